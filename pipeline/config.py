@@ -1,0 +1,204 @@
+"""The job config: one YAML a deployment, every value overridable on the command line as `--section.key=value`.
+
+Units are in the names. What can be seen to be wrong from the config alone is wrong here, before any actor starts.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+
+from pipeline.engines.registry import AnyEngineSettings
+from pipeline.errors import ConfigError
+from pipeline.ranking.rerank import AskPolicy
+from pipeline.ranking.strategies import STRATEGIES, Strategy, strategy_class
+from pipeline.ranking.strategies.sliding_window import SlidingWindow
+from pipeline.records import SamplingParams
+from pipeline.settings import Section, check_known_keys
+
+S = TypeVar("S", bound=Section)
+
+CONFIGS_DIRECTORY = Path(__file__).resolve().parent.parent / "configs"
+"""configs/ of the checkout, or of the installed wheel, which carries it beside `pipeline`."""
+
+
+def _build_strategy(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    options = dict(value)
+    cls = strategy_class(str(options.pop("name", "sliding_window")))
+    check_known_keys(options, [field.name for field in dataclasses.fields(cls)])  # type: ignore[arg-type]
+    return TypeAdapter(cls).validate_python(options)
+
+
+def _strategy_options(strategy: Strategy) -> dict[str, Any]:
+    target = f"{type(strategy).__module__}:{type(strategy).__name__}"
+    name = next((name for name, known in STRATEGIES.items() if known == target), target)
+    return {"name": name, **dataclasses.asdict(strategy)}  # type: ignore[call-overload]
+
+
+def _known_policy_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        check_known_keys(value, [field.name for field in dataclasses.fields(AskPolicy)])
+    return value
+
+
+class StorageConfig(Section):
+    """How to reach S3. Credentials come from the standard AWS chain, never from this file."""
+
+    endpoint_url: str | None = Field(None, description="Of an S3-compatible server; None for AWS.")
+    region: str | None = None
+    anonymous: bool = False
+    path_style: bool = Field(True, description="bucket in the path, not in the host name; most servers need it.")
+    connect_timeout_seconds: float = Field(10.0, gt=0)
+    request_timeout_seconds: float = Field(60.0, gt=0)
+    max_attempts: int = Field(10, ge=1, description="Of one request, the first included.")
+
+
+class InputConfig(Section):
+    path: str = Field(description="Parquet file or folder, local or s3://, of candidates in nested or long form.")
+    max_candidates: int = Field(1000, ge=1, description="A query with more is a failed row, read no further.")
+
+
+class OutputConfig(Section):
+    path: str = Field(description="Folder, local or s3://. Parquet parts at its top, control files in names with _.")
+    keep_reasoning: bool = Field(False, description="Keep each window's chain of thought in the output.")
+
+
+class PromptConfig(Section):
+    template: str = Field("reasonrank", description="Name in configs/prompts, or path of a template file.")
+    max_passage_tokens: int = Field(512, ge=1, description="512 for BRIGHT and R2MED, 100 for BEIR and TREC DL.")
+
+
+class GenerationConfig(Section):
+    """ReasonRank 7B/32B: temperature 0. 8B: temperature 0.6, top_p 0.95, top_k 20 (run_rank_llm.py)."""
+
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0 for all tokens.")
+    min_p: float = Field(0.0, ge=0, le=1)
+    max_reasoning_tokens: int = Field(3072, ge=0)
+    max_answer_tokens: int = Field(100, ge=1)
+    seed: int = 0
+
+    @property
+    def max_tokens(self) -> int:
+        return self.max_reasoning_tokens + self.max_answer_tokens
+
+    def sampling_params(self) -> SamplingParams:
+        return SamplingParams(self.temperature, self.top_p, self.top_k, self.min_p, self.max_tokens, self.seed)
+
+
+class ClusterConfig(Section):
+    """How many replicas, and how much each keeps in flight."""
+
+    replicas: int | None = Field(None, ge=1, description="A fixed number; or leave it out and set min and max.")
+    min_replicas: int = Field(1, ge=1)
+    max_replicas: int | None = Field(None, ge=1, description="None: min_replicas.")
+    cpus_per_replica: float = Field(1.0, ge=0)
+    queries_in_flight: int = Field(256, ge=1, description="Per replica. Each has one window at a time in the engine.")
+    queries_per_block: int = Field(16, ge=1, description="Queries that are written, and lost to a crash, together.")
+    max_replica_start_failures: int = Field(3, ge=1)
+    no_progress_timeout_seconds: float = Field(86400.0, gt=0)
+    progress_seconds: float = Field(10.0, gt=0, description="Between progress lines.")
+
+
+class JobConfig(Section):
+    """Everything a job needs to know."""
+
+    input: InputConfig
+    output: OutputConfig
+    engine: AnyEngineSettings
+    storage: StorageConfig = StorageConfig()
+    prompt: PromptConfig = PromptConfig()
+    strategy: Annotated[Any, PlainValidator(_build_strategy), PlainSerializer(_strategy_options)] = SlidingWindow()
+    generation: GenerationConfig = GenerationConfig()
+    policy: Annotated[AskPolicy, BeforeValidator(_known_policy_keys)] = AskPolicy()
+    cluster: ClusterConfig = ClusterConfig()
+    max_failed_fraction: float = Field(0.01, ge=0, le=1, description="More failed queries: exit code 3.")
+
+    def dump(self) -> dict[str, Any]:
+        """JSON values; `load` of them gives this config again."""
+        return self.model_dump(mode="json")
+
+    def hash(self) -> str:
+        """Of everything that decides the ranking: not where it runs, nor how many replicas."""
+        deciding = {key: value for key, value in self.dump().items() if key in _DECIDES_THE_RANKING}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
+_DECIDES_THE_RANKING = {"engine", "prompt", "strategy", "generation", "policy"}
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> JobConfig:
+    """Read a YAML job config and apply `--section.key=value` overrides.
+
+    Raises ConfigError that lists every problem by its dotted key.
+    """
+    return _validate(JobConfig, _read(path, overrides), path)
+
+
+def load_section(path: str | Path | None, name: str, model: type[S], overrides: Sequence[str] = ()) -> S:
+    """Read only section `name` of a job config: what a job of one stage needs of the file that describes them all.
+
+    Raises ConfigError, also where the file has a section that no job knows.
+    """
+    data = _read(path, overrides)
+    try:
+        check_known_keys(data, JobConfig.model_fields)
+    except ValueError as error:
+        raise ConfigError(f"config {path or '(command line)'}: {error}") from error
+    return _validate(model, data.get(name) or {}, path, (name,))
+
+
+def _read(path: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
+    data: Any = {}
+    if path is not None:
+        try:
+            data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read config {path}: {error}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"config {path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
+    for override in overrides:
+        _apply_override(data, override)
+    return data
+
+
+def _validate(model: type[S], data: Any, path: str | Path | None, prefix: tuple[str, ...] = ()) -> S:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [f"  {_dotted((*prefix, *problem['loc']))}: {_message(problem)}" for problem in error.errors()]
+        raise ConfigError(f"config {path or '(command line)'}:\n" + "\n".join(lines)) from error
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, value = override.removeprefix("--").partition("=")
+    if not separator or not override.startswith("--"):
+        raise ConfigError(f"cannot read {override!r}; overrides look like --engine.model=PATH")
+    *sections, last = key.replace("-", "_").split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"cannot set {key}: {section} is not a section")
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"cannot read the value of {key}: {error}") from error
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "(top level)"
+
+
+def _message(problem: Mapping[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return "missing; it has no default" if problem["type"] == "missing" else message

@@ -1,0 +1,52 @@
+"""What every engine is, seen from a replica."""
+
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from pipeline.records import Completion, Prompt, SamplingParams
+from pipeline.settings import Section
+
+
+class EngineSettings(Section):
+    """Settings every engine has."""
+
+    model: str = Field(description="Path or hub id of the model.")
+    tokenizer: str | None = Field(None, description='Path or hub id of the tokenizer, "words" for a stand-in.')
+    max_model_len: int = Field(32768, gt=0, description="Context in tokens: prompt and output together.")
+
+    @property
+    def tokenizer_source(self) -> str:
+        return self.tokenizer or self.model
+
+    @property
+    def gpus_per_replica(self) -> int:
+        return 0
+
+    @property
+    def simulated(self) -> bool:
+        """True where the answers are not an LLM's; the output says so."""
+        return False
+
+
+class Engine(Protocol):
+    """One replica's engine. All calls come from one event loop, that of the replica's actor."""
+
+    async def start(self) -> None:
+        """Load the model. Raises anything: the replica does not start."""
+        ...
+
+    async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
+        """Answer one prompt. Cancelling the call aborts the request in the engine.
+
+        Raises RequestError if this request failed, EngineDeadError if no request can be answered any more.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Free what `start` took. Safe to call twice."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader of the output should know of it: name, version, capacity (JSON values)."""
+        ...

@@ -1,0 +1,25 @@
+"""What can go wrong, by who has to act on it."""
+
+
+class RerankerError(Exception):
+    """Base of the errors a person gets to read: the message names what is wrong, where, and the fix."""
+
+
+class ConfigError(RerankerError):
+    """The job config cannot work. Raised before any actor starts."""
+
+
+class InputError(RerankerError):
+    """The input as a whole cannot be read: missing column, wrong type. One bad row is a status, not this."""
+
+
+class OutputError(RerankerError):
+    """The output location cannot be written: held by a live run, or by a run with other settings."""
+
+
+class RequestError(RerankerError):
+    """One request to the engine failed; the engine lives and the window may be asked again."""
+
+
+class EngineDeadError(RerankerError):
+    """The engine cannot answer any request any more. Never a row's error: the replica must end and be replaced."""

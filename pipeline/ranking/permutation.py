@@ -1,0 +1,123 @@
+"""From a completion's text to the order of a window, and from that order to the candidates' new order.
+
+Only the answer section is read: digits in a chain of thought, or in prose around a ranking, rank nothing.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
+
+from pipeline.records import WindowStatus
+
+T = TypeVar("T")
+
+AnswerFormat: TypeAlias = Literal["reasoning", "plain"]
+"""reasoning: `<think>...</think> <answer>[2] > [1]</answer>`. plain: the ranking alone, after thoughts if any."""
+
+_THINK_OPEN = re.compile("<think>", re.IGNORECASE)
+_THINK_CLOSE = re.compile("</think>", re.IGNORECASE)
+_THINK_CLOSE_THEN_ANSWER = re.compile(r"</think>\s*<answer>", re.IGNORECASE)
+_ANSWER_OPEN = re.compile("<answer>", re.IGNORECASE)
+_ANSWER_CLOSE = re.compile("</answer>", re.IGNORECASE)
+
+_DIGITS = re.compile(r"\d+")
+_PLAIN_IDENTIFIER = re.compile(
+    r"\[\s*(\d+)\s*\]"  # [3]
+    r"|(\d+)\s*\]?(?=\s*>)"  # 3 >
+    r"|(?<=>)\s*\[?\s*(\d+)"  # > 3
+)
+_ONLY_IDENTIFIERS = re.compile(r"[\s\d,;>=\[\]().]*")
+_CUT_IDENTIFIER = re.compile(r"\d+$")
+
+_MAX_IDENTIFIER_DIGITS = 9
+"""Longer runs of digits name no passage; int() of thousands of digits raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permutation:
+    """`order` holds 0-based positions of the window, each exactly once. `reasoning` is the text before the answer."""
+
+    order: tuple[int, ...]
+    status: WindowStatus
+    reasoning: str
+
+
+def parse_permutation(
+    response: str, num_passages: int, answer_format: AnswerFormat, finish_reason: str | None = "stop"
+) -> Permutation:
+    """Read the order of a window of `num_passages` from a completion's text. Never raises.
+
+    Identifiers are kept once each in the order they come, those out of range are dropped, passages not named
+    follow in input order (`receive_permutation` of ReasonRank's rerank/rankllm.py). Unlike that code, a response
+    without an answer section keeps the input order: status `truncated` where the reasoning was never closed or
+    generation ran out of tokens, `no_answer` otherwise.
+    """
+    start, end = _answer_section(response, answer_format, finish_reason)
+    if start is None:
+        never_answered = finish_reason == "length" or _open_thought(response)
+        return Permutation(tuple(range(num_passages)), "truncated" if never_answered else "no_answer", response)
+    answer, reasoning = response[start:end], response[:start]
+    if finish_reason == "length" and end == len(response):
+        answer = _CUT_IDENTIFIER.sub("", answer)  # "[1" may have been going to be "[12]"
+    numbers = _numbers(answer) if answer_format == "reasoning" else _plain_numbers(answer)
+    named = [number - 1 for number in numbers if 1 <= number <= num_passages]
+    if not named:
+        status: WindowStatus = "truncated" if finish_reason == "length" else "no_answer"
+        return Permutation(tuple(range(num_passages)), status, reasoning)
+    order = tuple(dict.fromkeys([*named, *range(num_passages)]))
+    exact = len(numbers) == num_passages == len(set(named))
+    return Permutation(order, "complete" if exact else "repaired", reasoning)
+
+
+def apply_permutation(items: Sequence[T], order: Sequence[int]) -> list[T]:
+    """`items` in a new order. Raises ValueError unless `order` names every position exactly once."""
+    if sorted(order) != list(range(len(items))):
+        raise ValueError(f"not a permutation of {len(items)} positions: {list(order)[:30]}")
+    return [items[position] for position in order]
+
+
+def _answer_section(response: str, answer_format: AnswerFormat, finish_reason: str | None) -> tuple[int | None, int]:
+    """Start and end of the text that holds the ranking, (None, 0) if the response has none."""
+    thought = _THINK_OPEN.search(response)
+    thoughts_end = max((match.end() for match in _THINK_CLOSE.finditer(response)), default=None)
+    if answer_format == "plain":
+        if thought and thoughts_end is None:
+            return None, 0
+        return thoughts_end or 0, len(response)
+    if thought and (opening := _THINK_CLOSE_THEN_ANSWER.search(response, thought.end())):
+        start = opening.end()
+    else:
+        openings = [match.end() for match in _ANSWER_OPEN.finditer(response, thoughts_end or 0)]
+        if not openings:
+            return None, 0
+        start = openings[-1]
+        if _open_thought(response) and not _closes_response(response, finish_reason):
+            return None, 0
+    closing = _ANSWER_CLOSE.search(response, start)
+    return start, closing.start() if closing else len(response)
+
+
+def _open_thought(response: str) -> bool:
+    return _THINK_OPEN.search(response) is not None and _THINK_CLOSE.search(response) is None
+
+
+def _closes_response(response: str, finish_reason: str | None) -> bool:
+    """A model that forgets `</think>` but ends on `</answer>` has answered; a draft inside its thoughts has not."""
+    return finish_reason != "length" and response.rstrip().lower().endswith("</answer>")
+
+
+def _numbers(answer: str) -> list[int]:
+    return [_number(digits) for digits in _DIGITS.findall(answer)]
+
+
+def _plain_numbers(answer: str) -> list[int]:
+    """Without tags an identifier is bracketed or beside a ">", unless the text holds nothing but numbers."""
+    found = [next(group for group in groups if group) for groups in _PLAIN_IDENTIFIER.findall(answer)]
+    if found:
+        return [_number(digits) for digits in found]
+    return _numbers(answer) if _ONLY_IDENTIFIERS.fullmatch(answer) else []
+
+
+def _number(digits: str) -> int:
+    return int(digits) if len(digits) <= _MAX_IDENTIFIER_DIGITS else -1

@@ -1,0 +1,191 @@
+"""The heart: one query, its windows, its new order. No Ray, no vLLM, no Parquet."""
+
+import asyncio
+import random
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from pipeline.errors import EngineDeadError
+from pipeline.ranking.permutation import AnswerFormat, apply_permutation, parse_permutation
+from pipeline.ranking.strategies import Strategy
+from pipeline.records import (
+    ANSWERED,
+    Completion,
+    Generate,
+    Prompt,
+    QueryStatus,
+    RerankRequest,
+    RerankResult,
+    SamplingParams,
+    WindowOutcome,
+)
+
+Render: TypeAlias = Callable[[Sequence[int]], Prompt]
+"""The prompt that shows the candidates at these indices, in this order."""
+
+Prompter: TypeAlias = Callable[[RerankRequest], Render]
+
+
+@dataclass(frozen=True, slots=True)
+class AskPolicy:
+    """How long to wait for a window, and how often to ask it again when no usable answer came.
+
+    A retry samples with another seed; at temperature 0 that alone would repeat the same answer, so a retry
+    samples at `retry_temperature` or the configured temperature, whichever is higher. Before a retry after an
+    error the window waits `backoff_seconds`, doubled each time, times a random factor from 0.5 to 1.5.
+    A query past its deadline asks no more windows; those left keep their order with status `timeout`.
+    """
+
+    max_attempts: int = 2
+    retry_temperature: float = 0.6
+    backoff_seconds: float = 1.0
+    window_timeout_seconds: float = 1800.0
+    query_deadline_seconds: float = 14400.0
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
+        if self.window_timeout_seconds <= 0 or self.query_deadline_seconds <= 0:
+            raise ValueError("window_timeout_seconds and query_deadline_seconds must be above 0")
+        if self.backoff_seconds < 0 or self.retry_temperature < 0:
+            raise ValueError("backoff_seconds and retry_temperature must not be below 0")
+
+
+async def rerank_query(
+    request: RerankRequest,
+    generate: Generate,
+    strategy: Strategy,
+    prompter: Prompter,
+    answer_format: AnswerFormat,
+    sampling: SamplingParams,
+    policy: AskPolicy,
+) -> RerankResult:
+    """Rerank one query's candidates. Every candidate is in the result exactly once, whatever the LLM said.
+
+    Raises EngineDeadError when the engine is lost, ValueError when the strategy breaks its contract, and
+    nothing for an answer that is missing, late or malformed: such a window keeps its order and says so.
+    """
+    asker = _Asker(request, generate, prompter(request), answer_format, sampling, policy)
+    order = await strategy.rank(len(request.candidates), asker.ask)
+    apply_permutation(request.candidates, order)
+    windows = tuple(outcome for outcome in asker.outcomes if outcome is not None)
+    return RerankResult(request.query_id, _query_status(windows), tuple(order), windows, _first_error(windows))
+
+
+class _Asker:
+    """Asks the windows of one query and keeps an outcome for each, in the order they were asked."""
+
+    def __init__(
+        self,
+        request: RerankRequest,
+        generate: Generate,
+        render: Render,
+        answer_format: AnswerFormat,
+        sampling: SamplingParams,
+        policy: AskPolicy,
+    ) -> None:
+        self.outcomes: list[WindowOutcome | None] = []
+        self._request = request
+        self._generate = generate
+        self._render = render
+        self._answer_format = answer_format
+        self._sampling = sampling
+        self._policy = policy
+        self._deadline_seconds = time.monotonic() + policy.query_deadline_seconds
+
+    async def ask(self, indices: Sequence[int], start: int) -> list[int]:
+        number = len(self.outcomes)
+        self.outcomes.append(None)
+        outcome = WindowOutcome(start, start + len(indices), "timeout", 0, 0, 0, 0.0, error="query deadline passed")
+        order: Sequence[int] = range(len(indices))
+        if len(indices) == 1:  # nothing to rank
+            self.outcomes[number] = replace(outcome, status="complete", error=None)
+            return list(indices)
+        for attempt in range(self._policy.max_attempts):
+            if outcome.status == "error" and attempt:
+                await asyncio.sleep(self._backoff_seconds(number, attempt))
+            remaining_seconds = self._deadline_seconds - time.monotonic()
+            if remaining_seconds <= 0:
+                break
+            order, outcome = await self._attempt(indices, outcome, number, attempt, remaining_seconds)
+            if outcome.status in ANSWERED:
+                break
+        self.outcomes[number] = outcome
+        return apply_permutation(indices, order)
+
+    async def _attempt(
+        self, indices: Sequence[int], before: WindowOutcome, number: int, attempt: int, remaining_seconds: float
+    ) -> tuple[Sequence[int], WindowOutcome]:
+        input_order = range(len(indices))
+        started = time.monotonic()
+        prompt: Prompt | None = None
+        failure = replace(before, attempts=before.attempts + 1, finish_reason=None)
+        try:
+            prompt = self._render(indices)
+            failure = replace(failure, shortened_to_tokens=prompt.shortened_to_tokens, prompt=prompt.text)
+            async with asyncio.timeout(min(self._policy.window_timeout_seconds, remaining_seconds)):
+                completion = await self._generate(prompt, self._sampling_params(number, attempt))
+        except EngineDeadError:
+            raise
+        except TimeoutError:
+            seconds = time.monotonic() - started
+            late = f"no completion within {seconds:.1f} s"
+            return input_order, replace(
+                failure, status="timeout", error=late, latency_seconds=before.latency_seconds + seconds
+            )
+        except Exception as error:  # a window's failure is recorded, never raised: its whole block would run again
+            seconds = time.monotonic() - started
+            return input_order, replace(
+                failure,
+                status="error",
+                error=f"{type(error).__name__}: {error}",
+                latency_seconds=before.latency_seconds + seconds,
+            )
+        return self._judge(len(indices), failure, prompt, completion, time.monotonic() - started)
+
+    def _judge(
+        self, num_passages: int, before: WindowOutcome, prompt: Prompt, completion: Completion, seconds: float
+    ) -> tuple[Sequence[int], WindowOutcome]:
+        permutation = parse_permutation(completion.text, num_passages, self._answer_format, completion.finish_reason)
+        answered = permutation.status in ANSWERED
+        return permutation.order, replace(
+            before,
+            status=permutation.status,
+            prompt_tokens=before.prompt_tokens + completion.prompt_tokens,
+            output_tokens=before.output_tokens + completion.output_tokens,
+            latency_seconds=before.latency_seconds + seconds,
+            finish_reason=completion.finish_reason,
+            reasoning=permutation.reasoning,
+            error=None,
+            prompt=None if answered else prompt.text,
+            response=completion.text,
+        )
+
+    def _sampling_params(self, number: int, attempt: int) -> SamplingParams:
+        seed = zlib.crc32(f"{self._sampling.seed}/{self._request.query_id}/{number}/{attempt}".encode())
+        temperature = self._sampling.temperature
+        if attempt:
+            temperature = max(temperature, self._policy.retry_temperature)
+        return replace(self._sampling, seed=seed & 0x7FFFFFFF, temperature=temperature)
+
+    def _backoff_seconds(self, number: int, attempt: int) -> float:
+        jitter = random.Random(f"{self._request.query_id}/{number}/{attempt}").uniform(0.5, 1.5)
+        return self._policy.backoff_seconds * float(2 ** (attempt - 1)) * jitter
+
+
+def _query_status(windows: Sequence[WindowOutcome]) -> QueryStatus:
+    answered = sum(window.status in ANSWERED for window in windows)
+    if answered == len(windows):
+        return "complete"
+    return "degraded" if answered else "failed"
+
+
+def _first_error(windows: Sequence[WindowOutcome]) -> str | None:
+    """What to read first about a query that is not complete."""
+    for window in windows:
+        if window.status not in ANSWERED:
+            return f"window [{window.start}, {window.end}): {window.error or window.status}"
+    return None
