@@ -23,12 +23,14 @@ _ANSWER_CLOSE = re.compile("</answer>", re.IGNORECASE)
 
 _DIGITS = re.compile(r"\d+")
 _PLAIN_IDENTIFIER = re.compile(
-    r"\[\s*(\d+)\s*\]"  # [3]
-    r"|(\d+)\s*\]?(?=\s*>)"  # 3 >
-    r"|(?<=>)\s*\[?\s*(\d+)"  # > 3
+    r"\[\s*+(\d++)\s*+\]"  # [3]
+    r"|(?<!\d)(\d++)\s*+\]?+\s*+(?=>)"  # 3 > or 3] >
+    r"|(?<=>)\s*+\[?+\s*+(\d++)(?![.)]\s*+\[)"  # > 3, but not the item number of "> 2. [14]"
 )
+"""Possessive, so that a model stuck on digits or blanks costs time linear in its answer."""
+
 _ONLY_IDENTIFIERS = re.compile(r"[\s\d,;>=\[\]().]*")
-_CUT_IDENTIFIER = re.compile(r"\d+$")
+_CUT_IDENTIFIER = re.compile(r"(?<!\d)\d++\Z")
 
 _MAX_IDENTIFIER_DIGITS = 9
 """Longer runs of digits name no passage; int() of thousands of digits raises."""
@@ -53,10 +55,12 @@ def parse_permutation(
     without an answer section keeps the input order: status `truncated` where the reasoning was never closed or
     generation ran out of tokens, `no_answer` otherwise.
     """
-    start, end = _answer_section(response, answer_format, finish_reason)
-    if start is None:
+    input_order = tuple(range(num_passages))
+    section = _answer_section(response, answer_format, finish_reason)
+    if section is None:
         never_answered = finish_reason == "length" or _open_thought(response)
-        return Permutation(tuple(range(num_passages)), "truncated" if never_answered else "no_answer", response)
+        return Permutation(input_order, "truncated" if never_answered else "no_answer", response)
+    start, end = section
     answer, reasoning = response[start:end], response[:start]
     if finish_reason == "length" and end == len(response):
         answer = _CUT_IDENTIFIER.sub("", answer)  # "[1" may have been going to be "[12]"
@@ -64,8 +68,8 @@ def parse_permutation(
     named = [number - 1 for number in numbers if 1 <= number <= num_passages]
     if not named:
         status: WindowStatus = "truncated" if finish_reason == "length" else "no_answer"
-        return Permutation(tuple(range(num_passages)), status, reasoning)
-    order = tuple(dict.fromkeys([*named, *range(num_passages)]))
+        return Permutation(input_order, status, reasoning)
+    order = tuple(dict.fromkeys([*named, *input_order]))
     exact = len(numbers) == num_passages == len(set(named))
     return Permutation(order, "complete" if exact else "repaired", reasoning)
 
@@ -77,23 +81,23 @@ def apply_permutation(items: Sequence[T], order: Sequence[int]) -> list[T]:
     return [items[position] for position in order]
 
 
-def _answer_section(response: str, answer_format: AnswerFormat, finish_reason: str | None) -> tuple[int | None, int]:
-    """Start and end of the text that holds the ranking, (None, 0) if the response has none."""
+def _answer_section(response: str, answer_format: AnswerFormat, finish_reason: str | None) -> tuple[int, int] | None:
+    """Start and end of the text that holds the ranking, None if the response has none."""
     thought = _THINK_OPEN.search(response)
     thoughts_end = max((match.end() for match in _THINK_CLOSE.finditer(response)), default=None)
     if answer_format == "plain":
         if thought and thoughts_end is None:
-            return None, 0
+            return None
         return thoughts_end or 0, len(response)
     if thought and (opening := _THINK_CLOSE_THEN_ANSWER.search(response, thought.end())):
         start = opening.end()
     else:
         openings = [match.end() for match in _ANSWER_OPEN.finditer(response, thoughts_end or 0)]
         if not openings:
-            return None, 0
+            return None
         start = openings[-1]
         if _open_thought(response) and not _closes_response(response, finish_reason):
-            return None, 0
+            return None
     closing = _ANSWER_CLOSE.search(response, start)
     return start, closing.start() if closing else len(response)
 

@@ -21,6 +21,7 @@ from pipeline.records import (
     RerankResult,
     SamplingParams,
     WindowOutcome,
+    WindowStatus,
 )
 
 Render: TypeAlias = Callable[[Sequence[int]], Prompt]
@@ -69,7 +70,10 @@ async def rerank_query(
     nothing for an answer that is missing, late or malformed: such a window keeps its order and says so.
     """
     asker = _Asker(request, generate, prompter(request), answer_format, sampling, policy)
-    order = await strategy.rank(len(request.candidates), asker.ask)
+    try:
+        order = await strategy.rank(len(request.candidates), asker.ask)
+    except BaseExceptionGroup as group:  # of a strategy that asks windows at once
+        raise _first_leaf(group) from None
     apply_permutation(request.candidates, order)
     windows = tuple(outcome for outcome in asker.outcomes if outcome is not None)
     return RerankResult(request.query_id, _query_status(windows), tuple(order), windows, _first_error(windows))
@@ -89,6 +93,7 @@ class _Asker:
     ) -> None:
         self.outcomes: list[WindowOutcome | None] = []
         self._request = request
+        self._known = frozenset(range(len(request.candidates)))
         self._generate = generate
         self._render = render
         self._answer_format = answer_format
@@ -97,60 +102,49 @@ class _Asker:
         self._deadline_seconds = time.monotonic() + policy.query_deadline_seconds
 
     async def ask(self, indices: Sequence[int], start: int) -> list[int]:
+        self._check_window(indices)
+        if len(indices) == 1:
+            return list(indices)  # nothing to rank
         number = len(self.outcomes)
         self.outcomes.append(None)
         outcome = WindowOutcome(start, start + len(indices), "timeout", 0, 0, 0, 0.0, error="query deadline passed")
         order: Sequence[int] = range(len(indices))
-        if len(indices) == 1:  # nothing to rank
-            self.outcomes[number] = replace(outcome, status="complete", error=None)
-            return list(indices)
         for attempt in range(self._policy.max_attempts):
-            if outcome.status == "error" and attempt:
+            if outcome.status == "error":
                 await asyncio.sleep(self._backoff_seconds(number, attempt))
-            remaining_seconds = self._deadline_seconds - time.monotonic()
-            if remaining_seconds <= 0:
+            if self._remaining_seconds() <= 0:
                 break
-            order, outcome = await self._attempt(indices, outcome, number, attempt, remaining_seconds)
+            order, outcome = await self._attempt(indices, outcome, number, attempt)
             if outcome.status in ANSWERED:
                 break
         self.outcomes[number] = outcome
         return apply_permutation(indices, order)
 
     async def _attempt(
-        self, indices: Sequence[int], before: WindowOutcome, number: int, attempt: int, remaining_seconds: float
+        self, indices: Sequence[int], before: WindowOutcome, number: int, attempt: int
     ) -> tuple[Sequence[int], WindowOutcome]:
-        input_order = range(len(indices))
         started = time.monotonic()
-        prompt: Prompt | None = None
         failure = replace(before, attempts=before.attempts + 1, finish_reason=None)
+        status: WindowStatus
         try:
             prompt = self._render(indices)
             failure = replace(failure, shortened_to_tokens=prompt.shortened_to_tokens, prompt=prompt.text)
-            async with asyncio.timeout(min(self._policy.window_timeout_seconds, remaining_seconds)):
+            async with asyncio.timeout(min(self._policy.window_timeout_seconds, self._remaining_seconds())):
                 completion = await self._generate(prompt, self._sampling_params(number, attempt))
+            return self._judge(len(indices), failure, completion, time.monotonic() - started)
         except EngineDeadError:
             raise
         except TimeoutError:
-            seconds = time.monotonic() - started
-            late = f"no completion within {seconds:.1f} s"
-            return input_order, replace(
-                failure, status="timeout", error=late, latency_seconds=before.latency_seconds + seconds
-            )
+            status, message = "timeout", f"no completion within {time.monotonic() - started:.1f} s"
         except Exception as error:  # a window's failure is recorded, never raised: its whole block would run again
-            seconds = time.monotonic() - started
-            return input_order, replace(
-                failure,
-                status="error",
-                error=f"{type(error).__name__}: {error}",
-                latency_seconds=before.latency_seconds + seconds,
-            )
-        return self._judge(len(indices), failure, prompt, completion, time.monotonic() - started)
+            status, message = "error", f"{type(error).__name__}: {error}"
+        seconds = before.latency_seconds + time.monotonic() - started
+        return range(len(indices)), replace(failure, status=status, error=message, latency_seconds=seconds)
 
     def _judge(
-        self, num_passages: int, before: WindowOutcome, prompt: Prompt, completion: Completion, seconds: float
+        self, num_passages: int, before: WindowOutcome, completion: Completion, seconds: float
     ) -> tuple[Sequence[int], WindowOutcome]:
         permutation = parse_permutation(completion.text, num_passages, self._answer_format, completion.finish_reason)
-        answered = permutation.status in ANSWERED
         return permutation.order, replace(
             before,
             status=permutation.status,
@@ -160,7 +154,7 @@ class _Asker:
             finish_reason=completion.finish_reason,
             reasoning=permutation.reasoning,
             error=None,
-            prompt=None if answered else prompt.text,
+            prompt=None if permutation.status in ANSWERED else before.prompt,
             response=completion.text,
         )
 
@@ -173,7 +167,27 @@ class _Asker:
 
     def _backoff_seconds(self, number: int, attempt: int) -> float:
         jitter = random.Random(f"{self._request.query_id}/{number}/{attempt}").uniform(0.5, 1.5)
-        return self._policy.backoff_seconds * float(2 ** (attempt - 1)) * jitter
+        backoff_seconds = self._policy.backoff_seconds * float(2 ** (attempt - 1)) * jitter
+        return min(backoff_seconds, max(self._remaining_seconds(), 0.0))
+
+    def _remaining_seconds(self) -> float:
+        return self._deadline_seconds - time.monotonic()
+
+    def _check_window(self, indices: Sequence[int]) -> None:
+        if not indices or len(set(indices)) < len(indices) or not set(indices) <= self._known:
+            raise ValueError(
+                f"a window must show between 1 and all of {len(self._known)} candidates once each, "
+                f"the strategy asked {list(indices)[:30]}"
+            )
+
+
+def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The engine's death if it is among them, else the first: what a caller of one window would have seen."""
+    fatal = group.subgroup(EngineDeadError) or group
+    error: BaseException = fatal
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _query_status(windows: Sequence[WindowOutcome]) -> QueryStatus:

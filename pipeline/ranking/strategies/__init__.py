@@ -3,11 +3,11 @@
 A strategy outside this package is named in the job config by "module:Class".
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-Ask: TypeAlias = Callable[[Sequence[int], int], Awaitable[list[int]]]
+Ask: TypeAlias = Callable[[Sequence[int], int], Coroutine[Any, Any, list[int]]]
 """`await ask(indices, start)` shows the candidates at these indices to the LLM, in this order, as the window
 `[start, start + len(indices))`, and gives the same indices back, best first. It never raises for a bad answer:
 a window without a usable one comes back in the order it was given."""
