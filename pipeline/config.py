@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.engines.registry import AnyEngineSettings
 from pipeline.errors import ConfigError
+from pipeline.evaluation.settings import EvaluateConfig, ExportConfig, ReportConfig
 from pipeline.ranking.rerank import AskPolicy
 from pipeline.ranking.strategies import STRATEGIES, Strategy, strategy_class
 from pipeline.ranking.strategies.sliding_window import SlidingWindow
@@ -82,9 +91,18 @@ class ClusterConfig(Section):
     cpus_per_replica: float = Field(1.0, ge=0)
     queries_in_flight: int = Field(256, ge=1, description="Per replica. Each has one window at a time in the engine.")
     queries_per_block: int = Field(16, ge=1, description="Queries that are written, and lost to a crash, together.")
-    max_replica_start_failures: int = Field(3, ge=1)
+    max_replica_start_failures: int = Field(3, ge=1, description="In a row; then the job ends with the reason.")
+    max_block_retries: int = Field(20, ge=0, description="Of one block, each after its replica was lost.")
     no_progress_timeout_seconds: float = Field(86400.0, gt=0)
     progress_seconds: float = Field(10.0, gt=0, description="Between progress lines.")
+
+    @model_validator(mode="after")
+    def _replica_counts(self) -> "ClusterConfig":
+        if self.replicas is not None and self.max_replicas is not None:
+            raise ValueError("give either replicas, or min_replicas and max_replicas")
+        if self.max_replicas is not None and self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}")
+        return self
 
 
 class JobConfig(Section):
@@ -100,6 +118,9 @@ class JobConfig(Section):
     policy: Annotated[AskPolicy, BeforeValidator(_known_policy_keys)] = AskPolicy()
     cluster: ClusterConfig = ClusterConfig()
     max_failed_fraction: float = Field(0.01, ge=0, le=1, description="More failed queries: exit code 3.")
+    evaluate: EvaluateConfig | None = None
+    export: ExportConfig | None = None
+    report: ReportConfig = ReportConfig()
 
     def dump(self) -> dict[str, Any]:
         """JSON values; `load` of them gives this config again."""

@@ -1,0 +1,47 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set everything up first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# A directory of wheels given to pip (PIP_FIND_LINKS) may hold the CPU build of torch; elsewhere uv knows where it is.
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench constraints clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(INSTALLED) ## create .venv with everything the demo and the tests need (CPU)
+
+$(INSTALLED): pyproject.toml constraints.txt configs/deploy/cpu-overrides.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(TORCH_BACKEND) --constraint constraints.txt \
+		--override configs/deploy/cpu-overrides.txt --editable '.[cpu,retrieval,demo,dev]'
+	touch $(INSTALLED)
+
+demo: setup ## rerank the demo collection with a real (tiny) LLM in vLLM on the CPU, through Ray Data
+	$(BIN)/python -m jobs.demo
+
+test: setup ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: setup ## resolve the dependencies anew
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate $(TORCH_BACKEND) pyproject.toml --extra cpu --extra retrieval \
+		--extra demo --extra dev --override configs/deploy/cpu-overrides.txt --output-file constraints.txt
+
+clean: ## remove the environment, caches and outputs
+	rm -rf $(VENV) .cache out .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

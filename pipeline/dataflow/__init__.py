@@ -1,0 +1,1 @@
+"""Datasets in, datasets out. The only room that imports Ray."""

@@ -1,0 +1,36 @@
+"""Joining the Ray cluster a job was submitted to, or starting a local one."""
+
+import logging
+import os
+
+import ray
+from ray.data import DataContext
+
+_LOCAL_CPUS_AT_LEAST = 4
+"""Logical CPUs of a local Ray. Reading, filtering finished queries, reranking and writing each hold one; with
+fewer, a resumed run on a 2-core machine waits for ever."""
+
+
+def connect() -> None:
+    """Join the cluster named by RAY_ADDRESS (`ray job submit` sets it), or start Ray on this machine."""
+    if ray.is_initialized():
+        return
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        ray.init(
+            num_cpus=max(_LOCAL_CPUS_AT_LEAST, os.cpu_count() or 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    quieten()
+
+
+def quieten() -> None:
+    """Leave the terminal to the job's own lines; Ray's stay in its session's log files."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray"):
+        logging.getLogger(name).setLevel(logging.WARNING)

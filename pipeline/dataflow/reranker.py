@@ -1,0 +1,157 @@
+"""The actor that is one replica: an engine, and as many queries at once as it can hold."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import ray
+from ray.actor import ActorHandle
+
+from pipeline.config import JobConfig
+from pipeline.dataflow.tally import Tally
+from pipeline.engines.registry import create_engine
+from pipeline.errors import EngineDeadError, InputError
+from pipeline.prompting.fit import Prompter
+from pipeline.prompting.template import load_template
+from pipeline.prompting.tokenizer import load_tokenizer
+from pipeline.ranking.rerank import rerank_query
+from pipeline.records import ANSWERED, Completion, Prompt, RerankResult, SamplingParams
+from pipeline.storage.candidates import parse_row
+from pipeline.storage.schemas import failed_row, output_row
+
+_REPORT_SECONDS = 1.0
+"""Between two reports to the tally."""
+
+_ENGINE_DEAD_EXIT_CODE = 70
+"""EX_SOFTWARE of sysexits.h. Any exit makes Ray restart the actor and ask its queries again."""
+
+_SUSPECT_DEATHS = 2
+"""A query in flight at this many engine deaths is asked with no other suspect beside it ..."""
+
+_POISON_DEATHS = 3
+"""... and one in flight at this many is not asked again: it fails, and the rest of its block goes on."""
+
+
+class Reranker:
+    """Ray Data calls it with one row a query; rows run side by side, each on its own chain of windows.
+
+    Everything that touches the engine runs on one event loop in a thread of this actor, so that nothing Ray does
+    on its own loop delays a window. A row never raises. A dead engine ends the process.
+    """
+
+    def __init__(self, config: dict[str, Any], tally: "ActorHandle[Tally]") -> None:
+        self._config = JobConfig.model_validate(config)
+        self._tally = tally
+        self._replica = f"{socket.gethostname()}:{os.getpid()}"
+        self._counts: Counter[str] = Counter()
+        self._errors: list[str] = []
+        self._reported_at = 0.0
+        self._windows_in_flight = 0
+        self._queries: set[str] = set()
+        self._deaths: dict[str, int] = tally_call(tally.deaths.remote())
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="rerank", daemon=True).start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+
+    async def _start(self) -> None:
+        config, started = self._config, time.monotonic()
+        self._engine = create_engine(config.engine)
+        await self._engine.start()
+        self._template = load_template(config.prompt.template)
+        tokenizer = load_tokenizer(config.engine.tokenizer_source, config.engine.trust_remote_code)
+        self._prompter = Prompter(
+            self._template,
+            tokenizer,
+            config.prompt.max_passage_tokens,
+            config.engine.max_model_len - config.generation.max_tokens,
+        )
+        self._admission = asyncio.Semaphore(config.cluster.queries_in_flight)
+        self._one_suspect = asyncio.Lock()
+        self._tally.started.remote(self._replica, time.monotonic() - started, self._engine.facts())
+
+    async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._rerank(row), self._loop))
+
+    async def _rerank(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            request = parse_row(row, self._config.input)
+        except InputError as error:
+            return self._finished(failed_row(row, str(error)))
+        async with self._admitted(request.query_id) as poison:
+            started_at = datetime.now(UTC)
+            if poison:
+                return self._finished(failed_row(row, poison))
+            try:
+                result = await rerank_query(
+                    request,
+                    self._generate,
+                    self._config.strategy,
+                    self._prompter,
+                    self._template.answer_format,
+                    self._config.generation.sampling_params(),
+                    self._config.policy,
+                )
+            except EngineDeadError as error:
+                self._die(error)
+            except Exception as error:  # a strategy or template at fault: this row's failure, never its block's
+                return self._finished(failed_row(row, f"{type(error).__name__}: {error}"))
+            self._count(result)
+            return self._finished(output_row(row, request, result, started_at, self._config.output.keep_reasoning))
+
+    @contextlib.asynccontextmanager
+    async def _admitted(self, query_id: str) -> AsyncIterator[str | None]:
+        """Hold one of the replica's places. Yields why the query must not be asked, None if it may."""
+        deaths = self._deaths.get(query_id, 0)
+        if deaths >= _POISON_DEATHS:
+            yield f"the engine died {deaths} times while this query was in flight"
+            return
+        async with self._one_suspect if deaths >= _SUSPECT_DEATHS else contextlib.nullcontext(), self._admission:
+            self._queries.add(query_id)
+            try:
+                yield None
+            finally:
+                self._queries.discard(query_id)
+
+    async def _generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
+        self._windows_in_flight += 1
+        try:
+            return await self._engine.generate(prompt, params)
+        finally:
+            self._windows_in_flight -= 1
+
+    def _count(self, result: RerankResult) -> None:
+        for window in result.windows:
+            self._counts[f"windows_{window.status}"] += 1
+            self._counts["prompt_tokens"] += window.prompt_tokens
+            self._counts["output_tokens"] += window.output_tokens
+            if window.status not in ANSWERED:
+                self._errors = [*self._errors[-4:], f"{result.query_id}: {window.error or window.status}"]
+
+    def _finished(self, row: dict[str, Any]) -> dict[str, Any]:
+        self._counts[f"queries_{row['status']}"] += 1
+        now = time.monotonic()
+        if now - self._reported_at >= _REPORT_SECONDS or not self._queries:
+            self._reported_at = now
+            counts, self._counts, errors, self._errors = self._counts, Counter(), self._errors, []
+            self._tally.report.remote(self._replica, counts, len(self._queries), self._windows_in_flight, errors)
+        return row
+
+    def _die(self, error: EngineDeadError) -> NoReturn:
+        """End this process: Ray restarts the actor with a new engine and asks its unfinished blocks again."""
+        sys.stderr.write(f"replica {self._replica}: engine dead, ending the replica: {error}\n")
+        with contextlib.suppress(Exception):  # best effort: the process ends whatever the tally says
+            tally_call(self._tally.engine_died.remote(self._replica, sorted(self._queries), str(error)))
+        os._exit(_ENGINE_DEAD_EXIT_CODE)
+
+
+def tally_call(reference: Any) -> Any:
+    """Wait, not for ever, for an answer of the tally."""
+    return ray.get(reference, timeout=30)

@@ -1,0 +1,73 @@
+"""Counts that replicas send to the driver while they work. For progress lines only: the summary reads the output."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """What one replica last said of itself."""
+
+    replica: str
+    seen_at: float
+    queries_in_flight: int
+    windows_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Counts over all replicas since the run began, and the replicas' last reports."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    replicas: tuple[ReplicaReport, ...] = ()
+    engine_start_seconds: tuple[float, ...] = ()
+    engine_facts: dict[str, Any] = field(default_factory=dict)
+    recent_errors: tuple[str, ...] = ()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class Tally:
+    """One a run, beside the driver. Losing it loses progress lines, nothing else."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._replicas: dict[str, ReplicaReport] = {}
+        self._engine_start_seconds: list[float] = []
+        self._engine_facts: dict[str, Any] = {}
+        self._recent_errors: list[str] = []
+        self._deaths: Counter[str] = Counter()
+
+    def started(self, replica: str, seconds: float, facts: dict[str, Any]) -> None:
+        self._engine_start_seconds.append(seconds)
+        self._engine_facts = facts
+        self._replicas[replica] = ReplicaReport(replica, time.time(), 0, 0)
+
+    def report(
+        self, replica: str, counts: Counter[str], queries_in_flight: int, windows_in_flight: int, errors: list[str]
+    ) -> None:
+        self._counts.update(counts)
+        self._replicas[replica] = ReplicaReport(replica, time.time(), queries_in_flight, windows_in_flight)
+        self._recent_errors = (self._recent_errors + errors)[-5:]
+
+    def engine_died(self, replica: str, query_ids: list[str], error: str) -> None:
+        self._counts["engine_deaths"] += 1
+        self._deaths.update(query_ids)
+        self._replicas.pop(replica, None)
+        self._recent_errors = [*self._recent_errors, f"replica {replica}: {error}"][-5:]
+
+    def deaths(self) -> dict[str, int]:
+        """How many engine deaths each query was in flight at; queries that saw none are left out."""
+        return dict(self._deaths)
+
+    def progress(self) -> Progress:
+        return Progress(
+            self._counts,
+            tuple(self._replicas.values()),
+            tuple(self._engine_start_seconds),
+            self._engine_facts,
+            tuple(self._recent_errors),
+        )

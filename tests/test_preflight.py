@@ -1,0 +1,52 @@
+"""What is refused before any actor starts."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import JobConfig, load_config
+from pipeline.errors import ConfigError
+from pipeline.preflight import preflight
+
+
+def config(*overrides: str) -> JobConfig:
+    return load_config(
+        None, ["--input.path=/in", "--output.path=/out", "--engine.kind=vllm", "--engine.model=hub/name", *overrides]
+    )
+
+
+def test_the_authors_settings_fit() -> None:
+    assert preflight(config()) == []
+
+
+def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.model: no folder .*nowhere"):
+        preflight(config(f"--engine.model={tmp_path}/nowhere"))
+    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+        preflight(config(f"--engine.model={tmp_path}"))
+
+
+def test_a_missing_template_is_named() -> None:
+    with pytest.raises(ConfigError, match="reasonrnk"):
+        preflight(config("--prompt.template=reasonrnk"))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("/a", "/a"), ("/a", "/a/b"), ("/a/b", "/a"), ("s3://x/a/", "s3://x/a/b"), ("file:///a", "/a/b"), ("a", "./a/b")],
+)
+def test_input_and_output_must_not_contain_each_other(source: str, target: str) -> None:
+    with pytest.raises(ConfigError, match="inside"):
+        preflight(config(f"--input.path={source}", f"--output.path={target}"))
+
+
+def test_places_that_only_share_a_prefix_are_fine() -> None:
+    assert preflight(config("--input.path=/data/in", "--output.path=/data/in2")) == []
+
+
+def test_a_context_too_small_for_the_passages_is_a_warning_and_for_the_reasoning_an_error() -> None:
+    warnings = preflight(config("--engine.max_model_len=8192"))
+    assert len(warnings) == 1
+    assert "evenly" in warnings[0]
+    with pytest.raises(ConfigError, match=r"leaves 1 tokens for each of 20 passages"):
+        preflight(config("--engine.max_model_len=3200"))
