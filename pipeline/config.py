@@ -28,6 +28,7 @@ from pipeline.ranking.rerank import AskPolicy
 from pipeline.ranking.strategies import STRATEGIES, Strategy, strategy_class
 from pipeline.ranking.strategies.sliding_window import SlidingWindow
 from pipeline.records import SamplingParams
+from pipeline.retrieval.settings import AssembleConfig, RetrieveConfig
 from pipeline.settings import Section, check_known_keys
 from pipeline.storage.settings import InputConfig, OutputConfig, StorageConfig
 
@@ -118,6 +119,8 @@ class JobConfig(Section):
     policy: Annotated[AskPolicy, BeforeValidator(_known_policy_keys)] = AskPolicy()
     cluster: ClusterConfig = ClusterConfig()
     max_failed_fraction: float = Field(0.01, ge=0, le=1, description="More failed queries: exit code 3.")
+    retrieve: RetrieveConfig | None = None
+    assemble: AssembleConfig | None = None
     evaluate: EvaluateConfig | None = None
     export: ExportConfig | None = None
     report: ReportConfig = ReportConfig()
