@@ -24,6 +24,7 @@ from pydantic import (
 from pipeline.engines.registry import AnyEngineSettings
 from pipeline.errors import ConfigError
 from pipeline.evaluation.settings import EvaluateConfig, ExportConfig, ReportConfig
+from pipeline.prompting.template import PromptTemplate, load_template, template_path
 from pipeline.ranking.rerank import AskPolicy
 from pipeline.ranking.strategies import STRATEGIES, Strategy, strategy_class
 from pipeline.ranking.strategies.sliding_window import SlidingWindow
@@ -62,6 +63,10 @@ def _known_policy_keys(value: Any) -> Any:
 class PromptConfig(Section):
     template: str = Field("reasonrank", description="Name in configs/prompts, or path of a template file.")
     max_passage_tokens: int = Field(512, ge=1, description="512 for BRIGHT and R2MED, 100 for BEIR and TREC DL.")
+
+    def load_template(self) -> PromptTemplate:
+        """Raises ConfigError if there is no such template, or it is wrong."""
+        return load_template(template_path(self.template, CONFIGS_DIRECTORY / "prompts"))
 
 
 class GenerationConfig(Section):

@@ -1,11 +1,11 @@
 """What can be seen to be wrong before any actor starts, beyond what the config's own types say."""
 
+import os
 from pathlib import Path
 
-from pipeline.config import CONFIGS_DIRECTORY, JobConfig
-from pipeline.engines.vllm import VllmSettings
+from pipeline.config import JobConfig
+from pipeline.engines.vllm import VllmSettings, check_folder
 from pipeline.errors import ConfigError
-from pipeline.prompting.template import load_template
 
 _MIN_PASSAGE_TOKENS = 16
 """Below this a passage says nothing; a context that leaves less for each is a mistake, not a budget."""
@@ -13,29 +13,24 @@ _MIN_PASSAGE_TOKENS = 16
 
 def preflight(config: JobConfig) -> list[str]:
     """Warnings for a person to read. Raises ConfigError for what cannot work."""
-    _check_model(config)
-    load_template(config.prompt.template, CONFIGS_DIRECTORY / "prompts")
+    config.prompt.load_template()
     _check_places(config.input.path, config.output.path)
-    return _check_budget(config)
+    return [*_check_model(config), *_check_budget(config)]
 
 
-def _check_model(config: JobConfig) -> None:
+def _check_model(config: JobConfig) -> list[str]:
     engine = config.engine
     if not isinstance(engine, VllmSettings):
-        return
-    for key, value in (("model", engine.model), ("tokenizer", engine.tokenizer), ("lora_path", engine.lora_path)):
-        if value is None or not _looks_like_a_path(value):
-            continue
-        folder = Path(value).expanduser()
-        if not folder.is_dir():
-            raise ConfigError(f"engine.{key}: no folder {value}; give the folder of a model, or its hub id")
-        if key == "model" and not (folder / "config.json").is_file():
-            raise ConfigError(f"engine.model: {value} holds no config.json; is it a model's folder?")
-
-
-def _looks_like_a_path(value: str) -> bool:
-    """A hub id has at most one slash and starts with neither "." nor "/"."""
-    return value.startswith((".", "/", "~")) or value.count("/") > 1 or Path(value).exists()
+        return []
+    try:
+        check_folder(engine.model, "config.json", "engine.model")
+        if engine.lora_path:
+            check_folder(engine.lora_path, "adapter_config.json", "engine.lora_path")
+    except ConfigError as error:
+        if "RAY_ADDRESS" not in os.environ:
+            raise
+        return [f"{error}; the cluster's GPU nodes may have it"]
+    return []
 
 
 def _check_places(input_path: str, output_path: str) -> None:
@@ -68,7 +63,7 @@ def _check_budget(config: JobConfig) -> list[str]:
     if for_passages_tokens < passage_tokens:
         return [
             f"a window of {window} passages of prompt.max_passage_tokens {passage_tokens} does not fit the context"
-            f" beside {output_tokens} output tokens: long passages will be cut to fewer than {for_passages_tokens} tokens,"
-            " evenly, and their windows will say so"
+            f" beside {output_tokens} output tokens: long passages will be cut evenly, to fewer than"
+            f" {for_passages_tokens} tokens, and their windows will say so"
         ]
     return []

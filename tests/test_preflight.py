@@ -22,8 +22,13 @@ def test_the_authors_settings_fit() -> None:
 def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine\.model: no folder .*nowhere"):
         preflight(config(f"--engine.model={tmp_path}/nowhere"))
-    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
         preflight(config(f"--engine.model={tmp_path}"))
+
+
+def test_on_a_cluster_the_driver_may_lack_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
+    assert "GPU nodes may have it" in preflight(config(f"--engine.model={tmp_path}/nowhere"))[0]
 
 
 def test_a_missing_template_is_named() -> None:

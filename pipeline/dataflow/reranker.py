@@ -20,7 +20,6 @@ from pipeline.dataflow.tally import Tally
 from pipeline.engines.registry import create_engine
 from pipeline.errors import EngineDeadError, InputError
 from pipeline.prompting.fit import Prompter
-from pipeline.prompting.template import load_template
 from pipeline.prompting.tokenizer import load_tokenizer
 from pipeline.ranking.rerank import rerank_query
 from pipeline.records import ANSWERED, Completion, Prompt, RerankResult, SamplingParams
@@ -65,7 +64,7 @@ class Reranker:
         config, started = self._config, time.monotonic()
         self._engine = create_engine(config.engine)
         await self._engine.start()
-        self._template = load_template(config.prompt.template)
+        self._template = config.prompt.load_template()
         tokenizer = load_tokenizer(config.engine.tokenizer_source, config.engine.trust_remote_code)
         self._prompter = Prompter(
             self._template,
