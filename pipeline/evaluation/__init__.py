@@ -1,0 +1,1 @@
+"""What a run was worth: measures against qrels, comparisons, exports, the run report. Never imports ray."""

@@ -1,0 +1,118 @@
+"""The orders to judge or export: read from a reranked output, from candidates not reranked yet, or from a TREC run."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+from pipeline.evaluation.trec import group_run
+from pipeline.storage.trec import open_text, read_run
+
+BATCH_ROWS = 256
+"""Queries read at a time: at 100 candidates each, a few megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOrders:
+    """One query's documents, best first, in each order its source knows.
+
+    An output knows `before` (the first stage's) and `after` (reranked); candidates only `before`; a TREC run `run`.
+    """
+
+    query_id: str
+    orders: Mapping[str, Sequence[str]]
+    dataset: str | None = None
+
+
+def list_parts(filesystem: pafs.FileSystem, path: str) -> list[str]:
+    """Parquet parts of an output: the file itself, or those at the top of the folder, by name.
+
+    Names that start with `_` or `.` are control files. Raises InputError where there is no part.
+    """
+    info = filesystem.get_file_info(path)
+    if info.type == pafs.FileType.File:
+        return [path]
+    if info.type != pafs.FileType.Directory:
+        raise InputError(f"{path} does not exist")
+    found = filesystem.get_file_info(pafs.FileSelector(path))
+    parts = sorted(file.path for file in found if file.is_file and _is_part(file.base_name))
+    if not parts:
+        raise InputError(f"{path} holds no Parquet part at its top; is it the folder a job wrote its output to?")
+    return parts
+
+
+def _is_part(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith(("_", "."))
+
+
+def read_batches(
+    filesystem: pafs.FileSystem, part: str, required: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """Batches of one part with the `required` columns and those of the `optional` ones that it has.
+
+    Raises InputError that names the part, and the columns it lacks.
+    """
+    try:
+        with filesystem.open_input_file(part) as stream, pq.ParquetFile(stream) as file:
+            names = file.schema_arrow.names
+            missing = [column for column in required if column not in names]
+            if missing:
+                raise InputError(f"{part} has no column {', '.join(missing)}; it has {', '.join(names)}")
+            columns = [*required, *(column for column in optional if column in names and column not in required)]
+            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"cannot read {part}: {error}") from error
+
+
+def read_orders(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
+    """The orders of each of the `wanted` queries that the source at `path` holds.
+
+    A folder or a .parquet file is an output of the rerank job (or, without a `ranking` column, candidates);
+    anything else is a TREC run. Raises InputError, also where a query comes twice.
+    """
+    seen: set[str] = set()
+    for query in _read_any(filesystem, path, wanted):
+        if query.query_id in seen:
+            raise InputError(f"{path} holds query {query.query_id!r} twice; is it the output of more than one run?")
+        seen.add(query.query_id)
+        yield query
+
+
+def _read_any(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
+    if not path.endswith(".parquet") and filesystem.get_file_info(path).type != pafs.FileType.Directory:
+        with open_text(path, filesystem) as lines:
+            for query_id, doc_ids in group_run(read_run(lines, path), path, wanted).items():
+                yield QueryOrders(query_id, {"run": doc_ids})
+        return
+    for part in list_parts(filesystem, path):
+        yield from _read_part(filesystem, part, wanted)
+
+
+def _read_part(filesystem: pafs.FileSystem, part: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
+    value_set = pa.array(sorted(wanted), pa.string())
+    for batch in read_batches(filesystem, part, ["query_id"], ["ranking", "candidates", "dataset"]):
+        batch = batch.filter(pc.is_in(batch["query_id"].cast(pa.string()), value_set=value_set))
+        names = batch.schema.names
+        if not {"ranking", "candidates"} & set(names):
+            raise InputError(f"{part} is neither a reranked output nor candidates: no column ranking or candidates")
+        for row in batch.to_pylist():
+            dataset = row.get("dataset")
+            orders = _ranking_orders(row["ranking"]) if "ranking" in names else _candidate_orders(row["candidates"])
+            yield QueryOrders(str(row["query_id"]), orders, None if dataset is None else str(dataset))
+
+
+def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None) -> dict[str, list[str]]:
+    ranking = ranking or ()
+    return {
+        "before": [entry["doc_id"] for entry in sorted(ranking, key=lambda entry: entry["initial_rank"])],
+        "after": [entry["doc_id"] for entry in sorted(ranking, key=lambda entry: entry["rank"])],
+    }
+
+
+def _candidate_orders(candidates: Sequence[Mapping[str, Any]] | None) -> dict[str, list[str]]:
+    return {"before": [candidate["doc_id"] for candidate in candidates or ()]}

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow.fs import LocalFileSystem
+from synthetic_output import output_row, write_parts
+
+from pipeline.errors import InputError
+from pipeline.evaluation.rankings import list_parts, read_orders
+
+LOCAL = LocalFileSystem()
+ALL = {"1", "2", "3"}
+
+
+def test_an_output_knows_both_orders(tmp_path: Path) -> None:
+    output = write_parts(tmp_path / "out", [[output_row("1", [2, 0, 1])], [output_row("2", [1, 0])]])
+    queries = list(read_orders(LOCAL, str(output), ALL))
+    assert [query.query_id for query in queries] == ["1", "2"]
+    assert queries[0].orders == {"before": ["d0", "d1", "d2"], "after": ["d2", "d0", "d1"]}
+    assert queries[0].dataset is None
+
+
+def test_the_rank_counts_not_the_place_in_the_list(tmp_path: Path) -> None:
+    row = output_row("1", [2, 0, 1])
+    row["ranking"].reverse()
+    output = write_parts(tmp_path / "out", [[row]])
+    assert next(read_orders(LOCAL, str(output), ALL)).orders["after"] == ["d2", "d0", "d1"]
+
+
+def test_only_wanted_queries_are_read(tmp_path: Path) -> None:
+    output = write_parts(tmp_path / "out", [[output_row("1", [0]), output_row("2", [0])]])
+    assert [query.query_id for query in read_orders(LOCAL, str(output), {"2"})] == ["2"]
+
+
+def test_control_files_are_no_parts(tmp_path: Path) -> None:
+    output = write_parts(tmp_path / "out", [[output_row("1", [0])]])
+    assert [Path(part).name for part in list_parts(LOCAL, str(output))] == ["part-00000.parquet"]
+
+
+def test_a_query_that_comes_twice_is_an_error(tmp_path: Path) -> None:
+    output = write_parts(tmp_path / "out", [[output_row("1", [0])], [output_row("1", [0])]])
+    with pytest.raises(InputError, match="query '1' twice"):
+        list(read_orders(LOCAL, str(output), ALL))
+
+
+def test_datasets_come_along(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{"query_id": "1", "dataset": "bio", "candidates": [{"doc_id": "a"}]}])
+    pq.write_table(table, tmp_path / "candidates.parquet")
+    (query,) = read_orders(LOCAL, str(tmp_path / "candidates.parquet"), ALL)
+    assert query.dataset == "bio"
+    assert query.orders == {"before": ["a"]}
+
+
+def test_a_run_is_read_in_trec_evals_order(tmp_path: Path) -> None:
+    run = tmp_path / "my.run"
+    run.write_text("1 Q0 a b 1 2.0 x\n1 Q0 c 2 2.0 x\n9 Q0 c 1 2.0 x\n")
+    (query,) = read_orders(LOCAL, str(run), ALL)
+    assert query.orders == {"run": ["c", "a b"]}
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.parquet"])
+def test_what_is_absent_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        list(read_orders(LOCAL, str(tmp_path / name), ALL))
+
+
+def test_a_folder_without_parts_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no Parquet part"):
+        list_parts(LOCAL, str(tmp_path))
+
+
+def test_other_parquet_is_an_error_that_names_its_columns(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"query_id": ["1"], "other": ["x"]}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="neither a reranked output nor candidates"):
+        list(read_orders(LOCAL, str(tmp_path / "x.parquet"), ALL))
+    pq.write_table(pa.table({"qid": ["1"]}), tmp_path / "y.parquet")
+    with pytest.raises(InputError, match="no column query_id; it has qid"):
+        list(read_orders(LOCAL, str(tmp_path / "y.parquet"), ALL))
+
+
+def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"not parquet at all, but long enough")
+    with pytest.raises(InputError, match=r"x\.parquet"):
+        list(read_orders(LOCAL, str(tmp_path / "x.parquet"), ALL))
