@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.evaluation.trec import group_run
+from pipeline.storage.filesystems import list_files
 from pipeline.storage.trec import open_text, read_run
 
 BATCH_ROWS = 256
@@ -39,8 +40,7 @@ def list_parts(filesystem: pafs.FileSystem, path: str) -> list[str]:
         return [path]
     if info.type != pafs.FileType.Directory:
         raise InputError(f"{path} does not exist")
-    found = filesystem.get_file_info(pafs.FileSelector(path))
-    parts = sorted(file.path for file in found if file.is_file and _is_part(file.base_name))
+    parts = [file.path for file in list_files(filesystem, path) if _is_part(file.base_name)]
     if not parts:
         raise InputError(f"{path} holds no Parquet part at its top; is it the folder a job wrote its output to?")
     return parts
