@@ -76,7 +76,10 @@ async def rerank_query(
         raise _first_leaf(group) from None
     apply_permutation(request.candidates, order)
     windows = tuple(outcome for outcome in asker.outcomes if outcome is not None)
-    return RerankResult(request.query_id, _query_status(windows), tuple(order), windows, _first_error(windows))
+    status = _query_status(windows)
+    if status == "failed":  # no answer ranked anything, but a strategy may have shuffled
+        order = list(range(len(request.candidates)))
+    return RerankResult(request.query_id, status, tuple(order), windows, _first_error(windows))
 
 
 class _Asker:

@@ -1,5 +1,23 @@
 """Window arithmetic, in one place."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
+
+def check_window(window: int, top_k: int) -> None:
+    """Raise ValueError unless a window of so many passages can rank the best `top_k` candidates."""
+    if window < 2:
+        raise ValueError(f"window must hold at least 2 passages, got {window}")
+    if top_k < window:
+        raise ValueError(f"top_k {top_k} is smaller than window {window}")
+
+
+def chunks(indices: Sequence[int], size: int) -> list[list[int]]:
+    """`indices` in as few runs of at most `size` as can be, none more than one longer than another."""
+    count = -(-len(indices) // size)
+    bounds = [len(indices) * number // count for number in range(count + 1)] if count else [0]
+    return [list(indices[start:end]) for start, end in pairwise(bounds)]
+
 
 def sliding_windows(num_candidates: int, window: int, stride: int) -> list[tuple[int, int]]:
     """Windows `[start, end)` over `num_candidates` positions, last first, each `stride` nearer the top.

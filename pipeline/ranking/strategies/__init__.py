@@ -3,18 +3,28 @@
 A strategy outside this package is named in the job config by "module:Class".
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
 Ask: TypeAlias = Callable[[Sequence[int], int], Coroutine[Any, Any, list[int]]]
-"""`await ask(indices, start)` shows the candidates at these indices to the LLM, in this order, as the window
-`[start, start + len(indices))`, and gives the same indices back, best first. It never raises for a bad answer:
-a window without a usable one comes back in the order it was given."""
+"""`await ask(indices, start)` shows the candidates at these indices to the LLM, in this order, and gives the same
+indices back, best first. It never raises for a bad answer: a window without a usable one comes back in the order
+it was given. One index alone comes back unasked.
+
+`start` is where the best placed of them stands in the strategy's current order, 0-based; the output reports the
+window as `[start, start + len(indices))`. In plans whose windows are not contiguous that tells how high the window
+reaches and how many passages it showed, not which."""
 
 
 class Strategy(Protocol):
-    """A frozen dataclass whose fields are its settings and whose __post_init__ raises ValueError on bad ones."""
+    """A frozen dataclass whose fields are its settings and whose __post_init__ raises ValueError on bad ones.
+
+    The same answers must lead to the same windows: no clock, no unseeded randomness, and windows asked in an
+    order that does not depend on which of them is answered first (`ask_all` keeps it).
+    """
 
     @property
     def max_window(self) -> int:
@@ -30,8 +40,39 @@ class Strategy(Protocol):
         ...
 
 
+async def ask_all(ask: Ask, windows: Iterable[tuple[Sequence[int], int]]) -> list[list[int]]:
+    """Ask windows `(indices, start)` that do not wait for each other, and give the answers in the same order.
+
+    If one raises, the others are cancelled and the errors come in an exception group, as from any TaskGroup.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(indices, start)) for indices, start in windows]
+    return [task.result() for task in tasks]
+
+
+async def ask_shuffled(ask: Ask, windows: Sequence[tuple[Sequence[int], int]], seed: str) -> list[list[int]]:
+    """`ask_all`, with each window shown in an order drawn from `seed`, so that places in the prompt favour nobody.
+
+    A window that comes back as it was shown had no usable answer, or one chance in 120 or more, and is given back in
+    its own order. Windows of fewer than five are shown as they are: there, coming back unchanged means nothing.
+    """
+    rng = random.Random(seed)
+    shown = [rng.sample(indices, len(indices)) if len(indices) >= 5 else list(indices) for indices, _ in windows]
+    answers = await ask_all(ask, [(order, start) for order, (_, start) in zip(shown, windows, strict=True)])
+    return [
+        list(indices) if answer == order else answer
+        for answer, order, (indices, _) in zip(answers, shown, windows, strict=True)
+    ]
+
+
 STRATEGIES: dict[str, str] = {
+    "active": "pipeline.ranking.strategies.active:Active",
+    "full_list": "pipeline.ranking.strategies.full_list:FullList",
+    "shuffle_consensus": "pipeline.ranking.strategies.shuffle_consensus:ShuffleConsensus",
+    "single_window": "pipeline.ranking.strategies.single_window:SingleWindow",
     "sliding_window": "pipeline.ranking.strategies.sliding_window:SlidingWindow",
+    "top_down": "pipeline.ranking.strategies.top_down:TopDown",
+    "tournament": "pipeline.ranking.strategies.tournament:Tournament",
 }
 
 
