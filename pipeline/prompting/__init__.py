@@ -1,0 +1,1 @@
+"""From a query and some of its candidates to the prompt of one window: templates, tokens, budget. No Ray, no vLLM."""

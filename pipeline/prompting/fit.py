@@ -1,0 +1,171 @@
+"""From a request to the prompts of its windows: passages cut to tokens, evenly shorter where a window is too long.
+
+The steps and their order are ReasonRank's: create_prompt in rerank/rank_listwise_os_llm.py and
+convert_doc_to_prompt_content in utils.py. Each passage is repaired and tokenised once a request.
+"""
+
+import re
+from collections.abc import Sequence
+
+from pipeline.errors import ConfigError, RequestError
+from pipeline.prompting.render import Renderer
+from pipeline.prompting.repair import repair
+from pipeline.prompting.template import PromptTemplate
+from pipeline.prompting.tokenizer import Tokenizer
+from pipeline.records import Candidate, Prompt, RerankRequest
+
+_IDENTIFIER = re.compile(r"\[(\d+)\]")
+_WORD_END = re.compile(r"(?<=\S) ")
+
+_LIKELY_CHARACTERS_PER_TOKEN = 8
+"""English has 4 to 5 a token, so that 8 times the token limit nearly always holds enough of a long passage."""
+
+_FIRST_READ_CHARACTERS = 8192
+_FIRST_READ_CHARACTERS_PER_TOKEN = 16
+_SECOND_READ_FACTOR = 8
+"""A longer passage is read so far at first, then 8 times as far if that gave too few tokens, and no further."""
+
+
+class Prompter:
+    """Makes the prompts of one replica: call it with a request, and what it returns with indices of candidates."""
+
+    def __init__(
+        self, template: PromptTemplate, tokenizer: Tokenizer, max_passage_tokens: int, max_prompt_tokens: int
+    ) -> None:
+        """`max_prompt_tokens` is what the context leaves beside the answer: max_model_len - max_tokens.
+
+        Raises ConfigError if nothing fits, or template and tokenizer don't go together.
+        """
+        if max_passage_tokens < 1 or max_prompt_tokens < 1:
+            raise ConfigError(
+                f"no room for a prompt: {max_prompt_tokens} tokens a prompt, {max_passage_tokens} a passage; "
+                "raise engine.max_model_len or lower generation.max_reasoning_tokens"
+            )
+        self.renderer = Renderer(template, tokenizer)
+        self.tokenizer = tokenizer
+        self.max_passage_tokens = max_passage_tokens
+        self.max_prompt_tokens = max_prompt_tokens
+
+    def __call__(self, request: RerankRequest) -> "RequestPrompter":
+        return RequestPrompter(self, request)
+
+
+class RequestPrompter:
+    """The prompts of one request's windows."""
+
+    def __init__(self, prompter: Prompter, request: RerankRequest) -> None:
+        self._renderer = prompter.renderer
+        self._tokenizer = prompter.tokenizer
+        self._max_passage_tokens = prompter.max_passage_tokens
+        self._max_prompt_tokens = prompter.max_prompt_tokens
+        self._candidates = request.candidates
+        self._query = _without_identifiers(request.query).strip()
+        self._query_checked = False
+        self._around: dict[int, tuple[str, str]] = {}
+        self._tokens: dict[int, list[str]] = {}
+        self._texts: dict[tuple[int, int], str] = {}
+
+    def __call__(self, indices: Sequence[int]) -> Prompt:
+        """The prompt that shows the candidates at `indices`, in this order, in at most `max_prompt_tokens`.
+
+        If they don't fit, every passage is cut to the same number of tokens, and `shortened_to_tokens` says to how
+        many; a passage that is shorter anyway stays whole. Raises RequestError if one token of each is still
+        too long, because the query is: half a query would rank by another question, so it is never cut.
+        """
+        self._check_query()
+        cap = self._max_passage_tokens
+        prompt = self._render(indices, cap)
+        while (excess := len(prompt.token_ids) - self._max_prompt_tokens) > 0:
+            cap = self._shorter(indices, cap, excess)
+            prompt = self._render(indices, cap, shortened_to_tokens=cap)
+        self._renderer.check_control(prompt.token_ids)
+        return prompt
+
+    def _render(self, indices: Sequence[int], cap: int, shortened_to_tokens: int | None = None) -> Prompt:
+        num = len(indices)
+        if num not in self._around:
+            self._around[num] = self._renderer.around(self._query, num)
+        before, after = self._around[num]
+        passages = [self._renderer.passage(rank, self._text(index, cap)) for rank, index in enumerate(indices, 1)]
+        text = before + "".join(passages) + after
+        return Prompt(text, tuple(self._tokenizer.encode(text)), shortened_to_tokens)
+
+    def _shorter(self, indices: Sequence[int], cap: int, excess: int) -> int:
+        """The longest cap below `cap` that takes about `excess` tokens off the passages together."""
+        lengths = [min(len(self._passage_tokens(index)), cap) for index in indices]
+        longest = max(lengths, default=0)
+        if longest <= 1:
+            raise RequestError(
+                f"the prompt does not fit: {excess} tokens too many for {self._max_prompt_tokens} even with "
+                f"{len(indices)} passages of one token; shorten the query ({len(self._query)} characters), ask "
+                "smaller windows, or raise engine.max_model_len"
+            )
+        for shorter in range(longest - 1, 1, -1):
+            if sum(length - shorter for length in lengths if length > shorter) >= excess:
+                return shorter
+        return 1
+
+    def _text(self, index: int, cap: int) -> str:
+        tokens = self._passage_tokens(index)
+        key = (index, min(cap, len(tokens)))
+        if key not in self._texts:
+            self._texts[key] = _without_identifiers(self._tokenizer.convert_tokens_to_string(tokens[:cap]))
+        return self._texts[key]
+
+    def _passage_tokens(self, index: int) -> list[str]:
+        if index not in self._tokens:
+            self._tokens[index] = self._tokenize(_content(self._candidates[index]))
+        return self._tokens[index]
+
+    def _tokenize(self, content: str) -> list[str]:
+        """The first tokens of a passage. Of megabytes it reads no more than it is likely to need.
+
+        Up to 8,192 characters, and 16 a token, it is what tokenising all of it gives. Beyond, ftfy does not see
+        the rest of a line, and runs of more than 128 characters a token (blanks, dashes) end early.
+        """
+        limit = self._max_passage_tokens
+        characters = max(_FIRST_READ_CHARACTERS, _FIRST_READ_CHARACTERS_PER_TOKEN * limit)
+        tokens = self._first_tokens(_beginning(content, characters))
+        if len(tokens) < limit and len(content) > characters:
+            tokens = self._first_tokens(_beginning(content, characters * _SECOND_READ_FACTOR))
+        return tokens
+
+    def _first_tokens(self, content: str) -> list[str]:
+        text = self._renderer.neutralise(repair(content))
+        limit = self._max_passage_tokens
+        if word_end := _WORD_END.search(text, limit * _LIKELY_CHARACTERS_PER_TOKEN):
+            # no token reaches from a word over the blank behind it, so those before it are the whole text's
+            tokens = self._tokenizer.tokenize(text[: word_end.start()])
+            if len(tokens) >= limit:
+                return tokens[:limit]
+        return self._tokenizer.tokenize(text)[:limit]
+
+    def _check_query(self) -> None:
+        """Tell a query that alone is too long before it is rendered and tokenised with every window."""
+        if self._query_checked or len(self._query) <= self._max_prompt_tokens:
+            return
+        too_long = len(self._query) > _FIRST_READ_CHARACTERS_PER_TOKEN * self._max_prompt_tokens
+        if too_long or len(self._tokenizer.tokenize(self._query)) > self._max_prompt_tokens:
+            raise RequestError(
+                f"the query does not fit: {len(self._query)} characters for a prompt of at most "
+                f"{self._max_prompt_tokens} tokens; shorten it or raise engine.max_model_len"
+            )
+        self._query_checked = True
+
+
+def _content(candidate: Candidate) -> str:
+    text = f"Title: {candidate.title} Content: {candidate.text}" if candidate.title else candidate.text
+    return text.strip()
+
+
+def _beginning(text: str, characters: int) -> str:
+    """About the first `characters`, up to a line break where one is near: ftfy repairs each line by itself."""
+    if len(text) <= characters:
+        return text
+    line_end = text.rfind("\n", characters // 2, characters) + 1
+    return text[: line_end or characters]
+
+
+def _without_identifiers(text: str) -> str:
+    """`[n]` names a passage in an answer; in a text it is a citation, and becomes `(n)`."""
+    return _IDENTIFIER.sub(r"(\1)", text)
