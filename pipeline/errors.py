@@ -13,8 +13,16 @@ class InputError(RerankerError):
     """The input as a whole cannot be read: missing column, wrong type. One bad row is a status, not this."""
 
 
+class RowError(RerankerError):
+    """One input row cannot be reranked. It becomes a `failed` row of the output; nothing else stops for it."""
+
+
 class OutputError(RerankerError):
     """The output location cannot be written: held by a live run, or by a run with other settings."""
+
+
+class EngineStartError(RerankerError):
+    """The engine of a replica does not start: model not readable, out of memory, no GPU. Trying again rarely helps."""
 
 
 class RequestError(RerankerError):

@@ -105,7 +105,7 @@ QUARANTINE = pa.schema(
         ("response", pa.string()),
     ]
 )
-"""One row a window that was not `complete`. A row that could not be read has start and end 0 and status `error`."""
+"""One row a window that was not `complete`."""
 
 MAX_ERROR_CHARS = 2_000
 MAX_REASONING_CHARS = 200_000

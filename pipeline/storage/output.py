@@ -1,0 +1,304 @@
+"""The output folder of a run: what lies where in it, and in which order, so that a crash at any point loses nothing.
+
+    part-*.parquet          the results; all that a reader of the folder sees
+    _SUCCESS                written last: every query of the input is in the parts exactly once
+    _manifest.json          the parts with their rows, and what the run did
+    _lease.json  _lock      who is writing; _lock only on local disk
+    _run/run.json           the run's identity: all that decides the ranking
+    _run/config.yaml        the effective config
+    _run/checkpoint/        Ray Data's, rebuilt from the parts before each pass
+    _run/candidates/        a nested copy of an input in long form
+    _run/tmp/               parts being written again
+    _quarantine/*.parquet   prompts and responses of windows that were not complete
+
+A run: `check`, `lease`, then under it `begin`, `prepare` and a pass over what remains until nothing does, `finish`.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from pipeline.errors import OutputError
+from pipeline.records import QueryStatus
+from pipeline.storage.control import ControlStore, control_store
+from pipeline.storage.filesystems import delete_folder, join, redact, resolve
+from pipeline.storage.lease import LEASE, Lease, LeaseHolder, parse_lease
+from pipeline.storage.parts import count_statuses, list_parts, part_facts, reconcile, write_checkpoint
+from pipeline.storage.quarantine import delete_from_quarantine
+from pipeline.storage.schemas import QUERY_ID
+from pipeline.storage.settings import OutputConfig, StorageConfig
+
+SUCCESS = "_SUCCESS"
+MANIFEST = "_manifest.json"
+RUN = "_run/run.json"
+CONFIG = "_run/config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run an output belongs to. `queries` is how many its input has; `facts` are for readers."""
+
+    run_id: str
+    identity: Mapping[str, Any]
+    queries: int
+    started: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is in the parts. `done` are the ids of queries that need no pass any more."""
+
+    queries: int
+    by_status: Mapping[str, int]
+    done: pa.ChunkedArray
+
+    @property
+    def remaining(self) -> int:
+        return self.queries - len(self.done)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an output says of its run. `holder` is None unless a run may be writing now."""
+
+    run: Run | None
+    finished: bool
+    by_status: Mapping[str, int]
+    parts: int
+    bytes: int
+    holder: LeaseHolder | None
+    seconds_since_last_part: float | None
+    manifest: Mapping[str, Any] | None
+
+    @property
+    def done(self) -> int:
+        return sum(self.by_status.values())
+
+    @property
+    def remaining(self) -> int | None:
+        return max(self.run.queries - self.done, 0) if self.run else None
+
+
+class Output:
+    """One output folder. Making one touches nothing. Everything that writes is safe to repeat after a crash."""
+
+    def __init__(self, settings: OutputConfig, storage: StorageConfig) -> None:
+        self.url = settings.path
+        self.filesystem: FileSystem
+        self.filesystem, self.folder = resolve(settings.path, storage)
+        self._settings = settings
+        self._storage = storage
+        self._control: ControlStore = control_store(settings.path, storage)
+
+    @property
+    def checkpoint_folder(self) -> str:
+        return join(self.folder, "_run", "checkpoint")
+
+    @property
+    def quarantine_folder(self) -> str:
+        return join(self.folder, "_quarantine")
+
+    @property
+    def candidates_url(self) -> str:
+        """For `nesting.nested_input`."""
+        return join(self.url, "_run", "candidates")
+
+    def check(self, identity: Mapping[str, Any], *, new_run: bool = False) -> bool:
+        """Whether a run of this identity has finished here already. Writes nothing.
+
+        Raises OutputError if the folder holds another run's results, with what differs, or Parquet files of no run.
+        """
+        run = self._read_run()
+        if run is None:
+            parts = [] if new_run else list_parts(self.filesystem, self.folder)
+            if parts:
+                raise OutputError(
+                    f"{redact(self.url)} holds Parquet files that no run of this program wrote "
+                    f"({parts[0].base_name}, ...); choose an empty folder"
+                )
+            return False
+        if new_run:
+            return False
+        if changes := describe_changes(run.identity, identity):
+            raise OutputError(
+                f"{redact(self.url)} holds a run with other settings:\n"
+                + "\n".join(f"  {change}" for change in changes)
+                + "\ngo on with the old settings, choose another output, or discard its results with --new-run"
+            )
+        return self._control.read(SUCCESS) is not None
+
+    def lease(self, *, job_id: str | None = None, on_lost: Callable[[], None] | None = None) -> Lease:
+        """The lease on this output, not taken yet. Its requests give up in time to try again before it expires."""
+        seconds = self._settings.lease_seconds
+        storage = self._storage.model_copy(
+            update={
+                "connect_timeout_seconds": min(self._storage.connect_timeout_seconds, seconds / 8),
+                "request_timeout_seconds": min(self._storage.request_timeout_seconds, seconds / 8),
+                "max_attempts": min(self._storage.max_attempts, 2),
+            }
+        )
+        return Lease(control_store(self.url, storage), seconds, job_id=job_id, on_lost=on_lost)
+
+    def begin(
+        self,
+        identity: Mapping[str, Any],
+        queries: int,
+        *,
+        config_yaml: str,
+        facts: Mapping[str, Any] | None = None,
+        new_run: bool = False,
+    ) -> Run:
+        """Record the run, or find the one that is being resumed. With `new_run` all that lies here goes first."""
+        self.check(identity, new_run=new_run)
+        if new_run:
+            self._discard()
+        run = self._read_run()
+        if run is None:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            run = Run(uuid.uuid4().hex, dict(identity), queries, now, dict(facts or {}))
+            self._control.write(RUN, json.dumps(asdict(run), indent=1).encode())
+        self._control.write(CONFIG, config_yaml.encode())
+        return run
+
+    def prepare(self, query_ids: pa.ChunkedArray, *, retry: Collection[QueryStatus] = ()) -> Progress:
+        """Bring parts and checkpoint to a state from which a pass over the input does what remains, and only that.
+
+        `query_ids` are the input's. Queries whose status is in `retry` count as not done; their rows stay until
+        better or newer ones are there. Raises OutputError if the parts hold queries that the input has not.
+        """
+        if retry:
+            self._control.delete(SUCCESS)
+            self._control.delete(MANIFEST)
+        rows = reconcile(self.filesystem, self.folder, join(self.folder, "_run", "tmp"))
+        strangers = rows.filter(pc.invert(pc.is_in(rows[QUERY_ID], value_set=query_ids)))
+        if strangers.num_rows:
+            raise OutputError(
+                f"{redact(self.url)} holds {strangers.num_rows} queries that the input has not "
+                f"({strangers[QUERY_ID][0].as_py()!r}, ...); choose another output or use --new-run"
+            )
+        again = pc.is_in(rows["status"], value_set=pa.array(list(retry), pa.string()))
+        delete_from_quarantine(self.filesystem, self.quarantine_folder, rows.filter(again)[QUERY_ID].to_pylist())
+        done = rows.filter(pc.invert(again))[QUERY_ID]
+        write_checkpoint(self.filesystem, self.checkpoint_folder, done)
+        return Progress(len(query_ids), Counter(rows["status"].to_pylist()), done)
+
+    def finish(
+        self, query_ids: pa.ChunkedArray, schema: pa.Schema, facts: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Check that every query is there exactly once, write the manifest, then `_SUCCESS`; return the manifest.
+
+        `schema` is that of the output, for the empty file an input without queries gives. Raises OutputError if
+        queries are missing.
+        """
+        progress = self.prepare(query_ids)
+        if progress.remaining:
+            raise OutputError(
+                f"{progress.remaining} of {progress.queries} queries are not in {redact(self.url)}; run again to go on"
+            )
+        if not progress.queries and not list_parts(self.filesystem, self.folder):
+            pq.write_table(schema.empty_table(), join(self.folder, "part-empty.parquet"), filesystem=self.filesystem)
+        manifest = self._manifest(facts or {})
+        self._control.write(MANIFEST, json.dumps(manifest, indent=1).encode())
+        self._control.write(SUCCESS, b"")
+        for name in ("checkpoint", "candidates", "tmp"):
+            delete_folder(self.filesystem, join(self.folder, "_run", name))
+        return manifest
+
+    def status(self) -> Status:
+        """What the folder says of its run, now. Reads only."""
+        finished = self._control.read(SUCCESS) is not None
+        manifest = self._control.read(MANIFEST) if finished else None
+        parts = list_parts(self.filesystem, self.folder)
+        written = datetime.fromtimestamp(parts[0].mtime_ns / 1e9, UTC) if parts and parts[0].mtime_ns else None
+        return Status(
+            run=self._read_run(),
+            finished=finished,
+            by_status=dict(count_statuses(self.filesystem, self.folder)),
+            parts=len(parts),
+            bytes=sum(part.size for part in parts),
+            holder=self._holder(),
+            seconds_since_last_part=(datetime.now(UTC) - written).total_seconds() if written else None,
+            manifest=json.loads(manifest.body) if manifest else None,
+        )
+
+    def _holder(self) -> LeaseHolder | None:
+        stored = self._control.read(LEASE)
+        holder = parse_lease(stored) if stored else None
+        if stored is None or holder is None or holder.released or stored.age_seconds > holder.lease_seconds:
+            return None
+        return None if holder.is_dead() else holder
+
+    def _read_run(self) -> Run | None:
+        stored = self._control.read(RUN)
+        if stored is None:
+            return None
+        try:
+            return Run(**json.loads(stored.body))
+        except (ValueError, TypeError) as error:
+            raise OutputError(f"{join(self.url, RUN)} is not a run of this program's version: {error}") from error
+
+    def _discard(self) -> None:
+        """The run's identity goes last: until then the folder is known to hold that run, in part."""
+        self._control.delete(SUCCESS)
+        self._control.delete(MANIFEST)
+        for part in list_parts(self.filesystem, self.folder):
+            self.filesystem.delete_file(part.path)
+        delete_folder(self.filesystem, self.quarantine_folder)
+        for name in ("checkpoint", "candidates", "tmp"):
+            delete_folder(self.filesystem, join(self.folder, "_run", name))
+        self._control.delete(RUN)
+
+    def _manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        parts = part_facts(self.filesystem, self.folder)
+        run = self._read_run()
+        return {
+            "run_id": run.run_id if run else None,
+            "started": run.started if run else None,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "queries": sum(part.rows for part in parts),
+            "bytes": sum(part.bytes for part in parts),
+            "queries_by_status": dict(sum((part.queries_by_status for part in parts), Counter())),
+            "windows_by_status": dict(sum((part.windows_by_status for part in parts), Counter())),
+            "prompt_tokens": sum(part.prompt_tokens for part in parts),
+            "output_tokens": sum(part.output_tokens for part in parts),
+            "facts": dict(facts),
+            "files": [{"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in parts],
+        }
+
+
+def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line each value that differs, by its dotted key: `generation.temperature: 0.0 -> 0.6`."""
+    before, after = _flat(old), _flat(json.loads(json.dumps(new)))
+    return [
+        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, _ABSENT) != after.get(key, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value} if prefix else {}
+    return {
+        key: leaf
+        for name, child in value.items()
+        for key, leaf in _flat(child, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    shown = json.dumps(values[key], ensure_ascii=False) if key in values else "(absent)"
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
