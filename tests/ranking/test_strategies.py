@@ -192,7 +192,8 @@ async def test_top_down_asks_few_windows_and_only_three_deep() -> None:
         "nothing beats the pivot"
     )
     reversed_list = Desk(perfect(relevance[::-1]))
-    await TopDown(top_k=96).rank(100, reversed_list.ask)
+    order = await TopDown(top_k=96).rank(100, reversed_list.ask)
+    assert order[0] == 95, "all 76 beat the pivot; the best placed of each partition go into the last window"
     assert [len(indices) for indices, _ in reversed_list.windows] == [20] * 6
     assert TopDown(top_k=96).max_windows(100) == 6
     assert TopDown().max_windows(100) == 7
