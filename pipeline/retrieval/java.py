@@ -48,7 +48,7 @@ def start_jvm(heap_bytes: int) -> Any:
     """
     if importlib.util.find_spec("pyserini") is None:
         raise ConfigError("the first stage needs pyserini: pip install 'corpus-reranker[retrieval]'")
-    import jnius_config
+    import jnius_config  # type: ignore[import-untyped]
 
     if not jnius_config.vm_running:
         os.environ["JAVA_HOME"] = str(find_java())  # where pyjnius looks first

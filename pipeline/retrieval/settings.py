@@ -55,6 +55,7 @@ class RetrieveConfig(Section):
     index: str = Field(description="Folder of a Lucene index on every node, or pyserini's name of a prebuilt one.")
     corpus: CorpusConfig | None = Field(None, description="To build the index from, where `index` does not exist.")
     output: str | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
+    overwrite: bool = Field(False, description="Replace candidates that other settings made.")
     top_k: int = Field(100, ge=1, description="Candidates a query.")
     k1: float = Field(0.9, ge=0, description="Anserini's default for passages.")
     b: float = Field(0.4, ge=0, le=1, description="Anserini's default for passages.")
@@ -83,6 +84,7 @@ class AssembleConfig(Section):
     queries: QueriesConfig
     corpus: CorpusConfig
     output: str | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
+    overwrite: bool = Field(False, description="Replace candidates that other settings made.")
     top_k: int = Field(100, ge=1, description="The best so many of the run are kept.")
     missing: Literal["drop", "error"] = Field(
         "drop", description="Documents or queries that the run names and no file holds: leave out and list, or fail."
@@ -90,5 +92,5 @@ class AssembleConfig(Section):
     no_candidates: Literal["drop", "keep"] = Field(
         "drop", description="A query of which no candidate is left: leave it out and list it, or write an empty list."
     )
-    queries_per_block: int = Field(256, ge=1, description="Queries whose texts a task holds at once.")
+    queries_per_block: int = Field(64, ge=1, description="Queries whose texts a task holds at once.")
     corpus_bytes_per_task: int = Field(128 << 20, ge=1 << 10, description="Of the corpus, read by one task.")

@@ -38,7 +38,10 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     with stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
-        yield text
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not UTF-8: {error}") from error
 
 
 def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:

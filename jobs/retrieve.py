@@ -1,0 +1,81 @@
+"""Find candidates for a query set by BM25 over a Lucene index, built from a corpus where there is none.
+
+    python -m jobs.retrieve --config CONFIG [--retrieve.top_k=50 ...]
+    python -m jobs.retrieve --corpus CORPUS --index FOLDER --queries QUERIES --output FOLDER
+
+Reads the section `retrieve` of the job config; its output is, if it names none, what `input` names.
+Wants Java 21 or newer (JAVA_HOME) and pyserini. The index must be at the same path on every node.
+"""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.config import load_section
+from pipeline.dataflow.cluster import connect
+from pipeline.dataflow.retrieve import prepare_index, retrieve
+from pipeline.errors import ConfigError, RerankerError
+from pipeline.retrieval.candidates import CandidatesSummary, begin, finish, written
+from pipeline.retrieval.java import find_java
+from pipeline.retrieval.left_out import queries_without_hit
+from pipeline.retrieval.queries import read_queries
+from pipeline.retrieval.settings import RetrieveConfig
+from pipeline.storage.control import control_store
+from pipeline.storage.filesystems import resolve
+from pipeline.storage.settings import InputConfig, StorageConfig
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+NOT_DECIDING = {"overwrite", "workers", "jvm_heap_bytes", "queries_per_block"}
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def main(
+    context: typer.Context,
+    config: Annotated[str | None, typer.Option(help="Job config with a section `retrieve`.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="JSONL or Parquet: doc_id, title, text.")] = None,
+    index: Annotated[
+        str | None, typer.Option(help="Folder, to be built if absent; or a prebuilt index's name.")
+    ] = None,
+    queries: Annotated[str | None, typer.Option(help="TSV, JSONL or Parquet: query_id, query.")] = None,
+    output: Annotated[str | None, typer.Option(help="Folder for the candidates; local or s3://.")] = None,
+) -> None:
+    """Find candidates for a query set by BM25."""
+    options = {"corpus.path": corpus, "index": index, "queries.path": queries, "output": output}
+    overrides = [f"--retrieve.{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    try:
+        settings = load_section(config, "retrieve", RetrieveConfig, [*context.args, *overrides])
+        storage = load_section(config, "storage", StorageConfig, context.args)
+        folder = settings.output or load_section(config, "input", InputConfig, context.args).path
+        summary = retrieve_candidates(settings, storage, folder)
+    except RerankerError as error:
+        print(f"retrieve: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    print(
+        f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates;"
+        f" left out {summary.queries_left_out:,} queries without text or hit (listed in _left_out.jsonl)"
+    )
+
+
+def retrieve_candidates(settings: RetrieveConfig, storage: StorageConfig, folder: str) -> CandidatesSummary:
+    """Find the candidates of every query. Does nothing where they are there already."""
+    filesystem, path = resolve(folder, storage)
+    control = control_store(folder, storage)
+    deciding = {"job": "retrieve", **settings.model_dump(mode="json", exclude=NOT_DECIDING)}
+    find_java()  # before anything starts: the one thing most likely to be missing
+    queries = read_queries(settings.queries, lambda url: resolve(url, storage))
+    if not len(queries.table):
+        raise ConfigError(f"{settings.queries.path} holds no query with a text")
+    if (done := begin(filesystem, path, control, deciding, settings.overwrite)) is not None:
+        return done
+    connect()
+    documents = prepare_index(settings, storage)
+    retrieve(settings, queries.table, documents, filesystem, path)
+    left_out = list(queries_without_hit(queries, written(filesystem, path)))
+    return finish(filesystem, path, control, deciding, left_out)
+
+
+if __name__ == "__main__":
+    app()

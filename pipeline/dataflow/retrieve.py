@@ -1,0 +1,124 @@
+"""The first stage as a dataset: queries in, candidates out, one searcher a worker."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from pyarrow.fs import FileSystem
+from ray.data import ActorPoolStrategy
+from ray.exceptions import RayTaskError
+
+from pipeline.errors import ConfigError, RerankerError
+from pipeline.retrieval.candidates import candidates_column, candidates_schema
+from pipeline.retrieval.corpus import corpus_pieces, read_piece
+from pipeline.retrieval.index import build_index, read_facts
+from pipeline.retrieval.queries import EXCLUDED_IDS, RETRIEVAL_QUERY
+from pipeline.retrieval.search import Searcher, first_stage
+from pipeline.retrieval.settings import RetrieveConfig
+from pipeline.storage.filesystems import resolve
+from pipeline.storage.settings import StorageConfig
+
+FILE_BYTES = 128 << 20
+"""Candidates are written in files of at least so many bytes (in memory), rather than one file a block."""
+
+ROW_GROUP_QUERIES = 128
+"""Readers hold a row group at once: about 12 MB at 100 passages of 1 kB a query."""
+
+_CORPUS_PIECE_BYTES = 64 << 20
+
+
+def prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
+    """Build the index if it is not there, open it, and return how many documents it holds.
+
+    Runs on a node with a free CPU, not on the driver. Raises ConfigError, InputError or OutputError.
+    """
+    try:
+        return int(ray.get(ray.remote(num_cpus=1)(_prepare_index).remote(config, storage)))
+    except RayTaskError as error:
+        if isinstance(error.cause, RerankerError):
+            raise error.cause from None
+        raise
+
+
+def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesystem: FileSystem, folder: str) -> None:
+    """Write the candidates of every query of `queries` (see retrieval.queries.QuerySet) as Parquet into `folder`."""
+    schema = candidates_schema(queries.schema, {**first_stage(config), "documents": documents})
+    starts = range(0, len(queries), config.queries_per_block)
+    free_cpus = int(ray.cluster_resources().get("CPU", 1)) - 1  # writing wants one
+    workers = min(config.workers or max(1, free_cpus), len(starts))
+    dataset = ray.data.from_arrow([queries.slice(start, config.queries_per_block) for start in starts])
+    dataset = dataset.map_batches(
+        _SearchWorker,
+        fn_constructor_args=(config, schema),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=workers),
+        num_cpus=1,
+    )
+    write_candidates(dataset, filesystem, folder, schema)
+
+
+def write_candidates(dataset: ray.data.Dataset, filesystem: FileSystem, folder: str, schema: pa.Schema) -> None:
+    """Write a dataset of candidates. The schema's metadata goes into every file."""
+    dataset.write_parquet(
+        folder,
+        filesystem=filesystem,
+        schema=schema,
+        min_bytes_per_file=FILE_BYTES,
+        row_group_size=ROW_GROUP_QUERIES,
+    )
+
+
+def _prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
+    folder = Path(config.index).expanduser()
+    if config.corpus is not None:
+        if folder.exists():
+            facts = read_facts(folder)
+            if facts is None or facts.corpus != config.corpus.path:
+                built_from = facts.corpus if facts else "another program's corpus"
+                raise ConfigError(
+                    f"index {folder} is built from {built_from}, not from {config.corpus.path};"
+                    " give another index, or leave the corpus out to search this one"
+                )
+        else:
+            build_index(
+                _reader(config, storage), folder, config.corpus.path, os.cpu_count() or 1, config.jvm_heap_bytes
+            )
+    searcher = Searcher(config)
+    try:
+        return searcher.documents
+    finally:
+        searcher.close()
+
+
+def _reader(config: RetrieveConfig, storage: StorageConfig) -> Callable[[], Any]:
+    corpus = config.corpus
+    assert corpus is not None
+    filesystem, path = resolve(corpus.path, storage)
+    pieces = corpus_pieces(corpus, filesystem, path, _CORPUS_PIECE_BYTES)
+    return lambda: (table for piece in pieces for table in read_piece(corpus, filesystem, piece))
+
+
+class _SearchWorker:
+    """A searcher and its JVM in one process of its own."""
+
+    def __init__(self, config: RetrieveConfig, schema: pa.Schema) -> None:
+        self._config = config
+        self._schema = schema
+        self._searcher = Searcher(config)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        lists = [
+            self._searcher.search(
+                row.get(RETRIEVAL_QUERY) or row["query"], self._config.top_k, row.get(EXCLUDED_IDS) or ()
+            )
+            for row in block.to_pylist()
+        ]
+        block = block.append_column("candidates", candidates_column(lists))
+        if self._config.no_candidates == "drop":
+            block = block.filter(pa.array([bool(candidates) for candidates in lists]))
+        return block.select(self._schema.names).cast(self._schema)

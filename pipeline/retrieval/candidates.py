@@ -1,0 +1,139 @@
+"""The candidates that a first stage hands to the reranker: their schema, and the folder they are written to."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from pipeline.errors import InputError, OutputError
+from pipeline.records import Candidate
+from pipeline.storage.control import ControlStore
+from pipeline.storage.filesystems import list_files
+
+CANDIDATES = pa.list_(
+    pa.struct(
+        [
+            pa.field("doc_id", pa.string(), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("title", pa.string()),
+            pa.field("score", pa.float64(), nullable=False),
+        ]
+    )
+)
+
+FIRST_STAGE = b"first_stage"
+"""Key of the Parquet file metadata: JSON, how these candidates were found."""
+
+_DONE_FILE = "_candidates.json"
+_UNFINISHED_FILE = "_unfinished.json"
+_LEFT_OUT_FILE = "_left_out.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesSummary:
+    """What a folder of candidates holds. Queries and documents left out are listed, one by one with the reason, in
+    _left_out.jsonl beside the Parquet files."""
+
+    queries: int
+    candidates: int
+    queries_without_candidates: int
+    queries_left_out: int
+    documents_left_out: int
+
+
+def candidates_schema(queries: pa.Schema, first_stage: Mapping[str, Any]) -> pa.Schema:
+    """query_id, query, the queries' other columns, candidates. Raises InputError where these collide."""
+    if "candidates" in queries.names:
+        raise InputError("the queries have a column 'candidates', which is where the first stage's go; rename it")
+    others = [field for field in queries if field.name not in ("query_id", "query")]
+    required = [pa.field(name, pa.string(), nullable=False) for name in ("query_id", "query")]
+    fields = [*required, *others, pa.field("candidates", CANDIDATES, nullable=False)]
+    return pa.schema(fields, metadata={FIRST_STAGE: json.dumps(first_stage).encode()})
+
+
+def candidates_column(lists: Sequence[Sequence[Candidate]]) -> pa.Array:
+    """An array of type CANDIDATES."""
+    return pa.array(
+        [[{"doc_id": c.doc_id, "text": c.text, "title": c.title, "score": c.score} for c in row] for row in lists],
+        CANDIDATES,
+    )
+
+
+def begin(
+    filesystem: FileSystem, folder: str, control: ControlStore, settings: Mapping[str, Any], overwrite: bool
+) -> CandidatesSummary | None:
+    """Make `folder` ready for candidates made with `settings` (JSON values).
+
+    Returns the summary where they are there already. What an interrupted run left is deleted. Raises OutputError
+    where the folder holds candidates made otherwise and `overwrite` is False, or anything else.
+    """
+    filesystem.create_dir(folder, recursive=True)
+    done = control.read(_DONE_FILE)
+    if done is not None and not overwrite:
+        record = json.loads(done.body)
+        if record["settings"] == settings:
+            return CandidatesSummary(**record["summary"])
+        changed = sorted(key for key, value in settings.items() if record["settings"].get(key) != value)
+        raise OutputError(
+            f"{folder} holds candidates made with another {', '.join(changed)}; give another output, or set overwrite"
+        )
+    files = list_files(filesystem, folder)
+    if done is None and control.read(_UNFINISHED_FILE) is None and any(_is_data(file.path) for file in files):
+        raise OutputError(f"{folder} holds files that are not candidates of this job; give another output")
+    control.write(_UNFINISHED_FILE, json.dumps(settings).encode())
+    control.delete(_DONE_FILE)
+    control.delete(_LEFT_OUT_FILE)
+    for file in files:
+        if file.path.endswith(".parquet"):
+            filesystem.delete_file(file.path)
+    return None
+
+
+def written(filesystem: FileSystem, folder: str) -> dict[str, int]:
+    """Each query in the folder's Parquet files and how many candidates it has."""
+    counts: dict[str, int] = {}
+    for part in list_files(filesystem, folder):
+        if not part.path.endswith(".parquet"):
+            continue
+        with filesystem.open_input_file(part.path) as stream, pq.ParquetFile(stream) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["query_id", "candidates.list.element.score"])
+                lengths = table["candidates"].combine_chunks().value_lengths()
+                counts.update(zip(table["query_id"].to_pylist(), lengths.to_pylist(), strict=True))
+    return counts
+
+
+def finish(
+    filesystem: FileSystem,
+    folder: str,
+    control: ControlStore,
+    settings: Mapping[str, Any],
+    left_out: Sequence[Mapping[str, Any]],
+) -> CandidatesSummary:
+    """List what was left out, count what was written, and mark the folder as done.
+
+    Rows of `left_out` have a `query_id` or a `doc_id`, and a `reason`.
+    """
+    counts = written(filesystem, folder)
+    queries_left_out = sum("query_id" in row for row in left_out)
+    summary = CandidatesSummary(
+        queries=len(counts),
+        candidates=sum(counts.values()),
+        queries_without_candidates=sum(count == 0 for count in counts.values()),
+        queries_left_out=queries_left_out,
+        documents_left_out=len(left_out) - queries_left_out,
+    )
+    lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in left_out)
+    control.write(_LEFT_OUT_FILE, lines.encode())
+    control.write(_DONE_FILE, json.dumps({"summary": asdict(summary), "settings": settings}, indent=1).encode())
+    control.delete(_UNFINISHED_FILE)
+    return summary
+
+
+def _is_data(path: str) -> bool:
+    return not PurePosixPath(path).name.startswith(("_", "."))

@@ -1,0 +1,138 @@
+"""Lucene indexes: one built from a corpus, one given, or one of pyserini's prebuilt ones."""
+
+import difflib
+import fcntl
+import json
+import os
+import shutil
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import ConfigError, InputError, OutputError
+from pipeline.retrieval.java import start_jvm
+
+_FACTS_FILE = "reranker-index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """What an index built here was built from. `empty_documents` had no text and are not in it."""
+
+    corpus: str
+    documents: int
+    empty_documents: int
+    pyserini: str
+
+
+def passage(raw: str) -> tuple[str, str | None]:
+    """Text and title of a stored document: of an index built here, or of the kinds among the prebuilt ones.
+
+    JSON with the text in `text` (BEIR), `contents` (ours, MS MARCO, BRIGHT), `passage` or `segment` (MS MARCO v2);
+    anything else is text as it stands. Ours has the title in front of the contents, which is what is searched.
+    """
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        return raw, None
+    if not isinstance(document, dict):
+        return raw, None
+    title = document.get("title") or None
+    if "text" not in document and title and str(document.get("contents", "")).startswith(f"{title}\n"):
+        return document["contents"][len(title) + 1 :], title
+    texts = (document.get(name) for name in ("text", "contents", "passage", "segment"))
+    return next((text for text in texts if text), ""), title
+
+
+def build_index(
+    read: Callable[[], Iterable[pa.Table]], folder: Path, source: str, threads: int, heap_bytes: int
+) -> IndexFacts:
+    """Build an index of the documents that `read()` yields (tables of retrieval.corpus.DOCUMENTS) at `folder`.
+
+    Title and text are searched as one field (Anserini's `contents`, Porter stemmer) and stored. Documents without
+    text are left out and counted. `folder` appears when the index is whole. Raises InputError for a doc_id that
+    comes twice, ConfigError without a Java, OutputError where the folder cannot be written.
+    """
+    autoclass = start_jvm(heap_bytes)
+    unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"cannot build an index at {folder}: {error}") from error
+    try:
+        arguments = ["-index", str(unfinished), "-input", "", "-collection", "JsonCollection", "-storeRaw"]
+        indexer = autoclass("io.anserini.index.SimpleIndexer")([*arguments, "-threads", str(threads)])
+        hashes, documents, empty = array("q"), 0, 0
+        for table in read():
+            rows = [row for row in table.to_pylist() if row["text"] and row["text"].strip()]
+            empty += len(table) - len(rows)
+            hashes.extend(hash(row["doc_id"]) for row in rows)
+            documents += int(indexer.addRawDocuments([_raw(row) for row in rows])) if rows else 0
+        indexer.close()
+        if documents != len(hashes):
+            raise InputError(f"{source}: Anserini took {documents:,} of {len(hashes):,} documents; see its log above")
+        _check_unique(read, hashes, source)
+        facts = IndexFacts(source, documents, empty, version("pyserini"))
+        (unfinished / _FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8")
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return facts
+
+
+def read_facts(folder: Path) -> IndexFacts | None:
+    """Of an index built here, None for any other. Raises ConfigError where the folder is no index at all."""
+    if not any(folder.glob("segments_*")):
+        raise ConfigError(f"{folder} is not a Lucene index; give another, or delete it and give a corpus to build from")
+    facts = folder / _FACTS_FILE
+    return IndexFacts(**json.loads(facts.read_text(encoding="utf-8"))) if facts.is_file() else None
+
+
+def locate_index(index: str) -> Path:
+    """Folder of an index on this node; a prebuilt one is downloaded into pyserini's cache once a node.
+
+    Raises ConfigError for a name that is neither a folder nor prebuilt.
+    """
+    folder = Path(index).expanduser()
+    if folder.is_dir():
+        read_facts(folder)
+        return folder
+    from pyserini.prebuilt_index_info import TF_INDEX_INFO
+    from pyserini.util import download_prebuilt_index, get_cache_home
+
+    if index not in TF_INDEX_INFO:
+        nearest = difflib.get_close_matches(index, TF_INDEX_INFO, n=1)
+        hint = f"; did you mean pyserini's {nearest[0]!r}?" if nearest else ""
+        raise ConfigError(f"no folder {index} on this node, and pyserini has no prebuilt index of that name{hint}")
+    cache = Path(get_cache_home())
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{index}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the searchers of a node would download it side by side, into one file
+        return Path(download_prebuilt_index(index, verbose=False))
+
+
+def _raw(row: dict[str, str | None]) -> str:
+    doc_id, title, text = row["doc_id"], row["title"], row["text"]
+    if title:
+        return json.dumps({"id": doc_id, "title": title, "contents": f"{title}\n{text}"}, ensure_ascii=False)
+    return json.dumps({"id": doc_id, "contents": text}, ensure_ascii=False)
+
+
+def _check_unique(read: Callable[[], Iterable[pa.Table]], hashes: "array[int]", source: str) -> None:
+    """Eight bytes a document; only where two hashes are equal the corpus is read again, to see whose they are."""
+    values, counts = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
+    suspects = set(values[counts > 1].tolist())
+    seen: set[str] = set()
+    for table in read() if suspects else ():
+        for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
+            if hash(doc_id) not in suspects or not (text and text.strip()):
+                continue
+            if doc_id in seen:
+                raise InputError(f"{source}: doc_id {doc_id!r} comes twice; every document needs an id of its own")
+            seen.add(doc_id)
