@@ -1,9 +1,14 @@
 """Fixtures for every room. Data that may not be part of the project lies beside the checkout, in shared/."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import Place
+from s3_server import S3Server, running_s3_server
+
+from pipeline.storage.settings import StorageConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("RERANKER_SHARED", REPOSITORY.parent / "shared"))
@@ -16,3 +21,36 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no research-only test data at {SHARED}; set RERANKER_SHARED to have this test run")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 protocol server in its own process, with its credentials in the environment (tests/s3_server.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "RERANKER_TEST_S3_ENDPOINT" not in os.environ:
+            patch.setenv("AWS_ACCESS_KEY_ID", "test-access-key-id")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-access-key")
+            patch.delenv("AWS_PROFILE", raising=False)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with running_s3_server() as server:
+            yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> str:
+    """Name of a new, empty bucket."""
+    return s3_server.create_bucket()
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A test that takes this runs twice: on local disk and on the S3 server."""
+    if request.param == "local":
+        return Place(str(tmp_path), StorageConfig())
+    server: S3Server = request.getfixturevalue("s3_server")
+    return Place(f"s3://{server.create_bucket()}/some/folder", server.storage)
+
+
+@pytest.fixture
+def local_place(tmp_path: Path) -> Place:
+    return Place(str(tmp_path), StorageConfig())

@@ -15,10 +15,9 @@ A run: `check`, `lease`, then under it `begin`, `prepare` and a pass over what r
 """
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,27 +30,16 @@ from pipeline.errors import OutputError
 from pipeline.records import QueryStatus
 from pipeline.storage.control import ControlStore, control_store
 from pipeline.storage.filesystems import delete_folder, join, redact, resolve
-from pipeline.storage.lease import LEASE, Lease, LeaseHolder, parse_lease
-from pipeline.storage.parts import count_statuses, list_parts, part_facts, reconcile, write_checkpoint
+from pipeline.storage.lease import Lease
+from pipeline.storage.parts import list_parts, part_facts, reconcile, write_checkpoint
 from pipeline.storage.quarantine import delete_from_quarantine
+from pipeline.storage.runs import RUN, Run, create_run, describe_changes, read_run
 from pipeline.storage.schemas import QUERY_ID
 from pipeline.storage.settings import OutputConfig, StorageConfig
+from pipeline.storage.status import MANIFEST, SUCCESS
 
-SUCCESS = "_SUCCESS"
-MANIFEST = "_manifest.json"
-RUN = "_run/run.json"
 CONFIG = "_run/config.yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The run an output belongs to. `queries` is how many its input has; `facts` are for readers."""
-
-    run_id: str
-    identity: Mapping[str, Any]
-    queries: int
-    started: str
-    facts: Mapping[str, Any]
+WORK_FOLDERS = ("checkpoint", "candidates", "tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +53,6 @@ class Progress:
     @property
     def remaining(self) -> int:
         return self.queries - len(self.done)
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What an output says of its run. `holder` is None unless a run may be writing now."""
-
-    run: Run | None
-    finished: bool
-    by_status: Mapping[str, int]
-    parts: int
-    bytes: int
-    holder: LeaseHolder | None
-    seconds_since_last_part: float | None
-    manifest: Mapping[str, Any] | None
-
-    @property
-    def done(self) -> int:
-        return sum(self.by_status.values())
-
-    @property
-    def remaining(self) -> int | None:
-        return max(self.run.queries - self.done, 0) if self.run else None
 
 
 class Output:
@@ -118,10 +84,9 @@ class Output:
 
         Raises OutputError if the folder holds another run's results, with what differs, or Parquet files of no run.
         """
-        run = self._read_run()
+        run = read_run(self._control)
         if run is None:
-            parts = [] if new_run else list_parts(self.filesystem, self.folder)
-            if parts:
+            if parts := list_parts(self.filesystem, self.folder):
                 raise OutputError(
                     f"{redact(self.url)} holds Parquet files that no run of this program wrote "
                     f"({parts[0].base_name}, ...); choose an empty folder"
@@ -161,12 +126,10 @@ class Output:
         """Record the run, or find the one that is being resumed. With `new_run` all that lies here goes first."""
         self.check(identity, new_run=new_run)
         if new_run:
-            self._discard()
-        run = self._read_run()
+            self.discard()
+        run = read_run(self._control)
         if run is None:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            run = Run(uuid.uuid4().hex, dict(identity), queries, now, dict(facts or {}))
-            self._control.write(RUN, json.dumps(asdict(run), indent=1).encode())
+            run = create_run(self._control, identity, queries, facts)
         self._control.write(CONFIG, config_yaml.encode())
         return run
 
@@ -210,57 +173,24 @@ class Output:
         manifest = self._manifest(facts or {})
         self._control.write(MANIFEST, json.dumps(manifest, indent=1).encode())
         self._control.write(SUCCESS, b"")
-        for name in ("checkpoint", "candidates", "tmp"):
+        for name in WORK_FOLDERS:
             delete_folder(self.filesystem, join(self.folder, "_run", name))
         return manifest
 
-    def status(self) -> Status:
-        """What the folder says of its run, now. Reads only."""
-        finished = self._control.read(SUCCESS) is not None
-        manifest = self._control.read(MANIFEST) if finished else None
-        parts = list_parts(self.filesystem, self.folder)
-        written = datetime.fromtimestamp(parts[0].mtime_ns / 1e9, UTC) if parts and parts[0].mtime_ns else None
-        return Status(
-            run=self._read_run(),
-            finished=finished,
-            by_status=dict(count_statuses(self.filesystem, self.folder)),
-            parts=len(parts),
-            bytes=sum(part.size for part in parts),
-            holder=self._holder(),
-            seconds_since_last_part=(datetime.now(UTC) - written).total_seconds() if written else None,
-            manifest=json.loads(manifest.body) if manifest else None,
-        )
-
-    def _holder(self) -> LeaseHolder | None:
-        stored = self._control.read(LEASE)
-        holder = parse_lease(stored) if stored else None
-        if stored is None or holder is None or holder.released or stored.age_seconds > holder.lease_seconds:
-            return None
-        return None if holder.is_dead() else holder
-
-    def _read_run(self) -> Run | None:
-        stored = self._control.read(RUN)
-        if stored is None:
-            return None
-        try:
-            return Run(**json.loads(stored.body))
-        except (ValueError, TypeError) as error:
-            raise OutputError(f"{join(self.url, RUN)} is not a run of this program's version: {error}") from error
-
-    def _discard(self) -> None:
+    def discard(self) -> None:
         """The run's identity goes last: until then the folder is known to hold that run, in part."""
         self._control.delete(SUCCESS)
         self._control.delete(MANIFEST)
         for part in list_parts(self.filesystem, self.folder):
             self.filesystem.delete_file(part.path)
         delete_folder(self.filesystem, self.quarantine_folder)
-        for name in ("checkpoint", "candidates", "tmp"):
+        for name in WORK_FOLDERS:
             delete_folder(self.filesystem, join(self.folder, "_run", name))
         self._control.delete(RUN)
 
     def _manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         parts = part_facts(self.filesystem, self.folder)
-        run = self._read_run()
+        run = read_run(self._control)
         return {
             "run_id": run.run_id if run else None,
             "started": run.started if run else None,
@@ -274,31 +204,3 @@ class Output:
             "facts": dict(facts),
             "files": [{"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in parts],
         }
-
-
-def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line each value that differs, by its dotted key: `generation.temperature: 0.0 -> 0.6`."""
-    before, after = _flat(old), _flat(json.loads(json.dumps(new)))
-    return [
-        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, _ABSENT) != after.get(key, _ABSENT)
-    ]
-
-
-_ABSENT = object()
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not value:
-        return {prefix: value} if prefix else {}
-    return {
-        key: leaf
-        for name, child in value.items()
-        for key, leaf in _flat(child, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
-
-
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    shown = json.dumps(values[key], ensure_ascii=False) if key in values else "(absent)"
-    return shown if len(shown) <= 200 else f"{shown[:200]}..."

@@ -1,0 +1,64 @@
+"""What the storage tests write and look at, shared by them."""
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from places import Place
+
+from pipeline.records import Candidate, RerankRequest, RerankResult, WindowOutcome
+from pipeline.storage.filesystems import join, list_files, resolve
+from pipeline.storage.schemas import NESTED_INPUT, output_row, output_schema
+
+SCHEMA = output_schema(NESTED_INPUT, {"model": "none"})
+
+
+def input_row(query_id: str, num_candidates: int = 3, **columns: Any) -> dict[str, Any]:
+    candidates = [
+        {"doc_id": f"d{number}", "text": f"text {number} of {query_id}", "title": None, "score": 9.5 - number}
+        for number in range(num_candidates)
+    ]
+    return {"query_id": query_id, "query": f"what is {query_id}?", "candidates": candidates, **columns}
+
+
+def write(place: Place, name: str, rows: Sequence[dict[str, Any]] | pa.Table, schema: pa.Schema = NESTED_INPUT) -> str:
+    """Write a Parquet file at `name` under the place; its path."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema)
+    filesystem, path = resolve(join(place.url, name), place.storage)
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+    pq.write_table(table, path, filesystem=filesystem)
+    return path
+
+
+def result_row(query_id: str, status: Any = "complete", seed: int = 0) -> dict[str, Any]:
+    """An output row as a replica writes it, in an order that depends on the seed."""
+    row = input_row(query_id)
+    candidates = tuple(Candidate(each["doc_id"], each["text"], each["score"]) for each in row["candidates"])
+    order = list(range(len(candidates)))
+    random.Random(seed).shuffle(order)
+    window = WindowOutcome(0, 3, "complete" if status == "complete" else "no_answer", 1, 100, 10, 0.5, "stop")
+    result = RerankResult(query_id, status, tuple(order), (window,), None)
+    return output_row(row, RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False)
+
+
+def write_part(place: Place, name: str, query_ids: Iterable[str], status: Any = "complete", seed: int = 0) -> None:
+    """Write a part of the output `out`, as a pass over the input would."""
+    write(place, f"out/{name}", [result_row(query_id, status, seed) for query_id in query_ids], SCHEMA)
+
+
+def read_parts(place: Place, name: str = "out") -> list[dict[str, Any]]:
+    """All rows a reader of the output folder sees, each file on its own."""
+    filesystem, folder = resolve(join(place.url, name), place.storage)
+    rows: list[dict[str, Any]] = []
+    for info in list_files(filesystem, folder):
+        if info.base_name.endswith(".parquet") and not info.base_name.startswith("_"):
+            rows += pq.read_table(info.path, filesystem=filesystem, partitioning=None).to_pylist()
+    return rows
+
+
+def names(place: Place, name: str = "out") -> list[str]:
+    """Names of all files in a folder, with those of folders in it."""
+    filesystem, folder = resolve(join(place.url, name), place.storage)
+    return [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
