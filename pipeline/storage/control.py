@@ -35,7 +35,11 @@ class ControlObject:
 
 
 class ControlStore(Protocol):
-    """Control objects of one folder, by name. Raises OutputError where the store cannot be reached."""
+    """Control objects of one folder, by name. Raises OutputError where the store cannot be reached.
+
+    Bodies of conditional writes must tell their writers apart: what lies there with the same body is taken for one's
+    own write, of which the first answer was lost.
+    """
 
     def read(self, name: str) -> ControlObject | None: ...
 

@@ -11,7 +11,8 @@
     _run/tmp/               parts being written again
     _quarantine/*.parquet   prompts and responses of windows that were not complete
 
-A run: `check`, `lease`, then under it `begin`, `prepare` and a pass over what remains until nothing does, `finish`.
+A run: `check`, `lease`, then under it `discard` for a new run, `begin`, `prepare` and a pass over what remains until
+nothing does, `finish`.
 """
 
 import json

@@ -1,0 +1,96 @@
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from places import Place
+from s3_server import S3Server
+
+from pipeline.errors import OutputError
+from pipeline.storage.control import ControlStore, PlainControl, control_store
+from pipeline.storage.settings import StorageConfig
+
+
+@pytest.fixture
+def control(place: Place) -> ControlStore:
+    return control_store(f"{place.url}/out", place.storage)
+
+
+def test_create_replace_delete_elsewhere() -> None:
+    test_create_replace_delete(control_store(f"memory://control-{uuid.uuid4().hex}", StorageConfig()))
+
+
+def test_create_replace_delete(control: ControlStore) -> None:
+    assert control.read("a/b.json") is None
+    etag = control.create("a/b.json", b"1")
+    assert etag is not None
+    assert control.create("a/b.json", b"2") is None
+    stored = control.read("a/b.json")
+    assert stored is not None
+    assert (stored.body, stored.etag) == (b"1", etag)
+    assert -1 <= stored.age_seconds < 10
+    newer = control.replace("a/b.json", b"3", etag)
+    assert newer is not None
+    assert control.replace("a/b.json", b"4", etag) is None
+    assert control.replace("nothing", b"4", etag) is None
+    control.write("a/b.json", b"5")
+    stored = control.read("a/b.json")
+    assert stored is not None
+    assert stored.body == b"5"
+    control.delete("a/b.json")
+    control.delete("a/b.json")
+    assert control.read("a/b.json") is None
+
+
+def test_one_of_many_creators_wins_and_no_update_is_lost(place: Place) -> None:
+    url = f"{place.url}/out"
+    together = threading.Barrier(8)
+
+    def create_and_count(number: int) -> bool:
+        control = control_store(url, place.storage)
+        together.wait()
+        created = control.create("n", f"0 by {number}".encode()) is not None
+        for _ in range(3):
+            while True:
+                stored = control.read("n")
+                assert stored is not None
+                count = int(stored.body.split()[0])
+                if control.replace("n", f"{count + 1} by {number}".encode(), stored.etag):
+                    break
+        return created
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(create_and_count, range(8))) == 1
+    stored = control_store(url, place.storage).read("n")
+    assert stored is not None
+    assert stored.body.startswith(b"24 by")
+
+
+def test_own_write_whose_answer_was_lost_counts_as_written(s3_server: S3Server, s3_bucket: str) -> None:
+    """Of the repetition of a request, S3 sees its first sending in the way."""
+    control = control_store(f"s3://{s3_bucket}/out", s3_server.storage)
+    first = control.create("x", b"mine")
+    assert control.create("x", b"mine") == first
+    assert control.create("x", b"other") is None
+
+
+def test_a_write_that_fails_leaves_the_old_object(local_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = control_store(f"{local_place.url}/out", local_place.storage)
+    control.write("x", b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        control.write("x", b"new")
+    stored = control.read("x")
+    assert stored is not None
+    assert stored.body == b"old"
+    assert [path.name for path in (Path(local_place.url) / "out").iterdir()] == ["x"]
+
+
+def test_other_filesystems_are_plain() -> None:
+    assert isinstance(control_store("memory://x", StorageConfig()), PlainControl)
+
+
+def test_no_bucket_is_an_output_error(s3_server: S3Server) -> None:
+    with pytest.raises(OutputError, match=r"cannot read s3://no-such-bucket-at-all/f/x: .*NoSuchBucket"):
+        control_store("s3://no-such-bucket-at-all/f", s3_server.storage).read("x")
