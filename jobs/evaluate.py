@@ -26,10 +26,9 @@ from pipeline.evaluation.measures import split_measures
 from pipeline.evaluation.publish import publish
 from pipeline.evaluation.rankings import read_orders
 from pipeline.evaluation.settings import EvaluateConfig
-from pipeline.evaluation.trec import Qrels, group_qrels
+from pipeline.evaluation.trec import load_qrels
 from pipeline.storage.filesystems import resolve
 from pipeline.storage.settings import OutputConfig, StorageConfig
-from pipeline.storage.trec import open_text, read_qrels
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -66,7 +65,7 @@ def main(
         settings = load_section(config, "evaluate", EvaluateConfig, overrides)
         storage = load_section(config, "storage", StorageConfig)
         sources = sources or [load_section(config, "output", OutputConfig).path]
-        judgments = _read_qrels(settings.qrels, storage)
+        judgments = load_qrels(*resolve(settings.qrels, storage))
         orders = {
             name: read_orders(*resolve(source, storage), judgments)
             for name, source in zip(_names(sources), sources, strict=True)
@@ -81,12 +80,6 @@ def main(
         raise typer.Exit(2) from None
     console = Console()
     _show(evaluation, len(judgments), settings, console if console.is_terminal else Console(width=_LOG_COLUMNS))
-
-
-def _read_qrels(url: str, storage: StorageConfig) -> Qrels:
-    filesystem, path = resolve(url, storage)
-    with open_text(path, filesystem) as lines:
-        return group_qrels(read_qrels(lines, url), url)
 
 
 def _names(sources: Sequence[str]) -> list[str]:
@@ -129,7 +122,8 @@ def _means_table(evaluation: Evaluation, settings: EvaluateConfig) -> Table:
             table.add_row(measure, escape(mean.system), *dataset, str(mean.queries), f"{mean.mean:.4f}", interval)
         for system, means in macro.items():
             table.add_row(measure, escape(system), "(mean of datasets)", "", f"{means[index]:.4f}", "")
-        table.add_section()
+        if len(evaluation.systems) > 1:
+            table.add_section()
     return table
 
 

@@ -10,46 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-RANKING = pa.list_(
-    pa.struct(
-        [
-            ("doc_id", pa.string()),
-            ("rank", pa.int32()),
-            ("score", pa.float64()),
-            ("initial_rank", pa.int32()),
-            ("initial_score", pa.float64()),
-        ]
-    )
+from pipeline.storage.schemas import RESULT
+
+_MORE = pa.schema(
+    [("started_at", pa.timestamp("us", "UTC")), ("finished_at", pa.timestamp("us", "UTC")), ("query", pa.string())]
 )
-WINDOWS = pa.list_(
-    pa.struct(
-        [
-            ("start", pa.int32()),
-            ("end", pa.int32()),
-            ("status", pa.string()),
-            ("attempts", pa.int32()),
-            ("prompt_tokens", pa.int64()),
-            ("output_tokens", pa.int64()),
-            ("latency_seconds", pa.float64()),
-            ("finish_reason", pa.string()),
-            ("shortened_to_tokens", pa.int32()),
-            ("reasoning", pa.string()),
-            ("error", pa.string()),
-        ]
-    )
-)
-SCHEMA = pa.schema(
-    [
-        ("query_id", pa.string()),
-        ("status", pa.string()),
-        ("ranking", RANKING),
-        ("windows", WINDOWS),
-        ("error", pa.string()),
-        ("started_at", pa.timestamp("us", "UTC")),
-        ("finished_at", pa.timestamp("us", "UTC")),
-        ("query", pa.string()),
-    ]
-)
+SCHEMA = pa.schema([*RESULT, *(field for field in _MORE if field.name not in RESULT.names)])
 
 _STATUSES = ["complete"] * 90 + ["repaired"] * 5 + ["truncated"] * 2 + ["no_answer", "timeout", "error"]
 _START = datetime.datetime(2026, 1, 5, 8, 0, tzinfo=datetime.UTC)

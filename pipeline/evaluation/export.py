@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import OutputError
 from pipeline.evaluation.publish import publish
-from pipeline.evaluation.rankings import list_parts, read_batches
+from pipeline.evaluation.rankings import find_parts, read_batches
 from pipeline.evaluation.settings import ExportConfig
 from pipeline.evaluation.texts import CandidateTexts
 from pipeline.evaluation.trec import run_lines
@@ -63,7 +63,7 @@ def export(
     destination holds something already.
     """
     filesystem, path = source
-    parts = list_parts(filesystem, path)
+    parts = find_parts(filesystem, path)
     _prepare(source, destination, config)
     exported = Exported()
     for name, members in {"rankings": parts}.items() if config.single_file else _by_name(parts):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.evaluation.trec import group_run
 from pipeline.storage.filesystems import list_files
+from pipeline.storage.parts import is_part
 from pipeline.storage.trec import open_text, read_run
 
 BATCH_ROWS = 256
@@ -30,7 +31,7 @@ class QueryOrders:
     dataset: str | None = None
 
 
-def list_parts(filesystem: pafs.FileSystem, path: str) -> list[str]:
+def find_parts(filesystem: pafs.FileSystem, path: str) -> list[str]:
     """Parquet parts of an output: the file itself, or those at the top of the folder, by name.
 
     Names that start with `_` or `.` are control files. Raises InputError where there is no part.
@@ -40,14 +41,10 @@ def list_parts(filesystem: pafs.FileSystem, path: str) -> list[str]:
         return [path]
     if info.type != pafs.FileType.Directory:
         raise InputError(f"{path} does not exist")
-    parts = [file.path for file in list_files(filesystem, path) if _is_part(file.base_name)]
+    parts = [file.path for file in list_files(filesystem, path) if is_part(file.base_name)]
     if not parts:
         raise InputError(f"{path} holds no Parquet part at its top; is it the folder a job wrote its output to?")
     return parts
-
-
-def _is_part(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith(("_", "."))
 
 
 def read_batches(
@@ -89,7 +86,7 @@ def _read_any(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -
             for query_id, doc_ids in group_run(read_run(lines, path), path, wanted).items():
                 yield QueryOrders(query_id, {"run": doc_ids})
         return
-    for part in list_parts(filesystem, path):
+    for part in find_parts(filesystem, path):
         yield from _read_part(filesystem, part, wanted)
 
 

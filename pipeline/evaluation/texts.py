@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.evaluation.rankings import list_parts
+from pipeline.evaluation.rankings import find_parts
 
 _ROW_GROUPS_KEPT = 4
 """Output parts are made of neighbouring input rows, so a few row groups serve nearly every lookup."""
@@ -35,7 +35,7 @@ class CandidateTexts:
         self._path = path
         self._places: dict[str, tuple[str, int]] = {}
         self._groups: OrderedDict[tuple[str, int], dict[str, dict[str, Any]]] = OrderedDict()
-        for part in list_parts(filesystem, path):
+        for part in find_parts(filesystem, path):
             self._index(part)
 
     def _index(self, part: str) -> None:

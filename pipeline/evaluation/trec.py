@@ -7,9 +7,10 @@ descending (`comp_sim_docno` in trec_eval's form_res_rels.c).
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from pyarrow.fs import FileSystem
 
 from pipeline.errors import InputError, OutputError
-from pipeline.storage.trec import Qrel, RunLine
+from pipeline.storage.trec import Qrel, RunLine, open_text, read_qrels
 
 Qrels = Mapping[str, Mapping[str, int]]
 """query_id -> doc_id -> relevance."""
@@ -23,6 +24,12 @@ def trec_order(scores: Mapping[str, float]) -> list[str]:
     with np.errstate(over="ignore"):
         singles = np.array(list(scores.values()), dtype=np.float32).tolist()
     return [doc_id for _, doc_id in sorted(zip(singles, scores, strict=True), reverse=True)]
+
+
+def load_qrels(filesystem: FileSystem, path: str) -> dict[str, dict[str, int]]:
+    """The qrels in the file at `path`, plain or .gz. Raises InputError."""
+    with open_text(path, filesystem) as lines:
+        return group_qrels(read_qrels(lines, path), path)
 
 
 def group_qrels(judgments: Iterable[Qrel], source: str = "qrels") -> dict[str, dict[str, int]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
-from synthetic_output import RANKING, output_row, write_parts
+from synthetic_output import output_row, write_parts
 
 from pipeline.errors import InputError, OutputError
 from pipeline.evaluation import export as export_module
@@ -18,6 +18,7 @@ from pipeline.evaluation.settings import ExportConfig, TriplesConfig
 from pipeline.evaluation.texts import CandidateTexts
 from pipeline.evaluation.trec import group_run
 from pipeline.evaluation.triples import triples
+from pipeline.storage.schemas import RANKING
 from pipeline.storage.trec import open_text, read_run
 
 LOCAL = LocalFileSystem()

@@ -7,7 +7,7 @@ from pyarrow.fs import LocalFileSystem
 from synthetic_output import output_row, write_parts
 
 from pipeline.errors import InputError
-from pipeline.evaluation.rankings import list_parts, read_orders
+from pipeline.evaluation.rankings import find_parts, read_orders
 
 LOCAL = LocalFileSystem()
 ALL = {"1", "2", "3"}
@@ -35,7 +35,7 @@ def test_only_wanted_queries_are_read(tmp_path: Path) -> None:
 
 def test_control_files_are_no_parts(tmp_path: Path) -> None:
     output = write_parts(tmp_path / "out", [[output_row("1", [0])]])
-    assert [Path(part).name for part in list_parts(LOCAL, str(output))] == ["part-00000.parquet"]
+    assert [Path(part).name for part in find_parts(LOCAL, str(output))] == ["part-00000.parquet"]
 
 
 def test_a_query_that_comes_twice_is_an_error(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_is_absent_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_without_parts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no Parquet part"):
-        list_parts(LOCAL, str(tmp_path))
+        find_parts(LOCAL, str(tmp_path))
 
 
 def test_other_parquet_is_an_error_that_names_its_columns(tmp_path: Path) -> None:

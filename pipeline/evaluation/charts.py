@@ -1,0 +1,213 @@
+"""Numbers to the geometry of small SVG charts; the template draws them. Coordinates are the viewBox's."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+WIDTH, HEIGHT = 560.0, 220.0
+LEFT, RIGHT, TOP, BOTTOM = 54.0, 22.0, 18.0, 40.0
+"""Margins: the axes' labels go there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Where on its axis a label stands."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """A bar or cell. `title` is shown on hover; `strength`, from 0 to 1, is its opacity."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What the template draws: cells or bars, marks across, ticks, and the axes' names."""
+
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    rects: tuple[Rect, ...] = ()
+    marks: tuple[Tick, ...] = ()
+    width: float = WIDTH
+    height: float = HEIGHT
+
+    @property
+    def left(self) -> float:
+        return LEFT
+
+    @property
+    def top(self) -> float:
+        return TOP
+
+    @property
+    def right(self) -> float:
+        return self.width - RIGHT
+
+    @property
+    def bottom(self) -> float:
+        return self.height - BOTTOM
+
+
+def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y_label: str, bins: int = 40) -> Chart:
+    """Bars over the values, with their median, 95th and 99th percentile marked.
+
+    The axis ends a little after the 99.5th percentile; the last bar holds all beyond.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    end = nice_ceiling(float(np.quantile(numbers, 0.995))) if len(numbers) else 1.0
+    edges = np.linspace(0, end, bins + 1)
+    counts, _ = np.histogram(np.minimum(numbers, end), edges)
+    beyond = int((numbers > end).sum())
+    titles = [f"{short(low)} to {short(high)}: {count:,}" for low, high, count in _spans(edges, counts)]
+    if beyond:
+        titles[-1] += f", {beyond:,} of them beyond {short(end)}"
+    top = nice_ceiling(float(counts.max(initial=1)))
+    marks = [(label, float(np.quantile(numbers, q))) for label, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))]
+    return Chart(
+        x_label,
+        y_label,
+        x_ticks=_x_ticks(0, end),
+        y_ticks=_y_ticks(top),
+        rects=_bars(edges, counts.astype(np.float64), titles, end, top),
+        marks=tuple(Tick(_x(value, 0, end), f"{label} {short(value)}") for label, value in marks if value <= end),
+    )
+
+
+def series(edges: Floats, values: Floats, x_label: str, y_label: str) -> Chart:
+    """Steps over time: `values[i]` holds from `edges[i]` to `edges[i + 1]`; both axes start at 0."""
+    end, top = float(edges[-1]), nice_ceiling(float(values.max(initial=0.0)))
+    titles = [f"{short(low)} to {short(high)}: {short(value)}" for low, high, value in _spans(edges, values)]
+    return Chart(
+        x_label,
+        y_label,
+        x_ticks=_x_ticks(0, end),
+        y_ticks=_y_ticks(top),
+        rects=_bars(edges, values, titles, end, top),
+    )
+
+
+def signed_bars(values: Floats, x_label: str, y_label: str) -> Chart:
+    """One bar a value, highest first, above or below zero. More than fit are drawn as the means of neighbours."""
+    groups = np.array_split(np.sort(values)[::-1], min(len(values), 120))
+    reach = nice_ceiling(max(float(np.abs(values).max(initial=0.0)), 1e-9))
+    step = (WIDTH - LEFT - RIGHT) / len(groups)
+    zero = _y(reach, 2 * reach)
+    rects = []
+    for number, group in enumerate(groups):
+        mean = float(group.mean())
+        tip = _y(mean + reach, 2 * reach)
+        rects.append(Rect(LEFT + number * step, min(tip, zero), max(step - 0.5, 0.5), abs(tip - zero), f"{mean:+.3f}"))
+    ticks = tuple(
+        Tick(_y(value + reach, 2 * reach), f"{value:+.2g}") for value in (-reach, -reach / 2, 0, reach / 2, reach)
+    )
+    return Chart(x_label, y_label, x_ticks=(), y_ticks=ticks, rects=tuple(rects))
+
+
+def heatmap(cells: Floats, spans: Sequence[str], x_label: str, y_label: str) -> Chart:
+    """A square of cells, `cells[x, y]` from 0 to 1, x to the right and y down; `spans` name rows and columns."""
+    side = 330.0
+    step = side / len(cells)
+    strongest = max(float(cells.max(initial=0.0)), 1e-9)
+    rects = tuple(
+        Rect(
+            LEFT + x * step,
+            TOP + y * step,
+            step - 0.5,
+            step - 0.5,
+            f"{spans[x]} to {spans[y]}: {cells[x, y]:.1%}",
+            float(math.sqrt(cells[x, y] / strongest)),
+        )
+        for x in range(len(cells))
+        for y in range(len(cells))
+        if cells[x, y] > 0
+    )
+    every = max(1, math.ceil(len(spans) / 10))
+    named = [(number, span) for number, span in enumerate(spans) if number % every == 0]
+    return Chart(
+        x_label,
+        y_label,
+        x_ticks=tuple(Tick(LEFT + (number + 0.5) * step, span.partition("-")[0]) for number, span in named),
+        y_ticks=tuple(Tick(TOP + (number + 0.5) * step, span.partition("-")[0]) for number, span in named),
+        rects=rects,
+        width=LEFT + side + RIGHT,
+        height=TOP + side + BOTTOM,
+    )
+
+
+def nice_ceiling(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten at or above `value`; 1 for zero and below."""
+    if not value > 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next((step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8) if step * power >= value), 10 * power)
+
+
+def short(value: float) -> str:
+    """A number of three digits or so: 0.25, 17, 3,172, 1.25M."""
+    magnitude = abs(value)
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if magnitude >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:,.0f}" if magnitude >= 100 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 850 ms, 12.3 s, 4 min 05 s, 3 h 20 min."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _spans(edges: Floats, values: npt.NDArray[np.generic]) -> list[tuple[float, float, float]]:
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), values.tolist(), strict=True))
+
+
+def _bars(edges: Floats, values: Floats, titles: Sequence[str], end: float, top: float) -> tuple[Rect, ...]:
+    rects = []
+    for (low, high, value), title in zip(_spans(edges, values), titles, strict=True):
+        left, width = _x(low, 0, end), _x(high, 0, end) - _x(low, 0, end)
+        rects.append(Rect(left, _y(value, top), max(width - 0.5, 0.5), _y(0, top) - _y(value, top), title))
+    return tuple(rects)
+
+
+def _x(value: float, start: float, end: float) -> float:
+    return LEFT + (value - start) / (end - start) * (WIDTH - LEFT - RIGHT)
+
+
+def _y(value: float, top: float) -> float:
+    return HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
+
+
+def _steps(end: float, most: int) -> list[float]:
+    """Multiples of a round number from 0 to `end`, at most `most` and one more."""
+    step = 10.0 ** math.floor(math.log10(end / most))
+    step = next(factor * step for factor in (1, 2, 2.5, 5, 10, 20) if end / (factor * step) <= most)
+    return [number * step for number in range(int(end / step + 1e-9) + 1)]
+
+
+def _x_ticks(start: float, end: float) -> tuple[Tick, ...]:
+    return tuple(Tick(_x(value, start, end), short(value)) for value in _steps(end, 8))
+
+
+def _y_ticks(top: float) -> tuple[Tick, ...]:
+    return tuple(Tick(_y(value, top), short(value)) for value in _steps(top, 4))

@@ -1,0 +1,278 @@
+"""The run report: one HTML page beside the output, that needs nothing but itself to be read.
+
+No script runs in it and nothing is loaded: passages and answers are other people's text, so every value is escaped
+by the template, and the page's own policy forbids what might slip through.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow.fs as pafs
+import yaml
+
+from pipeline.errors import ConfigError
+from pipeline.evaluation.charts import Chart, duration, heatmap, histogram, series, short, signed_bars
+from pipeline.evaluation.comparison import Comparison, Evaluation, evaluate
+from pipeline.evaluation.publish import publish
+from pipeline.evaluation.rankings import read_orders
+from pipeline.evaluation.run_data import MAX_RANK, RunData, read_run_data, read_text, sample_windows
+from pipeline.evaluation.settings import EvaluateConfig, ReportConfig
+from pipeline.evaluation.trec import Qrels
+from pipeline.storage.filesystems import join
+
+REPORT = "_run/report.html"
+CONFIG = "_run/config.yaml"
+
+MAX_BYTES = 5_000_000
+MAX_TEXT_CHARS = 60_000
+"""Of a prompt or an answer shown: a ReasonRank window of 20 passages has about 25,000."""
+
+MAX_LINE_CHARS = 500
+"""Of a query or an error in a table."""
+
+STATUSES = ("complete", "repaired", "degraded", "no_answer", "truncated", "timeout", "error", "failed")
+"""In the order, and with the names of the classes, that the page colours them by."""
+
+_TIME_BINS = 60
+_HEATMAP_CELLS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure of the summary, with what it is made of below."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One status's part of a whole."""
+
+    status: str
+    count: int
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the run's own config says of it; None where the config is not there, or of another version."""
+
+    gpus: int | None
+    simulated: bool
+    model: str | None
+
+
+def write_report(
+    output: tuple[pafs.FileSystem, str], config: ReportConfig, name: str, qrels: Qrels | None = None
+) -> str:
+    """Write the report of the output at (filesystem, folder), which is titled `name`. Returns its path.
+
+    Raises InputError where the output cannot be read, OutputError where the report cannot be written.
+    """
+    filesystem, folder = output
+    page = render_report(output, config, name, qrels)
+    path = join(folder, REPORT)
+    with publish(filesystem, path) as stream:
+        stream.write(page.encode("utf-8"))
+    return path
+
+
+def render_report(
+    output: tuple[pafs.FileSystem, str], config: ReportConfig, name: str, qrels: Qrels | None = None
+) -> str:
+    """The page, as `write_report` writes it."""
+    import jinja2
+
+    data = read_run_data(*output, config)
+    config_text = read_text(output[0], join(output[1], CONFIG))
+    run = _run(config_text)
+    evaluation = None
+    if qrels is not None:
+        settings = EvaluateConfig(qrels="", measures=("nDCG@10",))
+        evaluation = evaluate({name: read_orders(*output, qrels)}, qrels, settings)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.evaluation", "templates"),
+        autoescape=True,
+        finalize=visible,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "line": partial(_clip, limit=MAX_LINE_CHARS)}
+    return environment.get_template("report.html.j2").render(
+        name=name,
+        now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        run=run,
+        data=data,
+        tiles=_tiles(data, run, config, evaluation),
+        query_shares=_shares(data.query_statuses),
+        window_shares=_shares(data.window_statuses),
+        quality=_quality(evaluation),
+        times=_times(data),
+        tokens=_tokens(data),
+        moves=_moves(data),
+        windows=[
+            (window, _clip(window.prompt, MAX_TEXT_CHARS), _clip(window.response, MAX_TEXT_CHARS))
+            for window in sample_windows(*output, config)
+        ],
+        config_text=config_text,
+        max_rank=MAX_RANK,
+    )
+
+
+def visible(value: Any) -> Any:
+    """A text with control characters, which HTML cannot hold, as their pictures (U+2400 and on).
+
+    The template's every expression passes through it; what a macro has made of such already is left as it is.
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "".join(chr(0x2400 + ord(c)) if ord(c) < 0x20 and c not in "\n\t" else c for c in value)
+
+
+def _clip(text: str | None, limit: int) -> str | None:
+    if text is None or len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} [... {len(text) - 2 * half:,} characters left out ...] {text[-half:]}"
+
+
+def _run(config_text: str | None) -> Run:
+    from pipeline.config import JobConfig
+
+    try:
+        config = JobConfig.model_validate(yaml.safe_load(config_text or ""))
+    except (ValueError, yaml.YAMLError, ConfigError):  # none, or another version's: shown as text, not understood
+        return Run(None, False, None)
+    replicas = config.cluster.replicas or config.cluster.max_replicas or config.cluster.min_replicas
+    return Run(replicas * config.engine.gpus_per_replica, config.engine.simulated, config.engine.model)
+
+
+def _shares(counts: Mapping[str, int]) -> list[Share]:
+    total = sum(counts.values())
+    known = [status for status in STATUSES if counts.get(status)]
+    return [
+        Share(status, counts[status], counts[status] / total)
+        for status in [*known, *sorted(set(counts) - set(STATUSES))]
+    ]
+
+
+def _tiles(data: RunData, run: Run, config: ReportConfig, evaluation: Evaluation | None) -> list[Tile]:
+    windows = sum(data.window_statuses.values())
+    answered = data.window_statuses["complete"] + data.window_statuses["repaired"]
+    others = ", ".join(f"{share.count:,} {share.status}" for share in _shares(data.query_statuses))
+    tiles = [
+        Tile("Queries", f"{data.queries:,}", others),
+        Tile("Windows answered", f"{answered / windows:.1%}" if windows else "none", f"of {windows:,}"),
+        Tile(
+            "Tokens",
+            short(float(data.prompt_tokens.sum() + data.output_tokens.sum())),
+            f"{short(float(data.prompt_tokens.sum()))} prompt, {short(float(data.output_tokens.sum()))} output",
+        ),
+    ]
+    if len(data.latency_seconds):
+        p50, p95 = np.quantile(data.latency_seconds, [0.5, 0.95]).tolist()
+        tiles.append(Tile("Window latency", duration(p50), f"median; 95% within {duration(p95)}"))
+    if (wall := data.wall_seconds) is not None and wall > 0:
+        rate = f"{short(60 * data.queries / wall)} queries/min, {short(windows / wall)} windows/s"
+        tiles.append(Tile("First start to last end", duration(wall), rate))
+        tiles += _cost(data.queries, wall, run, config)
+    if evaluation is not None:
+        (change,) = evaluation.comparisons
+        tiles.insert(0, _quality_tile(evaluation, change))
+    return tiles
+
+
+def _cost(queries: int, wall_seconds: float, run: Run, config: ReportConfig) -> list[Tile]:
+    gpus = run.gpus if config.gpus is None else config.gpus
+    if not gpus:
+        return []
+    gpu_hours = gpus * wall_seconds / 3600
+    up_to = "" if config.gpus is not None else "at most "
+    tiles = [Tile("GPU-hours", short(gpu_hours), f"{up_to}{gpus} GPUs over that time")]
+    if config.price_per_gpu_hour is not None:
+        price = gpu_hours * config.price_per_gpu_hour
+        each = f"at {config.price_per_gpu_hour:g} a GPU-hour; {short(price)} in all"
+        tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / queries), each))
+    return tiles
+
+
+def _quality_tile(evaluation: Evaluation, change: Comparison) -> Tile:
+    before, after = evaluation.means
+    note = (
+        f"before {before.mean:.4f}; {change.difference:+.4f} [{change.low:+.3f}, {change.high:+.3f}], p {change.p:.4f}"
+    )
+    return Tile("nDCG@10 after", f"{after.mean:.4f}", note)
+
+
+def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    if evaluation is None:
+        return None
+    (change,) = evaluation.comparisons
+    before, after = evaluation.systems
+    differences = after.values[0] - before.values[0]
+    return {
+        "means": evaluation.means,
+        "change": change,
+        "missing": max(evaluation.missing.values()),
+        "chart": signed_bars(differences, f"{len(differences):,} judged queries, best gain first", "change of nDCG@10"),
+    }
+
+
+def _times(data: RunData) -> dict[str, Chart] | None:
+    """Queries and windows finished, and queries in flight, over the time of the run."""
+    wall = data.wall_seconds
+    if not wall:
+        return None
+    origin = data.started.min()
+    started, finished = data.started - origin, data.finished - origin
+    edges = np.linspace(0, wall, _TIME_BINS + 1)
+    width = edges[1]
+    windows, _ = np.histogram(finished, edges, weights=data.windows_by_query)
+    # queries * seconds until each edge; their growth over a bin is what was in flight in it
+    until = np.array([np.clip(edge - started, 0, finished - started).sum() for edge in edges])
+    unit, seconds = next((u, s) for u, s in (("h", 3600), ("min", 60), ("s", 1)) if wall >= 3 * s or s == 1)
+    label = f"{unit} since the first query began"
+    return {
+        "windows": series(edges / seconds, windows / width, label, "windows/s"),
+        "in_flight": series(edges / seconds, np.diff(until) / width, label, "queries in flight"),
+    }
+
+
+def _tokens(data: RunData) -> dict[str, Chart] | None:
+    answered = data.output_tokens > 0
+    if not answered.any():
+        return None
+    return {
+        "prompt": histogram(data.prompt_tokens[answered], "prompt tokens of a window", "windows"),
+        "output": histogram(data.output_tokens[answered], "output tokens of a window, reasoning included", "windows"),
+        "latency": histogram(data.latency_seconds, "seconds of a window, its retries included", "windows"),
+    }
+
+
+def _moves(data: RunData) -> dict[str, Any] | None:
+    """How far documents moved: a map of rank to rank, a histogram of the shifts, and two figures of the top 10."""
+    depth = data.depth
+    if not depth:
+        return None
+    moves = data.moves[:depth, :depth]
+    edges = np.unique(np.linspace(0, depth, min(depth, _HEATMAP_CELLS) + 1).astype(int))
+    cells = np.add.reduceat(np.add.reduceat(moves, edges[:-1], axis=0), edges[:-1], axis=1).astype(np.float64)
+    cells /= np.maximum(cells.sum(axis=1, keepdims=True), 1)
+    spans = [f"{low + 1}-{high}" if high > low + 1 else f"{high}" for low, high in pairwise(edges.tolist())]
+    ranks = np.arange(depth)
+    shift = np.abs(ranks[:, None] - ranks[None, :])
+    top = moves[:, :10].sum()
+    return {
+        "chart": heatmap(cells, spans, "first-stage rank", "new rank"),
+        "mean_shift": float((shift * moves).sum() / moves.sum()),
+        "promoted": float(moves[10:, :10].sum() / top) if top else 0.0,
+        "kept_first": float(moves[0, 0] / max(moves[:, 0].sum(), 1)),
+    }

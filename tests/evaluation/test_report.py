@@ -1,0 +1,214 @@
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pyarrow.fs import LocalFileSystem
+from synthetic_output import SCHEMA, output_row, simulated_rows, write_parts
+
+from pipeline.evaluation.report import MAX_BYTES, MAX_TEXT_CHARS, visible, write_report
+from pipeline.evaluation.settings import ReportConfig
+from pipeline.storage.schemas import QUARANTINE, RESULT
+
+LOCAL = LocalFileSystem()
+HOSTILE = (
+    """"><script>alert('x')</script><img src=x onerror=alert(1)></pre></style>{{ 7 * 7 }}' onmouseover='a\x00\x1b[31m"""
+)
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on a tag that is closed and was not open."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID and not (self.get_starttag_text() or "").endswith("/>"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open, f"</{tag}> closes nothing"
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def has(self, text: str) -> bool:
+        return text in " ".join(" ".join(self.text).split())
+
+
+def report(folder: Path, qrels: dict[str, dict[str, int]] | None = None, **config: Any) -> str:
+    path = write_report((LOCAL, str(folder)), ReportConfig(**config), "my run", qrels)
+    assert path == f"{folder}/_run/report.html"
+    return Path(path).read_text(encoding="utf-8")
+
+
+def quarantine(folder: Path, **texts: Any) -> None:
+    (folder / "_quarantine").mkdir()
+    row = {"query_id": "q1", "start": 0, "end": 20, "status": "truncated", "attempts": 2, **texts}
+    pq.write_table(
+        pa.Table.from_pylist([dict.fromkeys(QUARANTINE.names) | row], QUARANTINE), folder / "_quarantine/a.parquet"
+    )
+
+
+@pytest.fixture(scope="module")
+def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 queries of 100 candidates, with everything a report can show."""
+    folder = tmp_path_factory.mktemp("report") / "out"
+    rows = simulated_rows(2000)
+    rows[7] |= {"status": "failed", "error": "candidate 3 has no text"}
+    write_parts(
+        folder, [rows[start : start + 250] for start in range(0, 2000, 250)], SCHEMA.with_metadata({"model": "m"})
+    )
+    quarantine(folder, prompt="[1] passage " * 3000, response="<think> hm " * 1000)
+    return folder
+
+
+QRELS = {f"q{number}": {"d0": 2, f"d{number % 50}": 1} for number in range(200)}
+
+
+def test_a_large_run_in_one_small_page(big_run: Path) -> None:
+    source = report(big_run, QRELS, gpus=8, price_per_gpu_hour=2.5)
+    page = Page(source)
+    assert len(source.encode()) < MAX_BYTES / 10
+    assert page.tags.count("svg") == 7
+    for text in (
+        "2,000",
+        "nDCG@10 after",
+        "GPU-hours",
+        "USD per 1,000 queries",
+        "candidate 3 has no text",
+        "<think> hm",
+    ):
+        assert page.has(text), text
+
+
+def test_nothing_is_loaded_and_nothing_runs(big_run: Path) -> None:
+    page = Page(report(big_run, QRELS))
+    assert {"script", "iframe", "object", "embed", "img", "form", "base"}.isdisjoint(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    targets = [value for name, value in page.attributes if name in ("src", "href", "action", "data", "xlink:href")]
+    assert targets == ["data:,"]
+    assert (
+        "content",
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
+    ) in page.attributes
+
+
+def test_hostile_texts_are_shown_as_text_wherever_they_come_from(tmp_path: Path) -> None:
+    row = output_row(HOSTILE, [0], status=HOSTILE, error=HOSTILE, query=HOSTILE)
+    failed = output_row("f", [0], status="failed", error=HOSTILE, query=HOSTILE)
+    row["windows"] = [
+        {
+            "start": 0,
+            "end": 2,
+            "status": HOSTILE,
+            "attempts": 1,
+            "prompt_tokens": 1,
+            "output_tokens": 1,
+            "latency_seconds": 1.0,
+        }
+    ]
+    folder = write_parts(tmp_path / "out", [[row, failed]], SCHEMA.with_metadata({HOSTILE: HOSTILE}))
+    quarantine(folder, prompt=HOSTILE, response=HOSTILE, error=HOSTILE, finish_reason=HOSTILE, query_id=HOSTILE)
+    (folder / "_run/config.yaml").write_text(HOSTILE.replace("\x00", "").replace("\x1b", ""))
+    source = Path(write_report((LOCAL, str(folder)), ReportConfig(), HOSTILE)).read_text(encoding="utf-8")
+    page = Page(source)
+    assert {"script", "img"}.isdisjoint(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.has("{{ 7 * 7 }}")
+    assert page.has("<script>alert('x')</script>")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", source)
+
+
+def test_control_characters_are_shown_as_pictures() -> None:
+    assert visible("a\x00b\x1b\n\tc") == "a␀b␛\n\tc"
+
+
+def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> None:
+    schema = pa.schema([field for field in RESULT if field.name not in ("started_at", "finished_at")])
+    page = Page(report(write_parts(tmp_path / "out", [[]], schema)))
+    assert page.has("does not say when its queries began and ended")
+    assert page.has("No window was asked")
+    assert page.has("no window was put in quarantine")
+    assert page.has("has no _run/config.yaml")
+
+
+def test_long_texts_lose_their_middle(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [[output_row("1", [0])]])
+    quarantine(folder, prompt="A" + "x" * 300_000 + "Z", response="r" * MAX_TEXT_CHARS)
+    source = report(folder)
+    assert len(source) < 3 * MAX_TEXT_CHARS
+    assert "240,002 characters left out" in source
+    assert "xZ</pre>" in source
+
+
+def test_a_simulated_run_says_so_and_gpus_come_from_its_config(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [simulated_rows(5)])
+    config = {"input": {"path": "in"}, "output": {"path": "out"}, "cluster": {"replicas": 3}}
+    (folder / "_run/config.yaml").write_text(yaml.safe_dump({**config, "engine": {"kind": "simulated", "model": "m"}}))
+    simulated = Page(report(folder))
+    assert simulated.has("Simulated engine.")
+    assert not simulated.has("GPU-hours")
+
+    real = {"kind": "vllm", "model": "/models/reasonrank", "tensor_parallel_size": 2}
+    (folder / "_run/config.yaml").write_text(yaml.safe_dump({**config, "engine": real}))
+    page = Page(report(folder))
+    assert page.has("at most 6 GPUs")
+    assert page.has("/models/reasonrank")
+    assert not page.has("Simulated engine.")
+
+
+def test_quality_counts_judged_queries_that_are_missing(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [[output_row("1", [1, 0])]])
+    page = Page(report(folder, {"1": {"d1": 1}, "2": {"d1": 1}}))
+    assert page.has("0.5000")
+    assert page.has("1 of them are not in the output and count as 0")
+
+
+def test_it_opens_in_a_browser_without_a_complaint(big_run: Path, tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium here; apt-get install chromium to have this test run")
+    report(big_run, QRELS)
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    flags += (
+        "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr --window-size=1240,3200"
+    )
+    picture = tmp_path / "report.png"
+    done = subprocess.run(
+        [
+            browser,
+            *flags.split(),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            f"file://{big_run}/_run/report.html",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    assert picture.stat().st_size > 100_000  # a blank page of this size has a tenth of it
