@@ -134,13 +134,18 @@ class JobConfig(Section):
         """JSON values; `load` of them gives this config again."""
         return self.model_dump(mode="json")
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the ranking (JSON values): not where the run runs, how fast, nor how patiently."""
+        return {
+            "engine": self.engine.identity(),
+            "prompt": {**self.prompt.model_dump(mode="json"), "template_hash": self.prompt.load_template().hash},
+            "strategy": _strategy_options(self.strategy),
+            "generation": self.generation.model_dump(mode="json"),
+        }
+
     def hash(self) -> str:
-        """Of everything that decides the ranking: not where it runs, nor how many replicas."""
-        deciding = {key: value for key, value in self.dump().items() if key in _DECIDES_THE_RANKING}
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
-
-
-_DECIDES_THE_RANKING = {"engine", "prompt", "strategy", "generation", "policy"}
+        """16 hex digits of the SHA-256 of `identity`."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> JobConfig:

@@ -25,6 +25,10 @@ class EngineStartError(RerankerError):
     """The engine of a replica does not start: model not readable, out of memory, no GPU. Trying again rarely helps."""
 
 
+class RunError(RerankerError):
+    """The run broke off before every query was done. The same command goes on where it stopped."""
+
+
 class RequestError(RerankerError):
     """One request to the engine failed; the engine lives and the window may be asked again."""
 

@@ -68,11 +68,13 @@ class ProgressLines:
 
     def line(self) -> str:
         """One line of where the run stands."""
+        if not self.last.replicas:
+            return f"{self._done_before:,}/{self._total:,} queries | no replica yet: engines are starting"
         (then, before), (now, current) = self._history[0], self._history[-1]
         seconds = max(now - then, 1e-9)
         done = self._done_before + queries_done(current)
         rate = (queries_done(current) - queries_done(before)) / seconds
-        windows = (windows_done(current) - windows_done(before)) / seconds
+        windows = (current.counts["completions"] - before.counts["completions"]) / seconds
         tokens = (current.counts["output_tokens"] - before.counts["output_tokens"]) / seconds
         in_flight = sum(replica.windows_in_flight for replica in current.replicas)
         eta = _duration((self._total - done) / rate) if rate > 0 else "?"

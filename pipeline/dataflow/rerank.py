@@ -1,19 +1,22 @@
 """The plan: read, cut into small blocks, rerank, write. Nothing else, so that Ray Data's checkpoints can resume it."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import ray.data
-from pyarrow.fs import FileSystem
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
+from ray.data.datasource import FilenameProvider
 
-from pipeline.config import JobConfig
+from pipeline.config import ClusterConfig, JobConfig
 from pipeline.dataflow.reranker import Reranker
 from pipeline.dataflow.tally import Tally
+from pipeline.storage.candidates import check_batch
+from pipeline.storage.inputs import Input
+from pipeline.storage.output import Output
+from pipeline.storage.schemas import QUERY_ID
 
 _SLACK = 0.25
 """More blocks on a replica than its places ask for. A block leaves when its slowest query is done: until then its
@@ -23,58 +26,61 @@ _ROWS_OF_A_BLOCK_AT_ONCE = 16
 """RAY_DATA_DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY of ray/data/_internal/planner/plan_udf_map_op.py, 2.60."""
 
 
+class PartNames(FilenameProvider):
+    """part-*.parquet: the write's id keeps the files of a resumed run apart from those before."""
+
+    def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
+        return f"part-{write_uuid}-{task_index:06}.parquet"
+
+
 def blocks_per_replica(queries_in_flight: int, queries_per_block: int) -> int:
     """Blocks a replica works on at once so that `queries_in_flight` places stay full beside slow queries."""
     needed = math.ceil(queries_in_flight / min(queries_per_block, _ROWS_OF_A_BLOCK_AT_ONCE))
     return needed + max(2, math.ceil(needed * _SLACK))
 
 
-def rerank(
-    config: JobConfig,
-    input_files: Sequence[str],
-    input_filesystem: FileSystem,
-    output_folder: str,
-    output_filesystem: FileSystem,
-    checkpoint_folder: str,
-    schema: pa.Schema,
-    tally: "ActorHandle[Tally]",
-) -> None:
-    """Rerank every query of `input_files` (nested form) that no checkpoint in `checkpoint_folder` holds.
+def rerank(config: JobConfig, nested: Input, output: Output, schema: pa.Schema, tally: "ActorHandle[Tally]") -> None:
+    """Rerank every query of `nested` that the output's checkpoint does not hold.
 
-    Writes Parquet of `schema` into `output_folder`, each block once: data files and checkpoints commit together
-    (Ray Data's two-phase commit). Raises what Ray Data raises when a replica cannot start or a block was lost
-    more often than `cluster.max_block_retries`.
+    Writes Parquet of `schema`, each block once: data files and checkpoints commit together (Ray Data's two-phase
+    commit). Raises what Ray Data raises when no replica can start or a block was lost more often than
+    `cluster.max_block_retries`.
     """
     cluster = config.cluster
     context = DataContext.get_current()
-    context.checkpoint_config = CheckpointConfig(
-        id_column="query_id",
-        checkpoint_path=checkpoint_folder,
-        override_filesystem=output_filesystem,
-        delete_checkpoint_on_success=False,
-    )
     context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
     context.execution_no_progress_timeout_s = cluster.no_progress_timeout_seconds
     context.execution_options.preserve_order = False
-    blocks = blocks_per_replica(cluster.queries_in_flight, cluster.queries_per_block)
-    pool: dict[str, Any] = (
-        {"size": cluster.replicas}
-        if cluster.replicas
-        else {"min_size": cluster.min_replicas, "max_size": cluster.max_replicas or cluster.min_replicas}
+    context.checkpoint_config = CheckpointConfig(
+        id_column=QUERY_ID,
+        checkpoint_path=output.checkpoint_folder,
+        override_filesystem=output.filesystem,
+        delete_checkpoint_on_success=False,
     )
     try:
-        dataset = ray.data.read_parquet(list(input_files), filesystem=input_filesystem)
+        dataset = ray.data.read_parquet(nested.paths, filesystem=nested.filesystem)
+        dataset = dataset.map_batches(
+            check_batch, fn_args=(config.input,), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
+        )
         dataset = dataset.repartition(target_num_rows_per_block=cluster.queries_per_block, strict=True)
         dataset = dataset.map(
             Reranker,
             fn_constructor_args=(config.dump(), tally),
-            compute=ActorPoolStrategy(
-                **pool, max_concurrent_calls_per_actor=blocks, max_tasks_in_flight_per_actor=blocks
-            ),
+            compute=_pool(cluster),
             num_cpus=cluster.cpus_per_replica,
             num_gpus=config.engine.gpus_per_replica,
             max_task_retries=cluster.max_block_retries,
         )
-        dataset.write_parquet(output_folder, filesystem=output_filesystem, schema=schema)
+        dataset.write_parquet(output.folder, filesystem=output.filesystem, schema=schema, filename_provider=PartNames())
     finally:
         context.checkpoint_config = None
+
+
+def _pool(cluster: ClusterConfig) -> ActorPoolStrategy:
+    blocks = blocks_per_replica(cluster.queries_in_flight, cluster.queries_per_block)
+    size: dict[str, Any] = (
+        {"size": cluster.replicas}
+        if cluster.replicas
+        else {"min_size": cluster.min_replicas, "max_size": cluster.max_replicas or cluster.min_replicas}
+    )
+    return ActorPoolStrategy(**size, max_concurrent_calls_per_actor=blocks, max_tasks_in_flight_per_actor=blocks)

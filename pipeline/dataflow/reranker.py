@@ -18,13 +18,14 @@ from ray.actor import ActorHandle
 from pipeline.config import JobConfig
 from pipeline.dataflow.tally import Tally
 from pipeline.engines.registry import create_engine
-from pipeline.errors import EngineDeadError, InputError
-from pipeline.prompting.fit import Prompter
-from pipeline.prompting.tokenizer import load_tokenizer
+from pipeline.errors import EngineDeadError, RowError
+from pipeline.plan import make_prompter
 from pipeline.ranking.rerank import rerank_query
 from pipeline.records import ANSWERED, Completion, Prompt, RerankResult, SamplingParams
 from pipeline.storage.candidates import parse_row
-from pipeline.storage.schemas import failed_row, output_row
+from pipeline.storage.output import Output
+from pipeline.storage.quarantine import QuarantineWriter
+from pipeline.storage.schemas import output_row, unreadable_row
 
 _REPORT_SECONDS = 1.0
 """Between two reports to the tally."""
@@ -52,29 +53,29 @@ class Reranker:
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         self._counts: Counter[str] = Counter()
         self._errors: list[str] = []
-        self._reported_at = 0.0
         self._windows_in_flight = 0
         self._queries: set[str] = set()
         self._deaths: dict[str, int] = tally_call(tally.deaths.remote())
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="rerank", daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        except Exception as error:  # told to the driver in plain words, because Ray's report buries it in a stack
+            tally_call(tally.start_failed.remote(f"{type(error).__name__}: {error}"))
+            raise
 
     async def _start(self) -> None:
         config, started = self._config, time.monotonic()
         self._engine = create_engine(config.engine)
         await self._engine.start()
-        self._template = config.prompt.load_template()
-        tokenizer = load_tokenizer(config.engine.tokenizer_source, config.engine.trust_remote_code)
-        self._prompter = Prompter(
-            self._template,
-            tokenizer,
-            config.prompt.max_passage_tokens,
-            config.engine.max_model_len - config.generation.max_tokens,
-        )
+        self._answer_format = config.prompt.load_template().answer_format
+        self._prompter = make_prompter(config)
+        output = Output(config.output, config.storage)
+        self._quarantine = QuarantineWriter(output.filesystem, output.quarantine_folder)
         self._admission = asyncio.Semaphore(config.cluster.queries_in_flight)
         self._one_suspect = asyncio.Lock()
         self._tally.started.remote(self._replica, time.monotonic() - started, self._engine.facts())
+        self._reporting = asyncio.create_task(self._report())
 
     async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._rerank(row), self._loop))
@@ -82,28 +83,29 @@ class Reranker:
     async def _rerank(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
             request = parse_row(row, self._config.input)
-        except InputError as error:
-            return self._finished(failed_row(row, str(error)))
+        except RowError as error:
+            return self._finished(unreadable_row(row, str(error)))
         async with self._admitted(request.query_id) as poison:
             started_at = datetime.now(UTC)
             if poison:
-                return self._finished(failed_row(row, poison))
+                return self._finished(unreadable_row(row, poison))
             try:
                 result = await rerank_query(
                     request,
                     self._generate,
                     self._config.strategy,
                     self._prompter,
-                    self._template.answer_format,
+                    self._answer_format,
                     self._config.generation.sampling_params(),
                     self._config.policy,
                 )
             except EngineDeadError as error:
                 self._die(error)
             except Exception as error:  # a strategy or template at fault: this row's failure, never its block's
-                return self._finished(failed_row(row, f"{type(error).__name__}: {error}"))
+                return self._finished(unreadable_row(row, f"{type(error).__name__}: {error}"))
             self._count(result)
-            return self._finished(output_row(row, request, result, started_at, self._config.output.keep_reasoning))
+            await asyncio.to_thread(self._quarantine.write, result)
+            return self._finished(output_row(row, request, result, self._config.output.keep_reasoning), started_at)
 
     @contextlib.asynccontextmanager
     async def _admitted(self, query_id: str) -> AsyncIterator[str | None]:
@@ -122,26 +124,32 @@ class Reranker:
     async def _generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
         self._windows_in_flight += 1
         try:
-            return await self._engine.generate(prompt, params)
+            completion = await self._engine.generate(prompt, params)
         finally:
             self._windows_in_flight -= 1
+        self._counts["completions"] += 1
+        self._counts["prompt_tokens"] += completion.prompt_tokens
+        self._counts["output_tokens"] += completion.output_tokens
+        return completion
 
     def _count(self, result: RerankResult) -> None:
         for window in result.windows:
             self._counts[f"windows_{window.status}"] += 1
-            self._counts["prompt_tokens"] += window.prompt_tokens
-            self._counts["output_tokens"] += window.output_tokens
             if window.status not in ANSWERED:
                 self._errors = [*self._errors[-4:], f"{result.query_id}: {window.error or window.status}"]
 
-    def _finished(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _finished(self, row: dict[str, Any], started_at: datetime | None = None) -> dict[str, Any]:
+        finished_at = datetime.now(UTC)
+        row |= {"started_at": started_at or finished_at, "finished_at": finished_at}
         self._counts[f"queries_{row['status']}"] += 1
-        now = time.monotonic()
-        if now - self._reported_at >= _REPORT_SECONDS or not self._queries:
-            self._reported_at = now
+        return row
+
+    async def _report(self) -> None:
+        """Tell the tally what happened, for as long as this replica lives."""
+        while True:
+            await asyncio.sleep(_REPORT_SECONDS)
             counts, self._counts, errors, self._errors = self._counts, Counter(), self._errors, []
             self._tally.report.remote(self._replica, counts, len(self._queries), self._windows_in_flight, errors)
-        return row
 
     def _die(self, error: EngineDeadError) -> NoReturn:
         """End this process: Ray restarts the actor with a new engine and asks its unfinished blocks again."""

@@ -27,6 +27,7 @@ class Progress:
     engine_start_seconds: tuple[float, ...] = ()
     engine_facts: dict[str, Any] = field(default_factory=dict)
     recent_errors: tuple[str, ...] = ()
+    start_failure: str | None = None
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
@@ -40,11 +41,16 @@ class Tally:
         self._engine_facts: dict[str, Any] = {}
         self._recent_errors: list[str] = []
         self._deaths: Counter[str] = Counter()
+        self._start_failure: str | None = None
 
     def started(self, replica: str, seconds: float, facts: dict[str, Any]) -> None:
         self._engine_start_seconds.append(seconds)
         self._engine_facts = facts
+        self._start_failure = None
         self._replicas[replica] = ReplicaReport(replica, time.time(), 0, 0)
+
+    def start_failed(self, reason: str) -> None:
+        self._start_failure = reason
 
     def report(
         self, replica: str, counts: Counter[str], queries_in_flight: int, windows_in_flight: int, errors: list[str]
@@ -70,4 +76,5 @@ class Tally:
             tuple(self._engine_start_seconds),
             self._engine_facts,
             tuple(self._recent_errors),
+            self._start_failure,
         )

@@ -1,6 +1,6 @@
 """What every engine is, seen from a replica."""
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -11,13 +11,21 @@ from pipeline.settings import Section
 class EngineSettings(Section):
     """Settings every engine has."""
 
+    only_speed: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a run may be resumed with other values of: they decide how fast it answers, not what."""
+
     model: str = Field(description="Path or hub id of the model.")
     tokenizer: str | None = Field(None, description='Path or hub id of the tokenizer, "words" for a stand-in.')
     max_model_len: int = Field(32768, gt=0, description="Context in tokens: prompt and output together.")
+    trust_remote_code: bool = Field(False, description="Run code that the model or its tokenizer brings along.")
 
     @property
     def tokenizer_source(self) -> str:
         return self.tokenizer or self.model
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the answers (JSON values)."""
+        return self.model_dump(mode="json", exclude=set(self.only_speed))
 
     @property
     def gpus_per_replica(self) -> int:
@@ -33,7 +41,7 @@ class Engine(Protocol):
     """One replica's engine. All calls come from one event loop, that of the replica's actor."""
 
     async def start(self) -> None:
-        """Load the model. Raises anything: the replica does not start."""
+        """Load the model. Raises EngineStartError or ConfigError with the reason: the replica does not start."""
         ...
 
     async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
@@ -44,7 +52,7 @@ class Engine(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Free what `start` took. Safe to call twice."""
+        """Free what `start` took. Safe to call twice, and after a failed start."""
         ...
 
     def facts(self) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""One run of the rerank job: from a valid config to an output in which every query is exactly once."""
+
+import _thread
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+import yaml
+
+import pipeline
+from pipeline.config import JobConfig
+from pipeline.dataflow.cluster import connect
+from pipeline.dataflow.progress import ProgressLines
+from pipeline.dataflow.rerank import rerank
+from pipeline.dataflow.tally import Progress, Tally
+from pipeline.errors import RunError
+from pipeline.records import QueryStatus
+from pipeline.storage.inputs import Input, check_input, read_query_ids
+from pipeline.storage.nesting import nested_input
+from pipeline.storage.output import Output
+from pipeline.storage.schemas import output_schema
+from pipeline.storage.status import read_status
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one start of a run does differently from the next, the job config being the same."""
+
+    limit: int | None = None
+    new_run: bool = False
+    retry: tuple[QueryStatus, ...] = ()
+
+
+def run(config: JobConfig, options: RunOptions, say: Say) -> Mapping[str, Any]:
+    """Rerank what is left of the input, check the output, and return its manifest.
+
+    A finished output is left as it is. Raises RerankerError for what a person has to mend; any other exception
+    (KeyboardInterrupt too) leaves an output that the same call resumes.
+    """
+    source = check_input(config.input, config.storage)
+    output = Output(config.output, config.storage)
+    identity = {**config.identity(), "input": source.identity(), "limit": options.limit}
+    if output.check(identity, new_run=options.new_run) and not options.retry:
+        say(f"nothing to do: {config.output.path} holds this run's finished output")
+        return read_status(config.output.path, config.storage).manifest or {}
+    lease = output.lease(job_id=os.environ.get("RAY_JOB_SUBMISSION_ID"), on_lost=_thread.interrupt_main)
+    try:
+        with lease:
+            return _run(config, options, source, output, identity, say)
+    except KeyboardInterrupt:
+        lease.check()  # the lease's thread interrupts too, and then its message is the reason
+        raise
+
+
+def _run(
+    config: JobConfig, options: RunOptions, source: Input, output: Output, identity: Mapping[str, Any], say: Say
+) -> Mapping[str, Any]:
+    if options.new_run:
+        output.discard()
+    nested = nested_input(source, output.candidates_url, config.input, config.storage, options.limit)
+    query_ids = read_query_ids(nested)
+    output.begin(identity, len(query_ids), config_yaml=yaml.safe_dump(config.dump(), sort_keys=False))
+    schema = output_schema(nested.schema, metadata(config))
+    left = output.prepare(query_ids, retry=options.retry)
+    if left.remaining < left.queries:
+        say(f"{left.queries - left.remaining:,} of {left.queries:,} queries are done; going on with the rest")
+    facts: dict[str, Any] = {"passes": []}
+    while left.remaining:
+        before = left
+        facts["passes"].append(_pass(config, nested, output, schema, before.queries, before.remaining, say))
+        left = output.prepare(query_ids)
+        if left.remaining >= before.remaining:
+            break  # `finish` says what is missing
+    return output.finish(query_ids, schema, facts)
+
+
+def _pass(
+    config: JobConfig, nested: Input, output: Output, schema: pa.Schema, total: int, remaining: int, say: Say
+) -> dict[str, Any]:
+    """Rerank every query that the checkpoint does not hold. Returns facts for the manifest."""
+    started = time.monotonic()
+    connect()
+    tally = Tally.remote()  # type: ignore[attr-defined]
+    lines = ProgressLines(tally, total, total - remaining, config.cluster.progress_seconds, say)
+    try:
+        with lines:
+            rerank(config, nested, output, schema, tally)
+    except Exception as error:
+        if reason := lines.last.start_failure:
+            raise RunError(f"no replica could start: {reason}") from error
+        raise RunError(f"the run broke off: {_reason(error)}\nrun the same command again to go on") from error
+    finally:
+        ray.kill(tally)
+    return _facts(lines.last, time.monotonic() - started)
+
+
+def _facts(progress: Progress, wall_seconds: float) -> dict[str, Any]:
+    return {
+        "wall_seconds": round(wall_seconds, 1),
+        "replicas": len(progress.replicas),
+        "engine_start_seconds": [round(seconds, 1) for seconds in progress.engine_start_seconds],
+        "engine_deaths": progress.counts["engine_deaths"],
+        "engine": progress.engine_facts,
+    }
+
+
+def metadata(config: JobConfig) -> dict[str, str]:
+    """Key-value metadata of every output file."""
+    return {
+        "reranker.version": pipeline.__version__,
+        "reranker.model": config.engine.model,
+        "reranker.engine": config.engine.kind,
+        "reranker.simulated": str(config.engine.simulated).lower(),
+        "reranker.template": config.prompt.template,
+        "reranker.template_hash": config.prompt.load_template().hash,
+        "reranker.config_hash": config.hash(),
+    }
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line: Ray wraps it in a stack of its own."""
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+        error = inner
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"
