@@ -1,6 +1,7 @@
 """Fixtures for every room. Data that may not be part of the project lies beside the checkout, in shared/."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,19 +37,13 @@ def s3_server() -> Iterator[S3Server]:
             yield server
 
 
-@pytest.fixture
-def s3_bucket(s3_server: S3Server) -> str:
-    """Name of a new, empty bucket."""
-    return s3_server.create_bucket()
-
-
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A test that takes this runs twice: on local disk and on the S3 server."""
     if request.param == "local":
         return Place(str(tmp_path), StorageConfig())
     server: S3Server = request.getfixturevalue("s3_server")
-    return Place(f"s3://{server.create_bucket()}/some/folder", server.storage)
+    return Place(f"s3://{server.bucket}/{uuid.uuid4().hex}/folder", server.storage)
 
 
 @pytest.fixture

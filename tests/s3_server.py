@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import botocore.config
 import botocore.session
@@ -24,31 +23,21 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class S3Server:
-    """Where it listens. Credentials are in the environment while it runs."""
+    """Where it listens, and a bucket made for this session. Credentials are in the environment while it runs."""
 
     endpoint_url: str
+    bucket: str
 
     @property
     def storage(self) -> StorageConfig:
         return StorageConfig(endpoint_url=self.endpoint_url, region="us-east-1", max_attempts=3)
-
-    def create_bucket(self) -> str:
-        """A new, empty bucket."""
-        bucket = f"test-{uuid.uuid4().hex}"
-        self.client().create_bucket(Bucket=bucket)
-        return bucket
-
-    def client(self) -> Any:
-        config = botocore.config.Config(s3={"addressing_style": "path"})
-        session = botocore.session.Session()
-        return session.create_client("s3", endpoint_url=self.endpoint_url, region_name="us-east-1", config=config)
 
 
 @contextmanager
 def running_s3_server() -> Iterator[S3Server]:
     """The server named by RERANKER_TEST_S3_ENDPOINT, else moto's, started here and ended with the context."""
     if endpoint_url := os.environ.get("RERANKER_TEST_S3_ENDPOINT"):
-        yield S3Server(endpoint_url)
+        yield S3Server(endpoint_url, _create_bucket(endpoint_url))
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -57,10 +46,20 @@ def running_s3_server() -> Iterator[S3Server]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_until_listening(port, process)
-        yield S3Server(f"http://127.0.0.1:{port}")
+        endpoint_url = f"http://127.0.0.1:{port}"
+        yield S3Server(endpoint_url, _create_bucket(endpoint_url))
     finally:
         process.kill()
         process.wait()
+
+
+def _create_bucket(endpoint_url: str) -> str:
+    bucket = f"test-{uuid.uuid4().hex}"
+    config = botocore.config.Config(s3={"addressing_style": "path"})
+    session = botocore.session.Session()
+    client = session.create_client("s3", endpoint_url=endpoint_url, region_name="us-east-1", config=config)
+    client.create_bucket(Bucket=bucket)
+    return bucket
 
 
 def _wait_until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:

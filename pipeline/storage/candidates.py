@@ -120,13 +120,11 @@ def _what(value: Any) -> str:
     """What a value is, in a word: never its text, which may be huge."""
     if value is None:
         return "null"
-    if isinstance(value, str | list | tuple | np.ndarray):
-        return f"an empty or blank {type(value).__name__}" if _blank(value) else f"a {type(value).__name__}"
-    return f"a {type(value).__name__}"
-
-
-def _blank(value: Any) -> bool:
-    return not value.strip() if isinstance(value, str) else len(value) == 0
+    if isinstance(value, str):
+        return "of type str" if value.strip() else "empty or blank"
+    if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
+        return "empty"
+    return f"of type {type(value).__name__}"
 
 
 def _too_many(count: int, max_candidates: int) -> str:

@@ -65,7 +65,7 @@ def reconcile(filesystem: FileSystem, folder: str, work_folder: str) -> pa.Table
     has its twin in place, so a crash at any point loses nothing and the next call goes on. Safe to repeat.
     """
     infos = list_parts(filesystem, folder)
-    torn = set(_in_parallel(lambda info: info.path if _is_torn(filesystem, info) else None, infos))
+    torn = set(_in_parallel(lambda info: info.path if is_torn(filesystem, info) else None, infos))
     for info in infos:
         if info.path in torn:
             filesystem.delete_file(info.path)
@@ -102,7 +102,7 @@ def count_statuses(filesystem: FileSystem, folder: str) -> Counter[str]:
     """Queries by status in the data files as they are now; a file that is just being written is not counted."""
 
     def statuses(info: FileInfo) -> Counter[str]:
-        if _is_torn(filesystem, info):
+        if is_torn(filesystem, info):
             return Counter()
         return _counts(_read(filesystem, info.path, ["status"])["status"])
 
@@ -114,7 +114,7 @@ def _in_parallel(function: Callable[[FileInfo], T], infos: Sequence[FileInfo]) -
         return list(pool.map(function, infos))
 
 
-def _is_torn(filesystem: FileSystem, info: FileInfo) -> bool:
+def is_torn(filesystem: FileSystem, info: FileInfo) -> bool:
     """Parquet ends in its magic, written last. A file that cannot be read at all is no proof of being torn."""
     if info.size < 3 * len(PARQUET_MAGIC):
         return True

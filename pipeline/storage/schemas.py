@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.records import RerankRequest, RerankResult, WindowOutcome
@@ -89,8 +90,11 @@ RESULT = pa.schema(
         pa.field("ranking", RANKING),
         pa.field("windows", WINDOWS),
         pa.field("error", pa.string()),
+        pa.field("started_at", pa.timestamp("us", "UTC")),
+        pa.field("finished_at", pa.timestamp("us", "UTC")),
     ]
 )
+"""`started_at` is when a replica took the query up, `finished_at` when its last window was answered."""
 
 QUARANTINE = pa.schema(
     [
@@ -216,13 +220,13 @@ _WINDOW_FIELDS = [
 ]
 
 
-def _named(candidates: Any) -> Sequence[tuple[str, float]]:
+def _named(candidates: Any) -> list[tuple[str, float]]:
     """doc_id and score of each candidate; nothing if one has no doc_id."""
     named: list[tuple[str, float]] = []
-    for candidate in candidates if candidates is not None else ():
+    for candidate in candidates if isinstance(candidates, list | tuple | np.ndarray) else ():
         doc_id = candidate.get("doc_id") if isinstance(candidate, Mapping) else None
         if not isinstance(doc_id, str):
             return []
         score = candidate.get("score")
-        named.append((doc_id, float(score) if isinstance(score, int | float) else math.nan))
+        named.append((doc_id, score if isinstance(score, float) else math.nan))
     return named

@@ -45,13 +45,13 @@ def test_create_replace_delete(control: ControlStore) -> None:
 
 def test_one_of_many_creators_wins_and_no_update_is_lost(place: Place) -> None:
     url = f"{place.url}/out"
-    together = threading.Barrier(8)
+    together = threading.Barrier(4)
 
     def create_and_count(number: int) -> bool:
         control = control_store(url, place.storage)
         together.wait()
         created = control.create("n", f"0 by {number}".encode()) is not None
-        for _ in range(3):
+        for _ in range(2):
             while True:
                 stored = control.read("n")
                 assert stored is not None
@@ -60,16 +60,16 @@ def test_one_of_many_creators_wins_and_no_update_is_lost(place: Place) -> None:
                     break
         return created
 
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(create_and_count, range(8))) == 1
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(create_and_count, range(4))) == 1
     stored = control_store(url, place.storage).read("n")
     assert stored is not None
-    assert stored.body.startswith(b"24 by")
+    assert stored.body.startswith(b"8 by")
 
 
-def test_own_write_whose_answer_was_lost_counts_as_written(s3_server: S3Server, s3_bucket: str) -> None:
+def test_own_write_whose_answer_was_lost_counts_as_written(s3_server: S3Server) -> None:
     """Of the repetition of a request, S3 sees its first sending in the way."""
-    control = control_store(f"s3://{s3_bucket}/out", s3_server.storage)
+    control = control_store(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", s3_server.storage)
     first = control.create("x", b"mine")
     assert control.create("x", b"mine") == first
     assert control.create("x", b"other") is None
