@@ -26,7 +26,7 @@ _ROWS_OF_A_BLOCK_AT_ONCE = 16
 """RAY_DATA_DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY of ray/data/_internal/planner/plan_udf_map_op.py, 2.60."""
 
 
-class PartNames(FilenameProvider):
+class PartNames(FilenameProvider):  # type: ignore[misc]
     """part-*.parquet: the write's id keeps the files of a resumed run apart from those before."""
 
     def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:

@@ -1,0 +1,107 @@
+"""The demo: rerank a small collection with a real, tiny LLM in vLLM on the CPU, through Ray Data, and judge it.
+
+python -m jobs.demo        (or: make demo)
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from pyarrow.fs import LocalFileSystem
+from rich.console import Console
+from rich.table import Table
+
+from jobs.demo_model import convert_demo_model
+from jobs.rerank import rerank, say
+from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
+from pipeline.errors import RerankerError
+from pipeline.evaluation.comparison import Evaluation, evaluate
+from pipeline.evaluation.rankings import read_orders
+from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.evaluation.trec import load_qrels
+from pipeline.storage.schemas import NESTED_INPUT
+
+COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
+QRELS = str(COLLECTION / "qrels.txt")
+
+
+def main(config: Path = CONFIGS_DIRECTORY / "demo" / "demo.yaml", cache: Path = Path(".cache")) -> None:
+    """Rerank the demo collection and show what came of it."""
+    try:
+        say("1/4 the model: SmolLM2-135M-Instruct, converted once from the package that carries it")
+        model = convert_demo_model(cache)
+        loaded = load_config(config, [f"--engine.model={model.resolve()}"])
+        say(f"2/4 the input: 16 queries with 20 candidates each, as Parquet in {loaded.input.path}")
+        write_candidates(Path(loaded.input.path))
+        say("3/4 the job: Ray Data and vLLM on this machine; loading the engine takes about a minute")
+        code = rerank(loaded, new_run=True)
+        say("4/4 the result")
+        show(loaded)
+    except RerankerError as error:
+        say(f"error: {error}")
+        raise typer.Exit(1) from error
+    raise typer.Exit(code)
+
+
+def write_candidates(folder: Path) -> None:
+    """The demo collection's candidate lists, with their texts, in the nested input form."""
+    corpus = {document["doc_id"]: document for document in _read_jsonl(COLLECTION / "corpus.jsonl")}
+    rows = [
+        {
+            **query,
+            "candidates": [{**corpus[hit["doc_id"]], "score": hit["score"]} for hit in query["candidates"]],
+        }
+        for query in _read_jsonl(COLLECTION / "candidates.jsonl")
+    ]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / "candidates.parquet")
+
+
+def show(config: JobConfig) -> None:
+    """Window statuses, nDCG@10 before and after, and one query's order before and after."""
+    console = Console(width=110)
+    manifest = json.loads((Path(config.output.path) / "_manifest.json").read_text(encoding="utf-8"))
+    statuses = ", ".join(f"{count} {status}" for status, count in sorted(manifest["windows_by_status"].items()))
+    console.print(f"\nwindows: {statuses}")
+    means = {mean.system.split()[-1]: mean.mean for mean in judge(config.output.path).means}
+    console.print(f"nDCG@10 over 16 queries: {means['before']:.3f} before (BM25), {means['after']:.3f} after")
+    console.print("A model of 135M parameters is no ranker: read this as proof of plumbing, not of quality.\n")
+    console.print(_example(config.output.path))
+    console.print(f"\nreranked Parquet: {config.output.path}/part-*.parquet")
+    console.print("with a GPU and a real ranker: pip install 'corpus-reranker[gpu]' there, then")
+    console.print("  python -m jobs.rerank --config configs/reasonrank-7b.yaml --input.path=... --output.path=...")
+
+
+def judge(output: str) -> Evaluation:
+    """nDCG@10 of an output over the demo's qrels."""
+    filesystem, folder = LocalFileSystem(), str(Path(output).resolve())
+    qrels = load_qrels(filesystem, QRELS)
+    settings = EvaluateConfig(qrels=QRELS, measures=("nDCG@10",))
+    return evaluate({"demo": read_orders(filesystem, folder, qrels)}, qrels, settings)
+
+
+def _example(output: str) -> Table:
+    row = pq.read_table(output, filters=[("query_id", "=", "q01")]).to_pylist()[0]
+    grades = load_qrels(LocalFileSystem(), QRELS)["q01"]
+    titles = {document["doc_id"]: document["title"] for document in _read_jsonl(COLLECTION / "corpus.jsonl")}
+    table = Table(title=row["query"], title_justify="left", title_style="bold")
+    for heading in ("rank", "before (grade)", "after (grade)", "came from rank"):
+        table.add_column(heading)
+    before = {entry["initial_rank"]: entry["doc_id"] for entry in row["ranking"]}
+    for entry in row["ranking"][:8]:
+        cells = [f"{titles[doc_id]} ({grades.get(doc_id, 0)})" for doc_id in (before[entry["rank"]], entry["doc_id"])]
+        table.add_row(str(entry["rank"]), *cells, str(entry["initial_rank"]))
+    return table
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    typer.run(main)
