@@ -1,7 +1,7 @@
 """Files that appear whole or not at all."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,13 +21,13 @@ def publish(filesystem: pafs.FileSystem, path: str) -> Iterator[Any]:
     unfinished = str(target.with_name(f"_unfinished-{target.name}"))
     try:
         filesystem.create_dir(str(target.parent), recursive=True)
-        stream = filesystem.open_output_stream(unfinished)
+        try:
+            with filesystem.open_output_stream(unfinished) as stream:
+                yield stream
+        except BaseException:
+            with suppress(OSError):  # what broke the write may forbid this too, and is the error to tell of
+                filesystem.delete_file(unfinished)
+            raise
+        filesystem.move(unfinished, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}") from error
-    try:
-        with stream:
-            yield stream
-    except BaseException:
-        filesystem.delete_file(unfinished)
-        raise
-    filesystem.move(unfinished, path)

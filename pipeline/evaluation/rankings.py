@@ -75,7 +75,8 @@ def read_orders(filesystem: pafs.FileSystem, path: str, wanted: Collection[str])
     seen: set[str] = set()
     for query in _read_any(filesystem, path, wanted):
         if query.query_id in seen:
-            raise InputError(f"{path} holds query {query.query_id!r} twice; is it the output of more than one run?")
+            fix = "if its run has not finished, run the same rerank command again: it leaves each query once"
+            raise InputError(f"{path} holds query {query.query_id!r} twice; {fix}")
         seen.add(query.query_id)
         yield query
 

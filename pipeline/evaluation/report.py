@@ -4,8 +4,9 @@ No script runs in it and nothing is loaded: passages and answers are other peopl
 by the template, and the page's own policy forbids what might slip through.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow.fs as pafs
 import yaml
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
 from pipeline.evaluation.charts import Chart, duration, heatmap, histogram, series, short, signed_bars
 from pipeline.evaluation.comparison import Comparison, Evaluation, evaluate
 from pipeline.evaluation.publish import publish
@@ -24,9 +25,11 @@ from pipeline.evaluation.run_data import MAX_RANK, RunData, read_run_data, read_
 from pipeline.evaluation.settings import EvaluateConfig, ReportConfig
 from pipeline.evaluation.trec import Qrels
 from pipeline.storage.filesystems import join
+from pipeline.storage.output import CONFIG
+from pipeline.storage.runs import RUN
+from pipeline.storage.status import MANIFEST, SUCCESS
 
 REPORT = "_run/report.html"
-CONFIG = "_run/config.yaml"
 
 MAX_BYTES = 5_000_000
 MAX_TEXT_CHARS = 60_000
@@ -62,11 +65,19 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the run's own config says of it; None where the config is not there, or of another version."""
+    """What the run left about itself; None, or nothing, where it did not, or in another version's words.
 
-    gpus: int | None
-    simulated: bool
-    model: str | None
+    `gpus` is what its config asks for at most. `queries` are the input's, where the run has not finished.
+    `engine_start_seconds` is the slowest replica's; `engine` what the engine says of itself.
+    """
+
+    config_text: str | None
+    model: str | None = None
+    simulated: bool = False
+    gpus: int | None = None
+    queries: int | None = None
+    engine_start_seconds: float | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_report(
@@ -91,8 +102,7 @@ def render_report(
     import jinja2
 
     data = read_run_data(*output, config)
-    config_text = read_text(output[0], join(output[1], CONFIG))
-    run = _run(config_text)
+    run = _read_run(*output, data)
     evaluation = None
     if qrels is not None:
         settings = EvaluateConfig(qrels="", measures=("nDCG@10",))
@@ -122,7 +132,6 @@ def render_report(
             (window, _clip(window.prompt, MAX_TEXT_CHARS), _clip(window.response, MAX_TEXT_CHARS))
             for window in sample_windows(*output, config)
         ],
-        config_text=config_text,
         max_rank=MAX_RANK,
     )
 
@@ -144,15 +153,36 @@ def _clip(text: str | None, limit: int) -> str | None:
     return f"{text[:half]} [... {len(text) - 2 * half:,} characters left out ...] {text[-half:]}"
 
 
-def _run(config_text: str | None) -> Run:
+def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData) -> Run:
     from pipeline.config import JobConfig
 
+    text = read_text(filesystem, join(folder, CONFIG))
+    finished = read_text(filesystem, join(folder, SUCCESS)) is not None
+    identity = _read_json(filesystem, join(folder, RUN))
+    passes = _read_json(filesystem, join(folder, MANIFEST)).get("facts", {}).get("passes", [])
+    starts = [seconds for each in passes for seconds in each.get("engine_start_seconds", ())]
+    run = Run(
+        config_text=text,
+        model=data.metadata.get("reranker.model"),
+        simulated=data.metadata.get("reranker.simulated") == "true",
+        queries=None if finished else identity.get("queries"),
+        engine_start_seconds=max(starts, default=None),
+        engine=passes[-1].get("engine", {}) if passes else {},
+    )
     try:
-        config = JobConfig.model_validate(yaml.safe_load(config_text or ""))
+        config = JobConfig.model_validate(yaml.safe_load(text or ""))
     except (ValueError, yaml.YAMLError, ConfigError):  # none, or another version's: shown as text, not understood
-        return Run(None, False, None)
+        return run
     replicas = config.cluster.replicas or config.cluster.max_replicas or config.cluster.min_replicas
-    return Run(replicas * config.engine.gpus_per_replica, config.engine.simulated, config.engine.model)
+    return replace(run, gpus=replicas * config.engine.gpus_per_replica)
+
+
+def _read_json(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
+    """The object in a small JSON file; empty where there is no file."""
+    try:
+        return dict(json.loads(read_text(filesystem, path) or "{}"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is not what a run writes there: {error}") from error
 
 
 def _shares(counts: Mapping[str, int]) -> list[Share]:
@@ -183,24 +213,26 @@ def _tiles(data: RunData, run: Run, config: ReportConfig, evaluation: Evaluation
     if (wall := data.wall_seconds) is not None and wall > 0:
         rate = f"{short(60 * data.queries / wall)} queries/min, {short(windows / wall)} windows/s"
         tiles.append(Tile("First start to last end", duration(wall), rate))
-        tiles += _cost(data.queries, wall, run, config)
+        tiles += _cost(data, run, config)
     if evaluation is not None:
         (change,) = evaluation.comparisons
         tiles.insert(0, _quality_tile(evaluation, change))
     return tiles
 
 
-def _cost(queries: int, wall_seconds: float, run: Run, config: ReportConfig) -> list[Tile]:
+def _cost(data: RunData, run: Run, config: ReportConfig) -> list[Tile]:
+    """Of the time in which queries were in flight: pauses cost nothing, engine start comes on top."""
     gpus = run.gpus if config.gpus is None else config.gpus
     if not gpus:
         return []
-    gpu_hours = gpus * wall_seconds / 3600
+    gpu_hours = gpus * data.busy_seconds / 3600
     up_to = "" if config.gpus is not None else "at most "
-    tiles = [Tile("GPU-hours", short(gpu_hours), f"{up_to}{gpus} GPUs over that time")]
+    start = f"; engine start, {duration(run.engine_start_seconds)}, not in it" if run.engine_start_seconds else ""
+    tiles = [Tile("GPU-hours", short(gpu_hours), f"{up_to}{gpus} GPUs while queries were in flight{start}")]
     if config.price_per_gpu_hour is not None:
         price = gpu_hours * config.price_per_gpu_hour
         each = f"at {config.price_per_gpu_hour:g} a GPU-hour; {short(price)} in all"
-        tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / queries), each))
+        tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / data.queries), each))
     return tiles
 
 

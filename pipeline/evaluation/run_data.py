@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.rankings import find_parts, read_batches
 from pipeline.evaluation.settings import ReportConfig
 from pipeline.storage.filesystems import join, list_files
-from pipeline.storage.parts import is_part
+from pipeline.storage.parts import is_part, is_torn
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -70,7 +70,7 @@ class RunData:
     """Arrays have one value a window that was asked, or one a query where the output has times.
 
     `started` and `finished` are seconds since 1970, UTC. `moves[i, r]` counts documents that went from initial rank
-    i+1 to rank r+1. `promoted` is how many of the `top` documents at ranks 1 to 10 came from below initial rank 10.
+    i+1 to rank r+1. `unread_parts` are files that a live run is writing, or one that broke off left cut short.
     """
 
     queries: int = 0
@@ -88,11 +88,20 @@ class RunData:
     slowest: list[QueryLine] = field(default_factory=list)
     failed: list[QueryLine] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    unread_parts: int = 0
 
     @property
     def wall_seconds(self) -> float | None:
         """From the first query's start to the last one's end, pauses between runs included; None without times."""
         return float(self.finished.max() - self.started.min()) if len(self.finished) else None
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long at least one query was in flight: pauses between runs are not in it."""
+        order = np.argsort(self.started)
+        reached = np.maximum.accumulate(self.finished[order])
+        begins = np.concatenate([self.started[:1] * 0 - np.inf, reached[:-1]])
+        return float((reached - np.maximum(self.started[order], begins)).clip(0).sum())
 
     @property
     def depth(self) -> int:
@@ -102,15 +111,18 @@ class RunData:
 
 
 def read_run_data(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> RunData:
-    """Read the output at `path`. Raises InputError where it is none."""
+    """Read the output at `path`, of a run that may still be going on. Raises InputError where it is none."""
     data = RunData()
     pieces: dict[str, list[npt.NDArray[Any]]] = {}
-    for part in find_parts(filesystem, path):
+    found = find_parts(filesystem, path)
+    parts = [part for part in found if not is_torn(filesystem, filesystem.get_file_info(part))]
+    data.unread_parts = len(found) - len(parts)
+    for part in parts:
         for batch in read_batches(filesystem, part, _REQUIRED, _OPTIONAL):
             _add_batch(data, pieces, batch, config.listed_queries)
     for name, arrays in pieces.items():
         setattr(data, name, np.concatenate(arrays))
-    data.metadata = _metadata(filesystem, find_parts(filesystem, path)[0])
+    data.metadata = _metadata(filesystem, parts[0]) if parts else {}
     data.slowest.sort(reverse=True)
     return data
 

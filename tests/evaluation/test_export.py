@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow.fs import LocalFileSystem
+from places import Place
+from pyarrow.fs import LocalFileSystem, copy_files
 from synthetic_output import output_row, write_parts
 
 from pipeline.errors import InputError, OutputError
@@ -18,6 +19,7 @@ from pipeline.evaluation.settings import ExportConfig, TriplesConfig
 from pipeline.evaluation.texts import CandidateTexts
 from pipeline.evaluation.trec import group_run
 from pipeline.evaluation.triples import triples
+from pipeline.storage.filesystems import list_files, resolve
 from pipeline.storage.schemas import RANKING
 from pipeline.storage.trec import open_text, read_run
 
@@ -86,6 +88,23 @@ def test_long_rows_are_ordered_by_rank_within_their_query(orders: list[list[int]
     assert [(row["query_id"], row["doc_id"]) for row in export_module.long_rows(batch).to_pylist()] == [
         (f"q{number}", f"d{index}") for number, order in enumerate(orders) for index in order
     ]
+
+
+@pytest.mark.parametrize("to", ["trec", "parquet"])
+def test_from_and_to_local_disk_and_s3(place: Place, output: Path, to: str) -> None:
+    filesystem, folder = resolve(f"{place.url}/out", place.storage)
+    copy_files(str(output), folder, LOCAL, filesystem)
+    destination = resolve(f"{place.url}/to", place.storage)
+    config = ExportConfig.model_validate({"to": to, "destination": f"{place.url}/to"})
+    exported = export((filesystem, folder), destination, config)
+    assert exported.queries == 3
+    found = {info.path.removeprefix(f"{destination[1]}/") for info in list_files(*destination, recursive=True)}
+    data = {"trec": {f"{order}/part-0000{n}.trec" for order in ("reranked", "initial") for n in (0, 1)}}
+    data["parquet"] = {"part-00000.parquet", "part-00001.parquet"}
+    assert found == {"_SUCCESS", "_export.json", *data[to]}
+    export((filesystem, folder), destination, config.model_copy(update={"overwrite": True}))
+    with pytest.raises(OutputError, match="not empty"):
+        export((filesystem, folder), destination, config)
 
 
 def test_elasticsearch_bulk(output: Path, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import datetime
+import json
 import re
 import shutil
 import subprocess
@@ -9,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from pyarrow.fs import LocalFileSystem
+from places import Place
+from pyarrow.fs import LocalFileSystem, copy_files
 from synthetic_output import SCHEMA, output_row, simulated_rows, write_parts
 
+from pipeline.errors import InputError
 from pipeline.evaluation.report import MAX_BYTES, MAX_TEXT_CHARS, visible, write_report
 from pipeline.evaluation.settings import ReportConfig
+from pipeline.storage.filesystems import list_files, resolve
 from pipeline.storage.schemas import QUARANTINE, RESULT
 
 LOCAL = LocalFileSystem()
@@ -142,6 +147,15 @@ def test_hostile_texts_are_shown_as_text_wherever_they_come_from(tmp_path: Path)
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", source)
 
 
+def test_beside_an_output_on_s3(place: Place, tmp_path: Path) -> None:
+    filesystem, folder = resolve(f"{place.url}/out", place.storage)
+    copy_files(str(write_parts(tmp_path / "made", [simulated_rows(3)])), folder, LOCAL, filesystem)
+    path = write_report((filesystem, folder), ReportConfig(), "on s3")
+    assert [info.path for info in list_files(filesystem, f"{folder}/_run")] == [path]
+    with filesystem.open_input_stream(path) as stream:
+        assert Page(stream.read().decode()).has("on s3")
+
+
 def test_control_characters_are_shown_as_pictures() -> None:
     assert visible("a\x00b\x1b\n\tc") == "a␀b␛\n\tc"
 
@@ -164,20 +178,67 @@ def test_long_texts_lose_their_middle(tmp_path: Path) -> None:
     assert "xZ</pre>" in source
 
 
-def test_a_simulated_run_says_so_and_gpus_come_from_its_config(tmp_path: Path) -> None:
-    folder = write_parts(tmp_path / "out", [simulated_rows(5)])
-    config = {"input": {"path": "in"}, "output": {"path": "out"}, "cluster": {"replicas": 3}}
-    (folder / "_run/config.yaml").write_text(yaml.safe_dump({**config, "engine": {"kind": "simulated", "model": "m"}}))
-    simulated = Page(report(folder))
-    assert simulated.has("Simulated engine.")
-    assert not simulated.has("GPU-hours")
+def test_a_simulated_run_says_so(tmp_path: Path) -> None:
+    for simulated in (True, False):
+        schema = SCHEMA.with_metadata({"reranker.simulated": str(simulated).lower(), "reranker.model": "a-model"})
+        page = Page(report(write_parts(tmp_path / str(simulated), [simulated_rows(2)], schema)))
+        assert page.has("No LLM answered here.") is simulated
+        assert page.has("a-model")
 
-    real = {"kind": "vllm", "model": "/models/reasonrank", "tensor_parallel_size": 2}
-    (folder / "_run/config.yaml").write_text(yaml.safe_dump({**config, "engine": real}))
+
+def test_gpus_come_from_the_runs_config(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [simulated_rows(5)])
+    assert not Page(report(folder)).has("GPU-hours")
+    config = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "cluster": {"min_replicas": 1, "max_replicas": 3},
+        "engine": {"kind": "vllm", "model": "/models/reasonrank", "tensor_parallel_size": 2},
+    }
+    (folder / "_run/config.yaml").write_text(yaml.safe_dump(config))
     page = Page(report(folder))
     assert page.has("at most 6 GPUs")
-    assert page.has("/models/reasonrank")
-    assert not page.has("Simulated engine.")
+    assert page.has("tensor_parallel_size: 2")
+
+
+def test_pauses_cost_nothing(tmp_path: Path) -> None:
+    hours = [datetime.datetime(2026, 3, 1, hour, tzinfo=datetime.UTC) for hour in (0, 1, 2, 8, 9)]
+    spans = [(0, 1), (0, 2), (1, 2), (3, 4)]  # two hours at work, six of pause, one at work
+    rows = [
+        output_row(str(number), [0], started_at=hours[start], finished_at=hours[end])
+        for number, (start, end) in enumerate(spans)
+    ]
+    page = Page(report(write_parts(tmp_path / "out", [rows]), gpus=2, price_per_gpu_hour=2.0))
+    assert page.has("9 h 00 min")
+    assert page.has("GPU-hours 6")
+    assert page.has("USD per 1,000 queries 3,000 at 2 a GPU-hour; 12 in all")
+
+
+def test_the_manifest_tells_of_the_engine(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [simulated_rows(5)])
+    a_pass = {"engine_start_seconds": [61.0, 72.5], "engine": {"kv_cache_tokens": 123456}}
+    (folder / "_manifest.json").write_text(json.dumps({"facts": {"passes": [a_pass]}}))
+    page = Page(report(folder, gpus=1))
+    assert page.has("engine start, 72.5 s, not in it")
+    assert page.has("kv_cache_tokens 123456")
+
+
+def test_a_run_that_has_not_finished_says_so(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [simulated_rows(5)])
+    (folder / "_run/run.json").write_text(json.dumps({"queries": 1234}))
+    assert not Page(report(folder)).has("has not finished")
+    (folder / "_SUCCESS").unlink()
+    (folder / "part-00009.parquet").write_bytes(b"PAR1 cut short, as a run leaves it")
+    page = Page(report(folder))
+    assert page.has("5 of 1,234 queries are in its output")
+    assert page.has("1 files of the output are not whole")
+
+
+def test_a_broken_record_of_the_run_is_named(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [simulated_rows(1)])
+    (folder / "_manifest.json").write_text("[1, 2")
+    with pytest.raises(InputError, match=r"_manifest\.json is not what a run writes"):
+        report(folder)
 
 
 def test_quality_counts_judged_queries_that_are_missing(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from places import Place
+from pyarrow.fs import LocalFileSystem
+
+from pipeline.errors import OutputError
+from pipeline.evaluation.publish import publish
+from pipeline.storage.filesystems import list_files, resolve
+
+
+def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(place: Place) -> None:
+    filesystem, folder = resolve(f"{place.url}/new", place.storage)
+    for content in (b"old", b"new"):
+        with publish(filesystem, f"{folder}/x.txt") as stream:
+            stream.write(content[:2])
+            assert [info.size for info in list_files(filesystem, folder) if not info.base_name.startswith("_")] == (
+                [] if content == b"old" else [3]
+            )
+            stream.write(content[2:])
+        with filesystem.open_input_stream(f"{folder}/x.txt") as read:
+            assert read.read() == content
+    assert [info.base_name for info in list_files(filesystem, folder)] == ["x.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_nothing_appears_of_what_breaks_off(place: Place, error: type[BaseException]) -> None:
+    filesystem, folder = resolve(f"{place.url}/new", place.storage)
+    with pytest.raises(error), publish(filesystem, f"{folder}/x.txt") as stream:
+        stream.write(b"half")
+        raise error
+    assert list_files(filesystem, folder) == []
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*/file/x\.txt"),
+        publish(LocalFileSystem(), str(tmp_path / "file/x.txt")),
+    ):
+        pass
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*No space"),
+        publish(LocalFileSystem(), str(tmp_path / "full.txt")),
+    ):
+        raise OSError(28, "No space left on device")
