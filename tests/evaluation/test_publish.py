@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from places import Place
-from pyarrow.fs import LocalFileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import OutputError
 from pipeline.evaluation.publish import publish
@@ -26,10 +26,15 @@ def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(place: Place) 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_appears_of_what_breaks_off(place: Place, error: type[BaseException]) -> None:
     filesystem, folder = resolve(f"{place.url}/new", place.storage)
-    with pytest.raises(error), publish(filesystem, f"{folder}/x.txt") as stream:
+    with pytest.raises(error):
+        _break_off(filesystem, f"{folder}/x.txt", error)
+    assert list_files(filesystem, folder) == []
+
+
+def _break_off(filesystem: FileSystem, path: str, error: type[BaseException]) -> None:
+    with publish(filesystem, path) as stream:
         stream.write(b"half")
         raise error
-    assert list_files(filesystem, folder) == []
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
