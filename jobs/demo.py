@@ -64,7 +64,7 @@ def write_candidates(folder: Path) -> None:
 
 def show(config: JobConfig) -> None:
     """Window statuses, nDCG@10 before and after, and one query's order before and after."""
-    console = Console(width=110)
+    console = Console(width=110, markup=False)
     manifest = json.loads((Path(config.output.path) / "_manifest.json").read_text(encoding="utf-8"))
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(manifest["windows_by_status"].items()))
     console.print(f"\nwindows: {statuses}")
