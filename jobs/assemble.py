@@ -14,21 +14,11 @@ from typing import Annotated
 import typer
 
 from pipeline.config import load_section
-from pipeline.dataflow.assemble import assemble, find_passages
-from pipeline.dataflow.cluster import connect
 from pipeline.errors import RerankerError
-from pipeline.retrieval.candidates import CandidatesSummary, begin, finish, written
-from pipeline.retrieval.left_out import documents_without_text, queries_without_run, queries_without_text, refuse
-from pipeline.retrieval.queries import read_queries
-from pipeline.retrieval.run import load_run
 from pipeline.retrieval.settings import AssembleConfig
-from pipeline.storage.control import control_store
-from pipeline.storage.filesystems import resolve
 from pipeline.storage.settings import InputConfig, StorageConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-NOT_DECIDING = {"overwrite", "queries_per_block", "corpus_bytes_per_task"}
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -43,6 +33,8 @@ def main(
     """Make candidates from a run, queries and a corpus."""
     options = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
     overrides = [f"--assemble.{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    from pipeline.dataflow.assemble import assemble_candidates  # Ray takes seconds to import
+
     try:
         settings = load_section(config, "assemble", AssembleConfig, [*context.args, *overrides])
         storage = load_section(config, "storage", StorageConfig, context.args)
@@ -56,31 +48,6 @@ def main(
         f" {summary.documents_left_out:,} documents and {summary.queries_left_out:,} queries"
         " (listed in _left_out.jsonl)"
     )
-
-
-def assemble_candidates(settings: AssembleConfig, storage: StorageConfig, folder: str) -> CandidatesSummary:
-    """Make the candidates of every query of the run. Does nothing where they are there already."""
-    filesystem, path = resolve(folder, storage)
-    control = control_store(folder, storage)
-    deciding = {"job": "assemble", **settings.model_dump(mode="json", exclude=NOT_DECIDING)}
-    queries = read_queries(settings.queries, lambda url: resolve(url, storage))
-    run = load_run(*resolve(settings.run.path, storage), settings.top_k)
-    without_text = list(queries_without_text(queries, run))
-    if settings.missing == "error":
-        refuse(without_text, settings.queries.path)
-    if (done := begin(filesystem, path, control, deciding, settings.overwrite)) is not None:
-        return done
-    connect()
-    passages = find_passages(settings, storage, run)
-    missing = list(documents_without_text(run, passages.missing(), passages.blank))
-    if settings.missing == "error":
-        refuse(missing, settings.corpus.path)
-    first_stage = {"method": "run", "run": settings.run.path, "top_k": settings.top_k, "corpus": settings.corpus.path}
-    assemble(settings, run, queries.table, passages, first_stage, filesystem, path)
-    known = written(filesystem, path).keys() | {row["query_id"] for row in without_text}
-    emptied = [{"query_id": query, "reason": "no candidate left"} for query in run.query_ids if query not in known]
-    without_run = list(queries_without_run(queries, run))
-    return finish(filesystem, path, control, deciding, [*without_text, *without_run, *emptied, *missing])
 
 
 if __name__ == "__main__":

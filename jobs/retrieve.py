@@ -14,21 +14,11 @@ from typing import Annotated
 import typer
 
 from pipeline.config import load_section
-from pipeline.dataflow.cluster import connect
-from pipeline.dataflow.retrieve import prepare_index, retrieve
-from pipeline.errors import ConfigError, RerankerError
-from pipeline.retrieval.candidates import CandidatesSummary, begin, finish, written
-from pipeline.retrieval.java import find_java
-from pipeline.retrieval.left_out import queries_without_hit
-from pipeline.retrieval.queries import read_queries
+from pipeline.errors import RerankerError
 from pipeline.retrieval.settings import RetrieveConfig
-from pipeline.storage.control import control_store
-from pipeline.storage.filesystems import resolve
 from pipeline.storage.settings import InputConfig, StorageConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-NOT_DECIDING = {"overwrite", "workers", "jvm_heap_bytes", "queries_per_block"}
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -45,6 +35,8 @@ def main(
     """Find candidates for a query set by BM25."""
     options = {"corpus.path": corpus, "index": index, "queries.path": queries, "output": output}
     overrides = [f"--retrieve.{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    from pipeline.dataflow.retrieve import retrieve_candidates  # Ray takes seconds to import
+
     try:
         settings = load_section(config, "retrieve", RetrieveConfig, [*context.args, *overrides])
         storage = load_section(config, "storage", StorageConfig, context.args)
@@ -57,24 +49,6 @@ def main(
         f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates;"
         f" left out {summary.queries_left_out:,} queries without text or hit (listed in _left_out.jsonl)"
     )
-
-
-def retrieve_candidates(settings: RetrieveConfig, storage: StorageConfig, folder: str) -> CandidatesSummary:
-    """Find the candidates of every query. Does nothing where they are there already."""
-    filesystem, path = resolve(folder, storage)
-    control = control_store(folder, storage)
-    deciding = {"job": "retrieve", **settings.model_dump(mode="json", exclude=NOT_DECIDING)}
-    find_java()  # before anything starts: the one thing most likely to be missing
-    queries = read_queries(settings.queries, lambda url: resolve(url, storage))
-    if not len(queries.table):
-        raise ConfigError(f"{settings.queries.path} holds no query with a text")
-    if (done := begin(filesystem, path, control, deciding, settings.overwrite)) is not None:
-        return done
-    connect()
-    documents = prepare_index(settings, storage)
-    retrieve(settings, queries.table, documents, filesystem, path)
-    left_out = list(queries_without_hit(queries, written(filesystem, path)))
-    return finish(filesystem, path, control, deciding, left_out)
 
 
 if __name__ == "__main__":

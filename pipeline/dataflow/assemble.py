@@ -5,6 +5,7 @@ reads; what is left lies in Ray's object store, from where it is spilled to disk
 one block of queries after the other.
 """
 
+import _thread
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,20 @@ from pyarrow.fs import FileSystem
 from ray import ObjectRef
 from ray.data import ActorPoolStrategy
 
-from pipeline.dataflow.retrieve import write_candidates
-from pipeline.retrieval.candidates import CANDIDATES, candidates_schema
+from pipeline.dataflow.cluster import connect
+from pipeline.dataflow.retrieve import LEASE_SECONDS, write_candidates
+from pipeline.retrieval.candidates import CANDIDATES, CandidatesSummary, begin, candidates_schema, finish, written
 from pipeline.retrieval.corpus import Piece, corpus_pieces, read_piece
-from pipeline.retrieval.run import Run
+from pipeline.retrieval.left_out import documents_without_text, queries_without_run, queries_without_text, refuse
+from pipeline.retrieval.queries import read_queries
+from pipeline.retrieval.run import Run, load_run
 from pipeline.retrieval.settings import AssembleConfig, CorpusConfig
+from pipeline.storage.control import control_store
 from pipeline.storage.filesystems import resolve
+from pipeline.storage.lease import Lease
 from pipeline.storage.settings import StorageConfig
+
+_NOT_DECIDING = {"overwrite", "queries_per_block", "corpus_bytes_per_task"}
 
 Int32s = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -42,8 +50,8 @@ _FOUND = pa.schema(
 class Passages:
     """Where the run's documents are: number d is row `rows[d]` of `blocks[places[d]]`; `places[d]` is -1 for none.
 
-    `blank` are the documents that are there but have no text (`places` -1, too). `doubled` counts those that come
-    more than once in the corpus, of which the first counts.
+    `blank` are the documents that are there with neither text nor title (`places` -1, too). `doubled` counts those
+    that come more than once in the corpus, of which the first counts.
     """
 
     blocks: "list[ObjectRef[pa.Table]]"
@@ -55,6 +63,36 @@ class Passages:
     def missing(self) -> list[int]:
         """Numbers of the documents without a passage."""
         return [int(number) for number in np.flatnonzero(self.places < 0)]
+
+
+def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_url: str) -> CandidatesSummary:
+    """Make the candidates of every query of the run, in a folder of Parquet files; nothing if they are there already.
+
+    Raises InputError for what cannot be read, or is missing where config wants none missing, and OutputError.
+    """
+    filesystem, folder = resolve(folder_url, storage)
+    control = control_store(folder_url, storage)
+    deciding = {"job": "assemble", **config.model_dump(mode="json", exclude=_NOT_DECIDING)}
+    queries = read_queries(config.queries, lambda url: resolve(url, storage))
+    run = load_run(*resolve(config.run.path, storage), config.top_k)
+    without_text = list(queries_without_text(queries, run))
+    if config.missing == "error":
+        refuse(without_text, config.queries.path)
+    with Lease(control, LEASE_SECONDS, on_lost=_thread.interrupt_main) as lease:
+        if (done := begin(filesystem, folder, control, deciding, config.overwrite)) is not None:
+            return done
+        connect()
+        passages = find_passages(config, storage, run)
+        missing = list(documents_without_text(run, passages.missing(), passages.blank))
+        if config.missing == "error":
+            refuse(missing, config.corpus.path)
+        first_stage = {"method": "run", "run": config.run.path, "top_k": config.top_k, "corpus": config.corpus.path}
+        assemble(config, run, queries.table, passages, first_stage, filesystem, folder)
+        known = written(filesystem, folder).keys() | {row["query_id"] for row in without_text}
+        emptied = [{"query_id": query, "reason": "no candidate left"} for query in run.query_ids if query not in known]
+        left_out = [*without_text, *queries_without_run(queries, run), *emptied, *missing]
+        lease.check()
+        return finish(filesystem, folder, control, deciding, left_out)
 
 
 def find_passages(config: AssembleConfig, storage: StorageConfig, run: Run) -> Passages:
@@ -128,10 +166,11 @@ class _Scanner:
 
 
 def _contents(block: pa.Table) -> tuple[Int32s, "np.ndarray[Any, np.dtype[np.int64]]", "np.ndarray[Any, Any]"]:
-    """Number and position of each document of a block, and whether it has no text."""
+    """Number and position of each document of a block, and whether it has neither text nor title."""
     if not len(block):
         return np.array([], np.int32), np.array([], np.int64), np.array([], bool)
-    blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(block["text"], "")), "")
+    both = pc.binary_join_element_wise(pc.fill_null(block["title"], ""), pc.fill_null(block["text"], ""), "")
+    blank = pc.equal(pc.utf8_trim_whitespace(both), "")
     return block["document"].to_numpy(), block["position"].to_numpy(), blank.to_numpy()
 
 
@@ -181,7 +220,12 @@ def _look_up(
     candidates = pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()),
         pa.StructArray.from_arrays(
-            [ray.get(doc_ids).take(pa.array(documents)), texts["text"], texts["title"], pa.array(scores)],
+            [
+                ray.get(doc_ids).take(pa.array(documents)),
+                pc.fill_null(texts["text"], ""),
+                texts["title"],
+                pa.array(scores),
+            ],
             fields=list(CANDIDATES.value_type),
         ),
         type=CANDIDATES,

@@ -1,5 +1,6 @@
 """The first stage as a dataset: queries in, candidates out, one searcher a worker."""
 
+import _thread
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +13,26 @@ from pyarrow.fs import FileSystem
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayTaskError
 
-from pipeline.errors import ConfigError, RerankerError
-from pipeline.retrieval.candidates import candidates_column, candidates_schema
+from pipeline.dataflow.cluster import connect
+from pipeline.errors import ConfigError, InputError, RerankerError
+from pipeline.retrieval.candidates import (
+    CandidatesSummary,
+    begin,
+    candidates_column,
+    candidates_schema,
+    finish,
+    written,
+)
 from pipeline.retrieval.corpus import corpus_pieces, read_piece
 from pipeline.retrieval.index import build_index, read_facts
-from pipeline.retrieval.queries import EXCLUDED_IDS, RETRIEVAL_QUERY
+from pipeline.retrieval.java import find_java
+from pipeline.retrieval.left_out import queries_without_hit
+from pipeline.retrieval.queries import EXCLUDED_IDS, RETRIEVAL_QUERY, read_queries
 from pipeline.retrieval.search import Searcher, first_stage
 from pipeline.retrieval.settings import RetrieveConfig
+from pipeline.storage.control import control_store
 from pipeline.storage.filesystems import resolve
+from pipeline.storage.lease import Lease
 from pipeline.storage.settings import StorageConfig
 
 FILE_BYTES = 128 << 20
@@ -28,7 +41,34 @@ FILE_BYTES = 128 << 20
 ROW_GROUP_QUERIES = 128
 """Readers hold a row group at once: about 12 MB at 100 passages of 1 kB a query."""
 
+LEASE_SECONDS = 60.0
+"""A job that has not renewed its lease on the folder for so long may be taken over."""
+
 _CORPUS_PIECE_BYTES = 64 << 20
+_NOT_DECIDING = {"overwrite", "workers", "jvm_heap_bytes", "queries_per_block"}
+
+
+def retrieve_candidates(config: RetrieveConfig, storage: StorageConfig, folder_url: str) -> CandidatesSummary:
+    """Find the candidates of every query, in a folder of Parquet files; nothing if they are there already.
+
+    Raises ConfigError for what is not installed or not an index, InputError and OutputError.
+    """
+    find_java()  # what is most likely to be missing, before anything starts
+    filesystem, folder = resolve(folder_url, storage)
+    control = control_store(folder_url, storage)
+    deciding = {"job": "retrieve", **config.model_dump(mode="json", exclude=_NOT_DECIDING)}
+    queries = read_queries(config.queries, lambda url: resolve(url, storage))
+    if not len(queries.table):
+        raise InputError(f"{config.queries.path} holds no query with a text")
+    with Lease(control, LEASE_SECONDS, on_lost=_thread.interrupt_main) as lease:
+        if (done := begin(filesystem, folder, control, deciding, config.overwrite)) is not None:
+            return done
+        connect()
+        documents = prepare_index(config, storage)
+        retrieve(config, queries.table, documents, filesystem, folder)
+        left_out = list(queries_without_hit(queries, written(filesystem, folder)))
+        lease.check()
+        return finish(filesystem, folder, control, deciding, left_out)
 
 
 def prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:

@@ -12,19 +12,12 @@ from pyarrow.fs import FileSystem
 
 from pipeline.errors import InputError, OutputError
 from pipeline.records import Candidate
+from pipeline.storage import schemas
 from pipeline.storage.control import ControlStore
 from pipeline.storage.filesystems import list_files
+from pipeline.storage.schemas import NESTED_INPUT
 
-CANDIDATES = pa.list_(
-    pa.struct(
-        [
-            pa.field("doc_id", pa.string(), nullable=False),
-            pa.field("text", pa.string(), nullable=False),
-            pa.field("title", pa.string()),
-            pa.field("score", pa.float64(), nullable=False),
-        ]
-    )
-)
+CANDIDATES = NESTED_INPUT.field(schemas.CANDIDATES).type
 
 FIRST_STAGE = b"first_stage"
 """Key of the Parquet file metadata: JSON, how these candidates were found."""
@@ -47,13 +40,11 @@ class CandidatesSummary:
 
 
 def candidates_schema(queries: pa.Schema, first_stage: Mapping[str, Any]) -> pa.Schema:
-    """query_id, query, the queries' other columns, candidates. Raises InputError where these collide."""
-    if "candidates" in queries.names:
+    """query_id, query, candidates, and the queries' other columns. Raises InputError where these collide."""
+    if schemas.CANDIDATES in queries.names:
         raise InputError("the queries have a column 'candidates', which is where the first stage's go; rename it")
-    others = [field for field in queries if field.name not in ("query_id", "query")]
-    required = [pa.field(name, pa.string(), nullable=False) for name in ("query_id", "query")]
-    fields = [*required, *others, pa.field("candidates", CANDIDATES, nullable=False)]
-    return pa.schema(fields, metadata={FIRST_STAGE: json.dumps(first_stage).encode()})
+    others = [field.remove_metadata() for field in queries if field.name not in NESTED_INPUT.names]
+    return pa.schema([*NESTED_INPUT, *others], metadata={FIRST_STAGE: json.dumps(first_stage).encode()})
 
 
 def candidates_column(lists: Sequence[Sequence[Candidate]]) -> pa.Array:

@@ -22,7 +22,8 @@ _FACTS_FILE = "reranker-index.json"
 
 @dataclass(frozen=True, slots=True)
 class IndexFacts:
-    """What an index built here was built from. `empty_documents` had no text and are not in it."""
+    """What an index built here was built from. `empty_documents` had neither text nor title
+    and are not in it."""
 
     corpus: str
     documents: int
@@ -54,8 +55,8 @@ def build_index(
 ) -> IndexFacts:
     """Build an index of the documents that `read()` yields (tables of retrieval.corpus.DOCUMENTS) at `folder`.
 
-    Title and text are searched as one field (Anserini's `contents`, Porter stemmer) and stored. Documents without
-    text are left out and counted. `folder` appears when the index is whole. Raises InputError for a doc_id that
+    Title and text are searched as one field (Anserini's `contents`, Porter stemmer) and stored. Documents with
+    neither are left out and counted. `folder` appears when the index is whole. Raises InputError for a doc_id that
     comes twice, ConfigError without a Java, OutputError where the folder cannot be written.
     """
     autoclass = start_jvm(heap_bytes)
@@ -69,7 +70,7 @@ def build_index(
         indexer = autoclass("io.anserini.index.SimpleIndexer")([*arguments, "-threads", str(threads)])
         hashes, documents, empty = array("q"), 0, 0
         for table in read():
-            rows = [row for row in table.to_pylist() if row["text"] and row["text"].strip()]
+            rows = [row for row in table.to_pylist() if _has_text(row)]
             empty += len(table) - len(rows)
             hashes.extend(hash(row["doc_id"]) for row in rows)
             documents += int(indexer.addRawDocuments([_raw(row) for row in rows])) if rows else 0
@@ -117,8 +118,12 @@ def locate_index(index: str) -> Path:
         return Path(download_prebuilt_index(index, verbose=False))
 
 
+def _has_text(row: dict[str, str | None]) -> bool:
+    return bool((row["text"] or "").strip() or (row["title"] or "").strip())
+
+
 def _raw(row: dict[str, str | None]) -> str:
-    doc_id, title, text = row["doc_id"], row["title"], row["text"]
+    doc_id, title, text = row["doc_id"], row["title"], row["text"] or ""
     if title:
         return json.dumps({"id": doc_id, "title": title, "contents": f"{title}\n{text}"}, ensure_ascii=False)
     return json.dumps({"id": doc_id, "contents": text}, ensure_ascii=False)
@@ -130,8 +135,9 @@ def _check_unique(read: Callable[[], Iterable[pa.Table]], hashes: "array[int]", 
     suspects = set(values[counts > 1].tolist())
     seen: set[str] = set()
     for table in read() if suspects else ():
-        for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
-            if hash(doc_id) not in suspects or not (text and text.strip()):
+        for row in table.to_pylist():
+            doc_id = row["doc_id"]
+            if hash(doc_id) not in suspects or not _has_text(row):
                 continue
             if doc_id in seen:
                 raise InputError(f"{source}: doc_id {doc_id!r} comes twice; every document needs an id of its own")

@@ -39,8 +39,8 @@ class Searcher:
     def search(self, query: str, top_k: int, excluded_ids: Collection[str] = ()) -> list[Candidate]:
         """The best `top_k` documents that are not excluded, best first; none for a query without a known term.
 
-        A document is listed once, and not at all if it has no text. Raises ConfigError for an index that does not
-        store its documents.
+        A document is listed once, and not at all if it has neither text nor title. Raises ConfigError for an index
+        that does not store its documents.
         """
         excluded = set(excluded_ids)
         candidates: dict[str, Candidate] = {}
@@ -49,7 +49,7 @@ class Searcher:
             if doc_id in excluded or doc_id in candidates:
                 continue
             text, title = passage(self._stored(hit))
-            if text.strip():
+            if text.strip() or title:
                 candidates[doc_id] = Candidate(doc_id, text, float(hit.score), title)
         return list(candidates.values())[:top_k]
 

@@ -5,12 +5,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.settings import Section
+from pipeline.storage.settings import Url
 
 
 class CorpusConfig(Section):
     """Documents, one a row: Parquet, or JSONL plain or compressed."""
 
-    path: str = Field(description="File or folder, local or s3://.")
+    path: Url = Field(description="File or folder, local or s3://.")
     id_column: str = Field("doc_id", description='"_id" in BEIR, "id" in BRIGHT.')
     text_column: str = Field("text", description='"content" in BRIGHT.')
     title_column: str = Field("title", description="May be absent from the data.")
@@ -19,13 +20,13 @@ class CorpusConfig(Section):
 class QueriesConfig(Section):
     """Queries, one a row: Parquet, JSONL, or TSV lines `query_id<TAB>query`; the last two plain or compressed."""
 
-    path: str = Field(description="File, or folder of Parquet; local or s3://.")
+    path: Url = Field(description="File, or folder of Parquet; local or s3://.")
     id_column: str = "query_id"
     text_column: str = Field("query", description="What the reranker reads.")
     retrieval_column: str = Field(
         "retrieval_query", description="What the first stage searches for, where it is not the query; may be absent."
     )
-    retrieval_path: str | None = Field(
+    retrieval_path: Url | None = Field(
         None, description="TSV, JSONL or Parquet with the text to search for by query id, beside the queries' file."
     )
     excluded_ids_column: str = Field(
@@ -54,7 +55,7 @@ class RetrieveConfig(Section):
     queries: QueriesConfig
     index: str = Field(description="Folder of a Lucene index on every node, or pyserini's name of a prebuilt one.")
     corpus: CorpusConfig | None = Field(None, description="To build the index from, where `index` does not exist.")
-    output: str | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
+    output: Url | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
     overwrite: bool = Field(False, description="Replace candidates that other settings made.")
     top_k: int = Field(100, ge=1, description="Candidates a query.")
     k1: float = Field(0.9, ge=0, description="Anserini's default for passages.")
@@ -71,7 +72,7 @@ class RetrieveConfig(Section):
 class RunConfig(Section):
     """Which documents are candidates of which query."""
 
-    path: str = Field(
+    path: Url = Field(
         description="TREC run, plain or compressed; or Parquet or JSONL with query_id, doc_id and score or rank, "
         "one row a candidate, or with query_id and a list `candidates` of doc_id and score."
     )
@@ -83,7 +84,7 @@ class AssembleConfig(Section):
     run: RunConfig
     queries: QueriesConfig
     corpus: CorpusConfig
-    output: str | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
+    output: Url | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
     overwrite: bool = Field(False, description="Replace candidates that other settings made.")
     top_k: int = Field(100, ge=1, description="The best so many of the run are kept.")
     missing: Literal["drop", "error"] = Field(
