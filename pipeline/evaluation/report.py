@@ -237,7 +237,7 @@ def _cost(data: RunData, run: Run, config: ReportConfig) -> list[Tile]:
 
 
 def _quality_tile(evaluation: Evaluation, change: Comparison) -> Tile:
-    before, after = evaluation.means
+    before, after = (mean for mean in evaluation.means if mean.dataset is None)
     note = (
         f"before {before.mean:.4f}; {change.difference:+.4f} [{change.low:+.3f}, {change.high:+.3f}], p {change.p:.4f}"
     )

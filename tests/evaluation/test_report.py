@@ -248,6 +248,16 @@ def test_quality_counts_judged_queries_that_are_missing(tmp_path: Path) -> None:
     assert page.has("1 of them are not in the output and count as 0")
 
 
+def test_quality_by_dataset(tmp_path: Path) -> None:
+    rows = [output_row("1", [1, 0], dataset="bio"), output_row("2", [0, 1], dataset="econ")]
+    folder = write_parts(tmp_path / "out", [rows], SCHEMA.append(pa.field("dataset", pa.string())))
+    page = Page(report(folder, {"1": {"d1": 1}, "2": {"d1": 1}}))
+    assert page.has("before bio 1 0.6309")
+    assert page.has("after bio 1 1.0000")
+    assert page.has("after econ 1 0.6309")
+    assert page.has("after all 2 0.8155")
+
+
 def test_it_opens_in_a_browser_without_a_complaint(big_run: Path, tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
