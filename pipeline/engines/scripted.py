@@ -1,9 +1,127 @@
-"""Answers from a function or a file, with failures and delays on chosen queries. For tests; no LLM."""
+"""Answers from a function, with failures, delays and deaths on chosen prompts. For tests and studies; no LLM."""
 
-from typing import Literal
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Literal, TypeAlias
+
+from pydantic import Field
 
 from pipeline.engines.base import EngineSettings
+from pipeline.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
+from pipeline.records import Completion, Prompt, SamplingParams
+
+Answer: TypeAlias = Callable[[str, SamplingParams], str | tuple[str, str]]
+"""From a prompt's text to the completion's, or to text and finish reason."""
 
 
 class ScriptedSettings(EngineSettings):
+    """What happens to a prompt is chosen by a piece of its text: a word of the query, or of a passage."""
+
     kind: Literal["scripted"]
+    model: str = "scripted"
+    tokenizer: str | None = "words"
+    answers: str = Field(
+        "pipeline.engines.scripted:keep_order",
+        description='"module:function" that takes `arguments` and returns an Answer.',
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    delay_seconds: float = Field(0.0, ge=0, description="Of every completion.")
+    slow: dict[str, float] = Field(default_factory=dict, description="Piece of text: its completions' delay_seconds.")
+    fail: dict[str, int] = Field(default_factory=dict, description="Piece of text: how many of its requests fail.")
+    die: dict[str, int] = Field(default_factory=dict, description="Piece of text: the engine dies at its nth request.")
+    start_error: str | None = Field(None, description="The engine does not start, for this reason.")
+
+    @property
+    def simulated(self) -> bool:
+        return True
+
+
+class ScriptedEngine:
+    """Counts what is in flight, so that tests can look at it."""
+
+    def __init__(self, settings: ScriptedSettings) -> None:
+        self._settings = settings
+        self._answer = load_answers(settings.answers, settings.arguments)
+        self._seen: Counter[str] = Counter()
+        self._in_flight = 0
+        self._peak_in_flight = 0
+        self._dead: str | None = None
+
+    async def start(self) -> None:
+        if self._settings.start_error:
+            raise EngineStartError(self._settings.start_error)
+
+    async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
+        if self._dead:
+            raise EngineDeadError(self._dead)
+        self._in_flight += 1
+        self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
+        try:
+            await asyncio.sleep(self._delay_seconds(prompt.text))
+            self._misfortune(prompt.text)
+        finally:
+            self._in_flight -= 1
+        answered = self._answer(prompt.text, params)
+        text, finish_reason = (answered, "stop") if isinstance(answered, str) else answered
+        return Completion(text, finish_reason, len(prompt.token_ids), len(text.split()))
+
+    async def stop(self) -> None:
+        self._dead = "the scripted engine was stopped"
+
+    def facts(self) -> dict[str, Any]:
+        return {"engine": "scripted", "simulated": True, "peak_in_flight": self._peak_in_flight}
+
+    def _delay_seconds(self, text: str) -> float:
+        return max([self._settings.delay_seconds, *(s for piece, s in self._settings.slow.items() if piece in text)])
+
+    def _misfortune(self, text: str) -> None:
+        if self._dead:
+            raise EngineDeadError(self._dead)
+        for piece, count in self._matching(self._settings.fail, text):
+            if self._seen[f"fail {piece}"] <= count:
+                raise RequestError(f"scripted failure on {piece!r}")
+        for piece, nth in self._matching(self._settings.die, text):
+            if self._seen[f"die {piece}"] == nth:
+                self._dead = f"scripted death on {piece!r}"
+                raise EngineDeadError(self._dead)
+
+    def _matching(self, script: Mapping[str, int], text: str) -> list[tuple[str, int]]:
+        matching = [(piece, number) for piece, number in script.items() if piece in text]
+        kind = "fail" if script is self._settings.fail else "die"
+        self._seen.update(f"{kind} {piece}" for piece, _ in matching)
+        return matching
+
+
+def keep_order() -> Answer:
+    """Names every passage in the order it is shown."""
+    return lambda text, params: "<think>As they come.</think> <answer>" + " > ".join(_identifiers(text)) + "</answer>"
+
+
+def reverse_order() -> Answer:
+    """Names every passage, the last one first."""
+    return lambda text, params: (
+        "<think>Last first.</think> <answer>" + " > ".join(reversed(_identifiers(text))) + "</answer>"
+    )
+
+
+def load_answers(target: str, arguments: Mapping[str, Any]) -> Answer:
+    """The Answer that "module:function" makes of `arguments`. Raises ConfigError if there is no such function."""
+    module, _, name = target.partition(":")
+    try:
+        answer: Answer = getattr(import_module(module), name)(**arguments)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"engine.answers: cannot make answers of {target!r}: {error}") from error
+    return answer
+
+
+def passages(text: str) -> list[str]:
+    """The passages a prompt of our templates shows, in order: each begins a line with its identifier."""
+    found = re.split(r"^\[\d+\] ", text, flags=re.MULTILINE)[1:]
+    return [passage.partition("\nSearch Query: ")[0].strip() for passage in found]
+
+
+def _identifiers(text: str) -> list[str]:
+    return [f"[{number}]" for number in range(1, len(passages(text)) + 1)]
