@@ -78,6 +78,11 @@ def join(folder: str, *names: str) -> str:
     return posixpath.join(folder, *names)
 
 
+def brief(error: BaseException) -> str:
+    """The first line of an error's text, and not too much of it."""
+    return str(error).partition("\n")[0][:300]
+
+
 def list_files(filesystem: FileSystem, folder: str, *, recursive: bool = False) -> list[FileInfo]:
     """Files in `folder` sorted by path; none where there is no such folder."""
     selector = FileSelector(folder, recursive=recursive, allow_not_found=True)

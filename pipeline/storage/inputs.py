@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from pipeline.errors import InputError
 from pipeline.storage.candidates import MAX_ID_CHARS
-from pipeline.storage.filesystems import list_files, redact, resolve
+from pipeline.storage.filesystems import brief, list_files, redact, resolve
 from pipeline.storage.schemas import CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, QUERY_ID, RESULT
 from pipeline.storage.settings import InputConfig, StorageConfig
 
@@ -98,7 +98,7 @@ def _parquet_files(filesystem: FileSystem, path: str, shown: str) -> list[Any]:
             return [info]
         infos = [info for info in list_files(filesystem, path, recursive=True) if _is_data(info.path, path)]
     except OSError as error:
-        raise InputError(f"cannot list the input {shown}: {_first_line(error)}") from error
+        raise InputError(f"cannot list the input {shown}: {brief(error)}") from error
     if not infos:
         there = "is no *.parquet in" if info.type == FileType.Directory else "is no file or folder"
         raise InputError(f"input.path: there {there} {shown}")
@@ -116,9 +116,7 @@ def _footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
         with filesystem.open_input_file(path) as file:
             return pq.read_metadata(file)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read as Parquet (truncated, or not Parquet?): {_first_line(error)}"
-        ) from error
+        raise InputError(f"{path} cannot be read as Parquet (truncated, or not Parquet?): {brief(error)}") from error
 
 
 def _digest(footer: pq.FileMetaData) -> str:
@@ -217,7 +215,7 @@ def read_ids(filesystem: FileSystem, path: str) -> Iterator[pa.Array]:
                 yield _checked_ids(batch.column(0), row, path)
                 row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot read column {QUERY_ID!r}: {_first_line(error)}") from error
+        raise InputError(f"{path}: cannot read column {QUERY_ID!r}: {brief(error)}") from error
 
 
 def _checked_ids(ids: pa.Array, first_row: int, path: str) -> pa.Array:
@@ -256,7 +254,3 @@ def _place(row: int, files: Sequence[InputFile]) -> str:
 
 def _form(form: str) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in (NESTED_INPUT if form == "nested" else LONG_INPUT))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:300]

@@ -18,7 +18,7 @@ from pyarrow.fs import FileSystem
 
 from pipeline.errors import InputError
 from pipeline.storage.control import control_store
-from pipeline.storage.filesystems import delete_folder, join, resolve
+from pipeline.storage.filesystems import brief, delete_folder, join, resolve
 from pipeline.storage.inputs import Input, check_input, read_ids
 from pipeline.storage.schemas import CANDIDATES, LONG_INPUT, QUERY_ID
 from pipeline.storage.settings import InputConfig, StorageConfig
@@ -84,7 +84,7 @@ def _batches(source: Input) -> Iterator[pa.Table]:
                     if batch.num_rows:
                         yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} cannot be read: {str(error)[:300]}") from error
+            raise InputError(f"{path} cannot be read: {brief(error)}") from error
 
 
 def _is_contiguous(source: Input) -> bool:

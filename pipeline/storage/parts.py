@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSystem
 
 from pipeline.errors import OutputError
-from pipeline.storage.filesystems import join, list_files
+from pipeline.storage.filesystems import brief, join, list_files
 from pipeline.storage.schemas import QUERY_ID
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ def _read(filesystem: FileSystem, path: str, columns: list[str] | None = None) -
             return pq.ParquetFile(file).read(columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         fix = "if it is damaged, delete it and run again: its queries will be reranked"
-        raise OutputError(f"cannot read {path}: {str(error)[:300]}; {fix}") from error
+        raise OutputError(f"cannot read {path}: {brief(error)}; {fix}") from error
 
 
 def _rows(tables: Iterable[pa.Table]) -> pa.Table:

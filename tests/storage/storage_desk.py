@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -40,7 +41,12 @@ def result_row(query_id: str, status: Any = "complete", seed: int = 0) -> dict[s
     random.Random(seed).shuffle(order)
     window = WindowOutcome(0, 3, "complete" if status == "complete" else "no_answer", 1, 100, 10, 0.5, "stop")
     result = RerankResult(query_id, status, tuple(order), (window,), None)
-    return output_row(row, RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False)
+    return in_time(output_row(row, RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False))
+
+
+def in_time(row: dict[str, Any]) -> dict[str, Any]:
+    """An output row with the times a replica adds."""
+    return {**row, "started_at": datetime(2026, 1, 1, tzinfo=UTC), "finished_at": None}
 
 
 def write_part(place: Place, name: str, query_ids: Iterable[str], status: Any = "complete", seed: int = 0) -> None:
