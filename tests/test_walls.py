@@ -1,4 +1,4 @@
-"""Dependencies run one way, records <- ranking, prompting <- engines, storage <- dataflow; the pure rooms stay light."""
+"""Dependencies run one way, records <- ranking, prompting <- engines, storage <- dataflow; pure rooms stay light."""
 
 import ast
 import subprocess

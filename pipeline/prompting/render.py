@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import ConfigError, RequestError
 from pipeline.prompting.control_tokens import ControlTokens, is_control
-from pipeline.prompting.repair import repair_again, repair_in_prompt
+from pipeline.prompting.repair import repair_in_prompt
 from pipeline.prompting.template import PromptTemplate, substitute
 from pipeline.prompting.tokenizer import Tokenizer
 
@@ -51,7 +51,7 @@ class Renderer:
     def passage(self, rank: int, text: str) -> str:
         """The lines of the passage at 1-based `rank`. `text` is repaired, cut and free of `[n]` already."""
         line = substitute(self._template.passage, {"rank": rank, "passage": text})
-        return self._control.neutralise(repair_again(line))
+        return self._control.neutralise(repair_in_prompt(line))
 
     def check_control(self, token_ids: Sequence[int]) -> None:
         """Raise RequestError if `token_ids` of a prompt hold other control tokens than the template's own.
