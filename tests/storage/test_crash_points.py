@@ -65,7 +65,7 @@ def interrupted(place: Place) -> None:
     write_part(place, "part-0.parquet", ["q0", "q1", "q2"])
     write_part(place, "part-1.parquet", ["q1", "q3"], "failed")
     write_part(place, "part-2.parquet", ["q2", "q0"], "degraded")
-    write_part(place, "part-3.parquet", ["q3"], "complete")
+    write_part(place, "part-3.parquet", ["q3", "q1"], "complete")  # newer: of part-0, q0 and q2 are to stay
     Path(place.url, "out", "part-4.parquet").write_bytes(b"PAR1 and half of it")
 
 

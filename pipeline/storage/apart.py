@@ -1,0 +1,67 @@
+"""Run a function that parses bytes from outside in a process of its own, with bounded memory.
+
+pyarrow aborts on some broken footers (an exception of C++ that it does not catch), and a page can claim gigabytes:
+here that ends a child, not the driver.
+"""
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from pipeline.errors import InputError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MEMORY_BYTES = 8 * 2**30
+"""Of address space, of which the libraries alone map about two."""
+
+_CHILD = "import sys; from pipeline.storage.apart import _serve; _serve(sys.argv[1], int(sys.argv[2]))"
+
+
+def apart(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """What `function(*arguments, **options)` returns or raises; all of it must pickle. Costs about a second.
+
+    Raises InputError if the process ends without an answer.
+    """
+    return _apart(MEMORY_BYTES, function, arguments, options)
+
+
+def _apart(memory_bytes: int, function: Callable[..., T], arguments: Any, options: Any) -> T:
+    with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
+        question, answer = Path(folder, "question"), Path(folder, "answer")
+        question.write_bytes(pickle.dumps((function, arguments, options)))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        command = [sys.executable, "-c", _CHILD, folder, str(memory_bytes)]
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=False)  # noqa: S603
+        if not answer.exists():
+            last_line = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
+            raise InputError(
+                f"reading the input took down the process that did it (exit code {done.returncode}: {last_line}); "
+                "a file of it is damaged, or made to do harm"
+            )
+        returned, value = pickle.loads(answer.read_bytes())  # noqa: S301 - written by our own child
+    if not returned:
+        raise value
+    result: T = value
+    return result
+
+
+def _serve(folder: str, memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    function, arguments, options = pickle.loads(Path(folder, "question").read_bytes())  # noqa: S301 - our parent's
+    try:
+        answer = True, function(*arguments, **options)
+    except MemoryError:
+        answer = False, InputError(f"reading the input takes more than {memory_bytes} bytes; a file is made to do harm")
+    except Exception as error:  # raised again in the parent
+        answer = False, error
+    Path(folder, "partial").write_bytes(pickle.dumps(answer))
+    Path(folder, "partial").rename(Path(folder, "answer"))

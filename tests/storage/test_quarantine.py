@@ -1,0 +1,63 @@
+import logging
+
+import pyarrow.parquet as pq
+import pytest
+from places import Place
+from storage_desk import names
+
+from pipeline.records import RerankResult, WindowOutcome, WindowStatus
+from pipeline.storage.filesystems import list_files, resolve
+from pipeline.storage.output import Output
+from pipeline.storage.quarantine import QuarantineWriter, delete_from_quarantine
+from pipeline.storage.schemas import MAX_PROMPT_CHARS, QUARANTINE
+
+
+def result(query_id: str, *statuses: WindowStatus) -> RerankResult:
+    windows = tuple(
+        WindowOutcome(at, at + 20, status, 2, 10, 5, 0.1, "length", error="late", prompt="the prompt", response="[1] >")
+        for at, status in enumerate(statuses)
+    )
+    return RerankResult(query_id, "degraded", tuple(range(20)), windows)
+
+
+def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(place: Place) -> None:
+    output = Output(place.output(), place.storage)
+    writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
+    assert writer.write(result("q1", "complete", "repaired", "truncated"))
+    assert not writer.write(result("q2", "complete"))
+    (info,) = list_files(output.filesystem, output.quarantine_folder)
+    table = pq.read_table(info.path, filesystem=output.filesystem)
+    assert table.schema.equals(QUARANTINE)
+    first, second = table.to_pylist()
+    assert (first["start"], first["status"], second["start"], second["status"]) == (1, "repaired", 2, "truncated")
+    assert (second["prompt"], second["response"], second["attempts"]) == ("the prompt", "[1] >", 2)
+
+
+def test_a_query_asked_again_replaces_its_file_and_can_be_forgotten(local_place: Place) -> None:
+    output = Output(local_place.output(), local_place.storage)
+    writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
+    for query_id in ("../../etc/passwd", "a/b", "a/b"):
+        writer.write(result(query_id, "error"))
+    assert len(names(local_place)) == 2
+    assert all(name.startswith("_quarantine/") and name.count("/") == 1 for name in names(local_place))
+    delete_from_quarantine(output.filesystem, output.quarantine_folder, ["a/b", "never seen"])
+    assert len(names(local_place)) == 1
+
+
+def test_it_is_bounded(local_place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    filesystem, folder = resolve(f"{local_place.url}/out", local_place.storage)
+    writer = QuarantineWriter(filesystem, folder, max_queries=2)
+    huge = WindowOutcome(0, 20, "no_answer", 1, 1, 1, 0.1, prompt="x" * 10_000_000, response="y" * 10_000_000)
+    with caplog.at_level(logging.WARNING):
+        written = [writer.write(RerankResult(f"q{n}", "failed", (0,), (huge,))) for n in range(4)]
+    assert written == [True, True, False, False]
+    assert "quarantine is full at 2 queries" in caplog.text
+    row = pq.read_table(list_files(filesystem, folder)[0].path).to_pylist()[0]
+    assert len(row["prompt"]) < MAX_PROMPT_CHARS + 100
+
+
+def test_a_copy_that_cannot_be_written_costs_no_query(local_place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    filesystem, folder = resolve(f"{local_place.url}/file", local_place.storage)
+    filesystem.open_output_stream(folder).close()
+    assert QuarantineWriter(filesystem, folder).write(result("q", "error")) is False
+    assert "could not write quarantine" in caplog.text
