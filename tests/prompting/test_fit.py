@@ -1,5 +1,7 @@
 """Windows fit the context: passages are cut to tokens, and evenly shorter where that is not enough."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -126,9 +128,11 @@ def test_windows_that_share_passages_tokenise_each_once() -> None:
 @pytest.mark.parametrize("tokenizer", [WORDS, None], ids=["words", "smollm2"])
 def test_a_long_passage_is_cut_as_if_it_were_tokenised_whole(tokenizer: Tokenizer | None) -> None:
     tokenizer = tokenizer or smollm2()
-    for text in ("It's 1,234 words-with  (odd) … ends.\n\n" * 600, "-" * 9000, "第二定律 " * 1500, "x y " * 2000):
-        first = tokenizer.convert_tokens_to_string(tokenizer.tokenize(text.strip())[:64])
-        assert f"\n[1] {first}\n" in prompt_of(request_of("a query", [text]), tokenizer, 64).text
+    texts = ["It's 1,234 words-with  (odd) … ends.\n\n" * 600, "-" * 9000, "第二定律 " * 1500, "x y " * 2000]
+    long_words = ["international " * 50, "international   " * 50, "representation    international\n" * 50]
+    for text, limit in [*itertools.product(texts, [64]), *itertools.product(long_words, range(1, 12))]:
+        first = tokenizer.convert_tokens_to_string(tokenizer.tokenize(text.strip())[:limit])
+        assert f"\n[1] {first}\n" in prompt_of(request_of("a query", [text]), tokenizer, limit).text
 
 
 @pytest.mark.parametrize("text", ["word " * 2_000_000, "x" * 10_000_000, "é—“ " * 2_500_000, " \x00" * 5_000_000])
