@@ -49,3 +49,15 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @pytest.fixture
 def local_place(tmp_path: Path) -> Place:
     return Place(str(tmp_path), StorageConfig())
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3_server: S3Server) -> Iterator[None]:
+    """Local Ray, one for the session. Its workers inherit the S3 server's credentials."""
+    import ray
+
+    from pipeline.dataflow.cluster import connect
+
+    connect()
+    yield
+    ray.shutdown()

@@ -122,7 +122,11 @@ def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Sc
 
     `metadata` (model, template hash, config hash, code version, ...) becomes the files' key-value metadata.
     """
-    passed_through = [field.remove_metadata() for field in input_schema if field.name not in (QUERY_ID, CANDIDATES)]
+    passed_through = [
+        field.remove_metadata().with_nullable(True)
+        for field in input_schema
+        if field.name not in (QUERY_ID, CANDIDATES)
+    ]
     return pa.schema([*RESULT, *passed_through], metadata=dict(metadata))
 
 

@@ -1,0 +1,47 @@
+"""Answers for the scripted engine that change while a test runs."""
+
+import os
+import signal
+from pathlib import Path
+
+from pipeline.engines.scripted import Answer, reverse_order
+from pipeline.errors import EngineDeadError, RequestError
+from pipeline.records import SamplingParams
+
+
+def gated(gate: str, piece: str) -> Answer:
+    """Fails on prompts with `piece` until the file `gate` exists."""
+    answer = reverse_order()
+
+    def gated_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        if piece in text and not Path(gate).exists():
+            raise RequestError("the gate is closed")
+        return answer(text, params)
+
+    return gated_answer
+
+
+def dies_once(marker: str, piece: str) -> Answer:
+    """The engine dies on the first prompt with `piece`, in this process or another: `marker` remembers."""
+    answer = reverse_order()
+
+    def mortal_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        if piece in text and not Path(marker).exists():
+            Path(marker).touch()
+            raise EngineDeadError("died once")
+        return answer(text, params)
+
+    return mortal_answer
+
+
+def killed_once(marker: str, piece: str) -> Answer:
+    """The whole replica is killed on the first prompt with `piece`."""
+    answer = reverse_order()
+
+    def killing_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        if piece in text and not Path(marker).exists():
+            Path(marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer(text, params)
+
+    return killing_answer

@@ -1,0 +1,57 @@
+"""Real TREC DL20 lists (BM25, top 100) through the job, judged by an oracle made of the qrels. No LLM."""
+
+import json
+from pathlib import Path
+
+import ftfy
+import pytest
+from oracle import write_grades
+from pyarrow.fs import LocalFileSystem
+from run_desk import config, rerank, rows_of, write_input
+
+from pipeline.evaluation.comparison import evaluate
+from pipeline.evaluation.rankings import read_orders
+from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.evaluation.trec import load_qrels
+
+AUTHORS_NDCG_10 = 0.8707005
+"""Of `sliding_windows_batched` of ReasonRank's rerank/rankllm.py with the same oracle on the same lists."""
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_sliding_windows_with_an_oracle_reach_what_the_authors_code_reaches(shared: Path, tmp_path: Path) -> None:
+    lists = json.loads((shared / "data/dl20/retrieve_results_dl20_bm25_top100.json").read_text(encoding="utf-8"))
+    qrels_path = str(shared / "data/dl20/qrels.dl20-passage.txt")
+    qrels = load_qrels(LocalFileSystem(), qrels_path)
+    rows, grades = [], {}
+    for each in lists:
+        query_id = str(each["hits"][0]["qid"])
+        candidates = [
+            {"doc_id": str(hit["docid"]), "text": hit["content"], "title": None, "score": hit["score"]}
+            for hit in each["hits"]
+        ]
+        rows.append({"query_id": query_id, "query": each["query"], "candidates": candidates})
+        grades[each["query"]] = {
+            ftfy.fix_text(c["text"]): qrels.get(query_id, {}).get(c["doc_id"], 0) for c in candidates
+        }
+    write_input(tmp_path / "in", rows)
+    write_grades(tmp_path / "grades.json", grades)
+    settings = config(
+        tmp_path,
+        "--strategy={window: 20, stride: 10, top_k: 100}",
+        "--engine.answers=tests.oracle:oracle",
+        f"--engine.arguments={{grades_path: '{tmp_path}/grades.json'}}",
+        "--cluster.queries_in_flight=16",
+    )
+    manifest, _ = rerank(settings)
+    assert manifest["queries_by_status"] == {"complete": len(lists)}
+    assert manifest["windows_by_status"] == {"complete": 9 * len(lists)}
+    assert {len(row["ranking"]) for row in rows_of(settings).values()} == {100}
+    judged = evaluate(
+        {"job": read_orders(LocalFileSystem(), settings.output.path, qrels)},
+        qrels,
+        EvaluateConfig(qrels=qrels_path, measures=("nDCG@10",), resamples=100),
+    )
+    before, after = (mean.mean for mean in judged.means)
+    assert before == pytest.approx(0.4796367, abs=1e-6)
+    assert after == pytest.approx(AUTHORS_NDCG_10, abs=1e-6)

@@ -1,0 +1,227 @@
+"""The job through local Ray with a scripted engine: what comes out, whatever goes in."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from run_desk import check_ranking, config, query, rerank, rows_of, write_input
+
+from pipeline.dataflow.rerank import blocks_per_replica
+from pipeline.errors import OutputError, RunError
+from pipeline.storage.schemas import LONG_INPUT, NESTED_INPUT
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_every_query_and_candidate_once_with_its_columns(tmp_path: Path) -> None:
+    schema = NESTED_INPUT.append(pa.field("day", pa.date32())).append(pa.field("tags", pa.list_(pa.string())))
+    rows = [query(number, 1 + number % 9, day=None, tags=["a"] if number % 2 else []) for number in range(30)]
+    write_input(tmp_path / "in", rows, schema, files=3)
+    settings = config(tmp_path)
+    manifest, lines = rerank(settings)
+    out = rows_of(settings)
+    assert out.keys() == {row["query_id"] for row in rows}
+    for source in rows:
+        row = out[source["query_id"]]
+        check_ranking(row, source)
+        assert (row["status"], row["error"], row["tags"], row["query"]) == (
+            "complete",
+            None,
+            source["tags"],
+            source["query"],
+        )
+        assert row["started_at"] <= row["finished_at"]
+    # windows of 4 and stride 2 over 6, each turned around: [2, 6) then [0, 4)
+    assert [entry["doc_id"] for entry in out["q0005"]["ranking"]] == ["d5-4", "d5-5", "d5-1", "d5-0", "d5-3", "d5-2"]
+    windows = Counter(window["status"] for row in out.values() for window in row["windows"])
+    assert manifest["windows_by_status"] == windows
+    assert manifest["queries_by_status"] == {"complete": 30}
+    assert manifest["output_tokens"] == sum(
+        window["output_tokens"] for row in out.values() for window in row["windows"]
+    )
+    assert any("30/30 queries" in line for line in lines)
+
+
+def test_files_carry_the_declared_schema_and_metadata(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(3)])
+    settings = config(tmp_path)
+    rerank(settings)
+    folder = Path(settings.output.path)
+    schemas = [pq.read_schema(part) for part in folder.glob("part-*.parquet")]
+    assert schemas
+    for schema in schemas:
+        assert schema.field("ranking").type.value_type.field("rank").type == pa.int32()
+        assert schema.field("windows").type.value_type.field("reasoning").type == pa.string()
+        assert schema.metadata[b"reranker.config_hash"].decode() == settings.hash()
+        assert schema.metadata[b"reranker.simulated"] == b"true"
+    assert (folder / "_SUCCESS").exists()
+    assert ds.dataset(folder).count_rows() == 3
+
+
+def test_bad_rows_fail_alone(tmp_path: Path) -> None:
+    twice = query(1)["candidates"]
+    bad = [
+        query(1, candidates=[*twice, twice[0]]),
+        query(2, candidates=[]),
+        query(3, query=""),
+        query(4, candidates=[{"doc_id": "x", "text": "", "title": None, "score": 1.0}]),
+        query(5, 60),
+    ]
+    write_input(tmp_path / "in", [query(0), *bad, query(6)])
+    settings = config(tmp_path, "--input.max_candidates=50")
+    manifest, _ = rerank(settings)
+    out = rows_of(settings)
+    assert manifest["queries_by_status"] == {"complete": 2, "failed": 5}
+    assert "twice" in out["q0001"]["error"]
+    assert "60 candidates" in out["q0005"]["error"]
+    assert all(out[row["query_id"]]["error"] for row in bad)
+    assert [entry["doc_id"] for entry in out["q0001"]["ranking"]][:6] == [each["doc_id"] for each in twice]
+
+
+def test_a_query_that_always_fails_keeps_its_order_and_the_rest_completes(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(12)]
+    write_input(tmp_path / "in", rows)
+    settings = config(tmp_path, "--engine.fail={q0003: 1000}")
+    manifest, _ = rerank(settings)
+    out = rows_of(settings)
+    assert manifest["queries_by_status"] == {"complete": 11, "failed": 1}
+    failed = out["q0003"]
+    check_ranking(failed, rows[3])
+    assert [entry["initial_rank"] for entry in failed["ranking"]] == [1, 2, 3, 4, 5, 6]
+    assert [(w["status"], w["attempts"]) for w in failed["windows"]] == [("error", 2), ("error", 2)]
+    assert "scripted failure" in failed["error"]
+
+
+def test_a_window_that_fails_once_is_asked_again(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(4)])
+    settings = config(tmp_path, "--engine.fail={q0002: 1}")
+    manifest, _ = rerank(settings)
+    assert manifest["queries_by_status"] == {"complete": 4}
+    assert sorted(w["attempts"] for w in rows_of(settings)["q0002"]["windows"]) == [1, 2]
+
+
+@pytest.mark.parametrize(("in_flight", "per_block"), [(1, 1), (8, 4), (256, 16), (256, 1), (100, 7)])
+def test_blocks_leave_room_for_slow_queries(in_flight: int, per_block: int) -> None:
+    """A slow query holds its block: so many more are there that the others fill every place."""
+    assert (blocks_per_replica(in_flight, per_block) - 2) * per_block >= in_flight
+
+
+def test_a_slow_query_holds_nobody_up(tmp_path: Path) -> None:
+    """100 times slower than the others: they all finish while it runs, and the replica stays full beside it."""
+    rows = [query(number) for number in range(48)]
+    write_input(tmp_path / "in", rows)
+    settings = config(tmp_path, "--engine.delay_seconds=0.05", "--engine.slow={q0001: 5.0}")
+    manifest, _ = rerank(settings)
+    out = rows_of(settings)
+    slow = out.pop("q0001")
+    assert all(row["finished_at"] < slow["finished_at"] for row in out.values())
+    beside = [
+        sum(other["started_at"] <= row["started_at"] < other["finished_at"] for other in out.values())
+        for row in out.values()
+        if row["started_at"] > slow["started_at"]
+    ]
+    assert max(beside) == settings.cluster.queries_in_flight - 1
+    assert manifest["queries_by_status"] == {"complete": 48}
+
+
+def test_long_form_gives_the_same_rankings(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(5)]
+    long = [
+        {"query_id": row["query_id"], "query": row["query"], "rank": place, **candidate}
+        for row in rows
+        for place, candidate in enumerate(row["candidates"], 1)
+    ]
+    write_input(tmp_path / "nested" / "in", rows)
+    write_input(tmp_path / "long" / "in", long, LONG_INPUT)
+    rankings = []
+    for form in ("nested", "long"):
+        settings = config(tmp_path / form)
+        rerank(settings)
+        rankings.append({query_id: row["ranking"] for query_id, row in rows_of(settings).items()})
+    assert rankings[0] == rankings[1]
+
+
+def test_limit_takes_the_first_queries(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(9)])
+    settings = config(tmp_path)
+    rerank(settings, limit=4)
+    assert sorted(rows_of(settings)) == ["q0000", "q0001", "q0002", "q0003"]
+
+
+def test_a_finished_run_is_left_alone_and_another_is_refused(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(3)])
+    settings = config(tmp_path)
+    first, _ = rerank(settings)
+    files = {path: path.stat().st_mtime_ns for path in Path(settings.output.path).rglob("*.parquet")}
+    again, lines = rerank(settings)
+    assert again == first
+    assert "nothing to do" in lines[0]
+    assert files == {path: path.stat().st_mtime_ns for path in Path(settings.output.path).rglob("*.parquet")}
+    with pytest.raises(OutputError, match=r"strategy\.stride: 2 -> 1"):
+        rerank(config(tmp_path, "--strategy.stride=1"))
+    manifest, _ = rerank(config(tmp_path, "--strategy.stride=1"), new_run=True)
+    assert manifest["queries_by_status"] == {"complete": 3}
+
+
+def test_retry_asks_failed_queries_again(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(6)]
+    write_input(tmp_path / "in", rows)
+    gate = tmp_path / "open"
+    settings = config(
+        tmp_path,
+        "--engine.answers=tests.dataflow.gated_answers:gated",
+        f"--engine.arguments={{gate: '{gate}', piece: q0004}}",
+    )
+    first, _ = rerank(settings)
+    assert first["queries_by_status"] == {"complete": 5, "failed": 1}
+    before = rows_of(settings)
+    gate.touch()
+    second, _ = rerank(settings, retry=("failed", "degraded"))
+    after = rows_of(settings)
+    assert second["queries_by_status"] == {"complete": 6}
+    check_ranking(after["q0004"], rows[4])
+    assert {key: row for key, row in after.items() if key != "q0004"} == {
+        key: row for key, row in before.items() if key != "q0004"
+    }
+
+
+def test_a_dead_engine_costs_a_replica_not_a_query(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(16)]
+    write_input(tmp_path / "in", rows)
+    marker = tmp_path / "died"
+    settings = config(
+        tmp_path,
+        "--engine.answers=tests.dataflow.gated_answers:dies_once",
+        f"--engine.arguments={{marker: '{marker}', piece: q0009}}",
+    )
+    manifest, _ = rerank(settings)
+    assert marker.exists()
+    assert manifest["queries_by_status"] == {"complete": 16}
+    assert manifest["facts"]["passes"][0]["engine_deaths"] == 1
+    for row in rows:
+        check_ranking(rows_of(settings)[row["query_id"]], row)
+
+
+def test_a_query_that_kills_every_engine_is_kept_out_of_the_way(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(10)]
+    write_input(tmp_path / "in", rows)
+    settings = config(tmp_path, "--engine.die={q0006: 1}")
+    manifest, _ = rerank(settings)
+    out = rows_of(settings)
+    assert manifest["queries_by_status"] == {"complete": 9, "failed": 1}
+    assert "the engine died 3 times" in out["q0006"]["error"]
+    check_ranking(out["q0006"], rows[6])
+
+
+def test_an_engine_that_cannot_start_ends_the_run_with_its_reason_first(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0)])
+    settings = config(tmp_path, "--engine.start_error=no such GPU", "--cluster.max_replica_start_failures=2")
+    started = time.monotonic()
+    with pytest.raises(RunError) as caught:
+        rerank(settings)
+    assert str(caught.value).startswith("no replica could start: EngineStartError: no such GPU")
+    assert time.monotonic() - started < 300
