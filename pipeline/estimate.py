@@ -1,0 +1,281 @@
+"""What a run will take, before a GPU is rented: windows, tokens, GPU-hours, money, time to finish.
+
+Windows are counted over the whole input. Prompts are rendered and tokenised as a replica does it, for every window
+of the sampled queries as the strategy asks them when each window comes back in the order it was shown; only the
+answers' lengths and the replica's rate are taken from elsewhere.
+"""
+
+import asyncio
+import functools
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.config import JobConfig
+from pipeline.errors import ConfigError, InputError, RequestError, RowError
+from pipeline.evaluation.run_data import read_run_data
+from pipeline.evaluation.settings import ReportConfig
+from pipeline.plan import make_prompter
+from pipeline.prompting.fit import Prompter
+from pipeline.ranking.strategies import Strategy
+from pipeline.records import RerankRequest
+from pipeline.storage.candidates import check_batch, parse_row
+from pipeline.storage.filesystems import resolve
+from pipeline.storage.inputs import Input, check_input
+from pipeline.storage.nesting import nest
+from pipeline.storage.settings import StorageConfig
+
+_SAMPLED_ROW_GROUPS = 20
+"""A sample is drawn from so many row groups at most: reading one costs as much as reading all its rows."""
+
+
+_Asked: TypeAlias = tuple[int, Sequence[int]]
+"""A window's place in the chain, from 1, and the indices it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the input asks for. `windows` is the most the strategy may ask, without repeated attempts.
+
+    `prompt_tokens_mean` and `shortened_fraction` are over the windows of `sampled_queries`. `depth` is how many
+    windows have to wait for each other in the longest chain of a query with `most_candidates`.
+    """
+
+    queries: int
+    candidates: int
+    most_candidates: int
+    windows: int
+    depth: int
+    sampled_queries: int
+    unreadable_queries: int
+    prompt_tokens_mean: float
+    shortened_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How long answers are, a window's attempts together; `source` says by whose word."""
+
+    output_tokens_mean: float
+    source: str
+    attempts_mean: float = 1.0
+    latency_seconds_mean: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one replica at full load does a second: windows, or prompt and output tokens side by side."""
+
+    windows_per_second: float | None = None
+    prompt_tokens_per_second: float | None = None
+    output_tokens_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        tokens = (self.prompt_tokens_per_second, self.output_tokens_per_second)
+        if self.windows_per_second is None and None in tokens:
+            raise ConfigError("give the replica's rate: windows a second, or both prompt and output tokens a second")
+        if self.windows_per_second is not None and tokens != (None, None):
+            raise ConfigError("give windows a second, or prompt and output tokens a second, not both")
+        if any(value is not None and value <= 0 for value in (self.windows_per_second, *tokens)):
+            raise ConfigError("rates must be above 0")
+
+    def seconds_per_window(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Of the replica's time, when it is full."""
+        if self.windows_per_second is not None:
+            return 1 / self.windows_per_second
+        assert self.prompt_tokens_per_second is not None
+        assert self.output_tokens_per_second is not None
+        return prompt_tokens / self.prompt_tokens_per_second + output_tokens / self.output_tokens_per_second
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """`seconds` to finish is the larger of the work shared by all replicas and the longest chain of one query.
+
+    Engine start is not in it, nor is the tail in which the last queries leave replicas empty.
+    """
+
+    replicas: int
+    work_seconds: float
+    chain_seconds: float
+    gpu_hours: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.work_seconds, self.chain_seconds)
+
+
+def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -> Work:
+    """Count the input's windows and the prompt tokens of a sample of its queries, None for all.
+
+    Raises ConfigError and InputError as the rerank job does, InputError also if no sampled query can be read.
+    """
+    source = check_input(config.input, config.storage)
+    counts = _candidate_counts(source)
+    if not counts.total():
+        raise InputError(f"{config.input.path} holds no query")
+    readable = {number: count for number, count in counts.items() if 0 < number <= config.input.max_candidates}
+    most = max(readable, default=0)
+    tokens: list[int] = []
+    shortened = sampled = unreadable = 0
+    prompter, windows_of = make_prompter(config), functools.cache(partial(_windows, config.strategy))
+    for request in _sample(source, config, sample_queries, seed):
+        if request is None:
+            unreadable += 1
+            continue
+        lengths, cut = _prompt_tokens(windows_of(len(request.candidates)), prompter, request)
+        sampled, shortened = sampled + 1, shortened + cut
+        tokens += lengths
+    if not sampled:
+        raise InputError(f"none of {unreadable} sampled queries of {config.input.path} can be read; see the row errors")
+    return Work(
+        queries=counts.total(),
+        candidates=sum(number * count for number, count in counts.items()),
+        most_candidates=most,
+        windows=sum(config.strategy.max_windows(number) * count for number, count in readable.items()),
+        depth=chain_depth(config.strategy, most),
+        sampled_queries=sampled,
+        unreadable_queries=unreadable,
+        prompt_tokens_mean=float(np.mean(tokens)) if tokens else 0.0,
+        shortened_fraction=shortened / len(tokens) if tokens else 0.0,
+    )
+
+
+def measured_answers(output: str, storage: StorageConfig) -> Answers:
+    """The answers' lengths in an earlier output of this kind. Raises InputError where it holds no window."""
+    data = read_run_data(*resolve(output, storage), ReportConfig())
+    windows = len(data.output_tokens)
+    if not windows:
+        raise InputError(f"{output} holds no window to learn from")
+    return Answers(
+        output_tokens_mean=float(data.output_tokens.mean()),
+        source=f"{windows:,} windows of {output}",
+        attempts_mean=data.attempts / windows,
+        latency_seconds_mean=float(data.latency_seconds.mean()),
+    )
+
+
+def duration(
+    work: Work, answers: Answers, rate: Rate, replicas: int, gpus_per_replica: int, in_flight: int
+) -> Duration:
+    """How long `replicas` take, each with up to `in_flight` queries at once.
+
+    A window's latency is that of the answers measured, or follows from the rate (Little's law): a replica with n
+    windows in flight and r windows a second has each for n / r seconds.
+    """
+    prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
+    seconds_per_window = rate.seconds_per_window(prompt_tokens, answers.output_tokens_mean)
+    latency_seconds = answers.latency_seconds_mean
+    if latency_seconds is None:
+        latency_seconds = min(in_flight, max(work.queries / replicas, 1)) * seconds_per_window
+    work_seconds = work.windows * seconds_per_window / replicas
+    chain_seconds = work.depth * latency_seconds
+    gpu_hours = replicas * gpus_per_replica * max(work_seconds, chain_seconds) / 3600
+    return Duration(replicas, work_seconds, chain_seconds, gpu_hours)
+
+
+def chain_depth(strategy: Strategy, num_candidates: int) -> int:
+    """How many windows wait for each other when each comes back in the order it was shown."""
+    return max((depth for depth, _ in _windows(strategy, num_candidates)), default=0)
+
+
+def _windows(strategy: Strategy, num_candidates: int) -> list[_Asked]:
+    """Each window the strategy asks, and the number of windows it waited for, itself included."""
+    asked: list[_Asked] = []
+    answered = 0
+
+    async def ask(indices: Sequence[int], start: int) -> list[int]:
+        nonlocal answered
+        if len(indices) > 1:
+            depth = answered + 1  # it may depend on every answer given so far
+            asked.append((depth, list(indices)))
+            await asyncio.sleep(0)  # windows asked beside it are asked before it is answered
+            answered = max(answered, depth)
+        return list(indices)
+
+    if num_candidates:
+        asyncio.run(strategy.rank(num_candidates, ask))  # type: ignore[arg-type]
+    return asked
+
+
+def _prompt_tokens(windows: Sequence[_Asked], prompter: Prompter, request: RerankRequest) -> tuple[list[int], int]:
+    """Tokens of each window's prompt, and how many had their passages shortened; nothing for what does not fit."""
+    render = prompter(request)
+    lengths, shortened = [], 0
+    for _, indices in windows:
+        try:
+            prompt = render(indices)
+        except RequestError:  # the window will be an error, which costs nothing
+            continue
+        lengths.append(len(prompt.token_ids))
+        shortened += prompt.shortened_to_tokens is not None
+    return lengths, shortened
+
+
+def _candidate_counts(source: Input) -> Counter[int]:
+    """Number of candidates -> number of queries that have so many. Reads one small column of the input."""
+    sizes: Counter[int] = Counter()
+    of_query: Counter[str] = Counter()
+    for path in source.paths:
+        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            column = _score_leaf(file) if source.form == "nested" else "query_id"
+            for batch in file.iter_batches(columns=[column]):
+                if source.form == "nested":
+                    sizes.update(pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_pylist())
+                else:
+                    of_query.update(batch.column(0).to_pylist())
+    sizes.update(of_query.values())
+    return sizes
+
+
+def _score_leaf(file: pq.ParquetFile) -> str:
+    """The path of the candidates' scores: the levels of a list have other names in files of other writers."""
+    paths = (file.schema.column(number).path for number in range(len(file.schema)))
+    return str(next(path for path in paths if path.startswith("candidates.") and path.endswith(".score")))
+
+
+def _sample(source: Input, config: JobConfig, size: int | None, seed: int) -> Iterator[RerankRequest | None]:
+    """Requests of sampled queries, None for one that cannot be read. The long form gives its first ones."""
+    if source.form == "long":
+        rows = (row for table in nest(source, config.input) for row in _rows(table, config))
+        yield from (_parse(row, config) for row in islice(rows, size))
+        return
+    rng = random.Random(seed)
+    groups = list(_row_groups(source))
+    if size is not None:
+        groups = sorted(rng.sample(groups, min(len(groups), _SAMPLED_ROW_GROUPS)))
+    left = size or 0
+    for position, (path, group) in enumerate(groups):
+        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            table = file.read_row_group(group)
+        wanted = len(table) if size is None else min(len(table), -(-left // (len(groups) - position)))
+        left -= wanted
+        for row in _rows(table.take(sorted(rng.sample(range(len(table)), wanted))), config):
+            yield _parse(row, config)
+
+
+def _row_groups(source: Input) -> Iterator[tuple[str, int]]:
+    for path in source.paths:
+        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            yield from ((path, group) for group in range(file.num_row_groups))
+
+
+def _rows(table: pa.Table, config: JobConfig) -> list[Mapping[str, object]]:
+    rows: list[Mapping[str, object]] = check_batch(table, config.input).to_pylist()
+    return rows
+
+
+def _parse(row: Mapping[str, object], config: JobConfig) -> RerankRequest | None:
+    try:
+        return parse_row(row, config.input)
+    except RowError:  # the run gives it a status; here it is counted
+        return None
