@@ -1,0 +1,110 @@
+"""A corpus read in pieces is the corpus: every document once, in order, wherever the cuts fall."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem
+
+from pipeline.errors import InputError
+from pipeline.retrieval.corpus import DOCUMENTS, corpus_pieces, read_piece
+from pipeline.retrieval.settings import CorpusConfig
+
+LOCAL = LocalFileSystem()
+
+
+def read(path: Path, piece_bytes: int = 1 << 20, **columns: str) -> list[dict[str, Any]]:
+    corpus = CorpusConfig(path=str(path), **columns)
+    pieces = corpus_pieces(corpus, LOCAL, str(path), piece_bytes)
+    tables = [table for piece in pieces for table in read_piece(corpus, LOCAL, piece)]
+    assert all(table.schema == DOCUMENTS for table in tables)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]], ensure_ascii: bool = False) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=ensure_ascii) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@given(st.lists(texts, min_size=1, max_size=20), st.integers(1, 200), st.sampled_from(["\n", "\n\n", "\r\n"]))
+def test_jsonl_pieces_hold_every_document_once(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[str], piece_bytes: int, line_end: str
+) -> None:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    rows = [{"doc_id": f"d{number}", "title": None, "text": text} for number, text in enumerate(documents)]
+    path.write_bytes(line_end.join(json.dumps(row, ensure_ascii=False) for row in rows).encode())
+    assert read(path, piece_bytes) == rows
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 3_000, 1 << 30])
+def test_parquet_pieces_hold_every_document_once(tmp_path: Path, piece_bytes: int) -> None:
+    rows = [{"doc_id": f"d{number}", "title": f"t{number}", "text": "x" * number} for number in range(500)]
+    for part in range(2):
+        table = pa.Table.from_pylist(rows[part * 250 : part * 250 + 250], DOCUMENTS)
+        pq.write_table(table, tmp_path / f"{part}.parquet", row_group_size=40)
+    (tmp_path / "_control.parquet").write_bytes(b"no data")
+    assert read(tmp_path, piece_bytes) == rows
+
+
+def test_compressed_and_nested_files_and_foreign_column_names(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    lines = json.dumps({"_id": 7, "content": "first"}) + "\n\n" + json.dumps({"_id": "x y", "content": None}) + "\n"
+    (tmp_path / "a" / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    assert read(tmp_path, id_column="_id", text_column="content") == [
+        {"doc_id": "7", "title": None, "text": "first"},
+        {"doc_id": "x y", "title": None, "text": None},
+    ]
+
+
+def test_lone_surrogates_become_something_utf8_can_hold(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "c.jsonl", [{"doc_id": "d", "text": "a\ud83db"}], ensure_ascii=True)
+    assert read(path) == [{"doc_id": "d", "title": None, "text": "a?b"}]
+
+
+def test_integer_ids_of_parquet_become_strings(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"doc_id": [1, 2], "text": ["a", "b"]}), tmp_path / "c.parquet")
+    assert [row["doc_id"] for row in read(tmp_path / "c.parquet")] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"doc_id": "a", "text": "x"}\n{"doc_id": "b"', "byte 29: not JSON"),
+        ('{"doc_id": "a", "text": "x"}\n[1]\n', "byte 29: want a JSON object"),
+        ('{"id": "a", "text": "x"}\n', "has no 'doc_id' but 'id', 'text'; set corpus.id_column"),
+        ('{"doc_id": "a", "body": "x"}\n', "set corpus.text_column"),
+        ('{"doc_id": null, "text": "x"}\n', "'doc_id' must be a string, got None"),
+        ('{"doc_id": "a", "text": ["x"]}\n', "title and text must be strings"),
+    ],
+)
+def test_bad_jsonl_is_named_with_its_place(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        read(path)
+    assert str(path) in str(error.value)
+
+
+def test_bad_parquet_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"doc_id": ["a", None], "text": ["x", "y"]}), tmp_path / "null.parquet")
+    with pytest.raises(InputError, match=r"null.parquet: column 'doc_id' holds null"):
+        read(tmp_path / "null.parquet")
+    pq.write_table(pa.table({"doc_id": ["a"], "text": [["x"]]}), tmp_path / "list.parquet")
+    with pytest.raises(InputError, match="must be strings"):
+        read(tmp_path / "list.parquet")
+
+
+def test_no_corpus(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file or folder"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"holds no \.parquet or \.jsonl"):
+        read(tmp_path)

@@ -1,0 +1,100 @@
+"""Query sets of every kind end as the same table, and what cannot be one is named."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.retrieval.queries import QuerySet, read_queries
+from pipeline.retrieval.settings import QueriesConfig
+from pipeline.storage.filesystems import resolve
+from pipeline.storage.settings import StorageConfig
+
+
+def read(path: Path, **settings: Any) -> QuerySet:
+    return read_queries(QueriesConfig(path=str(path), **settings), lambda url: resolve(url, StorageConfig()))
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_tsv_keeps_tabs_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "q.tsv.gz").write_bytes(gzip.compress("1\twhat is\ta tab\nzwei\tüber uns\n".encode()))
+    assert read(tmp_path / "q.tsv.gz").table.to_pylist() == [
+        {"query_id": "1", "query": "what is\ta tab"},
+        {"query_id": "zwei", "query": "über uns"},
+    ]
+
+
+def test_jsonl_passes_columns_through_and_renames(tmp_path: Path) -> None:
+    rows = [
+        {"id": 1, "q": "a", "reasoned": "a longer", "excluded_ids": ["d1", "d2"], "dataset": "x", "n": 3},
+        {"id": 2, "q": "b", "reasoned": None, "excluded_ids": [], "dataset": None, "n": 4},
+    ]
+    found = read(write_jsonl(tmp_path / "q.jsonl", rows), id_column="id", text_column="q", retrieval_column="reasoned")
+    assert found.table.to_pylist() == [
+        {"query_id": "1", "query": "a", "retrieval_query": "a longer", **dict(list(rows[0].items())[3:])},
+        {"query_id": "2", "query": "b", "retrieval_query": None, **dict(list(rows[1].items())[3:])},
+    ]
+    assert found.table.schema.field("excluded_ids").type == pa.list_(pa.string())
+
+
+def test_a_folder_of_parquet_is_one_set(tmp_path: Path) -> None:
+    for number in range(2):
+        pq.write_table(pa.table({"query_id": [number], "query": [f"text {number}"]}), tmp_path / f"{number}.parquet")
+    assert read(tmp_path).table["query_id"].to_pylist() == ["0", "1"]
+
+
+def test_texts_to_search_for_come_from_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "q.tsv").write_text("1\toriginal one\n2\toriginal two\n")
+    (tmp_path / "rewritten.tsv").write_text("2\trewritten two\n1\trewritten one\n3\tof nobody\n")
+    found = read(tmp_path / "q.tsv", retrieval_path=str(tmp_path / "rewritten.tsv")).table
+    assert found["query"].to_pylist() == ["original one", "original two"]
+    assert found["retrieval_query"].to_pylist() == ["rewritten one", "rewritten two"]
+    (tmp_path / "rewritten.tsv").write_text("2\trewritten two\n")
+    with pytest.raises(InputError, match=r"leaves out 1 of the queries of .*, the first '1'"):
+        read(tmp_path / "q.tsv", retrieval_path=str(tmp_path / "rewritten.tsv"))
+
+
+def test_queries_without_text_are_set_aside(tmp_path: Path) -> None:
+    texts: list[str | None] = [" \t", None, "x"]
+    rows = [{"query_id": str(number), "query": text} for number, text in enumerate(texts, 1)]
+    found = read(write_jsonl(tmp_path / "q.jsonl", rows))
+    assert found.table["query_id"].to_pylist() == ["3"]
+    assert found.blank_ids == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"query_id": "1", "text": "a"}], "has no column 'query' but 'query_id', 'text'"),
+        ([{"query_id": "1", "query": "a"}, {"query_id": "1", "query": "b"}], "row 2: query_id '1' is also .* row 1"),
+        ([{"query_id": None, "query": "a"}], "row 1: query_id is empty"),
+        ([{"query_id": "1", "query": "a", "n": 1}, {"query_id": "2", "query": "a", "n": "b"}], "of one type"),
+        ([{"query_id": "1", "query": ["a"]}], "column query must be of type string"),
+    ],
+)
+def test_what_is_no_query_set_is_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(write_jsonl(tmp_path / "q.jsonl", rows))
+
+
+def test_lines_that_are_no_queries_are_named(tmp_path: Path) -> None:
+    (tmp_path / "q.tsv").write_text("1\ta\n2 b\n")
+    with pytest.raises(InputError, match=r"q.tsv, line 2: want `query_id<TAB>query`, got '2 b'"):
+        read(tmp_path / "q.tsv")
+    (tmp_path / "q.jsonl").write_text('{"query_id": "1", "query": "a"}\nnonsense\n')
+    with pytest.raises(InputError, match=r"q.jsonl, line 2: not JSON"):
+        read(tmp_path / "q.jsonl")
+
+
+def test_one_column_cannot_be_two_things() -> None:
+    with pytest.raises(ValueError, match="must be different columns"):
+        QueriesConfig(path="q", id_column="query")
