@@ -11,18 +11,23 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import tenacity
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem
 
 from pipeline.errors import OutputError
-from pipeline.storage.filesystems import S3_SCHEMES, join, resolve
+from pipeline.storage.filesystems import S3_SCHEMES, brief, join, resolve
 from pipeline.storage.settings import StorageConfig
+
+T = TypeVar("T")
+
+BODY_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,59 +176,65 @@ class S3Control:
         self._client = _s3_client(storage)
 
     def read(self, name: str) -> ControlObject | None:
-        with self._errors("read", name):
-            try:
-                response = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
-            except self._client.exceptions.NoSuchKey:
-                return None
-            body = response["Body"].read()
-            now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
-            modified: datetime = response["LastModified"]
-            return ControlObject(body, response["ETag"], (now - modified).total_seconds())
+        return self._do("read", name, lambda: self._get(name))
 
     def create(self, name: str, body: bytes) -> str | None:
-        return self._put(name, body, IfNoneMatch="*")
+        return self._do("write", name, lambda: self._put(name, body, IfNoneMatch="*"))
 
     def replace(self, name: str, body: bytes, etag: str) -> str | None:
-        return self._put(name, body, IfMatch=etag)
+        return self._do("write", name, lambda: self._put(name, body, IfMatch=etag))
 
     def write(self, name: str, body: bytes) -> None:
-        with self._errors("write", name):
-            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body)
+        self._do("write", name, lambda: self._put(name, body))
 
     def delete(self, name: str) -> None:
-        with self._errors("delete", name):
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+        self._do("delete", name, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key(name)))
+
+    def _get(self, name: str) -> ControlObject | None:
+        try:
+            response = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+        except self._client.exceptions.NoSuchKey:
+            return None
+        body = response["Body"].read()
+        now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+        modified: datetime = response["LastModified"]
+        return ControlObject(body, response["ETag"], (now - modified).total_seconds())
 
     def _put(self, name: str, body: bytes, **condition: str) -> str | None:
         from botocore.exceptions import ClientError
 
-        with self._errors("write", name):
-            try:
-                response = self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, **condition)
-                return str(response["ETag"])
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in _CONDITION_FAILED:
-                    raise
+        try:
+            response = self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, **condition)
+            return str(response["ETag"])
+        except ClientError as error:
+            if not condition or error.response["Error"]["Code"] not in _CONDITION_FAILED:
+                raise
         # The first answer to our own write may have been lost, and its repetition found that write in its way.
-        current = self.read(name)
+        current = self._get(name)
         return current.etag if current and current.body == body else None
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
 
-    @contextlib.contextmanager
-    def _errors(self, verb: str, name: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    def _do(self, verb: str, name: str, operation: Callable[[], T]) -> T:
+        """Do it, again where an answer breaks off in its body, which botocore does not try again."""
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+        from urllib3.exceptions import HTTPError
 
+        broken_off = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((HTTPError, HTTPClientError)),
+            stop=tenacity.stop_after_attempt(BODY_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            reraise=True,
+        )
         url = f"s3://{self._bucket}/{self._key(name)}"
         try:
-            yield
+            return broken_off(operation)
         except NoCredentialsError:
             fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or storage.anonymous"
             raise OutputError(f"cannot {verb} {url}: no AWS credentials found; {fix}") from None
-        except (BotoCoreError, ClientError) as error:
-            raise OutputError(f"cannot {verb} {url}: {error}") from error
+        except (BotoCoreError, ClientError, HTTPError) as error:
+            raise OutputError(f"cannot {verb} {url}: {brief(error)}") from error
 
 
 _CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409")

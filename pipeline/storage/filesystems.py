@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+import tenacity
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileInfo, FileSystem, FSSpecHandler, LocalFileSystem, PyFileSystem
 from pyarrow.fs import FileSelector as FileSelector
 from pyarrow.fs import FileType as FileType
@@ -19,6 +20,29 @@ from pipeline.errors import ConfigError
 from pipeline.storage.settings import StorageConfig
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
+
+TRANSIENT_ERRORS = (
+    "AWS Error INTERNAL_FAILURE",
+    "AWS Error NETWORK_CONNECTION",
+    "AWS Error SLOW_DOWN",
+    "AWS Error SERVICE_UNAVAILABLE",
+    "AWS Error UNKNOWN (HTTP status 503)",
+)
+"""Texts of errors worth another try (retried_io_errors of Ray Data 2.60, ray/data/context.py). The AWS SDK tries
+again by itself, but not where the body of a 503 does not fit the few bytes that were asked for."""
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, OSError) and any(text in str(error) for text in TRANSIENT_ERRORS)
+
+
+patient = tenacity.retry(
+    retry=tenacity.retry_if_exception(_is_transient),
+    stop=tenacity.stop_after_attempt(6),
+    wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+    reraise=True,
+)
+"""Decorates what reads, and may be done again from the start."""
 
 
 class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
@@ -83,6 +107,7 @@ def brief(error: BaseException) -> str:
     return str(error).partition("\n")[0][:300]
 
 
+@patient
 def list_files(filesystem: FileSystem, folder: str, *, recursive: bool = False) -> list[FileInfo]:
     """Files in `folder` sorted by path; none where there is no such folder."""
     selector = FileSelector(folder, recursive=recursive, allow_not_found=True)

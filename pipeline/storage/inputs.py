@@ -1,7 +1,7 @@
 """What an input is, from its Parquet footers and its query ids alone, before anything is started for it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from pipeline.errors import InputError
 from pipeline.storage.candidates import MAX_ID_CHARS
-from pipeline.storage.filesystems import brief, list_files, redact, resolve
+from pipeline.storage.filesystems import brief, list_files, patient, redact, resolve
 from pipeline.storage.schemas import CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, QUERY_ID, RESULT
 from pipeline.storage.settings import InputConfig, StorageConfig
 
@@ -84,7 +84,7 @@ def read_query_ids(source: Input) -> pa.ChunkedArray:
     Holds the ids of the whole input in memory: about 30 MB for a million.
     """
     with ThreadPoolExecutor(IO_THREADS) as pool:
-        chunks = pool.map(lambda path: list(read_ids(source.filesystem, path)), source.paths)
+        chunks = pool.map(lambda path: read_ids(source.filesystem, path), source.paths)
         query_ids = pa.chunked_array([chunk for chunks_of_file in chunks for chunk in chunks_of_file], pa.string())
     if pc.count_distinct(query_ids).as_py() != len(query_ids):
         _raise_duplicate(query_ids, source.files)
@@ -93,7 +93,7 @@ def read_query_ids(source: Input) -> pa.ChunkedArray:
 
 def _parquet_files(filesystem: FileSystem, path: str, shown: str) -> list[Any]:
     try:
-        info = filesystem.get_file_info(path)
+        info = patient(filesystem.get_file_info)(path)
         if info.type == FileType.File:
             return [info]
         infos = [info for info in list_files(filesystem, path, recursive=True) if _is_data(info.path, path)]
@@ -113,10 +113,15 @@ def _is_data(path: str, folder: str) -> bool:
 
 def _footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
     try:
-        with filesystem.open_input_file(path) as file:
-            return pq.read_metadata(file)
+        return _read_footer(filesystem, path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as Parquet (truncated, or not Parquet?): {brief(error)}") from error
+
+
+@patient
+def _read_footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
+    with filesystem.open_input_file(path) as file:
+        return pq.read_metadata(file)
 
 
 def _digest(footer: pq.FileMetaData) -> str:
@@ -203,19 +208,24 @@ def _check_sizes(footer: pq.FileMetaData, path: str) -> None:
             )
 
 
-def read_ids(filesystem: FileSystem, path: str) -> Iterator[pa.Array]:
-    """The query_id column of a file, batch by batch, as strings that are neither null, empty nor too long.
-
-    Read as dictionary first: equal long strings then take no more memory than they do in the file.
-    """
-    row = 0
+def read_ids(filesystem: FileSystem, path: str) -> list[pa.Array]:
+    """The query_id column of a file in batches, as strings that are neither null, empty nor too long."""
     try:
-        with filesystem.open_input_file(path) as source, pq.ParquetFile(source, read_dictionary=[QUERY_ID]) as file:
-            for batch in file.iter_batches(columns=[QUERY_ID], use_threads=False):
-                yield _checked_ids(batch.column(0), row, path)
-                row += batch.num_rows
+        return _read_ids(filesystem, path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot read column {QUERY_ID!r}: {brief(error)}") from error
+
+
+@patient
+def _read_ids(filesystem: FileSystem, path: str) -> list[pa.Array]:
+    """Read as dictionary first: equal long strings then take no more memory than they do in the file."""
+    batches: list[pa.Array] = []
+    row = 0
+    with filesystem.open_input_file(path) as source, pq.ParquetFile(source, read_dictionary=[QUERY_ID]) as file:
+        for batch in file.iter_batches(columns=[QUERY_ID], use_threads=False):
+            batches.append(_checked_ids(batch.column(0), row, path))
+            row += batch.num_rows
+    return batches
 
 
 def _checked_ids(ids: pa.Array, first_row: int, path: str) -> pa.Array:

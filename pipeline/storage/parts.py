@@ -23,13 +23,15 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSystem
 
 from pipeline.errors import OutputError
-from pipeline.storage.filesystems import brief, join, list_files
+from pipeline.storage.filesystems import brief, join, list_files, patient
 from pipeline.storage.schemas import QUERY_ID
 
 T = TypeVar("T")
 
 IO_THREADS = 16
 PARQUET_MAGIC = b"PAR1"
+TAIL_BYTES = 4096
+"""Read of a file's end; enough for the body of an S3 error, see filesystems.TRANSIENT_ERRORS."""
 BEST_FIRST = pa.array(["complete", "degraded", "failed"])
 
 
@@ -114,22 +116,28 @@ def _in_parallel(function: Callable[[FileInfo], T], infos: Sequence[FileInfo]) -
         return list(pool.map(function, infos))
 
 
+@patient
 def is_torn(filesystem: FileSystem, info: FileInfo) -> bool:
     """Parquet ends in its magic, written last. A file that cannot be read at all is no proof of being torn."""
     if info.size < 3 * len(PARQUET_MAGIC):
         return True
     with filesystem.open_input_file(info.path) as file:
-        file.seek(info.size - len(PARQUET_MAGIC))
-        return bool(file.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC)
+        file.seek(max(info.size - TAIL_BYTES, 0))
+        return not bytes(file.read()).endswith(PARQUET_MAGIC)
 
 
 def _read(filesystem: FileSystem, path: str, columns: list[str] | None = None) -> pa.Table:
     try:
-        with filesystem.open_input_file(path) as file:
-            return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+        return _read_patiently(filesystem, path, columns)
     except (pa.ArrowException, OSError) as error:
         fix = "if it is damaged, delete it and run again: its queries will be reranked"
         raise OutputError(f"cannot read {path}: {brief(error)}; {fix}") from error
+
+
+@patient
+def _read_patiently(filesystem: FileSystem, path: str, columns: list[str] | None) -> pa.Table:
+    with filesystem.open_input_file(path) as file:
+        return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
 
 def _rows(tables: Iterable[pa.Table]) -> pa.Table:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from storage_desk import in_time, input_row
 
-from pipeline.records import Candidate, RerankRequest, RerankResult, WindowOutcome, WindowStatus
+from pipeline.records import Candidate, QueryStatus, RerankRequest, RerankResult, WindowOutcome, WindowStatus
 from pipeline.storage.schemas import (
     MAX_ERROR_CHARS,
     NESTED_INPUT,
@@ -48,7 +48,7 @@ def reranked(draw: st.DrawFn) -> tuple[dict[str, Any], RerankRequest, RerankResu
     request = RerankRequest("q", "query", candidates)
     order = tuple(draw(st.permutations(range(len(candidates)))))
     windows = tuple(draw(st.lists(_outcomes, max_size=3)))
-    status = draw(st.sampled_from(["complete", "degraded", "failed"]))
+    status = draw(st.sampled_from(get_args(QueryStatus)))
     result = RerankResult("q", status, order, windows, draw(st.none() | st.text()))
     tags = draw(st.lists(st.integers(-9, 9)))
     row = {**input_row("q"), "dataset": draw(st.none() | st.text()), "day": None, "tags": tags}

@@ -1,0 +1,144 @@
+"""A proxy before an S3 server that does to requests what networks and busy stores do. The tests say when."""
+
+import http.client
+import itertools
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal, TypeAlias, cast
+from urllib.parse import urlsplit
+
+Fault: TypeAlias = Literal["slow_down", "reset_before", "reset_in_body", "reset_after", "stall", "wrong_etag"]
+"""slow_down: 503. reset_before: the request is never served. reset_in_body: half of the answer comes.
+reset_after: served, but the answer is lost. stall: the answer comes too late. wrong_etag: with another ETag."""
+
+SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+class FaultProxy(ThreadingHTTPServer):
+    """Every `every`-th request meets the next of `faults`, in turn. `met` counts them."""
+
+    daemon_threads = True
+
+    def __init__(self, target: str, faults: Sequence[Fault], every: int, stall_seconds: float) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target = urlsplit(target).netloc
+        self.stall_seconds = stall_seconds
+        self.met: Counter[Fault] = Counter()
+        self.ended = threading.Event()
+        self._requests = itertools.count(1)
+        self._faults = itertools.cycle(faults)
+        self._every = every
+        self._lock = threading.Lock()
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def next_fault(self) -> Fault | None:
+        with self._lock:
+            if next(self._requests) % self._every:
+                return None
+            fault = next(self._faults)
+            self.met[fault] += 1
+            return fault
+
+
+@contextmanager
+def fault_proxy(
+    target: str, faults: Sequence[Fault], *, every: int = 5, stall_seconds: float = 5.0
+) -> Iterator[FaultProxy]:
+    """A proxy before the server at `target`, while the context lasts."""
+    proxy = FaultProxy(target, faults, every, stall_seconds)
+    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.ended.set()
+        proxy.shutdown()
+        proxy.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        proxy = cast(FaultProxy, self.server)
+        fault = proxy.next_fault()
+        body = self._read_body()
+        if fault == "reset_before":
+            return self._reset()
+        if fault == "slow_down":
+            return self._answer(503, [("Content-Type", "application/xml")], SLOW_DOWN, len(SLOW_DOWN))
+        if fault == "stall":
+            proxy.ended.wait(proxy.stall_seconds)
+        status, headers, answer, length = self._forward(proxy.target, body)
+        if fault == "reset_after":
+            return self._reset()
+        if fault == "wrong_etag":
+            headers = [(name, '"0123456789abcdef"' if name.lower() == "etag" else value) for name, value in headers]
+        if fault == "reset_in_body" and len(answer) > 1:
+            self._answer(status, headers, answer[: len(answer) // 2], length)
+            return self._reset()
+        return self._answer(status, headers, answer, length)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():  # trailing headers
+            pass
+        return body
+
+    def _forward(self, target: str, body: bytes) -> tuple[int, list[tuple[str, str]], bytes, int]:
+        connection = http.client.HTTPConnection(target, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
+        connection.request(self.command, self.path, body or None, {**headers, "Content-Length": str(len(body))})
+        response = connection.getresponse()
+        answer = response.read()
+        kept = [(name, value) for name, value in response.getheaders() if name.lower() not in HOP_HEADERS]
+        length = int(response.getheader("Content-Length") or 0) if self.command == "HEAD" else len(answer)
+        connection.close()
+        return response.status, kept, answer, length
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, length: int) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else body)
+        self.wfile.flush()
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RD)
+        self.connection.close()
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (OSError, ValueError):  # the other side gave up, or we closed
+            self.close_connection = True
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except (OSError, ValueError):
+            self.close_connection = True
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
