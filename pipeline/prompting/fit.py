@@ -125,9 +125,9 @@ class RequestPrompter:
         """
         limit = self._max_passage_tokens
         characters = max(_FIRST_READ_CHARACTERS, _FIRST_READ_CHARACTERS_PER_TOKEN * limit)
-        tokens = self._first_tokens(_beginning(content, characters))
+        tokens = self._first_tokens(content[:characters])
         if len(tokens) < limit and len(content) > characters:
-            tokens = self._first_tokens(_beginning(content, characters * _SECOND_READ_FACTOR))
+            tokens = self._first_tokens(content[: characters * _SECOND_READ_FACTOR])
         return tokens
 
     def _first_tokens(self, content: str) -> list[str]:
@@ -156,14 +156,6 @@ class RequestPrompter:
 def _content(candidate: Candidate) -> str:
     text = f"Title: {candidate.title} Content: {candidate.text}" if candidate.title else candidate.text
     return text.strip()
-
-
-def _beginning(text: str, characters: int) -> str:
-    """About the first `characters`, up to a line break where one is near: ftfy repairs each line by itself."""
-    if len(text) <= characters:
-        return text
-    line_end = text.rfind("\n", characters // 2, characters) + 1
-    return text[: line_end or characters]
 
 
 def _without_identifiers(text: str) -> str:

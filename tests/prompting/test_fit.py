@@ -135,6 +135,11 @@ def test_a_long_passage_is_cut_as_if_it_were_tokenised_whole(tokenizer: Tokenize
         assert f"\n[1] {first}\n" in prompt_of(request_of("a query", [text]), tokenizer, limit).text
 
 
+def test_a_passage_of_long_runs_is_read_further() -> None:
+    text = ("word" + " " * 2000) * 20
+    assert passages_in(prompt_of(request_of("a query", [text]), WORDS, 16)) == [("word" + " " * 2000) * 8]
+
+
 @pytest.mark.parametrize("text", ["word " * 2_000_000, "x" * 10_000_000, "é—“ " * 2_500_000, " \x00" * 5_000_000])
 def test_of_ten_megabytes_little_is_read(text: str) -> None:
     tokenizer = CountingTokenizer()
