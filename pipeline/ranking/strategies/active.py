@@ -86,11 +86,12 @@ def _by_mean(beliefs: Sequence[Gaussian]) -> list[int]:
 
 def _threshold(beliefs: Sequence[Gaussian], count: int) -> float:
     """The value that `count` candidates are expected to be above, by bisection."""
-    low = min(belief.mean - 10 * math.sqrt(belief.variance) for belief in beliefs)
-    high = max(belief.mean + 10 * math.sqrt(belief.variance) for belief in beliefs)
+    scaled = [(belief.mean, 1 / math.sqrt(2 * belief.variance)) for belief in beliefs]
+    low = min(mean - 8 / scale for mean, scale in scaled)
+    high = max(mean + 8 / scale for mean, scale in scaled)
     for _ in range(30):
         middle = (low + high) / 2
-        if sum(belief.above(middle) for belief in beliefs) > count:
+        if sum(math.erfc((middle - mean) * scale) for mean, scale in scaled) > 2 * count:
             low = middle
         else:
             high = middle

@@ -1,0 +1,270 @@
+"""What each strategy costs and gains, with answers simulated from real qrels (see noisy_oracle.py for the model).
+
+    python tests/benchmarks/strategy_study.py [--seeds 10] [--json out/benchmarks/strategy_study.json] [--write-docs]
+
+Needs the research-only data beside the checkout (tests/conftest.py says where) and a few minutes of one core.
+`--write-docs` renews the figures in docs/strategies.md and docs/strategies.svg.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import ir_measures
+import numpy as np
+import numpy.typing as npt
+import typer
+from noisy_oracle import Cost, Noise, NoisyOracle, Question
+from pyarrow.fs import LocalFileSystem
+from rich.progress import track
+from strategy_report import BASELINE, Outcome, plot, sensitivity_table, table, write_docs
+
+from pipeline.config import CONFIGS_DIRECTORY
+from pipeline.evaluation.measures import query_values
+from pipeline.evaluation.statistics import bootstrap_interval
+from pipeline.evaluation.trec import group_run, load_qrels
+from pipeline.prompting.fit import Prompter
+from pipeline.prompting.template import load_template, template_path
+from pipeline.prompting.tokenizer import load_tokenizer
+from pipeline.ranking.strategies import Ask, Strategy
+from pipeline.ranking.strategies.active import Active
+from pipeline.ranking.strategies.full_list import FullList
+from pipeline.ranking.strategies.shuffle_consensus import ShuffleConsensus
+from pipeline.ranking.strategies.single_window import SingleWindow
+from pipeline.ranking.strategies.sliding_window import SlidingWindow
+from pipeline.ranking.strategies.top_down import TopDown
+from pipeline.ranking.strategies.tournament import Tournament
+from pipeline.records import Candidate, RerankRequest
+from pipeline.storage.trec import open_text, read_run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("RERANKER_SHARED", REPOSITORY.parent / "shared"))
+
+STRATEGIES: dict[str, Strategy] = {
+    "single_window": SingleWindow(),
+    BASELINE: SlidingWindow(),
+    "sliding_window, passes 2": SlidingWindow(passes=2),
+    "sliding_window, window 10, stride 5": SlidingWindow(window=10, stride=5),
+    "full_list": FullList(),
+    "top_down": TopDown(),
+    "top_down, top_k 96": TopDown(top_k=96),
+    "tournament": Tournament(),
+    "tournament, rounds 3": Tournament(rounds=3),
+    "active, max_calls 6": Active(max_calls=6),
+    "active, top_k 60, max_calls 6": Active(top_k=60, max_calls=6),
+    "active": Active(),
+    "active, max_calls 15": Active(max_calls=15),
+    "shuffle_consensus": ShuffleConsensus(),
+}
+
+TARGETS: dict[str, dict[str, float]] = {
+    # RankZephyr 0.709 (arXiv 2312.02724) and RankVicuna 0.661 (arXiv 2309.15088), on BM25's top 100.
+    "dl20": {"low noise": 0.709, "high noise": 0.661},
+    # GPT-4 0.9045 and GPT-3.5 0.7571: README of NovelEval in sunnweiwei/RankGPT.
+    "noveleval": {"low noise": 0.9045, "high noise": 0.7571},
+}
+"""nDCG@10 that sliding windows shall have at each noise level: published values of LLMs that good."""
+
+HELD_OUT = ("economics", "stackoverflow")
+"""Of BRIGHT: queries on which no setting above was chosen."""
+
+HELD_OUT_STRATEGIES = (
+    "top_down",
+    "top_down, top_k 96",
+    "active, max_calls 6",
+    "active, top_k 60, max_calls 6",
+    "active",
+    "active, max_calls 15",
+)
+
+MAX_PASSAGE_TOKENS = 100
+"""The ReasonRank authors' for TREC DL."""
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def load_questions(collection: str) -> tuple[list[Question], dict[str, dict[str, int]]]:
+    """The queries of a collection that have something relevant, and its qrels. Prompt tokens are ReasonRank's."""
+    folder = SHARED / "data" / collection
+    hits_file = {"dl20": "retrieve_results_dl20_bm25_top100.json", "noveleval": "data.json"}[collection]
+    qrels_file = {"dl20": "qrels.dl20-passage.txt", "noveleval": "qrels.txt"}[collection]
+    qrels = load_qrels(LocalFileSystem(), str(folder / qrels_file))
+    template = load_template(template_path("reasonrank", CONFIGS_DIRECTORY / "prompts"))
+    prompter = Prompter(template, load_tokenizer(str(SHARED / "tokenizers" / "qwen2.5")), MAX_PASSAGE_TOKENS, 1 << 20)
+    questions = []
+    for row in track(json.loads((folder / hits_file).read_text(encoding="utf-8")), f"prompt tokens of {collection}"):
+        query_id = str(row["hits"][0]["qid"])
+        if any(qrels.get(query_id, {}).values()):
+            hits = [Candidate(str(hit["docid"]), hit["content"], 0.0) for hit in row["hits"]]
+            questions.append(_question(RerankRequest(query_id, row["query"], tuple(hits)), qrels[query_id], prompter))
+    return questions, qrels
+
+
+def load_held_out(name: str) -> tuple[list[Question], dict[str, dict[str, int]]]:
+    """The same of a BRIGHT run. Its passages are not at hand, so prompts cost nothing."""
+    folder, files = SHARED / "data" / "bright", LocalFileSystem()
+    qrels = load_qrels(files, str(folder / f"qrels.bright-{name}.txt"))
+    path = str(folder / f"run.{name}.reasonir_gpt4cot_top100.txt.gz")
+    with open_text(path, files) as lines:
+        run = group_run(read_run(lines, path), path, qrels)
+    questions = []
+    for query_id, doc_ids in run.items():
+        if any(qrels[query_id].values()):
+            grades = tuple(qrels[query_id].get(doc_id, 0) for doc_id in doc_ids)
+            questions.append(Question(query_id, tuple(doc_ids), grades, (0,) * len(doc_ids), 0))
+    return questions, qrels
+
+
+def _question(request: RerankRequest, judged: dict[str, int], prompter: Prompter) -> Question:
+    prompt = prompter(request)
+    alone = [len(prompt([index]).token_ids) for index in range(len(request.candidates))]
+    frame = alone[0] + alone[1] - len(prompt([0, 1]).token_ids)
+    doc_ids = tuple(candidate.doc_id for candidate in request.candidates)
+    grades = tuple(judged.get(doc_id, 0) for doc_id in doc_ids)
+    return Question(request.query_id, doc_ids, grades, tuple(tokens - frame for tokens in alone), frame)
+
+
+class Bench:
+    """Runs strategies over one collection, with the same errors of judgment for each."""
+
+    def __init__(self, questions: Sequence[Question], qrels: dict[str, dict[str, int]]) -> None:
+        self.questions = questions
+        self._qrels = qrels
+        self._measures = [ir_measures.parse_measure("nDCG@10")]
+
+    def run(self, strategy: Strategy, noise: Noise, seeds: int) -> tuple[FloatArray, Cost]:
+        """nDCG@10 by query, its mean over seeds; and calls, depth and tokens, their means over all."""
+        return asyncio.run(self._run(strategy, noise, seeds))
+
+    async def _run(self, strategy: Strategy, noise: Noise, seeds: int) -> tuple[FloatArray, Cost]:
+        costs = []
+        ndcg = np.zeros(len(self.questions))
+        for seed in range(seeds):
+            orders = {}
+            for question in self.questions:
+                oracle = NoisyOracle(question, noise, seed)
+                order = await strategy.rank(len(question.doc_ids), oracle.ask)
+                orders[question.query_id] = [question.doc_ids[index] for index in order]
+                costs.append(astuple(oracle.cost))
+            values = {query_id: value for query_id, _, value in query_values(self._measures, self._qrels, orders)}
+            ndcg += [values[question.query_id] / seeds for question in self.questions]
+        return ndcg, Cost(*np.mean(costs, axis=0).tolist())
+
+    def calibrate(self, target: float, seeds: int, fixed_share: float = 0.5, place_bias: float = 0.5) -> Noise:
+        """The noise with which the baseline reaches `target`, by bisection."""
+        noise = partial(Noise, fixed_share=fixed_share, place_bias=place_bias)
+        low, high = 0.0, 4.0
+        for _ in range(9):
+            middle = (low + high) / 2
+            better = self.run(STRATEGIES[BASELINE], noise(middle), seeds)[0].mean() > target
+            low, high = (middle, high) if better else (low, middle)
+        return noise((low + high) / 2)
+
+
+def study(bench: Bench, collection: str, level: str, noise: Noise, names: Iterable[str], seeds: int) -> list[Outcome]:
+    """Every named strategy at one noise level."""
+    baseline, _ = bench.run(STRATEGIES[BASELINE], noise, seeds)
+    outcomes = []
+    for name in track(list(names), f"{collection}, {level}"):
+        ndcg, cost = bench.run(STRATEGIES[name], noise, seeds)
+        intervals = bootstrap_interval(ndcg), bootstrap_interval(ndcg - baseline)
+        gain = float((ndcg - baseline).mean())
+        outcomes.append(Outcome(collection, level, name, cost, float(ndcg.mean()), intervals[0], gain, intervals[1]))
+    return outcomes
+
+
+def held_out(seeds: int) -> list[Outcome]:
+    """The strategies with chosen settings on queries not used for the choice.
+
+    The noise puts sliding windows half-way between the first stage and the best order of its candidates.
+    """
+    outcomes = []
+    for name in HELD_OUT:
+        bench = Bench(*load_held_out(name))
+        first_stage, best = (
+            bench.run(_AsRetrieved(), Noise(0.0), 1)[0],
+            bench.run(FullList(), Noise(0.0, 0.5, 0.0), 1)[0],
+        )
+        noise = bench.calibrate(float(first_stage.mean() + best.mean()) / 2, seeds)
+        outcomes += study(bench, f"BRIGHT {name}", "half-way", noise, (BASELINE, *HELD_OUT_STRATEGIES), seeds)
+    return outcomes
+
+
+class _AsRetrieved:
+    """Asks nothing."""
+
+    max_window = 0
+
+    def max_windows(self, num_candidates: int) -> int:
+        return 0
+
+    async def rank(self, num_candidates: int, ask: Ask) -> list[int]:
+        return list(range(num_candidates))
+
+
+def sensitivity(bench: Bench, collection: str, seeds: int) -> list[tuple[Noise, Outcome]]:
+    """The claims again under other shares of lasting misjudgment and other position biases."""
+    found = []
+    for fixed_share in (0.25, 0.5, 0.75):
+        for place_bias in (0.0, 0.5, 1.0):
+            noise = bench.calibrate(TARGETS[collection]["low noise"], seeds, fixed_share, place_bias)
+            names = ("top_down", "top_down, top_k 96", "active, top_k 60, max_calls 6", "active")
+            found += [(noise, outcome) for outcome in study(bench, collection, "low noise", noise, names, seeds)]
+    return found
+
+
+def main(
+    seeds: Annotated[int, typer.Option(help="Simulated runs of every query.")] = 10,
+    json_path: Annotated[Path, typer.Option("--json")] = Path("out/benchmarks/strategy_study.json"),
+    write_docs_: Annotated[bool, typer.Option("--write-docs")] = False,
+) -> None:
+    """Run the study, print its tables, write them as JSON."""
+    if not SHARED.is_dir():
+        print(f"skipped: no research-only test data at {SHARED}")
+        return
+    started = time.monotonic()
+    outcomes: list[Outcome] = []
+    deviations: dict[str, Any] = {}
+    for collection, targets in TARGETS.items():
+        bench = Bench(*load_questions(collection))
+        for level, target in targets.items():
+            noise = bench.calibrate(target, seeds)
+            deviations[f"{collection}, {level}"] = asdict(noise)
+            outcomes += study(bench, collection, level, noise, STRATEGIES, seeds)
+        if collection == "dl20":
+            found = sensitivity(bench, collection, max(1, seeds // 3))
+    unseen = held_out(seeds)
+    blocks = {
+        f"{collection} {level}": table([o for o in outcomes if (o.collection, o.noise) == (collection, level)])
+        for collection, targets in TARGETS.items()
+        for level in targets
+    }
+    for name in HELD_OUT:
+        blocks[f"bright {name}"] = table([o for o in unseen if o.collection == f"BRIGHT {name}"])
+    blocks["sensitivity"] = sensitivity_table(found)
+    for name, block in blocks.items():
+        print(f"\n{name}\n{block}")
+    print("\ndeviations:", {name: round(noise["deviation"], 3) for name, noise in deviations.items()})
+    print(f"{time.monotonic() - started:.0f} s, {seeds} seeds. All answers are simulated.")
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "simulated": True,
+        "seeds": seeds,
+        "noise": deviations,
+        "outcomes": [asdict(outcome) for outcome in outcomes + unseen],
+        "sensitivity": [{**asdict(noise), **asdict(outcome)} for noise, outcome in found],
+    }
+    json_path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    if write_docs_:
+        write_docs(REPOSITORY / "docs" / "strategies.md", blocks)
+        plot([outcome for outcome in outcomes if outcome.collection == "dl20"], REPOSITORY / "docs" / "strategies.svg")
+
+
+if __name__ == "__main__":
+    typer.run(main)

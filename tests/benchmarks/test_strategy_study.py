@@ -1,0 +1,85 @@
+"""The study's own arithmetic, on a made-up collection: what it counts is what the plans ask."""
+
+import random
+from pathlib import Path
+
+import pytest
+from noisy_oracle import MEAN_OUTPUT_TOKENS, Noise, NoisyOracle, Question
+from strategy_report import plot, sensitivity_table, table, write_docs
+from strategy_study import STRATEGIES, Bench, study
+
+SILENT = Noise(deviation=0.0, place_bias=0.0)
+
+
+def question(number: int, num_candidates: int = 100) -> Question:
+    grades = random.Random(number).choices(range(4), weights=(12, 3, 2, 1), k=num_candidates)
+    doc_ids = tuple(f"d{index}" for index in range(num_candidates))
+    return Question(f"q{number}", doc_ids, tuple(grades), (90,) * num_candidates, 200)
+
+
+def bench(num_queries: int = 8) -> Bench:
+    questions = [question(number) for number in range(num_queries)]
+    return Bench(questions, {q.query_id: dict(zip(q.doc_ids, q.grades, strict=True)) for q in questions})
+
+
+@pytest.mark.parametrize(
+    ("name", "calls", "depth"),
+    [
+        ("single_window", 1, 1),
+        ("sliding_window", 9, 9),
+        ("sliding_window, passes 2", 18, 18),
+        ("tournament", 11, 5),
+        ("tournament, rounds 3", 33, 5),
+        ("active, max_calls 6", 6, 2),
+        ("active, top_k 60, max_calls 6", 6, 3),
+        ("shuffle_consensus", 27, 9),
+    ],
+)
+def test_calls_and_depth(name: str, calls: int, depth: int) -> None:
+    _, cost = bench().run(STRATEGIES[name], Noise(1.0), seeds=1)
+    assert (cost.calls, cost.depth) == (calls, depth)
+
+
+async def test_tokens_of_windows_side_by_side() -> None:
+    oracle = NoisyOracle(question(0), SILENT, seed=0)
+    await STRATEGIES["top_down"].rank(100, oracle.ask)
+    assert (oracle.cost.calls, oracle.cost.depth) == (7, 3)
+    assert oracle.cost.prompt_tokens % 10 == 0
+    assert oracle.cost.chain_output_tokens < oracle.cost.output_tokens
+    chain = NoisyOracle(question(0), SILENT, seed=0)
+    await STRATEGIES["sliding_window"].rank(100, chain.ask)
+    assert chain.cost.prompt_tokens == 9 * (200 + 20 * 90)
+    assert chain.cost.chain_output_tokens == chain.cost.output_tokens
+
+
+async def test_output_lengths_have_the_stated_mean() -> None:
+    oracle = NoisyOracle(question(0), SILENT, seed=0)
+    for _ in range(4000):
+        await oracle.ask([0, 1], 0)
+    assert oracle.cost.output_tokens / oracle.cost.calls == pytest.approx(MEAN_OUTPUT_TOKENS, rel=0.05)
+
+
+def test_without_noise_sliding_windows_are_perfect_and_noise_hurts() -> None:
+    some = bench()
+    perfect, _ = some.run(STRATEGIES["sliding_window"], SILENT, seeds=1)
+    assert perfect.tolist() == pytest.approx([1.0] * 8)
+    noise = some.calibrate(0.8, seeds=2)
+    assert some.run(STRATEGIES["sliding_window"], noise, seeds=2)[0].mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_tables_plot_and_docs(tmp_path: Path) -> None:
+    names = ["single_window", "sliding_window"]
+    outcomes = study(bench(), "made up", "low noise", Noise(1.0), names, seeds=1)
+    single, sliding = outcomes
+    assert sliding.gain == 0.0
+    assert single.gain == pytest.approx(single.ndcg - sliding.ndcg)
+    assert len(table(outcomes).splitlines()) == 2 + len(names)
+    assert "single_window" in sensitivity_table([(Noise(1.0), single)])
+    plot(outcomes, tmp_path / "plot.svg")
+    assert "</svg>" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nafter\n", encoding="utf-8")
+    write_docs(page, {"a": "new"})
+    assert page.read_text(encoding="utf-8") == "before\n<!-- a -->\n\nnew\n\n<!-- /a -->\nafter\n"
+    with pytest.raises(SystemExit, match="no block"):
+        write_docs(page, {"b": "new"})
