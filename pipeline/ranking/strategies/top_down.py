@@ -24,7 +24,7 @@ class TopDown:
     all that beat it.
 
     Differs from the authors' code (Parry-Parry/TDPart): all partitions are asked, at once, where it asks them in turn
-    until it has `window` winners.
+    until it has `window` winners and takes these first come.
     """
 
     window: int = 20
