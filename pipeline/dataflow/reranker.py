@@ -142,14 +142,19 @@ class Reranker:
         finished_at = datetime.now(UTC)
         row |= {"started_at": started_at or finished_at, "finished_at": finished_at}
         self._counts[f"queries_{row['status']}"] += 1
+        if len(self._queries) <= 1:  # maybe the last of the run: Ray ends this process soon
+            self._send_report()
         return row
 
     async def _report(self) -> None:
         """Tell the tally what happened, for as long as this replica lives."""
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
-            counts, self._counts, errors, self._errors = self._counts, Counter(), self._errors, []
-            self._tally.report.remote(self._replica, counts, len(self._queries), self._windows_in_flight, errors)
+            self._send_report()
+
+    def _send_report(self) -> None:
+        counts, self._counts, errors, self._errors = self._counts, Counter(), self._errors, []
+        self._tally.report.remote(self._replica, counts, len(self._queries), self._windows_in_flight, errors)
 
     def _die(self, error: EngineDeadError) -> NoReturn:
         """End this process: Ray restarts the actor with a new engine and asks its unfinished blocks again."""

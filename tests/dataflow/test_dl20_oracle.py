@@ -23,16 +23,17 @@ def test_sliding_windows_with_an_oracle_reach_what_the_authors_code_reaches(shar
     lists = json.loads((shared / "data/dl20/retrieve_results_dl20_bm25_top100.json").read_text(encoding="utf-8"))
     qrels_path = str(shared / "data/dl20/qrels.dl20-passage.txt")
     qrels = load_qrels(LocalFileSystem(), qrels_path)
-    rows, grades = [], {}
+    rows, grades = [], {}  # the docid is the title, because some passages have the same text and other grades
     for each in lists:
         query_id = str(each["hits"][0]["qid"])
         candidates = [
-            {"doc_id": str(hit["docid"]), "text": hit["content"], "title": None, "score": hit["score"]}
+            {"doc_id": str(hit["docid"]), "text": hit["content"], "title": str(hit["docid"]), "score": hit["score"]}
             for hit in each["hits"]
         ]
         rows.append({"query_id": query_id, "query": each["query"], "candidates": candidates})
         grades[each["query"]] = {
-            ftfy.fix_text(c["text"]): qrels.get(query_id, {}).get(c["doc_id"], 0) for c in candidates
+            ftfy.fix_text(f"Title: {c['title']} Content: {c['text']}"): qrels.get(query_id, {}).get(c["doc_id"], 0)
+            for c in candidates
         }
     write_input(tmp_path / "in", rows)
     write_grades(tmp_path / "grades.json", grades)
