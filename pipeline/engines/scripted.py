@@ -1,11 +1,14 @@
 """Answers from a function, with failures, delays and deaths on chosen prompts. For tests and studies; no LLM."""
 
 import asyncio
+import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -20,6 +23,8 @@ Answer: TypeAlias = Callable[[str, SamplingParams], str | tuple[str, str]]
 class ScriptedSettings(EngineSettings):
     """What happens to a prompt is chosen by a piece of its text: a word of the query, or of a passage."""
 
+    only_speed: ClassVar[frozenset[str]] = frozenset({"delay_seconds", "slow", "log_path"})
+
     kind: Literal["scripted"]
     model: str = "scripted"
     tokenizer: str | None = "words"
@@ -32,6 +37,9 @@ class ScriptedSettings(EngineSettings):
     slow: dict[str, float] = Field(default_factory=dict, description="Piece of text: its completions' delay_seconds.")
     fail: dict[str, int] = Field(default_factory=dict, description="Piece of text: how many of its requests fail.")
     die: dict[str, int] = Field(default_factory=dict, description="Piece of text: the engine dies at its nth request.")
+    log_path: str | None = Field(
+        None, description="File on this node that gets a line as a request begins and as it is answered, of all runs."
+    )
     start_error: str | None = Field(None, description="The engine does not start, for this reason.")
 
     @property
@@ -59,6 +67,7 @@ class ScriptedEngine:
             raise EngineDeadError(self._dead)
         self._in_flight += 1
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
+        self._log("asked", prompt.text)
         try:
             await asyncio.sleep(self._delay_seconds(prompt.text))
             self._misfortune(prompt.text)
@@ -66,6 +75,7 @@ class ScriptedEngine:
             self._in_flight -= 1
         answered = self._answer(prompt.text, params)
         text, finish_reason = (answered, "stop") if isinstance(answered, str) else answered
+        self._log("answered", prompt.text)
         return Completion(text, finish_reason, len(prompt.token_ids), len(text.split()))
 
     async def stop(self) -> None:
@@ -73,6 +83,13 @@ class ScriptedEngine:
 
     def facts(self) -> dict[str, Any]:
         return {"engine": "scripted", "simulated": True, "peak_in_flight": self._peak_in_flight}
+
+    def _log(self, event: str, text: str) -> None:
+        """One write, so that lines of several replicas don't mix, and none is lost when this process is killed."""
+        if self._settings.log_path:
+            line = json.dumps({"event": event, "seconds": time.time(), "prompt": text}) + "\n"
+            with Path(self._settings.log_path).open("ab", buffering=0) as log:
+                log.write(line.encode())
 
     def _delay_seconds(self, text: str) -> float:
         return max([self._settings.delay_seconds, *(s for piece, s in self._settings.slow.items() if piece in text)])

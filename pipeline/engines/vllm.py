@@ -191,7 +191,7 @@ class VllmEngine:
             raise
         except Exception as error:  # only a dead engine is the replica's end; what failed alone may be asked again
             if llm.errored:
-                reason = _failure(self._log.reasons()[-1:], error, _exit_codes(llm), self._log)
+                reason = _failure(self._log, error, _exit_codes(llm))
                 raise EngineDeadError(f"vLLM's engine is dead: {reason}") from error
             cause = error.__cause__ or error  # AsyncLLM wraps what it did not expect in a bare EngineGenerateError
             raise RequestError(f"{type(cause).__name__}: {cause}") from error
@@ -200,7 +200,7 @@ class VllmEngine:
         if isinstance(error, RerankerError):
             return error
         exit_codes = [int(code) for code in re.findall(r"'\w+': (-?\d+)", str(error))]
-        reason = _failure(log.reasons()[:1], error, exit_codes, log)
+        reason = _failure(log, error, exit_codes)
         return EngineStartError(f"vLLM does not start with model {self._settings.model}: {reason}")
 
 
@@ -314,10 +314,10 @@ def _exit_codes(llm: "AsyncLLM") -> list[int]:
     return [process.exitcode for process in getattr(manager, "processes", ()) if process.exitcode]
 
 
-def _failure(logged: Sequence[str], error: BaseException, exit_codes: Sequence[int], log: VllmLog) -> str:
+def _failure(log: VllmLog, error: BaseException, exit_codes: Sequence[int]) -> str:
     """The most telling of what the child processes logged, what the parent raised, and how the children ended."""
-    if logged:
-        reason = logged[0]
+    if logged := log.reason():
+        reason = logged
     elif isinstance(error, ValidationError):
         reason = "; ".join(_validation_message(problem) for problem in error.errors())
     elif exit_codes:

@@ -5,6 +5,7 @@ root cause above"; the cause is in the child's log. So all of them append their 
 when something failed. vLLM takes a logging configuration from the environment, and its children inherit that.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,9 @@ _RECORD_START = "\x1e"
 """ASCII record separator: a traceback has many lines, so lines don't tell records apart."""
 
 _TRACEBACK = "Traceback (most recent call last):\n"
+_DIED = "died unexpectedly"
+"""Logged by the engine core, without a traceback, of a worker that was killed."""
+
 _POINTS_ELSEWHERE = "root cause"
 """In every message with which one vLLM process says that another one failed."""
 
@@ -60,14 +64,12 @@ class VllmLog:
         path.write_text(json.dumps(configuration), encoding="utf-8")
         return str(path)
 
-    def reasons(self) -> list[str]:
-        """Exceptions logged so far, oldest first, without those that only point at another process."""
-        try:
-            log = self.path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return []
-        reasons = [_exception(record) for record in log.split(_RECORD_START) if _TRACEBACK in record]
-        return [reason for reason in reasons if reason and _POINTS_ELSEWHERE not in reason]
+    def reason(self) -> str | None:
+        """What was logged first of all that tells why something failed: what follows is mostly its consequence."""
+        if not self.has_records():
+            return None
+        records = self.path.read_text(encoding="utf-8", errors="replace").split(_RECORD_START)
+        return next((reason for record in records if (reason := _reason(record))), None)
 
     def has_records(self) -> bool:
         return self.path.exists() and self.path.stat().st_size > 0
@@ -77,12 +79,15 @@ class VllmLog:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _exception(record: str) -> str:
-    """The text under the record's last traceback: the exception that was raised in the end, with its message."""
-    lines = record.rpartition(_TRACEBACK)[2].splitlines()
-    while lines and lines[0].startswith(" "):  # frames
-        lines.pop(0)
-    return "\n".join(lines).strip()[:_MAX_REASON_CHARACTERS]
+def _reason(record: str) -> str | None:
+    """The exception of a record that has one and doesn't only point at another process, or a process's death."""
+    if _DIED in record:
+        return record.partition(": ")[2].strip()[:_MAX_REASON_CHARACTERS]
+    if _TRACEBACK not in record:
+        return None
+    lines = record.rpartition(_TRACEBACK)[2].splitlines()  # the last one is of the exception raised in the end
+    exception = "\n".join(itertools.dropwhile(lambda line: line.startswith(" "), lines)).strip()  # frames first
+    return exception[:_MAX_REASON_CHARACTERS] if exception and _POINTS_ELSEWHERE not in exception else None
 
 
 def exit_reason(exit_code: int) -> str:
