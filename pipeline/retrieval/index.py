@@ -98,6 +98,7 @@ def read_facts(folder: Path) -> IndexFacts | None:
 def locate_index(index: str) -> Path:
     """Folder of an index on this node; a prebuilt one is downloaded into pyserini's cache once a node.
 
+    Only after `start_jvm`: pyserini's list of prebuilt indexes is Java, and importing it would start any JVM.
     Raises ConfigError for a name that is neither a folder nor prebuilt.
     """
     folder = Path(index).expanduser()
