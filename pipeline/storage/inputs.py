@@ -32,6 +32,7 @@ class InputFile:
     path: str
     rows: int
     size_bytes: int
+    unpacked_bytes: int
     digest: str
 
 
@@ -72,7 +73,7 @@ def check_input(settings: InputConfig, storage: StorageConfig) -> Input:
     for info, footer in zip(infos, footers, strict=True):
         _check_sizes(footer, info.path)
     files = [
-        InputFile(info.path, footer.num_rows, info.size, _digest(footer))
+        InputFile(info.path, footer.num_rows, info.size, _unpacked_bytes(footer), _digest(footer))
         for info, footer in zip(infos, footers, strict=True)
     ]
     return Input(filesystem, form, tuple(files), schemas[0])
@@ -81,7 +82,7 @@ def check_input(settings: InputConfig, storage: StorageConfig) -> Input:
 def read_query_ids(source: Input) -> pa.ChunkedArray:
     """The query ids of a nested input, in order of its files. Raises InputError if one is null, empty or not unique.
 
-    Holds the ids of the whole input in memory: about 30 MB for a million.
+    Holds the ids of the whole input in memory; of a million ids of 16 characters 20 MB stay, 240 MB are used.
     """
     with ThreadPoolExecutor(IO_THREADS) as pool:
         chunks = pool.map(lambda path: read_ids(source.filesystem, path), source.paths)
@@ -122,6 +123,10 @@ def _footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
 def _read_footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
     with filesystem.open_input_file(path) as file:
         return pq.read_metadata(file)
+
+
+def _unpacked_bytes(footer: pq.FileMetaData) -> int:
+    return sum(footer.row_group(number).total_byte_size for number in range(footer.num_row_groups))
 
 
 def _digest(footer: pq.FileMetaData) -> str:

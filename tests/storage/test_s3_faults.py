@@ -27,11 +27,11 @@ def through(endpoint_url: str, bucket: str) -> Place:
 
 @pytest.mark.parametrize(
     ("faults", "every"),
-    [(["slow_down", "reset_before", "reset_in_body", "reset_after"], 3), (["stall"], 20)],
+    [(["slow_down", "reset_before", "reset_in_body", "reset_after"], 4), (["stall"], 30)],
     ids=["errors", "stalls"],
 )
 def test_a_run_through_a_bad_network(s3_server: S3Server, faults: list[Fault], every: int) -> None:
-    with fault_proxy(s3_server.endpoint_url, faults, every=every, stall_seconds=4.0) as proxy:
+    with fault_proxy(s3_server.endpoint_url, faults, every=every, stall_seconds=2.5) as proxy:
         place = through(proxy.endpoint_url, s3_server.bucket)
         write(place, "in/a.parquet", [input_row(each) for each in QUERY_IDS])
         query_ids = read_query_ids(check_input(place.input(), place.storage))
@@ -51,8 +51,8 @@ def test_a_lease_through_a_bad_network(s3_server: S3Server) -> None:
     faults: list[Fault] = ["slow_down", "reset_after", "wrong_etag", "reset_before"]
     with fault_proxy(s3_server.endpoint_url, faults, every=2) as proxy:
         place = through(proxy.endpoint_url, s3_server.bucket)
-        with Output(place.output(lease_seconds=4), place.storage).lease() as lease:
-            assert not lease._stopping.wait(6)
+        with Output(place.output(lease_seconds=3), place.storage).lease() as lease:
+            assert not lease._stopping.wait(4)
             lease.check()
         assert proxy.met.total() >= 4
 
