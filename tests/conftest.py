@@ -61,3 +61,11 @@ def ray_cluster(s3_server: S3Server) -> Iterator[None]:
     connect()
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """Folder of SmolLM2-135M-Instruct for vLLM, converted once into .cache/ of the checkout."""
+    from jobs.demo_model import convert_demo_model
+
+    return convert_demo_model(REPOSITORY / ".cache")

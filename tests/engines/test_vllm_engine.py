@@ -1,0 +1,160 @@
+"""A real model in vLLM on the CPU, started once for all tests but the first. The last test kills it: keep it last."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.engines.vllm import VllmEngine, VllmSettings
+from pipeline.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
+from pipeline.records import Prompt, SamplingParams
+
+pytestmark = pytest.mark.vllm
+
+MAX_MODEL_LEN = 2048
+GREEDY = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=24, seed=0)
+SAMPLED = replace(GREEDY, temperature=1.0)
+LONG = replace(SAMPLED, max_tokens=1900)  # minutes, if nothing ends it before
+WATCHDOG_SECONDS = 60.0
+
+
+def vllm_settings(demo_model: Path, **changes: Any) -> VllmSettings:
+    settings: dict[str, Any] = {
+        "model": str(demo_model),
+        "device": "cpu",
+        "dtype": "float32",
+        "enforce_eager": True,
+        "max_model_len": MAX_MODEL_LEN,
+        "max_num_seqs": 8,
+        "kv_cache_gib": 1,
+    }
+    return VllmSettings(**settings | changes)
+
+
+@pytest.fixture(scope="module")
+def engine(demo_model: Path) -> Iterator[VllmEngine]:
+    engine = VllmEngine(vllm_settings(demo_model))
+    asyncio.run(engine.start())
+    yield engine
+    asyncio.run(engine.stop())
+    asyncio.run(engine.stop())
+    assert not engine_cores()
+
+
+@pytest.fixture(scope="module")
+def tokens(demo_model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(demo_model)
+
+
+def engine_cores() -> list[BaseProcess]:
+    return [child for child in multiprocessing.active_children() if child.name == "EngineCore"]
+
+
+def question(tokens: Any, text: str) -> Prompt:
+    rendered = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+    return Prompt(rendered, tuple(tokens(rendered)["input_ids"]))
+
+
+async def until_running(engine: VllmEngine, requests: int) -> None:
+    """Until vLLM itself holds so many unfinished requests."""
+    async with asyncio.timeout(WATCHDOG_SECONDS):
+        while engine._llm is not None and engine._llm.get_num_unfinished_requests() != requests:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_start_that_fails_says_why(demo_model: Path) -> None:
+    engine = VllmEngine(vllm_settings(demo_model, max_model_len=100_000))
+    with pytest.raises(EngineStartError, match=r"max_model_len \(100000\) is greater than"):
+        await engine.start()
+    await engine.stop()
+    with pytest.raises(EngineDeadError):
+        await engine.generate(Prompt("", (1,)), GREEDY)
+    misspelt = VllmEngine(vllm_settings(demo_model, engine_args={"enable_prefix_cachin": False}))
+    with pytest.raises(ConfigError, match="did you mean 'enable_prefix_caching'"):
+        await misspelt.start()
+    with pytest.raises(ConfigError, match="CPU build"):
+        await VllmEngine(vllm_settings(demo_model, device="gpu")).start()
+
+
+async def test_answers_a_prompt_given_by_token_ids(engine: VllmEngine, tokens: Any) -> None:
+    prompt = question(tokens, "What is the capital of France?")
+    completion = await engine.generate(prompt, GREEDY)
+    assert "Paris" in completion.text
+    assert completion.finish_reason == "stop"
+    assert completion.prompt_tokens == len(prompt.token_ids)
+    assert 1 < completion.output_tokens < GREEDY.max_tokens
+
+
+async def test_ends_at_max_tokens_and_at_a_stop_string_which_it_keeps(engine: VllmEngine, tokens: Any) -> None:
+    prompt = question(tokens, "What is the capital of France?")
+    cut = await engine.generate(prompt, replace(GREEDY, max_tokens=3))
+    assert (cut.finish_reason, cut.output_tokens) == ("length", 3)
+    stopped = await engine.generate(prompt, replace(GREEDY, stop=("France",)))
+    assert stopped.finish_reason == "stop"
+    assert stopped.text.endswith("France")
+
+
+async def test_a_seed_gives_the_same_answer_again_whatever_runs_beside(engine: VllmEngine, tokens: Any) -> None:
+    prompt = question(tokens, "Tell me a story.")
+    alone = await engine.generate(prompt, SAMPLED)
+    together = await asyncio.gather(*(engine.generate(prompt, replace(SAMPLED, seed=seed)) for seed in range(6)))
+    assert together[0] == alone
+    assert len({completion.text for completion in together}) > 1
+
+
+async def test_a_prompt_longer_than_the_context_fails_alone(engine: VllmEngine, tokens: Any) -> None:
+    too_long, good = Prompt("", (5,) * (MAX_MODEL_LEN + 1)), question(tokens, "Hello?")
+    failed, answered = await asyncio.gather(
+        engine.generate(too_long, GREEDY), engine.generate(good, GREEDY), return_exceptions=True
+    )
+    assert isinstance(failed, RequestError)
+    assert str(MAX_MODEL_LEN) in str(failed)
+    assert not isinstance(answered, BaseException)
+
+
+async def test_a_cancelled_call_is_aborted_in_the_engine(engine: VllmEngine, tokens: Any) -> None:
+    call = asyncio.create_task(engine.generate(question(tokens, "Count to a million."), LONG))
+    await until_running(engine, 1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await until_running(engine, 0)
+    completion = await engine.generate(question(tokens, "What is the capital of France?"), GREEDY)
+    assert "Paris" in completion.text
+
+
+def test_facts_tell_version_and_capacity(engine: VllmEngine) -> None:
+    facts = engine.facts()
+    assert facts["engine"] == "vllm"
+    assert facts["simulated"] is False
+    assert facts["device"] == "cpu"
+    assert facts["max_num_seqs"] == 8
+    assert facts["max_model_len"] == MAX_MODEL_LEN
+    # 1 GiB of float32 keys and values: 30 layers, 3 KV heads of 64
+    assert facts["kv_cache_tokens"] == pytest.approx(2**30 / (2 * 4 * 30 * 3 * 64), rel=0.01)
+
+
+async def test_a_killed_engine_core_ends_every_call_at_once(engine: VllmEngine, tokens: Any) -> None:
+    calls = [
+        asyncio.create_task(engine.generate(question(tokens, "Count to a million."), replace(LONG, seed=seed)))
+        for seed in range(3)
+    ]
+    await until_running(engine, len(calls))
+    (core,) = engine_cores()
+    assert core.pid is not None
+    os.kill(core.pid, signal.SIGKILL)
+    async with asyncio.timeout(WATCHDOG_SECONDS):
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        with pytest.raises(EngineDeadError):
+            await engine.generate(question(tokens, "Hello?"), GREEDY)
+    assert [type(end) for end in ends] == [EngineDeadError] * len(calls)
+    assert "SIGKILL" in str(ends[0])

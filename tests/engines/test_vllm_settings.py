@@ -1,0 +1,168 @@
+"""What can be told of vLLM's settings, log and guard without vLLM."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.engines.vllm import VllmEngine, VllmSettings, check_folder
+from pipeline.engines.vllm_log import VllmLog, exit_reason
+from pipeline.errors import ConfigError
+
+FAILED_START = """\x1e2026-01-01 VllmWorker-0 vllm.v1.executor.multiproc_executor: WorkerProc failed to start.
+Traceback (most recent call last):
+  File "a.py", line 1, in load
+    open_weights()
+  File "b.py", line 2, in open_weights
+OSError: no such shard
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "c.py", line 3, in main
+    load()
+ValueError: the weights cannot be read
+they are cut short
+\x1e2026-01-01 EngineCore vllm.v1.engine.core: EngineCore failed to start.
+Traceback (most recent call last):
+  File "d.py", line 4, in run_engine_core
+Exception: WorkerProc initialization failed due to an exception in a background process. See stack trace for root cause.
+"""
+KILLED_WORKER = """\x1e2026-01-01 EngineCore vllm.executor: Worker proc VllmWorker-0 died unexpectedly (exit code: -9).
+\x1e2026-01-01 EngineCore vllm.v1.engine.core: EngineCore encountered a fatal error.
+Traceback (most recent call last):
+  File "d.py", line 4, in run_engine_core
+RuntimeError: cancelled
+"""
+ONLY_POINTERS = """\x1e2026-01-01 MainProcess vllm.v1.engine.async_llm: AsyncLLM output_handler failed.
+Traceback (most recent call last):
+  File "e.py", line 5, in output_handler
+EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (FAILED_START, "ValueError: the weights cannot be read\nthey are cut short"),
+        (KILLED_WORKER, "Worker proc VllmWorker-0 died unexpectedly (exit code: -9)."),
+        (ONLY_POINTERS, None),
+        (ONLY_POINTERS + FAILED_START, "ValueError: the weights cannot be read\nthey are cut short"),
+        ("\x1e2026-01-01 EngineCore vllm: something odd\n", None),
+        ("", None),
+    ],
+)
+def test_the_log_names_the_cause_rather_than_its_consequences(text: str, reason: str | None) -> None:
+    log = VllmLog()
+    log.path.write_text(text, encoding="utf-8")
+    assert log.reason() == reason
+    log.discard()
+    assert log.reason() is None
+    assert not log.path.parent.exists()
+
+
+LOG_FROM_A_CHILD = """
+import json, logging, logging.config, sys
+logging.config.dictConfig(json.load(open(sys.argv[1])))
+logger = logging.getLogger("vllm.v1.engine.core")
+logger.info("not worth a line")
+try:
+    raise MemoryError("12 GiB are not there")
+except MemoryError:
+    logger.exception("EngineCore failed to start.")
+"""
+
+
+def test_a_child_process_logs_its_errors_where_the_parent_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_LOGGING_LEVEL", raising=False)
+    log = VllmLog()
+    child = [sys.executable, "-c", LOG_FROM_A_CHILD, log.configuration()]
+    assert subprocess.run(child, check=True, capture_output=True, text=True).stderr == ""
+    assert log.reason() == "MemoryError: 12 GiB are not there"
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "info")
+    assert (
+        "not worth a line"
+        in subprocess.run([*child[:-1], log.configuration()], check=True, capture_output=True, text=True).stderr
+    )
+    log.discard()
+
+
+def test_exit_codes_are_told_in_words() -> None:
+    assert "out-of-memory" in exit_reason(-signal.SIGKILL)
+    assert "SIGSEGV" in exit_reason(-signal.SIGSEGV)
+    assert "exit code 3" in exit_reason(3)
+
+
+GUARDED = """
+import multiprocessing, os, signal, sys, time
+from pipeline.engines.vllm_guard import guard_process_group
+if __name__ == "__main__":
+    guard = guard_process_group()
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    child.start()
+    print(guard is not None, child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("leads_its_group", [True, False])
+def test_nothing_outlives_a_killed_replica_in_its_own_process_group(leads_its_group: bool, tmp_path: Path) -> None:
+    script = tmp_path / "replica.py"
+    script.write_text(GUARDED)
+    replica = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=leads_its_group,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    assert replica.stdout is not None
+    guarded, child = replica.stdout.readline().split()
+    assert guarded == str(leads_its_group)
+    if leads_its_group:
+        assert replica.stdout.read() == ""  # ends only when the child, which holds the pipe too, has ended
+    else:
+        os.kill(int(child), signal.SIGKILL)
+    assert replica.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("/no/such/model", "no folder"), ("./models/none", "no folder"), ("~/none", "no folder")],
+)
+async def test_a_missing_model_is_told_before_vllm_is_imported(path: str, problem: str) -> None:
+    engine = VllmEngine(VllmSettings(model=path))
+    with pytest.raises(ConfigError, match=rf"engine\.model: {problem} {path}"):
+        await engine.start()
+    await engine.stop()
+
+
+def test_a_folder_that_holds_no_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        check_folder(str(tmp_path), "config.json", "engine.model")
+    (tmp_path / "config.json").write_text("{}")
+    check_folder(str(tmp_path), "config.json", "engine.model")
+    for hub_id in ("Qwen/Qwen2.5-7B-Instruct", "gpt2", "s3://bucket/model"):
+        check_folder(hub_id, "config.json", "engine.model")
+
+
+async def test_a_missing_lora_adapter_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"engine\.lora_path: no folder /no/adapter"):
+        await VllmEngine(VllmSettings(model=str(tmp_path), lora_path="/no/adapter")).start()
+
+
+def test_an_engine_argument_has_one_place() -> None:
+    with pytest.raises(ValidationError, match=r"set engine\.max_num_seqs itself"):
+        VllmSettings(model="m", engine_args={"max_num_seqs": 3})
+    assert VllmSettings(model="m", engine_args={"async_scheduling": True}).engine_args == {"async_scheduling": True}
+
+
+def test_gpus_follow_device_and_tensor_parallel_size() -> None:
+    assert VllmSettings(model="m", tensor_parallel_size=4).gpus_per_replica == 4
+    assert VllmSettings(model="m", tensor_parallel_size=2, device="cpu").gpus_per_replica == 0
+    assert not VllmSettings(model="m").trust_remote_code
