@@ -1,0 +1,46 @@
+"""Input, output, checkpoints and control files on S3, through a network that breaks off now and then."""
+
+import uuid
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fault_proxy import Fault, fault_proxy
+from run_desk import check_ranking, config, query, rerank
+from s3_server import S3Server
+
+from pipeline.storage.filesystems import resolve
+from pipeline.storage.output import Output
+from pipeline.storage.parts import list_parts
+from pipeline.storage.schemas import LONG_INPUT
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+FAULTS: list[Fault] = ["slow_down", "reset_before", "reset_in_body", "reset_after", "stall"]
+
+
+def test_a_run_on_s3_through_faults_and_its_resumption(s3_server: S3Server) -> None:
+    sources = {row["query_id"]: row for row in map(query, range(24))}
+    rows = [{**row, **candidate} for row in sources.values() for candidate in row["candidates"]]
+    url = f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
+    filesystem, path = resolve(f"{url}/in/a.parquet", s3_server.storage)
+    pq.write_table(pa.Table.from_pylist(rows, LONG_INPUT), path, filesystem=filesystem)
+    with fault_proxy(s3_server.endpoint_url, FAULTS, every=40, stall_seconds=2.0) as proxy:
+        settings = config(
+            url,
+            f"--storage={{endpoint_url: {proxy.endpoint_url}, region: us-east-1, request_timeout_seconds: 1.0}}",
+        )
+        rerank(settings)
+        output = Output(settings.output, settings.storage)
+        output._control.delete("_SUCCESS")
+        for lost in list_parts(output.filesystem, output.folder)[:2]:
+            output.filesystem.delete_file(lost.path)
+        manifest, lines = rerank(settings)
+        assert all(proxy.met[fault] for fault in FAULTS)
+    assert manifest["queries_by_status"] == {"complete": 24}
+    assert lines[0] == "16 of 24 queries are done; going on with the rest"
+    parts = list_parts(filesystem, output.folder)
+    found = [row for part in parts for row in pq.read_table(part.path, filesystem=filesystem).to_pylist()]
+    assert sorted(row["query_id"] for row in found) == sorted(sources)
+    for row in found:
+        check_ranking(row, sources[row["query_id"]])
