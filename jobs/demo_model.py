@@ -70,6 +70,8 @@ def _convert(source: Path, target: Path) -> None:
     plain.load_state_dict(quantised.state_dict())
     plain.save_pretrained(target)
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
+    for file in target.iterdir():
+        file.chmod(0o644)  # weights are saved readable to their owner alone, and a cache may be shared
 
 
 def main(

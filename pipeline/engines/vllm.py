@@ -152,7 +152,7 @@ class VllmEngine:
                 llm.shutdown()
             if guard is not None:
                 guard.kill()
-                guard.wait()
+                guard.communicate()
 
     def _load(self, log: VllmLog) -> "AsyncLLM":
         os.environ["VLLM_NO_USAGE_STATS"] = "1"

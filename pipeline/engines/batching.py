@@ -1,0 +1,208 @@
+"""A cost model of continuous batching, in simulated seconds. Pure: no clock, no asyncio.
+
+What it takes from vLLM's scheduler (v1, first come first served, chunked prefill):
+- Every step gives each decoding sequence one token, and fills the rest of its token budget with prompt tokens of the
+  sequences that were admitted and are not prefilled yet, the oldest first.
+- A waiting request is admitted when a place (`max_num_seqs`) and KV cache for it are free; those behind it wait too.
+
+What it simplifies:
+- A step lasts `step_seconds` + `step_seconds_per_sequence` x decoding sequences + prompt tokens / prefill rate.
+- Steps are a stream: between two events the batch stays the same, so tokens flow at a constant rate, and the next
+  event is known by a division. An event is a prompt prefilled, a sequence finished, a request come or gone; a
+  request costs a few of them however many tokens it has.
+- A request reserves KV cache for its prompt and its whole output at admission. vLLM admits on what is needed at the
+  time and preempts when the cache runs out, so it holds somewhat more at once than this model.
+- No prefix cache.
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import itemgetter
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCosts:
+    """What a step costs, and what a batch can hold."""
+
+    prefill_tokens_per_second: float
+    step_seconds: float
+    step_seconds_per_sequence: float
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_cache_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One request: prompt and output in tokens."""
+
+    prompt_tokens: int
+    output_tokens: int
+
+    @property
+    def kv_tokens(self) -> int:
+        return self.prompt_tokens + self.output_tokens
+
+
+@dataclass(slots=True)
+class BatchTotals:
+    """Integrals over simulated time from the first request to the last finish, for averages."""
+
+    seconds: float = 0.0
+    busy_seconds: float = 0.0
+    running_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    peak_running: int = 0
+    peak_kv_tokens: int = 0
+
+
+class Batch:
+    """Sequences waiting, prefilling and decoding. Times passed in are simulated seconds and must not fall."""
+
+    def __init__(self, costs: BatchCosts, now: float = 0.0) -> None:
+        self.totals = BatchTotals()
+        self._costs = costs
+        self._now = now
+        self._tickets = 0
+        self._idle_seconds = 0.0
+        self._kv_tokens = 0
+        self._waiting: OrderedDict[int, Sequence] = OrderedDict()
+        self._prefilling: OrderedDict[int, Sequence] = OrderedDict()
+        self._prompt_tokens_left = 0.0
+        """Of the oldest that is prefilling."""
+        self._decoding: dict[int, Sequence] = {}
+        self._tokens_each = 0.0
+        """Tokens a sequence would have that decoded since the beginning; all advance at the same rate."""
+        self._finish_line: list[tuple[float, int]] = []
+        """Heap of `_tokens_each` at which a ticket finishes. Those of cancelled tickets stay until they surface."""
+        self._finished: list[tuple[int, float]] = []
+
+    @property
+    def running(self) -> int:
+        return len(self._prefilling) + len(self._decoding)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, now: float, sequence: Sequence) -> int:
+        """Its ticket. Raises ValueError if the KV cache is too small for it alone."""
+        if sequence.kv_tokens > self._costs.kv_cache_tokens:
+            raise ValueError(
+                f"{sequence.kv_tokens} tokens do not fit the KV cache of {self._costs.kv_cache_tokens} tokens"
+            )
+        self._move_to(now)
+        self.totals.seconds += self._idle_seconds if self._tickets else 0.0
+        self._idle_seconds = 0.0
+        self._tickets += 1
+        self._waiting[self._tickets] = sequence
+        self._admit()
+        return self._tickets
+
+    def cancel(self, now: float, ticket: int) -> None:
+        """Free what a ticket holds. Nothing happens if it has finished."""
+        self._move_to(now)
+        if self._waiting.pop(ticket, None) is not None:
+            self._admit()  # what waited behind it may be small enough
+            return
+        if ticket in self._prefilling:
+            oldest = next(iter(self._prefilling)) == ticket
+            self._release(self._prefilling.pop(ticket))
+            if oldest:
+                self._next_prefill()
+        elif ticket in self._decoding:
+            self._release(self._decoding.pop(ticket))
+        self._admit()
+
+    def advance(self, now: float) -> list[tuple[int, float]]:
+        """Tickets that finished since the last call and when, in order."""
+        self._move_to(now)
+        finished, self._finished = self._finished, []
+        return finished
+
+    def next_event(self) -> float | None:
+        """When something will change if nothing is submitted or cancelled; None when idle."""
+        if self._finished:
+            return self._now
+        event = self._next()
+        return None if event is None else self._now + event[0]
+
+    def _move_to(self, now: float) -> None:
+        """Play all events up to `now`."""
+        while (event := self._next()) is not None and self._now + event[0] <= now:
+            seconds, happen = event
+            self._flow(seconds)
+            happen()
+        self._flow(max(now - self._now, 0.0))
+
+    def _rates(self) -> tuple[float, float]:
+        """Output tokens a second of each decoding sequence, prompt tokens a second of the oldest prefilling one."""
+        decoding, costs = len(self._decoding), self._costs
+        step_seconds = costs.step_seconds + costs.step_seconds_per_sequence * decoding
+        if not self._prefilling:
+            return 1 / step_seconds, 0.0
+        prompt_tokens = max(costs.max_num_batched_tokens - decoding, 1)
+        step_seconds += prompt_tokens / costs.prefill_tokens_per_second
+        return 1 / step_seconds, prompt_tokens / step_seconds
+
+    def _next(self) -> tuple[float, Callable[[], None]] | None:
+        """Seconds to the next event, and what happens then."""
+        while self._finish_line and self._finish_line[0][1] not in self._decoding:
+            heapq.heappop(self._finish_line)
+        decode_rate, prefill_rate = self._rates()
+        events: list[tuple[float, Callable[[], None]]] = []
+        if self._prefilling:
+            events.append((max(self._prompt_tokens_left / prefill_rate, 0.0), self._prefilled))
+        if self._finish_line:
+            events.append((max((self._finish_line[0][0] - self._tokens_each) / decode_rate, 0.0), self._finish))
+        return min(events, key=itemgetter(0), default=None)
+
+    def _flow(self, seconds: float) -> None:
+        decode_rate, prefill_rate = self._rates()
+        self._now += seconds
+        self._tokens_each += decode_rate * seconds
+        self._prompt_tokens_left -= prefill_rate * seconds
+        totals, running = self.totals, self.running
+        if not running:  # nothing waits either: what is submitted to an empty batch is admitted
+            self._idle_seconds += seconds
+            return
+        totals.seconds += seconds
+        totals.busy_seconds += seconds
+        totals.running_seconds += running * seconds
+        totals.waiting_seconds += len(self._waiting) * seconds
+
+    def _prefilled(self) -> None:
+        """The oldest prompt is; that yields the first output token."""
+        ticket, sequence = self._prefilling.popitem(last=False)
+        self._decoding[ticket] = sequence
+        self._next_prefill()
+        heapq.heappush(self._finish_line, (self._tokens_each + sequence.output_tokens - 1, ticket))
+
+    def _finish(self) -> None:
+        """The first in line has."""
+        self._tokens_each, ticket = heapq.heappop(self._finish_line)
+        self._release(self._decoding.pop(ticket))
+        self._finished.append((ticket, self._now))
+        self._admit()
+
+    def _release(self, sequence: Sequence) -> None:
+        self._kv_tokens -= sequence.kv_tokens
+
+    def _admit(self) -> None:
+        while self._waiting and self.running < self._costs.max_num_seqs:
+            ticket, sequence = next(iter(self._waiting.items()))
+            if self._kv_tokens + sequence.kv_tokens > self._costs.kv_cache_tokens:
+                break
+            del self._waiting[ticket]
+            self._kv_tokens += sequence.kv_tokens
+            self._prefilling[ticket] = sequence
+            if len(self._prefilling) == 1:
+                self._next_prefill()
+        self.totals.peak_running = max(self.totals.peak_running, self.running)
+        self.totals.peak_kv_tokens = max(self.totals.peak_kv_tokens, self._kv_tokens)
+
+    def _next_prefill(self) -> None:
+        oldest = next(iter(self._prefilling.values()), None)
+        self._prompt_tokens_left = float(oldest.prompt_tokens) if oldest else 0.0

@@ -1,0 +1,161 @@
+"""The simulated engine on a real loop, judged by its simulated time."""
+
+import asyncio
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.engines.registry import create_engine
+from pipeline.engines.simulated import SimulatedEngine, SimulatedSettings
+from pipeline.errors import EngineDeadError, RequestError
+from pipeline.ranking.permutation import AnswerFormat, parse_permutation
+from pipeline.records import Completion, Prompt, SamplingParams
+
+PARAMS = SamplingParams(temperature=0.6, top_p=1.0, top_k=0, min_p=0.0, max_tokens=30_000, seed=1)
+
+
+def window(number: int, num_passages: int = 20, prompt_tokens: int = 5690) -> Prompt:
+    lines = "\n".join(f"[{place}] passage {place} of {number}" for place in range(1, num_passages + 1))
+    return Prompt(f"Rank these.\n{lines}\nSearch Query: what is {number}", (0,) * prompt_tokens)
+
+
+@asynccontextmanager
+async def simulated(**settings: Any) -> AsyncIterator[SimulatedEngine]:
+    engine = SimulatedEngine(SimulatedSettings(**{"speedup": 1000.0, **settings}))
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+        await engine.stop()
+
+
+async def all_windows(engine: SimulatedEngine, count: int, params: SamplingParams = PARAMS) -> list[Completion]:
+    return await asyncio.gather(*(engine.generate(window(number), params) for number in range(count)))
+
+
+async def test_throughput_is_that_of_the_cost_model() -> None:
+    async with simulated(output_tokens_mean=750, output_tokens_p99=750, kv_cache_tokens=10**9, max_num_seqs=64) as it:
+        await all_windows(it, 512)
+        facts = it.facts()
+    # In a steady state a window costs its share of steps: prompt tokens at the prefill rate, and for each of its 750
+    # output tokens 1/64 of a decode step. 512 windows have a ramp at either end, hence the tolerance.
+    window_seconds = 5690 / 30_000 + 750 * (0.006 + 64 * 0.00014) / 64
+    assert facts["simulated_seconds"] == pytest.approx(512 * window_seconds, rel=0.1)
+    assert facts["busy_fraction"] == pytest.approx(1.0)
+    assert facts["mean_running"] > 0.9 * 64
+    assert facts["peak_running"] == 64
+    assert facts["output_tokens"] == 512 * 750
+    assert facts["simulated"] is True
+    assert facts["in_flight"] == 0
+
+
+async def test_saturation_shows_in_the_averages() -> None:
+    settings = {"max_num_seqs": 8, "output_tokens_p99": 750}
+    async with simulated(**settings) as starved, simulated(**settings) as fed:
+        for number in range(20):  # one at a time
+            await starved.generate(window(number), PARAMS)
+        await all_windows(fed, 40)
+        assert starved.facts()["mean_running"] <= 1.0
+        assert fed.facts()["mean_running"] > 7
+        assert fed.facts()["mean_waiting"] > 1
+
+
+async def test_lengths_follow_the_lognormal_distribution() -> None:
+    async with simulated(speedup=1e7) as it:
+        lengths = [completion.output_tokens for completion in await all_windows(it, 4000)]
+    assert statistics.fmean(lengths) == pytest.approx(750, rel=0.05)
+    assert statistics.quantiles(lengths, n=100)[98] == pytest.approx(3000, rel=0.15)
+
+
+async def test_prompt_and_seeds_decide_answer_and_length_whatever_else_runs() -> None:
+    async with simulated(speedup=1e5) as crowded, simulated(speedup=1e6, max_num_seqs=1) as lonely:
+        together = await all_windows(crowded, 30)
+        assert [await lonely.generate(window(number), PARAMS) for number in range(30)] == together
+        asked_again = await all_windows(crowded, 30, replace(PARAMS, seed=2))
+    async with simulated(speedup=1e5, seed=1) as reseeded:
+        assert await all_windows(reseeded, 30) != together
+    assert len({completion.text for completion in together}) == 30
+    assert all(first != second for first, second in zip(together, asked_again, strict=True))
+
+
+@pytest.mark.parametrize("answer_format", ["reasoning", "plain"])
+@pytest.mark.parametrize("num_passages", [2, 20])
+async def test_answers_are_whole_permutations(answer_format: AnswerFormat, num_passages: int) -> None:
+    async with simulated(answer_format=answer_format, speedup=1e6) as it:
+        completion = await it.generate(window(0, num_passages), PARAMS)
+    permutation = parse_permutation(completion.text, num_passages, answer_format, completion.finish_reason)
+    assert permutation.status == "complete"
+    assert completion.finish_reason == "stop"
+    assert completion.prompt_tokens == 5690
+
+
+@pytest.mark.parametrize("answer_format", ["reasoning", "plain"])
+async def test_an_output_longer_than_max_tokens_has_no_answer(answer_format: AnswerFormat) -> None:
+    async with simulated(answer_format=answer_format, speedup=1e6) as it:
+        completion = await it.generate(window(0), replace(PARAMS, max_tokens=5))
+    assert (completion.finish_reason, completion.output_tokens) == ("length", 5)
+    assert parse_permutation(completion.text, 20, answer_format, completion.finish_reason).status == "truncated"
+
+
+async def test_a_cap_bounds_lengths_without_cutting_answers() -> None:
+    async with simulated(output_tokens_cap=100, speedup=1e6) as it:
+        completions = await all_windows(it, 50)
+    assert max(completion.output_tokens for completion in completions) == 100
+    assert {completion.finish_reason for completion in completions} == {"stop"}
+
+
+async def test_a_prompt_that_cannot_fit_fails_alone() -> None:
+    async with simulated(max_model_len=6000, kv_cache_tokens=5700, speedup=1e6) as it:
+        with pytest.raises(RequestError, match="context of 6000"):
+            await it.generate(window(0, prompt_tokens=6000), PARAMS)
+        with pytest.raises(RequestError, match="KV cache of 5700"):
+            await it.generate(window(0, prompt_tokens=5699), replace(PARAMS, max_tokens=20))
+        assert (await it.generate(window(0, prompt_tokens=100), PARAMS)).finish_reason == "stop"
+
+
+async def test_cancelling_frees_the_place_for_the_next() -> None:
+    async with simulated(max_num_seqs=1, speedup=1.0) as it:  # the first would take its time
+        first = asyncio.create_task(it.generate(window(0), PARAMS))
+        waiting = asyncio.create_task(it.generate(window(1), PARAMS))
+        last = asyncio.create_task(it.generate(window(2, prompt_tokens=10), replace(PARAMS, max_tokens=1)))
+        await asyncio.sleep(0)
+        assert it.facts()["in_flight"] == 3
+        first.cancel()
+        waiting.cancel()
+        assert (await last).output_tokens == 1
+        assert it.facts()["in_flight"] == 0
+        assert first.cancelled()
+        assert waiting.cancelled()
+
+
+async def test_stopping_ends_what_is_in_flight() -> None:
+    async with simulated(speedup=1.0) as it:
+        call = asyncio.create_task(it.generate(window(0), PARAMS))
+        await asyncio.sleep(0)
+    with pytest.raises(EngineDeadError):
+        await call
+    with pytest.raises(EngineDeadError):
+        await it.generate(window(0), PARAMS)
+
+
+def test_impossible_lengths_are_refused() -> None:
+    for p99 in (700, 12_000):
+        with pytest.raises(ValidationError, match=r"output_tokens_p99 must be from 1 to 15\.0 times"):
+            SimulatedSettings(output_tokens_mean=750, output_tokens_p99=p99)
+    settings = SimulatedSettings(output_tokens_mean=750, output_tokens_p99=750)
+    assert settings.output_tokens_sigma == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_registry_makes_the_engine_that_the_settings_name() -> None:
+    settings = SimulatedSettings()
+    assert isinstance(create_engine(settings), SimulatedEngine)
+    assert settings.simulated
+    assert settings.gpus_per_replica == 0
+    assert "speedup" not in settings.identity()
+    assert settings.identity()["output_tokens_mean"] == 750
