@@ -150,6 +150,7 @@ class VllmEngine:
             self._llm = None
             if llm is not None:
                 llm.shutdown()
+                llm.shutdown = lambda: None  # its __del__ would do it again, and fail noisily as the interpreter ends
             if guard is not None:
                 guard.kill()
                 guard.communicate()
