@@ -1,0 +1,51 @@
+"""The whole job with a real LLM: vLLM's CPU build and SmolLM2-135M, through local Ray, on demo queries."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import REPOSITORY
+from run_desk import check_ranking, rerank, rows_of
+
+from jobs.demo import judge, write_candidates
+from jobs.demo_model import convert_demo_model
+from pipeline.config import CONFIGS_DIRECTORY, load_config
+
+NUM_QUERIES = 4
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_job_reranks_with_a_real_model(tmp_path: Path) -> None:
+    model = convert_demo_model(REPOSITORY / ".cache")
+    write_candidates(tmp_path / "in")
+    source = pq.read_table(tmp_path / "in").slice(0, NUM_QUERIES).to_pylist()
+    settings = load_config(
+        CONFIGS_DIRECTORY / "demo" / "demo.yaml",
+        [
+            f"--engine.model={model}",
+            f"--input.path={tmp_path}/in",
+            f"--output.path={tmp_path}/out",
+            "--strategy={window: 5, stride: 5, top_k: 10}",
+            "--generation.max_answer_tokens=30",
+        ],
+    )
+    manifest, _ = rerank(settings, limit=NUM_QUERIES)
+    out = rows_of(settings)
+    assert out.keys() == {row["query_id"] for row in source}
+    for row in source:
+        check_ranking(out[row["query_id"]], row)
+    windows = [window for row in out.values() for window in row["windows"]]
+    assert manifest["windows_by_status"] == Counter(window["status"] for window in windows)
+    assert [(window["start"], window["end"]) for window in out["q01"]["windows"]] == [(5, 10), (0, 5)]
+    assert all(window["prompt_tokens"] > 100 and window["output_tokens"] > 0 for window in windows)
+    assert all(row["status"] != "complete" or row["error"] is None for row in out.values())
+    assert manifest["queries_by_status"] == Counter(row["status"] for row in out.values())
+    assert sum(manifest["queries_by_status"].values()) == NUM_QUERIES
+    engine = manifest["facts"]["passes"][0]["engine"]
+    assert (engine["engine"], engine["simulated"]) == ("vllm", False)
+    metadata = pq.read_schema(next((tmp_path / "out").glob("part-*.parquet"))).metadata
+    assert metadata[b"reranker.simulated"] == b"false"
+    assert {mean.system for mean in judge(settings.output.path).means} == {"demo before", "demo after"}
