@@ -9,7 +9,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench constraints clean
+.PHONY: help setup demo test lint format constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt configs/deploy/cpu-overrides.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(TORCH_BACKEND) --constraint constraints.txt \
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode $(TORCH_BACKEND) --constraint constraints.txt \
 		--override configs/deploy/cpu-overrides.txt --editable '.[cpu,retrieval,demo,dev]'
 	touch $(INSTALLED)
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config, load_section
+from pipeline.engines.vllm import VllmSettings
 from pipeline.errors import ConfigError
 from pipeline.ranking.strategies.sliding_window import SlidingWindow
 from pipeline.storage.settings import StorageConfig
@@ -45,6 +46,7 @@ def test_a_dumped_config_is_the_same_config() -> None:
 def test_overrides_win_over_the_file_and_are_typed(tmp_path: Path) -> None:
     path = write(tmp_path, "input: {path: a}\noutput: {path: b}\nengine: {kind: vllm, model: m}\n")
     config = load_config(path, ["--engine.max-model-len=4096", "--output.path=c", "--engine.engine_args={x: 1}"])
+    assert isinstance(config.engine, VllmSettings)
     assert (config.engine.max_model_len, config.output.path, config.engine.engine_args) == (4096, "c", {"x": 1})
 
 

@@ -19,6 +19,7 @@ def connect() -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         ray.init(
+            address="local",  # else one that `ray start` left on this machine is joined
             num_cpus=max(_LOCAL_CPUS_AT_LEAST, os.cpu_count() or 1),
             include_dashboard=False,
             log_to_driver=False,
