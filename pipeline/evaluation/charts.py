@@ -151,8 +151,8 @@ def heatmap(cells: Floats, spans: Sequence[str], x_label: str, y_label: str) -> 
 
 
 def nice_ceiling(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten at or above `value`; 1 for zero and below."""
-    if not value > 0:
+    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten at or above `value`; 1 for (nearly) zero and below."""
+    if not value > 1e-300:  # an axis so short would divide by denormal numbers
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next((step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8) if step * power >= value), 10 * power)
