@@ -9,7 +9,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format constraints clean
+.PHONY: help setup demo test lint format dist constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -39,9 +39,12 @@ format: setup ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+dist: setup ## build wheel and sdist into dist/
+	$(BIN)/python -m hatchling build
+
 constraints: setup ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate $(TORCH_BACKEND) pyproject.toml --extra cpu --extra retrieval \
 		--extra demo --extra dev --override configs/deploy/cpu-overrides.txt --output-file constraints.txt
 
 clean: ## remove the environment, caches and outputs
-	rm -rf $(VENV) .cache out .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .cache out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

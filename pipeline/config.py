@@ -148,8 +148,23 @@ class JobConfig(Section):
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def config_path(path: str | Path) -> Path:
+    """The file at `path`, or the ready-made config of that name: `reasonrank-7b`, `demo/demo`.
+
+    Raises ConfigError where there is neither.
+    """
+    given, ready_made = Path(path), CONFIGS_DIRECTORY / f"{path}.yaml"
+    if given.exists() and not given.is_dir():
+        return given
+    if not ready_made.is_file():
+        files = [*CONFIGS_DIRECTORY.glob("*.yaml"), *CONFIGS_DIRECTORY.glob("demo/*.yaml")]
+        names = sorted(str(file.relative_to(CONFIGS_DIRECTORY).with_suffix("")) for file in files)
+        raise ConfigError(f"cannot read config {path}: no such file, nor a ready-made one ({', '.join(names)})")
+    return ready_made
+
+
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> JobConfig:
-    """Read a YAML job config and apply `--section.key=value` overrides.
+    """Read a YAML job config, a file or the name of a ready-made one, and apply `--section.key=value` overrides.
 
     Raises ConfigError that lists every problem by its dotted key.
     """
@@ -173,7 +188,7 @@ def _read(path: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
     data: Any = {}
     if path is not None:
         try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            data = yaml.safe_load(config_path(path).read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read config {path}: {error}") from error
         except yaml.YAMLError as error:
