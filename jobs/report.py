@@ -2,7 +2,8 @@
 
     python -m jobs.report OUTPUT [--qrels QRELS] [--price-per-gpu-hour 2.50]
 
-With --config the path and the section `report` come from a job config; options given here win.
+With --config the path and the section `report` come from a job config, and the qrels, if it names none, from the
+section `evaluate`; options given here win. The rerank job writes this report at the end of every run.
 """
 
 import json
@@ -11,12 +12,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline.config import load_section
+from pipeline.config import load_section, load_section_if_given
 from pipeline.errors import RerankerError
-from pipeline.evaluation.report import write_report
-from pipeline.evaluation.settings import ReportConfig
-from pipeline.evaluation.trec import load_qrels
-from pipeline.storage.filesystems import join, redact, resolve
+from pipeline.evaluation.report import report_output
+from pipeline.evaluation.settings import EvaluateConfig, ReportConfig
 from pipeline.storage.settings import OutputConfig, StorageConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -46,13 +45,12 @@ def main(
     try:
         settings = load_section(config, "report", ReportConfig, overrides)
         storage = load_section(config, "storage", StorageConfig)
-        url = (output or load_section(config, "output", OutputConfig).path).rstrip("/")
-        judgments = load_qrels(*resolve(settings.qrels, storage)) if settings.qrels is not None else None
-        write_report(resolve(url, storage), settings, redact(url), judgments)
+        url = output or load_section(config, "output", OutputConfig).path
+        page = report_output(url, storage, settings, load_section_if_given(config, "evaluate", EvaluateConfig))
     except RerankerError as error:
         print(f"report: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-    print(join(url, "_run/report.html"))
+    print(page)
 
 
 if __name__ == "__main__":

@@ -176,12 +176,22 @@ def load_section(path: str | Path | None, name: str, model: type[S], overrides: 
 
     Raises ConfigError, also where the file has a section that no job knows.
     """
+    return _validate(model, _read_section(path, name, overrides) or {}, path, (name,))
+
+
+def load_section_if_given(path: str | Path | None, name: str, model: type[S]) -> S | None:
+    """As `load_section`; None where the file has no such section."""
+    section = _read_section(path, name)
+    return None if section is None else _validate(model, section, path, (name,))
+
+
+def _read_section(path: str | Path | None, name: str, overrides: Sequence[str] = ()) -> Any:
     data = _read(path, overrides)
     try:
         check_known_keys(data, JobConfig.model_fields)
     except ValueError as error:
         raise ConfigError(f"config {path or '(command line)'}: {error}") from error
-    return _validate(model, data.get(name) or {}, path, (name,))
+    return data.get(name)
 
 
 def _read(path: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:

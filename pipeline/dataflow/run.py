@@ -18,6 +18,7 @@ from pipeline.dataflow.progress import ProgressLines
 from pipeline.dataflow.rerank import rerank
 from pipeline.dataflow.tally import Progress, Tally
 from pipeline.errors import RunError
+from pipeline.evaluation.report import report_output
 from pipeline.records import QueryStatus
 from pipeline.storage.inputs import Input, check_input, read_query_ids
 from pipeline.storage.nesting import nested_input
@@ -77,7 +78,9 @@ def _run(
         left = output.prepare(query_ids)
         if left.remaining >= before.remaining:
             break  # `finish` says what is missing
-    return output.finish(query_ids, schema, facts)
+    manifest = output.finish(query_ids, schema, facts)
+    _report(config, say)
+    return manifest
 
 
 def _pass(
@@ -98,6 +101,15 @@ def _pass(
     finally:
         ray.kill(tally)
     return _facts(lines.last, time.monotonic() - started)
+
+
+def _report(config: JobConfig, say: Say) -> None:
+    """Write the run report. The run is done: what goes wrong here is said, and does not fail it."""
+    try:
+        page = report_output(config.output.path, config.storage, config.report, config.evaluate)
+        say(f"report: {page}")
+    except Exception as error:
+        say(f"no report, which `python -m jobs.report` can still write: {type(error).__name__}: {error}")
 
 
 def _facts(progress: Progress, wall_seconds: float) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The orders to judge or export: read from a reranked output, from candidates not reranked yet, or from a TREC run."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,8 +14,10 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.evaluation.trec import group_run
 from pipeline.storage.filesystems import list_files
-from pipeline.storage.parts import is_part
+from pipeline.storage.parts import IO_THREADS, is_part
 from pipeline.storage.trec import open_text, read_run
+
+T = TypeVar("T")
 
 BATCH_ROWS = 256
 """Queries read at a time: at 100 candidates each, a few megabytes."""
@@ -48,11 +52,15 @@ def find_parts(filesystem: pafs.FileSystem, path: str) -> list[str]:
 
 
 def read_batches(
-    filesystem: pafs.FileSystem, part: str, required: Sequence[str], optional: Sequence[str] = ()
+    filesystem: pafs.FileSystem,
+    part: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    unread_fields: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Batches of one part with the `required` columns and those of the `optional` ones that it has.
 
-    Raises InputError that names the part, and the columns it lacks.
+    Structs in them come without their `unread_fields`. Raises InputError that names the part, and the columns it lacks.
     """
     try:
         with filesystem.open_input_file(part) as stream, pq.ParquetFile(stream) as file:
@@ -61,6 +69,10 @@ def read_batches(
             if missing:
                 raise InputError(f"{part} has no column {', '.join(missing)}; it has {', '.join(names)}")
             columns = [*required, *(column for column in optional if column in names and column not in required)]
+            if unread_fields:
+                leaves = [file.schema.column(number).path for number in range(len(file.schema))]
+                read = [leaf for leaf in leaves if leaf.rpartition(".")[2] not in unread_fields]
+                columns = [leaf for leaf in read if leaf.partition(".")[0] in columns]
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"cannot read {part}: {error}") from error
@@ -87,21 +99,33 @@ def _read_any(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -
             for query_id, doc_ids in group_run(read_run(lines, path), path, wanted).items():
                 yield QueryOrders(query_id, {"run": doc_ids})
         return
-    for part in find_parts(filesystem, path):
-        yield from _read_part(filesystem, part, wanted)
+    read = partial(_wanted_batches, filesystem, value_set=pa.array(sorted(wanted), pa.string()))
+    for batches in map_parts(read, find_parts(filesystem, path)):
+        for batch in batches:
+            yield from _orders(batch)
 
 
-def _read_part(filesystem: pafs.FileSystem, part: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
-    value_set = pa.array(sorted(wanted), pa.string())
-    for batch in read_batches(filesystem, part, ["query_id"], ["ranking", "candidates", "dataset"]):
-        batch = batch.filter(pc.is_in(batch["query_id"].cast(pa.string()), value_set=value_set))
-        names = batch.schema.names
-        if not {"ranking", "candidates"} & set(names):
+def map_parts(read: Callable[[str], T], parts: Sequence[str]) -> Iterator[T]:
+    """`read` of each part, in order, so many at once as hides the latency of an object store, and no more in memory."""
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        for start in range(0, len(parts), IO_THREADS):
+            yield from pool.map(read, parts[start : start + IO_THREADS])
+
+
+def _wanted_batches(filesystem: pafs.FileSystem, part: str, value_set: pa.Array) -> list[pa.RecordBatch]:
+    batches = []
+    for batch in read_batches(filesystem, part, ["query_id"], ["ranking", "candidates", "dataset"], ["text", "title"]):
+        if not {"ranking", "candidates"} & set(batch.schema.names):
             raise InputError(f"{part} is neither a reranked output nor candidates: no column ranking or candidates")
-        for row in batch.to_pylist():
-            dataset = row.get("dataset")
-            orders = _ranking_orders(row["ranking"]) if "ranking" in names else _candidate_orders(row["candidates"])
-            yield QueryOrders(str(row["query_id"]), orders, None if dataset is None else str(dataset))
+        batches.append(batch.filter(pc.is_in(batch["query_id"].cast(pa.string()), value_set=value_set)))
+    return batches
+
+
+def _orders(batch: pa.RecordBatch) -> Iterator[QueryOrders]:
+    for row in batch.to_pylist():
+        dataset = row.get("dataset")
+        orders = _ranking_orders(row["ranking"]) if "ranking" in row else _candidate_orders(row["candidates"])
+        yield QueryOrders(str(row["query_id"]), orders, None if dataset is None else str(dataset))
 
 
 def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None) -> dict[str, list[str]]:

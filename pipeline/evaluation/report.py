@@ -23,10 +23,11 @@ from pipeline.evaluation.publish import publish
 from pipeline.evaluation.rankings import read_orders
 from pipeline.evaluation.run_data import MAX_RANK, RunData, read_run_data, read_text, sample_windows
 from pipeline.evaluation.settings import EvaluateConfig, ReportConfig
-from pipeline.evaluation.trec import Qrels
-from pipeline.storage.filesystems import join
+from pipeline.evaluation.trec import Qrels, load_qrels
+from pipeline.storage.filesystems import join, redact, resolve
 from pipeline.storage.output import CONFIG
 from pipeline.storage.runs import RUN
+from pipeline.storage.settings import StorageConfig
 from pipeline.storage.status import MANIFEST, SUCCESS
 
 REPORT = "_run/report.html"
@@ -64,6 +65,22 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """Of the whole output. `exact` is False where they were computed from a sample of its files."""
+
+    queries: int
+    query_statuses: Mapping[str, int]
+    window_statuses: Mapping[str, int]
+    prompt_tokens: int
+    output_tokens: int
+    exact: bool
+
+    @property
+    def windows(self) -> int:
+        return sum(self.window_statuses.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What the run left about itself; None, or nothing, where it did not, or in another version's words.
 
@@ -78,6 +95,21 @@ class Run:
     queries: int | None = None
     engine_start_seconds: float | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+def report_output(
+    url: str, storage: StorageConfig, config: ReportConfig, evaluate_config: EvaluateConfig | None = None
+) -> str:
+    """Write the report of the output at `url`. Returns the URL of the page.
+
+    nDCG is in it if `config` names qrels, or else `evaluate_config` does. Raises InputError and OutputError as
+    `write_report`, InputError also for qrels that cannot be read.
+    """
+    url = url.rstrip("/")
+    qrels = config.qrels or (evaluate_config and evaluate_config.qrels)
+    judgments = load_qrels(*resolve(qrels, storage)) if qrels else None
+    write_report(resolve(url, storage), config, redact(url), judgments)
+    return join(redact(url), REPORT)
 
 
 def write_report(
@@ -102,7 +134,8 @@ def render_report(
     import jinja2
 
     data = read_run_data(*output, config)
-    run = _read_run(*output, data)
+    manifest = _read_json(output[0], join(output[1], MANIFEST))
+    run, totals = _read_run(*output, data, manifest), _totals(data, manifest)
     evaluation = None
     if qrels is not None:
         settings = EvaluateConfig(qrels="", measures=("nDCG@10",))
@@ -121,9 +154,10 @@ def render_report(
         now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         run=run,
         data=data,
-        tiles=_tiles(data, run, config, evaluation),
-        query_shares=_shares(data.query_statuses),
-        window_shares=_shares(data.window_statuses),
+        totals=totals,
+        tiles=_tiles(data, totals, run, config, evaluation),
+        query_shares=_shares(totals.query_statuses),
+        window_shares=_shares(totals.window_statuses),
         quality=_quality(evaluation),
         times=_times(data),
         tokens=_tokens(data),
@@ -153,13 +187,34 @@ def _clip(text: str | None, limit: int) -> str | None:
     return f"{text[:half]} [... {len(text) - 2 * half:,} characters left out ...] {text[-half:]}"
 
 
-def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData) -> Run:
+def _totals(data: RunData, manifest: Mapping[str, Any]) -> Totals:
+    """What was read if that is all; else what the run itself counted, once it has; else what the sample suggests."""
+    exact = data.sampled_fraction == 1
+    if not exact and "queries_by_status" in manifest:
+        counted = {name: manifest[name] for name in ("queries", "prompt_tokens", "output_tokens")}
+        statuses = {"query_statuses": manifest["queries_by_status"], "window_statuses": manifest["windows_by_status"]}
+        return Totals(**counted, **statuses, exact=True)
+
+    def whole(count: float) -> int:
+        return round(count / data.sampled_fraction)
+
+    return Totals(
+        queries=whole(data.queries),
+        query_statuses={status: whole(count) for status, count in data.query_statuses.items()},
+        window_statuses={status: whole(count) for status, count in data.window_statuses.items()},
+        prompt_tokens=whole(data.prompt_tokens.sum()),
+        output_tokens=whole(data.output_tokens.sum()),
+        exact=exact,
+    )
+
+
+def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest: Mapping[str, Any]) -> Run:
     from pipeline.config import JobConfig
 
     text = read_text(filesystem, join(folder, CONFIG))
     finished = read_text(filesystem, join(folder, SUCCESS)) is not None
     identity = _read_json(filesystem, join(folder, RUN))
-    passes = _read_json(filesystem, join(folder, MANIFEST)).get("facts", {}).get("passes", [])
+    passes = manifest.get("facts", {}).get("passes", [])
     starts = [seconds for each in passes for seconds in each.get("engine_start_seconds", ())]
     run = Run(
         config_text=text,
@@ -194,33 +249,33 @@ def _shares(counts: Mapping[str, int]) -> list[Share]:
     ]
 
 
-def _tiles(data: RunData, run: Run, config: ReportConfig, evaluation: Evaluation | None) -> list[Tile]:
-    windows = sum(data.window_statuses.values())
-    answered = data.window_statuses["complete"] + data.window_statuses["repaired"]
-    others = ", ".join(f"{share.count:,} {share.status}" for share in _shares(data.query_statuses))
+def _tiles(data: RunData, totals: Totals, run: Run, config: ReportConfig, evaluation: Evaluation | None) -> list[Tile]:
+    windows, about = totals.windows, "" if totals.exact else "about "
+    answered = totals.window_statuses.get("complete", 0) + totals.window_statuses.get("repaired", 0)
+    others = ", ".join(f"{share.count:,} {share.status}" for share in _shares(totals.query_statuses))
     tiles = [
-        Tile("Queries", f"{data.queries:,}", others),
-        Tile("Windows answered", f"{answered / windows:.1%}" if windows else "none", f"of {windows:,}"),
+        Tile("Queries", f"{about}{totals.queries:,}", others),
+        Tile("Windows answered", f"{answered / windows:.1%}" if windows else "none", f"of {about}{windows:,}"),
         Tile(
             "Tokens",
-            short(float(data.prompt_tokens.sum() + data.output_tokens.sum())),
-            f"{short(float(data.prompt_tokens.sum()))} prompt, {short(float(data.output_tokens.sum()))} output",
+            about + short(float(totals.prompt_tokens + totals.output_tokens)),
+            f"{short(float(totals.prompt_tokens))} prompt, {short(float(totals.output_tokens))} output",
         ),
     ]
     if len(data.latency_seconds):
         p50, p95 = np.quantile(data.latency_seconds, [0.5, 0.95]).tolist()
         tiles.append(Tile("Window latency", duration(p50), f"median; 95% within {duration(p95)}"))
     if (wall := data.wall_seconds) is not None and wall > 0:
-        rate = f"{short(60 * data.queries / wall)} queries/min, {short(windows / wall)} windows/s"
+        rate = f"{short(60 * totals.queries / wall)} queries/min, {short(windows / wall)} windows/s"
         tiles.append(Tile("First start to last end", duration(wall), rate))
-        tiles += _cost(data, run, config)
+        tiles += _cost(data, totals, run, config)
     if evaluation is not None:
         (change,) = evaluation.comparisons
         tiles.insert(0, _quality_tile(evaluation, change))
     return tiles
 
 
-def _cost(data: RunData, run: Run, config: ReportConfig) -> list[Tile]:
+def _cost(data: RunData, totals: Totals, run: Run, config: ReportConfig) -> list[Tile]:
     """Of the time in which queries were in flight: pauses cost nothing, engine start comes on top."""
     gpus = run.gpus if config.gpus is None else config.gpus
     if not gpus:
@@ -232,7 +287,7 @@ def _cost(data: RunData, run: Run, config: ReportConfig) -> list[Tile]:
     if config.price_per_gpu_hour is not None:
         price = gpu_hours * config.price_per_gpu_hour
         each = f"at {config.price_per_gpu_hour:g} a GPU-hour; {short(price)} in all"
-        tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / data.queries), each))
+        tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / totals.queries), each))
     return tiles
 
 
@@ -263,18 +318,19 @@ def _times(data: RunData) -> dict[str, Chart] | None:
     wall = data.wall_seconds
     if not wall:
         return None
-    origin = data.started.min()
+    origin, width = data.started.min(), wall / _TIME_BINS
     started, finished = data.started - origin, data.finished - origin
     edges = np.linspace(0, wall, _TIME_BINS + 1)
-    width = edges[1]
     windows, _ = np.histogram(finished, edges, weights=data.windows_by_query)
     # queries * seconds until each edge; their growth over a bin is what was in flight in it
     until = np.array([np.clip(edge - started, 0, finished - started).sum() for edge in edges])
     unit, seconds = next((u, s) for u, s in (("h", 3600), ("min", 60), ("s", 1)) if wall >= 3 * s or s == 1)
     label = f"{unit} since the first query began"
     return {
-        "windows": series(edges / seconds, windows / width, label, "windows/s"),
-        "in_flight": series(edges / seconds, np.diff(until) / width, label, "queries in flight"),
+        "windows": series(edges / seconds, windows / width / data.sampled_fraction, label, "windows/s"),
+        "in_flight": series(
+            edges / seconds, np.diff(until) / width / data.sampled_fraction, label, "queries in flight"
+        ),
     }
 
 

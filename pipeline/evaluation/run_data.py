@@ -1,6 +1,7 @@
 """What a reranked output says of its run: counts, and one number for each window and query, read a batch at a time.
 
-Memory: about 40 bytes a window and 24 a query, so a gigabyte holds a run of two million queries.
+Of a large output a random sample of its files is read, so that time and memory stay bounded: about 40 bytes a window
+and 24 a query of those read.
 """
 
 import heapq
@@ -8,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.evaluation.rankings import find_parts, read_batches
+from pipeline.evaluation.rankings import find_parts, map_parts, read_batches
 from pipeline.evaluation.settings import ReportConfig
 from pipeline.storage.filesystems import join, list_files
 from pipeline.storage.parts import is_part, is_torn
@@ -29,12 +31,20 @@ Ints = npt.NDArray[np.int64]
 MAX_RANK = 1000
 """Ranks beyond it are left out of the rank changes; input.max_candidates has the same default."""
 
+MAX_PARTS = 1_000
+MAX_QUERIES = 100_000
+"""Files of an output are read, in a random order, until these are reached. Files hold a block of queries each, so that
+a sample of them is one of the queries, from the run's beginning to its end."""
+
 QUARANTINE_FOLDER = "_quarantine"
 _QUARANTINE_FILES = 200
 """Read at most: there is one a query, and reading all thousands of them from S3 would take minutes."""
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
 _OPTIONAL = ["query", "started_at", "finished_at"]
+_UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score"})
+"""Of windows and ranking: most of the bytes."""
+
 _MICROSECONDS = 1_000_000
 
 
@@ -70,7 +80,8 @@ class RunData:
     """Arrays have one value a window that was asked, or one a query where the output has times.
 
     `started` and `finished` are seconds since 1970, UTC. `moves[i, r]` counts documents that went from initial rank
-    i+1 to rank r+1. `unread_parts` are files that a live run is writing, or one that broke off left cut short.
+    i+1 to rank r+1. `torn_parts` are files that a live run is writing, or one that broke off left cut short.
+    `sampled_fraction` is the part of the whole files that was read.
     """
 
     queries: int = 0
@@ -88,7 +99,8 @@ class RunData:
     slowest: list[QueryLine] = field(default_factory=list)
     failed: list[QueryLine] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
-    unread_parts: int = 0
+    torn_parts: int = 0
+    sampled_fraction: float = 1.0
 
     @property
     def wall_seconds(self) -> float | None:
@@ -104,6 +116,10 @@ class RunData:
         return float((reached - np.maximum(self.started[order], begins)).clip(0).sum())
 
     @property
+    def windows(self) -> int:
+        return self.window_statuses.total()
+
+    @property
     def depth(self) -> int:
         """The longest list of candidates, at most MAX_RANK."""
         ranks = np.flatnonzero(self.moves.any(axis=1))
@@ -115,16 +131,31 @@ def read_run_data(filesystem: pafs.FileSystem, path: str, config: ReportConfig) 
     data = RunData()
     pieces: dict[str, list[npt.NDArray[Any]]] = {}
     found = find_parts(filesystem, path)
-    parts = [part for part in found if not is_torn(filesystem, filesystem.get_file_info(part))]
-    data.unread_parts = len(found) - len(parts)
-    for part in parts:
-        for batch in read_batches(filesystem, part, _REQUIRED, _OPTIONAL):
+    order = random.Random(config.seed).sample(found, min(len(found), MAX_PARTS))
+    read, whole = 0, None
+    for part, batches in zip(order, map_parts(partial(_read_part, filesystem), order), strict=False):
+        read += 1
+        if batches is None:
+            data.torn_parts += 1
+            continue
+        whole = part
+        for batch in batches:
             _add_batch(data, pieces, batch, config.listed_queries)
+        if data.queries >= MAX_QUERIES:
+            break
     for name, arrays in pieces.items():
         setattr(data, name, np.concatenate(arrays))
-    data.metadata = _metadata(filesystem, parts[0]) if parts else {}
+    data.sampled_fraction = read / len(found)
+    data.metadata = _metadata(filesystem, whole) if whole else {}
     data.slowest.sort(reverse=True)
     return data
+
+
+def _read_part(filesystem: pafs.FileSystem, part: str) -> list[pa.RecordBatch] | None:
+    """The columns of a part that the report needs; None where it is not whole."""
+    if is_torn(filesystem, filesystem.get_file_info(part)):
+        return None
+    return list(read_batches(filesystem, part, _REQUIRED, _OPTIONAL, _UNREAD_FIELDS))
 
 
 def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: pa.RecordBatch, listed: int) -> None:
@@ -176,8 +207,9 @@ def _add_moves(moves: Ints, ranking: pa.ListArray) -> None:
     before = pc.struct_field(entries, "initial_rank").to_numpy(zero_copy_only=False).astype(np.int64) - 1
     after = pc.struct_field(entries, "rank").to_numpy(zero_copy_only=False).astype(np.int64) - 1
     inside = (before < MAX_RANK) & (after < MAX_RANK)
-    cells = np.bincount(before[inside] * MAX_RANK + after[inside], minlength=MAX_RANK * MAX_RANK)
-    moves += cells.reshape(MAX_RANK, MAX_RANK)
+    before, after = before[inside], after[inside]
+    depth = max(before.max(initial=-1), after.max(initial=-1)) + 1
+    moves[:depth, :depth] += np.bincount(before * depth + after, minlength=depth * depth).reshape(depth, depth)
 
 
 def _list_queries(data: RunData, batch: pa.RecordBatch, seconds: Floats, windows: Ints, listed: int) -> None:

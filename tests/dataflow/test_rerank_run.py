@@ -167,6 +167,30 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(tmp_path: Path) -> 
     assert manifest["queries_by_status"] == {"complete": 3}
 
 
+def test_a_report_lies_beside_the_output_and_is_no_part_of_it(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(3)])
+    (tmp_path / "qrels.txt").write_text("q0001 0 d1-4 1\n")
+    settings = config(tmp_path, f"--evaluate.qrels={tmp_path}/qrels.txt", "--report.gpus=0")
+    _, lines = rerank(settings)
+    page = tmp_path / "out" / "_run" / "report.html"
+    assert f"report: {page}" in lines
+    assert "nDCG@10 after" in page.read_text()
+    assert ds.dataset(tmp_path / "out").count_rows() == 3
+    written = page.stat().st_mtime_ns
+    rerank(settings)
+    assert page.stat().st_mtime_ns == written  # a finished run is left alone
+
+
+def test_a_report_that_cannot_be_written_fails_no_run(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(3)])
+    manifest, lines = rerank(config(tmp_path, "--report.qrels=/no/such/qrels"))
+    assert manifest["queries_by_status"] == {"complete": 3}
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+    (line,) = [line for line in lines if "report" in line]
+    assert "no report" in line
+    assert "/no/such/qrels" in line
+
+
 def test_retry_asks_failed_queries_again(tmp_path: Path) -> None:
     rows = [query(number) for number in range(6)]
     write_input(tmp_path / "in", rows)

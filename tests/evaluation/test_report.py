@@ -16,6 +16,7 @@ from pyarrow.fs import LocalFileSystem, copy_files
 from synthetic_output import SCHEMA, output_row, simulated_rows, write_parts
 
 from pipeline.errors import InputError
+from pipeline.evaluation import run_data
 from pipeline.evaluation.report import MAX_BYTES, MAX_TEXT_CHARS, visible, write_report
 from pipeline.evaluation.settings import ReportConfig
 from pipeline.storage.filesystems import list_files, resolve
@@ -232,6 +233,31 @@ def test_a_run_that_has_not_finished_says_so(tmp_path: Path) -> None:
     page = Page(report(folder))
     assert page.has("5 of 1,234 queries are in its output")
     assert page.has("1 files of the output are not whole")
+
+
+def test_counts_are_of_all_where_charts_are_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = simulated_rows(80, num_candidates=30, in_flight=4)
+    folder = write_parts(tmp_path / "out", [rows[start : start + 2] for start in range(0, 80, 2)])
+    whole_rate = run_rate(report(folder))
+    monkeypatch.setattr(run_data, "MAX_PARTS", 20)
+    page = Page(report(folder))
+    assert page.has("a random sample of 40 queries, one file in 2.")
+    assert page.has("All counts are estimates")
+    assert page.has("about 80")
+    assert run_rate(report(folder)) == pytest.approx(whole_rate, rel=0.5)
+    counts = {"queries": 83, "prompt_tokens": 5_000_000, "output_tokens": 1_000_000}
+    statuses = {"queries_by_status": {"complete": 82, "failed": 1}, "windows_by_status": {"complete": 300}}
+    (folder / "_manifest.json").write_text(json.dumps(counts | statuses))
+    page = Page(report(folder))
+    for text in ("Queries 83 82 complete, 1 failed", "Tokens 6M", "100.0% of 300"):
+        assert page.has(text), text
+
+
+def run_rate(source: str) -> float:
+    """Queries a minute of the tile."""
+    found = re.search(r"([\d.,]+) queries/min", source)
+    assert found
+    return float(found[1].replace(",", ""))
 
 
 def test_a_broken_record_of_the_run_is_named(tmp_path: Path) -> None:

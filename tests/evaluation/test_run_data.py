@@ -10,6 +10,7 @@ from pyarrow.fs import LocalFileSystem
 from synthetic_output import SCHEMA, output_row, simulated_rows, write_parts
 
 from pipeline.errors import InputError
+from pipeline.evaluation import run_data
 from pipeline.evaluation.run_data import RunData, read_run_data, read_text, sample_windows
 from pipeline.evaluation.settings import ReportConfig
 from pipeline.storage.schemas import QUARANTINE, RESULT
@@ -93,6 +94,40 @@ def test_it_adds_up_however_it_is_cut(tmp_path: Path) -> None:
     )
     assert np.array_equal(one.moves, many.moves)
     assert one.slowest == many.slowest
+
+
+def test_of_a_large_output_a_random_sample_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = simulated_rows(200, num_candidates=30, in_flight=8)
+    folder = write_parts(tmp_path / "out", [rows[start : start + 2] for start in range(0, 200, 2)])
+    everything = read_run_data(LOCAL, str(folder), ReportConfig())
+    assert (everything.sampled_fraction, everything.queries) == (1.0, 200)
+    monkeypatch.setattr(run_data, "MAX_PARTS", 25)
+    some = read_run_data(LOCAL, str(folder), ReportConfig())
+    assert (some.sampled_fraction, some.queries, len(some.started)) == (0.25, 50, 50)
+    span = everything.wall_seconds or 0
+    spread = np.histogram(some.started - everything.started.min(), 4, (0, span))[0]
+    assert spread[:3].min() > 5  # from the whole run, not its first files
+    assert np.array_equal(some.started, read_run_data(LOCAL, str(folder), ReportConfig()).started)
+    monkeypatch.setattr(run_data, "MAX_QUERIES", 20)
+    assert 20 <= read_run_data(LOCAL, str(folder), ReportConfig()).queries < 50
+
+
+def test_reasoning_and_ids_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are most of an output's bytes, and the report shows none of them."""
+    folder = write_parts(tmp_path / "out", [[output_row("1", [1, 0], windows=[window(reasoning="long " * 1000)])]])
+    seen: list[pa.Schema] = []
+    add_batch = run_data._add_batch
+
+    def watch(data: Any, pieces: Any, batch: pa.RecordBatch, listed: int) -> None:
+        seen.append(batch.schema)
+        add_batch(data, pieces, batch, listed)
+
+    monkeypatch.setattr(run_data, "_add_batch", watch)
+    data = read_run_data(LOCAL, str(folder), ReportConfig())
+    (schema,) = seen
+    assert "reasoning" not in [field.name for field in schema.field("windows").type.value_type]
+    assert "doc_id" not in [field.name for field in schema.field("ranking").type.value_type]
+    assert (data.windows, data.depth) == (1, 2)
 
 
 def test_metadata_of_the_files(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
     assert "EUR per 1,000 queries" in (output / "_run/report.html").read_text()
 
 
+def test_qrels_of_the_section_evaluate(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "qrels.txt").write_text("extra 0 d1 1\n")
+    config = tmp_path / "job.yaml"
+    config.write_text(f"output: {{path: {output}}}\nevaluate: {{qrels: {tmp_path / 'qrels.txt'}}}\n")
+    assert run.invoke(app, ["--config", str(config)]).exit_code == 0
+    assert "nDCG@10 after" in (output / "_run/report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
