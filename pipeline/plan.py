@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.prompting.fit import Prompter
 from pipeline.prompting.tokenizer import load_tokenizer
 from pipeline.records import RerankRequest
+from pipeline.storage.apart import apart
 from pipeline.storage.candidates import check_batch, parse_row
 from pipeline.storage.inputs import Input, check_input
 from pipeline.storage.nesting import nest
@@ -27,7 +28,7 @@ def make_prompter(config: JobConfig) -> Prompter:
 
 def describe_plan(config: JobConfig, limit: int | None = None) -> str:
     """The plan as text. Raises ConfigError or InputError for what cannot work."""
-    source = check_input(config.input, config.storage)
+    source = apart(check_input, config.input, config.storage)
     request = _first_request(config, source)
     prompt = make_prompter(config)(request)(range(min(config.strategy.max_window, len(request.candidates))))
     cluster, strategy = config.cluster, config.strategy

@@ -20,6 +20,7 @@ from pipeline.dataflow.tally import Progress, Tally
 from pipeline.errors import RunError
 from pipeline.evaluation.report import report_output
 from pipeline.records import QueryStatus
+from pipeline.storage.apart import apart
 from pipeline.storage.inputs import Input, check_input, read_query_ids
 from pipeline.storage.nesting import nested_input
 from pipeline.storage.output import Output
@@ -44,7 +45,7 @@ def run(config: JobConfig, options: RunOptions, say: Say) -> Mapping[str, Any]:
     A finished output is left as it is. Raises RerankerError for what a person has to mend; any other exception
     (KeyboardInterrupt too) leaves an output that the same call resumes.
     """
-    source = check_input(config.input, config.storage)
+    source = apart(check_input, config.input, config.storage)
     output = Output(config.output, config.storage)
     identity = {**config.identity(), "input": source.identity(), "limit": options.limit}
     if output.check(identity, new_run=options.new_run) and not options.retry:
@@ -65,7 +66,7 @@ def _run(
     if options.new_run:
         output.discard()
     nested = nested_input(source, output.candidates_url, config.input, config.storage, options.limit)
-    query_ids = read_query_ids(nested)
+    query_ids = apart(read_query_ids, nested)
     output.begin(identity, len(query_ids), config_yaml=yaml.safe_dump(config.dump(), sort_keys=False))
     schema = output_schema(nested.schema, metadata(config))
     left = output.prepare(query_ids, retry=options.retry)
