@@ -104,7 +104,8 @@ class Reranker:
             except Exception as error:  # a strategy or template at fault: this row's failure, never its block's
                 return self._finished(unreadable_row(row, f"{type(error).__name__}: {error}"))
             self._count(result)
-            await asyncio.to_thread(self._quarantine.write, result)
+            if any(window.status != "complete" for window in result.windows):
+                await asyncio.to_thread(self._quarantine.write, result)
             return self._finished(output_row(row, request, result, self._config.output.keep_reasoning), started_at)
 
     @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 from run_desk import check_ranking, config, query, rerank, rows_of, write_input
 
 from pipeline.dataflow.rerank import blocks_per_replica
-from pipeline.errors import OutputError, RunError
+from pipeline.errors import InputError, OutputError, RunError
 from pipeline.storage.schemas import LONG_INPUT, NESTED_INPUT
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -226,8 +226,38 @@ def test_a_dead_engine_costs_a_replica_not_a_query(tmp_path: Path) -> None:
     assert marker.exists()
     assert manifest["queries_by_status"] == {"complete": 16}
     assert manifest["facts"]["passes"][0]["engine_deaths"] == 1
+    out = rows_of(settings)
     for row in rows:
-        check_ranking(rows_of(settings)[row["query_id"]], row)
+        check_ranking(out[row["query_id"]], row)
+
+
+def test_a_replica_that_is_killed_costs_no_query(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(16)]
+    write_input(tmp_path / "in", rows)
+    marker = tmp_path / "killed"
+    settings = config(
+        tmp_path,
+        "--engine.answers=tests.dataflow.gated_answers:killed_once",
+        f"--engine.arguments={{marker: '{marker}', piece: q0009}}",
+    )
+    manifest, _ = rerank(settings)
+    assert marker.exists()
+    assert manifest["queries_by_status"] == {"complete": 16}
+    out = rows_of(settings)
+    for row in rows:
+        check_ranking(out[row["query_id"]], row)
+
+
+def test_a_footer_that_aborts_its_reader_is_an_error_of_the_input(tmp_path: Path) -> None:
+    """pyarrow 26 dies of a byte in the schema; one that does not will call it no Parquet, or none of ours."""
+    write_input(tmp_path / "in", [query(0)])
+    path = tmp_path / "in" / "0.parquet"
+    content = bytearray(path.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[footer + 18] = 0
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        rerank(config(tmp_path))
 
 
 def test_a_query_that_kills_every_engine_is_kept_out_of_the_way(tmp_path: Path) -> None:
