@@ -17,8 +17,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from jobs.estimate import show_estimate
 from pipeline.config import JobConfig, load_config
-from pipeline.errors import RerankerError, RunError
+from pipeline.errors import ConfigError, RerankerError, RunError
 from pipeline.plan import describe_plan
 from pipeline.preflight import preflight
 
@@ -31,6 +32,7 @@ def main(
     config: Annotated[Path | None, typer.Option(help="Job config (YAML).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many queries: a try-out.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Check config and input, print the plan and a prompt, stop.")] = False,
+    estimate: Annotated[bool, typer.Option(help="Say what the run will take (see jobs.estimate), stop.")] = False,
     new_run: Annotated[bool, typer.Option(help="Discard what the output holds and start over.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Ask failed and degraded queries of the output again.")] = False,
 ) -> None:
@@ -43,6 +45,11 @@ def main(
             say(f"warning: {warning}")
         if dry_run:
             print(describe_plan(loaded, limit))
+        if estimate:
+            if limit is not None:
+                raise ConfigError("an estimate is of the whole input: leave out --limit or --estimate")
+            show_estimate(loaded)
+        if dry_run or estimate:
             return
         raise typer.Exit(rerank(loaded, limit=limit, new_run=new_run, retry_failed=retry_failed))
     except KeyboardInterrupt:

@@ -111,6 +111,30 @@ class ClusterConfig(Section):
         return self
 
 
+class EstimateConfig(Section):
+    """What an estimate of the run takes as given. Rates are of one replica at full load; without: no time, no price."""
+
+    replicas: int | None = Field(None, ge=1, description="None: as many as the cluster section allows.")
+    windows_per_second: float | None = Field(None, gt=0)
+    prompt_tokens_per_second: float | None = Field(None, gt=0, description="With output tokens a second, side by side.")
+    output_tokens_per_second: float | None = Field(None, gt=0)
+    output_tokens_mean: float | None = Field(None, ge=0, description="Of a window, all attempts.")
+    measured: str | None = Field(None, description="Output of an earlier run, for the answers' lengths.")
+    sample_queries: int = Field(200, ge=0, description="Whose prompts are tokenised; 0: all.")
+    json_path: Path | None = Field(None, description="Everything, also written here.")
+
+    @model_validator(mode="after")
+    def _one_source_each(self) -> "EstimateConfig":
+        tokens = (self.prompt_tokens_per_second, self.output_tokens_per_second)
+        if self.windows_per_second is not None and tokens != (None, None):
+            raise ValueError("give windows_per_second, or prompt_ and output_tokens_per_second, not both")
+        if self.windows_per_second is None and tokens.count(None) == 1:
+            raise ValueError("give both prompt_tokens_per_second and output_tokens_per_second")
+        if self.output_tokens_mean is not None and self.measured is not None:
+            raise ValueError("give output_tokens_mean or measured, not both")
+        return self
+
+
 class JobConfig(Section):
     """Everything a job needs to know."""
 
@@ -129,6 +153,7 @@ class JobConfig(Section):
     evaluate: EvaluateConfig | None = None
     export: ExportConfig | None = None
     report: ReportConfig = ReportConfig()
+    estimate: EstimateConfig = EstimateConfig()
 
     def dump(self) -> dict[str, Any]:
         """JSON values; `load` of them gives this config again."""

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import JobConfig
-from pipeline.errors import ConfigError, InputError, RequestError, RowError
+from pipeline.config import EstimateConfig, JobConfig
+from pipeline.errors import InputError, RequestError, RowError
 from pipeline.evaluation.run_data import read_run_data
 from pipeline.evaluation.settings import ReportConfig
 from pipeline.plan import make_prompter
@@ -72,32 +72,6 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """What one replica at full load does a second: windows, or prompt and output tokens side by side."""
-
-    windows_per_second: float | None = None
-    prompt_tokens_per_second: float | None = None
-    output_tokens_per_second: float | None = None
-
-    def __post_init__(self) -> None:
-        tokens = (self.prompt_tokens_per_second, self.output_tokens_per_second)
-        if self.windows_per_second is None and None in tokens:
-            raise ConfigError("give the replica's rate: windows a second, or both prompt and output tokens a second")
-        if self.windows_per_second is not None and tokens != (None, None):
-            raise ConfigError("give windows a second, or prompt and output tokens a second, not both")
-        if any(value is not None and value <= 0 for value in (self.windows_per_second, *tokens)):
-            raise ConfigError("rates must be above 0")
-
-    def seconds_per_window(self, prompt_tokens: float, output_tokens: float) -> float:
-        """Of the replica's time, when it is full."""
-        if self.windows_per_second is not None:
-            return 1 / self.windows_per_second
-        assert self.prompt_tokens_per_second is not None
-        assert self.output_tokens_per_second is not None
-        return prompt_tokens / self.prompt_tokens_per_second + output_tokens / self.output_tokens_per_second
-
-
-@dataclass(frozen=True, slots=True)
 class Duration:
     """`seconds` to finish is the larger of the work shared by all replicas and the longest chain of one query.
 
@@ -112,6 +86,46 @@ class Duration:
     @property
     def seconds(self) -> float:
         return max(self.work_seconds, self.chain_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`duration` and `price` are None where the config's section `estimate` gives no rate, or no price."""
+
+    work: Work
+    answers: Answers
+    duration: Duration | None
+    price: float | None
+
+
+def estimate(config: JobConfig) -> Estimate:
+    """What the run of `config` will take, as its section `estimate` has it.
+
+    Raises ConfigError and InputError as the rerank job does before it starts anything.
+    """
+    work, answers = measure_work(config, config.estimate.sample_queries or None), _answers(config)
+    seconds_per_window = _seconds_per_window(config.estimate, work, answers)
+    time = None if seconds_per_window is None else duration(config, work, answers, seconds_per_window)
+    price = config.report.price_per_gpu_hour
+    return Estimate(work, answers, time, None if time is None or price is None else price * time.gpu_hours)
+
+
+def _answers(config: JobConfig) -> Answers:
+    if config.estimate.measured is not None:
+        return measured_answers(config.estimate.measured, config.storage)
+    if config.estimate.output_tokens_mean is not None:
+        return Answers(config.estimate.output_tokens_mean, "stated")
+    return Answers(config.generation.max_tokens, "the whole budget: an upper bound")
+
+
+def _seconds_per_window(rates: EstimateConfig, work: Work, answers: Answers) -> float | None:
+    """Of the replica's time, when it is full. None without rates."""
+    if rates.windows_per_second is not None:
+        return 1 / rates.windows_per_second
+    if rates.prompt_tokens_per_second is None or rates.output_tokens_per_second is None:
+        return None
+    prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
+    return prompt_tokens / rates.prompt_tokens_per_second + answers.output_tokens_mean / rates.output_tokens_per_second
 
 
 def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -> Work:
@@ -141,7 +155,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         queries=counts.total(),
         candidates=sum(number * count for number, count in counts.items()),
         most_candidates=most,
-        windows=sum(config.strategy.max_windows(number) * count for number, count in readable.items()),
+        windows=sum(config.strategy.max_windows(number) * count for number, count in readable.items() if number > 1),
         depth=chain_depth(config.strategy, most),
         sampled_queries=sampled,
         unreadable_queries=unreadable,
@@ -164,22 +178,20 @@ def measured_answers(output: str, storage: StorageConfig) -> Answers:
     )
 
 
-def duration(
-    work: Work, answers: Answers, rate: Rate, replicas: int, gpus_per_replica: int, in_flight: int
-) -> Duration:
-    """How long `replicas` take, each with up to `in_flight` queries at once.
+def duration(config: JobConfig, work: Work, answers: Answers, seconds_per_window: float) -> Duration:
+    """How long the replicas take, each of whose full time a window takes `seconds_per_window`.
 
     A window's latency is that of the answers measured, or follows from the rate (Little's law): a replica with n
     windows in flight and r windows a second has each for n / r seconds.
     """
-    prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
-    seconds_per_window = rate.seconds_per_window(prompt_tokens, answers.output_tokens_mean)
+    cluster = config.cluster
+    replicas = config.estimate.replicas or cluster.replicas or cluster.max_replicas or cluster.min_replicas
     latency_seconds = answers.latency_seconds_mean
     if latency_seconds is None:
-        latency_seconds = min(in_flight, max(work.queries / replicas, 1)) * seconds_per_window
+        latency_seconds = min(cluster.queries_in_flight, max(work.queries / replicas, 1)) * seconds_per_window
     work_seconds = work.windows * seconds_per_window / replicas
     chain_seconds = work.depth * latency_seconds
-    gpu_hours = replicas * gpus_per_replica * max(work_seconds, chain_seconds) / 3600
+    gpu_hours = replicas * config.engine.gpus_per_replica * max(work_seconds, chain_seconds) / 3600
     return Duration(replicas, work_seconds, chain_seconds, gpu_hours)
 
 
