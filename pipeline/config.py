@@ -24,6 +24,7 @@ from pydantic import (
 from pipeline.engines.registry import AnyEngineSettings
 from pipeline.errors import ConfigError
 from pipeline.evaluation.settings import EvaluateConfig, ExportConfig, ReportConfig
+from pipeline.in_flight import with_spare
 from pipeline.prompting.template import PromptTemplate, load_template, template_path
 from pipeline.ranking.rerank import AskPolicy
 from pipeline.ranking.strategies import STRATEGIES, Strategy, strategy_class
@@ -95,8 +96,16 @@ class ClusterConfig(Section):
     min_replicas: int = Field(1, ge=1)
     max_replicas: int | None = Field(None, ge=1, description="None: min_replicas.")
     cpus_per_replica: float = Field(1.0, ge=0)
-    queries_in_flight: int = Field(256, ge=1, description="Per replica. Each has one window at a time in the engine.")
-    queries_per_block: int = Field(16, ge=1, description="Queries that are written, and lost to a crash, together.")
+    queries_in_flight: int | None = Field(
+        None,
+        ge=1,
+        description="Per replica; None: so many that the engine holds all the windows it can, and some wait.",
+    )
+    queries_per_block: int | None = Field(
+        None,
+        ge=1,
+        description="Queries that are written, and lost to a crash, together; None: 1 to 16, by their number.",
+    )
     max_replica_start_failures: int = Field(3, ge=1, description="In a row; then the job ends with the reason.")
     max_block_retries: int = Field(20, ge=0, description="Of one block, each after its replica was lost.")
     no_progress_timeout_seconds: float = Field(86400.0, gt=0)
@@ -109,6 +118,10 @@ class ClusterConfig(Section):
         if self.max_replicas is not None and self.max_replicas < self.min_replicas:
             raise ValueError(f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}")
         return self
+
+    @property
+    def replicas_at_most(self) -> int:
+        return self.replicas or self.max_replicas or self.min_replicas
 
 
 class EstimateConfig(Section):
@@ -154,6 +167,11 @@ class JobConfig(Section):
     export: ExportConfig | None = None
     report: ReportConfig = ReportConfig()
     estimate: EstimateConfig = EstimateConfig()
+
+    @property
+    def windows_in_flight_at_most(self) -> int:
+        """Per replica. How many are wanted once the engine runs depends on its KV cache and their lengths."""
+        return self.cluster.queries_in_flight or with_spare(self.engine.max_num_seqs)
 
     def dump(self) -> dict[str, Any]:
         """JSON values; `load` of them gives this config again."""

@@ -184,11 +184,10 @@ def duration(config: JobConfig, work: Work, answers: Answers, seconds_per_window
     A window's latency is that of the answers measured, or follows from the rate (Little's law): a replica with n
     windows in flight and r windows a second has each for n / r seconds.
     """
-    cluster = config.cluster
-    replicas = config.estimate.replicas or cluster.replicas or cluster.max_replicas or cluster.min_replicas
+    replicas = config.estimate.replicas or config.cluster.replicas_at_most
     latency_seconds = answers.latency_seconds_mean
     if latency_seconds is None:
-        latency_seconds = min(cluster.queries_in_flight, max(work.queries / replicas, 1)) * seconds_per_window
+        latency_seconds = min(config.windows_in_flight_at_most, max(work.queries / replicas, 1)) * seconds_per_window
     work_seconds = work.windows * seconds_per_window / replicas
     chain_seconds = work.depth * latency_seconds
     gpu_hours = replicas * config.engine.gpus_per_replica * max(work_seconds, chain_seconds) / 3600

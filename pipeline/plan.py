@@ -41,8 +41,8 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
         f"a query with {len(request.candidates)} candidates: at most {strategy.max_windows(len(request.candidates))}"
         f" windows, up to {config.policy.max_attempts} attempts each",
         f"replicas: {cluster.replicas or f'{cluster.min_replicas} to {cluster.max_replicas or cluster.min_replicas}'}"
-        f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, {cluster.queries_in_flight} queries"
-        " in flight each",
+        f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
+        f" {config.windows_in_flight_at_most} windows in flight each",
         f"config hash: {config.hash()}",
         f"first prompt ({len(prompt.token_ids):,} tokens of {config.engine.max_model_len:,}, up to"
         f" {config.generation.max_tokens:,} for the answer):",

@@ -14,6 +14,10 @@ _RATE_OVER_SECONDS = 60.0
 """Rates and the time to finish are those of the last minute: the run's mean would still carry the warm-up."""
 
 
+_SAMPLES_AT_MOST = 1000
+"""Of windows in flight over time. Beyond, every second one is dropped, so that a run of days keeps its picture."""
+
+
 class ProgressLines:
     """Context manager that asks the tally every `every_seconds` and hands `say` a line.
 
@@ -38,7 +42,10 @@ class ProgressLines:
         self._stop = threading.Event()
         self._history: list[tuple[float, Progress]] = []
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._began = time.monotonic()
         self.last = Progress()
+        self.in_flight: list[list[float]] = []
+        """Seconds since the beginning, windows in flight and windows wanted there, over all replicas."""
 
     def __enter__(self) -> "ProgressLines":
         self._thread.start()
@@ -63,8 +70,17 @@ class ProgressLines:
         now = time.monotonic()
         self._history = [entry for entry in self._history if entry[0] >= now - _RATE_OVER_SECONDS]
         self._history.append((now, progress))
+        self._sample(now)
         self._say(self.line())
         self._publish(progress, self._done_before + queries_done(progress))
+
+    def _sample(self, now: float) -> None:
+        if not self.last.replicas:
+            return
+        wanted = sum(replica.windows_wanted for replica in self.last.replicas)
+        self.in_flight.append([round(now - self._began, 1), windows_in_flight(self.last), wanted])
+        if len(self.in_flight) > _SAMPLES_AT_MOST:
+            self.in_flight = self.in_flight[::2]
 
     def line(self) -> str:
         """One line of where the run stands."""
@@ -76,16 +92,19 @@ class ProgressLines:
         rate = (queries_done(current) - queries_done(before)) / seconds
         windows = (current.counts["completions"] - before.counts["completions"]) / seconds
         tokens = (current.counts["output_tokens"] - before.counts["output_tokens"]) / seconds
-        in_flight = sum(replica.windows_in_flight for replica in current.replicas)
         eta = _duration((self._total - done) / rate) if rate > 0 else "?"
         return (
             f"{done:,}/{self._total:,} queries"
-            f" | {len(current.replicas)} replicas, {in_flight} windows in flight"
+            f" | {len(current.replicas)} replicas, {windows_in_flight(current)} windows in flight"
             f" | {windows:.1f} windows/s, {tokens:,.0f} output tokens/s"
             f" | {current.counts['windows_repaired']:,} repaired, {windows_unanswered(current):,} unanswered windows,"
             f" {current.counts['queries_failed']:,} failed queries"
             f" | ETA {eta}"
         )
+
+
+def windows_in_flight(progress: Progress) -> int:
+    return sum(replica.windows_in_flight for replica in progress.replicas)
 
 
 def queries_done(progress: Progress) -> int:

@@ -1,6 +1,6 @@
 """The plan: read, cut into small blocks, rerank, write. Nothing else, so that Ray Data's checkpoints can resume it."""
 
-import math
+import warnings
 from typing import Any
 
 import pyarrow as pa
@@ -9,21 +9,16 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import FilenameProvider
+from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.config import ClusterConfig, JobConfig
 from pipeline.dataflow.reranker import Reranker
 from pipeline.dataflow.tally import Tally
+from pipeline.in_flight import Blocks
 from pipeline.storage.candidates import check_batch
 from pipeline.storage.inputs import Input
 from pipeline.storage.output import Output
 from pipeline.storage.schemas import QUERY_ID
-
-_SLACK = 0.25
-"""More blocks on a replica than its places ask for. A block leaves when its slowest query is done: until then its
-other places would stand empty, so that one slow query would cost a whole block of them."""
-
-_ROWS_OF_A_BLOCK_AT_ONCE = 16
-"""RAY_DATA_DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY of ray/data/_internal/planner/plan_udf_map_op.py, 2.60."""
 
 
 class PartNames(FilenameProvider):  # type: ignore[misc]
@@ -33,13 +28,9 @@ class PartNames(FilenameProvider):  # type: ignore[misc]
         return f"part-{write_uuid}-{task_index:06}.parquet"
 
 
-def blocks_per_replica(queries_in_flight: int, queries_per_block: int) -> int:
-    """Blocks a replica works on at once so that `queries_in_flight` places stay full beside slow queries."""
-    needed = math.ceil(queries_in_flight / min(queries_per_block, _ROWS_OF_A_BLOCK_AT_ONCE))
-    return needed + max(2, math.ceil(needed * _SLACK))
-
-
-def rerank(config: JobConfig, nested: Input, output: Output, schema: pa.Schema, tally: "ActorHandle[Tally]") -> None:
+def rerank(
+    config: JobConfig, nested: Input, output: Output, schema: pa.Schema, blocks: Blocks, tally: "ActorHandle[Tally]"
+) -> None:
     """Rerank every query of `nested` that the output's checkpoint does not hold.
 
     Writes Parquet of `schema`, each block once: data files and checkpoints commit together (Ray Data's two-phase
@@ -62,25 +53,27 @@ def rerank(config: JobConfig, nested: Input, output: Output, schema: pa.Schema, 
         dataset = dataset.map_batches(
             check_batch, fn_args=(config.input,), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
         )
-        dataset = dataset.repartition(target_num_rows_per_block=cluster.queries_per_block, strict=True)
-        dataset = dataset.map(
-            Reranker,
-            fn_constructor_args=(config.dump(), tally),
-            compute=_pool(cluster),
-            num_cpus=cluster.cpus_per_replica,
-            num_gpus=config.engine.gpus_per_replica,
-            max_task_retries=cluster.max_block_retries,
-        )
+        dataset = dataset.repartition(target_num_rows_per_block=blocks.queries_per_block, strict=True)
+        with warnings.catch_warnings():
+            # max_task_retries has no parameter of its own yet (2.60), and its default is to retry for ever
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            dataset = dataset.map(
+                Reranker,
+                fn_constructor_args=(config.dump(), tally),
+                compute=_pool(cluster, blocks.per_replica),
+                num_cpus=cluster.cpus_per_replica,
+                num_gpus=config.engine.gpus_per_replica,
+                max_task_retries=cluster.max_block_retries,
+            )
         dataset.write_parquet(output.folder, filesystem=output.filesystem, schema=schema, filename_provider=PartNames())
     finally:
         context.checkpoint_config = None
 
 
-def _pool(cluster: ClusterConfig) -> ActorPoolStrategy:
-    blocks = blocks_per_replica(cluster.queries_in_flight, cluster.queries_per_block)
+def _pool(cluster: ClusterConfig, blocks: int) -> ActorPoolStrategy:
     size: dict[str, Any] = (
         {"size": cluster.replicas}
         if cluster.replicas
-        else {"min_size": cluster.min_replicas, "max_size": cluster.max_replicas or cluster.min_replicas}
+        else {"min_size": cluster.min_replicas, "max_size": cluster.replicas_at_most}
     )
     return ActorPoolStrategy(**size, max_concurrent_calls_per_actor=blocks, max_tasks_in_flight_per_actor=blocks)

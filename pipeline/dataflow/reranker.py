@@ -16,12 +16,14 @@ import ray
 from ray.actor import ActorHandle
 
 from pipeline.config import JobConfig
-from pipeline.dataflow.tally import Tally
+from pipeline.dataflow.admission import Admission
+from pipeline.dataflow.tally import ReplicaReport, Tally
 from pipeline.engines.registry import create_engine
 from pipeline.errors import EngineDeadError, RowError
+from pipeline.in_flight import Capacity
 from pipeline.plan import make_prompter
 from pipeline.ranking.rerank import rerank_query
-from pipeline.records import ANSWERED, Completion, Prompt, RerankResult, SamplingParams
+from pipeline.records import ANSWERED, Completion, Prompt, RerankRequest, RerankResult, SamplingParams
 from pipeline.storage.candidates import parse_row
 from pipeline.storage.output import Output
 from pipeline.storage.quarantine import QuarantineWriter
@@ -53,7 +55,6 @@ class Reranker:
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         self._counts: Counter[str] = Counter()
         self._errors: list[str] = []
-        self._windows_in_flight = 0
         self._queries: set[str] = set()
         self._deaths: dict[str, int] = tally_call(tally.deaths.remote())
         self._loop = asyncio.new_event_loop()
@@ -67,14 +68,15 @@ class Reranker:
     async def _start(self) -> None:
         config, started = self._config, time.monotonic()
         self._engine = create_engine(config.engine)
-        await self._engine.start()
         self._answer_format = config.prompt.load_template().answer_format
         self._prompter = make_prompter(config)
+        await self._engine.start()
         output = Output(config.output, config.storage)
         self._quarantine = QuarantineWriter(output.filesystem, output.quarantine_folder)
-        self._admission = asyncio.Semaphore(config.cluster.queries_in_flight)
+        capacity = Capacity(config.engine.max_num_seqs, self._engine.facts().get("kv_cache_tokens"))
+        self._admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
         self._one_suspect = asyncio.Lock()
-        self._tally.started.remote(self._replica, time.monotonic() - started, self._engine.facts())
+        self._tally.started.remote(self._replica, time.monotonic() - started)
         self._reporting = asyncio.create_task(self._report())
 
     async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +87,7 @@ class Reranker:
             request = parse_row(row, self._config.input)
         except RowError as error:
             return self._finished(unreadable_row(row, str(error)))
-        async with self._admitted(request.query_id) as poison:
+        async with self._admitted(request) as poison:
             started_at = datetime.now(UTC)
             if poison:
                 return self._finished(unreadable_row(row, poison))
@@ -109,13 +111,15 @@ class Reranker:
             return self._finished(output_row(row, request, result, self._config.output.keep_reasoning), started_at)
 
     @contextlib.asynccontextmanager
-    async def _admitted(self, query_id: str) -> AsyncIterator[str | None]:
+    async def _admitted(self, request: RerankRequest) -> AsyncIterator[str | None]:
         """Hold one of the replica's places. Yields why the query must not be asked, None if it may."""
+        query_id, max_windows = request.query_id, self._config.strategy.max_windows(len(request.candidates))
         deaths = self._deaths.get(query_id, 0)
         if deaths >= _POISON_DEATHS:
             yield f"the engine died {deaths} times while this query was in flight"
             return
-        async with self._one_suspect if deaths >= _SUSPECT_DEATHS else contextlib.nullcontext(), self._admission:
+        alone = self._one_suspect if deaths >= _SUSPECT_DEATHS else contextlib.nullcontext()
+        async with alone, self._admission.query(max_windows):
             self._queries.add(query_id)
             try:
                 yield None
@@ -123,11 +127,9 @@ class Reranker:
                 self._queries.discard(query_id)
 
     async def _generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
-        self._windows_in_flight += 1
-        try:
+        with self._admission.window(len(prompt.token_ids)):
             completion = await self._engine.generate(prompt, params)
-        finally:
-            self._windows_in_flight -= 1
+        self._admission.answered(completion)
         self._counts["completions"] += 1
         self._counts["prompt_tokens"] += completion.prompt_tokens
         self._counts["output_tokens"] += completion.output_tokens
@@ -155,7 +157,15 @@ class Reranker:
 
     def _send_report(self) -> None:
         counts, self._counts, errors, self._errors = self._counts, Counter(), self._errors, []
-        self._tally.report.remote(self._replica, counts, len(self._queries), self._windows_in_flight, errors)
+        report = ReplicaReport(
+            self._replica,
+            time.time(),
+            self._admission.queries,
+            self._admission.windows,
+            self._admission.target,
+            self._engine.facts(),
+        )
+        self._tally.report.remote(report, counts, errors)
 
     def _die(self, error: EngineDeadError) -> NoReturn:
         """End this process: Ray restarts the actor with a new engine and asks its unfinished blocks again."""

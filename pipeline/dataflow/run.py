@@ -19,6 +19,7 @@ from pipeline.dataflow.rerank import rerank
 from pipeline.dataflow.tally import Progress, Tally
 from pipeline.errors import RunError
 from pipeline.evaluation.report import report_output
+from pipeline.in_flight import plan_blocks
 from pipeline.records import QueryStatus
 from pipeline.storage.apart import apart
 from pipeline.storage.inputs import Input, check_input, read_query_ids
@@ -92,16 +93,22 @@ def _pass(
     connect()
     tally = Tally.remote()  # type: ignore[attr-defined]
     lines = ProgressLines(tally, total, total - remaining, config.cluster.progress_seconds, say)
+    in_flight = config.windows_in_flight_at_most
+    blocks = plan_blocks(remaining, config.cluster.replicas_at_most, in_flight, config.cluster.queries_per_block)
+    say(
+        f"in flight: up to {in_flight:,} windows a replica, in {blocks.per_replica} blocks of"
+        f" {blocks.queries_per_block} queries"
+    )
     try:
         with lines:
-            rerank(config, nested, output, schema, tally)
+            rerank(config, nested, output, schema, blocks, tally)
     except Exception as error:
         if reason := lines.last.start_failure:
             raise RunError(f"no replica could start: {reason}") from error
         raise RunError(f"the run broke off: {_reason(error)}\nrun the same command again to go on") from error
     finally:
         ray.kill(tally)
-    return _facts(lines.last, time.monotonic() - started)
+    return {**_facts(lines.last, time.monotonic() - started), "in_flight": lines.in_flight}
 
 
 def _report(config: JobConfig, say: Say) -> None:
@@ -119,7 +126,7 @@ def _facts(progress: Progress, wall_seconds: float) -> dict[str, Any]:
         "replicas": len(progress.replicas),
         "engine_start_seconds": [round(seconds, 1) for seconds in progress.engine_start_seconds],
         "engine_deaths": progress.counts["engine_deaths"],
-        "engine": progress.engine_facts,
+        "engine": progress.replicas[0].engine_facts if progress.replicas else {},
     }
 
 

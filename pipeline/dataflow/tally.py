@@ -14,8 +14,11 @@ class ReplicaReport:
 
     replica: str
     seen_at: float
-    queries_in_flight: int
-    windows_in_flight: int
+    queries_in_flight: int = 0
+    windows_in_flight: int = 0
+    windows_wanted: int = 0
+    """In flight, for the engine to be full."""
+    engine_facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,6 @@ class Progress:
     counts: Counter[str] = field(default_factory=Counter)
     replicas: tuple[ReplicaReport, ...] = ()
     engine_start_seconds: tuple[float, ...] = ()
-    engine_facts: dict[str, Any] = field(default_factory=dict)
     recent_errors: tuple[str, ...] = ()
     start_failure: str | None = None
 
@@ -38,25 +40,22 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._replicas: dict[str, ReplicaReport] = {}
         self._engine_start_seconds: list[float] = []
-        self._engine_facts: dict[str, Any] = {}
         self._recent_errors: list[str] = []
         self._deaths: Counter[str] = Counter()
         self._start_failure: str | None = None
 
-    def started(self, replica: str, seconds: float, facts: dict[str, Any]) -> None:
+    def started(self, replica: str, seconds: float) -> None:
         self._engine_start_seconds.append(seconds)
-        self._engine_facts = facts
         self._start_failure = None
-        self._replicas[replica] = ReplicaReport(replica, time.time(), 0, 0)
+        self._replicas[replica] = ReplicaReport(replica, time.time())
 
     def start_failed(self, reason: str) -> None:
         self._start_failure = reason
 
-    def report(
-        self, replica: str, counts: Counter[str], queries_in_flight: int, windows_in_flight: int, errors: list[str]
-    ) -> None:
+    def report(self, report: ReplicaReport, counts: Counter[str], errors: list[str]) -> None:
+        """`counts` and `errors` are those since the replica's last report."""
         self._counts.update(counts)
-        self._replicas[replica] = ReplicaReport(replica, time.time(), queries_in_flight, windows_in_flight)
+        self._replicas[report.replica] = report
         self._recent_errors = (self._recent_errors + errors)[-5:]
 
     def engine_died(self, replica: str, query_ids: list[str], error: str) -> None:
@@ -74,7 +73,6 @@ class Tally:
             self._counts,
             tuple(self._replicas.values()),
             tuple(self._engine_start_seconds),
-            self._engine_facts,
             tuple(self._recent_errors),
             self._start_failure,
         )

@@ -17,6 +17,9 @@ class EngineSettings(Section):
     model: str = Field(description="Path or hub id of the model.")
     tokenizer: str | None = Field(None, description='Path or hub id of the tokenizer, "words" for a stand-in.')
     max_model_len: int = Field(32768, gt=0, description="Context in tokens: prompt and output together.")
+    max_num_seqs: int = Field(
+        256, ge=1, description="The most windows it works on at once, if its KV cache holds them."
+    )
     trust_remote_code: bool = Field(False, description="Run code that the model or its tokenizer brings along.")
 
     @property

@@ -23,7 +23,7 @@ Answer: TypeAlias = Callable[[str, SamplingParams], str | tuple[str, str]]
 class ScriptedSettings(EngineSettings):
     """What happens to a prompt is chosen by a piece of its text: a word of the query, or of a passage."""
 
-    only_speed: ClassVar[frozenset[str]] = frozenset({"delay_seconds", "slow", "log_path"})
+    only_speed: ClassVar[frozenset[str]] = frozenset({"delay_seconds", "slow", "log_path", "max_num_seqs"})
 
     kind: Literal["scripted"]
     model: str = "scripted"

@@ -48,7 +48,6 @@ class SimulatedSettings(EngineSettings):
     model: str = "simulated"
     tokenizer: str | None = "words"
     speedup: float = Field(1.0, gt=0, description="Simulated seconds a second of the clock.")
-    max_num_seqs: int = Field(256, ge=1)
     max_num_batched_tokens: int = Field(8192, ge=1)
     kv_cache_tokens: int = Field(950_000, ge=1, description="(0.9 x 80 GB - 15.2 GB - 2 GB) / 57,344 bytes.")
     prefill_tokens_per_second: float = Field(
@@ -57,6 +56,9 @@ class SimulatedSettings(EngineSettings):
     step_seconds: float = Field(0.006, gt=0, description="Reading the weights: 15.2 GB / (0.75 x 3.35 TB/s).")
     step_seconds_per_sequence: float = Field(
         0.00014, ge=0, description="Reading its KV cache: 6,065 tokens x 57,344 bytes / (0.75 x 3.35 TB/s)."
+    )
+    prompt_tokens: int | None = Field(
+        None, ge=1, description="Every prompt counts as this long: short texts stand for long ones, to save rendering."
     )
     output_tokens_mean: float = Field(750.0, ge=1, description="Of a lognormal distribution; the 99th percentile too.")
     output_tokens_p99: float = Field(3000.0, ge=1, description="Same as the mean: all outputs have that length.")
@@ -103,18 +105,17 @@ class SimulatedEngine:
 
     async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
         """A random permutation of the prompt's passages, after as long as it would take. Cancelling frees its place."""
-        room = self._settings.max_model_len - len(prompt.token_ids)
+        prompt_tokens = self._settings.prompt_tokens or len(prompt.token_ids)
+        room = self._settings.max_model_len - prompt_tokens
         if room < 1:
-            raise RequestError(
-                f"prompt of {len(prompt.token_ids)} tokens in a context of {self._settings.max_model_len}"
-            )
+            raise RequestError(f"prompt of {prompt_tokens} tokens in a context of {self._settings.max_model_len}")
         rng = _rng(self._settings.seed, prompt, params)
         wanted = self._draw_output_tokens(rng)
         output_tokens = min(wanted, params.max_tokens, room)
-        await self._run(Sequence(len(prompt.token_ids), output_tokens))
+        await self._run(Sequence(prompt_tokens, output_tokens))
         cut = wanted > output_tokens
         text = _answer(rng, len(passages(prompt.text)), self._settings.answer_format, cut)
-        return Completion(text, "length" if cut else "stop", len(prompt.token_ids), output_tokens)
+        return Completion(text, "length" if cut else "stop", prompt_tokens, output_tokens)
 
     async def stop(self) -> None:
         """Requests in flight end with EngineDeadError. Safe to call twice."""

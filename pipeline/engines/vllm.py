@@ -62,7 +62,6 @@ class VllmSettings(EngineSettings):
         description="Memory for the KV cache; None: what gpu_memory_utilization leaves of it. "
         "On a CPU the environment's VLLM_CPU_KVCACHE_SPACE goes first.",
     )
-    max_num_seqs: int = Field(256, ge=1)
     max_num_batched_tokens: int | None = Field(None, ge=1)
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     enforce_eager: bool = False

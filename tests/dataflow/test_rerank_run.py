@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from run_desk import check_ranking, config, query, rerank, rows_of, write_input
 
-from pipeline.dataflow.rerank import blocks_per_replica
 from pipeline.errors import InputError, OutputError, RunError
 from pipeline.storage.schemas import LONG_INPUT, NESTED_INPUT
 
@@ -104,12 +103,6 @@ def test_a_window_that_fails_once_is_asked_again(tmp_path: Path) -> None:
     assert sorted(w["attempts"] for w in rows_of(settings)["q0002"]["windows"]) == [1, 2]
 
 
-@pytest.mark.parametrize(("in_flight", "per_block"), [(1, 1), (8, 4), (256, 16), (256, 1), (100, 7)])
-def test_blocks_leave_room_for_slow_queries(in_flight: int, per_block: int) -> None:
-    """A slow query holds its block: so many more are there that the others fill every place."""
-    assert (blocks_per_replica(in_flight, per_block) - 2) * per_block >= in_flight
-
-
 def test_a_slow_query_holds_nobody_up(tmp_path: Path) -> None:
     """100 times slower than the others: they all finish while it runs, and the replica stays full beside it."""
     rows = [query(number) for number in range(48)]
@@ -124,7 +117,7 @@ def test_a_slow_query_holds_nobody_up(tmp_path: Path) -> None:
         for row in out.values()
         if row["started_at"] > slow["started_at"]
     ]
-    assert max(beside) == settings.cluster.queries_in_flight - 1
+    assert max(beside) == settings.windows_in_flight_at_most - 1
     assert manifest["queries_by_status"] == {"complete": 48}
 
 

@@ -1,0 +1,59 @@
+"""How much to keep in flight: windows in an engine, blocks of queries on a replica. Arithmetic alone."""
+
+import math
+from dataclasses import dataclass
+
+_SPARE_FRACTION = 0.125
+"""Windows that wait in the engine beside those it holds, so that a place which falls free is taken at its next step.
+docs/throughput.md has what less and more than this gave."""
+
+_BLOCK_SLACK_FRACTION = 0.6
+"""More blocks on a replica than its queries in flight fill. A block leaves when its slowest query is done, and its
+other places stand empty until then. Chains of 9 windows of lognormal lengths vary by about 0.3 of their mean, so that
+the longest of 16 takes 1.5 times the mean."""
+
+_BLOCKS_A_REPLICA = 64
+"""What is left of the queries is cut at least so fine, so that no replica ends the run with a long row of them."""
+
+QUERIES_PER_BLOCK_AT_MOST = 16
+"""RAY_DATA_DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY of ray/data/_internal/planner/plan_udf_map_op.py, 2.60: rows of a
+block that are worked on side by side."""
+
+
+def with_spare(windows: int) -> int:
+    """Windows to keep in flight so that an engine that holds `windows` is never short of one."""
+    return windows + max(1, math.ceil(windows * _SPARE_FRACTION))
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What an engine holds: at most `max_num_seqs` windows, in a KV cache of `kv_cache_tokens` (None: no limit)."""
+
+    max_num_seqs: int
+    kv_cache_tokens: int | None = None
+
+    def windows(self, prompt_tokens: float, output_tokens: float) -> int:
+        """How many windows of this mean length it holds at once. Of an output half is there, on average."""
+        if self.kv_cache_tokens is None:
+            return self.max_num_seqs
+        held_tokens = max(prompt_tokens + output_tokens / 2, 1.0)
+        return max(1, min(self.max_num_seqs, int(self.kv_cache_tokens / held_tokens)))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How queries come to a replica: so many blocks at once, of so many queries."""
+
+    queries_per_block: int
+    per_replica: int
+
+
+def plan_blocks(queries: int, replicas: int, in_flight: int, queries_per_block: int | None = None) -> Blocks:
+    """Blocks for `queries` that remain, over at most `replicas`, each with `in_flight` queries at once.
+
+    `queries_per_block` fixes their size; else it is small beside what a replica does in the run.
+    """
+    if queries_per_block is None:
+        queries_per_block = max(1, min(QUERIES_PER_BLOCK_AT_MOST, queries // (replicas * _BLOCKS_A_REPLICA)))
+    needed = math.ceil(in_flight / min(queries_per_block, QUERIES_PER_BLOCK_AT_MOST))
+    return Blocks(queries_per_block, needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION)))

@@ -1,0 +1,44 @@
+"""How much is kept in flight: never less than the engine holds, and fine-grained near the end."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.in_flight import Capacity, plan_blocks, with_spare
+
+
+@pytest.mark.parametrize(
+    ("capacity", "prompt_tokens", "output_tokens", "windows"),
+    [
+        (Capacity(256), 5690, 750, 256),
+        (Capacity(256, 950_000), 5690, 750, 156),  # 950,000 / (5,690 + 375) = 156.6
+        (Capacity(64, 950_000), 5690, 750, 64),
+        (Capacity(256, 1000), 5690, 750, 1),
+    ],
+)
+def test_capacity_is_the_smaller_of_places_and_cache(
+    capacity: Capacity, prompt_tokens: int, output_tokens: int, windows: int
+) -> None:
+    assert capacity.windows(prompt_tokens, output_tokens) == windows
+
+
+@given(st.integers(1, 10**7), st.integers(1, 1000), st.integers(1, 2000), st.none() | st.integers(1, 64))
+def test_blocks_fill_every_place_beside_slow_queries(
+    queries: int, replicas: int, in_flight: int, queries_per_block: int | None
+) -> None:
+    """A slow query holds its block: two of them may be held up, and the others still fill every place."""
+    blocks = plan_blocks(queries, replicas, in_flight, queries_per_block)
+    assert (blocks.per_replica - 2) * min(blocks.queries_per_block, 16) >= in_flight
+    assert queries_per_block in (None, blocks.queries_per_block)
+
+
+@pytest.mark.parametrize(
+    ("queries", "replicas", "queries_per_block"), [(10**6, 32, 16), (2000, 1, 16), (2000, 8, 3), (100, 8, 1)]
+)
+def test_blocks_are_small_beside_the_run(queries: int, replicas: int, queries_per_block: int) -> None:
+    assert plan_blocks(queries, replicas, 256).queries_per_block == queries_per_block
+
+
+@given(st.integers(1, 10_000))
+def test_some_windows_wait_beside_those_the_engine_holds(windows: int) -> None:
+    assert windows < with_spare(windows) <= windows * 1.125 + 1
