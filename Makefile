@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIPELINE := configs/demo/pipeline.yaml
 
 # A directory of wheels given to pip (PIP_FIND_LINKS) may hold the CPU build of torch; elsewhere uv knows where it is.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format dist constraints clean
+.PHONY: help setup demo demo-pipeline test lint format dist constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +27,14 @@ $(INSTALLED): pyproject.toml constraints.txt configs/deploy/cpu-overrides.txt
 
 demo: setup ## rerank the demo collection with a real (tiny) LLM in vLLM on the CPU, through Ray Data
 	$(BIN)/python -m jobs.demo
+
+demo-pipeline: setup ## corpus, index, candidates, rerank, evaluate, export: the jobs one by one, from one config
+	rm -rf out/demo-pipeline
+	$(BIN)/python -m jobs.demo_model
+	$(BIN)/python -m jobs.retrieve --config $(PIPELINE)
+	$(BIN)/python -m jobs.rerank --config $(PIPELINE)
+	$(BIN)/python -m jobs.evaluate --config $(PIPELINE)
+	$(BIN)/python -m jobs.export --config $(PIPELINE)
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest

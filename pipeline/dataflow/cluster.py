@@ -23,7 +23,7 @@ def connect() -> None:
             num_cpus=max(_LOCAL_CPUS_AT_LEAST, os.cpu_count() or 1),
             include_dashboard=False,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
         )
     quieten()
 
@@ -35,3 +35,4 @@ def quieten() -> None:
     context.print_on_execution_start = False
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # warns that the bars are off
