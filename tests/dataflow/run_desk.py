@@ -58,7 +58,12 @@ def rerank(settings: JobConfig, **options: Any) -> tuple[dict[str, Any], list[st
 
 def rows_of(settings: JobConfig) -> dict[str, dict[str, Any]]:
     """The output's rows by query id, each of which must be there once. Local output only."""
-    rows = pq.read_table(settings.output.path).to_pylist()
+    return rows_of_folder(Path(settings.output.path))
+
+
+def rows_of_folder(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same of any output folder."""
+    rows = pq.read_table(folder).to_pylist()
     by_id = {row["query_id"]: row for row in rows}
     assert len(by_id) == len(rows)
     return by_id

@@ -1,0 +1,133 @@
+"""The job on a real Ray cluster of several nodes on this machine, submitted over the job API as a user would."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from ray.cluster_utils import Cluster
+from ray.job_submission import JobStatus, JobSubmissionClient
+from run_desk import check_ranking, query, rows_of_folder, write_input
+
+WORKER_CPUS = 4
+"""A replica of 3 leaves one for reading and writing: two replicas cannot share a node."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head without CPUs, as a cluster on spot nodes should have, and two workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the jobs' `python`
+        patch.delenv("RAY_ADDRESS", raising=False)
+        head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(2):
+                cluster.add_node(num_cpus=WORKER_CPUS)
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+def entrypoint(folder: Path, *overrides: str) -> list[str]:
+    """Two replicas, one a node, that take their time over a query of two windows."""
+    return [
+        "python",
+        "-m",
+        "jobs.rerank",
+        f"--input.path={folder}/in",
+        f"--output.path={folder}/out",
+        "--engine.kind=scripted",
+        "--engine.answers=pipeline.engines.scripted:reverse_order",
+        "--engine.delay_seconds=0.2",
+        "--strategy={window: 4, stride: 2}",
+        "--cluster={replicas: 2, cpus_per_replica: 3, queries_in_flight: 4, queries_per_block: 2, progress_seconds: 1}",
+        *overrides,
+    ]
+
+
+def ray_job(cluster: Cluster, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The `ray job` command line, from the checkout."""
+    return subprocess.run(
+        [Path(sys.executable).parent / "ray", "job", command, "--address", f"http://{cluster.webui_url}", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def check_output(folder: Path, sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every query once and whole; the manifest."""
+    rows = rows_of_folder(folder)
+    assert sorted(rows) == [source["query_id"] for source in sources]
+    for source in sources:
+        check_ranking(rows[source["query_id"]], source)
+    assert (folder / "_SUCCESS").exists()
+    manifest: dict[str, Any] = json.loads((folder / "_manifest.json").read_text())
+    return manifest
+
+
+def test_a_wrong_config_fails_the_job(cluster: Cluster, tmp_path: Path) -> None:
+    refused = ray_job(cluster, "submit", "--working-dir", ".", "--", *entrypoint(tmp_path, "--strategy.strid=1"))
+    assert (refused.returncode, "did you mean 'stride'?" in refused.stdout) == (1, True), refused.stdout
+
+
+def test_stopped_in_mid_run_then_submitted_again_and_followed_to_the_end(cluster: Cluster, tmp_path: Path) -> None:
+    sources = [query(number) for number in range(20)]
+    write_input(tmp_path / "in", sources)
+    client = JobSubmissionClient(f"http://{cluster.webui_url}")
+    command = entrypoint(tmp_path, f"--engine.log_path={tmp_path}/asked")
+    never_ends = ["--", *command, "--engine.slow={q0019: 600}"]
+    job = ray_job(cluster, "submit", "--no-wait", "--submission-id", "stopped", "--working-dir", ".", *never_ends)
+    assert job.returncode == 0, job.stderr
+    wait_until(lambda: re.search(r"1\d/20 queries", client.get_job_logs("stopped")))
+    assert ray_job(cluster, "stop", "stopped").returncode == 0
+    assert client.get_job_status("stopped") == JobStatus.STOPPED
+    assert not (tmp_path / "out/_SUCCESS").exists()
+    resumed = ray_job(cluster, "submit", "--working-dir", ".", "--", *command)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    done = re.search(r"(\d+) of 20 queries are done; going on with the rest", resumed.stdout)
+    assert done
+    assert int(done[1]) > 0
+    assert "20/20 queries" in resumed.stdout
+    check_output(tmp_path / "out", sources)
+    answered = Counter(
+        re.findall(r"q\d{4}", entry["prompt"])[0]
+        for entry in map(json.loads, (tmp_path / "asked").read_text().splitlines())
+        if entry["event"] == "answered"
+    )
+    assert sum(windows == 2 for windows in answered.values()) >= int(done[1])  # each of two windows, once
+
+
+def test_a_spot_node_goes_and_another_comes(cluster: Cluster, tmp_path: Path) -> None:
+    """Submitted as from an installed wheel: without a working directory."""
+    sources = [query(number) for number in range(40)]
+    write_input(tmp_path / "in", sources)
+    client = JobSubmissionClient(f"http://{cluster.webui_url}")
+    installed = {"env_vars": {"PYTHONPATH": str(REPOSITORY)}}
+    command = subprocess.list2cmdline(entrypoint(tmp_path))
+    job_id = client.submit_job(entrypoint=command, runtime_env=installed)
+    wait_until(lambda: " | 2 replicas" in client.get_job_logs(job_id) and list(tmp_path.glob("out/part-*.parquet")))
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    cluster.add_node(num_cpus=WORKER_CPUS)
+    wait_until(lambda: client.get_job_status(job_id).is_terminal(), 240)
+    assert client.get_job_status(job_id) == JobStatus.SUCCEEDED, client.get_job_logs(job_id)
+    manifest = check_output(tmp_path / "out", sources)
+    assert len(manifest["facts"]["passes"][0]["engine_start_seconds"]) == 3
