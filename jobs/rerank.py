@@ -30,6 +30,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="Job config (YAML).")] = None,
+    date: Annotated[str | None, typer.Option(help="YYYY-MM-DD, put for {date} in the config's paths.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many queries: a try-out.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Check config and input, print the plan and a prompt, stop.")] = False,
     estimate: Annotated[bool, typer.Option(help="Say what the run will take (see jobs.estimate), stop.")] = False,
@@ -40,7 +41,7 @@ def main(
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     try:
-        loaded = load_config(config, context.args)
+        loaded = load_config(config, [*context.args, *([f"--date={date}"] if date else [])])
         for warning in preflight(loaded):
             say(f"warning: {warning}")
         if dry_run:

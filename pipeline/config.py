@@ -25,6 +25,7 @@ from pipeline.engines.registry import AnyEngineSettings
 from pipeline.errors import ConfigError
 from pipeline.evaluation.settings import EvaluateConfig, ExportConfig, ReportConfig
 from pipeline.in_flight import with_spare
+from pipeline.partition import check_filled, fill_date
 from pipeline.prompting.template import PromptTemplate, load_template, template_path
 from pipeline.ranking.rerank import AskPolicy
 from pipeline.ranking.strategies import STRATEGIES, Strategy, strategy_class
@@ -209,9 +210,13 @@ def config_path(path: str | Path) -> Path:
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> JobConfig:
     """Read a YAML job config, a file or the name of a ready-made one, and apply `--section.key=value` overrides.
 
+    `--date=YYYY-MM-DD` among them stands for each `{date}` in the config's values.
+
     Raises ConfigError that lists every problem by its dotted key.
     """
-    return _validate(JobConfig, _read(path, overrides), path)
+    data = _read(path, overrides)
+    check_filled(data)
+    return _validate(JobConfig, data, path)
 
 
 def load_section(path: str | Path | None, name: str, model: type[S], overrides: Sequence[str] = ()) -> S:
@@ -248,9 +253,11 @@ def _read(path: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"config {path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
+    dates = [override for override in overrides if override.startswith("--date=")]
     for override in overrides:
-        _apply_override(data, override)
-    return data
+        if override not in dates:
+            _apply_override(data, override)
+    return fill_date(data, dates[-1].removeprefix("--date=")) if dates else data
 
 
 def _validate(model: type[S], data: Any, path: str | Path | None, prefix: tuple[str, ...] = ()) -> S:
