@@ -111,6 +111,9 @@ class ClusterConfig(Section):
     max_block_retries: int = Field(20, ge=0, description="Of one block, each after its replica was lost.")
     no_progress_timeout_seconds: float = Field(86400.0, gt=0)
     progress_seconds: float = Field(10.0, gt=0, description="Between progress lines.")
+    event_log: str | None = Field(
+        None, description='"stderr", or a folder on every node: one JSON line for each window, query and start.'
+    )
 
     @model_validator(mode="after")
     def _replica_counts(self) -> "ClusterConfig":

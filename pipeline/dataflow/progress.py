@@ -2,24 +2,25 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
 from pipeline.dataflow.tally import Progress, Tally
+from pipeline.storage.progress import ReplicaProgress, RunProgress, duration
 
 _RATE_OVER_SECONDS = 60.0
 """Rates and the time to finish are those of the last minute: the run's mean would still carry the warm-up."""
-
 
 _SAMPLES_AT_MOST = 1000
 """Of windows in flight over time. Beyond, every second one is dropped, so that a run of days keeps its picture."""
 
 
 class ProgressLines:
-    """Context manager that asks the tally every `every_seconds` and hands `say` a line.
+    """Context manager that asks the tally every `every_seconds`, hands `say` a line and `publish` what it stands for.
 
     `total` counts the input's queries, `done_before` those that earlier runs finished.
     """
@@ -31,7 +32,7 @@ class ProgressLines:
         done_before: int,
         every_seconds: float,
         say: Callable[[str], None],
-        publish: Callable[[Progress, int], None] = lambda progress, done: None,
+        publish: Callable[[RunProgress], None],
     ) -> None:
         self._tally = tally
         self._total = total
@@ -70,56 +71,65 @@ class ProgressLines:
         now = time.monotonic()
         self._history = [entry for entry in self._history if entry[0] >= now - _RATE_OVER_SECONDS]
         self._history.append((now, progress))
-        self._sample(now)
-        self._say(self.line())
-        self._publish(progress, self._done_before + queries_done(progress))
+        standing = run_progress(self._history, self._total, self._done_before)
+        self._sample(now - self._began, standing)
+        self._say(progress_line(standing))
+        try:
+            self._publish(standing)
+        except Exception as error:  # a store that is away for a moment; the next one says it again
+            self._say(f"progress not written to the output: {error}")
 
-    def _sample(self, now: float) -> None:
-        if not self.last.replicas:
-            return
-        wanted = sum(replica.windows_wanted for replica in self.last.replicas)
-        self.in_flight.append([round(now - self._began, 1), windows_in_flight(self.last), wanted])
+    def _sample(self, seconds: float, standing: RunProgress) -> None:
+        if standing.replicas:
+            self.in_flight.append([round(seconds, 1), standing.windows_in_flight, standing.windows_wanted])
         if len(self.in_flight) > _SAMPLES_AT_MOST:
             self.in_flight = self.in_flight[::2]
 
-    def line(self) -> str:
-        """One line of where the run stands."""
-        if not self.last.replicas:
-            return f"{self._done_before:,}/{self._total:,} queries | no replica yet: engines are starting"
-        (then, before), (now, current) = self._history[0], self._history[-1]
-        seconds = max(now - then, 1e-9)
-        done = self._done_before + queries_done(current)
-        rate = (queries_done(current) - queries_done(before)) / seconds
-        windows = (current.counts["completions"] - before.counts["completions"]) / seconds
-        tokens = (current.counts["output_tokens"] - before.counts["output_tokens"]) / seconds
-        eta = _duration((self._total - done) / rate) if rate > 0 else "?"
-        return (
-            f"{done:,}/{self._total:,} queries"
-            f" | {len(current.replicas)} replicas, {windows_in_flight(current)} windows in flight"
-            f" | {windows:.1f} windows/s, {tokens:,.0f} output tokens/s"
-            f" | {current.counts['windows_repaired']:,} repaired, {windows_unanswered(current):,} unanswered windows,"
-            f" {current.counts['queries_failed']:,} failed queries"
-            f" | ETA {eta}"
-        )
+
+def run_progress(history: Sequence[tuple[float, Progress]], total: int, done_before: int) -> RunProgress:
+    """Counts of the last entry of `history`, (seconds, progress) each, and rates between the first and the last."""
+    (then, before), (now, current) = history[0], history[-1]
+    seconds = max(now - then, 1e-9)
+    rates = {name: (current.counts[name] - before.counts[name]) / seconds for name in current.counts}
+    queries_per_second = sum(rate for name, rate in rates.items() if name.startswith("queries_"))
+    done = done_before + sum(count for name, count in current.counts.items() if name.startswith("queries_"))
+    counts_before = {replica.replica: replica.counts for replica in before.replicas}
+    return RunProgress(
+        queries=total,
+        done=done,
+        queries_per_second=queries_per_second,
+        windows_per_second=rates.get("completions", 0.0),
+        output_tokens_per_second=rates.get("output_tokens", 0.0),
+        eta_seconds=(total - done) / queries_per_second if queries_per_second > 0 else None,
+        counts=dict(current.counts),
+        replicas=tuple(
+            ReplicaProgress(
+                replica.replica,
+                round(current.at - replica.seen_at, 1),
+                replica.queries_in_flight,
+                replica.windows_in_flight,
+                replica.windows_wanted,
+                *(
+                    (replica.counts[name] - counts_before.get(replica.replica, Counter())[name]) / seconds
+                    for name in ("completions", "output_tokens")
+                ),
+            )
+            for replica in current.replicas
+        ),
+        recent_errors=current.recent_errors,
+    )
 
 
-def windows_in_flight(progress: Progress) -> int:
-    return sum(replica.windows_in_flight for replica in progress.replicas)
-
-
-def queries_done(progress: Progress) -> int:
-    return sum(count for name, count in progress.counts.items() if name.startswith("queries_"))
-
-
-def windows_done(progress: Progress) -> int:
-    return sum(count for name, count in progress.counts.items() if name.startswith("windows_"))
-
-
-def windows_unanswered(progress: Progress) -> int:
-    return windows_done(progress) - progress.counts["windows_complete"] - progress.counts["windows_repaired"]
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
+def progress_line(standing: RunProgress) -> str:
+    """One line of where the run stands."""
+    if not standing.replicas:
+        return f"{standing.done:,}/{standing.queries:,} queries | no replica yet: engines are starting"
+    counts = standing.counts
+    return (
+        f"{standing.done:,}/{standing.queries:,} queries"
+        f" | {len(standing.replicas)} replicas, {standing.windows_in_flight} windows in flight"
+        f" | {standing.windows_per_second:.1f} windows/s, {standing.output_tokens_per_second:,.0f} output tokens/s"
+        f" | {counts.get('windows_repaired', 0):,} repaired, {standing.windows_unanswered:,} unanswered windows,"
+        f" {counts.get('queries_failed', 0):,} failed queries"
+        f" | ETA {duration(standing.eta_seconds)}"
+    )

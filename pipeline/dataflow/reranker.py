@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ from ray.actor import ActorHandle
 
 from pipeline.config import JobConfig
 from pipeline.dataflow.admission import Admission
+from pipeline.dataflow.events import EventLog
 from pipeline.dataflow.tally import ReplicaReport, Tally
 from pipeline.engines.registry import create_engine
 from pipeline.errors import EngineDeadError, RowError
@@ -54,9 +55,11 @@ class Reranker:
         self._tally = tally
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         self._counts: Counter[str] = Counter()
+        self._seconds: defaultdict[str, list[float]] = defaultdict(list)
         self._errors: list[str] = []
         self._queries: set[str] = set()
         self._deaths: dict[str, int] = tally_call(tally.deaths.remote())
+        self._run_id: str = tally_call(tally.run_id.remote())
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="rerank", daemon=True).start()
         try:
@@ -67,6 +70,7 @@ class Reranker:
 
     async def _start(self) -> None:
         config, started = self._config, time.monotonic()
+        self._events = EventLog(config.cluster.event_log, self._run_id)
         self._engine = create_engine(config.engine)
         self._answer_format = config.prompt.load_template().answer_format
         self._prompter = make_prompter(config)
@@ -76,7 +80,9 @@ class Reranker:
         capacity = Capacity(config.engine.max_num_seqs, self._engine.facts().get("kv_cache_tokens"))
         self._admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
         self._one_suspect = asyncio.Lock()
-        self._tally.started.remote(self._replica, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._tally.started.remote(self._replica, seconds)
+        self._events.write("replica_started", seconds=round(seconds, 1), **self._engine.facts())
         self._reporting = asyncio.create_task(self._report())
 
     async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +125,9 @@ class Reranker:
             yield f"the engine died {deaths} times while this query was in flight"
             return
         alone = self._one_suspect if deaths >= _SUSPECT_DEATHS else contextlib.nullcontext()
+        asked = time.monotonic()
         async with alone, self._admission.query(max_windows):
+            self._seconds["wait"].append(time.monotonic() - asked)
             self._queries.add(query_id)
             try:
                 yield None
@@ -138,6 +146,7 @@ class Reranker:
     def _count(self, result: RerankResult) -> None:
         for window in result.windows:
             self._counts[f"windows_{window.status}"] += 1
+            self._seconds["window"].append(window.latency_seconds)
             if window.status not in ANSWERED:
                 self._errors = [*self._errors[-4:], f"{result.query_id}: {window.error or window.status}"]
 
@@ -145,6 +154,7 @@ class Reranker:
         finished_at = datetime.now(UTC)
         row |= {"started_at": started_at or finished_at, "finished_at": finished_at}
         self._counts[f"queries_{row['status']}"] += 1
+        self._events.query_finished(row)
         if len(self._queries) <= 1:  # maybe the last of the run: Ray ends this process soon
             self._send_report()
         return row
@@ -159,17 +169,18 @@ class Reranker:
         counts, self._counts, errors, self._errors = self._counts, Counter(), self._errors, []
         report = ReplicaReport(
             self._replica,
-            time.time(),
             self._admission.queries,
             self._admission.windows,
             self._admission.target,
             self._engine.facts(),
         )
-        self._tally.report.remote(report, counts, errors)
+        seconds, self._seconds = dict(self._seconds), defaultdict(list)
+        self._tally.report.remote(report, counts, seconds, errors)
 
     def _die(self, error: EngineDeadError) -> NoReturn:
         """End this process: Ray restarts the actor with a new engine and asks its unfinished blocks again."""
         sys.stderr.write(f"replica {self._replica}: engine dead, ending the replica: {error}\n")
+        self._events.write("engine_died", error=str(error), query_ids=sorted(self._queries))
         with contextlib.suppress(Exception):  # best effort: the process ends whatever the tally says
             tally_call(self._tally.engine_died.remote(self._replica, sorted(self._queries), str(error)))
         os._exit(_ENGINE_DEAD_EXIT_CODE)

@@ -14,9 +14,10 @@ import yaml
 import pipeline
 from pipeline.config import JobConfig
 from pipeline.dataflow.cluster import connect
+from pipeline.dataflow.events import EventLog
 from pipeline.dataflow.progress import ProgressLines
 from pipeline.dataflow.rerank import rerank
-from pipeline.dataflow.tally import Progress, Tally
+from pipeline.dataflow.tally import Progress, start_tally
 from pipeline.errors import RunError
 from pipeline.evaluation.report import report_output
 from pipeline.in_flight import plan_blocks
@@ -25,6 +26,7 @@ from pipeline.storage.apart import apart
 from pipeline.storage.inputs import Input, check_input, read_query_ids
 from pipeline.storage.nesting import nested_input
 from pipeline.storage.output import Output
+from pipeline.storage.runs import Run
 from pipeline.storage.schemas import output_schema
 from pipeline.storage.status import read_status
 
@@ -68,31 +70,34 @@ def _run(
         output.discard()
     nested = nested_input(source, output.candidates_url, config.input, config.storage, options.limit)
     query_ids = apart(read_query_ids, nested)
-    output.begin(identity, len(query_ids), config_yaml=yaml.safe_dump(config.dump(), sort_keys=False))
+    record = output.begin(identity, len(query_ids), config_yaml=yaml.safe_dump(config.dump(), sort_keys=False))
+    events = EventLog(config.cluster.event_log, record.run_id)
     schema = output_schema(nested.schema, metadata(config))
     left = output.prepare(query_ids, retry=options.retry)
     if left.remaining < left.queries:
         say(f"{left.queries - left.remaining:,} of {left.queries:,} queries are done; going on with the rest")
     facts: dict[str, Any] = {"passes": []}
-    while left.remaining:
-        before = left
-        facts["passes"].append(_pass(config, nested, output, schema, before.queries, before.remaining, say))
-        left = output.prepare(query_ids)
-        if left.remaining >= before.remaining:
-            break  # `finish` says what is missing
-    manifest = output.finish(query_ids, schema, facts)
+    with events.run(queries=left.queries, remaining=left.remaining, config_hash=config.hash()):
+        while left.remaining:
+            before = left
+            facts["passes"].append(_pass(config, nested, output, schema, record, before.remaining, say))
+            left = output.prepare(query_ids)
+            if left.remaining >= before.remaining:
+                break  # `finish` says what is missing
+        manifest = output.finish(query_ids, schema, facts)
     _report(config, say)
     return manifest
 
 
 def _pass(
-    config: JobConfig, nested: Input, output: Output, schema: pa.Schema, total: int, remaining: int, say: Say
+    config: JobConfig, nested: Input, output: Output, schema: pa.Schema, record: Run, remaining: int, say: Say
 ) -> dict[str, Any]:
     """Rerank every query that the checkpoint does not hold. Returns facts for the manifest."""
     started = time.monotonic()
     connect()
-    tally = Tally.remote()  # type: ignore[attr-defined]
-    lines = ProgressLines(tally, total, total - remaining, config.cluster.progress_seconds, say)
+    tally = start_tally(record.run_id, remaining)
+    every_seconds, done_before = config.cluster.progress_seconds, record.queries - remaining
+    lines = ProgressLines(tally, record.queries, done_before, every_seconds, say, output.publish)
     in_flight = config.windows_in_flight_at_most
     blocks = plan_blocks(remaining, config.cluster.replicas_at_most, in_flight, config.cluster.queries_per_block)
     say(

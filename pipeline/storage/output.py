@@ -6,6 +6,7 @@
     _lease.json  _lock      who is writing; _lock only on local disk
     _run/run.json           the run's identity: all that decides the ranking
     _run/config.yaml        the effective config
+    _run/progress.json      where the run stands, every few seconds, for jobs.status and jobs.watch
     _run/checkpoint/        Ray Data's, rebuilt from the parts before each pass
     _run/candidates/        a nested copy of an input in long form
     _run/tmp/               parts being written again
@@ -33,6 +34,7 @@ from pipeline.storage.control import ControlStore, control_store
 from pipeline.storage.filesystems import delete_folder, join, redact, resolve
 from pipeline.storage.lease import Lease
 from pipeline.storage.parts import list_parts, part_facts, reconcile, write_checkpoint
+from pipeline.storage.progress import RunProgress, write_progress
 from pipeline.storage.quarantine import delete_from_quarantine
 from pipeline.storage.runs import RUN, Run, create_run, describe_changes, read_run
 from pipeline.storage.schemas import QUERY_ID
@@ -155,6 +157,10 @@ class Output:
         done = rows.filter(pc.invert(again))[QUERY_ID]
         write_checkpoint(self.filesystem, self.checkpoint_folder, done)
         return Progress(len(query_ids), Counter(rows["status"].to_pylist()), done)
+
+    def publish(self, progress: RunProgress) -> None:
+        """Say where the run stands, for whoever looks at the output meanwhile."""
+        write_progress(self._control, progress)
 
     def finish(
         self, query_ids: pa.ChunkedArray, schema: pa.Schema, facts: Mapping[str, Any] | None = None

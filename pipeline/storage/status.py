@@ -10,6 +10,7 @@ from pipeline.storage.control import ControlStore, control_store
 from pipeline.storage.filesystems import resolve
 from pipeline.storage.lease import LEASE, LeaseHolder, parse_lease
 from pipeline.storage.parts import count_statuses, list_parts
+from pipeline.storage.progress import RunProgress, read_progress
 from pipeline.storage.runs import Run, read_run
 from pipeline.storage.settings import StorageConfig
 
@@ -20,6 +21,7 @@ MANIFEST = "_manifest.json"
 @dataclass(frozen=True, slots=True)
 class Status:
     """`run` is None where none has begun, `holder` None unless a run may be writing now, `manifest` until finished.
+    `progress` is what a run that may be writing now last said of itself.
 
     While a run is going on, a query may for a moment be in two parts and count twice.
     """
@@ -32,6 +34,7 @@ class Status:
     holder: LeaseHolder | None
     seconds_since_last_part: float | None
     manifest: Mapping[str, Any] | None
+    progress: RunProgress | None
 
     @property
     def done(self) -> int:
@@ -49,6 +52,7 @@ def read_status(url: str, storage: StorageConfig) -> Status:
     finished = control.read(SUCCESS) is not None
     manifest = control.read(MANIFEST) if finished else None
     parts = list_parts(filesystem, folder)
+    holder, said = read_holder(control), read_progress(control)
     written = datetime.fromtimestamp(parts[0].mtime_ns / 1e9, UTC) if parts and parts[0].mtime_ns else None
     return Status(
         run=read_run(control),
@@ -56,9 +60,10 @@ def read_status(url: str, storage: StorageConfig) -> Status:
         by_status=dict(count_statuses(filesystem, folder)),
         parts=len(parts),
         bytes=sum(part.size for part in parts),
-        holder=read_holder(control),
+        holder=holder,
         seconds_since_last_part=(datetime.now(UTC) - written).total_seconds() if written else None,
         manifest=json.loads(manifest.body) if manifest else None,
+        progress=said[0] if holder and said else None,
     )
 
 

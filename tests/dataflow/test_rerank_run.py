@@ -1,5 +1,6 @@
 """The job through local Ray with a scripted engine: what comes out, whatever goes in."""
 
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from run_desk import check_ranking, config, query, rerank, rows_of, write_input
 
 from pipeline.errors import InputError, OutputError, RunError
+from pipeline.storage.control import control_store
+from pipeline.storage.progress import read_progress
 from pipeline.storage.schemas import LONG_INPUT, NESTED_INPUT
+from pipeline.storage.status import read_status
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -272,3 +276,38 @@ def test_an_engine_that_cannot_start_ends_the_run_with_its_reason_first(tmp_path
         rerank(settings)
     assert str(caught.value).startswith("no replica could start: EngineStartError: no such GPU")
     assert time.monotonic() - started < 300
+
+
+def test_every_window_and_query_is_an_event_with_its_ids(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(8)])
+    settings = config(tmp_path, "--engine.fail={q0003: 1000}", f"--cluster.event_log={tmp_path}/log")
+    rerank(settings)
+    lines = [line for file in (tmp_path / "log").glob("events-*.jsonl") for line in file.read_text().splitlines()]
+    events = [json.loads(line) for line in lines]
+    run_id = json.loads((tmp_path / "out/_run/run.json").read_text())["run_id"]
+    assert {event["run_id"] for event in events} == {run_id}
+    counts = Counter(event["event"] for event in events)
+    assert counts == {"run_began": 1, "replica_started": 1, "window": 16, "query": 8, "run_finished": 1}
+    rows = rows_of(settings)
+    logged = [(event["query_id"], event["window"], event["status"]) for event in events if event["event"] == "window"]
+    assert sorted(logged) == sorted(
+        (query_id, number, window["status"])
+        for query_id, row in rows.items()
+        for number, window in enumerate(row["windows"])
+    )
+    (failed,) = [event for event in events if event["event"] == "query" and event["status"] == "failed"]
+    assert (failed["query_id"], failed["error"]) == ("q0003", rows["q0003"]["error"])
+
+
+def test_a_run_says_in_its_output_where_it_stands(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(8)])
+    settings = config(tmp_path, "--engine.fail={q0003: 1000}")
+    rerank(settings)
+    said = read_progress(control_store(settings.output.path, settings.storage))
+    assert said
+    progress, _ = said
+    assert (progress.queries, progress.done, len(progress.replicas)) == (8, 8, 1)
+    assert (progress.counts["queries_complete"], progress.counts["queries_failed"]) == (7, 1)
+    assert progress.windows_unanswered == 2
+    assert any("q0003" in error for error in progress.recent_errors)
+    assert read_status(settings.output.path, settings.storage).progress is None  # of a live run only
