@@ -1,6 +1,6 @@
 """Where a run stands, from its output alone.
 
-    python -m jobs.status OUTPUT [--config C] [--json]
+    python -m jobs.status OUTPUT [--config C] [--json]        (live: jobs.watch)
 
 Exit code 0: finished. 4: not finished. 2: cannot be read.
 """
@@ -16,6 +16,7 @@ import typer
 from jobs.rerank import say
 from pipeline.config import load_section
 from pipeline.errors import RerankerError
+from pipeline.storage.progress import duration
 from pipeline.storage.settings import StorageConfig
 from pipeline.storage.status import Status, read_status
 
@@ -50,6 +51,11 @@ def describe(output: str, status: Status) -> str:
         f"data: {status.parts:,} Parquet files, {status.bytes / 1e6:,.1f} MB",
         f"written by: {status.holder or 'nobody now'}",
     ]
+    if (now := status.progress) is not None:
+        lines.append(
+            f"now: {now.windows_per_second:.1f} windows/s on {len(now.replicas)} replicas,"
+            f" {now.windows_in_flight:,} windows in flight, ETA {duration(now.eta_seconds)}"
+        )
     if status.seconds_since_last_part is not None:
         began = datetime.fromisoformat(status.run.started)
         working_seconds = (datetime.now(UTC) - began).total_seconds() - status.seconds_since_last_part
