@@ -90,7 +90,8 @@ def render(
     )
     rates = (
         f"{progress.queries_per_second:.2f} queries/s, {progress.windows_per_second:.2f} windows/s, "
-        f"{progress.output_tokens_per_second:,.0f} output tokens/s; {progress.windows_in_flight:,} windows in flight"
+        f"{progress.output_tokens_per_second:,.0f} output tokens/s; "
+        f"{progress.windows_in_flight:,} of {progress.windows_wanted:,} windows in flight"
     )
     return Group(
         head, writer, bar, rates, _counts(progress), *([_replicas(progress)] if holder else []), *_errors(progress)
@@ -114,7 +115,7 @@ def _replicas(progress: RunProgress) -> RenderableType:
         return "no replica yet: engines are starting"
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("replica")
-    for heading in ("queries in flight", "windows in flight", "windows/s", "output tokens/s", "last seen"):
+    for heading in ("queries in flight", "windows in flight", "of wanted", "windows/s", "output tokens/s", "last seen"):
         table.add_column(heading, justify="right")
     idlest = sorted(progress.replicas, key=lambda replica: (replica.windows_in_flight, replica.replica))
     for replica in idlest[:_SHOWN_REPLICAS]:
@@ -122,6 +123,7 @@ def _replicas(progress: RunProgress) -> RenderableType:
             replica.replica,
             str(replica.queries_in_flight),
             str(replica.windows_in_flight),
+            str(replica.windows_wanted),
             f"{replica.windows_per_second:.2f}",
             f"{replica.output_tokens_per_second:,.0f}",
             f"{replica.seconds_since_report:.0f} s ago",

@@ -19,7 +19,7 @@ PROGRESS_NOW = RunProgress(
     output_tokens_per_second=1875.0,
     eta_seconds=6000.0,
     counts={"queries_complete": 399, "queries_failed": 1, "windows_complete": 3591, "windows_error": 9},
-    replicas=tuple(ReplicaProgress(f"gpu-{n}:7", 1.0, 256, 250 - n, 1.25, 937.5) for n in range(25)),
+    replicas=tuple(ReplicaProgress(f"gpu-{n}:7", 1.0, 256, 250 - n, 256, 1.25, 937.5) for n in range(25)),
     recent_errors=("q17: no [completion] within 1800 s",),
 )
 
@@ -44,6 +44,7 @@ def test_a_live_run(tmp_path: Path) -> None:
     for expected in (
         "500 of 2,000 queries, 25.0%",
         "ETA 1:40:00",
+        "5,950 of 6,400 windows in flight",
         "399 complete, 1 failed",
         "3,591 complete, 9 error",
         "no [completion] within 1800 s",
