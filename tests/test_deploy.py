@@ -56,6 +56,7 @@ RAY_JOB: Keys = {
     "entrypoint": None,
     "rayClusterSpec": {
         "rayVersion": None,
+        "authOptions": {"mode": None},
         "enableInTreeAutoscaling": None,
         "autoscalerOptions": {"version": None, "idleTimeoutSeconds": None},
         "headGroupSpec": {"rayStartParams": {"num-cpus": None, "dashboard-host": None}, "template": POD},
