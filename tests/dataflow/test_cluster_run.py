@@ -1,21 +1,29 @@
 """The job on a real Ray cluster of several nodes on this machine, submitted over the job API as a user would."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
+from prometheus_client.parser import text_string_to_metric_families
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
 from run_desk import check_ranking, query, rows_of_folder, write_input
+
+from pipeline.config import CONFIGS_DIRECTORY
+from pipeline.dataflow.metrics import PREFIX
 
 WORKER_CPUS = 4
 """A replica of 3 leaves one for reading and writing: two replicas cannot share a node."""
@@ -28,6 +36,7 @@ def cluster() -> Iterator[Cluster]:
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the jobs' `python`
         patch.delenv("RAY_ADDRESS", raising=False)
         head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
+        head["_system_config"] = {"metrics_report_interval_ms": 500}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             for _ in range(2):
@@ -73,15 +82,62 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
+def scrape(cluster: Cluster, folder: Path) -> tuple[dict[str, Counter[str]], set[str]]:
+    """Values of the run's metrics by name and status ("" where it has none), over all nodes; and all their names."""
+    record = folder / "_run/run.json"
+    run_id = json.loads(record.read_text())["run_id"] if record.exists() else None
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    names = set()
+    for node in cluster.list_all_nodes():
+        with urllib.request.urlopen(f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics") as page:
+            families = list(text_string_to_metric_families(page.read().decode()))
+        for sample in (sample for family in families for sample in family.samples):
+            if sample.name.startswith(f"ray_{PREFIX}") and sample.labels["run_id"] == run_id:
+                names.add(sample.name)
+                counts[sample.name.removeprefix(f"ray_{PREFIX}")][sample.labels.get("status", "")] += int(sample.value)
+    return counts, names
+
+
+def queries_written(folder: Path) -> int:
+    """In the whole parts of a run that may be writing another."""
+    rows = 0
+    for part in folder.glob("part-*.parquet"):
+        with contextlib.suppress(pa.ArrowInvalid):
+            rows += pq.read_metadata(part).num_rows
+    return rows
+
+
 def check_output(folder: Path, sources: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every query once and whole; the manifest."""
+    """Every query once and whole; the rows by query id."""
     rows = rows_of_folder(folder)
     assert sorted(rows) == [source["query_id"] for source in sources]
     for source in sources:
         check_ranking(rows[source["query_id"]], source)
     assert (folder / "_SUCCESS").exists()
-    manifest: dict[str, Any] = json.loads((folder / "_manifest.json").read_text())
-    return manifest
+    return rows
+
+
+def check_metrics(scraped: Mapping[str, Mapping[str, int]], rows: Sequence[dict[str, Any]]) -> None:
+    """What was scraped is what these rows of the output count."""
+    windows = [window for row in rows for window in row["windows"]]
+    assert scraped["queries_total"] == Counter(row["status"] for row in rows)
+    assert scraped["windows_total"] == Counter(window["status"] for window in windows)
+    assert scraped["window_seconds_count"][""] == scraped["completions_total"][""] == len(windows)
+    for tokens in ("prompt_tokens", "output_tokens"):
+        assert scraped[f"{tokens}_total"][""] == sum(window[tokens] for window in windows)
+    assert scraped["queries_remaining"][""] == scraped["queries_in_flight"][""] == scraped["windows_in_flight"][""] == 1
+    assert scraped["queue_wait_seconds_count"][""] == len(rows) + 1
+    assert scraped["engine_starts_total"][""] == 2
+
+
+NEVER_YET = {f"ray_{PREFIX}engine_deaths_total"}
+"""A counter shows once it has counted."""
+
+
+def dashboard_metrics() -> set[str]:
+    """Names of our metrics in the Grafana dashboard."""
+    text = (CONFIGS_DIRECTORY / "deploy" / "grafana-dashboard.json").read_text()
+    return set(re.findall(rf"ray_{PREFIX}\w+", text))
 
 
 def test_a_wrong_config_fails_the_job(cluster: Cluster, tmp_path: Path) -> None:
@@ -93,27 +149,31 @@ def test_stopped_in_mid_run_then_submitted_again_and_followed_to_the_end(cluster
     sources = [query(number) for number in range(20)]
     write_input(tmp_path / "in", sources)
     client = JobSubmissionClient(f"http://{cluster.webui_url}")
-    command = entrypoint(tmp_path, f"--engine.log_path={tmp_path}/asked")
+    command = entrypoint(tmp_path, f"--engine.log_path={tmp_path}/asked", "--cluster.queries_per_block=1")
     never_ends = ["--", *command, "--engine.slow={q0019: 600}"]
     job = ray_job(cluster, "submit", "--no-wait", "--submission-id", "stopped", "--working-dir", ".", *never_ends)
     assert job.returncode == 0, job.stderr
-    wait_until(lambda: re.search(r"1\d/20 queries", client.get_job_logs("stopped")))
+    out = tmp_path / "out"
+    wait_until(lambda: scrape(cluster, out)[0]["queries_total"]["complete"] == 19 == queries_written(out))
+    scraped, names = scrape(cluster, out)
     assert ray_job(cluster, "stop", "stopped").returncode == 0
     assert client.get_job_status("stopped") == JobStatus.STOPPED
-    assert not (tmp_path / "out/_SUCCESS").exists()
+    assert not (out / "_SUCCESS").exists()
     resumed = ray_job(cluster, "submit", "--working-dir", ".", "--", *command)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     done = re.search(r"(\d+) of 20 queries are done; going on with the rest", resumed.stdout)
     assert done
-    assert int(done[1]) > 0
+    assert int(done[1]) == 19
     assert "20/20 queries" in resumed.stdout
-    check_output(tmp_path / "out", sources)
+    rows = check_output(out, sources)
+    check_metrics(scraped, [row for query_id, row in rows.items() if query_id != "q0019"])
+    assert names >= (dashboard_metrics() - NEVER_YET)
     answered = Counter(
         re.findall(r"q\d{4}", entry["prompt"])[0]
         for entry in map(json.loads, (tmp_path / "asked").read_text().splitlines())
         if entry["event"] == "answered"
     )
-    assert sum(windows == 2 for windows in answered.values()) >= int(done[1])  # each of two windows, once
+    assert answered == {source["query_id"]: 2 for source in sources}  # each of its two windows once, over both runs
 
 
 def test_a_spot_node_goes_and_another_comes(cluster: Cluster, tmp_path: Path) -> None:
@@ -124,10 +184,11 @@ def test_a_spot_node_goes_and_another_comes(cluster: Cluster, tmp_path: Path) ->
     installed = {"env_vars": {"PYTHONPATH": str(REPOSITORY)}}
     command = subprocess.list2cmdline(entrypoint(tmp_path))
     job_id = client.submit_job(entrypoint=command, runtime_env=installed)
-    wait_until(lambda: " | 2 replicas" in client.get_job_logs(job_id) and list(tmp_path.glob("out/part-*.parquet")))
+    wait_until(lambda: " | 2 replicas" in client.get_job_logs(job_id) and queries_written(tmp_path / "out"))
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     cluster.add_node(num_cpus=WORKER_CPUS)
     wait_until(lambda: client.get_job_status(job_id).is_terminal(), 240)
     assert client.get_job_status(job_id) == JobStatus.SUCCEEDED, client.get_job_logs(job_id)
-    manifest = check_output(tmp_path / "out", sources)
+    check_output(tmp_path / "out", sources)
+    manifest = json.loads((tmp_path / "out/_manifest.json").read_text())
     assert len(manifest["facts"]["passes"][0]["engine_start_seconds"]) == 3
