@@ -1,4 +1,4 @@
-"""The demo: rerank a small collection with a real, tiny LLM in vLLM on the CPU, through Ray Data, and judge it.
+"""The demo: a real first pass and a real, tiny LLM in vLLM on the CPU, through Ray Data, and what each of them gains.
 
 python -m jobs.demo        (or: make demo)
 """
@@ -15,11 +15,11 @@ from pyarrow.fs import LocalFileSystem
 from rich.console import Console
 from rich.table import Table
 
-from jobs.demo_model import convert_demo_model
+from jobs.demo_model import convert_demo_model, packaged_embedder
 from jobs.rerank import rerank, say
 from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
 from pipeline.errors import RerankerError
-from pipeline.evaluation.comparison import Evaluation, evaluate
+from pipeline.evaluation.comparison import evaluate
 from pipeline.evaluation.rankings import read_orders
 from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.evaluation.trec import load_qrels
@@ -32,12 +32,12 @@ QRELS = str(COLLECTION / "qrels.txt")
 def main(config: Path = CONFIGS_DIRECTORY / "demo" / "demo.yaml", cache: Path = Path(".cache")) -> None:
     """Rerank the demo collection and show what came of it."""
     try:
-        say("1/4 the model: SmolLM2-135M-Instruct, converted once from the package that carries it")
-        model = convert_demo_model(cache)
-        loaded = load_config(config, [f"--engine.model={model.resolve()}"])
+        say("1/4 the models: all-MiniLM-L6-v2, and SmolLM2-135M-Instruct, converted once from the package it comes in")
+        model, embedder = convert_demo_model(cache), packaged_embedder()
+        loaded = load_config(config, [f"--engine.model={model.resolve()}", f"--first_pass.engine.model={embedder}"])
         say(f"2/4 the input: 16 queries with 20 candidates each, as Parquet in {loaded.input.path}")
         write_candidates(Path(loaded.input.path))
-        say("3/4 the job: Ray Data and vLLM on this machine; loading the engine takes about a minute")
+        say("3/4 the job: Ray Data and vLLM on this machine; loading the two engines takes about two minutes")
         code = rerank(loaded, new_run=True)
         say("4/4 the result")
         show(loaded)
@@ -63,26 +63,30 @@ def write_candidates(folder: Path) -> None:
 
 
 def show(config: JobConfig) -> None:
-    """Window statuses, nDCG@10 before and after, and one query's order before and after."""
+    """Window statuses, nDCG@10 after each stage, and one query's order before and after."""
     console = Console(width=110, markup=False)
     manifest = json.loads((Path(config.output.path) / "_manifest.json").read_text(encoding="utf-8"))
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(manifest["windows_by_status"].items()))
     console.print(f"\nwindows: {statuses}")
-    means = {mean.system.split()[-1]: mean.mean for mean in judge(config.output.path).means}
-    console.print(f"nDCG@10 over 16 queries: {means['before']:.3f} before (BM25), {means['after']:.3f} after")
-    console.print("A model of 135M parameters is no ranker: read this as proof of plumbing, not of quality.\n")
+    means = judge(config.output.path)
+    console.print(
+        f"nDCG@10 over 16 queries: {means['before']:.3f} BM25, {means['first pass']:.3f} after the first pass (MiniLM),"
+        f" {means['after']:.3f} after the LLM (SmolLM2)"
+    )
+    console.print("The gain is MiniLM's. An LLM of 135M parameters is no ranker: read it as proof of plumbing.\n")
     console.print(_example(config.output.path))
     console.print(f"\nreranked Parquet: {config.output.path}/part-*.parquet")
     console.print("with a GPU and a real ranker: pip install 'corpus-reranker[gpu]' there, then")
     console.print("  python -m jobs.rerank --config configs/reasonrank-7b.yaml --input.path=... --output.path=...")
 
 
-def judge(output: str) -> Evaluation:
-    """nDCG@10 of an output over the demo's qrels."""
+def judge(output: str) -> dict[str, float]:
+    """nDCG@10 over the demo's qrels: `before`, after the `first pass`, and `after` the LLM."""
     filesystem, folder = LocalFileSystem(), str(Path(output).resolve())
     qrels = load_qrels(filesystem, QRELS)
     settings = EvaluateConfig(qrels=QRELS, measures=("nDCG@10",))
-    return evaluate({"demo": read_orders(filesystem, folder, qrels)}, qrels, settings)
+    means = evaluate({"demo": read_orders(filesystem, folder, qrels)}, qrels, settings).means
+    return {mean.system.removeprefix("demo "): mean.mean for mean in means}
 
 
 def _example(output: str) -> Table:

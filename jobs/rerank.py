@@ -79,7 +79,7 @@ def rerank(config: JobConfig, *, limit: int | None = None, new_run: bool = False
 def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float) -> list[str]:
     """What a person wants to know at the end, from the output's own counts."""
     starts = [seconds for each in manifest["facts"].get("passes", []) for seconds in each["engine_start_seconds"]]
-    simulated = " (SIMULATED: these are not an LLM's answers)" if config.engine.simulated else ""
+    simulated = " (SIMULATED: these are not an LLM's answers)" if config.simulated else ""
     return [
         f"queries: {_counts(manifest['queries_by_status'])}",
         f"windows: {_counts(manifest['windows_by_status'])}",

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.engines.registry import AnyEngineSettings
+from pipeline.engines.registry import AnyEngineSettings, AnyScorerSettings
 from pipeline.errors import ConfigError
 from pipeline.evaluation.settings import EvaluateConfig, ExportConfig, ReportConfig
 from pipeline.in_flight import with_spare
@@ -88,6 +88,15 @@ class GenerationConfig(Section):
 
     def sampling_params(self) -> SamplingParams:
         return SamplingParams(self.temperature, self.top_p, self.top_k, self.min_p, self.max_tokens, self.seed)
+
+
+class FirstPassConfig(Section):
+    """A cheap pass on the same replicas, before the strategy: it sees every candidate, the LLM only the best."""
+
+    engine: AnyScorerSettings
+    keep: int = Field(
+        100, ge=1, description="Candidates that go on; the others stay behind, in the first pass's order."
+    )
 
 
 class ClusterConfig(Section):
@@ -159,6 +168,7 @@ class JobConfig(Section):
     output: OutputConfig
     engine: AnyEngineSettings
     storage: StorageConfig = StorageConfig()
+    first_pass: FirstPassConfig | None = None
     prompt: PromptConfig = PromptConfig()
     strategy: Annotated[Any, PlainValidator(_build_strategy), PlainSerializer(_strategy_options)] = SlidingWindow()
     generation: GenerationConfig = GenerationConfig()
@@ -177,6 +187,15 @@ class JobConfig(Section):
         """Per replica. How many are wanted once the engine runs depends on its KV cache and their lengths."""
         return self.cluster.queries_in_flight or with_spare(self.engine.max_num_seqs)
 
+    @property
+    def simulated(self) -> bool:
+        """True where the ranking is not models' alone; the output says so."""
+        return self.engine.simulated or (self.first_pass is not None and self.first_pass.engine.simulated)
+
+    def num_ranked(self, num_candidates: int) -> int:
+        """How many of a query's candidates the strategy gets."""
+        return num_candidates if self.first_pass is None else min(num_candidates, self.first_pass.keep)
+
     def dump(self) -> dict[str, Any]:
         """JSON values; `load` of them gives this config again."""
         return self.model_dump(mode="json")
@@ -185,6 +204,8 @@ class JobConfig(Section):
         """What decides the ranking (JSON values): not where the run runs, how fast, nor how patiently."""
         return {
             "engine": self.engine.identity(),
+            "first_pass": self.first_pass
+            and {"engine": self.first_pass.engine.identity(), "keep": self.first_pass.keep},
             "prompt": {**self.prompt.model_dump(mode="json"), "template_hash": self.prompt.load_template().hash},
             "strategy": _strategy_options(self.strategy),
             "generation": self.generation.model_dump(mode="json"),

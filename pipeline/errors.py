@@ -35,3 +35,12 @@ class RequestError(RerankerError):
 
 class EngineDeadError(RerankerError):
     """The engine cannot answer any request any more. Never a row's error: the replica must end and be replaced."""
+
+
+def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of a task group's errors the engine's death if it is among them, else the first: what one task would raise."""
+    fatal = group.subgroup(EngineDeadError) or group
+    error: BaseException = fatal
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

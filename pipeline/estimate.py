@@ -146,7 +146,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         if request is None:
             unreadable += 1
             continue
-        lengths, cut = _prompt_tokens(windows_of(len(request.candidates)), prompter, request)
+        lengths, cut = _prompt_tokens(windows_of(config.num_ranked(len(request.candidates))), prompter, request)
         sampled, shortened = sampled + 1, shortened + cut
         tokens += lengths
     if not sampled:
@@ -155,8 +155,12 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         queries=counts.total(),
         candidates=sum(number * count for number, count in counts.items()),
         most_candidates=most,
-        windows=sum(config.strategy.max_windows(number) * count for number, count in readable.items() if number > 1),
-        depth=chain_depth(config.strategy, most),
+        windows=sum(
+            config.strategy.max_windows(ranked) * count
+            for number, count in readable.items()
+            if (ranked := config.num_ranked(number)) > 1
+        ),
+        depth=chain_depth(config.strategy, config.num_ranked(most)),
         sampled_queries=sampled,
         unreadable_queries=unreadable,
         prompt_tokens_mean=float(np.mean(tokens)) if tokens else 0.0,

@@ -30,15 +30,17 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
     """The plan as text. Raises ConfigError or InputError for what cannot work."""
     source = apart(check_input, config.input, config.storage)
     request = _first_request(config, source)
-    prompt = make_prompter(config)(request)(range(min(config.strategy.max_window, len(request.candidates))))
+    ranked = config.num_ranked(len(request.candidates))
+    prompt = make_prompter(config)(request)(range(min(config.strategy.max_window, ranked)))
     cluster, strategy = config.cluster, config.strategy
     rows = "queries" if source.form == "nested" else "candidate rows"
     lines = [
         f"input: {config.input.path}: {len(source.files)} Parquet files, {source.rows:,} {rows} ({source.form} form)"
         + (f", of which the first {limit:,} queries" if limit else ""),
         f"output: {config.output.path}",
+        *_first_pass(config),
         f"strategy: {strategy}",
-        f"a query with {len(request.candidates)} candidates: at most {strategy.max_windows(len(request.candidates))}"
+        f"a query with {len(request.candidates)} candidates: at most {strategy.max_windows(ranked)}"
         f" windows, up to {config.policy.max_attempts} attempts each",
         f"replicas: {cluster.replicas or f'{cluster.min_replicas} to {cluster.max_replicas or cluster.min_replicas}'}"
         f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
@@ -50,6 +52,12 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
         prompt.text,
     ]
     return "\n".join(lines)
+
+
+def _first_pass(config: JobConfig) -> list[str]:
+    if config.first_pass is None:
+        return []
+    return [f"first pass: {config.first_pass.engine.model} keeps {config.first_pass.keep} candidates of a query"]
 
 
 def _first_request(config: JobConfig, source: Input) -> RerankRequest:

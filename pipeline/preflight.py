@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.config import JobConfig
+from pipeline.engines.registry import AnyEngineSettings, AnyScorerSettings
 from pipeline.engines.vllm import VllmSettings, check_folder
 from pipeline.errors import ConfigError
 
@@ -15,22 +16,41 @@ def preflight(config: JobConfig) -> list[str]:
     """Warnings for a person to read. Raises ConfigError for what cannot work."""
     config.prompt.load_template()
     _check_places(config.input.path, config.output.path)
-    return [*_check_model(config), *_check_budget(config)]
+    warnings = _check_model(config.engine, "engine")
+    if config.first_pass is not None:
+        warnings += _check_model(config.first_pass.engine, "first_pass.engine")
+        _check_shared_gpu(config.engine, config.first_pass.engine)
+    return [*warnings, *_check_budget(config)]
 
 
-def _check_model(config: JobConfig) -> list[str]:
-    engine = config.engine
+def _check_model(engine: AnyEngineSettings | AnyScorerSettings, section: str) -> list[str]:
     if not isinstance(engine, VllmSettings):
         return []
     try:
-        check_folder(engine.model, "config.json", "engine.model")
+        check_folder(engine.model, "config.json", f"{section}.model")
         if engine.lora_path:
-            check_folder(engine.lora_path, "adapter_config.json", "engine.lora_path")
+            check_folder(engine.lora_path, "adapter_config.json", f"{section}.lora_path")
     except ConfigError as error:
         if "RAY_ADDRESS" not in os.environ:
             raise
         return [f"{error}; the cluster's GPU nodes may have it"]
     return []
+
+
+def _check_shared_gpu(engine: AnyEngineSettings, scorer: AnyScorerSettings) -> None:
+    """Both models are on the replica's first GPU."""
+    if not isinstance(engine, VllmSettings) or not isinstance(scorer, VllmSettings):
+        return
+    if engine.device != scorer.device:
+        raise ConfigError(
+            f"first_pass.engine.device {scorer.device} is not engine.device {engine.device}; both run in one vLLM"
+        )
+    together = engine.gpu_memory_utilization + scorer.gpu_memory_utilization
+    if engine.device == "gpu" and together > 1:
+        raise ConfigError(
+            f"engine.gpu_memory_utilization {engine.gpu_memory_utilization:g} and first_pass.engine's"
+            f" {scorer.gpu_memory_utilization:g} are more than one GPU; lower the first"
+        )
 
 
 def _check_places(input_path: str, output_path: str) -> None:

@@ -3,7 +3,7 @@
 Standard library only: every other package may import this one.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,8 @@ answer. timeout, error: no completion. The last four leave the window in its inp
 
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
 """complete: every window complete or repaired. degraded: at least one window kept its input order.
-failed: no window was answered, or the row could not be read; input order kept."""
+failed: no window was answered, or the row could not be read; input order kept.
+With a first pass "input order" is the order by its scores, and a query whose first pass failed is degraded at best."""
 
 ANSWERED: frozenset[WindowStatus] = frozenset({"complete", "repaired"})
 """Statuses of windows whose completion changed (or confirmed) the order."""
@@ -79,6 +80,10 @@ Generate: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion]]
 """The one thing ranking knows of an engine. Raises RequestError (ask again) or EngineDeadError (replica lost)."""
 
 
+Score: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
+"""A first pass's scores of a query's passages, higher is better. Raises as Generate does."""
+
+
 @dataclass(frozen=True, slots=True)
 class WindowOutcome:
     """What became of one window `[start, end)`. Tokens and latency are summed over its attempts.
@@ -103,10 +108,14 @@ class WindowOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """The new order of a query: `order[r]` is the index in `request.candidates` of the candidate at rank r+1."""
+    """The new order of a query: `order[r]` is the index in `request.candidates` of the candidate at rank r+1.
+
+    `first_pass_scores[i]` is the first pass's score of `request.candidates[i]`; None if there was none, or it failed.
+    """
 
     query_id: str
     status: QueryStatus
     order: tuple[int, ...]
     windows: tuple[WindowOutcome, ...]
     error: str | None = None
+    first_pass_scores: tuple[float, ...] | None = None

@@ -31,6 +31,20 @@ def test_on_a_cluster_the_driver_may_lack_the_model(tmp_path: Path, monkeypatch:
     assert "GPU nodes may have it" in preflight(config(f"--engine.model={tmp_path}/nowhere"))[0]
 
 
+FIRST_PASS = ("--first_pass.engine.kind=vllm", "--first_pass.engine.method=embedding")
+
+
+def test_a_first_pass_must_have_its_model_and_share_the_gpu(tmp_path: Path) -> None:
+    small = (*FIRST_PASS, "--first_pass.engine.model=hub/small")
+    assert preflight(config(*small)) == []
+    with pytest.raises(ConfigError, match=r"first_pass\.engine\.model: no folder .*nowhere"):
+        preflight(config(*FIRST_PASS, f"--first_pass.engine.model={tmp_path}/nowhere"))
+    with pytest.raises(ConfigError, match="more than one GPU"):
+        preflight(config(*small, "--engine.gpu_memory_utilization=0.95"))
+    with pytest.raises(ConfigError, match="both run in one vLLM"):
+        preflight(config(*small, "--first_pass.engine.device=cpu"))
+
+
 def test_a_missing_template_is_named() -> None:
     with pytest.raises(ConfigError, match="reasonrnk"):
         preflight(config("--prompt.template=reasonrnk"))

@@ -19,10 +19,11 @@ from pipeline.config import JobConfig
 from pipeline.dataflow.admission import Admission
 from pipeline.dataflow.events import EventLog
 from pipeline.dataflow.tally import ReplicaReport, Tally
-from pipeline.engines.registry import create_engine
+from pipeline.engines.registry import create_engine, create_scorer
 from pipeline.errors import EngineDeadError, RowError
 from pipeline.in_flight import Capacity
 from pipeline.plan import make_prompter
+from pipeline.ranking.first_pass import cascade
 from pipeline.ranking.rerank import rerank_query
 from pipeline.records import ANSWERED, Completion, Prompt, RerankRequest, RerankResult, SamplingParams
 from pipeline.storage.candidates import parse_row
@@ -72,9 +73,12 @@ class Reranker:
         config, started = self._config, time.monotonic()
         self._events = EventLog(config.cluster.event_log, self._run_id)
         self._engine = create_engine(config.engine)
+        self._scorer = create_scorer(config.first_pass.engine) if config.first_pass else None
         self._answer_format = config.prompt.load_template().answer_format
         self._prompter = make_prompter(config)
         await self._engine.start()
+        if self._scorer is not None:
+            await self._scorer.start()
         output = Output(config.output, config.storage)
         self._quarantine = QuarantineWriter(output.filesystem, output.quarantine_folder)
         capacity = Capacity(config.engine.max_num_seqs, self._engine.facts().get("kv_cache_tokens"))
@@ -98,15 +102,7 @@ class Reranker:
             if poison:
                 return self._finished(unreadable_row(row, poison))
             try:
-                result = await rerank_query(
-                    request,
-                    self._generate,
-                    self._config.strategy,
-                    self._prompter,
-                    self._answer_format,
-                    self._config.generation.sampling_params(),
-                    self._config.policy,
-                )
+                result = await self._ranked(request)
             except EngineDeadError as error:
                 self._die(error)
             except Exception as error:  # a strategy or template at fault: this row's failure, never its block's
@@ -116,10 +112,35 @@ class Reranker:
                 await asyncio.to_thread(self._quarantine.write, result)
             return self._finished(output_row(row, request, result, self._config.output.keep_reasoning), started_at)
 
+    async def _ranked(self, request: RerankRequest) -> RerankResult:
+        """By the strategy alone, or over what the first pass keeps."""
+        first_pass, policy = self._config.first_pass, self._config.policy
+        if first_pass is None or self._scorer is None:
+            return await self._listwise(request)
+        result = await cascade(
+            request, self._scorer.score, first_pass.keep, policy.window_timeout_seconds, self._listwise
+        )
+        if result.first_pass_scores is None:
+            self._counts["first_passes_failed"] += 1
+            self._errors = [*self._errors[-4:], f"{result.query_id}: {result.error}"]
+        return result
+
+    async def _listwise(self, request: RerankRequest) -> RerankResult:
+        return await rerank_query(
+            request,
+            self._generate,
+            self._config.strategy,
+            self._prompter,
+            self._answer_format,
+            self._config.generation.sampling_params(),
+            self._config.policy,
+        )
+
     @contextlib.asynccontextmanager
     async def _admitted(self, request: RerankRequest) -> AsyncIterator[str | None]:
         """Hold one of the replica's places. Yields why the query must not be asked, None if it may."""
-        query_id, max_windows = request.query_id, self._config.strategy.max_windows(len(request.candidates))
+        query_id = request.query_id
+        max_windows = self._config.strategy.max_windows(self._config.num_ranked(len(request.candidates)))
         deaths = self._deaths.get(query_id, 0)
         if deaths >= _POISON_DEATHS:
             yield f"the engine died {deaths} times while this query was in flight"
@@ -133,6 +154,9 @@ class Reranker:
                 yield None
             finally:
                 self._queries.discard(query_id)
+
+    def _engine_facts(self) -> dict[str, Any]:
+        return self._engine.facts() | ({} if self._scorer is None else {"first_pass": self._scorer.facts()})
 
     async def _generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
         with self._admission.window(len(prompt.token_ids)):
@@ -172,7 +196,7 @@ class Reranker:
             self._admission.queries,
             self._admission.windows,
             self._admission.target,
-            self._engine.facts(),
+            self._engine_facts(),
         )
         seconds, self._seconds = dict(self._seconds), defaultdict(list)
         self._tally.report.remote(report, counts, seconds, errors)

@@ -1,5 +1,6 @@
 """What every engine is, seen from a replica."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
@@ -38,6 +39,29 @@ class EngineSettings(Section):
     def simulated(self) -> bool:
         """True where the answers are not an LLM's; the output says so."""
         return False
+
+
+class Scorer(Protocol):
+    """A replica's cheap first pass. Calls come from the event loop of the replica's actor, as an Engine's do."""
+
+    async def start(self) -> None:
+        """Load the model. Raises EngineStartError or ConfigError with the reason: the replica does not start."""
+        ...
+
+    async def score(self, query: str, passages: Sequence[str]) -> Sequence[float]:
+        """How well each passage answers the query, higher is better.
+
+        Raises RequestError if these cannot be scored, EngineDeadError if none can be any more.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Free what `start` took. Safe to call twice, and after a failed start."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader of the output should know of it (JSON values)."""
+        ...
 
 
 class Engine(Protocol):

@@ -52,7 +52,7 @@ class ScriptedEngine:
 
     def __init__(self, settings: ScriptedSettings) -> None:
         self._settings = settings
-        self._answer = load_answers(settings.answers, settings.arguments)
+        self._answer: Answer = load_script(settings.answers, settings.arguments, "engine.answers")
         self._seen: Counter[str] = Counter()
         self._in_flight = 0
         self._peak_in_flight = 0
@@ -124,14 +124,13 @@ def reverse_order() -> Answer:
     )
 
 
-def load_answers(target: str, arguments: Mapping[str, Any]) -> Answer:
-    """The Answer that "module:function" makes of `arguments`. Raises ConfigError if there is no such function."""
+def load_script(target: str, arguments: Mapping[str, Any], key: str) -> Any:
+    """What "module:function" makes of `arguments`. Raises ConfigError naming its config `key` if that cannot be."""
     module, _, name = target.partition(":")
     try:
-        answer: Answer = getattr(import_module(module), name)(**arguments)
+        return getattr(import_module(module), name)(**arguments)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"engine.answers: cannot make answers of {target!r}: {error}") from error
-    return answer
+        raise ConfigError(f"{key}: cannot make answers of {target!r}: {error}") from error
 
 
 def passages(text: str) -> list[str]:

@@ -11,10 +11,10 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
     from vllm.outputs import RequestOutput
     from vllm.v1.engine.async_llm import AsyncLLM
+
+T = TypeVar("T")
 
 _GIB_BYTES = 2**30
 
@@ -49,6 +51,9 @@ class VllmSettings(EngineSettings):
             "enforce_eager",
         }
     )
+
+    runner: ClassVar[str] = "generate"
+    """vLLM's name for what the model is run for."""
 
     kind: Literal["vllm"] = "vllm"
     device: Literal["gpu", "cpu"] = "gpu"
@@ -114,9 +119,7 @@ class VllmEngine:
 
         Raises RequestError, for example for a prompt longer than the context, or EngineDeadError.
         """
-        if self._loop is None or self._stop_requested.done():
-            raise EngineDeadError("the vLLM engine is not running")
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ask(prompt, params), self._loop))
+        return await self._on_own_loop(self._ask(prompt, params))
 
     async def stop(self) -> None:
         """End the engine and its processes; requests still in flight end with EngineDeadError. Safe to call twice."""
@@ -128,6 +131,12 @@ class VllmEngine:
     def facts(self) -> dict[str, Any]:
         """Name, version, simulated, model, device and capacity; `kv_cache_tokens` is None if vLLM doesn't say."""
         return dict(self._facts)
+
+    async def _on_own_loop(self, request: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None or self._stop_requested.done():
+            request.close()
+            raise EngineDeadError("the vLLM engine is not running")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self._loop))
 
     async def _serve(self, log: VllmLog, started: "Future[None]") -> None:
         """All of the engine's life on its own loop, from loading until `stop`."""
@@ -176,15 +185,25 @@ class VllmEngine:
     async def _ask(self, prompt: Prompt, params: SamplingParams) -> Completion:
         from vllm import TokensPrompt
 
-        llm = self._llm
-        if llm is None:
-            raise EngineDeadError("the vLLM engine is not running")
+        llm = self._running()
         request = TokensPrompt(prompt_token_ids=list(prompt.token_ids))
-        request_id = str(next(self._request_ids))
+        answers = llm.generate(request, sampling_params(params), self._request_id(), lora_request=self._lora)
+        return completion(await self._final(llm, answers))
+
+    def _running(self) -> "AsyncLLM":
+        if self._llm is None:
+            raise EngineDeadError("the vLLM engine is not running")
+        return self._llm
+
+    def _request_id(self) -> str:
+        return str(next(self._request_ids))
+
+    async def _final(self, llm: "AsyncLLM", outputs: AsyncIterable[T]) -> T:
+        """The last output of one request. Raises RequestError or EngineDeadError."""
         try:
-            async for output in llm.generate(request, sampling_params(params), request_id, lora_request=self._lora):
+            async for output in outputs:
                 final = output
-            return completion(final)
+            return final
         except asyncio.CancelledError:
             if self._stop_requested.done():  # not the caller's doing
                 raise EngineDeadError("the vLLM engine was stopped") from None
@@ -258,6 +277,7 @@ def engine_arguments(settings: VllmSettings) -> "AsyncEngineArgs":
         raise ConfigError(f"engine.engine_args: {error}") from error
     arguments: dict[str, Any] = {
         "model": settings.model,
+        "runner": settings.runner,
         "max_model_len": settings.max_model_len,
         "trust_remote_code": settings.trust_remote_code,
         "dtype": settings.dtype,
@@ -299,10 +319,10 @@ def sampling_params(params: SamplingParams) -> "VllmSamplingParams":
 
 
 def completion(final: "RequestOutput") -> Completion:
-    """Raises RuntimeError if the engine ended the request before it had an answer."""
+    """Raises RequestError if the engine ended the request before it had an answer."""
     answer = final.outputs[0]
     if answer.finish_reason not in ("stop", "length", "repetition"):
-        raise RuntimeError(f"vLLM ended the request early: {answer.finish_reason}")
+        raise RequestError(f"vLLM ended the request early: {answer.finish_reason}")
     # vLLM's "repetition" is a cut like that of max_tokens: there is no answer to wait for.
     finish_reason = "stop" if answer.finish_reason == "stop" else "length"
     return Completion(answer.text, finish_reason, len(final.prompt_token_ids or ()), len(answer.token_ids))

@@ -27,7 +27,8 @@ BATCH_ROWS = 256
 class QueryOrders:
     """One query's documents, best first, in each order its source knows.
 
-    An output knows `before` (the first stage's) and `after` (reranked); candidates only `before`; a TREC run `run`.
+    An output knows `before` (the first stage's), `first pass` (its scores', where it had one) and `after` (reranked);
+    candidates only `before`; a TREC run `run`.
     """
 
     query_id: str
@@ -122,18 +123,27 @@ def _wanted_batches(filesystem: pafs.FileSystem, part: str, value_set: pa.Array)
 
 
 def _orders(batch: pa.RecordBatch) -> Iterator[QueryOrders]:
+    first_pass = _has_first_pass(batch.schema)
     for row in batch.to_pylist():
         dataset = row.get("dataset")
-        orders = _ranking_orders(row["ranking"]) if "ranking" in row else _candidate_orders(row["candidates"])
+        if "ranking" in row:
+            orders = _ranking_orders(row["ranking"], first_pass)
+        else:
+            orders = _candidate_orders(row["candidates"])
         yield QueryOrders(str(row["query_id"]), orders, None if dataset is None else str(dataset))
 
 
-def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None) -> dict[str, list[str]]:
-    ranking = ranking or ()
-    return {
-        "before": [entry["doc_id"] for entry in sorted(ranking, key=lambda entry: entry["initial_rank"])],
-        "after": [entry["doc_id"] for entry in sorted(ranking, key=lambda entry: entry["rank"])],
-    }
+def _has_first_pass(schema: pa.Schema) -> bool:
+    return bool((schema.metadata or {}).get(b"reranker.first_pass_model"))
+
+
+def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None, first_pass: bool) -> dict[str, list[str]]:
+    before = sorted(ranking or (), key=lambda entry: entry["initial_rank"])
+    orders = {"before": before}
+    if first_pass:  # one that failed left the order as it was
+        orders["first pass"] = sorted(before, key=lambda entry: -(entry["first_pass_score"] or 0.0))
+    orders["after"] = sorted(before, key=lambda entry: entry["rank"])
+    return {name: [entry["doc_id"] for entry in entries] for name, entries in orders.items()}
 
 
 def _candidate_orders(candidates: Sequence[Mapping[str, Any]] | None) -> dict[str, list[str]]:

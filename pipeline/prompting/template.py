@@ -32,13 +32,13 @@ class PromptTemplate(Section):
     @field_validator("before_passages", "after_passages")
     @classmethod
     def _around(cls, text: str) -> str:
-        _check_placeholders(text, _AROUND)
+        check_placeholders(text, _AROUND)
         return text
 
     @field_validator("passage")
     @classmethod
     def _of_a_passage(cls, text: str) -> str:
-        used = _check_placeholders(text, _OF_A_PASSAGE)
+        used = check_placeholders(text, _OF_A_PASSAGE)
         if missing := sorted(_OF_A_PASSAGE - used):
             raise ValueError(f"must hold {' and '.join(f'{{{name}}}' for name in missing)}")
         return text
@@ -96,8 +96,8 @@ def template_path(name: str, directory: Path) -> Path:
     return path
 
 
-def _check_placeholders(text: str, allowed: frozenset[str]) -> set[str]:
-    """The placeholders used. Raises ValueError for any other single brace."""
+def check_placeholders(text: str, allowed: frozenset[str]) -> set[str]:
+    """The placeholders used in `text`. Raises ValueError for any other single brace."""
     used = set()
     for match in _BRACES.finditer(text):
         if match[0] in ("{{", "}}"):

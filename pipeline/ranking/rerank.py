@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from pipeline.errors import EngineDeadError
+from pipeline.errors import EngineDeadError, first_leaf
 from pipeline.ranking.permutation import AnswerFormat, apply_permutation, parse_permutation
 from pipeline.ranking.strategies import Strategy
 from pipeline.records import (
@@ -73,7 +73,7 @@ async def rerank_query(
     try:
         order = await strategy.rank(len(request.candidates), asker.ask)
     except BaseExceptionGroup as group:  # of a strategy that asks windows at once
-        raise _first_leaf(group) from None
+        raise first_leaf(group) from None
     apply_permutation(request.candidates, order)
     windows = tuple(outcome for outcome in asker.outcomes if outcome is not None)
     status = _query_status(windows)
@@ -182,15 +182,6 @@ class _Asker:
                 f"a window must show between 1 and all of {len(self._known)} candidates once each, "
                 f"the strategy asked {list(indices)[:30]}"
             )
-
-
-def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The engine's death if it is among them, else the first: what a caller of one window would have seen."""
-    fatal = group.subgroup(EngineDeadError) or group
-    error: BaseException = fatal
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _query_status(windows: Sequence[WindowOutcome]) -> QueryStatus:

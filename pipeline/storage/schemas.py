@@ -58,11 +58,13 @@ RANKING = pa.list_(
             ("score", pa.float64()),
             ("initial_rank", pa.int32()),
             ("initial_score", pa.float64()),
+            ("first_pass_score", pa.float64()),
         ]
     )
 )
 """Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or behind
-it: it falls strictly, also as a float32. `initial_score` is the first stage's, null where that had none."""
+it: it falls strictly, also as a float32. `initial_score` is the first stage's, null where that had none;
+`first_pass_score` is null where there was no first pass, or it failed."""
 
 WINDOWS = pa.list_(
     pa.struct(
@@ -134,11 +136,11 @@ def output_row(
     row: Mapping[str, Any], request: RerankRequest, result: RerankResult, keep_reasoning: bool
 ) -> dict[str, Any]:
     """The output row of one reranked query; `row` is the input row it came from."""
-    ranked = [(position, request.candidates[position]) for position in result.order]
-    ranking = [
-        _ranked(candidate.doc_id, rank, len(ranked), position + 1, candidate.score)
-        for rank, (position, candidate) in enumerate(ranked, start=1)
-    ]
+    scores, ranking = result.first_pass_scores, []
+    for rank, position in enumerate(result.order, start=1):
+        candidate = request.candidates[position]
+        ranking.append(_ranked(candidate.doc_id, rank, len(result.order), position + 1, candidate.score))
+        ranking[-1]["first_pass_score"] = None if scores is None else scores[position]
     windows = [_window(outcome, keep_reasoning) for outcome in result.windows]
     return _output_row(row, result.query_id, result.status, ranking, windows, result.error)
 
@@ -209,6 +211,7 @@ def _ranked(doc_id: str, rank: int, num_candidates: int, initial_rank: int, init
         "score": float(num_candidates - rank + 1),
         "initial_rank": initial_rank,
         "initial_score": None if math.isnan(initial_score) else initial_score,
+        "first_pass_score": None,
     }
 
 

@@ -1,10 +1,11 @@
-"""Answers for the scripted engine that change while a test runs."""
+"""Answers for the scripted engine, and scores for the scripted scorer, that change while a test runs."""
 
 import os
 import signal
 from pathlib import Path
 
 from pipeline.engines.scripted import Answer, reverse_order
+from pipeline.engines.scripted_scorer import PassageScore
 from pipeline.errors import EngineDeadError, RequestError
 from pipeline.records import SamplingParams
 
@@ -45,3 +46,17 @@ def killed_once(marker: str, piece: str) -> Answer:
         return answer(text, params)
 
     return killing_answer
+
+
+def last_first(marker: str) -> PassageScore:
+    """Scores the passages by their number; fails on q0002, and dies on q0004 in the first replica that meets it."""
+
+    def score(query: str, passage: str) -> float:
+        if "q0002" in query:
+            raise RequestError("a first pass that fails")
+        if "q0004" in query and not Path(marker).exists():
+            Path(marker).touch()
+            raise EngineDeadError("a scorer that died")
+        return float(passage.split()[1])
+
+    return score

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
-from synthetic_output import output_row, write_parts
+from synthetic_output import SCHEMA, output_row, write_parts
 
 from pipeline.errors import InputError
 from pipeline.evaluation.rankings import find_parts, read_orders
@@ -26,6 +26,17 @@ def test_the_rank_counts_not_the_place_in_the_list(tmp_path: Path) -> None:
     row["ranking"].reverse()
     output = write_parts(tmp_path / "out", [[row]])
     assert next(read_orders(LOCAL, str(output), ALL)).orders["after"] == ["d2", "d0", "d1"]
+
+
+def test_an_output_with_a_first_pass_knows_its_order_too(tmp_path: Path) -> None:
+    rows = [output_row("1", [2, 0, 1]), output_row("2", [1, 0])]
+    for entry, score in zip(rows[0]["ranking"], [0.5, 0.5, 0.9], strict=True):  # of d2, d0, d1
+        entry["first_pass_score"] = score
+    schema = SCHEMA.with_metadata({"reranker.first_pass_model": "a model"})
+    output = write_parts(tmp_path / "out", [rows], schema)
+    scored, failed = read_orders(LOCAL, str(output), ALL)
+    assert scored.orders["first pass"] == ["d1", "d0", "d2"]
+    assert failed.orders["first pass"] == failed.orders["before"]
 
 
 def test_only_wanted_queries_are_read(tmp_path: Path) -> None:

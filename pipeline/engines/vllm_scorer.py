@@ -1,0 +1,183 @@
+"""Pointwise scores by vLLM's pooling interface: a bi-encoder's cosines, or a cross-encoder's scores.
+
+Texts are tokenised here and cut to `max_model_len` tokens, as sentence-transformers and FlagEmbedding do.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from pipeline.engines.vllm import VllmEngine, VllmSettings
+from pipeline.errors import ConfigError, RequestError, first_leaf
+from pipeline.prompting.control_tokens import ControlTokens, is_control
+from pipeline.prompting.template import check_placeholders, substitute
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_QUERIES_AT_ONCE = 4
+"""In the engine: enough to fill its batches, so few that the first queries go on to their windows early."""
+
+_CHARACTERS_PER_TOKEN = 16
+"""Of a text no more is tokenised than this many characters for each token it may keep; English has 4 to 5."""
+
+_PLACEHOLDERS = {
+    "query_text": frozenset({"query"}),
+    "passage_text": frozenset({"passage"}),
+    "pair_text": frozenset({"query", "passage"}),
+}
+
+TokenIds: TypeAlias = list[int]
+
+
+class VllmScorerSettings(VllmSettings):
+    """The texts a model scores. Placeholders: {query}, {passage}; literal braces are doubled."""
+
+    runner: ClassVar[str] = "pooling"
+
+    method: Literal["embedding", "cross_encoder"] = Field(
+        description="embedding: cosine of the query's and the passage's. cross_encoder: one score for the pair."
+    )
+    query_text: str = Field("{query}", description="What an embedding model reads of a query.")
+    passage_text: str = Field("{passage}", description="What an embedding model reads of a passage.")
+    pair_text: str | None = Field(
+        None, description="What a cross-encoder reads; None: its tokenizer's own pair of query and passage."
+    )
+    max_model_len: int = Field(512, gt=0, description="Longer texts are cut to so many tokens, at the passage's end.")
+    gpu_memory_utilization: float = Field(0.1, gt=0, le=1, description="It shares its GPU with the LLM.")
+
+    @field_validator(*_PLACEHOLDERS)
+    @classmethod
+    def _placeholders(cls, text: str | None, field: ValidationInfo) -> str | None:
+        wanted = _PLACEHOLDERS[str(field.field_name)]
+        if text is not None and check_placeholders(text, wanted) != wanted:
+            raise ValueError(f"must hold {' and '.join(f'{{{name}}}' for name in sorted(wanted))}")
+        return text
+
+    @model_validator(mode="after")
+    def _texts_of_the_method(self) -> Self:
+        unread = ["pair_text"] if self.method == "embedding" else ["query_text", "passage_text"]
+        for name in unread:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is not read by method {self.method}")
+        return self
+
+
+class VllmScorer(VllmEngine):
+    """One AsyncLLM of a pooling model. `score` wants it started."""
+
+    def __init__(self, settings: VllmScorerSettings) -> None:
+        super().__init__(settings)
+        self._scoring = settings
+        self._places = asyncio.Semaphore(_QUERIES_AT_ONCE)
+        self._texts: _Texts
+
+    async def start(self) -> None:
+        self._texts = await asyncio.to_thread(_Texts, self._scoring)
+        await super().start()
+
+    async def score(self, query: str, passages: Sequence[str]) -> list[float]:
+        """How well each passage answers the query, higher is better. All are in the engine at once.
+
+        Raises RequestError if one of them failed, or EngineDeadError.
+        """
+        return await self._on_own_loop(self._score(query, passages))
+
+    async def _score(self, query: str, passages: Sequence[str]) -> list[float]:
+        import torch
+
+        async with self._places:  # tokenised here too: one thread at a time may use the tokenizer
+            if self._scoring.method == "cross_encoder":
+                scores = await self._pool(self._texts.pairs(query, passages), "classify")
+                return [_only(score) for score in scores]
+            texts = [self._texts.query(query), *self._texts.passages(passages)]
+            first, *others = await self._pool([(ids, None) for ids in texts], "embed")
+            cosines: list[float] = torch.nn.functional.cosine_similarity(torch.stack(others), first[None]).tolist()
+            return cosines
+
+    async def _pool(self, texts: Sequence[tuple[TokenIds, int | None]], task: str) -> "list[Tensor]":
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._pool_one(ids, second, task)) for ids, second in texts]
+        except BaseExceptionGroup as errors:
+            raise first_leaf(errors) from None
+        return [task.result() for task in tasks]
+
+    async def _pool_one(self, ids: TokenIds, second: int | None, task: Any) -> "Tensor":
+        """`second` is where the second text of a pair begins, None where the model does not want to know.
+
+        A classifier's logit is asked for, not its probability, which is 1.0 for every very good passage.
+        """
+        from vllm import PoolingParams, TokensPrompt
+
+        llm = self._running()
+        extra = None if second is None else {"compressed_token_type_ids": second}
+        params = PoolingParams(task=task, use_activation=task == "embed", extra_kwargs=extra)
+        outputs = llm.encode(TokensPrompt(prompt_token_ids=ids), params, self._request_id(), lora_request=self._lora)
+        return (await self._final(llm, outputs)).outputs.data.float()
+
+
+class _Texts:
+    """From texts to the token ids a model was trained to read."""
+
+    def __init__(self, settings: VllmScorerSettings) -> None:
+        """Raises ConfigError if the tokenizer cannot be loaded."""
+        from pipeline.prompting.tokenizer import load_tokenizer
+
+        tokenizer: Any = load_tokenizer(settings.tokenizer_source, settings.trust_remote_code)
+        if not callable(tokenizer):
+            raise ConfigError(f"first_pass.engine.tokenizer: {settings.tokenizer_source} is not the model's")
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._max_tokens = settings.max_model_len
+        added = tokenizer.added_tokens_decoder.values()
+        self._control = ControlTokens([token.content for token in added if is_control(token.content, token.special)])
+
+    def query(self, query: str) -> TokenIds:
+        return self._encode([substitute(self._settings.query_text, {"query": self._harmless(query)})])[0]
+
+    def passages(self, passages: Sequence[str]) -> list[TokenIds]:
+        template = self._settings.passage_text
+        return self._encode([substitute(template, {"passage": self._harmless(passage)}) for passage in passages])
+
+    def pairs(self, query: str, passages: Sequence[str]) -> list[tuple[TokenIds, int | None]]:
+        """Token ids of each pair, and where its second text begins if the model wants to know."""
+        query, passages = self._harmless(query), [self._harmless(passage) for passage in passages]
+        if self._settings.pair_text is not None:
+            return [(ids, None) for ids in self._rendered_pairs(self._settings.pair_text, query, passages)]
+        encoded = self._tokenizer([query] * len(passages), passages, truncation=True, max_length=self._max_tokens)
+        types = encoded.get("token_type_ids") or [None] * len(passages)
+        return [(ids, _start_of_second(kinds)) for ids, kinds in zip(encoded["input_ids"], types, strict=True)]
+
+    def _rendered_pairs(self, template: str, query: str, passages: Sequence[str]) -> list[TokenIds]:
+        """The passage is cut, what follows it is not: there the model is told to answer."""
+        head, _, tail = template.partition("{passage}")
+        tail_ids = self._tokenizer.encode(substitute(tail, {"query": query}), add_special_tokens=False)
+        room = self._max_tokens - len(tail_ids)
+        head = substitute(head, {"query": query})
+        if len(self._tokenizer.encode(head)) >= room:
+            raise RequestError(f"the query leaves no room for a passage in {self._max_tokens} tokens")
+        return [ids + tail_ids for ids in self._encode([head + passage for passage in passages], room)]
+
+    def _encode(self, texts: list[str], max_tokens: int | None = None) -> list[TokenIds]:
+        ids: list[TokenIds] = self._tokenizer(texts, truncation=True, max_length=max_tokens or self._max_tokens)[
+            "input_ids"
+        ]
+        return ids
+
+    def _harmless(self, text: str) -> str:
+        return self._control.neutralise(text[: self._max_tokens * _CHARACTERS_PER_TOKEN])
+
+
+def _start_of_second(types: Sequence[int] | None) -> int | None:
+    if types is None:
+        return None
+    return types.index(1) if 1 in types else len(types)
+
+
+def _only(score: "Tensor") -> float:
+    if score.numel() != 1:
+        raise RequestError(f"the model gives {score.numel()} numbers for a pair; a cross-encoder for ranking gives one")
+    return float(score.item())
