@@ -94,7 +94,8 @@ class SimulatedEngine:
         names = BatchCosts.__dataclass_fields__
         self._batch = Batch(BatchCosts(**{name: getattr(settings, name) for name in names}))
         self._completions: dict[int, asyncio.Future[None]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0
         self._started_at: float | None = None
         self._requests = 0
         self._prompt_tokens = 0
@@ -187,10 +188,10 @@ class SimulatedEngine:
             return
         due = self._started_at + event / self._settings.speedup
         if self._timer is not None and not self._timer.cancelled():
-            if asyncio.get_running_loop().time() < self._timer.when() <= due:
+            if asyncio.get_running_loop().time() < self._timer_due <= due:
                 return  # it wakes early and sets itself anew: cheaper than a new timer for every request
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(due, self._wake)
+        self._timer, self._timer_due = asyncio.get_running_loop().call_at(due, self._wake), due
 
     def _draw_output_tokens(self, rng: random.Random) -> int:
         sigma = self._settings.output_tokens_sigma

@@ -55,6 +55,18 @@ async def test_throughput_is_that_of_the_cost_model() -> None:
     assert facts["in_flight"] == 0
 
 
+def test_on_the_loop_that_replicas_run_on() -> None:
+    """uvloop gives a handle that knows no time where a timer is due at once."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def run() -> list[Completion]:
+        async with simulated(speedup=1e9) as engine:
+            return await all_windows(engine, 200)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert len(runner.run(run())) == 200
+
+
 async def test_saturation_shows_in_the_averages() -> None:
     settings = {"max_num_seqs": 8, "output_tokens_p99": 750}
     async with simulated(**settings) as starved, simulated(**settings) as fed:
