@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ from pipeline.storage.schemas import output_schema
 from pipeline.storage.status import read_status
 
 Say = Callable[[str], None]
+
+_RETRY_ADVICE = re.compile(r"Failed to .+ after \d+/\d+ attempts")
+"""_annotate_exception_with_retry_context of ray/data/_internal/util.py, 2.60."""
+
+_DIRECT_CAUSE = "\n\nThe above exception was the direct cause"
+"""Of a printed Python stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +157,16 @@ def metadata(config: JobConfig) -> dict[str, str]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in one line: Ray wraps it in a stack of its own."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+    """The innermost cause in one line: Ray wraps it in a stack of its own, and adds advice on retries behind it."""
+    while True:
+        stack, direct_cause, _ = str(error).partition(_DIRECT_CAUSE)
+        if direct_cause:  # Ray kept the inner exception as text alone
+            return stack.strip().splitlines()[-1]
+        inner = getattr(error, "cause", None) or error.__cause__
+        if inner is None:
+            break
         error = inner
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    advice = next((number for number, line in enumerate(lines) if _RETRY_ADVICE.match(line)), len(lines))
+    told = lines[:advice] or lines or [""]
+    return f"{type(error).__name__}: {told[-1]}"

@@ -123,6 +123,7 @@ class SimulatedEngine:
         self._started_at = None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         while self._completions:
             _, completion = self._completions.popitem()
             if not completion.done():

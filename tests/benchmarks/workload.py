@@ -1,0 +1,130 @@
+"""What the throughput benchmarks have in common: synthetic candidates, a job over them, and how figures are kept."""
+
+import asyncio
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import JobConfig, load_config
+from pipeline.dataflow.run import RunOptions, run
+from pipeline.engines.registry import create_engine
+from pipeline.plan import make_prompter
+from pipeline.ranking.rerank import rerank_query
+from pipeline.records import Candidate, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
+from pipeline.storage.schemas import NESTED_INPUT
+
+QUERIES_PER_FILE = 5_000
+
+REASONRANK_LENGTHS = "{kind: simulated, prompt_tokens: 5690, output_tokens_cap: 3172}"
+"""Windows of ReasonRank: 5,690 prompt tokens, output lognormal with mean 750 and 99th percentile 3,000 (the engine's
+defaults), cut at its max_tokens."""
+
+
+def requests(count: int, num_candidates: int) -> list[RerankRequest]:
+    """Queries with passages of five words: the simulated engine is told how long its prompts count."""
+    return [
+        RerankRequest(
+            f"q{number:07}",
+            f"what is query {number}",
+            tuple(
+                Candidate(f"d{number}-{place}", f"passage {place} of query {number}", 1000.0 - place)
+                for place in range(num_candidates)
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+def write_candidates(folder: Path, count: int, num_candidates: int) -> list[RerankRequest]:
+    """Candidate Parquet of `requests`, which are returned."""
+    folder.mkdir(parents=True)
+    made = requests(count, num_candidates)
+    for start in range(0, count, QUERIES_PER_FILE):
+        rows = [
+            {
+                "query_id": each.query_id,
+                "query": each.query,
+                "candidates": [
+                    {"doc_id": c.doc_id, "text": c.text, "title": None, "score": c.score} for c in each.candidates
+                ],
+            }
+            for each in made[start : start + QUERIES_PER_FILE]
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / f"{start:09}.parquet")
+    return made
+
+
+def job(folder: Path, engine: str, *overrides: str) -> JobConfig:
+    """A job over `folder`/in to `folder`/out, windows of 20 with stride 10 over the top 100."""
+    return load_config(
+        None, [f"--input.path={folder}/in", f"--output.path={folder}/out", f"--engine={engine}", *overrides]
+    )
+
+
+def run_job(config: JobConfig) -> Mapping[str, Any]:
+    """The manifest of a run of its own, its lines on the terminal."""
+    return run(config, RunOptions(new_run=True), lambda line: print(time.strftime("%H:%M:%S"), line, flush=True))
+
+
+async def rerank_one(config: JobConfig, request: RerankRequest, generate: Generate) -> RerankResult:
+    """As the replica does it."""
+    return await rerank_query(
+        request,
+        generate,
+        config.strategy,
+        make_prompter(config),
+        config.prompt.load_template().answer_format,
+        config.generation.sampling_params(),
+        config.policy,
+    )
+
+
+async def record_prompts(config: JobConfig, queries: Sequence[RerankRequest]) -> list[tuple[Prompt, SamplingParams]]:
+    """Every prompt that a job over `queries` asks, in some order. For the simulated engine."""
+    engine = create_engine(config.engine.model_copy(update={"speedup": 1e9}))
+    await engine.start()
+    asked: list[tuple[Prompt, SamplingParams]] = []
+
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        asked.append((prompt, params))
+        return await engine.generate(prompt, params)
+
+    for query in queries:
+        await rerank_one(config, query, generate)
+    await engine.stop()
+    return asked
+
+
+async def ask_at_once(config: JobConfig, asked: Sequence[tuple[Prompt, SamplingParams]]) -> dict[str, Any]:
+    """Give all prompts to one engine at once: as fast as it can go. Its facts, and the clock's seconds."""
+    engine = create_engine(config.engine)
+    await engine.start()
+    began = time.perf_counter()
+    await asyncio.gather(*(engine.generate(prompt, params) for prompt, params in asked))
+    facts = {**engine.facts(), "seconds": time.perf_counter() - began}
+    await engine.stop()
+    return facts
+
+
+def report(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
+    """Print the figures as a table, and keep them in out/benchmarks/NAME.json."""
+    table = Table(title=f"{name}: {note}", title_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*(f"{value:,.3f}" if isinstance(value, float) else f"{value}" for value in row.values()))
+    Console(width=180).print(table)
+    folder = Path("out/benchmarks")
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+    content = {"note": note, "machine": machine, "rows": list(rows)}
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
