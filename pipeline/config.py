@@ -27,6 +27,8 @@ from pipeline.evaluation.settings import EvaluateConfig, ExportConfig, ReportCon
 from pipeline.in_flight import with_spare
 from pipeline.partition import check_filled, fill_date
 from pipeline.prompting.template import PromptTemplate, load_template, template_path
+from pipeline.ranking.answer import ANSWER_END
+from pipeline.ranking.permutation import AnswerFormat
 from pipeline.ranking.rerank import AskPolicy
 from pipeline.ranking.strategies import STRATEGIES, Strategy, strategy_class
 from pipeline.ranking.strategies.sliding_window import SlidingWindow
@@ -80,14 +82,23 @@ class GenerationConfig(Section):
     min_p: float = Field(0.0, ge=0, le=1)
     max_reasoning_tokens: int = Field(3072, ge=0)
     max_answer_tokens: int = Field(100, ge=1)
+    stop_at_answer_end: bool = Field(
+        True, description="Where a template has an answer section: nothing behind it is read."
+    )
+    close_reasoning: bool = Field(
+        False,
+        description="Close thoughts still open after max_reasoning_tokens and let the model answer (finish_reason "
+        "`capped`). Without it, as ReasonRank's authors do, such a window is truncated and asked again.",
+    )
     seed: int = 0
 
     @property
     def max_tokens(self) -> int:
         return self.max_reasoning_tokens + self.max_answer_tokens
 
-    def sampling_params(self) -> SamplingParams:
-        return SamplingParams(self.temperature, self.top_p, self.top_k, self.min_p, self.max_tokens, self.seed)
+    def sampling_params(self, answer_format: AnswerFormat) -> SamplingParams:
+        stop = (ANSWER_END,) if self.stop_at_answer_end and answer_format == "reasoning" else ()
+        return SamplingParams(self.temperature, self.top_p, self.top_k, self.min_p, self.max_tokens, self.seed, stop)
 
 
 class FirstPassConfig(Section):

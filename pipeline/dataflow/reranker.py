@@ -23,9 +23,10 @@ from pipeline.engines.registry import create_engine, create_scorer
 from pipeline.errors import EngineDeadError, RowError
 from pipeline.in_flight import Capacity
 from pipeline.plan import make_prompter
+from pipeline.ranking.answer import whole_answers
 from pipeline.ranking.first_pass import cascade
 from pipeline.ranking.rerank import rerank_query
-from pipeline.records import ANSWERED, Completion, Prompt, RerankRequest, RerankResult, SamplingParams
+from pipeline.records import ANSWERED, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
 from pipeline.storage.candidates import parse_row
 from pipeline.storage.output import Output
 from pipeline.storage.quarantine import QuarantineWriter
@@ -76,6 +77,10 @@ class Reranker:
         self._scorer = create_scorer(config.first_pass.engine) if config.first_pass else None
         self._answer_format = config.prompt.load_template().answer_format
         self._prompter = make_prompter(config)
+        self._answers: Generate = self._generate
+        if self._answer_format == "reasoning":
+            cap_tokens = config.generation.max_reasoning_tokens if config.generation.close_reasoning else None
+            self._answers = whole_answers(self._generate, self._prompter.tokenizer.encode, cap_tokens)
         await self._engine.start()
         if self._scorer is not None:
             await self._scorer.start()
@@ -128,11 +133,11 @@ class Reranker:
     async def _listwise(self, request: RerankRequest) -> RerankResult:
         return await rerank_query(
             request,
-            self._generate,
+            self._answers,
             self._config.strategy,
             self._prompter,
             self._answer_format,
-            self._config.generation.sampling_params(),
+            self._config.generation.sampling_params(self._answer_format),
             self._config.policy,
         )
 

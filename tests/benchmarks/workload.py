@@ -82,8 +82,8 @@ async def rerank_one(config: JobConfig, request: RerankRequest, generate: Genera
         generate,
         config.strategy,
         make_prompter(config),
-        config.prompt.load_template().answer_format,
-        config.generation.sampling_params(),
+        "reasoning",
+        config.generation.sampling_params("reasoning"),
         config.policy,
     )
 

@@ -88,7 +88,7 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
                 settings.strategy,
                 prompter,
                 settings.prompt.load_template().answer_format,
-                settings.generation.sampling_params(),
+                settings.generation.sampling_params("reasoning"),
                 settings.policy,
             )
             asked.update(windows=len(result.windows), tokens=sum(window.prompt_tokens for window in result.windows))

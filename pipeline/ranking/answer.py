@@ -1,0 +1,73 @@
+"""A reasoning model's whole answer, out of one completion or several: thoughts that end, then the ranking."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pipeline.records import Completion, Generate, Prompt, SamplingParams
+
+ANSWER_END = "</answer>"
+"""Where generation may stop: nothing behind it is read."""
+
+CLOSE_REASONING = "\n</think>\n<answer>"
+"""Put behind thoughts that took too long, so that what follows is the ranking."""
+
+CAPPED = "capped"
+"""Finish reason of an answer whose thoughts were closed for it."""
+
+_THINK_OPEN = re.compile("<think>", re.IGNORECASE)
+_THINK_CLOSE = re.compile("</think>", re.IGNORECASE)
+_ANSWER_OPEN = re.compile("<answer>", re.IGNORECASE)
+
+
+def whole_answers(
+    generate: Generate, encode: Callable[[str], Sequence[int]], max_reasoning_tokens: int | None = None
+) -> Generate:
+    """`generate` for a reasoning model: an answer that broke off before its end is gone on with.
+
+    A draft of the answer inside open thoughts stops generation at its ANSWER_END; the model thinks on. Thoughts still
+    open after `max_reasoning_tokens` (None: no cap but the request's own) are closed, and the rest of the request's
+    tokens go to the ranking. All is asked anew with what was said behind the prompt, which a prefix cache holds.
+    """
+
+    async def generate_whole(prompt: Prompt, params: SamplingParams) -> Completion:
+        text, prompt_tokens, output_tokens, capped = "", 0, 0, False
+        cap_tokens = min(max_reasoning_tokens or params.max_tokens, params.max_tokens)
+        while True:
+            until = params.max_tokens if _reasoned(text) else cap_tokens
+            asked = prompt if not text else _continued(prompt, text, encode)
+            completion = await generate(asked, replace(params, max_tokens=until - output_tokens))
+            text += completion.text
+            prompt_tokens += completion.prompt_tokens
+            output_tokens += completion.output_tokens
+            whole = completion.finish_reason == "stop" and not _is_draft(text)
+            context_full = completion.finish_reason == "length" and output_tokens < until
+            if whole or context_full or output_tokens >= params.max_tokens:
+                break
+            if output_tokens >= cap_tokens and not _reasoned(text):
+                text += CLOSE_REASONING
+                capped = True
+        return replace(
+            completion,
+            text=text,
+            finish_reason=CAPPED if capped and completion.finish_reason == "stop" else completion.finish_reason,
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+        )
+
+    return generate_whole
+
+
+def _continued(prompt: Prompt, text: str, encode: Callable[[str], Sequence[int]]) -> Prompt:
+    return replace(prompt, text=prompt.text + text, token_ids=tuple(encode(prompt.text + text)))
+
+
+def _reasoned(text: str) -> bool:
+    """Whether the thoughts are over, or there were none."""
+    if _THINK_CLOSE.search(text):
+        return True
+    return not _THINK_OPEN.search(text) and _ANSWER_OPEN.search(text) is not None
+
+
+def _is_draft(text: str) -> bool:
+    return text.endswith(ANSWER_END) and _THINK_OPEN.search(text) is not None and not _THINK_CLOSE.search(text)

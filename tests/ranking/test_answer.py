@@ -1,0 +1,109 @@
+"""Answers put together out of several completions: drafts gone on with, long thoughts closed, tokens bounded."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.ranking.answer import CLOSE_REASONING, whole_answers
+from pipeline.ranking.permutation import parse_permutation
+from pipeline.records import Completion, Prompt, SamplingParams
+
+PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, max_tokens=60, seed=1, stop=("</answer>",))
+PROMPT = Prompt("Rank.", (1, 2, 3))
+
+
+def encode(text: str) -> list[int]:
+    return [ord(character) for character in text]
+
+
+def says(script: Callable[[str], str]) -> "Engine":
+    return Engine(script)
+
+
+class Engine:
+    """A token is a character. `script` gives all that the model goes on to say after what it has said already."""
+
+    def __init__(self, script: Callable[[str], str]) -> None:
+        self.script = script
+        self.asked: list[tuple[Prompt, SamplingParams]] = []
+
+    async def __call__(self, prompt: Prompt, params: SamplingParams) -> Completion:
+        self.asked.append((prompt, params))
+        text = self.script(prompt.text.removeprefix(PROMPT.text))
+        ends = [text.find(stop) + len(stop) for stop in params.stop if stop in text]
+        text = text[: min(ends, default=len(text))]
+        cut = len(text) > params.max_tokens
+        return Completion(
+            text[: params.max_tokens],
+            "length" if cut else "stop",
+            len(prompt.token_ids),
+            min(len(text), params.max_tokens),
+        )
+
+
+async def test_an_answer_that_ends_is_asked_once() -> None:
+    engine = says(lambda said: "<think>a</think><answer>[2] > [1]</answer> and more")
+    completion = await whole_answers(engine, encode)(PROMPT, PARAMS)
+    assert (completion.text, completion.finish_reason) == ("<think>a</think><answer>[2] > [1]</answer>", "stop")
+    assert engine.asked == [(PROMPT, PARAMS)]
+
+
+async def test_a_draft_inside_thoughts_is_not_the_answer() -> None:
+    whole = "<think>so <answer>[1] > [2]</answer> no</think><answer>[2] > [1]</answer>"
+    engine = says(lambda said: whole.removeprefix(said))
+    params = replace(PARAMS, max_tokens=200)
+    completion = await whole_answers(engine, encode)(PROMPT, params)
+    assert completion.text == whole
+    assert parse_permutation(completion.text, 2, "reasoning").order == (1, 0)
+    assert len(engine.asked) == 2
+    assert engine.asked[1][0].token_ids == tuple(encode(PROMPT.text + "<think>so <answer>[1] > [2]</answer>"))
+    assert completion.output_tokens == len(whole)
+
+
+async def test_thoughts_without_end_are_closed_and_the_model_answers() -> None:
+    engine = says(lambda said: "[2] > [1]</answer>" if "</think>" in said else "<think>" + "hm " * 100)
+    completion = await whole_answers(engine, encode, max_reasoning_tokens=20)(PROMPT, PARAMS)
+    assert completion.text == "<think>hm hm hm hm h" + CLOSE_REASONING + "[2] > [1]</answer>"
+    assert completion.finish_reason == "capped"
+    permutation = parse_permutation(completion.text, 2, "reasoning", completion.finish_reason)
+    assert (permutation.order, permutation.status) == ((1, 0), "complete")
+    assert [params.max_tokens for _, params in engine.asked] == [20, 40]
+
+
+async def test_without_a_cap_they_stay_truncated() -> None:
+    engine = says(lambda said: "<think>" + "hm " * 100)
+    completion = await whole_answers(engine, encode)(PROMPT, PARAMS)
+    assert (completion.finish_reason, completion.output_tokens, len(engine.asked)) == ("length", 60, 1)
+
+
+async def test_a_full_context_ends_it() -> None:
+    async def full(prompt: Prompt, params: SamplingParams) -> Completion:
+        return Completion("<think>hm", "length", 3, 9)
+
+    completion = await whole_answers(full, encode, max_reasoning_tokens=20)(PROMPT, PARAMS)
+    assert (completion.text, completion.finish_reason) == ("<think>hm", "length")
+
+
+async def test_an_answer_cut_by_the_cap_goes_on_as_it_was() -> None:
+    whole = "<think>a</think><answer>[2] > [1] > [3]</answer>"
+    engine = says(lambda said: whole.removeprefix(said))
+    completion = await whole_answers(engine, encode, max_reasoning_tokens=30)(PROMPT, PARAMS)
+    assert (completion.text, completion.finish_reason) == (whole, "stop")
+
+
+PIECES = st.lists(
+    st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "[1] > [2]", "hm ", "</Think>"]), max_size=30
+)
+
+
+@given(PIECES, st.none() | st.integers(1, 60), st.integers(1, 80))
+async def test_it_ends_within_the_tokens_whatever_the_model_says(
+    pieces: list[str], cap: int | None, max_tokens: int
+) -> None:
+    whole = "".join(pieces)
+    engine = says(lambda said: whole[len(said) :])
+    completion = await whole_answers(engine, encode, cap)(PROMPT, replace(PARAMS, max_tokens=max_tokens))
+    assert completion.output_tokens <= max_tokens
+    assert all(params.max_tokens >= 1 for _, params in engine.asked)
