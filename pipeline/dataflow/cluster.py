@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 
 import ray
 from ray.data import DataContext
@@ -15,6 +17,7 @@ def connect() -> None:
     """Join the cluster named by RAY_ADDRESS (`ray job submit` sets it), or start Ray on this machine."""
     if ray.is_initialized():
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     if "RAY_ADDRESS" in os.environ:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
@@ -25,6 +28,9 @@ def connect() -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+    # Ray's own handlers (ray/_private/worker.py and its core's) print a C stack and exit with 15 instead of 143.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)
     quieten()
 
 

@@ -62,12 +62,12 @@ def run(config: JobConfig, options: RunOptions, say: Say) -> Mapping[str, Any]:
         say(f"nothing to do: {config.output.path} holds this run's finished output")
         return read_status(config.output.path, config.storage).manifest or {}
     lease = output.lease(job_id=os.environ.get("RAY_JOB_SUBMISSION_ID"), on_lost=_thread.interrupt_main)
-    try:
-        with lease:
+    with lease:
+        try:
             return _run(config, options, source, output, identity, say)
-    except KeyboardInterrupt:
-        lease.check()  # the lease's thread interrupts too, and then its message is the reason
-        raise
+        except KeyboardInterrupt:
+            lease.check()  # the lease's thread interrupts too, and then its message is the reason
+            raise
 
 
 def _run(
