@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RunError
 from pipeline.storage.control import ControlObject, ControlStore
 
 LEASE = "_lease.json"
@@ -92,9 +92,9 @@ class Lease:
         return self._lost or time.monotonic() >= self._valid_until
 
     def check(self) -> None:
-        """Raise OutputError if another run may hold the lease by now."""
+        """Raise RunError if another run may hold the lease by now."""
         if self.lost:
-            raise OutputError(
+            raise RunError(
                 "lost the lease on the output (not renewed in time, or taken over by another run); "
                 "stopped writing. Run the same command again to go on"
             )

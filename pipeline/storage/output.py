@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RunError
 from pipeline.records import QueryStatus
 from pipeline.storage.control import ControlStore, control_store
 from pipeline.storage.filesystems import delete_folder, join, redact, resolve
@@ -167,12 +167,12 @@ class Output:
     ) -> dict[str, Any]:
         """Check that every query is there exactly once, write the manifest, then `_SUCCESS`; return the manifest.
 
-        `schema` is that of the output, for the empty file an input without queries gives. Raises OutputError if
+        `schema` is that of the output, for the empty file an input without queries gives. Raises RunError if
         queries are missing.
         """
         progress = self.prepare(query_ids)
         if progress.remaining:
-            raise OutputError(
+            raise RunError(
                 f"{progress.remaining} of {progress.queries} queries are not in {redact(self.url)}; run again to go on"
             )
         if not progress.queries and not list_parts(self.filesystem, self.folder):

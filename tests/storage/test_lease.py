@@ -9,7 +9,7 @@ import pytest
 from places import Place
 from s3_server import S3Server
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RunError
 from pipeline.storage.control import ControlObject, ControlStore, control_store
 from pipeline.storage.lease import LEASE, Lease, LeaseHolder, parse_lease
 from pipeline.storage.settings import StorageConfig
@@ -64,7 +64,7 @@ def test_an_expired_lease_is_taken_over_and_its_holder_notices(place: Place) -> 
         assert SHORT_SECONDS / 2 < time.monotonic() - started < 3 * SHORT_SECONDS
         control.write(LEASE, elsewhere())  # as if this process had slept and another had taken over
         assert lost.wait(2 * SHORT_SECONDS)
-        with pytest.raises(OutputError, match="lost the lease"):
+        with pytest.raises(RunError, match="lost the lease"):
             lease.check()
     stored = control.read(LEASE)
     assert stored is not None
@@ -127,7 +127,7 @@ def test_a_store_that_is_away_too_long_costs_the_lease(local_place: Place) -> No
         flaky.away = True
         lease.check()
         assert lost.wait(3 * SHORT_SECONDS)
-        with pytest.raises(OutputError, match="lost the lease"):
+        with pytest.raises(RunError, match="lost the lease"):
             lease.check()
 
 

@@ -9,7 +9,7 @@ import pytest
 from places import Place
 from storage_desk import SCHEMA, names, read_parts, write, write_part
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RunError
 from pipeline.storage.filesystems import join, list_files, resolve
 from pipeline.storage.output import Output
 from pipeline.storage.status import read_status
@@ -60,7 +60,7 @@ def test_a_run_from_begin_to_success(place: Place) -> None:
     progress = output.prepare(FOUR)
     assert (progress.remaining, dict(progress.by_status)) == (1, {"complete": 2, "degraded": 1})
     assert checkpointed(output) == ["a", "b", "c"]
-    with pytest.raises(OutputError, match=r"1 of 4 queries are not in .*out; run again to go on"):
+    with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run again to go on"):
         output.finish(FOUR, SCHEMA)
     assert output.check(IDENTITY) is False
     write_part(place, "part-2.parquet", ["d"], "failed")
