@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import fuzzing  # noqa: F401 - registers a profile of hypothesis
 import pytest
 from places import Place
 from s3_server import S3Server, running_s3_server
@@ -61,6 +62,14 @@ def ray_cluster(s3_server: S3Server) -> Iterator[None]:
     connect()
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def joined(ray_cluster: None) -> dict[str, str]:
+    """Environment of a process that is to join the session's Ray."""
+    import ray
+
+    return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
 
 @pytest.fixture(scope="session")

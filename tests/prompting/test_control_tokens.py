@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prompting_desk import (
@@ -40,7 +41,7 @@ def control_in(prompt: Prompt, tokenizer: Tokenizer) -> Counter[str]:
     max_passage_tokens=st.sampled_from([1, 4, 16, 512]),
     real=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_text_adds_a_control_token(query: str, passages: list[str], max_passage_tokens: int, real: bool) -> None:
     tokenizer = smollm2() if real else WORDS
     hostile = prompt_of(request_of(query, passages), tokenizer, max_passage_tokens)

@@ -3,6 +3,7 @@
 import sys
 
 from ftfy import fix_text
+from fuzzing import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prompting_desk import hostile_text, unkind_text
@@ -17,14 +18,14 @@ ANY_TEXT = st.one_of(st.text(), st.text(st.characters(max_codepoint=0x17F)), unk
 @example("AT&amp;T")
 @example("a\rb")
 @example("œ\nÃ x")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_repair_is_ftfy(text: str) -> None:
     assert repair(text) == fix_text(text)
 
 
 @given(st.lists(ANY_TEXT, max_size=4))
 @example(["œ", "Ã x"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_prompt_repaired_in_parts_is_the_prompt_repaired_as_a_whole(parts: list[str]) -> None:
     lines = [f"{part}\n" for part in parts]
     assert "<|im_start|>\n" + "".join(map(repair_in_prompt, lines)) == fix_text("<|im_start|>\n" + "".join(lines))
