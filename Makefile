@@ -10,7 +10,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline test lint format dist constraints clean
+.PHONY: help setup demo demo-pipeline demo-s3 test chaos fuzz lint format dist constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,13 @@ demo-pipeline: setup ## corpus, index, candidates, rerank, evaluate, export: the
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest
+
+chaos: setup ## kill, stop and starve runs at random moments; some half an hour (docs/guarantees.md)
+	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
+
+fuzz: setup ## long hypothesis runs over the parser, the templates and the reader of candidates
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/ranking/test_permutation.py tests/prompting \
+		tests/storage/test_candidates.py tests/storage/test_crafted_parquet.py
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ import itertools
 import socket
 import struct
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +21,8 @@ HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """Every `every`-th request meets the next of `faults`, in turn. `met` counts them."""
+    """Every `every`-th request meets the next of `faults`, in turn. `met` counts them. While `away` is set, every
+    connection is closed unanswered."""
 
     daemon_threads = True
 
@@ -31,8 +32,9 @@ class FaultProxy(ThreadingHTTPServer):
         self.stall_seconds = stall_seconds
         self.met: Counter[Fault] = Counter()
         self.ended = threading.Event()
+        self.away = threading.Event()
         self._requests = itertools.count(1)
-        self._faults = itertools.cycle(faults)
+        self._faults = deque(faults)
         self._every = every
         self._lock = threading.Lock()
 
@@ -42,16 +44,17 @@ class FaultProxy(ThreadingHTTPServer):
 
     def next_fault(self) -> Fault | None:
         with self._lock:
-            if next(self._requests) % self._every:
+            if next(self._requests) % self._every or not self._faults:
                 return None
-            fault = next(self._faults)
+            fault = self._faults[0]
+            self._faults.rotate(-1)
             self.met[fault] += 1
             return fault
 
 
 @contextmanager
 def fault_proxy(
-    target: str, faults: Sequence[Fault], *, every: int = 5, stall_seconds: float = 5.0
+    target: str, faults: Sequence[Fault] = (), *, every: int = 5, stall_seconds: float = 5.0
 ) -> Iterator[FaultProxy]:
     """A proxy before the server at `target`, while the context lasts."""
     proxy = FaultProxy(target, faults, every, stall_seconds)
@@ -71,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         proxy = cast(FaultProxy, self.server)
+        if proxy.away.is_set():
+            return self._reset()
         fault = proxy.next_fault()
         body = self._read_body()
         if fault == "reset_before":

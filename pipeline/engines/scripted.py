@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections import Counter
@@ -87,7 +88,7 @@ class ScriptedEngine:
     def _log(self, event: str, text: str) -> None:
         """One write, so that lines of several replicas don't mix, and none is lost when this process is killed."""
         if self._settings.log_path:
-            line = json.dumps({"event": event, "seconds": time.time(), "prompt": text}) + "\n"
+            line = json.dumps({"event": event, "seconds": time.time(), "prompt": text, "process": os.getpid()}) + "\n"
             with Path(self._settings.log_path).open("ab", buffering=0) as log:
                 log.write(line.encode())
 

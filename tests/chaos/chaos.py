@@ -1,0 +1,207 @@
+"""Every fault, many times, at seeded moments; a table of what was lost, doubled, asked twice, and how long it took.
+
+    PYTHONPATH=tests python tests/chaos/chaos.py [--only NAME] [--seed 0] [--json out/chaos/chaos.json]
+
+Some 25 minutes of two cores. Exit code 1 if anything was lost or doubled, ranked otherwise or hung.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import faults
+import typer
+from fault_proxy import fault_proxy
+from s3_server import running_s3_server
+from scene import Scene, calm_rankings, make_scene
+from trial import Fault, Trial, run_trial
+from world import Nodes, nodes, small_disk
+
+Environment = Callable[[], dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """What a trial of one row needs: where it plays, what strikes, and in which surroundings."""
+
+    scene: Scene
+    fault: Fault
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fault of the table: `trials` runs, each struck `strikes` times."""
+
+    name: str
+    how: str
+    stage: Callable[[Path], Any]
+    trials: int
+    strikes: int
+    takes_a_process: bool = True
+
+
+@contextmanager
+def on_a_cluster(folder: Path, fault: Fault) -> Iterator[Callable[[Path], Set]]:
+    with nodes() as cluster:
+        yield lambda at: Set(make_scene(at), fault, lambda: cluster.environment)
+
+
+@contextmanager
+def on_ray_of_its_own(folder: Path) -> Iterator[Callable[[Path], Set]]:
+    yield lambda at: Set(make_scene(at), faults.kill_driver, dict)
+
+
+@contextmanager
+def on_two_nodes(folder: Path, make_fault: Callable[[Nodes], Fault]) -> Iterator[Callable[[Path], Set]]:
+    """A replica asks for more than half of a node, so that each node has one."""
+    with nodes(workers=1) as cluster:
+        sections = {"cluster": {"cpus_per_replica": 2.5}}
+        yield lambda at: Set(make_scene(at, sections=sections), make_fault(cluster), lambda: cluster.environment)
+
+
+@contextmanager
+def on_a_small_disk(folder: Path) -> Iterator[Callable[[Path], Set]]:
+    with nodes() as cluster, small_disk(folder / "disk") as disk:
+
+        def make(at: Path) -> Set:
+            scene = make_scene(at, url=str(disk.folder / at.name))
+            return Set(scene, faults.fill_disk(disk), lambda: cluster.environment)
+
+        yield make
+
+
+@contextmanager
+def on_s3(folder: Path) -> Iterator[Callable[[Path], Set]]:
+    os.environ |= {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_EC2_METADATA_DISABLED": "true"}
+    with running_s3_server() as server, fault_proxy(server.endpoint_url) as proxy, nodes() as cluster:
+
+        def make(at: Path) -> Set:
+            storage = {"endpoint_url": proxy.endpoint_url, "region": "us-east-1"}
+            scene = make_scene(at, url=f"s3://{server.bucket}/{at.name}", sections={"storage": storage})
+            return Set(scene, faults.take_s3_away(proxy), lambda: cluster.environment)
+
+        yield make
+
+
+ROWS = [
+    Row("driver killed", "SIGKILL", lambda at: on_a_cluster(at, faults.kill_driver), 5, 4),
+    Row("driver and its Ray killed", "SIGKILL of a driver that started Ray itself", on_ray_of_its_own, 2, 2),
+    Row("driver stopped", "SIGTERM, SIGKILL after 3 s", lambda at: on_a_cluster(at, faults.stop_driver), 2, 3),
+    Row("replica killed", "SIGKILL of its process", lambda at: on_a_cluster(at, faults.kill_replica), 7, 3),
+    Row(
+        "worker node lost",
+        "SIGKILL of its raylet, another node comes",
+        lambda at: on_two_nodes(at, faults.kill_worker_raylet),
+        3,
+        2,
+    ),
+    Row("head node lost", "SIGKILL of its raylet", lambda at: on_two_nodes(at, faults.kill_head_raylet), 3, 1),
+    Row("disk full", "tmpfs filled for 10 s", on_a_small_disk, 4, 1, takes_a_process=False),
+    Row("S3 away", "connections closed for 60 s", on_s3, 2, 1, takes_a_process=False),
+    Row(
+        "second run on the output",
+        "the same command beside it",
+        lambda at: on_a_cluster(at, faults.start_another_run),
+        3,
+        1,
+        takes_a_process=False,
+    ),
+]
+
+
+def main(
+    only: Annotated[str | None, typer.Option(help="Rows whose name holds this.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+    json_path: Annotated[Path, typer.Option("--json")] = Path("out/chaos/chaos.json"),
+) -> None:
+    """Run the table's rows, print it, write it as JSON."""
+    results: dict[str, list[Trial]] = {}
+    for row in ROWS:
+        if only is None or only in row.name:
+            results[row.name] = list(run_row(row, seed))
+    print(table(results), flush=True)
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    trials = {name: [dataclasses.asdict(trial) for trial in trials] for name, trials in results.items()}
+    json_path.write_text(json.dumps(trials, indent=1))
+    raise typer.Exit(0 if all(trial.found.good for trials in results.values() for trial in trials) else 1)
+
+
+def run_row(row: Row, seed: int) -> Iterator[Trial]:
+    """The trials of one row, one after the other on one stage. Prints a line each."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    calm: dict[str, Any] = {}
+    try:
+        with row.stage(folder) as make:
+            for number in range(row.trials):
+                acting: Set = make(folder / str(number))
+                calm = calm or calm_rankings(acting.scene)
+                trial = run_trial(
+                    acting.scene,
+                    calm,
+                    acting.fault,
+                    seed=seed + number,
+                    strikes=row.strikes,
+                    takes_a_process=row.takes_a_process,
+                    environment=acting.environment,
+                )
+                print(time.strftime("%H:%M:%S"), f"{row.name}, seed {seed + number}: {describe(trial)}", flush=True)
+                yield trial
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe(trial: Trial) -> str:
+    """One trial in a line."""
+    found = trial.found
+    verdict = "good" if found.good else f"BAD {dataclasses.asdict(found)} {trial.outcome}"
+    recovery = " ".join(f"{strike.recovery_seconds:.1f}" for strike in trial.strikes)
+    return (
+        f"{verdict}; {len(trial.strikes)} faults, exit codes {[*trial.exit_codes, 0]}, {trial.asked} windows asked,"
+        f" {trial.asked_twice} of them again, recovered in [{recovery}] s; {trial.seconds:.0f} s"
+    )
+
+
+def table(results: Mapping[str, Sequence[Trial]]) -> str:
+    """Markdown: a row a fault, sums over its trials."""
+    how = {row.name: row.how for row in ROWS}
+    lines = [
+        "| fault | injected how | faults (runs) | queries lost | doubled | ranked otherwise | not finished"
+        " | windows asked twice, a fault | windows in flight, a fault | seconds to recover, median (most)"
+        " | exit codes but 0 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, trials in results.items():
+        strikes = [strike for trial in trials for strike in trial.strikes]
+        count = max(len(strikes), 1)
+        recovery = [strike.recovery_seconds for strike in strikes] or [0.0]
+        codes = Counter(code for trial in trials for code in trial.exit_codes)
+        cells = [
+            name,
+            how[name],
+            f"{len(strikes)} ({len(trials)})",
+            sum(trial.found.lost for trial in trials),
+            sum(trial.found.doubled for trial in trials),
+            sum(trial.found.different for trial in trials),
+            sum(trial.outcome != "finished" for trial in trials),
+            f"{sum(trial.asked_twice for trial in trials) / count:.1f}",
+            f"{sum(strike.in_flight for strike in strikes) / count:.1f}",
+            f"{statistics.median(recovery):.1f} ({max(recovery):.1f})",
+            ", ".join(f"{code}: {times}" for code, times in sorted(codes.items())) or "none",
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    typer.run(main)

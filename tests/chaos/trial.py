@@ -1,0 +1,142 @@
+"""One trial: a run that meets faults at seeded moments, the same command again until it is done, and a verdict."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from request_log import RequestLog
+from rerank_process import HangError, RerankProcess, rerank_process
+from scene import WINDOW_SECONDS, WINDOWS_PER_QUERY, Found, Ranking, Scene, judge
+
+STARTS_AT_MOST = 12
+START_SECONDS = 8.0
+END_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When `windows` different windows have been asked, and `seconds` after that."""
+
+    windows: int
+    seconds: float
+
+
+def draw_moments(random_: random.Random, scene: Scene, count: int) -> list[Moment]:
+    """Sorted. One in ten while the run starts, one in ten after its last window was asked, the rest in between."""
+    total = scene.queries * WINDOWS_PER_QUERY
+    moments = []
+    for _ in range(count):
+        place = random_.random()
+        if place < 0.1:
+            moments.append(Moment(0, random_.uniform(0, START_SECONDS)))
+        elif place > 0.9:
+            moments.append(Moment(total, random_.uniform(0, END_SECONDS)))
+        else:
+            moments.append(Moment(random_.randrange(1, total), random_.uniform(0, WINDOW_SECONDS)))
+    return sorted(moments, key=lambda moment: (moment.windows, moment.seconds))
+
+
+@dataclass(slots=True)
+class Running:
+    """What a fault may take hold of."""
+
+    scene: Scene
+    process: RerankProcess
+    log: RequestLog
+    random: random.Random
+    environment: dict[str, str]
+
+
+Fault = Callable[[Running], bool]
+"""Does its harm, and returns when that is over: whether there was anything to harm. Raises AssertionError where a
+guarantee does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault as it happened. `recovery_seconds` is from its end to the next window asked (by a process that is new,
+    where the fault took one), or to the run's end if none was left to ask."""
+
+    in_flight: int
+    recovery_seconds: float
+
+
+@dataclass(slots=True)
+class Trial:
+    """`outcome` is "finished", or what went wrong. `exit_codes` are those of all starts but the last, which is 0."""
+
+    outcome: str
+    seed: int
+    strikes: list[Strike] = field(default_factory=list)
+    exit_codes: list[int] = field(default_factory=list)
+    asked: int = 0
+    asked_twice: int = 0
+    seconds: float = 0.0
+    found: Found = field(default_factory=lambda: Found(0, 0, 0, False))
+
+
+def run_trial(
+    scene: Scene,
+    calm: dict[str, Ranking],
+    fault: Fault,
+    *,
+    seed: int,
+    strikes: int,
+    takes_a_process: bool = True,
+    environment: Callable[[], dict[str, str]] = dict,
+    moments: Sequence[Moment] | None = None,
+) -> Trial:
+    """Start the job; at each moment let the fault strike; start it again whenever it ended otherwise than well."""
+    seeded = random.Random(seed)
+    log = RequestLog(scene.log_path)
+    trial = Trial("finished", seed)
+    waiting = list(moments or draw_moments(seeded, scene, strikes))
+    times: list[float] = []
+    began = time.time()
+    try:
+        while not _one_start(scene, fault, seeded, log, trial, waiting, times, environment()):
+            if len(trial.exit_codes) >= STARTS_AT_MOST:
+                trial.outcome = f"not finished after {STARTS_AT_MOST} starts"
+                break
+    except (HangError, AssertionError) as error:
+        trial.outcome = f"{type(error).__name__}: {error}"
+    ended = time.time()
+    trial.found = judge(scene, calm)
+    log.read()
+    for struck, end in zip(times[::2], times[1::2], strict=True):
+        next_asked = log.first_asked_after(end, by_new_process=takes_a_process)
+        trial.strikes.append(Strike(log.in_flight(struck), (next_asked or ended) - end))
+    trial.asked, trial.asked_twice, trial.seconds = log.asked, log.asked_twice, ended - began
+    return trial
+
+
+def _one_start(
+    scene: Scene,
+    fault: Fault,
+    seeded: random.Random,
+    log: RequestLog,
+    trial: Trial,
+    waiting: list[Moment],
+    times: list[float],
+    environment: dict[str, str],
+) -> bool:
+    """Whether the run finished. Times of faults, begin and end in turn, are added to `times`."""
+    with ExitStack() as stack:
+        process = stack.enter_context(rerank_process(scene.config_path, environment=environment))
+        while waiting:
+            moment = waiting[0]
+            process.wait_until(lambda: log.read().different >= moment.windows)  # noqa: B023 - called in this turn
+            reached = time.monotonic() + moment.seconds
+            process.wait_until(lambda: time.monotonic() >= reached)  # noqa: B023
+            if not process.running():
+                break
+            waiting.pop(0)
+            struck = time.time()
+            if fault(Running(scene, process, log, seeded, environment)):
+                times += [struck, time.time()]
+        code = process.wait()
+        if code != 0:
+            trial.exit_codes.append(code)
+        return code == 0

@@ -1,0 +1,154 @@
+"""What every trial works on: an input, a job over it, and the rankings that a calm run of it gives."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from pyarrow.fs import LocalFileSystem
+
+from pipeline.config import JobConfig, load_config
+from pipeline.engines.registry import create_engine
+from pipeline.plan import make_prompter
+from pipeline.ranking.rerank import rerank_query
+from pipeline.storage.candidates import parse_row
+from pipeline.storage.filesystems import resolve
+from pipeline.storage.output import Output
+from pipeline.storage.parts import list_parts
+from pipeline.storage.schemas import NESTED_INPUT, output_row
+
+QUERIES = 48
+CANDIDATES = 12
+WINDOWS_PER_QUERY = 5
+"""Of 4 with stride 2 over 12 candidates."""
+
+WINDOW_SECONDS = 0.4
+SLOW_QUERIES = {f"q{number:04}": 1.2 for number in (7, 23, 41)}
+
+Ranking = tuple[tuple[str, int, float, int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is wrong with an output: queries that are not in it, are in it twice, or rank otherwise than a calm run."""
+
+    lost: int
+    doubled: int
+    different: int
+    finished: bool
+
+    @property
+    def good(self) -> bool:
+        return self.finished and not (self.lost or self.doubled or self.different)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`url` is of the folder with input and output, `folder` one on this machine for config and request log."""
+
+    folder: Path
+    url: str
+    queries: int
+
+    @property
+    def config_path(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "requests.jsonl"
+
+    @property
+    def config(self) -> JobConfig:
+        return load_config(self.config_path)
+
+
+def make_scene(
+    folder: Path, *, url: str | None = None, queries: int = QUERIES, sections: dict[str, dict[str, Any]] | None = None
+) -> Scene:
+    """Write input and config. About 240 windows of 0.4 s, 8 at once on 2 replicas: some 12 s of work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = Scene(folder, url or str(folder), queries)
+    config: dict[str, dict[str, Any]] = {
+        "input": {"path": f"{scene.url}/in"},
+        "output": {"path": f"{scene.url}/out"},
+        "engine": {
+            "kind": "scripted",
+            "answers": "pipeline.engines.scripted:reverse_order",
+            "delay_seconds": WINDOW_SECONDS,
+            "slow": SLOW_QUERIES,
+            "log_path": str(scene.log_path),
+        },
+        "strategy": {"window": 4, "stride": 2, "top_k": 100},
+        "cluster": {"replicas": 2, "queries_in_flight": 4, "queries_per_block": 2, "progress_seconds": 1},
+    }
+    for name, values in (sections or {}).items():
+        config[name] = {**config.get(name, {}), **values}
+    scene.config_path.write_text(yaml.safe_dump(config))
+    loaded = scene.config
+    filesystem, path = resolve(loaded.input.path, loaded.storage)
+    if isinstance(filesystem, LocalFileSystem):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist([_row(number) for number in range(queries)], NESTED_INPUT)
+    for number in range(2):
+        half = table.slice(number * queries // 2, queries // 2)
+        pq.write_table(half, f"{path}/{number}.parquet", filesystem=filesystem)
+    return scene
+
+
+def calm_rankings(scene: Scene) -> dict[str, Ranking]:
+    """The rankings of the scene's queries by the plain async function: without Ray, storage, delays or faults."""
+    return asyncio.run(_calm_rankings(scene))
+
+
+def judge(scene: Scene, calm: dict[str, Ranking]) -> Found:
+    """Compare the output with a calm run's rankings."""
+    config = scene.config
+    output = Output(config.output, config.storage)
+    rows = [
+        row
+        for part in list_parts(output.filesystem, output.folder)
+        for row in pq.read_table(part.path, filesystem=output.filesystem).to_pylist()
+    ]
+    found = {row["query_id"]: row for row in rows}
+    different = [each for each in found if each not in calm or _ranking(found[each]["ranking"]) != calm[each]]
+    finished = output.filesystem.get_file_info(f"{output.folder}/_SUCCESS").is_file
+    return Found(len(calm.keys() - found.keys()), len(rows) - len(found), len(different), finished)
+
+
+async def _calm_rankings(scene: Scene) -> dict[str, Ranking]:
+    config = scene.config
+    settings = config.engine.model_copy(update={"delay_seconds": 0.0, "slow": {}, "log_path": None})
+    engine, prompter = create_engine(settings), make_prompter(config)
+    rankings = {}
+    for number in range(scene.queries):
+        request = parse_row(_row(number), config.input)
+        result = await rerank_query(
+            request,
+            engine.generate,
+            config.strategy,
+            prompter,
+            config.prompt.load_template().answer_format,
+            config.generation.sampling_params(),
+            config.policy,
+        )
+        rankings[request.query_id] = _ranking(output_row(_row(number), request, result, False)["ranking"])
+    return rankings
+
+
+def _ranking(entries: list[dict[str, Any]]) -> Ranking:
+    return tuple(
+        (each["doc_id"], each["rank"], each["score"], each["initial_rank"], each["initial_score"]) for each in entries
+    )
+
+
+def _row(number: int) -> dict[str, Any]:
+    name = f"q{number:04}"
+    candidates = [
+        {"doc_id": f"{name}-{place}", "text": f"passage {place} of {name}", "title": None, "score": 20.0 - place}
+        for place in range(CANDIDATES)
+    ]
+    return {"query_id": name, "query": f"what is {name}", "candidates": candidates}
