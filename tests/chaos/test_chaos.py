@@ -7,7 +7,7 @@ import pytest
 from scene import WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
 from trial import Fault, Moment, run_trial
 
-from pipeline.dataflow.rerank import blocks_per_replica
+from pipeline.in_flight import plan_blocks
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,6 @@ def windows_begun_at_most(scene: Scene) -> int:
     """Of the queries that are with the replicas, and not written, at one time."""
     cluster = scene.config.cluster
     assert cluster.replicas
-    blocks = cluster.replicas * blocks_per_replica(cluster.queries_in_flight, cluster.queries_per_block)
-    return blocks * cluster.queries_per_block * WINDOWS_PER_QUERY
+    assert cluster.queries_in_flight
+    blocks = plan_blocks(scene.queries, cluster.replicas, cluster.queries_in_flight, cluster.queries_per_block)
+    return cluster.replicas * blocks.per_replica * blocks.queries_per_block * WINDOWS_PER_QUERY
