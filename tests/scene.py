@@ -1,6 +1,5 @@
 """What every trial works on: an input, a job over it, and the rankings that a calm run of it gives."""
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,21 @@ import yaml
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.config import JobConfig, load_config
-from pipeline.engines.registry import create_engine
-from pipeline.plan import make_prompter
-from pipeline.ranking.rerank import rerank_query
-from pipeline.storage.candidates import parse_row
 from pipeline.storage.filesystems import resolve
 from pipeline.storage.output import Output
 from pipeline.storage.parts import list_parts
-from pipeline.storage.schemas import NESTED_INPUT, output_row
+from pipeline.storage.schemas import NESTED_INPUT
 
 QUERIES = 48
 CANDIDATES = 12
+WINDOW, STRIDE = 4, 2
 WINDOWS_PER_QUERY = 5
-"""Of 4 with stride 2 over 12 candidates."""
 
 WINDOW_SECONDS = 0.4
 SLOW_QUERIES = {f"q{number:04}": 1.2 for number in (7, 23, 41)}
 
-Ranking = tuple[tuple[str, int, float, int, float], ...]
+Ranking = tuple[tuple[str, int, int, float], ...]
+"""Of each candidate: doc_id, rank, initial rank and initial score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ def make_scene(
             "slow": SLOW_QUERIES,
             "log_path": str(scene.log_path),
         },
-        "strategy": {"window": 4, "stride": 2, "top_k": 100},
+        "strategy": {"window": WINDOW, "stride": STRIDE, "top_k": 100},
         "cluster": {"replicas": 2, "queries_in_flight": 4, "queries_per_block": 2, "progress_seconds": 1},
     }
     for name, values in (sections or {}).items():
@@ -100,8 +96,17 @@ def make_scene(
 
 
 def calm_rankings(scene: Scene) -> dict[str, Ranking]:
-    """The rankings of the scene's queries by the plain async function: without Ray, storage, delays or faults."""
-    return asyncio.run(_calm_rankings(scene))
+    """What a run gives that nothing happens to: every window of every query turned around, back to front."""
+    order = list(range(CANDIDATES))
+    for start in range(CANDIDATES - WINDOW, -1, -STRIDE):
+        order[start : start + WINDOW] = reversed(order[start : start + WINDOW])
+    rankings = {}
+    for row in map(_row, range(scene.queries)):
+        given = row["candidates"]
+        rankings[row["query_id"]] = tuple(
+            (given[place]["doc_id"], rank, place + 1, given[place]["score"]) for rank, place in enumerate(order, 1)
+        )
+    return rankings
 
 
 def judge(scene: Scene, calm: dict[str, Ranking]) -> Found:
@@ -119,30 +124,8 @@ def judge(scene: Scene, calm: dict[str, Ranking]) -> Found:
     return Found(len(calm.keys() - found.keys()), len(rows) - len(found), len(different), finished)
 
 
-async def _calm_rankings(scene: Scene) -> dict[str, Ranking]:
-    config = scene.config
-    settings = config.engine.model_copy(update={"delay_seconds": 0.0, "slow": {}, "log_path": None})
-    engine, prompter = create_engine(settings), make_prompter(config)
-    rankings = {}
-    for number in range(scene.queries):
-        request = parse_row(_row(number), config.input)
-        result = await rerank_query(
-            request,
-            engine.generate,
-            config.strategy,
-            prompter,
-            config.prompt.load_template().answer_format,
-            config.generation.sampling_params(),
-            config.policy,
-        )
-        rankings[request.query_id] = _ranking(output_row(_row(number), request, result, False)["ranking"])
-    return rankings
-
-
 def _ranking(entries: list[dict[str, Any]]) -> Ranking:
-    return tuple(
-        (each["doc_id"], each["rank"], each["score"], each["initial_rank"], each["initial_score"]) for each in entries
-    )
+    return tuple((each["doc_id"], each["rank"], each["initial_rank"], each["initial_score"]) for each in entries)
 
 
 def _row(number: int) -> dict[str, Any]:
