@@ -26,6 +26,7 @@ from pipeline.errors import ConfigError
 from pipeline.evaluation.settings import EvaluateConfig, ExportConfig, ReportConfig
 from pipeline.in_flight import with_spare
 from pipeline.partition import check_filled, fill_date
+from pipeline.prompting.examples import load_examples
 from pipeline.prompting.template import PromptTemplate, load_template, template_path
 from pipeline.ranking.answer import ANSWER_END
 from pipeline.ranking.permutation import AnswerFormat
@@ -67,10 +68,24 @@ def _known_policy_keys(value: Any) -> Any:
 class PromptConfig(Section):
     template: str = Field("reasonrank", description="Name in configs/prompts, or path of a template file.")
     max_passage_tokens: int = Field(512, ge=1, description="512 for BRIGHT and R2MED, 100 for BEIR and TREC DL.")
+    examples: str | None = Field(None, description="JSONL file of few-shot examples (pipeline/prompting/examples.py).")
 
     def load_template(self) -> PromptTemplate:
         """Raises ConfigError if there is no such template, or it is wrong."""
         return load_template(template_path(self.template, CONFIGS_DIRECTORY / "prompts"))
+
+    def load_examples(self) -> list[dict[str, str]]:
+        """Messages that come before each prompt. Raises ConfigError for a file that cannot be read."""
+        return load_examples(Path(self.examples)) if self.examples else []
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the prompts (JSON values)."""
+        examples = json.dumps(self.load_examples(), sort_keys=True).encode()
+        return {
+            **self.model_dump(mode="json", exclude={"examples"}),
+            "template_hash": self.load_template().hash,
+            "examples_hash": hashlib.sha256(examples).hexdigest()[:16] if self.examples else None,
+        }
 
 
 class GenerationConfig(Section):
@@ -217,7 +232,7 @@ class JobConfig(Section):
             "engine": self.engine.identity(),
             "first_pass": self.first_pass
             and {"engine": self.first_pass.engine.identity(), "keep": self.first_pass.keep},
-            "prompt": {**self.prompt.model_dump(mode="json"), "template_hash": self.prompt.load_template().hash},
+            "prompt": self.prompt.identity(),
             "strategy": _strategy_options(self.strategy),
             "generation": self.generation.model_dump(mode="json"),
         }

@@ -23,6 +23,7 @@ def make_prompter(config: JobConfig) -> Prompter:
         load_tokenizer(config.engine.tokenizer_source, config.engine.trust_remote_code),
         config.prompt.max_passage_tokens,
         config.engine.max_model_len - config.generation.max_tokens,
+        config.prompt.load_examples(),
     )
 
 

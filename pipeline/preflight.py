@@ -14,13 +14,28 @@ _MIN_PASSAGE_TOKENS = 16
 
 def preflight(config: JobConfig) -> list[str]:
     """Warnings for a person to read. Raises ConfigError for what cannot work."""
-    config.prompt.load_template()
+    _check_template(config)
     _check_places(config.input.path, config.output.path)
     warnings = _check_model(config.engine, "engine")
     if config.first_pass is not None:
         warnings += _check_model(config.first_pass.engine, "first_pass.engine")
         _check_shared_gpu(config.engine, config.first_pass.engine)
     return [*warnings, *_check_budget(config)]
+
+
+def _check_template(config: JobConfig) -> None:
+    template, window = config.prompt.load_template(), config.strategy.max_window
+    config.prompt.load_examples()
+    if template.max_window is not None and window > template.max_window:
+        raise ConfigError(
+            f"prompt.template {config.prompt.template} can name {template.max_window} passages, and the strategy's"
+            f" windows show {window}; lower strategy.window"
+        )
+    if template.answer_format == "first_token" and config.generation.max_tokens != 1:
+        raise ConfigError(
+            f"prompt.template {config.prompt.template} ranks by the first token alone; set"
+            " generation.max_reasoning_tokens to 0 and max_answer_tokens to 1"
+        )
 
 
 def _check_model(engine: AnyEngineSettings | AnyScorerSettings, section: str) -> list[str]:

@@ -45,12 +45,14 @@ class Prompt:
     """What one window asks the engine. `token_ids` are the prompt's, so that it is tokenised once.
 
     `shortened_to_tokens` is the length the passages were cut to so that the window fits the context, None if
-    they kept the configured length.
+    they kept the configured length. `choices` are the token ids of the passages' identifiers, in the order shown, where
+    the model ranks by how likely each is to come first; empty where it writes the ranking out.
     """
 
     text: str
     token_ids: tuple[int, ...]
     shortened_to_tokens: int | None = None
+    choices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,16 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One LLM answer. `finish_reason` is "stop" at an end token or stop string, "length" at max_tokens."""
+    """One LLM answer. `finish_reason` is "stop" at an end token or stop string, "length" at max_tokens.
+
+    `choice_logprobs` are the log-probabilities, as the first token, of the prompt's `choices`; empty if it has none.
+    """
 
     text: str
     finish_reason: str
     prompt_tokens: int
     output_tokens: int
+    choice_logprobs: tuple[float, ...] = ()
 
 
 Generate: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion]]

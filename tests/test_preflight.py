@@ -50,6 +50,15 @@ def test_a_missing_template_is_named() -> None:
         preflight(config("--prompt.template=reasonrnk"))
 
 
+def test_a_template_must_have_names_for_the_window_and_first_token_one_token() -> None:
+    one_token = "--generation={max_reasoning_tokens: 0, max_answer_tokens: 1}"
+    assert preflight(config("--prompt.template=first", one_token)) == []
+    with pytest.raises(ConfigError, match=r"can name 26 passages, .* windows show 30"):
+        preflight(config("--prompt.template=first", one_token, "--strategy.window=30"))
+    with pytest.raises(ConfigError, match="by the first token alone"):
+        preflight(config("--prompt.template=first"))
+
+
 @pytest.mark.parametrize(
     ("source", "target"),
     [("/a", "/a"), ("/a", "/a/b"), ("/a/b", "/a"), ("s3://x/a/", "s3://x/a/b"), ("file:///a", "/a/b"), ("a", "./a/b")],

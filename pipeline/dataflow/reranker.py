@@ -75,10 +75,10 @@ class Reranker:
         self._events = EventLog(config.cluster.event_log, self._run_id)
         self._engine = create_engine(config.engine)
         self._scorer = create_scorer(config.first_pass.engine) if config.first_pass else None
-        self._answer_format = config.prompt.load_template().answer_format
+        self._template = config.prompt.load_template()
         self._prompter = make_prompter(config)
         self._answers: Generate = self._generate
-        if self._answer_format == "reasoning":
+        if self._template.answer_format == "reasoning":
             cap_tokens = config.generation.max_reasoning_tokens if config.generation.close_reasoning else None
             self._answers = whole_answers(self._generate, self._prompter.tokenizer.encode, cap_tokens)
         await self._engine.start()
@@ -136,9 +136,10 @@ class Reranker:
             self._answers,
             self._config.strategy,
             self._prompter,
-            self._answer_format,
-            self._config.generation.sampling_params(self._answer_format),
+            self._template.answer_format,
+            self._config.generation.sampling_params(self._template.answer_format),
             self._config.policy,
+            self._template.identifiers,
         )
 
     @contextlib.asynccontextmanager

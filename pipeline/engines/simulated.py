@@ -16,7 +16,6 @@ from pipeline.engines.base import EngineSettings
 from pipeline.engines.batching import Batch, BatchCosts, Sequence
 from pipeline.engines.scripted import passages
 from pipeline.errors import EngineDeadError, RequestError
-from pipeline.ranking.permutation import AnswerFormat
 from pipeline.records import Completion, Prompt, SamplingParams
 
 _Z_99 = 2.3263478740408408
@@ -63,7 +62,7 @@ class SimulatedSettings(EngineSettings):
     output_tokens_mean: float = Field(750.0, ge=1, description="Of a lognormal distribution; the 99th percentile too.")
     output_tokens_p99: float = Field(3000.0, ge=1, description="Same as the mean: all outputs have that length.")
     output_tokens_cap: int | None = Field(None, ge=1, description="Longer ones are cut to this and still answer.")
-    answer_format: AnswerFormat = "reasoning"
+    answer_format: Literal["reasoning", "plain"] = "reasoning"
     seed: int = 0
 
     @property
@@ -204,7 +203,7 @@ def _rng(seed: int, prompt: Prompt, params: SamplingParams) -> random.Random:
     return random.Random(hashlib.blake2b(f"{seed}/{params.seed}/{prompt.text}".encode(), digest_size=8).digest())
 
 
-def _answer(rng: random.Random, num_passages: int, answer_format: AnswerFormat, cut: bool) -> str:
+def _answer(rng: random.Random, num_passages: int, answer_format: str, cut: bool) -> str:
     """As a reasoning model or a plain one would write it; a cut one never came to its ranking."""
     order = rng.sample(range(1, num_passages + 1), num_passages)
     ranking = "" if cut else " > ".join(f"[{number}]" for number in order)

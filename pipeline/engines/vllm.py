@@ -187,8 +187,10 @@ class VllmEngine:
 
         llm = self._running()
         request = TokensPrompt(prompt_token_ids=list(prompt.token_ids))
-        answers = llm.generate(request, sampling_params(params), self._request_id(), lora_request=self._lora)
-        return completion(await self._final(llm, answers))
+        answers = llm.generate(
+            request, sampling_params(params, prompt.choices), self._request_id(), lora_request=self._lora
+        )
+        return completion(await self._final(llm, answers), prompt.choices)
 
     def _running(self) -> "AsyncLLM":
         if self._llm is None:
@@ -300,8 +302,11 @@ def engine_arguments(settings: VllmSettings) -> "AsyncEngineArgs":
     return AsyncEngineArgs(**arguments | settings.engine_args)
 
 
-def sampling_params(params: SamplingParams) -> "VllmSamplingParams":
-    """Ask for the final output alone. Stop strings stay in the text, so that an answer section is closed."""
+def sampling_params(params: SamplingParams, choices: Sequence[int] = ()) -> "VllmSamplingParams":
+    """Ask for the final output alone. Stop strings stay in the text, so that an answer section is closed.
+
+    Of `choices` the log-probabilities are asked for as well.
+    """
     from vllm import SamplingParams as VllmSamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -314,18 +319,21 @@ def sampling_params(params: SamplingParams) -> "VllmSamplingParams":
         seed=params.seed if params.temperature > 0 else None,  # a seeded request is sampled on its own, slower
         stop=list(params.stop),
         include_stop_str_in_output=True,
+        logprob_token_ids=list(choices) or None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
-def completion(final: "RequestOutput") -> Completion:
+def completion(final: "RequestOutput", choices: Sequence[int] = ()) -> Completion:
     """Raises RequestError if the engine ended the request before it had an answer."""
     answer = final.outputs[0]
     if answer.finish_reason not in ("stop", "length", "repetition"):
         raise RequestError(f"vLLM ended the request early: {answer.finish_reason}")
     # vLLM's "repetition" is a cut like that of max_tokens: there is no answer to wait for.
     finish_reason = "stop" if answer.finish_reason == "stop" else "length"
-    return Completion(answer.text, finish_reason, len(final.prompt_token_ids or ()), len(answer.token_ids))
+    first = answer.logprobs[0] if answer.logprobs else {}
+    logprobs = tuple(first[token_id].logprob for token_id in choices if token_id in first)
+    return Completion(answer.text, finish_reason, len(final.prompt_token_ids or ()), len(answer.token_ids), logprobs)
 
 
 def _exit_codes(llm: "AsyncLLM") -> list[int]:

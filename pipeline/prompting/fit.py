@@ -14,7 +14,9 @@ from pipeline.prompting.template import PromptTemplate
 from pipeline.prompting.tokenizer import Tokenizer
 from pipeline.records import Candidate, Prompt, RerankRequest
 
-_IDENTIFIER = re.compile(r"\[(\d+)\]")
+_IDENTIFIERS = {"numbers": re.compile(r"\[(\d+)\]"), "letters": re.compile(r"\[([A-z]+)\]")}
+"""What names a passage in an answer is a citation in a text, and becomes `(n)`. That of letters is FIRST's, to the
+byte: `_replace_number` in scripts/utils/rankllm.py of github.com/gangiswag/llm-reranker."""
 _WORD_END = re.compile(r"(?<=\S) ")
 
 _LIKELY_CHARACTERS_PER_TOKEN = 8
@@ -30,7 +32,12 @@ class Prompter:
     """Makes the prompts of one replica: call it with a request, and what it returns with indices of candidates."""
 
     def __init__(
-        self, template: PromptTemplate, tokenizer: Tokenizer, max_passage_tokens: int, max_prompt_tokens: int
+        self,
+        template: PromptTemplate,
+        tokenizer: Tokenizer,
+        max_passage_tokens: int,
+        max_prompt_tokens: int,
+        examples: Sequence[dict[str, str]] = (),
     ) -> None:
         """`max_prompt_tokens` is what the context leaves beside the answer: max_model_len - max_tokens.
 
@@ -41,7 +48,8 @@ class Prompter:
                 f"no room for a prompt: {max_prompt_tokens} tokens a prompt, {max_passage_tokens} a passage; "
                 "raise engine.max_model_len or lower generation.max_reasoning_tokens"
             )
-        self.renderer = Renderer(template, tokenizer)
+        self.renderer = Renderer(template, tokenizer, examples)
+        self.template = template
         self.tokenizer = tokenizer
         self.max_passage_tokens = max_passage_tokens
         self.max_prompt_tokens = max_prompt_tokens
@@ -59,7 +67,8 @@ class RequestPrompter:
         self._max_passage_tokens = prompter.max_passage_tokens
         self._max_prompt_tokens = prompter.max_prompt_tokens
         self._candidates = request.candidates
-        self._query = _without_identifiers(request.query).strip()
+        self._template = prompter.template
+        self._query = self._without_identifiers(request.query).strip()
         self._query_checked = False
         self._around: dict[int, tuple[str, str]] = {}
         self._tokens: dict[int, list[str]] = {}
@@ -88,7 +97,17 @@ class RequestPrompter:
         before, after = self._around[num]
         passages = [self._renderer.passage(rank, self._text(index, cap)) for rank, index in enumerate(indices, 1)]
         text = before + "".join(passages) + after
-        return Prompt(text, tuple(self._tokenizer.encode(text)), shortened_to_tokens)
+        return Prompt(text, tuple(self._tokenizer.encode(text)), shortened_to_tokens, self._choices(num))
+
+    def _choices(self, num: int) -> tuple[int, ...]:
+        """The token ids of the identifiers of `num` passages, where the model ranks by its first token."""
+        if self._template.answer_format != "first_token":
+            return ()
+        ids = [self._tokenizer.convert_tokens_to_ids(self._renderer.identifier(rank)) for rank in range(1, num + 1)]
+        known = tuple(token_id for token_id in ids if token_id is not None)
+        if len(set(known)) < num:
+            raise RequestError(f"the tokenizer has no single token for each of {num} {self._template.identifiers}")
+        return known
 
     def _shorter(self, indices: Sequence[int], cap: int, excess: int) -> int:
         """The longest cap below `cap` that takes about `excess` tokens off the passages together."""
@@ -109,7 +128,7 @@ class RequestPrompter:
         tokens = self._passage_tokens(index)
         key = (index, min(cap, len(tokens)))
         if key not in self._texts:
-            self._texts[key] = _without_identifiers(self._tokenizer.convert_tokens_to_string(tokens[:cap]))
+            self._texts[key] = self._without_identifiers(self._tokenizer.convert_tokens_to_string(tokens[:cap]))
         return self._texts[key]
 
     def _passage_tokens(self, index: int) -> list[str]:
@@ -132,6 +151,8 @@ class RequestPrompter:
 
     def _first_tokens(self, content: str) -> list[str]:
         text = self._renderer.neutralise(repair(content))
+        if self._template.passage_blanks == "single":
+            text = " ".join(text.split())
         limit = self._max_passage_tokens
         if word_end := _WORD_END.search(text, limit * _LIKELY_CHARACTERS_PER_TOKEN):
             # no token reaches from a word over the blank behind it, so those before it are the whole text's
@@ -139,6 +160,9 @@ class RequestPrompter:
             if len(tokens) >= limit:
                 return tokens[:limit]
         return self._tokenizer.tokenize(text)[:limit]
+
+    def _without_identifiers(self, text: str) -> str:
+        return _IDENTIFIERS[self._template.identifiers].sub(r"(\1)", text)
 
     def _check_query(self) -> None:
         """Tell a query that alone is too long before it is rendered and tokenised with every window."""
@@ -156,8 +180,3 @@ class RequestPrompter:
 def _content(candidate: Candidate) -> str:
     text = f"Title: {candidate.title} Content: {candidate.text}" if candidate.title else candidate.text
     return text.strip()
-
-
-def _without_identifiers(text: str) -> str:
-    """`[n]` names a passage in an answer; in a text it is a citation, and becomes `(n)`."""
-    return _IDENTIFIER.sub(r"(\1)", text)

@@ -21,8 +21,11 @@ class Renderer:
     bring a control token back. The chat template's and the prompt template's own lines are sent as written.
     """
 
-    def __init__(self, template: PromptTemplate, tokenizer: Tokenizer) -> None:
-        """Raises ConfigError if the tokenizer cannot chat, or the template puts control tokens beside a passage."""
+    def __init__(self, template: PromptTemplate, tokenizer: Tokenizer, examples: Sequence[dict[str, str]] = ()) -> None:
+        """`examples` are messages, with `role` and `content`, that come before the prompt's own.
+
+        Raises ConfigError if the tokenizer cannot chat, or the template puts control tokens beside a passage.
+        """
         self._template = template
         added = {
             token_id: token.content
@@ -31,7 +34,8 @@ class Renderer:
         }
         self._control_ids = frozenset(added)
         self._control = ControlTokens(added.values(), template.control_tags)
-        self._head, self._tail = _chat_frame(tokenizer, template.system)
+        self._head, tail = _chat_frame(tokenizer, template, examples)
+        self._tail = tail + template.answer_start
         self._before = _LINE.findall(template.before_passages)
         self._after = _LINE.findall(template.after_passages)
         self._check_lines()
@@ -48,9 +52,13 @@ class Renderer:
         after = "".join(self._line(line, values) for line in self._after)
         return self._head + before, after + self._tail
 
+    def identifier(self, rank: int) -> str:
+        """What names the passage at 1-based `rank`."""
+        return chr(ord("A") + rank - 1) if self._template.identifiers == "letters" else str(rank)
+
     def passage(self, rank: int, text: str) -> str:
         """The lines of the passage at 1-based `rank`. `text` is repaired, cut and free of `[n]` already."""
-        line = substitute(self._template.passage, {"rank": rank, "passage": text})
+        line = substitute(self._template.passage, {"rank": self.identifier(rank), "passage": text})
         return self._control.neutralise(repair_in_prompt(line))
 
     def check_control(self, token_ids: Sequence[int]) -> None:
@@ -82,12 +90,20 @@ class Renderer:
         return sum(map(self._control_ids.__contains__, token_ids))
 
 
-def _chat_frame(tokenizer: Tokenizer, system: str | None) -> tuple[str, str]:
-    """The chat template's text before and after the user message. Raises ConfigError if it doesn't keep that as is."""
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    messages.append({"role": "user", "content": _USER_MESSAGE})
+def _chat_frame(tokenizer: Tokenizer, template: PromptTemplate, examples: Sequence[dict[str, str]]) -> tuple[str, str]:
+    """The chat's text before and after the user message. Raises ConfigError if it doesn't keep that as it is."""
+    if template.chat is not None:
+        if examples:
+            raise ConfigError("a prompt template with a `chat` of its own takes no prompt.examples")
+        head, _, tail = template.chat.partition("{user}")
+        values = {"system": template.system or ""}
+        return substitute(head, values), substitute(tail, values)
+    messages = [] if template.system is None else [{"role": "system", "content": template.system}]
+    messages += [*examples, {"role": "user", "content": _USER_MESSAGE}]
     try:
-        chat = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        chat = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **template.chat_arguments
+        )
     except Exception as error:  # no chat template, no system role, a bug in its Jinja: all for a person to read
         raise ConfigError(
             f"the tokenizer's chat template cannot render the prompt: {error}\n"

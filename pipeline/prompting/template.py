@@ -26,7 +26,21 @@ class PromptTemplate(Section):
     before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
     passage: str = Field(description="One passage, whole lines. {rank} (1-based) and {passage}.")
     after_passages: str = Field(description="End of the user message. {num}, {query}.")
-    answer_format: Literal["reasoning", "plain"] = Field(description="How answers to it are parsed.")
+    answer_format: Literal["reasoning", "plain", "after_thoughts", "first_token"] = Field(
+        description="How answers to it are parsed (pipeline/ranking/permutation.py)."
+    )
+    identifiers: Literal["numbers", "letters"] = Field("numbers", description="What {rank} is: 1, 2, ... or A, B, ...")
+    chat: str | None = Field(
+        None,
+        description="{system} and {user}, for a model whose tokenizer has no chat template; None: the tokenizer's.",
+    )
+    chat_arguments: dict[str, bool | int | str] = Field(
+        default_factory=dict, description="For the tokenizer's chat template, such as enable_thinking."
+    )
+    answer_start: str = Field("", description="The answer's first characters, put into its mouth.")
+    passage_blanks: Literal["kept", "single"] = Field(
+        "kept", description="single: a run of blanks and line breaks in a passage becomes one blank."
+    )
     control_tags: tuple[str, ...] = Field((), description="Made harmless, in any case, in passages and queries.")
 
     @field_validator("before_passages", "after_passages")
@@ -50,12 +64,26 @@ class PromptTemplate(Section):
             raise ValueError("must end with a line break, so that each passage has lines of its own")
         return text
 
+    @field_validator("chat")
+    @classmethod
+    def _whole_turn(cls, text: str | None) -> str | None:
+        if text is not None and "user" not in check_placeholders(text, frozenset({"system", "user"})):
+            raise ValueError("must hold {user}")
+        return text
+
     @field_validator("control_tags")
     @classmethod
     def _tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         if blank := [tag for tag in tags if len(tag.strip()) < 2]:
             raise ValueError(f"a tag has at least two characters, got {blank}")
         return tags
+
+    @property
+    def max_window(self) -> int | None:
+        """The most passages it can name in one window; None: no limit."""
+        if self.identifiers == "letters":
+            return 26
+        return 9 if self.answer_format == "first_token" else None
 
     @property
     def hash(self) -> str:

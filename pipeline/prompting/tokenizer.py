@@ -43,10 +43,19 @@ class Tokenizer(Protocol):
         """Ids as the engine would make them of a prompt's text, with the tokens the tokenizer itself adds."""
         ...
 
+    def convert_tokens_to_ids(self, token: str) -> int | None:
+        """The id of a piece, None or that of the unknown token if there is no such piece."""
+        ...
+
     def apply_chat_template(
-        self, conversation: Sequence[dict[str, str]], *, tokenize: Literal[False], add_generation_prompt: bool
+        self,
+        conversation: Sequence[dict[str, str]],
+        *,
+        tokenize: Literal[False],
+        add_generation_prompt: bool,
+        **arguments: bool | int | str,
     ) -> str:
-        """The text of a chat of messages with `role` and `content`."""
+        """The text of a chat of messages with `role` and `content`; `arguments` are the chat template's own."""
         ...
 
 
@@ -97,8 +106,16 @@ class WordsTokenizer:
     def encode(self, text: str) -> list[int]:
         return [_piece_id(piece) for piece in self.tokenize(text)]
 
+    def convert_tokens_to_ids(self, token: str) -> int | None:
+        return _piece_id(token)
+
     def apply_chat_template(
-        self, conversation: Sequence[dict[str, str]], *, tokenize: Literal[False], add_generation_prompt: bool
+        self,
+        conversation: Sequence[dict[str, str]],
+        *,
+        tokenize: Literal[False],
+        add_generation_prompt: bool,
+        **arguments: bool | int | str,
     ) -> str:
         turns = [f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in conversation]
         return "".join(turns) + ("<|im_start|>assistant\n" if add_generation_prompt else "")

@@ -3,6 +3,7 @@
 Only the answer section is read: digits in a chain of thought, or in prose around a ranking, rank nothing.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,20 @@ from pipeline.records import WindowStatus
 
 T = TypeVar("T")
 
-AnswerFormat: TypeAlias = Literal["reasoning", "plain"]
-"""reasoning: `<think>...</think> <answer>[2] > [1]</answer>`. plain: the ranking alone, after thoughts if any."""
+AnswerFormat: TypeAlias = Literal["reasoning", "plain", "after_thoughts", "first_token"]
+"""reasoning: `<think>...</think> <answer>[2] > [1]</answer>`. plain: the ranking alone, after thoughts if any.
+after_thoughts: the ranking after thoughts that must have ended, for models whose prompt opens them. first_token: by
+the log-probabilities of the identifiers as the first token; nothing is read from the text."""
+
+Identifiers: TypeAlias = Literal["numbers", "letters"]
+"""How a passage is named: [1], [2], ... or [A], [B], ... (at most 26)."""
 
 _THINK_OPEN = re.compile("<think>", re.IGNORECASE)
 _THINK_CLOSE = re.compile("</think>", re.IGNORECASE)
 _THINK_CLOSE_THEN_ANSWER = re.compile(r"</think>\s*<answer>", re.IGNORECASE)
+_THOUGHTS_END = re.compile(r"</think>|(?:\A|assistant)final", re.IGNORECASE)
+"""gpt-oss ends its thoughts with `<|end|><|start|>assistant<|channel|>final<|message|>`, of which vLLM's text has the
+words. Its prompt template makes them harmless in passages."""
 _ANSWER_OPEN = re.compile("<answer>", re.IGNORECASE)
 _ANSWER_CLOSE = re.compile("</answer>", re.IGNORECASE)
 
@@ -31,6 +40,8 @@ _PLAIN_IDENTIFIER = re.compile(
 
 _ONLY_IDENTIFIERS = re.compile(r"[\s\d,;>=\[\]().]*")
 _CUT_IDENTIFIER = re.compile(r"(?<!\d)\d++\Z")
+
+_LETTER_OR_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])|\d+")
 
 _MAX_IDENTIFIER_DIGITS = 9
 """Longer runs of digits name no passage; int() of thousands of digits raises."""
@@ -46,7 +57,11 @@ class Permutation:
 
 
 def parse_permutation(
-    response: str, num_passages: int, answer_format: AnswerFormat, finish_reason: str | None = "stop"
+    response: str,
+    num_passages: int,
+    answer_format: AnswerFormat,
+    finish_reason: str | None = "stop",
+    identifiers: Identifiers = "numbers",
 ) -> Permutation:
     """Read the order of a window of `num_passages` from a completion's text. Never raises.
 
@@ -64,7 +79,10 @@ def parse_permutation(
     answer, reasoning = response[start:end], response[:start]
     if finish_reason == "length" and end == len(response):
         answer = _CUT_IDENTIFIER.sub("", answer)  # "[1" may have been going to be "[12]"
-    numbers = _numbers(answer) if answer_format == "reasoning" else _plain_numbers(answer)
+    if identifiers == "letters":
+        numbers = _plain_numbers(_LETTER_OR_DIGITS.sub(_letter_as_number, answer))
+    else:
+        numbers = _numbers(answer) if answer_format == "reasoning" else _plain_numbers(answer)
     named = [number - 1 for number in numbers if 1 <= number <= num_passages]
     if not named:
         status: WindowStatus = "truncated" if finish_reason == "length" else "no_answer"
@@ -72,6 +90,18 @@ def parse_permutation(
     order = tuple(dict.fromkeys([*named, *input_order]))
     exact = len(numbers) == num_passages == len(set(named))
     return Permutation(order, "complete" if exact else "repaired", reasoning)
+
+
+def order_by_logprobs(logprobs: Sequence[float], num_passages: int) -> Permutation:
+    """The order of a window whose passages' identifiers have these log-probabilities as the first token.
+
+    FIRST (Reddy et al. 2024, arXiv 2406.15657): one token instead of a ranking written out. Equal ones keep their
+    input order. Status `no_answer` unless there is one number for each passage.
+    """
+    if len(logprobs) != num_passages or any(math.isnan(logprob) for logprob in logprobs):
+        return Permutation(tuple(range(num_passages)), "no_answer", "")
+    order = sorted(range(num_passages), key=lambda position: -logprobs[position])
+    return Permutation(tuple(order), "complete", "")
 
 
 def apply_permutation(items: Sequence[T], order: Sequence[int]) -> list[T]:
@@ -83,6 +113,11 @@ def apply_permutation(items: Sequence[T], order: Sequence[int]) -> list[T]:
 
 def _answer_section(response: str, answer_format: AnswerFormat, finish_reason: str | None) -> tuple[int, int] | None:
     """Start and end of the text that holds the ranking, None if the response has none."""
+    if answer_format == "first_token":
+        return None
+    if answer_format == "after_thoughts":
+        end = max((match.end() for match in _THOUGHTS_END.finditer(response)), default=None)
+        return None if end is None else (end, len(response))
     thought = _THINK_OPEN.search(response)
     thoughts_end = max((match.end() for match in _THINK_CLOSE.finditer(response)), default=None)
     if answer_format == "plain":
@@ -121,6 +156,11 @@ def _plain_numbers(answer: str) -> list[int]:
     if found:
         return [_number(digits) for digits in found]
     return _numbers(answer) if _ONLY_IDENTIFIERS.fullmatch(answer) else []
+
+
+def _letter_as_number(match: re.Match[str]) -> str:
+    """A is 1. Digits name no passage where letters do."""
+    return str(ord(match[0]) - ord("A") + 1) if match[0].isalpha() else ""
 
 
 def _number(digits: str) -> int:

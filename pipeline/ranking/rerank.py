@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from pipeline.errors import EngineDeadError, first_leaf
-from pipeline.ranking.permutation import AnswerFormat, apply_permutation, parse_permutation
+from pipeline.ranking.permutation import (
+    AnswerFormat,
+    Identifiers,
+    Permutation,
+    apply_permutation,
+    order_by_logprobs,
+    parse_permutation,
+)
 from pipeline.ranking.strategies import Strategy
 from pipeline.records import (
     ANSWERED,
@@ -63,13 +70,20 @@ async def rerank_query(
     answer_format: AnswerFormat,
     sampling: SamplingParams,
     policy: AskPolicy,
+    identifiers: Identifiers = "numbers",
 ) -> RerankResult:
     """Rerank one query's candidates. Every candidate is in the result exactly once, whatever the LLM said.
 
     Raises EngineDeadError when the engine is lost, ValueError when the strategy breaks its contract, and
     nothing for an answer that is missing, late or malformed: such a window keeps its order and says so.
     """
-    asker = _Asker(request, generate, prompter(request), answer_format, sampling, policy)
+
+    def parse(completion: Completion, num_passages: int) -> Permutation:
+        if answer_format == "first_token":
+            return order_by_logprobs(completion.choice_logprobs, num_passages)
+        return parse_permutation(completion.text, num_passages, answer_format, completion.finish_reason, identifiers)
+
+    asker = _Asker(request, generate, prompter(request), parse, sampling, policy)
     try:
         order = await strategy.rank(len(request.candidates), asker.ask)
     except BaseExceptionGroup as group:  # of a strategy that asks windows at once
@@ -90,7 +104,7 @@ class _Asker:
         request: RerankRequest,
         generate: Generate,
         render: Render,
-        answer_format: AnswerFormat,
+        parse: Callable[[Completion, int], Permutation],
         sampling: SamplingParams,
         policy: AskPolicy,
     ) -> None:
@@ -99,7 +113,7 @@ class _Asker:
         self._known = frozenset(range(len(request.candidates)))
         self._generate = generate
         self._render = render
-        self._answer_format = answer_format
+        self._parse = parse
         self._sampling = sampling
         self._policy = policy
         self._deadline_seconds = time.monotonic() + policy.query_deadline_seconds
@@ -147,7 +161,7 @@ class _Asker:
     def _judge(
         self, num_passages: int, before: WindowOutcome, completion: Completion, seconds: float
     ) -> tuple[Sequence[int], WindowOutcome]:
-        permutation = parse_permutation(completion.text, num_passages, self._answer_format, completion.finish_reason)
+        permutation = self._parse(completion, num_passages)
         return permutation.order, replace(
             before,
             status=permutation.status,

@@ -103,6 +103,15 @@ async def test_ends_at_max_tokens_and_at_a_stop_string_which_it_keeps(engine: Vl
     assert stopped.text.endswith("France")
 
 
+async def test_tells_how_likely_each_choice_is_as_the_first_token(engine: VllmEngine, tokens: Any) -> None:
+    prompt = question(tokens, "What is the capital of France?")
+    first = (await engine.generate(prompt, replace(GREEDY, max_tokens=1))).text
+    rome, likeliest = tokens.convert_tokens_to_ids(["Rome", first])
+    asked = await engine.generate(replace(prompt, choices=(rome, likeliest)), replace(GREEDY, max_tokens=1))
+    assert 0 > asked.choice_logprobs[1] > asked.choice_logprobs[0]
+    assert asked.text == first
+
+
 async def test_a_seed_gives_the_same_answer_again_whatever_runs_beside(engine: VllmEngine, tokens: Any) -> None:
     prompt = question(tokens, "Tell me a story.")
     alone = await engine.generate(prompt, SAMPLED)

@@ -33,9 +33,10 @@ def write(folder: Path, **changes: object) -> Path:
 def test_every_template_of_the_project_renders(path: Path) -> None:
     template = load_template(path)
     prompt = Prompter(template, WORDS, 512, 29596)(request_of("why?", ["first", "second"]))([1, 0])
-    assert prompt.text.index("[1] second\n") < prompt.text.index("[2] first\n")
+    first, second = ("A", "B") if template.identifiers == "letters" else ("1", "2")
+    assert prompt.text.index(f"[{first}] second\n") < prompt.text.index(f"[{second}] first\n")
     assert "{" not in prompt.text
-    assert "2 passages" in prompt.text
+    assert "2 passages" in prompt.text or "{num}" not in template.before_passages + template.after_passages
     assert "why?" in prompt.text
 
 
@@ -55,7 +56,9 @@ def test_answer_formats_are_those_that_ranking_parses() -> None:
         ({"passage": "[{rank!r}] {passage}\n"}, "passage: unknown placeholder '{rank!r}"),
         ({"before_passages": "{query}\n{passage}\n"}, "before_passages: unknown placeholder '{passage}'"),
         ({"after_passages": 'Answer as {"order": []}'}, "a literal brace is doubled"),
-        ({"answer_format": "json"}, "answer_format: Input should be 'reasoning' or 'plain'"),
+        ({"answer_format": "json"}, "answer_format: Input should be 'reasoning', 'plain'"),
+        ({"identifiers": "roman"}, "identifiers: Input should be 'numbers' or 'letters'"),
+        ({"chat": "{system} USER:"}, "chat: must hold {user}"),
         ({"control_tags": ["<a>", " "]}, "control_tags: a tag has at least two characters"),
     ],
 )
@@ -86,7 +89,7 @@ def test_templates_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     assert template_path("own", tmp_path) == path
     assert template_path(str(path), PROMPTS) == path
     with pytest.raises(
-        ConfigError, match=r"no prompt template 'reasonrnk' .*available.*rankgpt, reasonrank, reasonrank-"
+        ConfigError, match=r"no prompt template 'reasonrnk' .*available.*rankgpt, .*reasonrank, reasonrank-"
     ):
         template_path("reasonrnk", PROMPTS)
     with pytest.raises(ConfigError, match=r"no prompt template 'mine\.yaml'"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.ranking.permutation import AnswerFormat, apply_permutation, parse_permutation
+from pipeline.ranking.permutation import AnswerFormat, apply_permutation, order_by_logprobs, parse_permutation
 from pipeline.records import ANSWERED, WindowStatus
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "permutations.json"
@@ -145,7 +145,11 @@ def test_any_text_gives_a_permutation(
         assert permutation.order == tuple(range(num_passages))
 
 
-@given(thoughts=st.text(st.characters(exclude_characters="<>")), order=st.permutations(range(7)), answer_format=FORMATS)
+@given(
+    thoughts=st.text(st.characters(exclude_characters="<>")),
+    order=st.permutations(range(7)),
+    answer_format=st.sampled_from(["reasoning", "plain", "after_thoughts"]),
+)
 def test_thoughts_rank_nothing(thoughts: str, order: list[int], answer_format: AnswerFormat) -> None:
     ranking = " > ".join(f"[{position + 1}]" for position in order)
     answer = f"<answer>{ranking}</answer>" if answer_format == "reasoning" else ranking
@@ -163,6 +167,50 @@ def test_a_model_stuck_in_a_loop_costs_no_time(unit: str, answer_format: AnswerF
     for response in (unit * 100_000, f"[1{unit * 50_000}", f"<answer>{unit * 50_000}x"):
         parse_permutation(response[:100_000], 20, answer_format, "length")
     assert time.monotonic() - started < 5.0
+
+
+@pytest.mark.parametrize(
+    ("response", "finish_reason", "order", "status"),
+    [
+        ("[3] first? or [1] > [2]", "length", (0, 1, 2), "truncated"),  # <think> was in the prompt, and never ended
+        ("[3] first? or [1] > [2]", "stop", (0, 1, 2), "no_answer"),
+        ("[3] > [1], no.\n</think>\n\n[2] > [3] = [1]", "stop", (1, 2, 0), "complete"),
+        ("analysis[3] > [1], no.assistantfinal[2] > [1] > [3]", "stop", (1, 0, 2), "complete"),
+        ("final[2] > [1] > [3]", "stop", (1, 0, 2), "complete"),
+        ("analysisThe final [3] > [1]", "stop", (0, 1, 2), "no_answer"),
+    ],
+)
+def test_after_thoughts_only_what_follows_their_end_ranks(
+    response: str, finish_reason: str, order: tuple[int, ...], status: str
+) -> None:
+    permutation = parse_permutation(response, 3, "after_thoughts", finish_reason)
+    assert (permutation.order, permutation.status) == (order, status)
+
+
+@pytest.mark.parametrize(
+    ("response", "order", "status"),
+    [
+        ("[C] > [A] > [B]", (2, 0, 1), "complete"),
+        ("C > A > B", (2, 0, 1), "complete"),
+        ("A passage like [B] is best", (1, 0, 2), "repaired"),
+        ("[Z] > [C] > [Cat]", (2, 0, 1), "repaired"),
+        ("[3] > [1] > [2]", (0, 1, 2), "no_answer"),
+    ],
+)
+def test_letters_name_passages_and_digits_do_not(response: str, order: tuple[int, ...], status: str) -> None:
+    permutation = parse_permutation(response, 3, "plain", identifiers="letters")
+    assert (permutation.order, permutation.status) == (order, status)
+
+
+@given(st.lists(st.floats(max_value=0, allow_nan=False), min_size=1, max_size=26))
+def test_logprobs_of_the_identifiers_order_the_window(logprobs: list[float]) -> None:
+    permutation = order_by_logprobs(logprobs, len(logprobs))
+    assert [logprobs[position] for position in permutation.order] == sorted(logprobs, reverse=True)
+    assert sorted(permutation.order) == list(range(len(logprobs)))
+    assert permutation.status == "complete"
+    for wrong in (logprobs[1:], [*logprobs[1:], float("nan")]):
+        unanswered = order_by_logprobs(wrong, len(logprobs))
+        assert (unanswered.order, unanswered.status) == (tuple(range(len(logprobs))), "no_answer")
 
 
 def test_apply_permutation_checks_it() -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ranking_desk import IMPATIENT, answer, completion, oracle, prompter, request_of, rerank, shown
+from ranking_desk import IMPATIENT, SAMPLING, answer, completion, oracle, prompter, request_of, rerank, shown
 
 from pipeline.errors import EngineDeadError, RequestError
 from pipeline.ranking.rerank import AskPolicy, rerank_query
@@ -92,6 +92,21 @@ async def test_every_candidate_exactly_once(steps: list[object], num_candidates:
     expected: QueryStatus = "complete" if all(answered) else "degraded" if any(answered) else "failed"
     assert result.status == expected
     assert (result.error is None) == (expected == "complete")
+
+
+async def test_the_first_tokens_logprobs_rank_a_window_and_their_absence_is_no_answer() -> None:
+    asked: list[Prompt] = []
+
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        asked.append(prompt)
+        logprobs = tuple(-float(index % 4) for index in prompt.token_ids) if len(asked) > 1 else ()
+        return Completion("[2] > [1]", "length", 100, 1, logprobs)
+
+    result = await rerank_query(
+        request_of(6), generate, SlidingWindow(6, 6), prompter, "first_token", SAMPLING, IMPATIENT
+    )
+    assert result.order == (0, 4, 1, 5, 2, 3)
+    assert [(window.status, window.attempts) for window in result.windows] == [("complete", 2)]
 
 
 async def test_a_retry_samples_differently_and_tokens_add_up() -> None:
