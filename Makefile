@@ -36,6 +36,9 @@ demo-pipeline: setup ## corpus, index, candidates, rerank, evaluate, export: the
 	$(BIN)/python -m jobs.evaluate --config $(PIPELINE)
 	$(BIN)/python -m jobs.export --config $(PIPELINE)
 
+demo-s3: setup ## the demo from and to an S3 server of its own
+	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
+
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest
 

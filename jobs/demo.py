@@ -23,7 +23,9 @@ from pipeline.evaluation.comparison import evaluate
 from pipeline.evaluation.rankings import read_orders
 from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.evaluation.trec import load_qrels
+from pipeline.storage.filesystems import resolve
 from pipeline.storage.schemas import NESTED_INPUT
+from pipeline.storage.settings import StorageConfig
 
 COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 QRELS = str(COLLECTION / "qrels.txt")
@@ -80,10 +82,10 @@ def show(config: JobConfig) -> None:
     console.print("  python -m jobs.rerank --config configs/reasonrank-7b.yaml --input.path=... --output.path=...")
 
 
-def judge(output: str) -> dict[str, float]:
+def judge(output: str, storage: StorageConfig | None = None) -> dict[str, float]:
     """nDCG@10 over the demo's qrels: `before`, after the `first pass`, and `after` the LLM."""
-    filesystem, folder = LocalFileSystem(), str(Path(output).resolve())
-    qrels = load_qrels(filesystem, QRELS)
+    filesystem, folder = resolve(output, storage or StorageConfig())
+    qrels = load_qrels(LocalFileSystem(), QRELS)
     settings = EvaluateConfig(qrels=QRELS, measures=("nDCG@10",))
     means = evaluate({"demo": read_orders(filesystem, folder, qrels)}, qrels, settings).means
     return {mean.system.removeprefix("demo "): mean.mean for mean in means}

@@ -1,5 +1,6 @@
 """Input, output, checkpoints and control files on S3, through a network that breaks off now and then."""
 
+import os
 import uuid
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ from fault_proxy import Fault, fault_proxy
 from run_desk import check_ranking, config, query, rerank
 from s3_server import S3Server
 
-from pipeline.storage.filesystems import resolve
+from pipeline.storage.filesystems import list_files, resolve
 from pipeline.storage.output import Output
 from pipeline.storage.parts import list_parts
 from pipeline.storage.schemas import LONG_INPUT
@@ -44,3 +45,10 @@ def test_a_run_on_s3_through_faults_and_its_resumption(s3_server: S3Server) -> N
     assert sorted(row["query_id"] for row in found) == sorted(sources)
     for row in found:
         check_ranking(row, sources[row["query_id"]])
+    written = [
+        filesystem.open_input_file(info.path).read() for info in list_files(filesystem, output.folder, recursive=True)
+    ]
+    assert len(written) > len(parts) + 4
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert not any(os.environ[name].encode() in content for content in written)
+        assert not any(os.environ[name] in line for line in lines)

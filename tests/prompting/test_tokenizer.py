@@ -69,3 +69,25 @@ def test_chat_templates_that_do_not_fit(render: Any, message: str) -> None:
     tokenizer: Tokenizer = _Chats(render)
     with pytest.raises(ConfigError, match=message):
         Prompter(reasonrank(), tokenizer, 512, ROOM)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "cycler.__init__.__globals__.os.mkdir('{there}')",
+        "messages.__class__.__base__.__subclasses__()",
+        "messages.clear()",
+    ],
+)
+def test_a_chat_template_of_a_stranger_executes_nothing(harm: str, tmp_path: Path) -> None:
+    saved: Any = smollm2()
+    saved.save_pretrained(tmp_path / "model")
+    stranger: Any = load_tokenizer(str(tmp_path / "model"))
+    there = tmp_path / "there"
+    harmless = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+    stranger.chat_template = harmless
+    Prompter(reasonrank(), stranger, 512, ROOM)
+    stranger.chat_template = "{{ " + harm.format(there=there) + " }}" + harmless
+    with pytest.raises(ConfigError, match="chat template cannot render the prompt"):
+        Prompter(reasonrank(), stranger, 512, ROOM)
+    assert not there.exists()

@@ -119,6 +119,33 @@ async def test_a_retry_samples_differently_and_tokens_add_up() -> None:
     assert len({params.seed for _, params in script.asked}) == 3
 
 
+async def test_waits_after_errors_double_and_differ_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("pipeline.ranking.rerank.asyncio.sleep", sleep)
+    script = Script(*[RequestError("busy")] * 8)
+    await rerank(6, script, SMALL, AskPolicy(max_attempts=4, backoff_seconds=10.0))
+    assert all(0.5 <= seconds / (10.0 * 2**retry) < 1.5 for retry, seconds in enumerate(waited[:3]))
+    assert all(0.5 <= seconds / (10.0 * 2**retry) < 1.5 for retry, seconds in enumerate(waited[3:]))
+    assert len(set(waited)) == 6
+
+
+async def test_a_wait_ends_with_the_query_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("pipeline.ranking.rerank.asyncio.sleep", sleep)
+    policy = AskPolicy(backoff_seconds=1000.0, query_deadline_seconds=5.0)
+    await rerank(4, Script(*[RequestError("busy")] * 2), SMALL, policy)
+    assert len(waited) == 1
+    assert waited[0] <= 5.0
+
+
 async def test_a_retry_never_lowers_the_temperature() -> None:
     script = Script(completion("no answer here"))
     hot = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=10, seed=0)

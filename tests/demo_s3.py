@@ -1,0 +1,70 @@
+"""The demo with its input, output, checkpoint and control files on an S3 server, moto's, in a process of its own.
+
+    PYTHONPATH=tests python tests/demo_s3.py        (or: make demo-s3)
+
+RERANKER_TEST_S3_ENDPOINT, with credentials in the usual AWS variables, names another server.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import typer
+from s3_server import S3Server, running_s3_server
+
+from jobs.demo import judge, write_candidates
+from jobs.demo_model import convert_demo_model, packaged_embedder
+from jobs.rerank import rerank, say
+from pipeline.config import CONFIGS_DIRECTORY, load_config
+from pipeline.errors import RerankerError
+from pipeline.storage.filesystems import list_files, resolve
+
+
+def main(cache: Path = Path(".cache")) -> None:
+    """Rerank the demo collection from S3 to S3, twice: the second run finds nothing to do."""
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "demo")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "demo")
+    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    try:
+        with running_s3_server() as server:
+            code = rerank_on(server, cache)
+    except RerankerError as error:
+        say(f"error: {error}")
+        raise typer.Exit(1) from error
+    raise typer.Exit(code)
+
+
+def rerank_on(server: S3Server, cache: Path) -> int:
+    """The job's exit code."""
+    url = f"s3://{server.bucket}/demo"
+    config = load_config(
+        CONFIGS_DIRECTORY / "demo" / "demo.yaml",
+        [
+            f"--engine.model={convert_demo_model(cache).resolve()}",
+            f"--first_pass.engine.model={packaged_embedder()}",
+            f"--input.path={url}/candidates",
+            f"--output.path={url}/reranked",
+            f"--storage.endpoint_url={server.endpoint_url}",
+            "--storage.region=us-east-1",
+        ],
+    )
+    say(f"an S3 server at {server.endpoint_url}; the input goes to {config.input.path}")
+    filesystem, folder = resolve(config.input.path, config.storage)
+    with tempfile.TemporaryDirectory() as local:
+        write_candidates(Path(local, "candidates"))
+        table = pq.read_table(Path(local, "candidates"))
+    pq.write_table(table, f"{folder}/candidates.parquet", filesystem=filesystem)
+    code = rerank(config)
+    means = judge(config.output.path, config.storage)
+    say(f"nDCG@10: {means['before']:.3f} BM25, {means['first pass']:.3f} first pass, {means['after']:.3f} LLM")
+    say("the same command again")
+    code = code or rerank(config)
+    say("what lies in the bucket:")
+    for info in list_files(filesystem, folder.rpartition("/")[0], recursive=True):
+        say(f"  {info.size:>8,} bytes  s3://{info.path}")
+    return code
+
+
+if __name__ == "__main__":
+    typer.run(main)
