@@ -1,9 +1,12 @@
 """The scripted engine's log of requests, read while it grows."""
 
 import json
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+
+_QUERY = re.compile(r"what is (q\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,11 @@ class Request:
     seconds: float
     prompt: str
     process: int
+
+    @property
+    def query(self) -> str:
+        """The query's id, which scene.py puts into every prompt."""
+        return str(_QUERY.findall(self.prompt)[0])
 
 
 class RequestLog:
@@ -55,6 +63,15 @@ class RequestLog:
     def processes(self, since: float = 0.0) -> list[int]:
         """Ids of the processes that asked anything, the latest last."""
         return list(dict.fromkeys(request.process for request in self.requests if request.seconds >= since))
+
+    def unfinished(self, until: float, windows_per_query: int) -> int:
+        """Windows asked by a time of queries that had not all their windows answered by then."""
+        answered: defaultdict[str, set[str]] = defaultdict(set)
+        asked: defaultdict[str, set[str]] = defaultdict(set)
+        for request in self.requests:
+            if request.seconds <= until:
+                (asked if request.event == "asked" else answered)[request.query].add(request.prompt)
+        return sum(len(asked[query]) for query in asked if len(answered[query]) < windows_per_query)
 
     def in_flight(self, until: float) -> int:
         """Windows asked and not answered at a time."""

@@ -6,7 +6,6 @@ Some 25 minutes of two cores. Exit code 1 if anything was lost or doubled, ranke
 """
 
 import dataclasses
-import json
 import os
 import shutil
 import statistics
@@ -22,9 +21,10 @@ from typing import Annotated, Any
 import faults
 import typer
 from fault_proxy import fault_proxy
+from pydantic import TypeAdapter
 from s3_server import running_s3_server
-from scene import Scene, calm_rankings, make_scene
-from trial import Fault, Trial, run_trial
+from scene import QUERIES, WINDOW_SECONDS, WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
+from trial import Fault, Moment, Trial, run_trial
 from world import Nodes, nodes, small_disk
 
 Environment = Callable[[], dict[str, str]]
@@ -49,12 +49,14 @@ class Row:
     trials: int
     strikes: int
     takes_a_process: bool = True
+    moments: tuple[Moment, ...] | None = None
 
 
 @contextmanager
-def on_a_cluster(folder: Path, fault: Fault) -> Iterator[Callable[[Path], Set]]:
+def on_a_cluster(folder: Path, fault: Fault, queries_per_block: int = 2) -> Iterator[Callable[[Path], Set]]:
+    sections = {"cluster": {"queries_per_block": queries_per_block}}
     with nodes() as cluster:
-        yield lambda at: Set(make_scene(at), fault, lambda: cluster.environment)
+        yield lambda at: Set(make_scene(at, sections=sections), fault, lambda: cluster.environment)
 
 
 @contextmanager
@@ -94,11 +96,32 @@ def on_s3(folder: Path) -> Iterator[Callable[[Path], Set]]:
         yield make
 
 
+RESULTS = TypeAdapter(dict[str, list[Trial]])
+"""Trials by the row's name, as JSON holds them."""
+
+HALF = (Moment(QUERIES * WINDOWS_PER_QUERY // 2, WINDOW_SECONDS / 2),)
+
 ROWS = [
-    Row("driver killed", "SIGKILL", lambda at: on_a_cluster(at, faults.kill_driver), 5, 4),
+    Row("driver killed", "SIGKILL", lambda at: on_a_cluster(at, faults.kill_driver), 6, 4),
+    Row(
+        "driver killed at half",
+        "SIGKILL; blocks of 2 queries",
+        lambda at: on_a_cluster(at, faults.kill_driver),
+        3,
+        1,
+        moments=HALF,
+    ),
+    Row(
+        "driver killed at half, single",
+        "SIGKILL; blocks of 1 query",
+        lambda at: on_a_cluster(at, faults.kill_driver, queries_per_block=1),
+        3,
+        1,
+        moments=HALF,
+    ),
     Row("driver and its Ray killed", "SIGKILL of a driver that started Ray itself", on_ray_of_its_own, 2, 2),
     Row("driver stopped", "SIGTERM, SIGKILL after 3 s", lambda at: on_a_cluster(at, faults.stop_driver), 2, 3),
-    Row("replica killed", "SIGKILL of its process", lambda at: on_a_cluster(at, faults.kill_replica), 7, 3),
+    Row("replica killed", "SIGKILL of its process", lambda at: on_a_cluster(at, faults.kill_replica), 5, 5),
     Row(
         "worker node lost",
         "SIGKILL of its raylet, another node comes",
@@ -121,19 +144,18 @@ ROWS = [
 
 
 def main(
-    only: Annotated[str | None, typer.Option(help="Rows whose name holds this.")] = None,
+    only: Annotated[str | None, typer.Option(help="Rows whose name holds this; the JSON keeps the others.")] = None,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
     json_path: Annotated[Path, typer.Option("--json")] = Path("out/chaos/chaos.json"),
 ) -> None:
     """Run the table's rows, print it, write it as JSON."""
-    results: dict[str, list[Trial]] = {}
+    results = RESULTS.validate_json(json_path.read_bytes()) if only and json_path.exists() else {}
+    json_path.parent.mkdir(parents=True, exist_ok=True)
     for row in ROWS:
         if only is None or only in row.name:
             results[row.name] = list(run_row(row, seed))
+            json_path.write_bytes(RESULTS.dump_json(results, indent=1))
     print(table(results), flush=True)
-    json_path.parent.mkdir(parents=True, exist_ok=True)
-    trials = {name: [dataclasses.asdict(trial) for trial in trials] for name, trials in results.items()}
-    json_path.write_text(json.dumps(trials, indent=1))
     raise typer.Exit(0 if all(trial.found.good for trials in results.values() for trial in trials) else 1)
 
 
@@ -154,6 +176,7 @@ def run_row(row: Row, seed: int) -> Iterator[Trial]:
                     strikes=row.strikes,
                     takes_a_process=row.takes_a_process,
                     environment=acting.environment,
+                    moments=row.moments,
                 )
                 print(time.strftime("%H:%M:%S"), f"{row.name}, seed {seed + number}: {describe(trial)}", flush=True)
                 yield trial
@@ -174,30 +197,32 @@ def describe(trial: Trial) -> str:
 
 def table(results: Mapping[str, Sequence[Trial]]) -> str:
     """Markdown: a row a fault, sums over its trials."""
-    how = {row.name: row.how for row in ROWS}
     lines = [
         "| fault | injected how | faults (runs) | queries lost | doubled | ranked otherwise | not finished"
-        " | windows asked twice, a fault | windows in flight, a fault | seconds to recover, median (most)"
-        " | exit codes but 0 |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        " | windows asked twice, a fault | in flight, a fault | of unfinished queries, a fault"
+        " | seconds to recover: median (most) | exit codes but 0 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, trials in results.items():
+    for row in ROWS:
+        trials = results.get(row.name, [])
         strikes = [strike for trial in trials for strike in trial.strikes]
-        count = max(len(strikes), 1)
-        recovery = [strike.recovery_seconds for strike in strikes] or [0.0]
+        if not strikes:
+            continue
+        recovery = [strike.recovery_seconds for strike in strikes]
         codes = Counter(code for trial in trials for code in trial.exit_codes)
         cells = [
-            name,
-            how[name],
+            row.name,
+            row.how,
             f"{len(strikes)} ({len(trials)})",
             sum(trial.found.lost for trial in trials),
             sum(trial.found.doubled for trial in trials),
             sum(trial.found.different for trial in trials),
             sum(trial.outcome != "finished" for trial in trials),
-            f"{sum(trial.asked_twice for trial in trials) / count:.1f}",
-            f"{sum(strike.in_flight for strike in strikes) / count:.1f}",
+            f"{sum(trial.asked_twice for trial in trials) / len(strikes):.1f}",
+            f"{statistics.mean(strike.in_flight for strike in strikes):.1f}",
+            f"{statistics.mean(strike.unfinished for strike in strikes):.1f}",
             f"{statistics.median(recovery):.1f} ({max(recovery):.1f})",
-            ", ".join(f"{code}: {times}" for code, times in sorted(codes.items())) or "none",
+            ", ".join(f"{code} ({times})" for code, times in sorted(codes.items())) or "none",
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

@@ -57,9 +57,11 @@ guarantee does not hold."""
 @dataclass(frozen=True, slots=True)
 class Strike:
     """One fault as it happened. `recovery_seconds` is from its end to the next window asked (by a process that is new,
-    where the fault took one), or to the run's end if none was left to ask."""
+    where the fault took one), or to the run's end if none was left to ask. `unfinished` are the windows asked so far of
+    queries that were not done, those in flight among them."""
 
     in_flight: int
+    unfinished: int
     recovery_seconds: float
 
 
@@ -107,7 +109,8 @@ def run_trial(
     log.read()
     for struck, end in zip(times[::2], times[1::2], strict=True):
         next_asked = log.first_asked_after(end, by_new_process=takes_a_process)
-        trial.strikes.append(Strike(log.in_flight(struck), (next_asked or ended) - end))
+        unfinished = log.unfinished(struck, WINDOWS_PER_QUERY)
+        trial.strikes.append(Strike(log.in_flight(struck), unfinished, (next_asked or ended) - end))
     trial.asked, trial.asked_twice, trial.seconds = log.asked, log.asked_twice, ended - began
     return trial
 
