@@ -31,6 +31,11 @@ def _check_template(config: JobConfig) -> None:
             f"prompt.template {config.prompt.template} can name {template.max_window} passages, and the strategy's"
             f" windows show {window}; lower strategy.window"
         )
+    if config.policy.force_answer and template.answer_format not in ("reasoning", "plain"):
+        raise ConfigError(
+            f"policy.force_answer is for answer formats reasoning and plain; prompt.template {config.prompt.template}"
+            f" has {template.answer_format}"
+        )
     if template.answer_format == "first_token" and config.generation.max_tokens != 1:
         raise ConfigError(
             f"prompt.template {config.prompt.template} ranks by the first token alone; set"

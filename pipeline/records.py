@@ -57,7 +57,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the engine samples one completion. `top_k` 0 means all tokens. `max_tokens` is reasoning plus answer."""
+    """How the engine samples one completion. `top_k` 0 means all tokens. `max_tokens` is reasoning plus answer.
+
+    `regex`, where it is set, is what the completion's text has to match: the engine lets no other token through.
+    """
 
     temperature: float
     top_p: float
@@ -66,6 +69,7 @@ class SamplingParams:
     max_tokens: int
     seed: int
     stop: tuple[str, ...] = ()
+    regex: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

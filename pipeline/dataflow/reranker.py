@@ -140,6 +140,7 @@ class Reranker:
             self._config.generation.sampling_params(self._template.answer_format),
             self._config.policy,
             self._template.identifiers,
+            self._prompter.tokenizer.encode,
         )
 
     @contextlib.asynccontextmanager

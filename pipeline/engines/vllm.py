@@ -308,7 +308,7 @@ def sampling_params(params: SamplingParams, choices: Sequence[int] = ()) -> "Vll
     Of `choices` the log-probabilities are asked for as well.
     """
     from vllm import SamplingParams as VllmSamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     return VllmSamplingParams(
         temperature=params.temperature,
@@ -320,6 +320,7 @@ def sampling_params(params: SamplingParams, choices: Sequence[int] = ()) -> "Vll
         stop=list(params.stop),
         include_stop_str_in_output=True,
         logprob_token_ids=list(choices) or None,
+        structured_outputs=StructuredOutputsParams(regex=params.regex) if params.regex else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from pipeline.ranking.permutation import AnswerFormat
 from pipeline.records import Completion, Generate, Prompt, SamplingParams
 
 ANSWER_END = "</answer>"
@@ -14,6 +15,12 @@ CLOSE_REASONING = "\n</think>\n<answer>"
 
 CAPPED = "capped"
 """Finish reason of an answer whose thoughts were closed for it."""
+
+FORCED = "forced"
+"""Finish reason of an answer of which the engine let through nothing but identifiers."""
+
+_TOKENS_PER_IDENTIFIER = 8
+"""Room for "[20] > ", which takes 4 to 6 tokens."""
 
 _THINK_OPEN = re.compile("<think>", re.IGNORECASE)
 _THINK_CLOSE = re.compile("</think>", re.IGNORECASE)
@@ -56,6 +63,36 @@ def whole_answers(
         )
 
     return generate_whole
+
+
+def force_ranking(
+    prompt: Prompt,
+    params: SamplingParams,
+    response: str,
+    names: Sequence[str],
+    answer_format: AnswerFormat,
+    encode: Callable[[str], Sequence[int]],
+) -> tuple[Prompt, SamplingParams, str]:
+    """What to ask where a `response` held no ranking of the passages with these `names`.
+
+    The thoughts of a reasoning model are kept, as far as the request's tokens reach, and closed; of what follows the
+    engine lets through nothing but as many names as there are. A name may come twice. Gives prompt, parameters, and
+    the text that belongs before the completion's.
+    """
+    name = "(" + "|".join(map(re.escape, names)) + ")"
+    regex = rf"\[{name}\]( > \[{name}\]){{{len(names) - 1}}}"
+    max_tokens = _TOKENS_PER_IDENTIFIER * len(names)
+    forced = replace(params, regex=regex, max_tokens=max_tokens, stop=())
+    if answer_format != "reasoning":
+        return prompt, forced, ""
+    closed = _THINK_CLOSE.search(response)
+    thoughts = response[: closed.start()] if closed else response
+    room = len(prompt.token_ids) + params.max_tokens - max_tokens
+    asked = _continued(prompt, thoughts + CLOSE_REASONING, encode)
+    while thoughts and len(asked.token_ids) > room:
+        thoughts = thoughts[: len(thoughts) * 9 // 10]
+        asked = _continued(prompt, thoughts + CLOSE_REASONING, encode)
+    return asked, forced, thoughts + CLOSE_REASONING
 
 
 def _continued(prompt: Prompt, text: str, encode: Callable[[str], Sequence[int]]) -> Prompt:

@@ -92,6 +92,13 @@ def parse_permutation(
     return Permutation(order, "complete" if exact else "repaired", reasoning)
 
 
+def identifier_names(num_passages: int, identifiers: Identifiers) -> list[str]:
+    """What the passages of a window are called, in the order shown."""
+    if identifiers == "letters":
+        return [chr(ord("A") + position) for position in range(num_passages)]
+    return [str(position + 1) for position in range(num_passages)]
+
+
 def order_by_logprobs(logprobs: Sequence[float], num_passages: int) -> Permutation:
     """The order of a window whose passages' identifiers have these log-probabilities as the first token.
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from pipeline.errors import EngineDeadError, first_leaf
+from pipeline.ranking.answer import FORCED, force_ranking
 from pipeline.ranking.permutation import (
     AnswerFormat,
     Identifiers,
     Permutation,
     apply_permutation,
+    identifier_names,
     order_by_logprobs,
     parse_permutation,
 )
@@ -36,6 +38,9 @@ Render: TypeAlias = Callable[[Sequence[int]], Prompt]
 
 Prompter: TypeAlias = Callable[[RerankRequest], Render]
 
+Forced: TypeAlias = tuple[Prompt, SamplingParams, str]
+"""What to ask for a ranking and nothing else, and what the model has said before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class AskPolicy:
@@ -45,6 +50,10 @@ class AskPolicy:
     samples at `retry_temperature` or the configured temperature, whichever is higher. Before a retry after an
     error the window waits `backoff_seconds`, doubled each time, times a random factor from 0.5 to 1.5.
     A query past its deadline asks no more windows; those left keep their order with status `timeout`.
+
+    A window whose attempts all came back without a ranking keeps its order, or with `force_answer` is asked a last time
+    with the engine letting through nothing but identifiers: finish_reason `forced`. A reasoning model's last thoughts
+    are kept for it and closed. For answer formats `reasoning` and `plain`.
     """
 
     max_attempts: int = 2
@@ -52,6 +61,7 @@ class AskPolicy:
     backoff_seconds: float = 1.0
     window_timeout_seconds: float = 1800.0
     query_deadline_seconds: float = 14400.0
+    force_answer: bool = False
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -71,9 +81,11 @@ async def rerank_query(
     sampling: SamplingParams,
     policy: AskPolicy,
     identifiers: Identifiers = "numbers",
+    encode: Callable[[str], Sequence[int]] | None = None,
 ) -> RerankResult:
     """Rerank one query's candidates. Every candidate is in the result exactly once, whatever the LLM said.
 
+    `encode` gives the token ids of a text, as the prompter's; `policy.force_answer` needs it.
     Raises EngineDeadError when the engine is lost, ValueError when the strategy breaks its contract, and
     nothing for an answer that is missing, late or malformed: such a window keeps its order and says so.
     """
@@ -83,7 +95,13 @@ async def rerank_query(
             return order_by_logprobs(completion.choice_logprobs, num_passages)
         return parse_permutation(completion.text, num_passages, answer_format, completion.finish_reason, identifiers)
 
-    asker = _Asker(request, generate, prompter(request), parse, sampling, policy)
+    def force(prompt: Prompt, params: SamplingParams, response: str, num_passages: int) -> Forced:
+        assert encode is not None
+        names = identifier_names(num_passages, identifiers)
+        return force_ranking(prompt, params, response, names, answer_format, encode)
+
+    force_or_not = force if policy.force_answer and encode is not None else None
+    asker = _Asker(request, generate, prompter(request), parse, force_or_not, sampling, policy)
     try:
         order = await strategy.rank(len(request.candidates), asker.ask)
     except BaseExceptionGroup as group:  # of a strategy that asks windows at once
@@ -105,6 +123,7 @@ class _Asker:
         generate: Generate,
         render: Render,
         parse: Callable[[Completion, int], Permutation],
+        force: Callable[[Prompt, SamplingParams, str, int], Forced] | None,
         sampling: SamplingParams,
         policy: AskPolicy,
     ) -> None:
@@ -114,6 +133,7 @@ class _Asker:
         self._generate = generate
         self._render = render
         self._parse = parse
+        self._force = force
         self._sampling = sampling
         self._policy = policy
         self._deadline_seconds = time.monotonic() + policy.query_deadline_seconds
@@ -134,6 +154,8 @@ class _Asker:
             order, outcome = await self._attempt(indices, outcome, number, attempt)
             if outcome.status in ANSWERED:
                 break
+        if self._force and outcome.status in ("no_answer", "truncated") and self._remaining_seconds() > 0:
+            order, outcome = await self._attempt(indices, outcome, number, self._policy.max_attempts)
         self.outcomes[number] = outcome
         return apply_permutation(indices, order)
 
@@ -146,8 +168,15 @@ class _Asker:
         try:
             prompt = self._render(indices)
             failure = replace(failure, shortened_to_tokens=prompt.shortened_to_tokens, prompt=prompt.text)
+            params, said = self._sampling_params(number, attempt), ""
+            forced = self._force if attempt == self._policy.max_attempts else None
+            if forced:
+                params = replace(params, temperature=self._sampling.temperature)
+                prompt, params, said = forced(prompt, params, before.response or "", len(indices))
             async with asyncio.timeout(min(self._policy.window_timeout_seconds, self._remaining_seconds())):
-                completion = await self._generate(prompt, self._sampling_params(number, attempt))
+                completion = await self._generate(prompt, params)
+            if forced:
+                completion = replace(completion, text=said + completion.text, finish_reason=FORCED)
             return self._judge(len(indices), failure, completion, time.monotonic() - started)
         except EngineDeadError:
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -110,6 +111,13 @@ async def test_tells_how_likely_each_choice_is_as_the_first_token(engine: VllmEn
     asked = await engine.generate(replace(prompt, choices=(rome, likeliest)), replace(GREEDY, max_tokens=1))
     assert 0 > asked.choice_logprobs[1] > asked.choice_logprobs[0]
     assert asked.text == first
+
+
+async def test_lets_nothing_through_but_what_the_regex_matches(engine: VllmEngine, tokens: Any) -> None:
+    ranking = r"\[(1|2|3)\]( > \[(1|2|3)\]){2}"
+    completion = await engine.generate(question(tokens, "Tell me a story."), replace(GREEDY, regex=ranking))
+    assert re.fullmatch(ranking, completion.text)
+    assert completion.finish_reason == "stop"
 
 
 async def test_a_seed_gives_the_same_answer_again_whatever_runs_beside(engine: VllmEngine, tokens: Any) -> None:

@@ -1,6 +1,7 @@
 """One query's promise: every candidate exactly once, whatever the engine does."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -11,10 +12,19 @@ from hypothesis import strategies as st
 from ranking_desk import IMPATIENT, SAMPLING, answer, completion, oracle, prompter, request_of, rerank, shown
 
 from pipeline.errors import EngineDeadError, RequestError
+from pipeline.ranking.permutation import AnswerFormat
 from pipeline.ranking.rerank import AskPolicy, rerank_query
 from pipeline.ranking.strategies import Ask
 from pipeline.ranking.strategies.sliding_window import SlidingWindow
-from pipeline.records import ANSWERED, Completion, Prompt, QueryStatus, SamplingParams, WindowStatus
+from pipeline.records import (
+    ANSWERED,
+    Completion,
+    Prompt,
+    QueryStatus,
+    RerankResult,
+    SamplingParams,
+    WindowStatus,
+)
 
 SMALL = SlidingWindow(window=4, stride=2, top_k=100)
 
@@ -107,6 +117,62 @@ async def test_the_first_tokens_logprobs_rank_a_window_and_their_absence_is_no_a
     )
     assert result.order == (0, 4, 1, 5, 2, 3)
     assert [(window.status, window.attempts) for window in result.windows] == [("complete", 2)]
+
+
+FORCING = AskPolicy(backoff_seconds=0.0, force_answer=True)
+
+
+async def forced_rerank(script: Script, answer_format: AnswerFormat, policy: AskPolicy = FORCING) -> RerankResult:
+    def encode(text: str) -> list[int]:
+        return [0] * (len(text) // 4)
+
+    window = SlidingWindow(4, 4)
+    return await rerank_query(
+        request_of(4), script, window, prompter, answer_format, SAMPLING, policy, "numbers", encode
+    )
+
+
+async def test_a_window_without_a_ranking_is_forced_to_give_one_after_its_thoughts() -> None:
+    draft = "<think>[4] is about it."
+    script = Script(completion("no idea"), completion(draft, "length"), completion("[4] > [2] > [2] > [1]"))
+    result = await forced_rerank(script, "reasoning")
+    assert (result.status, result.order) == ("complete", (3, 1, 0, 2))
+    (window,) = result.windows
+    assert (window.status, window.attempts, window.finish_reason) == ("repaired", 3, "forced")
+    assert (window.prompt_tokens, window.output_tokens) == (300, 30)
+    prompt, params = script.asked[-1]
+    assert prompt.text == script.asked[0][0].text + draft + "\n</think>\n<answer>"
+    assert re.fullmatch(str(params.regex), "[4] > [2] > [2] > [1]")
+    for wrong in ("[4] > [2] > [1]", "[5] > [2] > [3] > [1]", "4 > 2 > 3 > 1", "[1] > [2] > [3] > [4] > [1]"):
+        assert not re.fullmatch(str(params.regex), wrong)
+    assert params.temperature == SAMPLING.temperature
+    assert [params.regex for _, params in script.asked[:2]] == [None, None]
+
+
+async def test_thoughts_are_cut_where_they_leave_no_room_for_the_forced_ranking() -> None:
+    script = Script(*[completion("<think>" + "hm " * 5000, "length")] * 2, completion("[4] > [3] > [2] > [1]"))
+    result = await forced_rerank(script, "reasoning")
+    assert result.order == (3, 2, 1, 0)
+    prompt, params = script.asked[-1]
+    assert len(prompt.token_ids) + params.max_tokens <= len(script.asked[0][0].token_ids) + SAMPLING.max_tokens
+    assert "<think>hm hm" in prompt.text
+    assert prompt.text.endswith("\n</think>\n<answer>")
+
+
+async def test_a_plain_ranking_is_forced_by_the_prompt_alone() -> None:
+    script = Script(*[completion("no idea")] * 2, completion("[4] > [3] > [2] > [1]"))
+    result = await forced_rerank(script, "plain")
+    assert (result.order, result.windows[0].status) == ((3, 2, 1, 0), "complete")
+    assert script.asked[-1][0] == script.asked[0][0]
+
+
+async def test_what_failed_or_was_answered_is_not_forced() -> None:
+    for steps in ([RequestError("no")] * 3, [completion(answer([1, 0, 3, 2]))]):
+        script = Script(*steps)
+        await forced_rerank(script, "reasoning")
+        assert all(params.regex is None for _, params in script.asked)
+    kept = await forced_rerank(Script(*[completion("no idea")] * 2), "plain", IMPATIENT)
+    assert (kept.status, kept.order, kept.windows[0].attempts) == ("failed", (0, 1, 2, 3), 2)
 
 
 async def test_a_retry_samples_differently_and_tokens_add_up() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +15,11 @@ from pipeline.config import JobConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.ranking.strategies import STRATEGIES
 
-TOY_STRATEGY = """
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Tail:
-    size: int = 3
-
-    @property
-    def max_window(self):
-        return self.size
-
-    def max_windows(self, num_candidates):
-        return 1
-
-    async def rank(self, num_candidates, ask):
-        start = max(num_candidates - self.size, 0)
-        return await ask(range(start, num_candidates), start) + list(range(start))
-"""
+def strategy_of_the_contributing_guide() -> str:
+    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^   ```python\n(.*?)^   ```", guide, flags=re.MULTILINE | re.DOTALL)
+    return textwrap.dedent(block)
 
 
 def config_with(tmp_path: Path, strategy: dict[str, Any]) -> JobConfig:
@@ -47,13 +35,13 @@ def config_with(tmp_path: Path, strategy: dict[str, Any]) -> JobConfig:
 
 
 async def test_a_strategy_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "toy_strategy_outside.py").write_text(TOY_STRATEGY, encoding="utf-8")
+    (tmp_path / "plan_outside.py").write_text(strategy_of_the_contributing_guide(), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    config = config_with(tmp_path, {"name": "toy_strategy_outside:Tail", "size": 4})
+    config = config_with(tmp_path, {"name": "plan_outside:MyPlan", "window": 4})
     assert config.strategy.max_window == 4
-    assert config.dump()["strategy"] == {"name": "toy_strategy_outside:Tail", "size": 4}
-    result = await rerank(10, oracle(lambda index: index), config.strategy)
-    assert result.order == (9, 8, 7, 6, 0, 1, 2, 3, 4, 5)
+    assert config.dump()["strategy"] == {"name": "plan_outside:MyPlan", "window": 4}
+    result = await rerank(7, oracle(lambda index: index), config.strategy)
+    assert result.order == (3, 2, 1, 0, 4, 5, 6)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

@@ -1,0 +1,105 @@
+"""What to do with a window that came back without a ranking: what each policy costs, and what it saves.
+
+    python tests/benchmarks/answer_study.py [--recorded FILE] [--model FOLDER]
+
+Counts the outcomes of recorded responses, then asks the demo's windows of SmolLM2-135M in vLLM on the CPU under each
+policy. Prints the tables of docs/answers.md; about five minutes on 2 cores.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow.parquet as pq
+
+from jobs.demo import write_candidates
+from jobs.demo_model import convert_demo_model
+from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
+from pipeline.engines.registry import create_engine
+from pipeline.plan import make_prompter
+from pipeline.ranking.permutation import parse_permutation
+from pipeline.ranking.rerank import AskPolicy, rerank_query
+from pipeline.records import ANSWERED, RerankRequest, RerankResult
+from pipeline.storage.candidates import parse_row
+
+POLICIES = {
+    "keep order": AskPolicy(max_attempts=1),
+    "force": AskPolicy(max_attempts=1, force_answer=True),
+    "retry once": AskPolicy(max_attempts=2),
+    "retry once, then force": AskPolicy(max_attempts=2, force_answer=True),
+    "retry three times": AskPolicy(max_attempts=4),
+}
+
+
+def recorded_outcomes(path: Path) -> Counter[str]:
+    """Window statuses of recorded responses, one JSON object a line with `response` and `num_passages`."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return Counter(parse_permutation(line["response"], line["num_passages"], "plain").status for line in lines)
+
+
+async def measure(config: JobConfig, requests: Sequence[RerankRequest]) -> None:
+    """Print a row for each policy, over the same windows of the same engine."""
+    engine, prompter, template = create_engine(config.engine), make_prompter(config), config.prompt.load_template()
+    await engine.start()
+
+    async def rank(request: RerankRequest, policy: AskPolicy) -> RerankResult:
+        return await rerank_query(
+            request,
+            engine.generate,
+            config.strategy,
+            prompter,
+            template.answer_format,
+            config.generation.sampling_params(template.answer_format),
+            policy,
+            template.identifiers,
+            prompter.tokenizer.encode,
+        )
+
+    await asyncio.gather(*(rank(request, POLICIES["keep order"]) for request in requests))  # fills the prefix cache
+    print("| policy | windows | complete | repaired | without a ranking | requests | output tokens | seconds |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for name, policy in POLICIES.items():
+        started = time.monotonic()
+        results = await asyncio.gather(*(rank(request, policy) for request in requests))
+        seconds = time.monotonic() - started
+        windows = [window for result in results for window in result.windows]
+        statuses = Counter(window.status for window in windows)
+        unanswered = sum(count for status, count in statuses.items() if status not in ANSWERED)
+        print(
+            f"| {name} | {len(windows)} | {statuses['complete']} | {statuses['repaired']} | {unanswered} |"
+            f" {sum(window.attempts for window in windows)} | {sum(window.output_tokens for window in windows):,} |"
+            f" {seconds:.0f} |"
+        )
+    await engine.stop()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--recorded", type=Path)
+    arguments.add_argument("--model", type=Path)
+    options = arguments.parse_args()
+    if options.recorded:
+        outcomes = recorded_outcomes(options.recorded)
+        print(", ".join(f"{status}: {count:,}" for status, count in outcomes.most_common()))
+    model = options.model or convert_demo_model(Path(".cache"))
+    with TemporaryDirectory() as folder:
+        write_candidates(Path(folder))
+        rows = pq.read_table(folder).to_pylist()
+    config = load_config(
+        CONFIGS_DIRECTORY / "demo" / "demo.yaml",
+        [
+            f"--engine.model={model.resolve()}",
+            "--strategy={name: sliding_window, window: 10, stride: 5, top_k: 20}",
+            "--prompt.max_passage_tokens=24",
+        ],
+    )
+    asyncio.run(measure(config, [parse_row(row, config.input) for row in rows]))
+
+
+if __name__ == "__main__":
+    main()
