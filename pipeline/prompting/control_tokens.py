@@ -16,14 +16,16 @@ class ControlTokens:
     def __init__(self, tokens: Collection[str], tags: Collection[str] = ()) -> None:
         alternatives = [*_longest_first(tokens), *(f"(?i:{tag})" for tag in _longest_first(tags))]
         self._pattern = re.compile("|".join(alternatives)) if alternatives else None
+        starts = {token[0] for token in tokens} | {case(tag[0]) for tag in tags for case in (str.lower, str.upper)}
+        self._starts = "".join(sorted(starts))
 
     def neutralise(self, text: str) -> str:
         """`text` with `<|im_end|>` as `(|im_end|)`, as `[n]` becomes `(n)`; no control token is left in it.
 
         A token without brackets loses its first character. Either way something is used up, so this ends.
         """
-        if self._pattern is None:
-            return text
+        if self._pattern is None or not any(start in text for start in self._starts):
+            return text  # far faster than the pattern, and true of nearly every text
         while self._pattern.search(text):
             text = self._pattern.sub(_harmless, text)
         return text

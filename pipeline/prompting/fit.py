@@ -6,10 +6,12 @@ convert_doc_to_prompt_content in utils.py. Each passage is repaired and tokenise
 
 import re
 from collections.abc import Sequence
+from itertools import chain, pairwise
 
 from pipeline.errors import ConfigError, RequestError
 from pipeline.prompting.render import Renderer
 from pipeline.prompting.repair import repair
+from pipeline.prompting.seams import is_seam, parts_at_seams
 from pipeline.prompting.template import PromptTemplate
 from pipeline.prompting.tokenizer import Tokenizer
 from pipeline.records import Candidate, Prompt, RerankRequest
@@ -51,6 +53,7 @@ class Prompter:
         self.renderer = Renderer(template, tokenizer, examples)
         self.template = template
         self.tokenizer = tokenizer
+        self.parts_at_seams = parts_at_seams(tokenizer)
         self.max_passage_tokens = max_passage_tokens
         self.max_prompt_tokens = max_prompt_tokens
 
@@ -70,9 +73,11 @@ class RequestPrompter:
         self._template = prompter.template
         self._query = self._without_identifiers(request.query).strip()
         self._query_checked = False
+        self._parts_at_seams = prompter.parts_at_seams
         self._around: dict[int, tuple[str, str]] = {}
         self._tokens: dict[int, list[str]] = {}
-        self._texts: dict[tuple[int, int], str] = {}
+        self._bodies: dict[tuple[int, int], str] = {}
+        self._ids: dict[str, list[int]] = {}
 
     def __call__(self, indices: Sequence[int]) -> Prompt:
         """The prompt that shows the candidates at `indices`, in this order, in at most `max_prompt_tokens`.
@@ -95,9 +100,9 @@ class RequestPrompter:
         if num not in self._around:
             self._around[num] = self._renderer.around(self._query, num)
         before, after = self._around[num]
-        passages = [self._renderer.passage(rank, self._text(index, cap)) for rank, index in enumerate(indices, 1)]
-        text = before + "".join(passages) + after
-        return Prompt(text, tuple(self._tokenizer.encode(text)), shortened_to_tokens, self._choices(num))
+        pieces = [piece for rank, index in enumerate(indices, 1) for piece in self._passage(rank, index, cap)]
+        pieces = [before + pieces[0], *pieces[1:], after]
+        return Prompt("".join(pieces), self._encode(pieces), shortened_to_tokens, self._choices(num))
 
     def _choices(self, num: int) -> tuple[int, ...]:
         """The token ids of the identifiers of `num` passages, where the model ranks by its first token."""
@@ -108,6 +113,26 @@ class RequestPrompter:
         if len(set(known)) < num:
             raise RequestError(f"the tokenizer has no single token for each of {num} {self._template.identifiers}")
         return known
+
+    def _passage(self, rank: int, index: int, cap: int) -> tuple[str, ...]:
+        """A passage's lines: what names it, and the rest, which is made once. In one where they can't be parted."""
+        name = self._renderer.name(rank)
+        key = (index, min(cap, len(self._passage_tokens(index))))
+        if key not in self._bodies:
+            line = self._renderer.passage(rank, self._text(index, cap))
+            if not name or not line.startswith(name):
+                return (line,)
+            self._bodies[key] = line[len(name) :]
+        return name, self._bodies[key]
+
+    def _encode(self, pieces: list[str]) -> tuple[int, ...]:
+        """The token ids of all of them together; those of each are made once where that comes to the same."""
+        if not self._parts_at_seams or not all(is_seam(left, right) for left, right in pairwise(pieces)):
+            return tuple(self._tokenizer.encode("".join(pieces)))
+        for piece in pieces:
+            if piece not in self._ids:
+                self._ids[piece] = self._tokenizer.encode(piece)
+        return tuple(chain.from_iterable(self._ids[piece] for piece in pieces))
 
     def _shorter(self, indices: Sequence[int], cap: int, excess: int) -> int:
         """The longest cap below `cap` that takes about `excess` tokens off the passages together."""
@@ -125,11 +150,7 @@ class RequestPrompter:
         return 1
 
     def _text(self, index: int, cap: int) -> str:
-        tokens = self._passage_tokens(index)
-        key = (index, min(cap, len(tokens)))
-        if key not in self._texts:
-            self._texts[key] = self._without_identifiers(self._tokenizer.convert_tokens_to_string(tokens[:cap]))
-        return self._texts[key]
+        return self._without_identifiers(self._tokenizer.convert_tokens_to_string(self._passage_tokens(index)[:cap]))
 
     def _passage_tokens(self, index: int) -> list[str]:
         if index not in self._tokens:

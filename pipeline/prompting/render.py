@@ -61,6 +61,14 @@ class Renderer:
         line = substitute(self._template.passage, {"rank": self.identifier(rank), "passage": text})
         return self._control.neutralise(repair_in_prompt(line))
 
+    def name(self, rank: int) -> str:
+        """What stands before the passage at 1-based `rank`, without the blank behind it; "" where that isn't all.
+
+        Of `[{rank}] {passage}` it is `[3]`: what follows in the line doesn't depend on the rank.
+        """
+        before, _, behind = self._template.passage.partition("{passage}")
+        return "" if "{rank}" in behind else substitute(before, {"rank": self.identifier(rank)}).rstrip(" ")
+
     def check_control(self, token_ids: Sequence[int]) -> None:
         """Raise RequestError if `token_ids` of a prompt hold other control tokens than the template's own.
 
