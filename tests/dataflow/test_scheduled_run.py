@@ -1,0 +1,45 @@
+"""A run by date partition, as a scheduler starts it: again and again, a day after the other."""
+
+from pathlib import Path
+
+import pytest
+from run_desk import query, rows_of_folder, write_input
+from typer.testing import CliRunner
+
+from jobs.rerank import app
+
+
+def run(folder: Path, date: str) -> tuple[int, str]:
+    result = CliRunner().invoke(
+        app,
+        [
+            "--date",
+            date,
+            f"--input.path={folder}/in/dt={{date}}",
+            f"--output.path={folder}/out/dt={{date}}",
+            "--engine.kind=scripted",
+            "--strategy={window: 4, stride: 2}",
+            "--cluster.replicas=1",
+        ],
+    )
+    return result.exit_code, result.output
+
+
+def content(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_day_that_is_done_is_left_alone_and_the_next_begins(tmp_path: Path) -> None:
+    for day in ("2026-11-24", "2026-11-25"):
+        write_input(tmp_path / f"in/dt={day}", [query(number) for number in range(int(day[-2:]) - 20)])
+    assert run(tmp_path, "2026-11-24")[0] == 0
+    first = content(tmp_path / "out")
+    code, said = run(tmp_path, "2026-11-24")
+    assert (code, "nothing to do" in said) == (0, True), said
+    assert content(tmp_path / "out") == first
+    assert run(tmp_path, "2026-11-25")[0] == 0
+    assert content(tmp_path / "out").items() >= first.items()
+    assert [len(rows_of_folder(tmp_path / f"out/dt={day}")) for day in ("2026-11-24", "2026-11-25")] == [4, 5]
+    code, said = run(tmp_path, "2026-11-26")
+    assert (code, "dt=2026-11-26" in said) == (2, True), said
