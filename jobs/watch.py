@@ -42,18 +42,21 @@ def main(
     output: Annotated[str, typer.Argument(help="The run's output folder, local or s3://.")],
     config: Annotated[Path | None, typer.Option(help="Job config; only its section `storage` is read.")] = None,
     every_seconds: Annotated[float, typer.Option(min=0.1, help="Between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option(help="Look once, print, end.")] = False,
+    once: Annotated[bool, typer.Option(help="Look once, print, end; so it does where there is no terminal.")] = False,
 ) -> None:
     """Watch a run live. Storage settings: --storage.endpoint_url=... and the like."""
+    console = Console()
     try:
         control = control_store(output, load_section(config, "storage", StorageConfig, context.args))
-        with Live(console=Console(), auto_refresh=False) as live:
-            while True:
-                code, shown = look(output, control)
-                live.update(shown, refresh=True)
-                if once or code is not None:
-                    break
-                time.sleep(every_seconds)
+        code, shown = look(output, control)
+        if once or not console.is_terminal:
+            console.print(shown)
+        else:
+            with Live(shown, console=console, auto_refresh=False) as live:
+                while code is None:
+                    time.sleep(every_seconds)
+                    code, shown = look(output, control)
+                    live.update(shown, refresh=True)
     except RerankerError as error:
         say(f"error: {error}")
         raise typer.Exit(2) from error

@@ -75,3 +75,21 @@ def test_progress_of_another_version_is_passed_over(tmp_path: Path, body: bytes)
     control.write(PROGRESS, body)
     code, shown = watch(tmp_path)
     assert (code, "0 of 2,000 queries" in shown) == (4, True)
+
+
+def test_in_a_terminal_it_looks_again_until_the_run_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = control_store(str(tmp_path), StorageConfig())
+    create_run(control, {}, 2000)
+    looks: list[float] = []
+
+    def wait(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            control.write("_SUCCESS", b"")
+
+    monkeypatch.setattr("jobs.watch.time.sleep", wait)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Lease(control, 60):
+        code, shown = watch(tmp_path, "--every-seconds", "7")
+    assert (code, looks) == (0, [7.0, 7.0, 7.0])
+    assert "finished" in shown
