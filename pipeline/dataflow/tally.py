@@ -44,7 +44,7 @@ class Progress:
     at: float = 0.0
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
+@ray.remote(max_restarts=-1)
 class Tally:
     """One a run. Losing it loses progress lines and metrics, nothing else."""
 
@@ -113,6 +113,6 @@ class Tally:
 
 def start_tally(run_id: str, remaining: int) -> "ActorHandle[Tally]":
     """A tally on the driver's node, which lives as long as the run does; a node with a GPU may be a spot one."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    tally: ActorHandle[Tally] = Tally.options(scheduling_strategy=here).remote(run_id, remaining)  # type: ignore[attr-defined]
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    tally: ActorHandle[Tally] = Tally.options(num_cpus=0, scheduling_strategy=here).remote(run_id, remaining)  # type: ignore[attr-defined]
     return tally
