@@ -21,6 +21,9 @@ Form: TypeAlias = Literal["nested", "long"]
 
 IO_THREADS = 16
 
+_ATTEMPTS_TO_REACH = 3
+"""Of the first request: a wrong endpoint, or no way to it, is told in seconds. The SDK's waits double with each."""
+
 MAX_ROW_READ_BYTES = 256 * 2**20
 """Rows of a row group that claim more than this on average are refused unread."""
 
@@ -63,7 +66,8 @@ class Input:
 def check_input(settings: InputConfig, storage: StorageConfig) -> Input:
     """Read the footers of all files of the input. Raises InputError that names the file, the column and the fix."""
     filesystem, path = resolve(settings.path, storage)
-    infos = _parquet_files(filesystem, path, redact(settings.path))
+    hasty = storage.model_copy(update={"max_attempts": min(storage.max_attempts, _ATTEMPTS_TO_REACH)})
+    infos = _parquet_files(filesystem, resolve(settings.path, hasty)[0], path, redact(settings.path))
     with ThreadPoolExecutor(IO_THREADS) as pool:
         footers = list(pool.map(lambda info: _footer(filesystem, info.path), infos))
     schemas = [footer.schema.to_arrow_schema() for footer in footers]
@@ -92,9 +96,10 @@ def read_query_ids(source: Input) -> pa.ChunkedArray:
     return query_ids
 
 
-def _parquet_files(filesystem: FileSystem, path: str, shown: str) -> list[Any]:
+def _parquet_files(filesystem: FileSystem, hasty: FileSystem, path: str, shown: str) -> list[Any]:
+    """`hasty` is asked first."""
     try:
-        info = patient(filesystem.get_file_info)(path)
+        info = patient(hasty.get_file_info)(path)
         if info.type == FileType.File:
             return [info]
         infos = [info for info in list_files(filesystem, path, recursive=True) if _is_data(info.path, path)]

@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.storage.filesystems import resolve
 from pipeline.storage.inputs import check_input, read_query_ids
 from pipeline.storage.schemas import LONG_INPUT, NESTED_INPUT
-from pipeline.storage.settings import StorageConfig
+from pipeline.storage.settings import InputConfig, StorageConfig
 
 CANDIDATES_TYPE = NESTED_INPUT.field("candidates").type
 
@@ -104,6 +104,13 @@ def test_nothing_there(place: Place) -> None:
     filesystem.open_output_stream(path).close()
     with pytest.raises(InputError, match=r"there is no \*.parquet in .*in"):
         check_input(place.input(), place.storage)
+
+
+@pytest.mark.timeout(120)
+def test_an_endpoint_that_is_not_there_is_told_at_once_and_not_after_every_attempt() -> None:
+    nowhere = StorageConfig(endpoint_url="http://127.0.0.1:9", region="us-east-1", anonymous=True, max_attempts=1000)
+    with pytest.raises(InputError, match=r"cannot list the input s3://bucket/in: .*onnect"):
+        check_input(InputConfig(path="s3://bucket/in"), nowhere)
 
 
 @pytest.mark.parametrize(
