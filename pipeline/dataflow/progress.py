@@ -52,10 +52,11 @@ class ProgressLines:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
-        self._tick()
+        if kind is None or issubclass(kind, Exception):  # after a signal there is no time: SIGKILL follows in 3 s
+            self._thread.join(timeout=10)
+            self._tick()
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_seconds):

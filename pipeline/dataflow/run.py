@@ -68,6 +68,8 @@ def run(config: JobConfig, options: RunOptions, say: Say) -> Mapping[str, Any]:
         except KeyboardInterrupt:
             lease.check()  # the lease's thread interrupts too, and then its message is the reason
             raise
+        except OSError as error:  # of the storage, outside a pass
+            raise _broken_off(error) from error
 
 
 def _run(
@@ -117,10 +119,14 @@ def _pass(
     except Exception as error:
         if reason := lines.last.start_failure:
             raise RunError(f"no replica could start: {reason}") from error
-        raise RunError(f"the run broke off: {_reason(error)}\nrun the same command again to go on") from error
+        raise _broken_off(error) from error
     finally:
         ray.kill(tally)
     return {**_facts(lines.last, time.monotonic() - started), "in_flight": lines.in_flight}
+
+
+def _broken_off(error: Exception) -> RunError:
+    return RunError(f"the run broke off: {_reason(error)}\nrun the same command again to go on")
 
 
 def _report(config: JobConfig, say: Say) -> None:
