@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-settings.register_profile("fuzz", max_examples=20_000, deadline=None)
+settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 
 
 def examples(usually: int) -> int:

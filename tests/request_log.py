@@ -73,10 +73,11 @@ class RequestLog:
                 (asked if request.event == "asked" else answered)[request.query].add(request.prompt)
         return sum(len(asked[query]) for query in asked if len(answered[query]) < windows_per_query)
 
-    def in_flight(self, until: float) -> int:
-        """Windows asked and not answered at a time."""
-        before = Counter(request.event for request in self.requests if request.seconds <= until)
-        return before["asked"] - before["answered"]
+    def in_flight(self, at: float, longest_seconds: float) -> int:
+        """Windows that were being answered. One asked longer ago than any takes died with its replica."""
+        recent = [request for request in self.requests if at - longest_seconds <= request.seconds <= at]
+        asked, answered = ({each.prompt for each in recent if each.event == event} for event in ("asked", "answered"))
+        return len(asked - answered)
 
     def first_asked_after(self, seconds: float, *, by_new_process: bool) -> float | None:
         """When the first window after `seconds` was asked; of a process that had asked none before, if so wanted."""

@@ -190,7 +190,7 @@ class RequestPrompter:
         if self._query_checked or len(self._query) <= self._max_prompt_tokens:
             return
         too_long = len(self._query) > _FIRST_READ_CHARACTERS_PER_TOKEN * self._max_prompt_tokens
-        if too_long or len(self._tokenizer.tokenize(self._query)) > self._max_prompt_tokens:
+        if too_long or len(self._tokenizer.tokenize(repair(self._query))) > self._max_prompt_tokens:
             raise RequestError(
                 f"the query does not fit: {len(self._query)} characters for a prompt of at most "
                 f"{self._max_prompt_tokens} tokens; shorten it or raise engine.max_model_len"

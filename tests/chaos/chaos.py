@@ -23,7 +23,7 @@ import typer
 from fault_proxy import fault_proxy
 from pydantic import TypeAdapter
 from s3_server import running_s3_server
-from scene import QUERIES, WINDOW_SECONDS, WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
+from scene import LONG_ENOUGH, QUERIES, WINDOW_SECONDS, WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
 from trial import Fault, Moment, Trial, run_trial
 from world import Nodes, nodes, small_disk
 
@@ -53,8 +53,7 @@ class Row:
 
 
 @contextmanager
-def on_a_cluster(folder: Path, fault: Fault, queries_per_block: int = 2) -> Iterator[Callable[[Path], Set]]:
-    sections = {"cluster": {"queries_per_block": queries_per_block}}
+def on_a_cluster(folder: Path, fault: Fault, **sections: dict[str, Any]) -> Iterator[Callable[[Path], Set]]:
     with nodes() as cluster:
         yield lambda at: Set(make_scene(at, sections=sections), fault, lambda: cluster.environment)
 
@@ -84,13 +83,14 @@ def on_a_small_disk(folder: Path) -> Iterator[Callable[[Path], Set]]:
 
 
 @contextmanager
-def on_s3(folder: Path) -> Iterator[Callable[[Path], Set]]:
+def on_s3(folder: Path, lease_seconds: float) -> Iterator[Callable[[Path], Set]]:
     os.environ |= {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_EC2_METADATA_DISABLED": "true"}
     with running_s3_server() as server, fault_proxy(server.endpoint_url) as proxy, nodes() as cluster:
 
         def make(at: Path) -> Set:
             storage = {"endpoint_url": proxy.endpoint_url, "region": "us-east-1"}
-            scene = make_scene(at, url=f"s3://{server.bucket}/{at.name}", sections={"storage": storage})
+            sections = {"storage": storage, "output": {"lease_seconds": lease_seconds}}
+            scene = make_scene(at, url=f"s3://{server.bucket}/{at.name}", sections=sections)
             return Set(scene, faults.take_s3_away(proxy), lambda: cluster.environment)
 
         yield make
@@ -114,7 +114,7 @@ ROWS = [
     Row(
         "driver killed at half, single",
         "SIGKILL; blocks of 1 query",
-        lambda at: on_a_cluster(at, faults.kill_driver, queries_per_block=1),
+        lambda at: on_a_cluster(at, faults.kill_driver, cluster={"queries_per_block": 1}),
         3,
         1,
         moments=HALF,
@@ -131,14 +131,32 @@ ROWS = [
     ),
     Row("head node lost", "SIGKILL of its raylet", lambda at: on_two_nodes(at, faults.kill_head_raylet), 3, 1),
     Row("disk full", "tmpfs filled for 10 s", on_a_small_disk, 4, 1, takes_a_process=False),
-    Row("S3 away", "connections closed for 60 s", on_s3, 2, 1, takes_a_process=False),
+    Row(
+        "S3 away",
+        "connections closed for 60 s; lease of 60 s",
+        lambda at: on_s3(at, 60.0),
+        2,
+        1,
+        takes_a_process=False,
+        moments=HALF,
+    ),
+    Row(
+        "S3 away, longer lease",
+        "connections closed for 60 s; lease of 180 s",
+        lambda at: on_s3(at, 180.0),
+        2,
+        1,
+        takes_a_process=False,
+        moments=HALF,
+    ),
     Row(
         "second run on the output",
         "the same command beside it",
-        lambda at: on_a_cluster(at, faults.start_another_run),
+        lambda at: on_a_cluster(at, faults.start_another_run, **LONG_ENOUGH),
         3,
         1,
         takes_a_process=False,
+        moments=HALF,
     ),
 ]
 
@@ -156,7 +174,7 @@ def main(
             results[row.name] = list(run_row(row, seed))
             json_path.write_bytes(RESULTS.dump_json(results, indent=1))
     print(table(results), flush=True)
-    raise typer.Exit(0 if all(trial.found.good for trials in results.values() for trial in trials) else 1)
+    raise typer.Exit(0 if all(trial.good for trials in results.values() for trial in trials) else 1)
 
 
 def run_row(row: Row, seed: int) -> Iterator[Trial]:
@@ -186,8 +204,7 @@ def run_row(row: Row, seed: int) -> Iterator[Trial]:
 
 def describe(trial: Trial) -> str:
     """One trial in a line."""
-    found = trial.found
-    verdict = "good" if found.good else f"BAD {dataclasses.asdict(found)} {trial.outcome}"
+    verdict = "good" if trial.good else f"BAD {dataclasses.asdict(trial.found)} {trial.outcome}"
     recovery = " ".join(f"{strike.recovery_seconds:.1f}" for strike in trial.strikes)
     return (
         f"{verdict}; {len(trial.strikes)} faults, exit codes {[*trial.exit_codes, 0]}, {trial.asked} windows asked,"

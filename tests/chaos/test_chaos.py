@@ -4,7 +4,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from scene import WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
+from scene import LONG_ENOUGH, WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
 from trial import Fault, Moment, run_trial
 
 from pipeline.in_flight import plan_blocks
@@ -18,7 +18,7 @@ from pipeline.in_flight import plan_blocks
 def test_nothing_is_lost_or_doubled(
     tmp_path: Path, joined: dict[str, str], fault: Fault, takes_a_process: bool
 ) -> None:
-    scene = make_scene(tmp_path, queries=24)
+    scene = make_scene(tmp_path, queries=24, sections={} if takes_a_process else LONG_ENOUGH)
     moments = [Moment(20, 0.1), Moment(70, 0.2)] if takes_a_process else [Moment(20, 0.0)]
     trial = run_trial(
         scene,

@@ -13,6 +13,8 @@ from scene import WINDOW_SECONDS, WINDOWS_PER_QUERY, Found, Ranking, Scene, judg
 STARTS_AT_MOST = 12
 START_SECONDS = 8.0
 END_SECONDS = 3.0
+LONGEST_WINDOW_SECONDS = 1.5
+"""Of those in scene.py; a little more than the slowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,10 @@ class Trial:
     seconds: float = 0.0
     found: Found = field(default_factory=lambda: Found(0, 0, 0, False))
 
+    @property
+    def good(self) -> bool:
+        return self.outcome == "finished" and self.found.good
+
 
 def run_trial(
     scene: Scene,
@@ -109,8 +115,9 @@ def run_trial(
     log.read()
     for struck, end in zip(times[::2], times[1::2], strict=True):
         next_asked = log.first_asked_after(end, by_new_process=takes_a_process)
+        in_flight = log.in_flight(struck, LONGEST_WINDOW_SECONDS)
         unfinished = log.unfinished(struck, WINDOWS_PER_QUERY)
-        trial.strikes.append(Strike(log.in_flight(struck), unfinished, (next_asked or ended) - end))
+        trial.strikes.append(Strike(in_flight, unfinished, (next_asked or ended) - end))
     trial.asked, trial.asked_twice, trial.seconds = log.asked, log.asked_twice, ended - began
     return trial
 

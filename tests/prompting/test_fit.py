@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from fuzzing import examples
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prompting_desk import (
     ROOM,
@@ -73,6 +73,7 @@ def test_all_passages_give_the_same_and_short_ones_nothing() -> None:
     room=st.integers(1, 900),
     real=st.booleans(),
 )
+@example(query="a\ud83d", passages=[("x", 1)], room=1, real=True)
 @settings(max_examples=examples(200), deadline=None)
 def test_a_prompt_fits_or_says_that_it_cannot(
     query: str, passages: list[tuple[str, int]], room: int, real: bool
