@@ -89,7 +89,7 @@ def on_s3(folder: Path, lease_seconds: float) -> Iterator[Callable[[Path], Set]]
 
         def make(at: Path) -> Set:
             storage = {"endpoint_url": proxy.endpoint_url, "region": "us-east-1"}
-            sections = {"storage": storage, "output": {"lease_seconds": lease_seconds}}
+            sections: dict[str, dict[str, Any]] = {"storage": storage, "output": {"lease_seconds": lease_seconds}}
             scene = make_scene(at, url=f"s3://{server.bucket}/{at.name}", sections=sections)
             return Set(scene, faults.take_s3_away(proxy), lambda: cluster.environment)
 
