@@ -39,7 +39,7 @@ def main(config: Path = CONFIGS_DIRECTORY / "demo" / "demo.yaml", cache: Path = 
         loaded = load_config(config, [f"--engine.model={model.resolve()}", f"--first_pass.engine.model={embedder}"])
         say(f"2/4 the input: 16 queries with 20 candidates each, as Parquet in {loaded.input.path}")
         write_candidates(Path(loaded.input.path))
-        say("3/4 the job: Ray Data and vLLM on this machine; loading the two engines takes about two minutes")
+        say("3/4 the job: Ray Data and vLLM on this machine; loading the two engines takes about a minute")
         code = rerank(loaded, new_run=True)
         say("4/4 the result")
         show(loaded)
