@@ -141,7 +141,7 @@ class Lease:
     ) -> None:
         try:
             self.release()
-        except OutputError as failure:
+        except (OutputError, OSError) as failure:
             if error is None:
                 raise
             logger.warning("the lease was not released and will expire: %s", failure)

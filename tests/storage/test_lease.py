@@ -131,6 +131,19 @@ def test_a_store_that_is_away_too_long_costs_the_lease(local_place: Place) -> No
             lease.check()
 
 
+def test_a_disk_that_is_full_hides_no_error_behind_the_lease(
+    local_place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    control = control_of(local_place)
+    with pytest.raises(RunError, match="the run broke off"), Lease(control, 3600):
+        monkeypatch.setattr(control, "replace", full)
+        raise RunError("the run broke off")
+    assert "the lease was not released and will expire: No space left on device" in caplog.text
+
+
 def test_a_renewal_whose_answer_is_lost_does_not_cost_the_lease(local_place: Place) -> None:
     flaky, lost = Flaky(control_of(local_place)), threading.Event()
     with Lease(flaky, SHORT_SECONDS, on_lost=lost.set) as lease:
