@@ -137,10 +137,13 @@ def test_a_disk_that_is_full_hides_no_error_behind_the_lease(
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    control = control_of(local_place)
-    with pytest.raises(RunError, match="the run broke off"), Lease(control, 3600):
-        monkeypatch.setattr(control, "replace", full)
-        raise RunError("the run broke off")
+    def break_off(control: ControlStore) -> None:
+        with Lease(control, 3600):
+            monkeypatch.setattr(control, "replace", full)
+            raise RunError("the run broke off")
+
+    with pytest.raises(RunError, match="the run broke off"):
+        break_off(control_of(local_place))
     assert "the lease was not released and will expire: No space left on device" in caplog.text
 
 
