@@ -41,4 +41,12 @@ def quieten() -> None:
     context.print_on_execution_start = False
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # not the one of the session's log file
+            handler.addFilter(_without_stacks)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # warns that the bars are off
+
+
+def _without_stacks(record: logging.LogRecord) -> bool:
+    """Ray Data shows hundreds of lines where a task failed; the run's own error says why in one."""
+    return record.exc_info is None
