@@ -1,0 +1,240 @@
+"""Candidates from a run, queries and a corpus, through local Ray: the texts beside their ids, and what was left out."""
+
+import gzip
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from places import Place
+from pyarrow.fs import LocalFileSystem, copy_files
+
+from pipeline.dataflow.assemble import assemble_candidates
+from pipeline.errors import InputError, OutputError
+from pipeline.retrieval.candidates import CandidatesSummary
+from pipeline.retrieval.settings import AssembleConfig
+from pipeline.storage.candidates import check_batch, parse_row
+from pipeline.storage.filesystems import list_files, resolve
+from pipeline.storage.settings import InputConfig, StorageConfig
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+LOCAL = LocalFileSystem()
+DOCUMENTS = {"d1": "one", "d2": "two", "with some space.txt": "three", "ünï/日本": "four", "unused": "five"}
+RUN = """q1 Q0 d2 1 9.5 tag
+q1 Q0 with some space.txt 2 9.5 tag
+q1 Q0 d1 3 -1 tag
+q2 Q0 ünï/日本 1 7 tag
+q2 Q0 d2 2 6 tag
+"""
+
+
+def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_all(
+    folder: Path, run: str = RUN, queries: str = "q1\tfirst\nq2\tsecond\n", documents: dict[str, str] = DOCUMENTS
+) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "run.txt").write_text(run, encoding="utf-8")
+    (folder / "queries.tsv").write_text(queries, encoding="utf-8")
+    write_jsonl(folder / "corpus.jsonl", [{"doc_id": key, "text": text} for key, text in documents.items()])
+
+
+def settings(folder: Path | str, **changes: Any) -> AssembleConfig:
+    names = {"run": "run.txt", "queries": "queries.tsv", "corpus": "corpus.jsonl"}
+    places = {key: {"path": f"{folder}/{name}"} for key, name in names.items()}
+    return AssembleConfig.model_validate({**places, "corpus_bytes_per_task": 1024, **changes})
+
+
+def assemble(folder: Path, **changes: Any) -> CandidatesSummary:
+    return assemble_candidates(settings(folder, **changes), StorageConfig(), f"{folder}/candidates")
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
+    rows = [row for part in (folder / "candidates").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    by_id = {row["query_id"]: row for row in rows}
+    assert len(by_id) == len(rows)
+    return by_id
+
+
+def left_out(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "candidates/_left_out.jsonl").read_text(encoding="utf-8").splitlines()
+    return sorted((json.loads(line) for line in lines), key=str)
+
+
+def listed(row: dict[str, Any]) -> list[tuple[str, str, float]]:
+    return [(each["doc_id"], each["text"], each["score"]) for each in row["candidates"]]
+
+
+def test_texts_stand_beside_ids_in_the_runs_order(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    summary = assemble(tmp_path)
+    rows = rows_of(tmp_path)
+    assert (rows["q1"]["query"], rows["q2"]["query"]) == ("first", "second")
+    assert listed(rows["q1"]) == [("d2", "two", 9.5), ("with some space.txt", "three", 9.5), ("d1", "one", -1.0)]
+    assert listed(rows["q2"]) == [("ünï/日本", "four", 7.0), ("d2", "two", 6.0)]
+    assert summary == CandidatesSummary(2, 5, 0, 0, 0)
+    assert left_out(tmp_path) == []
+
+
+def test_files_say_how_they_were_made_and_the_reranker_can_read_them(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    assemble(tmp_path, top_k=2)
+    (part,) = (tmp_path / "candidates").glob("*.parquet")
+    first_stage = json.loads(pq.read_schema(part).metadata[b"first_stage"])
+    assert first_stage == {
+        "method": "run",
+        "run": f"{tmp_path}/run.txt",
+        "top_k": 2,
+        "corpus": f"{tmp_path}/corpus.jsonl",
+    }
+    config = InputConfig(path=str(tmp_path / "candidates"))
+    for row in check_batch(pq.read_table(part), config).to_pylist():
+        assert len(parse_row(row, config).candidates) == 2
+
+
+def test_the_reranker_gets_the_query_whatever_the_run_was_made_with(tmp_path: Path) -> None:
+    """BRIGHT: the run was made with a rewritten query, which stays beside the original; other columns pass through."""
+    write_all(tmp_path)
+    rows: list[dict[str, Any]] = [
+        {"query_id": "q1", "query": "short", "retrieval_query": "a long rewritten one", "dataset": "bio"},
+        {"query_id": "q2", "query": "other", "retrieval_query": "rewritten, too", "dataset": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "queries.parquet")
+    assemble(tmp_path, queries={"path": f"{tmp_path}/queries.parquet"})
+    for row in rows:
+        found = rows_of(tmp_path)[row["query_id"]]
+        assert {key: found[key] for key in row} == row
+    write_jsonl(tmp_path / "rewritten.jsonl", [{"query_id": q, "query": f"re {q}"} for q in ("q2", "q1")])
+    apart = {"path": f"{tmp_path}/queries.tsv", "retrieval_path": f"{tmp_path}/rewritten.jsonl"}
+    assemble(tmp_path, queries=apart, overwrite=True)
+    assert {(row["query"], row["retrieval_query"]) for row in rows_of(tmp_path).values()} == {
+        ("first", "re q1"),
+        ("second", "re q2"),
+    }
+
+
+RUN_WITH_GAPS = "".join(
+    f"{query} Q0 {doc} 1 1 tag\n"
+    for query, doc in [("q1", "d1"), ("q1", "gone"), ("q1", "blank"), ("q2", "gone"), ("q3", "d1"), ("q4", "d2")]
+)
+GAPPY_QUERIES = "q1\tfirst\nq2\tsecond\nq3\t \nq5\tfifth\n"
+LEFT_OUT = [
+    {"doc_id": "blank", "reason": "no text", "queries": 1},
+    {"doc_id": "gone", "reason": "not in the corpus", "queries": 2},
+    {"query_id": "q3", "reason": "no text"},
+    {"query_id": "q4", "reason": "not in the queries"},
+    {"query_id": "q5", "reason": "not in the run"},
+]
+
+
+@pytest.mark.parametrize("no_candidates", ["drop", "keep"])
+def test_what_is_missing_is_counted_and_listed(tmp_path: Path, no_candidates: str) -> None:
+    write_all(tmp_path, RUN_WITH_GAPS, GAPPY_QUERIES, {**DOCUMENTS, "blank": " \n"})
+    summary = assemble(tmp_path, no_candidates=no_candidates)
+    rows = rows_of(tmp_path)
+    assert listed(rows.pop("q1")) == [("d1", "one", 1.0)]
+    if no_candidates == "keep":
+        assert listed(rows.pop("q2")) == []
+        assert summary == CandidatesSummary(2, 1, 1, 3, 2)
+        assert left_out(tmp_path) == LEFT_OUT
+    else:
+        assert summary == CandidatesSummary(1, 1, 0, 4, 2)
+        assert left_out(tmp_path) == sorted([*LEFT_OUT, {"query_id": "q2", "reason": "no candidate left"}], key=str)
+    assert rows == {}
+
+
+def test_what_is_missing_is_an_error_where_that_is_wanted(tmp_path: Path) -> None:
+    write_all(tmp_path, RUN_WITH_GAPS, "q1\tfirst\nq2\tsecond\nq3\tthird\nq4\tfourth\n", {**DOCUMENTS, "blank": ""})
+    with pytest.raises(InputError, match=r"corpus.jsonl lacks 2 that the run names: .*'gone' \(not in the corpus\)"):
+        assemble(tmp_path, missing="error")
+    assert list((tmp_path / "candidates").glob("*.parquet")) == []
+    (tmp_path / "queries.tsv").write_text("q1\tfirst\nq2\tsecond\nq4\tfourth\n")
+    with pytest.raises(InputError, match=r"queries.tsv lacks 1 that the run names: 'q3' \(not in the queries\)"):
+        assemble(tmp_path, missing="error")
+    write_all(tmp_path, RUN)
+    assert assemble(tmp_path, missing="error").candidates == 5
+
+
+def test_of_a_document_that_comes_twice_the_first_counts(tmp_path: Path) -> None:
+    write_all(tmp_path, "q1 Q0 d1 1 1 t\n")
+    rows = [{"doc_id": "d1", "text": "first"}, {"doc_id": "x", "text": "filler " * 300}]  # three pieces
+    write_jsonl(tmp_path / "corpus.jsonl", [*rows, {"doc_id": "d1", "text": "second"}])
+    assemble(tmp_path)
+    assert listed(rows_of(tmp_path)["q1"]) == [("d1", "first", 1.0)]
+
+
+def test_any_corpus_gives_what_a_dictionary_gives(tmp_path: Path) -> None:
+    """Many files of several kinds in many pieces, blocks of a few queries: against the texts looked up one by one."""
+    rng = random.Random(4)
+    texts = {f"doc {number}": "".join(rng.choices("ab \n\t«é😀", k=rng.randint(1, 90))) + "." for number in range(400)}
+    titles = {doc_id: rng.choice([None, "Title", "T 2"]) for doc_id in texts}
+    documents = [{"doc_id": doc_id, "title": titles[doc_id], "text": text} for doc_id, text in texts.items()]
+    rng.shuffle(documents)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    write_jsonl(corpus / "a.jsonl", documents[:150])
+    lines = "".join(json.dumps(document) + "\n" for document in documents[150:250])
+    (corpus / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    pq.write_table(pa.Table.from_pylist(documents[250:]), corpus / "c.parquet", row_group_size=17)
+    expected = {f"q{n}": rng.sample(sorted(texts), rng.randint(1, 30)) for n in range(50)}
+    run = "".join(
+        f"{query} Q0 {doc} {rank} {100 - rank} tag\n"
+        for query, docs in expected.items()
+        for rank, doc in enumerate(docs)
+    )
+    write_all(tmp_path, run, "".join(f"{query}\ttext of {query}\n" for query in expected))
+    assemble(tmp_path, corpus={"path": str(corpus)}, corpus_bytes_per_task=4096, queries_per_block=7, top_k=20)
+    rows = rows_of(tmp_path)
+    assert rows.keys() == expected.keys()
+    for query, docs in expected.items():
+        found = [(each["doc_id"], each["title"], each["text"]) for each in rows[query]["candidates"]]
+        assert found == [(doc, titles[doc], texts[doc]) for doc in docs[:20]]
+
+
+def test_candidates_that_are_there_are_left_alone_and_others_refused(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    first = assemble(tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "candidates").iterdir()}
+    assert assemble(tmp_path, queries_per_block=1) == first  # decides nothing
+    parquet = [path for path in files if path.suffix == ".parquet"]
+    assert parquet
+    assert all(path.stat().st_mtime_ns == files[path] for path in parquet)
+    with pytest.raises(OutputError, match="candidates made with another top_k"):
+        assemble(tmp_path, top_k=1)
+    assert assemble(tmp_path, top_k=1, overwrite=True).candidates == 2
+    assert {len(row["candidates"]) for row in rows_of(tmp_path).values()} == {1}
+
+
+def test_what_broke_off_is_done_again_and_foreign_files_are_not_touched(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    folder = tmp_path / "candidates"
+    folder.mkdir()
+    (folder / "mine.parquet").write_bytes(b"precious")
+    with pytest.raises(OutputError, match="not candidates of this job"):
+        assemble(tmp_path)
+    assert (folder / "mine.parquet").read_bytes() == b"precious"
+    (folder / "mine.parquet").unlink()
+    (folder / "_unfinished.json").write_text("{}")
+    (folder / "half.parquet").write_bytes(b"PAR1 cut short")
+    assert assemble(tmp_path).candidates == 5
+    assert rows_of(tmp_path).keys() == {"q1", "q2"}
+
+
+def test_everything_on_s3(place: Place, tmp_path: Path) -> None:
+    write_all(tmp_path / "made")
+    filesystem, folder = resolve(f"{place.url}/in", place.storage)
+    filesystem.create_dir(folder, recursive=True)
+    copy_files(str(tmp_path / "made"), folder, LOCAL, filesystem)
+    summary = assemble_candidates(settings(f"{place.url}/in"), place.storage, f"{place.url}/candidates")
+    assert summary == CandidatesSummary(2, 5, 0, 0, 0)
+    filesystem, folder = resolve(f"{place.url}/candidates", place.storage)
+    parts = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
+    found = [row for part in parts for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
+    assert {row["query_id"]: len(row["candidates"]) for row in found} == {"q1": 3, "q2": 2}
