@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import ray
@@ -29,7 +30,7 @@ from pipeline.ranking.rerank import rerank_query
 from pipeline.records import ANSWERED, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
 from pipeline.storage.candidates import parse_row
 from pipeline.storage.output import Output
-from pipeline.storage.quarantine import QuarantineWriter
+from pipeline.storage.quarantine import QuarantineWriter, write_sample
 from pipeline.storage.schemas import output_row, unreadable_row
 
 _REPORT_SECONDS = 1.0
@@ -37,6 +38,9 @@ _REPORT_SECONDS = 1.0
 
 _ENGINE_DEAD_EXIT_CODE = 70
 """EX_SOFTWARE of sysexits.h. Any exit makes Ray restart the actor and ask its queries again."""
+
+_SAMPLED_QUERIES = 2
+"""Of a replica, whose windows are kept with prompts and answers for the run report, however they went."""
 
 _SUSPECT_DEATHS = 2
 """A query in flight at this many engine deaths is asked with no other suspect beside it ..."""
@@ -86,6 +90,8 @@ class Reranker:
             await self._scorer.start()
         output = Output(config.output, config.storage)
         self._quarantine = QuarantineWriter(output.filesystem, output.quarantine_folder)
+        self._write_sample = partial(write_sample, output.filesystem, output.samples_folder)
+        self._samples_left = _SAMPLED_QUERIES
         capacity = Capacity(config.engine.max_num_seqs, self._engine.facts().get("kv_cache_tokens"))
         self._admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
         self._one_suspect = asyncio.Lock()
@@ -115,6 +121,9 @@ class Reranker:
             self._count(result)
             if any(window.status != "complete" for window in result.windows):
                 await asyncio.to_thread(self._quarantine.write, result)
+            if self._samples_left:
+                self._samples_left -= 1
+                await asyncio.to_thread(self._write_sample, result)
             return self._finished(output_row(row, request, result, self._config.output.keep_reasoning), started_at)
 
     async def _ranked(self, request: RerankRequest) -> RerankResult:

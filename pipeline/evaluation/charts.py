@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 560.0, 220.0
-LEFT, RIGHT, TOP, BOTTOM = 54.0, 22.0, 18.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 60.0, 22.0, 18.0, 40.0
 """Margins: the axes' labels go there."""
 
 
@@ -36,7 +36,10 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What the template draws: cells or bars, marks across, ticks, and the axes' names."""
+    """What the template draws: cells or bars, marks across, a line over them, ticks, and the axes' names.
+
+    `line` are the points of an SVG polyline.
+    """
 
     x_label: str
     y_label: str
@@ -44,6 +47,7 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     rects: tuple[Rect, ...] = ()
     marks: tuple[Tick, ...] = ()
+    line: str = ""
     width: float = WIDTH
     height: float = HEIGHT
 
@@ -89,23 +93,32 @@ def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y
     )
 
 
-def series(edges: Floats, values: Floats, x_label: str, y_label: str) -> Chart:
-    """Steps over time: `values[i]` holds from `edges[i]` to `edges[i + 1]`; both axes start at 0."""
-    end, top = float(edges[-1]), nice_ceiling(float(values.max(initial=0.0)))
+def series(edges: Floats, values: Floats, x_label: str, y_label: str, line: Floats | None = None) -> Chart:
+    """Steps over time: `values[i]` holds from `edges[i]` to `edges[i + 1]`; both axes start at 0.
+
+    `line`, as long as `values`, is drawn over them.
+    """
+    highest = max(float(each.max(initial=0.0)) for each in (values, values if line is None else line))
+    end, top = float(edges[-1]), nice_ceiling(highest)
     titles = [f"{short(low)} to {short(high)}: {short(value)}" for low, high, value in _spans(edges, values)]
+    corners = [] if line is None else [(x, y) for low, high, y in _spans(edges, line) for x in (low, high)]
     return Chart(
         x_label,
         y_label,
         x_ticks=_x_ticks(0, end),
         y_ticks=_y_ticks(top),
         rects=_bars(edges, values, titles, end, top),
+        line=" ".join(f"{_x(x, 0, end):.1f},{_y(y, top):.1f}" for x, y in corners),
     )
 
 
-def signed_bars(values: Floats, x_label: str, y_label: str) -> Chart:
-    """One bar a value, highest first, above or below zero. More than fit are drawn as the means of neighbours."""
+def signed_bars(values: Floats, x_label: str, y_label: str, least_reach: float = 0.1) -> Chart:
+    """One bar a value, highest first, above or below zero. More than fit are drawn as the means of neighbours.
+
+    The axis goes to the largest value either way, and at least to `least_reach`.
+    """
     groups = np.array_split(np.sort(values)[::-1], min(len(values), 120))
-    reach = nice_ceiling(max(float(np.abs(values).max(initial=0.0)), 1e-9))
+    reach = nice_ceiling(max(float(np.abs(values).max(initial=0.0)), least_reach))
     step = (WIDTH - LEFT - RIGHT) / len(groups)
     zero = _y(reach, 2 * reach)
     rects = []
@@ -114,7 +127,8 @@ def signed_bars(values: Floats, x_label: str, y_label: str) -> Chart:
         tip = _y(mean + reach, 2 * reach)
         rects.append(Rect(LEFT + number * step, min(tip, zero), max(step - 0.5, 0.5), abs(tip - zero), f"{mean:+.3f}"))
     ticks = tuple(
-        Tick(_y(value + reach, 2 * reach), f"{value:+.2g}") for value in (-reach, -reach / 2, 0, reach / 2, reach)
+        Tick(_y(value + reach, 2 * reach), f"{value:+.2g}" if value else "0")
+        for value in (-reach, -reach / 2, 0, reach / 2, reach)
     )
     return Chart(x_label, y_label, x_ticks=(), y_ticks=ticks, rects=tuple(rects))
 

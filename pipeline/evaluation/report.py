@@ -5,7 +5,7 @@ by the template, and the page's own policy forbids what might slip through.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.errors import ConfigError, InputError
 from pipeline.evaluation.charts import Chart, duration, heatmap, histogram, series, short, signed_bars
-from pipeline.evaluation.comparison import Comparison, Evaluation, evaluate
+from pipeline.evaluation.comparison import Evaluation, evaluate
 from pipeline.evaluation.publish import publish
 from pipeline.evaluation.rankings import read_orders
 from pipeline.evaluation.run_data import MAX_RANK, RunData, read_run_data, read_text, sample_windows
@@ -85,7 +85,8 @@ class Run:
     """What the run left about itself; None, or nothing, where it did not, or in another version's words.
 
     `gpus` is what its config asks for at most. `queries` are the input's, where the run has not finished.
-    `engine_start_seconds` is the slowest replica's; `engine` what the engine says of itself.
+    `engine_start_seconds` is the slowest replica's; `engine` what the engine says of itself. `in_flight` are the last
+    pass's samples: seconds since it began, windows in flight, windows wanted there.
     """
 
     config_text: str | None
@@ -95,6 +96,7 @@ class Run:
     queries: int | None = None
     engine_start_seconds: float | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
+    in_flight: Sequence[Sequence[float]] = ()
 
 
 def report_output(
@@ -138,7 +140,7 @@ def render_report(
     run, totals = _read_run(*output, data, manifest), _totals(data, manifest)
     evaluation = None
     if qrels is not None:
-        settings = EvaluateConfig(qrels="", measures=("nDCG@10",))
+        settings = EvaluateConfig(qrels="", measures=("nDCG@10",), baseline=f"{name} before")
         evaluation = evaluate({name: read_orders(*output, qrels)}, qrels, settings)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.evaluation", "templates"),
@@ -160,6 +162,7 @@ def render_report(
         window_shares=_shares(totals.window_statuses),
         quality=_quality(evaluation),
         times=_times(data),
+        in_flight=_in_flight(run.in_flight),
         tokens=_tokens(data),
         moves=_moves(data),
         windows=[
@@ -223,6 +226,7 @@ def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest:
         queries=None if finished else identity.get("queries"),
         engine_start_seconds=max(starts, default=None),
         engine=passes[-1].get("engine", {}) if passes else {},
+        in_flight=passes[-1].get("in_flight", ()) if passes else (),
     )
     try:
         config = JobConfig.model_validate(yaml.safe_load(text or ""))
@@ -270,8 +274,7 @@ def _tiles(data: RunData, totals: Totals, run: Run, config: ReportConfig, evalua
         tiles.append(Tile("First start to last end", duration(wall), rate))
         tiles += _cost(data, totals, run, config)
     if evaluation is not None:
-        (change,) = evaluation.comparisons
-        tiles.insert(0, _quality_tile(evaluation, change))
+        tiles.insert(0, _quality_tile(evaluation))
     return tiles
 
 
@@ -291,23 +294,23 @@ def _cost(data: RunData, totals: Totals, run: Run, config: ReportConfig) -> list
     return tiles
 
 
-def _quality_tile(evaluation: Evaluation, change: Comparison) -> Tile:
-    before, after = (mean for mean in evaluation.means if mean.dataset is None)
-    note = (
-        f"before {before.mean:.4f}; {change.difference:+.4f} [{change.low:+.3f}, {change.high:+.3f}], p {change.p:.4f}"
-    )
-    return Tile("nDCG@10 after", f"{after.mean:.4f}", note)
+def _quality_tile(evaluation: Evaluation) -> Tile:
+    before, *between, after = (mean for mean in evaluation.means if mean.dataset is None)
+    change = evaluation.comparisons[-1]
+    first_pass = "".join(f", first pass {mean.mean:.4f}" for mean in between)
+    interval = f"{change.difference:+.4f} [{change.low:+.3f}, {change.high:+.3f}], p {change.p_holm:.4f}"
+    return Tile("nDCG@10 after", f"{after.mean:.4f}", f"before {before.mean:.4f}{first_pass}; {interval}")
 
 
 def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    """Means of every order (before, after the first pass if there was one, after), and their changes from before."""
     if evaluation is None:
         return None
-    (change,) = evaluation.comparisons
-    before, after = evaluation.systems
+    before, *_, after = evaluation.systems
     differences = after.values[0] - before.values[0]
     return {
         "means": evaluation.means,
-        "change": change,
+        "changes": evaluation.comparisons,
         "missing": max(evaluation.missing.values()),
         "chart": signed_bars(differences, f"{len(differences):,} judged queries, best gain first", "change of nDCG@10"),
     }
@@ -324,7 +327,7 @@ def _times(data: RunData) -> dict[str, Chart] | None:
     windows, _ = np.histogram(finished, edges, weights=data.windows_by_query)
     # queries * seconds until each edge; their growth over a bin is what was in flight in it
     until = np.array([np.clip(edge - started, 0, finished - started).sum() for edge in edges])
-    unit, seconds = next((u, s) for u, s in (("h", 3600), ("min", 60), ("s", 1)) if wall >= 3 * s or s == 1)
+    unit, seconds = _unit(wall)
     label = f"{unit} since the first query began"
     return {
         "windows": series(edges / seconds, windows / width / data.sampled_fraction, label, "windows/s"),
@@ -332,6 +335,30 @@ def _times(data: RunData) -> dict[str, Chart] | None:
             edges / seconds, np.diff(until) / width / data.sampled_fraction, label, "queries in flight"
         ),
     }
+
+
+def _in_flight(samples: Sequence[Sequence[float]]) -> dict[str, Any] | None:
+    """Windows in flight over time beside those wanted, and what fraction of these over the middle 80% of the time."""
+    if len(samples) < 3:
+        return None
+    table = np.array(samples, np.float64)
+    began, ended = table[0, 0], table[-1, 0]
+    middle = table[(table[:, 0] >= began + 0.1 * (ended - began)) & (table[:, 0] <= ended - 0.1 * (ended - began))]
+    groups = np.array_split(table[:-1], min(len(table) - 1, _TIME_BINS))
+    windows, wanted = (np.array([group[:, column].mean() for group in groups]) for column in (1, 2))
+    unit, seconds = _unit(ended)
+    edges = np.array([*(group[0, 0] for group in groups), ended]) / seconds
+    return {
+        "chart": series(
+            edges, windows, f"{unit} since the run began, engine start included", "windows in flight", wanted
+        ),
+        "fraction": float(middle[:, 1].sum() / middle[:, 2].sum()) if middle[:, 2].sum() else None,
+    }
+
+
+def _unit(seconds: float) -> tuple[str, int]:
+    """The unit of time for an axis so long, and its seconds."""
+    return next((name, size) for name, size in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 3 * size or size == 1)
 
 
 def _tokens(data: RunData) -> dict[str, Chart] | None:

@@ -24,6 +24,7 @@ from pipeline.evaluation.rankings import find_parts, map_parts, read_batches
 from pipeline.evaluation.settings import ReportConfig
 from pipeline.storage.filesystems import join, list_files
 from pipeline.storage.parts import is_part, is_torn
+from pipeline.storage.quarantine import QUARANTINE_FOLDER, SAMPLES_FOLDER
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -36,13 +37,12 @@ MAX_QUERIES = 100_000
 """Files of an output are read, in a random order, until these are reached. Files hold a block of queries each, so that
 a sample of them is one of the queries, from the run's beginning to its end."""
 
-QUARANTINE_FOLDER = "_quarantine"
-_QUARANTINE_FILES = 200
-"""Read at most: there is one a query, and reading all thousands of them from S3 would take minutes."""
+_WINDOW_FILES = 200
+"""Read at most of quarantine and of samples: one a query, and reading thousands of them from S3 would take minutes."""
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
 _OPTIONAL = ["query", "started_at", "finished_at"]
-_UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score"})
+_UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "first_pass_score"})
 """Of windows and ranking: most of the bytes."""
 
 _MICROSECONDS = 1_000_000
@@ -62,7 +62,7 @@ class QueryLine:
 
 @dataclass(frozen=True, slots=True)
 class SampledWindow:
-    """A window with its prompt and last raw answer, kept in quarantine because it was not complete."""
+    """A window with its prompt and last raw answer, kept because it was not complete, or as a sample."""
 
     query_id: str
     start: int
@@ -243,9 +243,9 @@ def _metadata(filesystem: pafs.FileSystem, part: str) -> dict[str, str]:
 
 
 def sample_windows(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> list[SampledWindow]:
-    """A few windows from the output's quarantine: one of each status in turn, within a status by a seeded draw."""
+    """A few windows of those kept with their prompts: one of each status in turn, within a status by a seeded draw."""
     drawn: dict[str, list[tuple[float, int, SampledWindow]]] = {}
-    for number, window in enumerate(_quarantined(filesystem, path, config.seed)):
+    for number, window in enumerate(_kept_windows(filesystem, path, config.seed)):
         kept = drawn.setdefault(window.status, [])
         lot = random.Random(f"{config.seed}/{window.query_id}/{window.start}").random()
         push = heapq.heappush if len(kept) < config.sampled_windows else heapq.heappushpop
@@ -256,13 +256,20 @@ def sample_windows(filesystem: pafs.FileSystem, path: str, config: ReportConfig)
     return [window for _, _, window in in_turn[: config.sampled_windows]]
 
 
-def _quarantined(filesystem: pafs.FileSystem, path: str, seed: int) -> Iterator[SampledWindow]:
-    files = [file.path for file in list_files(filesystem, join(path, QUARANTINE_FOLDER)) if is_part(file.base_name)]
-    for file in random.Random(seed).sample(files, min(len(files), _QUARANTINE_FILES)):
-        for batch in read_batches(filesystem, file, SampledWindow.__slots__):
-            for row in batch.to_pylist():
-                if row["prompt"] is not None or row["response"] is not None:
+def _kept_windows(filesystem: pafs.FileSystem, path: str, seed: int) -> Iterator[SampledWindow]:
+    """Those of the samples that were complete, and those in quarantine, which hold the others."""
+    for folder, complete in ((SAMPLES_FOLDER, True), (QUARANTINE_FOLDER, False)):
+        files = [file.path for file in list_files(filesystem, join(path, folder)) if is_part(file.base_name)]
+        chosen = random.Random(seed).sample(files, min(len(files), _WINDOW_FILES))
+        for batches in map_parts(partial(_window_batches, filesystem), chosen):
+            for row in (row for batch in batches for row in batch.to_pylist()):
+                known = row["prompt"] is not None or row["response"] is not None
+                if known and (row["status"] == "complete") == complete:
                     yield SampledWindow(**row)
+
+
+def _window_batches(filesystem: pafs.FileSystem, file: str) -> list[pa.RecordBatch]:
+    return list(read_batches(filesystem, file, SampledWindow.__slots__))
 
 
 def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:

@@ -200,7 +200,6 @@ class _Asker:
             finish_reason=completion.finish_reason,
             reasoning=permutation.reasoning,
             error=None,
-            prompt=None if permutation.status in ANSWERED else before.prompt,
             response=completion.text,
         )
 

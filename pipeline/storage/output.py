@@ -10,6 +10,7 @@
     _run/checkpoint/        Ray Data's, rebuilt from the parts before each pass
     _run/candidates/        a nested copy of an input in long form
     _run/tmp/               parts being written again
+    _run/samples/           all windows of a few queries, with prompts and responses
     _quarantine/*.parquet   prompts and responses of windows that were not complete
 
 A run: `check`, `lease`, then under it `discard` for a new run, `begin`, `prepare` and a pass over what remains until
@@ -35,7 +36,7 @@ from pipeline.storage.filesystems import delete_folder, join, redact, resolve
 from pipeline.storage.lease import Lease
 from pipeline.storage.parts import list_parts, part_facts, reconcile, write_checkpoint
 from pipeline.storage.progress import RunProgress, write_progress
-from pipeline.storage.quarantine import delete_from_quarantine
+from pipeline.storage.quarantine import QUARANTINE_FOLDER, SAMPLES_FOLDER, delete_from_quarantine
 from pipeline.storage.runs import RUN, Run, create_run, describe_changes, read_run
 from pipeline.storage.schemas import QUERY_ID
 from pipeline.storage.settings import OutputConfig, StorageConfig
@@ -75,7 +76,11 @@ class Output:
 
     @property
     def quarantine_folder(self) -> str:
-        return join(self.folder, "_quarantine")
+        return join(self.folder, QUARANTINE_FOLDER)
+
+    @property
+    def samples_folder(self) -> str:
+        return join(self.folder, SAMPLES_FOLDER)
 
     @property
     def candidates_url(self) -> str:
@@ -153,7 +158,8 @@ class Output:
                 f"({strangers[QUERY_ID][0].as_py()!r}, ...); choose another output or use --new-run"
             )
         again = pc.is_in(rows["status"], value_set=pa.array(list(retry), pa.string()))
-        delete_from_quarantine(self.filesystem, self.quarantine_folder, rows.filter(again)[QUERY_ID].to_pylist())
+        for folder in (self.quarantine_folder, self.samples_folder):
+            delete_from_quarantine(self.filesystem, folder, rows.filter(again)[QUERY_ID].to_pylist())
         done = rows.filter(pc.invert(again))[QUERY_ID]
         write_checkpoint(self.filesystem, self.checkpoint_folder, done)
         return Progress(len(query_ids), Counter(rows["status"].to_pylist()), done)
@@ -190,7 +196,8 @@ class Output:
         self._control.delete(MANIFEST)
         for part in list_parts(self.filesystem, self.folder):
             self.filesystem.delete_file(part.path)
-        delete_folder(self.filesystem, self.quarantine_folder)
+        for folder in (self.quarantine_folder, self.samples_folder):
+            delete_folder(self.filesystem, folder)
         for name in WORK_FOLDERS:
             delete_folder(self.filesystem, join(self.folder, "_run", name))
         self._control.delete(RUN)

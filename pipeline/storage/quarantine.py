@@ -1,8 +1,9 @@
-"""Windows that were not complete, with their full prompt and raw response, for a person to read."""
+"""Windows with their full prompt and raw response, for a person to read: those that were not complete, and a sample."""
 
 import hashlib
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,9 @@ from pyarrow.fs import FileSystem, FileType
 from pipeline.records import RerankResult
 from pipeline.storage.filesystems import join
 from pipeline.storage.schemas import QUARANTINE, quarantine_rows
+
+QUARANTINE_FOLDER = "_quarantine"
+SAMPLES_FOLDER = "_run/samples"
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +42,12 @@ class QuarantineWriter:
         self._written += 1
         if self._written == self._max_queries:
             logger.warning("quarantine is full at %d queries of this replica; no more are copied", self._max_queries)
-        try:
-            self._filesystem.create_dir(self._folder, recursive=True)
-            table = pa.Table.from_pylist(rows, QUARANTINE)
-            pq.write_table(table, _path(self._folder, result.query_id), filesystem=self._filesystem, compression="zstd")
-        except OSError as error:
-            logger.warning("could not write quarantine of a query: %s", error)
-            return False
-        return True
+        return _write(self._filesystem, self._folder, result.query_id, rows)
+
+
+def write_sample(filesystem: FileSystem, folder: str, result: RerankResult) -> bool:
+    """Write all windows of `result`, also complete ones, as the quarantine does: an example of question and answer."""
+    return _write(filesystem, folder, result.query_id, quarantine_rows(result, complete=True))
 
 
 def delete_from_quarantine(filesystem: FileSystem, folder: str, query_ids: Iterable[str]) -> None:
@@ -54,6 +56,17 @@ def delete_from_quarantine(filesystem: FileSystem, folder: str, query_ids: Itera
         path = _path(folder, query_id)
         if filesystem.get_file_info(path).type == FileType.File:
             filesystem.delete_file(path)
+
+
+def _write(filesystem: FileSystem, folder: str, query_id: str, rows: list[dict[str, Any]]) -> bool:
+    try:
+        filesystem.create_dir(folder, recursive=True)
+        table = pa.Table.from_pylist(rows, QUARANTINE)
+        pq.write_table(table, _path(folder, query_id), filesystem=filesystem, compression="zstd")
+    except OSError as error:
+        logger.warning("could not write quarantine of a query: %s", error)
+        return False
+    return True
 
 
 def _path(folder: str, query_id: str) -> str:

@@ -166,8 +166,11 @@ def clip(text: str | None, max_chars: int) -> str | None:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def quarantine_rows(result: RerankResult) -> list[dict[str, Any]]:
-    """A row for each window that was not complete, with the prompt it was asked and the last raw response."""
+def quarantine_rows(result: RerankResult, *, complete: bool = False) -> list[dict[str, Any]]:
+    """A row for each window that was not complete, with the prompt it was asked and the last raw response.
+
+    With `complete` also for those that were.
+    """
     return [
         {
             QUERY_ID: result.query_id,
@@ -181,7 +184,7 @@ def quarantine_rows(result: RerankResult) -> list[dict[str, Any]]:
             "response": clip(outcome.response, MAX_PROMPT_CHARS),
         }
         for outcome in result.windows
-        if outcome.status != "complete"
+        if complete or outcome.status != "complete"
     ]
 
 

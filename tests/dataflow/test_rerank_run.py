@@ -172,6 +172,7 @@ def test_a_report_lies_beside_the_output_and_is_no_part_of_it(tmp_path: Path) ->
     page = tmp_path / "out" / "_run" / "report.html"
     assert f"report: {page}" in lines
     assert "nDCG@10 after" in page.read_text()
+    assert "passage 5 of q000" in page.read_text()  # a sampled window's prompt
     assert ds.dataset(tmp_path / "out").count_rows() == 3
     written = page.stat().st_mtime_ns
     rerank(settings)

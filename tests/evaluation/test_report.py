@@ -166,7 +166,7 @@ def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> No
     page = Page(report(write_parts(tmp_path / "out", [[]], schema)))
     assert page.has("does not say when its queries began and ended")
     assert page.has("No window was asked")
-    assert page.has("no window was put in quarantine")
+    assert page.has("keeps no prompts and answers")
     assert page.has("has no _run/config.yaml")
 
 
@@ -224,6 +224,27 @@ def test_the_manifest_tells_of_the_engine(tmp_path: Path) -> None:
     assert page.has("kv_cache_tokens 123456")
 
 
+def test_windows_in_flight_stand_beside_those_wanted(tmp_path: Path) -> None:
+    folder = write_parts(tmp_path / "out", [simulated_rows(5)])
+    full, tail = [[50.0 + second, 90, 100] for second in range(180)], [[230.0 + second, 5, 100] for second in range(20)]
+    (folder / "_manifest.json").write_text(json.dumps({"facts": {"passes": [{}, {"in_flight": full + tail}]}}))
+    source = report(folder)
+    page = Page(source)
+    assert page.has("Over the middle 80% of the time they had 90.0% of it")  # the tail is not in it
+    assert page.has("min since the run began, engine start included")
+    (line,) = [value for name, value in page.attributes if name == "points"]
+    heights = {point.split(",")[1] for point in (line or "").split()}
+    assert len(heights) == 1  # 100 wanted all the time
+    (folder / "_manifest.json").write_text(json.dumps({"facts": {"passes": [{"in_flight": full[:2]}]}}))
+    assert not Page(report(folder)).has("windows in flight")
+
+
+def test_quality_that_did_not_change_is_neither_better_nor_worse(tmp_path: Path) -> None:
+    source = report(write_parts(tmp_path / "out", [[output_row("1", [0, 1])]]), {"1": {"d0": 1}})
+    assert '<b class="">+0.0000</b>' in source
+    assert ">+0.1</text>" in source  # an axis of a readable length all the same
+
+
 def test_a_run_that_has_not_finished_says_so(tmp_path: Path) -> None:
     folder = write_parts(tmp_path / "out", [simulated_rows(5)])
     (folder / "_run/run.json").write_text(json.dumps({"queries": 1234}))
@@ -272,6 +293,19 @@ def test_quality_counts_judged_queries_that_are_missing(tmp_path: Path) -> None:
     page = Page(report(folder, {"1": {"d1": 1}, "2": {"d1": 1}}))
     assert page.has("0.5000")
     assert page.has("1 of them are not in the output and count as 0")
+
+
+def test_quality_with_a_first_pass_shows_what_each_gained(tmp_path: Path) -> None:
+    rows = [output_row(str(number), [2, 1, 0]) for number in range(4)]
+    for row in rows:
+        for entry in row["ranking"]:
+            entry["first_pass_score"] = {"d0": 0.1, "d1": 0.9, "d2": 0.5}[entry["doc_id"]]
+    schema = SCHEMA.with_metadata({"reranker.first_pass_model": "an-embedder"})
+    page = Page(report(write_parts(tmp_path / "out", [rows], schema), {str(n): {"d2": 1} for n in range(4)}))
+    assert page.has("before 0.5000, first pass 0.6309; +0.5000")
+    assert page.has("first pass − before all 4 +0.1309")
+    assert page.has("after − before all 4 +0.5000")
+    assert page.has("after: 4 queries better than before, 0 the same, 0 worse")
 
 
 def test_quality_by_dataset(tmp_path: Path) -> None:

@@ -141,12 +141,12 @@ def test_what_is_no_output_is_an_error(tmp_path: Path) -> None:
         read_run_data(LOCAL, str(tmp_path / "x.parquet"), ReportConfig())
 
 
-def quarantine(folder: Path, statuses: list[str]) -> None:
-    (folder / "_quarantine").mkdir(parents=True)
+def quarantine(folder: Path, statuses: list[str], name: str = "_quarantine") -> None:
+    (folder / name).mkdir(parents=True)
     for number, status in enumerate(statuses):
         row = {"query_id": f"q{number}", "start": 0, "end": 20, "status": status, "attempts": 2, "prompt": "p"}
         table = pa.Table.from_pylist([dict.fromkeys(QUARANTINE.names) | row], QUARANTINE)
-        pq.write_table(table, folder / f"_quarantine/{number}.parquet")
+        pq.write_table(table, folder / name / f"{number}.parquet")
 
 
 def test_a_sample_has_each_status_in_turn_and_repeats(tmp_path: Path) -> None:
@@ -157,6 +157,13 @@ def test_a_sample_has_each_status_in_turn_and_repeats(tmp_path: Path) -> None:
     assert sample == sample_windows(LOCAL, str(tmp_path), config)
     other = sample_windows(LOCAL, str(tmp_path), ReportConfig(sampled_windows=5, seed=1))
     assert sample != other
+
+
+def test_complete_windows_come_from_the_samples_and_no_window_comes_twice(tmp_path: Path) -> None:
+    quarantine(tmp_path, ["truncated", "repaired"])
+    quarantine(tmp_path, ["truncated", "repaired", "complete", "complete"], name="_run/samples")
+    sample = sample_windows(LOCAL, str(tmp_path), ReportConfig(sampled_windows=9))
+    assert [window.status for window in sample] == ["complete", "repaired", "truncated", "complete"]
 
 
 def test_no_sample_where_there_is_none_or_none_is_wanted(tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ async def test_what_a_reader_finds_in_a_window() -> None:
     assert (window.start, window.end, window.finish_reason) == (0, 2, "stop")
     assert window.reasoning == "<think>hm</think><answer>"
     assert window.response == "<think>hm</think><answer>[2] > [1]</answer>"
-    assert window.prompt is None
+    assert window.prompt == "0 1"
     (failed,) = (await rerank(2, Script(completion("a"), completion("b")), SMALL)).windows
     assert (failed.prompt, failed.response, failed.reasoning) == ("0 1", "b", "b")
 

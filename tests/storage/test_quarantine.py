@@ -8,7 +8,7 @@ from storage_desk import names
 from pipeline.records import RerankResult, WindowOutcome, WindowStatus
 from pipeline.storage.filesystems import list_files, resolve
 from pipeline.storage.output import Output
-from pipeline.storage.quarantine import QuarantineWriter, delete_from_quarantine
+from pipeline.storage.quarantine import QuarantineWriter, delete_from_quarantine, write_sample
 from pipeline.storage.schemas import MAX_PROMPT_CHARS, QUARANTINE
 
 
@@ -31,6 +31,14 @@ def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(p
     first, second = table.to_pylist()
     assert (first["start"], first["status"], second["start"], second["status"]) == (1, "repaired", 2, "truncated")
     assert (second["prompt"], second["response"], second["attempts"]) == ("the prompt", "[1] >", 2)
+
+
+def test_a_sample_has_all_windows_of_a_query(place: Place) -> None:
+    output = Output(place.output(), place.storage)
+    assert write_sample(output.filesystem, output.samples_folder, result("q1", "complete", "repaired"))
+    (info,) = list_files(output.filesystem, output.samples_folder)
+    rows = pq.read_table(info.path, filesystem=output.filesystem).to_pylist()
+    assert [(row["status"], row["prompt"]) for row in rows] == [("complete", "the prompt"), ("repaired", "the prompt")]
 
 
 def test_a_query_asked_again_replaces_its_file_and_can_be_forgotten(local_place: Place) -> None:
