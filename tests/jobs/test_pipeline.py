@@ -58,6 +58,8 @@ def oracle_config(folder: Path, base: Path, changes: Mapping[str, Any]) -> Path:
     config["engine"] = {**engine, "arguments": {"grades_path": str(folder / "grades.json")}}
     config["prompt"] = {"template": "reasonrank", "max_passage_tokens": 2000}  # whole passages: the oracle knows them
     config["cluster"]["cpus_per_replica"] = 1
+    config["strategy"] = {"window": 10, "stride": 5, "top_k": 20}
+    del config["first_pass"]
     for section, values in changes.items():
         config[section] = {**config.get(section, {}), **values}
     path = folder / "pipeline.yaml"
