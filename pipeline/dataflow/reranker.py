@@ -14,10 +14,12 @@ from functools import partial
 from typing import Any, NoReturn
 
 import ray
+from ray import ObjectRef
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from pipeline.config import JobConfig
-from pipeline.dataflow.admission import Admission
+from pipeline.dataflow.admission import Admission, Chain
 from pipeline.dataflow.events import EventLog
 from pipeline.dataflow.tally import ReplicaReport, Tally
 from pipeline.engines.registry import create_engine, create_scorer
@@ -81,10 +83,6 @@ class Reranker:
         self._scorer = create_scorer(config.first_pass.engine) if config.first_pass else None
         self._template = config.prompt.load_template()
         self._prompter = make_prompter(config)
-        self._answers: Generate = self._generate
-        if self._template.answer_format == "reasoning":
-            cap_tokens = config.generation.max_reasoning_tokens if config.generation.close_reasoning else None
-            self._answers = whole_answers(self._generate, self._prompter.tokenizer.encode, cap_tokens)
         await self._engine.start()
         if self._scorer is not None:
             await self._scorer.start()
@@ -104,16 +102,17 @@ class Reranker:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._rerank(row), self._loop))
 
     async def _rerank(self, row: dict[str, Any]) -> dict[str, Any]:
+        self._counts["arrived"] += 1
         try:
             request = parse_row(row, self._config.input)
         except RowError as error:
             return self._finished(unreadable_row(row, str(error)))
-        async with self._admitted(request) as poison:
+        async with self._admitted(request) as admitted:
             started_at = datetime.now(UTC)
-            if poison:
-                return self._finished(unreadable_row(row, poison))
+            if isinstance(admitted, str):
+                return self._finished(unreadable_row(row, admitted))
             try:
-                result = await self._ranked(request)
+                result = await self._ranked(request, admitted)
             except EngineDeadError as error:
                 self._die(error)
             except Exception as error:  # a strategy or template at fault: this row's failure, never its block's
@@ -126,23 +125,22 @@ class Reranker:
                 await asyncio.to_thread(self._write_sample, result)
             return self._finished(output_row(row, request, result, self._config.output.keep_reasoning), started_at)
 
-    async def _ranked(self, request: RerankRequest) -> RerankResult:
+    async def _ranked(self, request: RerankRequest, chain: Chain) -> RerankResult:
         """By the strategy alone, or over what the first pass keeps."""
         first_pass, policy = self._config.first_pass, self._config.policy
+        listwise = partial(self._listwise, chain)
         if first_pass is None or self._scorer is None:
-            return await self._listwise(request)
-        result = await cascade(
-            request, self._scorer.score, first_pass.keep, policy.window_timeout_seconds, self._listwise
-        )
+            return await listwise(request)
+        result = await cascade(request, self._scorer.score, first_pass.keep, policy.window_timeout_seconds, listwise)
         if result.first_pass_scores is None:
             self._counts["first_passes_failed"] += 1
             self._errors = [*self._errors[-4:], f"{result.query_id}: {result.error}"]
         return result
 
-    async def _listwise(self, request: RerankRequest) -> RerankResult:
+    async def _listwise(self, chain: Chain, request: RerankRequest) -> RerankResult:
         return await rerank_query(
             request,
-            self._answers,
+            self._answers(chain),
             self._config.strategy,
             self._prompter,
             self._template.answer_format,
@@ -153,8 +151,8 @@ class Reranker:
         )
 
     @contextlib.asynccontextmanager
-    async def _admitted(self, request: RerankRequest) -> AsyncIterator[str | None]:
-        """Hold one of the replica's places. Yields why the query must not be asked, None if it may."""
+    async def _admitted(self, request: RerankRequest) -> AsyncIterator[Chain | str]:
+        """Hold one of the replica's places for the query's chain. Yields why instead if it must not be asked."""
         query_id = request.query_id
         max_windows = self._config.strategy.max_windows(self._config.num_ranked(len(request.candidates)))
         deaths = self._deaths.get(query_id, 0)
@@ -163,19 +161,28 @@ class Reranker:
             return
         alone = self._one_suspect if deaths >= _SUSPECT_DEATHS else contextlib.nullcontext()
         asked = time.monotonic()
-        async with alone, self._admission.query(max_windows):
+        async with alone, self._admission.query(max_windows) as chain:
             self._seconds["wait"].append(time.monotonic() - asked)
             self._queries.add(query_id)
             try:
-                yield None
+                yield chain
             finally:
                 self._queries.discard(query_id)
 
     def _engine_facts(self) -> dict[str, Any]:
         return self._engine.facts() | ({} if self._scorer is None else {"first_pass": self._scorer.facts()})
 
-    async def _generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
-        with self._admission.window(len(prompt.token_ids)):
+    def _answers(self, chain: Chain) -> Generate:
+        """How the windows of one query are asked."""
+        generate: Generate = partial(self._generate, chain)
+        if self._template.answer_format != "reasoning":
+            return generate
+        generation = self._config.generation
+        cap_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
+        return whole_answers(generate, self._prompter.tokenizer.encode, cap_tokens)
+
+    async def _generate(self, chain: Chain, prompt: Prompt, params: SamplingParams) -> Completion:
+        async with self._admission.window(chain, len(prompt.token_ids)):
             completion = await self._engine.generate(prompt, params)
         self._admission.answered(completion)
         self._counts["completions"] += 1
@@ -203,9 +210,13 @@ class Reranker:
         """Tell the tally what happened, for as long as this replica lives."""
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
-            self._send_report()
+            try:
+                if await self._send_report():
+                    self._admission.end()
+            except RayError:  # the tally is starting again somewhere else
+                continue
 
-    def _send_report(self) -> None:
+    def _send_report(self) -> "ObjectRef[bool]":
         counts, self._counts, errors, self._errors = self._counts, Counter(), self._errors, []
         report = ReplicaReport(
             self._replica,
@@ -215,7 +226,8 @@ class Reranker:
             self._engine_facts(),
         )
         seconds, self._seconds = dict(self._seconds), defaultdict(list)
-        self._tally.report.remote(report, counts, seconds, errors)
+        reply: ObjectRef[bool] = self._tally.report.remote(report, counts, seconds, errors)
+        return reply
 
     def _die(self, error: EngineDeadError) -> NoReturn:
         """End this process: Ray restarts the actor with a new engine and asks its unfinished blocks again."""

@@ -50,6 +50,7 @@ class Tally:
 
     def __init__(self, run_id: str, remaining: int) -> None:
         self._run_id = run_id
+        self._remaining = remaining
         self._metrics = RunMetrics(run_id, remaining)
         self._counts: Counter[str] = Counter()
         self._replicas: dict[str, ReplicaReport] = {}
@@ -72,8 +73,11 @@ class Tally:
 
     def report(
         self, report: ReplicaReport, counts: Counter[str], seconds: Mapping[str, Sequence[float]], errors: list[str]
-    ) -> None:
-        """`counts`, `seconds` and `errors` are what is new since the replica's last report."""
+    ) -> bool:
+        """Whether every query of the run has come to some replica.
+
+        `counts`, `seconds` and `errors` are what is new since the replica's last report.
+        """
         self._counts.update(counts)
         before = self._replicas.get(report.replica, report).counts
         self._replicas[report.replica] = replace(report, seen_at=time.time(), counts=before + counts)
@@ -83,6 +87,7 @@ class Tally:
         self._metrics.in_flight(
             report.replica, report.queries_in_flight, report.windows_in_flight, report.windows_wanted
         )
+        return self._counts["arrived"] >= self._remaining  # those of a lost replica have arrived twice
 
     def engine_died(self, replica: str, query_ids: list[str], error: str) -> None:
         self._counts["engine_deaths"] += 1

@@ -1,0 +1,152 @@
+"""Our job against the two others who rerank with ReasonRank, on the same engine and the same queries, in one run.
+
+    python tests/benchmarks/peers.py [--queries 2048] [--speedup 40] [--rank-llm SRC --rank-llm DEPENDENCIES]
+
+Simulated engine, ReasonRank-like lengths, one replica.
+- The lockstep of the authors' script (sliding_windows_batched of rerank/rank_listwise_os_llm.py): batches of 512
+  queries, each window of all of them at once, the next when the last of them has answered.
+- RankLLM's asynchronous scheduler (_sliding_windows_batched_async), if its sources are there: `--rank-llm` adds a
+  folder to the import path (castorini/rank_llm's `src`, and one that holds dacite). It is given our prompts and our
+  engine; its own prompts, passages cut by words, are left out. Its batch_size is the number of windows in flight: 32
+  by default, and what our job keeps in flight.
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import ray
+import typer
+from workload import REASONRANK_LENGTHS, job, report, run_job, write_candidates
+
+from pipeline.config import JobConfig
+from pipeline.engines.base import Engine
+from pipeline.engines.registry import create_engine
+from pipeline.plan import make_prompter
+from pipeline.ranking.permutation import apply_permutation, parse_permutation
+from pipeline.ranking.windows import sliding_windows
+from pipeline.records import RerankRequest
+
+Schedule = Callable[[JobConfig, Engine, Sequence[RerankRequest]], Coroutine[Any, Any, None]]
+
+BATCH = 512
+"""Of the authors' script: --batch_size 512 in run_rank_llm.sh."""
+
+
+async def lockstep(config: JobConfig, engine: Engine, queries: Sequence[RerankRequest]) -> None:
+    """Batch by batch, window by window."""
+    params, prompter = config.generation.sampling_params("reasoning"), make_prompter(config)
+    for first in range(0, len(queries), BATCH):
+        batch = queries[first : first + BATCH]
+        renders = [prompter(query) for query in batch]
+        orders = [list(range(len(query.candidates))) for query in batch]
+        for start, end in sliding_windows(100, 20, 10):
+            prompts = [render(order[start:end]) for render, order in zip(renders, orders, strict=True)]
+            completions = await asyncio.gather(*(engine.generate(prompt, params) for prompt in prompts))
+            for order, completion in zip(orders, completions, strict=True):
+                permutation = parse_permutation(completion.text, end - start, "reasoning", completion.finish_reason)
+                order[start:end] = apply_permutation(order[start:end], permutation.order)
+
+
+def rank_llm(batch_size: int) -> Schedule:
+    """RankLLM's scheduler. Raises ImportError where it isn't installed."""
+    from rank_llm.data import Candidate as TheirCandidate
+    from rank_llm.data import Query, Request
+    from rank_llm.rerank.listwise.listwise_rankllm import ListwiseRankLLM
+
+    class Driven(ListwiseRankLLM):  # type: ignore[misc]
+        """The scheduler alone: prompts and completions are ours."""
+
+        def __init__(self, config: JobConfig, engine: Engine, queries: Sequence[RerankRequest]) -> None:
+            self._stride, self._window_size, self._batch_size = 10, 20, batch_size
+            self._llm_concurrency_sem = None
+            self._engine, self._params = engine, config.generation.sampling_params("reasoning")
+            prompter = make_prompter(config)
+            self._renders = {query.query_id: prompter(query) for query in queries}
+
+        def create_prompt(self, result: Any, rank_start: int, rank_end: int) -> Any:
+            indices = [candidate.docid for candidate in result.candidates[rank_start:rank_end]]
+            prompt = self._renders[result.query.qid](indices)
+            return prompt, len(prompt.token_ids)
+
+        async def run_llm_async(self, prompt: Any, current_window_size: int | None = None) -> Any:
+            completion = await self._engine.generate(prompt, self._params)
+            return completion.text, "", {"completion_tokens": completion.output_tokens}
+
+        def receive_permutation(self, result: Any, permutation: str, start: int, end: int, logging: bool) -> Any:
+            order = parse_permutation(permutation, end - start, "reasoning").order
+            result.candidates[start:end] = apply_permutation(result.candidates[start:end], order)
+            return result
+
+    Driven.__abstractmethods__ = frozenset()
+
+    async def schedule(config: JobConfig, engine: Engine, queries: Sequence[RerankRequest]) -> None:
+        requests = [
+            Request(
+                Query(query.query, query.query_id),
+                [TheirCandidate(index, c.score, {"text": c.text}) for index, c in enumerate(query.candidates)],
+            )
+            for query in queries
+        ]
+        await Driven(config, engine, queries).rerank_batch_async(requests, top_k_retrieve=100)
+
+    return schedule
+
+
+def drive(way: str, schedule: Schedule, config: JobConfig, queries: Sequence[RerankRequest]) -> dict[str, Any]:
+    """Figures of one way to schedule, on an engine of its own."""
+
+    async def run() -> dict[str, Any]:
+        engine = create_engine(config.engine)
+        await engine.start()
+        began = time.perf_counter()
+        await schedule(config, engine, queries)
+        facts = {**engine.facts(), "seconds": time.perf_counter() - began}
+        await engine.stop()
+        return facts
+
+    return figures(way, asyncio.run(run()))
+
+
+def figures(way: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Windows/s over simulated time, which is also the time to the last query."""
+    return {
+        "way": way,
+        "windows": facts["requests"],
+        "seconds_to_last_query": facts["simulated_seconds"],
+        "windows_per_second": facts["requests"] / facts["simulated_seconds"],
+        "mean_running": facts["mean_running"],
+    }
+
+
+def main(
+    queries: Annotated[int, typer.Option(help="100 candidates each, 9 windows.")] = 2048,
+    speedup: Annotated[float, typer.Option(help="Simulated seconds a second.")] = 40.0,
+    rank_llm_path: Annotated[list[str], typer.Option("--rank-llm", help="Folders for the import path.")] = [],  # noqa: B006
+) -> None:
+    """Print windows/s of each, and the ratio to the job's."""
+    sys.path += rank_llm_path
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        made = write_candidates(folder / "in", queries, 100)
+        config = job(folder, REASONRANK_LENGTHS, f"--engine.speedup={speedup}", "--cluster.replicas=1")
+        facts = run_job(config)["facts"]["passes"][0]
+        ray.shutdown()
+        rows = [figures("our job", facts["engine"]), drive("lockstep of 512", lockstep, config, made)]
+        in_flight = round(facts["engine"]["mean_running"] + facts["engine"]["mean_waiting"])
+        try:
+            for size in (32, in_flight):
+                rows.append(drive(f"RankLLM async, {size} in flight", rank_llm(size), config, made))
+        except ImportError as error:
+            print(f"RankLLM is left out: {error}")
+    for row in rows:
+        row["ours_is_faster_by"] = rows[0]["windows_per_second"] / row["windows_per_second"]
+    report("peers", rows, f"simulated engine, one replica, {queries} queries, speedup {speedup:g}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
