@@ -5,14 +5,15 @@ Texts are tokenised here and cut to `max_model_len` tokens, as sentence-transfor
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.engines.vllm import VllmEngine, VllmSettings
-from pipeline.errors import ConfigError, RequestError, first_leaf
-from pipeline.prompting.control_tokens import ControlTokens, is_control
-from pipeline.prompting.template import check_placeholders, substitute
+from pipeline.errors import RequestError, first_leaf
+from pipeline.prompting.pointwise import PointwiseTexts, TokenIds
+from pipeline.prompting.template import check_placeholders
+from pipeline.prompting.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,16 +21,11 @@ if TYPE_CHECKING:
 _QUERIES_AT_ONCE = 4
 """In the engine: enough to fill its batches, so few that the first queries go on to their windows early."""
 
-_CHARACTERS_PER_TOKEN = 16
-"""Of a text no more is tokenised than this many characters for each token it may keep; English has 4 to 5."""
-
 _PLACEHOLDERS = {
     "query_text": frozenset({"query"}),
     "passage_text": frozenset({"passage"}),
     "pair_text": frozenset({"query", "passage"}),
 }
-
-TokenIds: TypeAlias = list[int]
 
 
 class VllmScorerSettings(VllmSettings):
@@ -72,10 +68,14 @@ class VllmScorer(VllmEngine):
         super().__init__(settings)
         self._scoring = settings
         self._places = asyncio.Semaphore(_QUERIES_AT_ONCE)
-        self._texts: _Texts
+        self._texts: PointwiseTexts
 
     async def start(self) -> None:
-        self._texts = await asyncio.to_thread(_Texts, self._scoring)
+        settings = self._scoring
+        tokenizer: Any = await asyncio.to_thread(load_tokenizer, settings.tokenizer_source, settings.trust_remote_code)
+        self._texts = PointwiseTexts(
+            tokenizer, settings.max_model_len, settings.query_text, settings.passage_text, settings.pair_text
+        )
         await super().start()
 
     async def score(self, query: str, passages: Sequence[str]) -> list[float]:
@@ -117,64 +117,6 @@ class VllmScorer(VllmEngine):
         params = PoolingParams(task=task, use_activation=task == "embed", extra_kwargs=extra)
         outputs = llm.encode(TokensPrompt(prompt_token_ids=ids), params, self._request_id(), lora_request=self._lora)
         return (await self._final(llm, outputs)).outputs.data.float()
-
-
-class _Texts:
-    """From texts to the token ids a model was trained to read."""
-
-    def __init__(self, settings: VllmScorerSettings) -> None:
-        """Raises ConfigError if the tokenizer cannot be loaded."""
-        from pipeline.prompting.tokenizer import load_tokenizer
-
-        tokenizer: Any = load_tokenizer(settings.tokenizer_source, settings.trust_remote_code)
-        if not callable(tokenizer):
-            raise ConfigError(f"first_pass.engine.tokenizer: {settings.tokenizer_source} is not the model's")
-        self._tokenizer = tokenizer
-        self._settings = settings
-        self._max_tokens = settings.max_model_len
-        added = tokenizer.added_tokens_decoder.values()
-        self._control = ControlTokens([token.content for token in added if is_control(token.content, token.special)])
-
-    def query(self, query: str) -> TokenIds:
-        return self._encode([substitute(self._settings.query_text, {"query": self._harmless(query)})])[0]
-
-    def passages(self, passages: Sequence[str]) -> list[TokenIds]:
-        template = self._settings.passage_text
-        return self._encode([substitute(template, {"passage": self._harmless(passage)}) for passage in passages])
-
-    def pairs(self, query: str, passages: Sequence[str]) -> list[tuple[TokenIds, int | None]]:
-        """Token ids of each pair, and where its second text begins if the model wants to know."""
-        query, passages = self._harmless(query), [self._harmless(passage) for passage in passages]
-        if self._settings.pair_text is not None:
-            return [(ids, None) for ids in self._rendered_pairs(self._settings.pair_text, query, passages)]
-        encoded = self._tokenizer([query] * len(passages), passages, truncation=True, max_length=self._max_tokens)
-        types = encoded.get("token_type_ids") or [None] * len(passages)
-        return [(ids, _start_of_second(kinds)) for ids, kinds in zip(encoded["input_ids"], types, strict=True)]
-
-    def _rendered_pairs(self, template: str, query: str, passages: Sequence[str]) -> list[TokenIds]:
-        """The passage is cut, what follows it is not: there the model is told to answer."""
-        head, _, tail = template.partition("{passage}")
-        tail_ids = self._tokenizer.encode(substitute(tail, {"query": query}), add_special_tokens=False)
-        room = self._max_tokens - len(tail_ids)
-        head = substitute(head, {"query": query})
-        if len(self._tokenizer.encode(head)) >= room:
-            raise RequestError(f"the query leaves no room for a passage in {self._max_tokens} tokens")
-        return [ids + tail_ids for ids in self._encode([head + passage for passage in passages], room)]
-
-    def _encode(self, texts: list[str], max_tokens: int | None = None) -> list[TokenIds]:
-        ids: list[TokenIds] = self._tokenizer(texts, truncation=True, max_length=max_tokens or self._max_tokens)[
-            "input_ids"
-        ]
-        return ids
-
-    def _harmless(self, text: str) -> str:
-        return self._control.neutralise(text[: self._max_tokens * _CHARACTERS_PER_TOKEN])
-
-
-def _start_of_second(types: Sequence[int] | None) -> int | None:
-    if types is None:
-        return None
-    return types.index(1) if 1 in types else len(types)
 
 
 def _only(score: "Tensor") -> float:

@@ -9,7 +9,6 @@ policy. Prints the tables of docs/answers.md; about five minutes on 2 cores.
 import argparse
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,20 +59,16 @@ async def measure(config: JobConfig, requests: Sequence[RerankRequest]) -> None:
             prompter.tokenizer.encode,
         )
 
-    await asyncio.gather(*(rank(request, POLICIES["keep order"]) for request in requests))  # fills the prefix cache
-    print("| policy | windows | complete | repaired | without a ranking | requests | output tokens | seconds |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print("| policy | windows | complete | repaired | without a ranking | requests | output tokens |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for name, policy in POLICIES.items():
-        started = time.monotonic()
         results = await asyncio.gather(*(rank(request, policy) for request in requests))
-        seconds = time.monotonic() - started
         windows = [window for result in results for window in result.windows]
         statuses = Counter(window.status for window in windows)
         unanswered = sum(count for status, count in statuses.items() if status not in ANSWERED)
         print(
             f"| {name} | {len(windows)} | {statuses['complete']} | {statuses['repaired']} | {unanswered} |"
             f" {sum(window.attempts for window in windows)} | {sum(window.output_tokens for window in windows):,} |"
-            f" {seconds:.0f} |"
         )
     await engine.stop()
 
