@@ -181,6 +181,13 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if magnitude >= 100 else f"{value:.3g}"
 
 
+def percent(part: float, whole: float) -> str:
+    """A part of a whole above 0, that never says 0% or 100% where it is not."""
+    if 0 < part / whole < 0.001:
+        return "under 0.1%"
+    return "over 99.9%" if 0.999 < part / whole < 1 else f"{part / whole:.1%}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them: 850 ms, 12.3 s, 4 min 05 s, 3 h 20 min."""
     if seconds < 1:

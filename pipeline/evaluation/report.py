@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 import yaml
 
 from pipeline.errors import ConfigError, InputError
-from pipeline.evaluation.charts import Chart, duration, heatmap, histogram, series, short, signed_bars
+from pipeline.evaluation.charts import Chart, Floats, duration, heatmap, histogram, percent, series, short, signed_bars
 from pipeline.evaluation.comparison import Evaluation, evaluate
 from pipeline.evaluation.publish import publish
 from pipeline.evaluation.rankings import read_orders
@@ -61,7 +61,7 @@ class Share:
 
     status: str
     count: int
-    fraction: float
+    percent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ def _shares(counts: Mapping[str, int]) -> list[Share]:
     total = sum(counts.values())
     known = [status for status in STATUSES if counts.get(status)]
     return [
-        Share(status, counts[status], counts[status] / total)
+        Share(status, counts[status], percent(counts[status], total))
         for status in [*known, *sorted(set(counts) - set(STATUSES))]
     ]
 
@@ -259,7 +259,7 @@ def _tiles(data: RunData, totals: Totals, run: Run, config: ReportConfig, evalua
     others = ", ".join(f"{share.count:,} {share.status}" for share in _shares(totals.query_statuses))
     tiles = [
         Tile("Queries", f"{about}{totals.queries:,}", others),
-        Tile("Windows answered", f"{answered / windows:.1%}" if windows else "none", f"of {about}{windows:,}"),
+        Tile("Windows answered", percent(answered, windows) if windows else "none", f"of {about}{windows:,}"),
         Tile(
             "Tokens",
             about + short(float(totals.prompt_tokens + totals.output_tokens)),
@@ -317,23 +317,25 @@ def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
 
 
 def _times(data: RunData) -> dict[str, Chart] | None:
-    """Queries and windows finished, and queries in flight, over the time of the run."""
+    """Windows done and queries in flight over the time of the run; windows are spread over their query's time."""
     wall = data.wall_seconds
     if not wall:
         return None
-    origin, width = data.started.min(), wall / _TIME_BINS
-    started, finished = data.started - origin, data.finished - origin
     edges = np.linspace(0, wall, _TIME_BINS + 1)
-    windows, _ = np.histogram(finished, edges, weights=data.windows_by_query)
-    # queries * seconds until each edge; their growth over a bin is what was in flight in it
-    until = np.array([np.clip(edge - started, 0, finished - started).sum() for edge in edges])
+    started = data.started - data.started.min()
+    lived_seconds = np.maximum(data.finished - data.started, 1e-6)
+
+    def per_second(rates: Floats | float) -> Floats:
+        """Of what each query does at its rate for as long as it lives: the sum over queries, a mean for each bin."""
+        until = [(rates * np.clip(edge - started, 0, lived_seconds)).sum() for edge in edges]
+        each: Floats = np.diff(until) / edges[1] / data.sampled_fraction
+        return each
+
     unit, seconds = _unit(wall)
     label = f"{unit} since the first query began"
     return {
-        "windows": series(edges / seconds, windows / width / data.sampled_fraction, label, "windows/s"),
-        "in_flight": series(
-            edges / seconds, np.diff(until) / width / data.sampled_fraction, label, "queries in flight"
-        ),
+        "windows": series(edges / seconds, per_second(data.windows_by_query / lived_seconds), label, "windows/s"),
+        "in_flight": series(edges / seconds, per_second(1.0), label, "queries in flight"),
     }
 
 

@@ -1,6 +1,6 @@
 """The run report of a run of 2,000 queries with the simulated engine, and its picture. No LLM, no GPU.
 
-    python tests/benchmarks/report_page.py FOLDER [--queries 2000] [--picture docs/run-report.png]
+    python tests/benchmarks/report_page.py out/report-page [--queries 2000] [--picture docs/run-report.png]
 
 Candidates are made of the demo collection's passages, so many together that a window has about 5,700 tokens. Two in a
 thousand queries cannot be read, so that the page has failed ones to show. The picture wants Chromium.
@@ -23,7 +23,7 @@ from pipeline.storage.schemas import NESTED_INPUT
 
 COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 CANDIDATES = 100
-PASSAGES_TOGETHER = 4
+PASSAGES_TOGETHER = 5
 QUERIES_PER_FILE = 250
 SETTINGS = (
     "--engine={{kind: simulated, speedup: {speedup}}}",

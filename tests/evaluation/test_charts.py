@@ -15,6 +15,7 @@ from pipeline.evaluation.charts import (
     heatmap,
     histogram,
     nice_ceiling,
+    percent,
     series,
     short,
     signed_bars,
@@ -80,6 +81,14 @@ def test_a_heatmap_draws_what_is_there_and_names_it() -> None:
     assert_inside(chart)
     assert [rect.title for rect in chart.rects] == ["1-5 to 1-5: 75.0%", "1-5 to 6-10: 25.0%", "6-10 to 6-10: 100.0%"]
     assert chart.rects[2].strength == 1.0
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(0, 9, "0.0%"), (9, 9, "100.0%"), (1, 9999, "under 0.1%"), (9998, 9999, "over 99.9%"), (1, 3, "33.3%")],
+)
+def test_a_percentage_never_says_all_or_nothing_where_it_is_not(part: int, whole: int, text: str) -> None:
+    assert percent(part, whole) == text
 
 
 @given(st.floats(1e-9, 1e15))

@@ -215,6 +215,17 @@ def test_pauses_cost_nothing(tmp_path: Path) -> None:
     assert page.has("USD per 1,000 queries 3,000 at 2 a GPU-hour; 12 in all")
 
 
+def test_throughput_is_spread_over_the_time_of_a_query(tmp_path: Path) -> None:
+    """Ten windows in 100 s, all in one query: 0.1 a second all the time, not ten at its end."""
+    start = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+    window = {"start": 0, "end": 2, "status": "complete", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
+    row = output_row("1", [0], windows=[{**window, "latency_seconds": 10.0}] * 10)
+    row |= {"started_at": start, "finished_at": start + datetime.timedelta(seconds=100)}
+    source = report(write_parts(tmp_path / "out", [[row]]))
+    throughput = source[source.index("<h3>Throughput") : source.index("<h3>Queries in flight")]
+    assert len(re.findall(r"<title>[^<]*: 0\.1</title>", throughput)) == 60
+
+
 def test_the_manifest_tells_of_the_engine(tmp_path: Path) -> None:
     folder = write_parts(tmp_path / "out", [simulated_rows(5)])
     a_pass = {"engine_start_seconds": [61.0, 72.5], "engine": {"kv_cache_tokens": 123456}}
