@@ -62,7 +62,7 @@ def write_input(folder: Path, queries: int) -> None:
 def take_picture(page: Path, picture: Path) -> None:
     """What headless Chromium shows of the page's upper part. Raises where it complains on its console."""
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --hide-scrollbars"
-    browser = ["chromium", *flags.split(), "--enable-logging=stderr", "--window-size=1240,1900"]
+    browser = ["chromium", *flags.split(), "--enable-logging=stderr", "--window-size=1240,1700"]
     command = [*browser, f"--screenshot={picture.resolve()}", page.resolve().as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     if "CONSOLE" in done.stderr:
