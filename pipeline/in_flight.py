@@ -15,6 +15,9 @@ the longest of 16 takes 1.5 times the mean."""
 _BLOCKS_A_REPLICA = 64
 """What is left of the queries is cut at least so fine, so that no replica ends the run with a long row of them."""
 
+_FILES_AT_MOST = 2000
+"""About. Blocks wait for each other to be written where there would be more: a crash then costs 1/2000 of the run."""
+
 QUERIES_PER_BLOCK_AT_MOST = 16
 """RAY_DATA_DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY of ray/data/_internal/planner/plan_udf_map_op.py, 2.60: rows of a
 block that are worked on side by side."""
@@ -46,6 +49,8 @@ class Blocks:
 
     queries_per_block: int
     per_replica: int
+    queries_per_file: int
+    """At least: 1 where a file is a block."""
 
 
 def plan_blocks(queries: int, replicas: int, in_flight: int, queries_per_block: int | None = None) -> Blocks:
@@ -56,4 +61,5 @@ def plan_blocks(queries: int, replicas: int, in_flight: int, queries_per_block: 
     if queries_per_block is None:
         queries_per_block = max(1, min(QUERIES_PER_BLOCK_AT_MOST, queries // (replicas * _BLOCKS_A_REPLICA)))
     needed = math.ceil(in_flight / min(queries_per_block, QUERIES_PER_BLOCK_AT_MOST))
-    return Blocks(queries_per_block, needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION)))
+    blocks = needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION))
+    return Blocks(queries_per_block, blocks, max(1, queries // _FILES_AT_MOST))

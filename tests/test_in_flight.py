@@ -39,6 +39,11 @@ def test_blocks_are_small_beside_the_run(queries: int, replicas: int, queries_pe
     assert plan_blocks(queries, replicas, 256).queries_per_block == queries_per_block
 
 
+@pytest.mark.parametrize(("queries", "queries_per_file"), [(100, 1), (32_000, 16), (10**6, 500)])
+def test_files_stay_few(queries: int, queries_per_file: int) -> None:
+    assert plan_blocks(queries, 1, 256).queries_per_file == queries_per_file
+
+
 @given(st.integers(1, 10_000))
 def test_some_windows_wait_beside_those_the_engine_holds(windows: int) -> None:
     assert windows < with_spare(windows) <= windows * 1.125 + 1

@@ -65,7 +65,13 @@ def rerank(
                 num_gpus=config.engine.gpus_per_replica,
                 max_task_retries=cluster.max_block_retries,
             )
-        dataset.write_parquet(output.folder, filesystem=output.filesystem, schema=schema, filename_provider=PartNames())
+        dataset.write_parquet(
+            output.folder,
+            filesystem=output.filesystem,
+            schema=schema,
+            filename_provider=PartNames(),
+            min_rows_per_file=blocks.queries_per_file,
+        )
     finally:
         context.checkpoint_config = None
 

@@ -4,6 +4,9 @@ import asyncio
 import json
 import os
 import platform
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -113,6 +116,25 @@ async def ask_at_once(config: JobConfig, asked: Sequence[tuple[Prompt, SamplingP
     facts = {**engine.facts(), "seconds": time.perf_counter() - began}
     await engine.stop()
     return facts
+
+
+def run_alone(script: str, *arguments: str) -> dict[str, Any]:
+    """Run a benchmark of one size in a process of its own, with a Ray of its own; the JSON it prints last."""
+    command = [sys.executable, script, *arguments, "--in-this-process"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        line = ""
+        for line in process.stdout:
+            print(line, end="", flush=True)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    figures: dict[str, Any] = json.loads(line)
+    return figures
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def report(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:

@@ -1,0 +1,72 @@
+"""How windows/s grow with replicas, and what they cost the driver.
+
+    python tests/benchmarks/scale.py [--replicas 1 --replicas 8 ...] [--waves 4] [--speedup 4]
+
+Simulated engines of 32 places each, ReasonRank-like lengths, so that a query takes about two simulated minutes; the
+same number of queries for each replica. All replicas share this machine's cores: `speedup` is so low that 32 of them
+do not fill these. Rates are those of the middle of the run, in simulated time: replicas start one after another here.
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import typer
+from workload import REASONRANK_LENGTHS, job, peak_rss_bytes, report, run_alone, run_job, write_candidates
+
+PLACES = 32
+
+
+def measure(replicas: int, waves: int, speedup: float) -> dict[str, Any]:
+    """Run the job in this process."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_candidates(folder / "in", replicas * waves * PLACES, 100)
+        config = job(
+            folder,
+            REASONRANK_LENGTHS,
+            f"--engine.speedup={speedup}",
+            f"--engine.max_num_seqs={PLACES}",
+            f"--cluster={{replicas: {replicas}, cpus_per_replica: 0.01}}",
+        )
+        cpu_seconds, began = time.process_time(), time.monotonic()
+        manifest = run_job(config)
+        cpu_seconds, seconds = time.process_time() - cpu_seconds, time.monotonic() - began
+        rows = pq.read_table(folder / "out", columns=["finished_at", "windows"])
+    finished = np.sort([moment.timestamp() for moment in rows["finished_at"].to_pylist()])
+    first, last = np.quantile(finished, [0.25, 0.75])
+    windows = 9 * np.count_nonzero((finished >= first) & (finished < last))
+    return {
+        "replicas": replicas,
+        "queries": rows.num_rows,
+        "windows_per_second": float(windows / (last - first) / speedup),
+        "wall_seconds": seconds,
+        "driver_cpu_fraction": cpu_seconds / seconds,
+        "driver_cpu_ms_per_block": 1000 * cpu_seconds / len(manifest["files"]),
+        "driver_peak_rss_mb": peak_rss_bytes() / 1e6,
+    }
+
+
+def main(
+    replicas: Annotated[list[int], typer.Option(help="Give it several times.")] = [1, 2, 4, 8, 16, 32],  # noqa: B006
+    waves: Annotated[int, typer.Option(help="Queries of a replica, in multiples of its places.")] = 4,
+    speedup: Annotated[float, typer.Option(help="Simulated seconds a second.")] = 4.0,
+    in_this_process: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Print the efficiency at each number of replicas, beside the first."""
+    if in_this_process:
+        print(json.dumps(measure(replicas[0], waves, speedup)))
+        return
+    rows = []
+    for count in replicas:
+        rows.append(run_alone(__file__, f"--replicas={count}", f"--waves={waves}", f"--speedup={speedup}"))
+        rows[-1]["efficiency"] = rows[-1]["windows_per_second"] / count / (rows[0]["windows_per_second"] / replicas[0])
+    report("scale", rows, f"simulated engines of {PLACES} places, speedup {speedup:g}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

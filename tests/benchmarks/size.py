@@ -1,0 +1,82 @@
+"""What a query costs as the input grows: time, the driver's memory, the object store, the checkpoint.
+
+    python tests/benchmarks/size.py [--queries 1000 --queries 10000 ...]
+
+Scripted engine that answers at once, five candidates a query in one window: what is left is the job itself.
+"""
+
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from workload import job, peak_rss_bytes, report, run_alone, run_job, write_candidates
+
+from pipeline.dataflow.cluster import connect
+
+
+class ObjectStorePeak:
+    """Context manager that looks at the use of Ray's object store twice a second."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "ObjectStorePeak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        import ray
+
+        while not self._stop.wait(0.5):
+            there = ray.cluster_resources().get("object_store_memory", 0)
+            self.bytes = max(self.bytes, int(there - ray.available_resources().get("object_store_memory", there)))
+
+
+def measure(queries: int) -> dict[str, Any]:
+    """Run the job in this process."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_candidates(folder / "in", queries, 5)
+        config = job(folder, "{kind: scripted, max_num_seqs: 512}", "--cluster={replicas: 1, progress_seconds: 30}")
+        connect()
+        before, began = peak_rss_bytes(), time.monotonic()
+        with ObjectStorePeak() as store:
+            manifest = run_job(config)
+        seconds = time.monotonic() - began
+        [one] = manifest["facts"]["passes"]
+    return {
+        "queries": queries,
+        "files": len(manifest["files"]),
+        "wall_seconds": seconds,
+        "ms_per_query": 1000 * one["wall_seconds"] / queries,
+        "outside_the_pass_seconds": seconds - one["wall_seconds"],
+        "driver_rss_before_mb": before / 1e6,
+        "driver_peak_rss_mb": peak_rss_bytes() / 1e6,
+        "object_store_peak_mb": store.bytes / 1e6,
+    }
+
+
+def main(
+    queries: Annotated[list[int], typer.Option(help="Give it several times.")] = [10**3, 10**4, 10**5, 10**6],  # noqa: B006
+    in_this_process: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Print time and memory at each size."""
+    if in_this_process:
+        print(json.dumps(measure(queries[0])))
+        return
+    rows = [run_alone(__file__, f"--queries={count}") for count in queries]
+    report("size", rows, "scripted engine that answers at once, one window a query")
+
+
+if __name__ == "__main__":
+    typer.run(main)
