@@ -10,7 +10,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test chaos fuzz lint format dist constraints clean
+.PHONY: help setup demo demo-pipeline demo-s3 test bench chaos fuzz lint format dist constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,14 @@ demo-s3: setup ## the demo from and to an S3 server of its own
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest
+
+bench: setup ## throughput, scale and size: tables on the screen, figures in out/benchmarks (docs/throughput.md); hours
+	$(BIN)/python tests/benchmarks/saturation.py
+	$(BIN)/python tests/benchmarks/saturation_vllm.py
+	$(BIN)/python tests/benchmarks/peers.py
+	$(BIN)/python tests/benchmarks/scale.py
+	$(BIN)/python tests/benchmarks/size.py
+	$(BIN)/python -m pytest tests/benchmarks/test_microbenchmarks.py --benchmark-only -o addopts=""
 
 chaos: setup ## kill, stop and starve runs at random moments; some half an hour (docs/guarantees.md)
 	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py

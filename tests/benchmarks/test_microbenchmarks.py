@@ -1,0 +1,65 @@
+"""Microbenchmarks of what the replica's loop does for each window: `pytest tests/benchmarks --benchmark-only`."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.config import CONFIGS_DIRECTORY
+from pipeline.prompting.fit import Prompter
+from pipeline.prompting.template import load_template
+from pipeline.prompting.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
+from pipeline.ranking.permutation import parse_permutation
+from pipeline.ranking.windows import sliding_windows
+from pipeline.records import Candidate, RerankRequest
+
+PASSAGE_WORDS = 200
+WORDS = [
+    *["the", "cat", "sat", "upon", "a", "mat", "while", "rain", "fell", "over", "distant", "hills"],
+    *["and", "nobody", "came", "to", "the", "old", "stone", "house"],
+]
+
+
+def request(seed: int, ascii_only: bool) -> RerankRequest:
+    rng = random.Random(seed)
+    words = WORDS if ascii_only else [*WORDS, "café", "naïve", "München"]
+    return RerankRequest(
+        "q",
+        "who came to the house",
+        tuple(Candidate(f"d{i}", " ".join(rng.choices(words, k=PASSAGE_WORDS)), -float(i)) for i in range(100)),
+    )
+
+
+@pytest.fixture(params=["words", "smollm2", "qwen2.5"])
+def prompter(request: pytest.FixtureRequest) -> Prompter:
+    if request.param == "words":
+        tokenizer: Tokenizer = WordsTokenizer()
+    elif request.param == "smollm2":
+        tokenizer = load_tokenizer(str(request.getfixturevalue("demo_model")))
+    else:
+        tokenizer = load_tokenizer(str(request.getfixturevalue("shared") / "tokenizers" / "qwen2.5"))
+    return Prompter(load_template(CONFIGS_DIRECTORY / "prompts" / "reasonrank.yaml"), tokenizer, 512, 29_000)
+
+
+@pytest.mark.parametrize("pieces", [True, False], ids=["tokens of pieces kept", "whole prompts encoded"])
+@pytest.mark.parametrize("ascii_only", [True, False], ids=["ascii", "unicode"])
+def test_render_the_nine_windows_of_a_query(
+    benchmark: Callable[..., Any], prompter: Prompter, pieces: bool, ascii_only: bool
+) -> None:
+    """Of 20 passages of 200 words each."""
+    prompter.parts_at_seams = pieces and prompter.parts_at_seams
+    asked = request(0, ascii_only)
+
+    def render() -> int:
+        window = prompter(asked)
+        return sum(len(window(range(start, end)).token_ids) for start, end in sliding_windows(100, 20, 10))
+
+    assert benchmark(render) > 9 * 20 * PASSAGE_WORDS
+
+
+def test_parse_an_answer(benchmark: Callable[..., Any]) -> None:
+    """Of 750 tokens, about 3,000 characters of thoughts."""
+    answer = " > ".join(f"[{number}]" for number in random.Random(0).sample(range(1, 21), 20))
+    text = f"<think>{' '.join(WORDS * 30)}</think> <answer>{answer}</answer>"
+    assert benchmark(parse_permutation, text, 20, "reasoning").status == "complete"
