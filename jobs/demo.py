@@ -78,8 +78,8 @@ def show(config: JobConfig) -> None:
     console.print("The gain is MiniLM's. An LLM of 135M parameters is no ranker: read it as proof of plumbing.\n")
     console.print(_example(config.output.path))
     console.print(f"\nreranked Parquet: {config.output.path}/part-*.parquet")
-    console.print("with a GPU and a real ranker: pip install 'corpus-reranker[gpu]' there, then")
-    console.print("  python -m jobs.rerank --config configs/reasonrank-7b.yaml --input.path=... --output.path=...")
+    console.print("with a GPU and a real ranker: pip install '.[gpu]' in a checkout there, then")
+    console.print("  python -m jobs.rerank --config reasonrank-7b --input.path=... --output.path=...")
 
 
 def judge(output: str, storage: StorageConfig | None = None) -> dict[str, float]:

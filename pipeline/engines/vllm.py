@@ -259,10 +259,10 @@ def check_device(device: str) -> None:
     from vllm.platforms import current_platform
 
     if device == "cpu" and not current_platform.is_cpu():
-        raise ConfigError("engine.device is cpu, but vLLM here is a GPU build; install corpus-reranker[cpu]")
+        raise ConfigError("engine.device is cpu, but vLLM here is a GPU build; install the extra cpu")
     if device == "gpu" and current_platform.is_cpu():
         raise ConfigError(
-            "engine.device is gpu, but vLLM here is the CPU build; install corpus-reranker[gpu], or set device: cpu"
+            "engine.device is gpu, but vLLM here is the CPU build; install the extra gpu, or set device: cpu"
         )
     if device == "gpu" and current_platform.is_unspecified():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")

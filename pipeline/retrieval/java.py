@@ -47,7 +47,7 @@ def start_jvm(heap_bytes: int) -> Any:
     transformers and an OpenAI client: 17 s and an API key, against 0.3 s without. Raises ConfigError.
     """
     if importlib.util.find_spec("pyserini") is None:
-        raise ConfigError("the first stage needs pyserini: pip install 'corpus-reranker[retrieval]'")
+        raise ConfigError("the first stage needs pyserini: pip install '.[retrieval]' in a checkout")
     import jnius_config  # type: ignore[import-untyped]
 
     if not jnius_config.vm_running:
