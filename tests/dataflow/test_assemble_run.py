@@ -190,7 +190,7 @@ def test_any_corpus_gives_what_a_dictionary_gives(tmp_path: Path) -> None:
         for rank, doc in enumerate(docs)
     )
     write_all(tmp_path, run, "".join(f"{query}\ttext of {query}\n" for query in expected))
-    assemble(tmp_path, corpus={"path": str(corpus)}, corpus_bytes_per_task=4096, queries_per_block=7, top_k=20)
+    assemble(tmp_path, corpus={"path": str(corpus)}, corpus_bytes_per_task=8192, queries_per_block=7, top_k=20)
     rows = rows_of(tmp_path)
     assert rows.keys() == expected.keys()
     for query, docs in expected.items():
