@@ -31,7 +31,6 @@ POLICIES = {
     "force": AskPolicy(max_attempts=1, force_answer=True),
     "retry once": AskPolicy(max_attempts=2),
     "retry once, then force": AskPolicy(max_attempts=2, force_answer=True),
-    "retry three times": AskPolicy(max_attempts=4),
 }
 
 
