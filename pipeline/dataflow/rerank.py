@@ -49,7 +49,11 @@ def rerank(
         delete_checkpoint_on_success=False,
     )
     try:
-        dataset = ray.data.read_parquet(nested.paths, filesystem=nested.filesystem)
+        dataset = ray.data.read_parquet(
+            nested.paths,
+            filesystem=nested.filesystem,
+            partitioning=None,  # else a folder's name such as dt=2026-11-25 becomes a column
+        )
         dataset = dataset.map_batches(
             check_batch, fn_args=(config.input,), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
         )

@@ -36,6 +36,7 @@ def cluster() -> Iterator[Cluster]:
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the jobs' `python`
         patch.delenv("RAY_ADDRESS", raising=False)
         head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
+        head["dashboard_agent_listen_port"] = 0  # by default a fixed one, which another Ray on this machine may have
         head["_system_config"] = {"metrics_report_interval_ms": 500}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:

@@ -19,7 +19,7 @@ def run(folder: Path, date: str) -> tuple[int, str]:
             f"--output.path={folder}/out/dt={{date}}",
             "--engine.kind=scripted",
             "--strategy={window: 4, stride: 2}",
-            "--cluster.replicas=1",
+            "--cluster={replicas: 1, queries_per_block: 2}",
         ],
     )
     return result.exit_code, result.output
@@ -41,5 +41,12 @@ def test_a_day_that_is_done_is_left_alone_and_the_next_begins(tmp_path: Path) ->
     assert run(tmp_path, "2026-11-25")[0] == 0
     assert content(tmp_path / "out").items() >= first.items()
     assert [len(rows_of_folder(tmp_path / f"out/dt={day}")) for day in ("2026-11-24", "2026-11-25")] == [4, 5]
+    (tmp_path / "out/dt=2026-11-25/_SUCCESS").unlink()
+    next((tmp_path / "out/dt=2026-11-25").glob("part-*.parquet")).unlink()
+    code, said = run(tmp_path, "2026-11-25")
+    assert (code, "of 5 queries are done; going on with the rest" in said) == (0, True), said
+    rows = rows_of_folder(tmp_path / "out/dt=2026-11-25")
+    assert sorted(rows) == [f"q{number:04}" for number in range(5)]
+    assert "dt" not in rows["q0000"]  # the partition is a folder's name, not a column
     code, said = run(tmp_path, "2026-11-26")
     assert (code, "dt=2026-11-26" in said) == (2, True), said
