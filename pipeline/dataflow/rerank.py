@@ -20,6 +20,10 @@ from pipeline.storage.inputs import Input
 from pipeline.storage.output import Output
 from pipeline.storage.schemas import QUERY_ID
 
+_WRITE = {"num_cpus": 0}
+"""Of a write task. If it had to wait for a CPU, a resumed run on a cluster that is full with replicas, the reader and
+the filter of finished queries would write nothing until all is read, and lose all of it to the next crash."""
+
 
 class PartNames(FilenameProvider):  # type: ignore[misc]
     """part-*.parquet: the write's id keeps the files of a resumed run apart from those before."""
@@ -75,6 +79,7 @@ def rerank(
             schema=schema,
             filename_provider=PartNames(),
             min_rows_per_file=blocks.queries_per_file,
+            ray_remote_args=_WRITE,
         )
     finally:
         context.checkpoint_config = None

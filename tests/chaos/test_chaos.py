@@ -4,6 +4,7 @@ from pathlib import Path
 
 import faults
 import pytest
+from rerank_process import rerank_process
 from scene import LONG_ENOUGH, WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
 from trial import Fault, Moment, run_trial
 
@@ -35,6 +36,19 @@ def test_nothing_is_lost_or_doubled(
     assert len(trial.strikes) == len(moments)
     assert trial.exit_codes == ([-9, -9] if fault is faults.kill_driver else [])
     assert trial.asked_twice <= windows_begun_at_most(scene) * len(moments)
+
+
+def test_a_resumed_run_writes_as_it_goes_where_every_cpu_is_taken(tmp_path: Path, joined: dict[str, str]) -> None:
+    """Two replicas, the reader and the filter of finished queries fill four CPUs, and most queries never end."""
+    scene = make_scene(tmp_path, sections={"engine": {"slow": {f"q00{ten}": 3600.0 for ten in (2, 3, 4)}}})
+    output = tmp_path / "out"
+    for parts_before in (0, 1):
+        with rerank_process(scene.config_path, environment=joined) as process:
+            assert process.wait_until(lambda: len([*output.glob("*.parquet")]) > parts_before), process.said  # noqa: B023
+            process.kill()
+            process.wait()
+        for part in sorted(output.glob("*.parquet"))[1:]:
+            part.unlink()
 
 
 def windows_begun_at_most(scene: Scene) -> int:
