@@ -33,6 +33,7 @@ class RerankProcess:
                 cwd=REPOSITORY,
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
                 start_new_session=True,
+                preexec_fn=_hear_sigint,
             )
 
     @property
@@ -80,3 +81,8 @@ def rerank_process(config: Path, *options: str, environment: dict[str, str] | No
         yield process
     finally:
         process.end()
+
+
+def _hear_sigint() -> None:
+    """A shell's background job ignores it, and so do all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
