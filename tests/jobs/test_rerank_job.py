@@ -65,8 +65,7 @@ def test_an_engine_that_cannot_start_is_1_and_its_reason(tmp_path: Path, joined:
     broken: Sections = {"engine": {"start_error": "no such GPU"}, "cluster": {"max_replica_start_failures": 1}}
     code, said = run(make_scene(tmp_path, queries=2, sections=broken), joined)
     assert code == 1, said
-    assert "error: no replica could start: EngineStartError: no such GPU" in said
-    assert "Traceback" not in said
+    assert said.splitlines()[-1].endswith("error: no replica could start: EngineStartError: no such GPU"), said
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
