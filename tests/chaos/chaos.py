@@ -102,7 +102,7 @@ RESULTS = TypeAdapter(dict[str, list[Trial]])
 HALF = (Moment(QUERIES * WINDOWS_PER_QUERY // 2, WINDOW_SECONDS / 2),)
 
 ROWS = [
-    Row("driver killed", "SIGKILL", lambda at: on_a_cluster(at, faults.kill_driver), 6, 4),
+    Row("driver killed", "SIGKILL", lambda at: on_a_cluster(at, faults.kill_driver), 4, 6),
     Row(
         "driver killed at half",
         "SIGKILL; blocks of 2 queries",
