@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter, defaultdict
@@ -31,8 +32,13 @@ WORKER_CPUS = 4
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without CPUs, as a cluster on spot nodes should have, and two workers."""
-    with pytest.MonkeyPatch.context() as patch:
+    """A head without CPUs, as a cluster on spot nodes should have, and two workers.
+
+    Its folder is its own: a job is given to the Ray that was started last among those of a folder, and by default they
+    all share one, so that another Ray on this machine would get it.
+    """
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the jobs' `python`
         patch.delenv("RAY_ADDRESS", raising=False)
         head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
