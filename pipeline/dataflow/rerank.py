@@ -80,6 +80,7 @@ def rerank(
             filename_provider=PartNames(),
             min_rows_per_file=blocks.queries_per_file,
             ray_remote_args=_WRITE,
+            concurrency=max(2, cluster.replicas_at_most),  # each is a process, which takes seconds to start
         )
     finally:
         context.checkpoint_config = None
