@@ -44,7 +44,6 @@ test: setup ## the whole test suite
 
 bench: setup ## throughput, scale and size: tables on the screen, figures in out/benchmarks (docs/throughput.md); hours
 	$(BIN)/python tests/benchmarks/saturation.py
-	$(BIN)/python tests/benchmarks/saturation_vllm.py
 	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/size.py

