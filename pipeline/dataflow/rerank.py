@@ -46,6 +46,7 @@ def rerank(
     context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
     context.execution_no_progress_timeout_s = cluster.no_progress_timeout_seconds
     context.execution_options.preserve_order = False
+    context.memory_usage_poll_interval_s = None  # a thread for each block that looks at the replica's memory
     context.checkpoint_config = CheckpointConfig(
         id_column=QUERY_ID,
         checkpoint_path=output.checkpoint_folder,

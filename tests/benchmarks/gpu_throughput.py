@@ -53,7 +53,7 @@ class Shape:
 QWEN25_7B = Shape(3584, 28, 28, 4, 18944, 152064, 5690, 750)
 """config.json of Qwen/Qwen2.5-7B-Instruct."""
 
-TINY = Shape(64, 2, 4, 2, 128, 1000, 96, 16)
+TINY = Shape(256, 2, 4, 2, 512, 1000, 96, 16)
 
 
 def write_config(shape: Shape, folder: Path, context_tokens: int) -> None:
