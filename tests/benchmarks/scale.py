@@ -21,6 +21,13 @@ from workload import REASONRANK_LENGTHS, job, peak_rss_bytes, report, run_alone,
 PLACES = 32
 
 
+def idle_at_the_end(samples: list[list[float]]) -> float:
+    """The part of the replicas' places that stood empty in the last tenth of the run."""
+    begin, end = samples[0][0], samples[-1][0]
+    last = [now / wanted for seconds, now, wanted in samples if seconds >= end - (end - begin) / 10 and wanted]
+    return (1 - sum(last) / len(last)) if last else float("nan")
+
+
 def measure(replicas: int, waves: int, speedup: float) -> dict[str, Any]:
     """Run the job in this process."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -31,7 +38,7 @@ def measure(replicas: int, waves: int, speedup: float) -> dict[str, Any]:
             REASONRANK_LENGTHS,
             f"--engine.speedup={speedup}",
             f"--engine.max_num_seqs={PLACES}",
-            f"--cluster={{replicas: {replicas}, cpus_per_replica: 0.01}}",
+            f"--cluster={{replicas: {replicas}, cpus_per_replica: 0.01, progress_seconds: 2}}",
         )
         cpu_seconds, began = time.process_time(), time.monotonic()
         manifest = run_job(config)
@@ -45,6 +52,7 @@ def measure(replicas: int, waves: int, speedup: float) -> dict[str, Any]:
         "queries": rows.num_rows,
         "windows_per_second": float(windows / (last - first) / speedup),
         "wall_seconds": seconds,
+        "idle_places_in_the_last_tenth": idle_at_the_end(manifest["facts"]["passes"][0]["in_flight"]),
         "driver_cpu_fraction": cpu_seconds / seconds,
         "driver_cpu_ms_per_block": 1000 * cpu_seconds / len(manifest["files"]),
         "driver_peak_rss_mb": peak_rss_bytes() / 1e6,
