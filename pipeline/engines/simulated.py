@@ -187,11 +187,15 @@ class SimulatedEngine:
         if event is None or self._started_at is None:
             return
         due = self._started_at + event / self._settings.speedup
-        if self._timer is not None and not self._timer.cancelled():
-            if asyncio.get_running_loop().time() < self._timer_due <= due:
+        if self._timer is not None:
+            if self._timer_due <= due:
                 return  # it wakes early and sets itself anew: cheaper than a new timer for every request
             self._timer.cancel()
-        self._timer, self._timer_due = asyncio.get_running_loop().call_at(due, self._wake), due
+        self._timer, self._timer_due = asyncio.get_running_loop().call_at(due, self._on_timer), due
+
+    def _on_timer(self) -> None:
+        self._timer = None  # before anything else: uvloop's timers may go off half a millisecond early
+        self._wake()
 
     def _draw_output_tokens(self, rng: random.Random) -> int:
         sigma = self._settings.output_tokens_sigma

@@ -169,3 +169,15 @@ def test_the_registry_makes_the_engine_that_the_settings_name() -> None:
     assert settings.gpus_per_replica == 0
     assert "speedup" not in settings.identity()
     assert settings.identity()["output_tokens_mean"] == 750
+
+
+def test_it_wakes_by_itself_where_timers_go_off_early() -> None:
+    """uvloop, which Ray's actors run on beside vLLM, rounds timers to milliseconds, down too."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def ask() -> list[Completion]:
+        async with simulated(speedup=1.0, step_seconds=0.0003, prefill_tokens_per_second=1e9) as it:
+            return [await asyncio.wait_for(it.generate(window(number), PARAMS), 60) for number in range(5)]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert len(runner.run(ask())) == 5
