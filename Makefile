@@ -47,7 +47,7 @@ bench: setup ## throughput, scale and size: tables on the screen, figures in out
 	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/size.py
-	$(BIN)/python -m pytest tests/benchmarks/test_microbenchmarks.py --benchmark-only -o addopts=""
+	$(BIN)/python -m pytest tests/benchmarks/test_microbenchmarks.py --benchmark-only --benchmark-timer=time.process_time -o addopts=""
 
 chaos: setup ## kill, stop and starve runs at random moments; some half an hour (docs/guarantees.md)
 	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
