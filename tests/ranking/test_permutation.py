@@ -145,6 +145,7 @@ def test_any_text_gives_a_permutation(
         assert permutation.order == tuple(range(num_passages))
 
 
+@settings(deadline=None)
 @given(
     thoughts=st.text(st.characters(exclude_characters="<>")),
     order=st.permutations(range(7)),
@@ -202,6 +203,7 @@ def test_letters_name_passages_and_digits_do_not(response: str, order: tuple[int
     assert (permutation.order, permutation.status) == (order, status)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(max_value=0, allow_nan=False), min_size=1, max_size=26))
 def test_logprobs_of_the_identifiers_order_the_window(logprobs: list[float]) -> None:
     permutation = order_by_logprobs(logprobs, len(logprobs))
