@@ -57,6 +57,7 @@ def main(
         say("stopped; run the same command again to go on")
         raise typer.Exit(130) from None
     except RerankerError as error:
+        _leave_ray()
         say(f"error: {error}")
         raise typer.Exit(1 if isinstance(error, RunError) else 2) from error
 
@@ -96,6 +97,12 @@ def _counts(by_status: Mapping[str, int]) -> str:
 def say(line: str) -> None:
     """One line with the time, at once, to stdout: a log file reads like a terminal."""
     print(time.strftime("%H:%M:%S"), line, flush=True)
+
+
+def _leave_ray() -> None:
+    """Let what Ray has to tell of a failure come before its reason in one line, not behind it."""
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
