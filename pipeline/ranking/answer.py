@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pipeline.ranking.permutation import AnswerFormat
+from pipeline.ranking.permutation import ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, AnswerFormat, open_thought
 from pipeline.records import Completion, Generate, Prompt, SamplingParams
 
 ANSWER_END = "</answer>"
@@ -21,10 +21,6 @@ FORCED = "forced"
 
 _TOKENS_PER_IDENTIFIER = 8
 """Room for "[20] > ", which takes 4 to 6 tokens."""
-
-_THINK_OPEN = re.compile("<think>", re.IGNORECASE)
-_THINK_CLOSE = re.compile("</think>", re.IGNORECASE)
-_ANSWER_OPEN = re.compile("<answer>", re.IGNORECASE)
 
 
 def whole_answers(
@@ -85,7 +81,7 @@ def force_ranking(
     forced = replace(params, regex=regex, max_tokens=max_tokens, stop=())
     if answer_format != "reasoning":
         return prompt, forced, ""
-    closed = _THINK_CLOSE.search(response)
+    closed = THINK_CLOSE.search(response)
     thoughts = response[: closed.start()] if closed else response
     room = len(prompt.token_ids) + params.max_tokens - max_tokens
     asked = _continued(prompt, thoughts + CLOSE_REASONING, encode)
@@ -101,10 +97,10 @@ def _continued(prompt: Prompt, text: str, encode: Callable[[str], Sequence[int]]
 
 def _reasoned(text: str) -> bool:
     """Whether the thoughts are over, or there were none."""
-    if _THINK_CLOSE.search(text):
+    if THINK_CLOSE.search(text):
         return True
-    return not _THINK_OPEN.search(text) and _ANSWER_OPEN.search(text) is not None
+    return not THINK_OPEN.search(text) and ANSWER_OPEN.search(text) is not None
 
 
 def _is_draft(text: str) -> bool:
-    return text.endswith(ANSWER_END) and _THINK_OPEN.search(text) is not None and not _THINK_CLOSE.search(text)
+    return text.endswith(ANSWER_END) and open_thought(text)

@@ -21,13 +21,13 @@ the log-probabilities of the identifiers as the first token; nothing is read fro
 Identifiers: TypeAlias = Literal["numbers", "letters"]
 """How a passage is named: [1], [2], ... or [A], [B], ... (at most 26)."""
 
-_THINK_OPEN = re.compile("<think>", re.IGNORECASE)
-_THINK_CLOSE = re.compile("</think>", re.IGNORECASE)
+THINK_OPEN = re.compile("<think>", re.IGNORECASE)
+THINK_CLOSE = re.compile("</think>", re.IGNORECASE)
 _THINK_CLOSE_THEN_ANSWER = re.compile(r"</think>\s*<answer>", re.IGNORECASE)
 _THOUGHTS_END = re.compile(r"</think>|(?:\A|assistant)final", re.IGNORECASE)
 """gpt-oss ends its thoughts with `<|end|><|start|>assistant<|channel|>final<|message|>`, of which vLLM's text has the
 words. Its prompt template makes them harmless in passages."""
-_ANSWER_OPEN = re.compile("<answer>", re.IGNORECASE)
+ANSWER_OPEN = re.compile("<answer>", re.IGNORECASE)
 _ANSWER_CLOSE = re.compile("</answer>", re.IGNORECASE)
 
 _DIGITS = re.compile(r"\d+")
@@ -73,7 +73,7 @@ def parse_permutation(
     input_order = tuple(range(num_passages))
     section = _answer_section(response, answer_format, finish_reason)
     if section is None:
-        never_answered = finish_reason == "length" or _open_thought(response)
+        never_answered = finish_reason == "length" or open_thought(response)
         return Permutation(input_order, "truncated" if never_answered else "no_answer", response)
     start, end = section
     answer, reasoning = response[start:end], response[:start]
@@ -125,8 +125,8 @@ def _answer_section(response: str, answer_format: AnswerFormat, finish_reason: s
     if answer_format == "after_thoughts":
         end = max((match.end() for match in _THOUGHTS_END.finditer(response)), default=None)
         return None if end is None else (end, len(response))
-    thought = _THINK_OPEN.search(response)
-    thoughts_end = max((match.end() for match in _THINK_CLOSE.finditer(response)), default=None)
+    thought = THINK_OPEN.search(response)
+    thoughts_end = max((match.end() for match in THINK_CLOSE.finditer(response)), default=None)
     if answer_format == "plain":
         if thought and thoughts_end is None:
             return None
@@ -134,18 +134,19 @@ def _answer_section(response: str, answer_format: AnswerFormat, finish_reason: s
     if thought and (opening := _THINK_CLOSE_THEN_ANSWER.search(response, thought.end())):
         start = opening.end()
     else:
-        openings = [match.end() for match in _ANSWER_OPEN.finditer(response, thoughts_end or 0)]
+        openings = [match.end() for match in ANSWER_OPEN.finditer(response, thoughts_end or 0)]
         if not openings:
             return None
         start = openings[-1]
-        if _open_thought(response) and not _closes_response(response, finish_reason):
+        if open_thought(response) and not _closes_response(response, finish_reason):
             return None
     closing = _ANSWER_CLOSE.search(response, start)
     return start, closing.start() if closing else len(response)
 
 
-def _open_thought(response: str) -> bool:
-    return _THINK_OPEN.search(response) is not None and _THINK_CLOSE.search(response) is None
+def open_thought(response: str) -> bool:
+    """Whether the response began to think and did not end it."""
+    return THINK_OPEN.search(response) is not None and THINK_CLOSE.search(response) is None
 
 
 def _closes_response(response: str, finish_reason: str | None) -> bool:
