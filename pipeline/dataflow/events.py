@@ -55,6 +55,8 @@ class EventLog:
 
     def query_finished(self, row: Mapping[str, Any]) -> None:
         """An event for each window of a query's output row, numbered as they were asked, and one for the query."""
+        if self._stream is None:
+            return
         for number, window in enumerate(row["windows"]):
             kept = {name: value for name, value in window.items() if name != "reasoning"}
             self.write("window", query_id=row["query_id"], window=number, **kept)
