@@ -33,6 +33,8 @@ class RunMetrics:
             "completions": Counter(f"{PREFIX}completions", "Answers of the engine, retries included.", run),
             "prompt_tokens": Counter(f"{PREFIX}prompt_tokens", "Tokens read.", run),
             "output_tokens": Counter(f"{PREFIX}output_tokens", "Tokens written.", run),
+            "completions_recalled": Counter(f"{PREFIX}completions_recalled", "Answers taken from the journal.", run),
+            "journal_failures": Counter(f"{PREFIX}journal_failures", "Reads and writes of it that failed.", run),
             "engine_starts": Counter(f"{PREFIX}engine_starts", "Engines started, restarts included.", run),
             "engine_deaths": Counter(f"{PREFIX}engine_deaths", "Engines that died and said so.", run),
         }

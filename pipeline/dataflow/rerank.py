@@ -47,6 +47,7 @@ def rerank(
     context.execution_no_progress_timeout_s = cluster.no_progress_timeout_seconds
     context.execution_options.preserve_order = False
     context.memory_usage_poll_interval_s = None  # a thread for each block that looks at the replica's memory
+    journal_index = output.journal_index() if config.output.journal else None
     context.checkpoint_config = CheckpointConfig(
         id_column=QUERY_ID,
         checkpoint_path=output.checkpoint_folder,
@@ -68,7 +69,7 @@ def rerank(
             warnings.simplefilter("ignore", RayDeprecationWarning)
             dataset = dataset.map(
                 Reranker,
-                fn_constructor_args=(config.dump(), tally),
+                fn_constructor_args=(config.dump(), tally, journal_index),
                 compute=_pool(cluster, blocks.per_replica),
                 num_cpus=cluster.cpus_per_replica,
                 num_gpus=config.engine.gpus_per_replica,

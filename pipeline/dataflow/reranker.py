@@ -58,9 +58,12 @@ class Reranker:
     on its own loop delays a window. A row never raises. A dead engine ends the process.
     """
 
-    def __init__(self, config: dict[str, Any], tally: "ActorHandle[Tally]") -> None:
+    def __init__(
+        self, config: dict[str, Any], tally: "ActorHandle[Tally]", journal_index: dict[str, list[str]] | None
+    ) -> None:
         self._config = JobConfig.model_validate(config)
         self._tally = tally
+        self._journal_index = journal_index
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         self._counts: Counter[str] = Counter()
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)
@@ -87,6 +90,11 @@ class Reranker:
         if self._scorer is not None:
             await self._scorer.start()
         output = Output(config.output, config.storage)
+        self._journal = None
+        if self._journal_index is not None:
+            actor_id = ray.get_runtime_context().get_actor_id()  # the same when Ray has restarted it
+            assert actor_id
+            self._journal = output.journal(actor_id, self._journal_index, self._count_one)
         self._quarantine = QuarantineWriter(output.filesystem, output.quarantine_folder)
         self._write_sample = partial(write_sample, output.filesystem, output.samples_folder)
         self._samples_left = _SAMPLED_QUERIES
@@ -138,17 +146,21 @@ class Reranker:
         return result
 
     async def _listwise(self, chain: Chain, request: RerankRequest) -> RerankResult:
-        return await rerank_query(
-            request,
-            self._answers(chain),
-            self._config.strategy,
-            self._prompter,
-            self._template.answer_format,
-            self._config.generation.sampling_params(self._template.answer_format),
-            self._config.policy,
-            self._template.identifiers,
-            self._prompter.tokenizer.encode,
-        )
+        generate: Generate = partial(self._generate, chain)
+        journal = self._journal
+        remembering = journal.remembering(request.query_id, generate) if journal else contextlib.nullcontext(generate)
+        async with remembering as generate:
+            return await rerank_query(
+                request,
+                self._answers(generate),
+                self._config.strategy,
+                self._prompter,
+                self._template.answer_format,
+                self._config.generation.sampling_params(self._template.answer_format),
+                self._config.policy,
+                self._template.identifiers,
+                self._prompter.tokenizer.encode,
+            )
 
     @contextlib.asynccontextmanager
     async def _admitted(self, request: RerankRequest) -> AsyncIterator[Chain | str]:
@@ -172,9 +184,8 @@ class Reranker:
     def _engine_facts(self) -> dict[str, Any]:
         return self._engine.facts() | ({} if self._scorer is None else {"first_pass": self._scorer.facts()})
 
-    def _answers(self, chain: Chain) -> Generate:
+    def _answers(self, generate: Generate) -> Generate:
         """How the windows of one query are asked."""
-        generate: Generate = partial(self._generate, chain)
         if self._template.answer_format != "reasoning":
             return generate
         generation = self._config.generation
@@ -189,6 +200,9 @@ class Reranker:
         self._counts["prompt_tokens"] += completion.prompt_tokens
         self._counts["output_tokens"] += completion.output_tokens
         return completion
+
+    def _count_one(self, what: str) -> None:
+        self._counts[what] += 1
 
     def _count(self, result: RerankResult) -> None:
         for window in result.windows:

@@ -144,6 +144,7 @@ def _facts(progress: Progress, wall_seconds: float) -> dict[str, Any]:
         "replicas": len(progress.replicas),
         "engine_start_seconds": [round(seconds, 1) for seconds in progress.engine_start_seconds],
         "engine_deaths": progress.counts["engine_deaths"],
+        "completions_recalled": progress.counts["completions_recalled"],
         "engine": progress.replicas[0].engine_facts if progress.replicas else {},
     }
 

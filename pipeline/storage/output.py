@@ -9,6 +9,7 @@
     _run/progress.json      where the run stands, every few seconds, for jobs.status and jobs.watch
     _run/checkpoint/        Ray Data's, rebuilt from the parts before each pass
     _run/candidates/        a nested copy of an input in long form
+    _run/journal/           completions of queries that are not in the parts yet (journal.py)
     _run/tmp/               parts being written again
     _run/samples/           all windows of a few queries, with prompts and responses
     _quarantine/*.parquet   prompts and responses of windows that were not complete
@@ -18,8 +19,8 @@ nothing does, `finish`.
 """
 
 import json
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +34,7 @@ from pipeline.errors import OutputError, RunError
 from pipeline.records import QueryStatus
 from pipeline.storage.control import ControlStore, control_store
 from pipeline.storage.filesystems import delete_folder, join, redact, resolve
+from pipeline.storage.journal import JOURNAL_FOLDER, Journal, journal_index
 from pipeline.storage.lease import Lease
 from pipeline.storage.parts import list_parts, part_facts, reconcile, write_checkpoint
 from pipeline.storage.progress import RunProgress, write_progress
@@ -43,7 +45,7 @@ from pipeline.storage.settings import OutputConfig, StorageConfig
 from pipeline.storage.status import MANIFEST, SUCCESS
 
 CONFIG = "_run/config.yaml"
-WORK_FOLDERS = ("checkpoint", "candidates", "tmp")
+WORK_FOLDERS = ("checkpoint", "candidates", "journal", "tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ class Output:
         if retry:
             self._control.delete(SUCCESS)
             self._control.delete(MANIFEST)
+            delete_folder(self.filesystem, self._journal_folder)  # to hear other answers
         rows = reconcile(self.filesystem, self.folder, join(self.folder, "_run", "tmp"))
         strangers = rows.filter(pc.invert(pc.is_in(rows[QUERY_ID], value_set=query_ids)))
         if strangers.num_rows:
@@ -163,6 +166,21 @@ class Output:
         done = rows.filter(pc.invert(again))[QUERY_ID]
         write_checkpoint(self.filesystem, self.checkpoint_folder, done)
         return Progress(len(query_ids), Counter(rows["status"].to_pylist()), done)
+
+    def journal_index(self) -> dict[str, list[str]]:
+        """Where the completions of queries that earlier passes left unfinished are, for `journal`."""
+        return journal_index(self.filesystem, self._journal_folder)
+
+    def journal(self, replica: str, index: Mapping[str, Sequence[str]], count: Callable[[str], None]) -> Journal:
+        """A replica's journal. One that was here before under this name goes on with its own, too."""
+        both = defaultdict(list, {query_id: list(names) for query_id, names in index.items()})
+        for query_id, names in journal_index(self.filesystem, self._journal_folder, under=replica).items():
+            both[query_id] += names
+        return Journal(control_store(join(self.url, JOURNAL_FOLDER), self._storage), replica, both, count)
+
+    @property
+    def _journal_folder(self) -> str:
+        return join(self.folder, JOURNAL_FOLDER)
 
     def publish(self, progress: RunProgress) -> None:
         """Say where the run stands, for whoever looks at the output meanwhile."""

@@ -26,7 +26,8 @@ class ReplicaProgress:
 class RunProgress:
     """Where a run stood when it was written. Rates are of the last minute, counts of this start of the run.
 
-    `counts` has queries_STATUS, windows_STATUS, completions, prompt_tokens, output_tokens and engine_deaths.
+    `counts` has queries_STATUS, windows_STATUS, completions, completions_recalled, prompt_tokens, output_tokens,
+    engine_deaths and journal_failures.
     """
 
     queries: int

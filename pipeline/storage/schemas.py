@@ -98,6 +98,19 @@ RESULT = pa.schema(
 )
 """`started_at` is when a replica took the query up, `finished_at` when its last window was answered."""
 
+JOURNAL = pa.schema(
+    [
+        (QUERY_ID, pa.string()),
+        ("request", pa.string()),
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("choice_logprobs", pa.list_(pa.float64())),
+    ]
+)
+"""One row a completion. `request` is a hash of its prompt and sampling parameters."""
+
 QUARANTINE = pa.schema(
     [
         (QUERY_ID, pa.string()),

@@ -47,6 +47,9 @@ class OutputConfig(Section):
 
     path: Url = Field(description="Folder, local or s3://. Parquet parts at its top, control files in names with _.")
     keep_reasoning: bool = Field(False, description="Keep each window's chain of thought in the output.")
+    journal: bool = Field(
+        True, description="Keep each window's completion until its query is written, for a resumed run."
+    )
     lease_seconds: float = Field(
         60.0, ge=2, description="A run that has not renewed its lease for so long may be taken over."
     )
