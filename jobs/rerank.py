@@ -56,10 +56,13 @@ def main(
     except KeyboardInterrupt:
         say("stopped; run the same command again to go on")
         raise typer.Exit(130) from None
-    except RerankerError as error:
+    except RunError as error:
         _leave_ray()
         say(f"error: {error}")
-        raise typer.Exit(1 if isinstance(error, RunError) else 2) from error
+        raise typer.Exit(1) from error
+    except RerankerError as error:
+        say(f"error: {error}")
+        raise typer.Exit(2) from error
 
 
 def rerank(config: JobConfig, *, limit: int | None = None, new_run: bool = False, retry_failed: bool = False) -> int:
