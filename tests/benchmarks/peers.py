@@ -1,13 +1,15 @@
 """Our job against what its engine can do, and against the two others who rerank with ReasonRank, in one run.
 
-    python tests/benchmarks/peers.py [--queries 2048] [--speedup 40] [--rank-llm SRC --rank-llm DEPENDENCIES]
+    python tests/benchmarks/peers.py [--queries 2260] [--speedup 40] [--rank-llm SRC --rank-llm DEPENDENCIES]
 
 Simulated engine, ReasonRank-like lengths, one replica; the same queries, so the same prompts, for all. Windows/s are
 over the engine's simulated time from its first request to its last completion: its start is not counted; whatever Ray
 and the chains of windows cost in between is, `speedup` times.
 - Saturation: every prompt of the job given to the engine at once, by hand. Nothing can be faster.
-- The lockstep of the authors' script (sliding_windows_batched of rerank/rank_listwise_os_llm.py): batches of 512
-  queries, each window of all of them at once, the next when the last of them has answered.
+- The lockstep of the authors' script (sliding_windows_batched of rerank/rankllm.py): batches of 512 queries, each
+  window of all of them at once, the next when the last of them has answered. Three times: the engine's time alone;
+  with the time that the script takes to make a batch's prompts, in which its engine has nothing to do; and as
+  run_rank_llm.sh has it, one dataset after the other, none of which fills a batch.
 - RankLLM's asynchronous scheduler (_sliding_windows_batched_async), if its sources are there: `--rank-llm` adds a
   folder to the import path (castorini/rank_llm's `src`, and one that holds dacite). It is given our prompts and our
   engine; its own prompts, passages cut by words, are left out. Its batch_size is the number of windows in flight: 32
@@ -15,16 +17,18 @@ and the chains of windows cost in between is, `speedup` times.
 """
 
 import asyncio
+import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import ray
 import typer
-from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, run_job, write_candidates
+from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, request, run_job, write_candidates
 
 from pipeline.config import JobConfig
 from pipeline.engines.base import Engine
@@ -39,20 +43,41 @@ Schedule = Callable[[JobConfig, Engine, Sequence[RerankRequest]], Coroutine[Any,
 BATCH = 512
 """Of the authors' script: --batch_size 512 in run_rank_llm.sh."""
 
+BRIGHT = (103, 116, 103, 101, 101, 117, 108, 142, 112, 111, 194, 76)
+R2MED = (103, 77, 88, 97, 118, 150, 114, 129)
+"""Queries of the datasets in run_rank_llm.sh (the papers' statistics: 1,384 in arXiv 2407.12883, 876 in 2505.14558)."""
 
-async def lockstep(config: JobConfig, engine: Engine, queries: Sequence[RerankRequest]) -> None:
-    """Batch by batch, window by window."""
+PROMPT_SECONDS = 0.035
+"""Of a window in the authors' script: create_prompt_batched, then vLLM's tokeniser, of prompts of 5,554 tokens with
+Qwen2.5's tokenizer. Their code, driven on the processor that the other figures in docs/throughput.md are from."""
+
+
+async def lockstep(
+    config: JobConfig,
+    engine: Engine,
+    queries: Sequence[RerankRequest],
+    prompt_seconds: float = 0.0,
+    datasets: Sequence[int] = (),
+) -> None:
+    """Batch by batch, window by window. `prompt_seconds` are of the engine's time."""
     params, prompter = config.generation.sampling_params("reasoning"), make_prompter(config)
-    for first in range(0, len(queries), BATCH):
-        batch = queries[first : first + BATCH]
+    for batch in batches(queries, datasets or [len(queries)]):
         renders = [prompter(query) for query in batch]
         orders = [list(range(len(query.candidates))) for query in batch]
         for start, end in sliding_windows(100, 20, 10):
+            await asyncio.sleep(prompt_seconds * len(batch) / config.engine.model_dump()["speedup"])
             prompts = [render(order[start:end]) for render, order in zip(renders, orders, strict=True)]
             completions = await asyncio.gather(*(engine.generate(prompt, params) for prompt in prompts))
             for order, completion in zip(orders, completions, strict=True):
                 permutation = parse_permutation(completion.text, end - start, "reasoning", completion.finish_reason)
                 order[start:end] = apply_permutation(order[start:end], permutation.order)
+
+
+def batches(queries: Sequence[RerankRequest], datasets: Sequence[int]) -> Iterator[Sequence[RerankRequest]]:
+    """Of each dataset's queries, which follow one another."""
+    for begin, end in itertools.pairwise(itertools.accumulate(datasets, initial=0)):
+        for first in range(begin, min(end, len(queries)), BATCH):
+            yield queries[first : min(first + BATCH, end)]
 
 
 def rank_llm(batch_size: int) -> Schedule:
@@ -140,7 +165,7 @@ def figures(way: str, facts: dict[str, Any], in_flight_of_wanted: float = float(
 
 
 def main(
-    queries: Annotated[int, typer.Option(help="100 candidates each, 9 windows.")] = 2048,
+    queries: Annotated[int, typer.Option(help="100 candidates each, 9 windows.")] = sum(BRIGHT + R2MED),
     speedup: Annotated[float, typer.Option(help="Simulated seconds a second.")] = 40.0,
     rank_llm_path: Annotated[list[str], typer.Option("--rank-llm", help="Folders for the import path.")] = [],  # noqa: B006
 ) -> None:
@@ -148,7 +173,8 @@ def main(
     sys.path += rank_llm_path
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        made = write_candidates(folder / "in", queries, 100)
+        write_candidates(folder / "in", queries, 100)
+        made = [request(number, 100) for number in range(queries)]
         config = job(
             folder, REASONRANK_LENGTHS, f"--engine.speedup={speedup}", "--cluster={replicas: 1, progress_seconds: 5}"
         )
@@ -158,6 +184,13 @@ def main(
             figures("our job", facts["engine"], in_flight_fraction(facts["in_flight"])),
             figures("all prompts at once, by hand", asyncio.run(at_once(config, made))),
             drive("lockstep of 512", lockstep, config, made),
+            drive("lockstep, with its prompts", partial(lockstep, prompt_seconds=PROMPT_SECONDS), config, made),
+            drive(
+                "lockstep, with its prompts, dataset by dataset",
+                partial(lockstep, prompt_seconds=PROMPT_SECONDS, datasets=BRIGHT + R2MED),
+                config,
+                made,
+            ),
         ]
         in_flight = round(facts["engine"]["mean_running"] + facts["engine"]["mean_waiting"])
         try:

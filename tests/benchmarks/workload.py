@@ -1,6 +1,7 @@
 """What the throughput benchmarks have in common: synthetic candidates, a job over them, and how figures are kept."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import platform
@@ -32,38 +33,22 @@ REASONRANK_LENGTHS = "{kind: simulated, prompt_tokens: 5690, output_tokens_cap: 
 defaults), cut at its max_tokens."""
 
 
-def requests(count: int, num_candidates: int) -> list[RerankRequest]:
-    """Queries with passages of five words: the simulated engine is told how long its prompts count."""
-    return [
-        RerankRequest(
-            f"q{number:07}",
-            f"what is query {number}",
-            tuple(
-                Candidate(f"d{number}-{place}", f"passage {place} of query {number}", 1000.0 - place)
-                for place in range(num_candidates)
-            ),
-        )
-        for number in range(count)
-    ]
+def request(number: int, num_candidates: int) -> RerankRequest:
+    """A query with passages of five words: the simulated engine is told how long its prompts count."""
+    candidates = (
+        Candidate(f"d{number}-{place}", f"passage {place} of query {number}", 1000.0 - place)
+        for place in range(num_candidates)
+    )
+    return RerankRequest(f"q{number:07}", f"what is query {number}", tuple(candidates))
 
 
-def write_candidates(folder: Path, count: int, num_candidates: int) -> list[RerankRequest]:
-    """Candidate Parquet of `requests`, which are returned."""
+def write_candidates(folder: Path, count: int, num_candidates: int) -> None:
+    """Candidate Parquet of `count` requests."""
     folder.mkdir(parents=True)
-    made = requests(count, num_candidates)
     for start in range(0, count, QUERIES_PER_FILE):
-        rows = [
-            {
-                "query_id": each.query_id,
-                "query": each.query,
-                "candidates": [
-                    {"doc_id": c.doc_id, "text": c.text, "title": None, "score": c.score} for c in each.candidates
-                ],
-            }
-            for each in made[start : start + QUERIES_PER_FILE]
-        ]
+        made = (request(number, num_candidates) for number in range(start, min(start + QUERIES_PER_FILE, count)))
+        rows = [dataclasses.asdict(each) for each in made]
         pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / f"{start:09}.parquet")
-    return made
 
 
 def job(folder: Path, engine: str, *overrides: str) -> JobConfig:
