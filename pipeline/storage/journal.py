@@ -48,6 +48,9 @@ _RETRY_SECONDS = 5.0
 _KEEP_SECONDS = 600.0
 """Of a segment after its last query is done: results wait for the rest of their block, and to be written."""
 
+_FORGET_SECONDS = 30.0
+"""Between two looks for such segments."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -88,6 +91,7 @@ class Journal:
         self._segment_name = ""
         self._queries_in: dict[str, set[str]] = {}
         self._done_since: dict[str, float] = {}
+        self._forget_at = 0.0
 
     @contextlib.asynccontextmanager
     async def remembering(self, query_id: str, generate: Generate) -> AsyncIterator[Generate]:
@@ -171,6 +175,9 @@ class Journal:
     async def _forget(self) -> None:
         """Delete the full segments whose queries are long done."""
         now = time.monotonic()
+        if now < self._forget_at:
+            return
+        self._forget_at = now + _FORGET_SECONDS
         for name in [name for name in self._queries_in if name != self._segment_name]:
             if not self._queries_in[name].isdisjoint(self._open):
                 self._done_since.pop(name, None)

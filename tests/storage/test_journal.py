@@ -157,6 +157,7 @@ async def test_full_segments_go_when_their_queries_are_long_done(
 ) -> None:
     monkeypatch.setattr(journal, "_SEGMENT_ROWS", 1)
     monkeypatch.setattr(journal, "_KEEP_SECONDS", -1.0)
+    monkeypatch.setattr(journal, "_FORGET_SECONDS", 0.0)
     filesystem, folder = resolve(f"{local_place.url}/journal", local_place.storage)
     open_ = Journal(control_store(f"{local_place.url}/journal", local_place.storage), "one", {})
     async with open_.remembering("q1", Model()) as generate:
