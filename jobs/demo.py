@@ -15,7 +15,7 @@ from pyarrow.fs import LocalFileSystem
 from rich.console import Console
 from rich.table import Table
 
-from jobs.demo_model import convert_demo_model, packaged_embedder
+from jobs.demo_model import convert_demo_model, link_embedder
 from jobs.rerank import rerank, say
 from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
 from pipeline.errors import RerankerError
@@ -35,8 +35,8 @@ def main(config: Path = CONFIGS_DIRECTORY / "demo" / "demo.yaml", cache: Path = 
     """Rerank the demo collection and show what came of it."""
     try:
         say("1/4 the models: all-MiniLM-L6-v2, and SmolLM2-135M-Instruct, converted once from the package it comes in")
-        model, embedder = convert_demo_model(cache), packaged_embedder()
-        loaded = load_config(config, [f"--engine.model={model.resolve()}", f"--first_pass.engine.model={embedder}"])
+        model, embedder = convert_demo_model(cache), link_embedder(cache)
+        loaded = load_config(config, [f"--engine.model={model}", f"--first_pass.engine.model={embedder}"])
         say(f"2/4 the input: 16 queries with 20 candidates each, as Parquet in {loaded.input.path}")
         write_candidates(Path(loaded.input.path))
         say("3/4 the job: Ray Data and vLLM on this machine; loading the two engines takes about a minute")
