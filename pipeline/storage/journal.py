@@ -150,7 +150,6 @@ class Journal:
             pending, self._pending = self._pending, []
             try:
                 await self._write([row for row, _ in pending])
-                await self._forget()
             except Exception as error:
                 self._pending = pending + self._pending
                 self._failed(f"could not write to {self._replica}: {error}")
@@ -159,6 +158,8 @@ class Journal:
             for _, committed in pending:
                 if not committed.done():
                     committed.set_result(None)
+            if time.monotonic() >= self._forget_at:
+                await self._forget()
             await asyncio.sleep(pause_seconds)
 
     async def _write(self, rows: list[dict[str, Any]]) -> None:
@@ -175,17 +176,20 @@ class Journal:
     async def _forget(self) -> None:
         """Delete the full segments whose queries are long done."""
         now = time.monotonic()
-        if now < self._forget_at:
-            return
         self._forget_at = now + _FORGET_SECONDS
         for name in [name for name in self._queries_in if name != self._segment_name]:
             if not self._queries_in[name].isdisjoint(self._open):
                 self._done_since.pop(name, None)
             elif now - self._done_since.setdefault(name, now) > _KEEP_SECONDS:
-                await asyncio.to_thread(self._store.delete, name)
                 for query_id in self._queries_in.pop(name):
                     self._segments_of[query_id].remove(name)
+                    if not self._segments_of[query_id]:
+                        del self._segments_of[query_id]
                 del self._done_since[name]
+                try:
+                    await asyncio.to_thread(self._store.delete, name)
+                except Exception as error:
+                    self._failed(f"could not delete {name}: {error}")  # the end of the run deletes all
 
     def _failed(self, what: str) -> None:
         logger.warning("journal: %s", what)
