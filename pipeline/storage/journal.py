@@ -155,11 +155,11 @@ class Journal:
                 self._failed(f"could not write to {self._replica}: {error}")
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
+            if time.monotonic() >= self._forget_at:
+                await self._forget()
             for _, committed in pending:
                 if not committed.done():
                     committed.set_result(None)
-            if time.monotonic() >= self._forget_at:
-                await self._forget()
             await asyncio.sleep(pause_seconds)
 
     async def _write(self, rows: list[dict[str, Any]]) -> None:

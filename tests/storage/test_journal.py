@@ -18,6 +18,12 @@ from pipeline.storage.output import Output
 PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, 100, seed=1)
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is not a store that is away."""
+    monkeypatch.setattr(journal, "_WAIT_SECONDS", 60.0)
+
+
 class Model:
     """Answers, and counts how often it is asked what."""
 
