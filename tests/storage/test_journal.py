@@ -154,6 +154,7 @@ async def test_a_store_that_is_away_costs_no_window_and_is_written_when_it_is_ba
     assert counts["journal_failures"] >= 2
     assert not journal_index(filesystem, folder)
     store.away = False
+    monkeypatch.setattr(journal, "_WAIT_SECONDS", 60.0)
     await ask(open_, model, "q2", "window 3")
     assert journal_index(filesystem, folder).keys() == {"q1", "q2"}
 
