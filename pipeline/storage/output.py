@@ -36,7 +36,7 @@ from pipeline.storage.control import ControlStore, control_store
 from pipeline.storage.filesystems import delete_folder, join, redact, resolve
 from pipeline.storage.journal import JOURNAL_FOLDER, Journal, journal_index
 from pipeline.storage.lease import Lease
-from pipeline.storage.parts import list_parts, part_facts, reconcile, write_checkpoint
+from pipeline.storage.parts import count_values, list_parts, part_facts, reconcile, write_checkpoint
 from pipeline.storage.progress import RunProgress, write_progress
 from pipeline.storage.quarantine import QUARANTINE_FOLDER, SAMPLES_FOLDER, delete_from_quarantine
 from pipeline.storage.runs import RUN, Run, create_run, describe_changes, read_run
@@ -165,7 +165,7 @@ class Output:
             delete_from_quarantine(self.filesystem, folder, rows.filter(again)[QUERY_ID].to_pylist())
         done = rows.filter(pc.invert(again))[QUERY_ID]
         write_checkpoint(self.filesystem, self.checkpoint_folder, done)
-        return Progress(len(query_ids), Counter(rows["status"].to_pylist()), done)
+        return Progress(len(query_ids), count_values(rows["status"]), done)
 
     def journal_index(self) -> dict[str, list[str]]:
         """Where the completions of queries that earlier passes left unfinished are, for `journal`."""

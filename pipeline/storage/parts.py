@@ -106,7 +106,7 @@ def count_statuses(filesystem: FileSystem, folder: str) -> Counter[str]:
     def statuses(info: FileInfo) -> Counter[str]:
         if is_torn(filesystem, info):
             return Counter()
-        return _counts(_read(filesystem, info.path, ["status"])["status"])
+        return count_values(_read(filesystem, info.path, ["status"])["status"])
 
     return sum(_in_parallel(statuses, list_parts(filesystem, folder)), Counter())
 
@@ -202,12 +202,13 @@ def _facts(filesystem: FileSystem, info: FileInfo) -> PartFacts:
         info.base_name,
         table.num_rows,
         info.size,
-        _counts(table["status"]),
-        _counts(status),
+        count_values(table["status"]),
+        count_values(status),
         pc.sum(prompt_tokens).as_py() or 0,
         pc.sum(output_tokens).as_py() or 0,
     )
 
 
-def _counts(column: pa.ChunkedArray) -> Counter[str]:
+def count_values(column: pa.ChunkedArray) -> Counter[str]:
+    """How often each value is in the column."""
     return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})
