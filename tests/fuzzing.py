@@ -1,8 +1,10 @@
-"""How many examples a property is tried on: few in the suite, many under `make fuzz`."""
+"""How many examples a property is tried on: few in the suite, many under `make fuzz`. How long one takes is no test."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("fuzz", max_examples=10_000, deadline=None)
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("suite"), max_examples=10_000)
+settings.load_profile("suite")
 
 
 def examples(usually: int) -> int:

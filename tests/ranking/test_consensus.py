@@ -23,14 +23,13 @@ def rankings_of(num_items: int, num_rankings: int) -> st.SearchStrategy[list[lis
     return st.lists(st.permutations(range(num_items)), min_size=num_rankings, max_size=num_rankings)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6).flatmap(lambda items: st.integers(1, 6).flatmap(lambda count: rankings_of(items, count))))
 def test_no_order_is_nearer(rankings: list[list[int]]) -> None:
     consensus = kemeny_consensus(rankings)
     assert cost(consensus, rankings) == min(cost(order, rankings) for order in itertools.permutations(rankings[0]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(0, 999))
 def test_twenty_items_give_a_local_optimum(num_rankings: int, seed: int) -> None:
     rng = random.Random(seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ranking_desk import oracle, rerank
 
@@ -54,7 +54,6 @@ async def test_partial_answers_give_the_authors_order(case: dict[str, Any]) -> N
     assert result.status == "complete"
 
 
-@settings(deadline=None)
 @given(num_candidates=st.integers(1, 400), window=st.integers(1, 50), data=st.data())
 def test_windows_cover_every_position_and_end_at_the_top(num_candidates: int, window: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, window))
