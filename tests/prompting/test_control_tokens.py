@@ -41,7 +41,7 @@ def control_in(prompt: Prompt, tokenizer: Tokenizer) -> Counter[str]:
     max_passage_tokens=st.sampled_from([1, 4, 16, 512]),
     real=st.booleans(),
 )
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_no_text_adds_a_control_token(query: str, passages: list[str], max_passage_tokens: int, real: bool) -> None:
     tokenizer = smollm2() if real else WORDS
     hostile = prompt_of(request_of(query, passages), tokenizer, max_passage_tokens)
@@ -83,7 +83,6 @@ def test_a_passage_of_control_tokens_does_not_take_the_room_of_others() -> None:
 @given(
     st.lists(st.one_of(st.sampled_from(["<a>", "><b", "<", "[/x]", "EOT", "(a)", "<a", "a>"]), unkind_text), max_size=9)
 )
-@settings(deadline=None)
 def test_neutralise_ends_and_leaves_none(parts: list[str]) -> None:
     tokens = ["<a>", "><b", "[/x]", "EOT", "(a)"]
     text = ControlTokens(tokens, ["<T>"]).neutralise("".join(parts))

@@ -74,7 +74,7 @@ def test_all_passages_give_the_same_and_short_ones_nothing() -> None:
     real=st.booleans(),
 )
 @example(query="a\ud83d", passages=[("x", 1)], room=1, real=True)
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 def test_a_prompt_fits_or_says_that_it_cannot(
     query: str, passages: list[tuple[str, int]], room: int, real: bool
 ) -> None:

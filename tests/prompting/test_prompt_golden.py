@@ -88,7 +88,7 @@ def _without_control(text: str) -> bool:
     max_passage_tokens=st.sampled_from([1, 3, 8, 512]),
     real=st.booleans(),
 )
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 def test_shortcuts_change_nothing(
     query: str, passages: list[str], title: str | None, max_passage_tokens: int, real: bool
 ) -> None:

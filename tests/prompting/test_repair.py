@@ -18,14 +18,14 @@ ANY_TEXT = st.one_of(st.text(), st.text(st.characters(max_codepoint=0x17F)), unk
 @example("AT&amp;T")
 @example("a\rb")
 @example("œ\nÃ x")
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 def test_repair_is_ftfy(text: str) -> None:
     assert repair(text) == fix_text(text)
 
 
 @given(st.lists(ANY_TEXT, max_size=4))
 @example(["œ", "Ã x"])
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_a_prompt_repaired_in_parts_is_the_prompt_repaired_as_a_whole(parts: list[str]) -> None:
     lines = [f"{part}\n" for part in parts]
     assert "<|im_start|>\n" + "".join(map(repair_in_prompt, lines)) == fix_text("<|im_start|>\n" + "".join(lines))

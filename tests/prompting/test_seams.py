@@ -31,7 +31,7 @@ def whole(request: RequestPrompter) -> RequestPrompter:
 
 
 @pytest.mark.parametrize("name", ["words", "smollm2", "qwen2.5", "qwen3"])
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(
     st.lists(st.one_of(unkind_text, hostile_text), min_size=2, max_size=5),
     st.sampled_from([3, 512]),

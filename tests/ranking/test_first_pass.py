@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ranking_desk import IMPATIENT, SAMPLING, oracle, prompter, request_of
 
@@ -45,7 +45,6 @@ async def test_the_best_by_score_go_on_and_the_others_stay_behind_in_its_order()
     assert [(window.start, window.end) for window in result.windows] == [(0, 3)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=12), st.integers(1, 15))
 def test_every_candidate_once_whatever_the_scores(scores: list[float], keep: int) -> None:
     result = asyncio.run(run(len(scores), scores_of(scores), keep, oracle(lambda place: -place)))

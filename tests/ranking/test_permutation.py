@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.ranking.permutation import AnswerFormat, apply_permutation, order_by_logprobs, parse_permutation
@@ -127,7 +127,6 @@ def test_recorded_responses(shared: Path) -> None:
             assert permutation.status == "repaired", recorded
 
 
-@settings(deadline=None)
 @given(
     response=st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=60).map("".join)),
     num_passages=st.integers(1, 30),
@@ -145,7 +144,6 @@ def test_any_text_gives_a_permutation(
         assert permutation.order == tuple(range(num_passages))
 
 
-@settings(deadline=None)
 @given(
     thoughts=st.text(st.characters(exclude_characters="<>")),
     order=st.permutations(range(7)),
@@ -203,7 +201,6 @@ def test_letters_name_passages_and_digits_do_not(response: str, order: tuple[int
     assert (permutation.order, permutation.status) == (order, status)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(max_value=0, allow_nan=False), min_size=1, max_size=26))
 def test_logprobs_of_the_identifiers_order_the_window(logprobs: list[float]) -> None:
     permutation = order_by_logprobs(logprobs, len(logprobs))

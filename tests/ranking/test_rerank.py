@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ranking_desk import IMPATIENT, SAMPLING, answer, completion, oracle, prompter, request_of, rerank, shown
 
@@ -89,7 +89,6 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(steps=st.lists(STEPS, max_size=30), num_candidates=st.integers(1, 15), at_once=st.booleans())
 async def test_every_candidate_exactly_once(steps: list[object], num_candidates: int, at_once: bool) -> None:
     script = Script(*steps)

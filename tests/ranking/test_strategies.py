@@ -83,7 +83,7 @@ def test_every_registered_strategy_is_tested_here() -> None:
     assert {type(strategy) for strategy in ALL} == {strategy_class(name) for name in STRATEGIES}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(num_candidates=st.one_of(st.integers(1, 45), st.sampled_from([99, 100, 101, 130])), seed=st.integers(0, 999))
 @example(1, 0)
 @example(2, 0)
@@ -149,7 +149,7 @@ PROMISES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = [
 ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(num_candidates=st.one_of(st.integers(1, 45), st.sampled_from([100, 137])), seed=st.integers(0, 999))
 @example(1, 0)
 @example(2, 0)
@@ -170,7 +170,6 @@ async def test_right_answers_put_the_best_first(
     assert order[:count] == best_first(relevance[:within])[:count]
 
 
-@settings(deadline=None)
 @given(num_candidates=st.integers(21, 130), seed=st.integers(0, 999))
 async def test_top_down_keeps_its_promise_in_one_round_if_the_winners_fit(num_candidates: int, seed: int) -> None:
     relevance = random.Random(seed).sample(range(num_candidates), num_candidates)

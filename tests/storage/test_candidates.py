@@ -88,7 +88,7 @@ _row = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=examples(300))
+@settings(max_examples=examples(300))
 @given(_row)
 @example({"query_id": "q", "query": "x", "candidates": [{"doc_id": "a", "text": "b", "score": 10**400}]})
 def test_any_row_is_a_request_or_a_row_error(row: dict[str, Any]) -> None:

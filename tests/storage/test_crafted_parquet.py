@@ -112,7 +112,7 @@ def test_what_is_not_parquet_is_named(local_place: Place, content: bytes) -> Non
         check_input(local_place.input(), local_place.storage)
 
 
-@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(cut=0.5, flips=[])
 @given(
     cut=st.just(1.0) | st.floats(0, 1),

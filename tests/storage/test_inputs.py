@@ -131,7 +131,7 @@ def test_query_ids_that_cannot_be(place: Place, query_ids: list[str | None], mes
         read_query_ids(source)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=2), max_size=6), min_size=1, max_size=4))
 def test_ids_are_refused_exactly_when_one_repeats(local_place: Place, files: list[list[str]]) -> None:
     for number, ids in enumerate(files):

@@ -70,7 +70,7 @@ def test_a_query_may_span_files_and_batches(local_place: Place, monkeypatch: pyt
     assert all(doc_ids(row) == [f"d{n}" for n in reversed(range(7))] for row in found)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=12), seed=st.integers(0, 99))
 def test_rows_in_any_order_give_the_same_queries(local_place: Place, sizes: list[int], seed: int) -> None:
     rows = [row for n, size in enumerate(sizes) for row in long_rows(f"q{n}", [float(n) for n in range(size)])]

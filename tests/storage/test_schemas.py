@@ -55,7 +55,7 @@ def reranked(draw: st.DrawFn) -> tuple[dict[str, Any], RerankRequest, RerankResu
     return row, request, result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(reranked(), min_size=1, max_size=3), st.booleans())
 def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
     made: list[tuple[dict[str, Any], RerankRequest, RerankResult]], keep_reasoning: bool
@@ -110,7 +110,6 @@ def test_clipped_text_keeps_both_ends(length: int) -> None:
 
 
 @given(st.lists(_outcomes, max_size=5))
-@settings(deadline=None)
 def test_quarantine_holds_the_windows_that_were_not_complete(windows: list[WindowOutcome]) -> None:
     rows = quarantine_rows(RerankResult("q", "degraded", (0,), tuple(windows), None))
     assert [row["start"] for row in rows] == [window.start for window in windows if window.status != "complete"]
