@@ -45,7 +45,8 @@ def whole_answers(
             output_tokens += completion.output_tokens
             whole = completion.finish_reason == "stop" and not _is_draft(text)
             context_full = completion.finish_reason == "length" and output_tokens < until
-            if whole or context_full or output_tokens >= params.max_tokens:
+            says_no_more = not completion.text  # a model that ends behind a draft would be asked for ever
+            if whole or context_full or says_no_more or output_tokens >= params.max_tokens:
                 break
             if output_tokens >= cap_tokens and not _reasoned(text):
                 text += CLOSE_REASONING

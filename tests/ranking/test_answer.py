@@ -93,6 +93,13 @@ async def test_an_answer_cut_by_the_cap_goes_on_as_it_was() -> None:
     assert (completion.text, completion.finish_reason) == (whole, "stop")
 
 
+async def test_a_model_that_ends_behind_a_draft_is_asked_once_more() -> None:
+    draft = "<think>so <answer>[1] > [2]</answer>"
+    engine = says(lambda said: draft.removeprefix(said))
+    completion = await whole_answers(engine, encode)(PROMPT, PARAMS)
+    assert (completion.text, completion.finish_reason, len(engine.asked)) == (draft, "stop", 2)
+
+
 PIECES = st.lists(
     st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "[1] > [2]", "hm ", "</Think>"]), max_size=30
 )
