@@ -78,7 +78,7 @@ class Journal:
         store: ControlStore,
         replica: str,
         index: Mapping[str, list[str]],
-        count: Callable[[str], None] = lambda what: None,
+        count: Callable[[str], None],
     ) -> None:
         self._store = store
         self._replica = replica

@@ -11,8 +11,7 @@ from pipeline.errors import OutputError
 from pipeline.records import Completion, Prompt, SamplingParams
 from pipeline.storage import journal
 from pipeline.storage.control import ControlObject, ControlStore, control_store
-from pipeline.storage.filesystems import resolve
-from pipeline.storage.journal import Journal, journal_index
+from pipeline.storage.journal import Journal
 from pipeline.storage.output import Output
 
 PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, 100, seed=1)
@@ -44,6 +43,11 @@ def open_journal(place: Place, replica: str, counts: Counter[str] | None = None)
     output = Output(place.output(), place.storage)
     counts = Counter() if counts is None else counts
     return output.journal(replica, output.journal_index(), lambda what: counts.update([what]))
+
+
+def index_of(place: Place) -> dict[str, list[str]]:
+    """What the journals of all replicas hold."""
+    return Output(place.output(), place.storage).journal_index()
 
 
 async def ask(open_: Journal, model: Model, query_id: str, *texts: str, params: SamplingParams = PARAMS) -> list[str]:
@@ -87,7 +91,7 @@ async def test_other_sampling_is_another_request(local_place: Place, params: Sam
 
 async def test_a_replica_that_is_restarted_in_mid_pass_finds_its_own(local_place: Place) -> None:
     model = Model()
-    index = Output(local_place.output(), local_place.storage).journal_index()
+    index = index_of(local_place)
     assert index == {}
     await ask(open_journal(local_place, "one"), model, "q1", "window")
     again = Output(local_place.output(), local_place.storage).journal("one", index, lambda what: None)
@@ -98,20 +102,18 @@ async def test_a_replica_that_is_restarted_in_mid_pass_finds_its_own(local_place
 
 
 async def test_it_is_in_the_store_before_the_window_is_done(local_place: Place) -> None:
-    filesystem, folder = resolve(f"{local_place.url}/journal", local_place.storage)
-    open_ = Journal(control_store(f"{local_place.url}/journal", local_place.storage), "one", {})
+    open_ = open_journal(local_place, "one")
     async with open_.remembering("q1", Model()) as generate:
         await generate(prompt("window"), PARAMS)
-        assert journal_index(filesystem, folder).keys() == {"q1"}
+        assert index_of(local_place).keys() == {"q1"}
 
 
 async def test_windows_that_end_together_share_segments(local_place: Place) -> None:
-    filesystem, folder = resolve(f"{local_place.url}/journal", local_place.storage)
-    open_ = Journal(control_store(f"{local_place.url}/journal", local_place.storage), "one", {})
+    open_ = open_journal(local_place, "one")
     async with asyncio.TaskGroup() as group:
         for number in range(200):
             group.create_task(ask(open_, Model(), f"q{number}", "window"))
-    index = journal_index(filesystem, folder)
+    index = index_of(local_place)
     assert index.keys() == {f"q{number}" for number in range(200)}
     assert len({name for names in index.values() for name in names}) <= 200 // journal._SEGMENT_ROWS + 1
 
@@ -146,17 +148,16 @@ async def test_a_store_that_is_away_costs_no_window_and_is_written_when_it_is_ba
 ) -> None:
     monkeypatch.setattr(journal, "_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(journal, "_RETRY_SECONDS", 0.01)
-    filesystem, folder = resolve(f"{local_place.url}/journal", local_place.storage)
-    store = Away(control_store(f"{local_place.url}/journal", local_place.storage))
+    store = Away(control_store(f"{local_place.output().path}/{journal.JOURNAL_FOLDER}", local_place.storage))
     model, counts = Model(), Counter[str]()
     open_ = Journal(store, "one", {"q1": ["gone.parquet"]}, lambda what: counts.update([what]))
     assert len(await ask(open_, model, "q1", "window 1", "window 2")) == 2
     assert counts["journal_failures"] >= 2
-    assert not journal_index(filesystem, folder)
+    assert not index_of(local_place)
     store.away = False
     monkeypatch.setattr(journal, "_WAIT_SECONDS", 60.0)
     await ask(open_, model, "q2", "window 3")
-    assert journal_index(filesystem, folder).keys() == {"q1", "q2"}
+    assert index_of(local_place).keys() == {"q1", "q2"}
 
 
 async def test_full_segments_go_when_their_queries_are_long_done(
@@ -165,14 +166,13 @@ async def test_full_segments_go_when_their_queries_are_long_done(
     monkeypatch.setattr(journal, "_SEGMENT_ROWS", 1)
     monkeypatch.setattr(journal, "_KEEP_SECONDS", -1.0)
     monkeypatch.setattr(journal, "_FORGET_SECONDS", 0.0)
-    filesystem, folder = resolve(f"{local_place.url}/journal", local_place.storage)
-    open_ = Journal(control_store(f"{local_place.url}/journal", local_place.storage), "one", {})
+    open_ = open_journal(local_place, "one")
     async with open_.remembering("q1", Model()) as generate:
         await generate(prompt("window 1"), PARAMS)
         await ask(open_, Model(), "q2", "window")
         await generate(prompt("window 2"), PARAMS)
         await generate(prompt("window 3"), PARAMS)
-        assert journal_index(filesystem, folder).keys() == {"q1"}
-        assert len(journal_index(filesystem, folder)["q1"]) == 3
+        assert index_of(local_place).keys() == {"q1"}
+        assert len(index_of(local_place)["q1"]) == 3
     await ask(open_, Model(), "q3", "window")
-    assert "q1" not in journal_index(filesystem, folder)
+    assert "q1" not in index_of(local_place)
