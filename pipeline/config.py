@@ -140,7 +140,7 @@ class ClusterConfig(Section):
     queries_per_block: int | None = Field(
         None,
         ge=1,
-        description="Queries that are written, and lost to a crash, together; None: 1 to 16, by their number.",
+        description="Queries that are written, and lost to a crash, together; None: 1 to 128, by their number.",
     )
     max_replica_start_failures: int = Field(3, ge=1, description="In a row; then the job ends with the reason.")
     max_block_retries: int = Field(20, ge=0, description="Of one block, each after its replica was lost.")

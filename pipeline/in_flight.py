@@ -19,9 +19,10 @@ _BLOCKS_A_REPLICA = 64
 _FILES_AT_MOST = 2000
 """About. Blocks wait for each other to be written where there would be more: a crash then costs 1/2000 of the run."""
 
-QUERIES_PER_BLOCK_AT_MOST = 16
-"""RAY_DATA_DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY of ray/data/_internal/planner/plan_udf_map_op.py, 2.60: rows of a
-block that are worked on side by side."""
+_QUERIES_PER_BLOCK = 16
+_QUERIES_PER_BLOCK_AT_MOST = 128
+_BLOCKS_AT_MOST = 8000
+"""About. Each costs the driver some 7 kB until the run ends (docs/throughput.md), so larger runs have larger ones."""
 
 
 def with_spare(windows: int) -> int:
@@ -60,7 +61,8 @@ def plan_blocks(queries: int, replicas: int, in_flight: int, queries_per_block: 
     `queries_per_block` fixes their size; else it is small beside what a replica does in the run.
     """
     if queries_per_block is None:
-        queries_per_block = max(1, min(QUERIES_PER_BLOCK_AT_MOST, queries // (replicas * _BLOCKS_A_REPLICA)))
-    needed = math.ceil(in_flight / min(queries_per_block, QUERIES_PER_BLOCK_AT_MOST))
+        most = max(_QUERIES_PER_BLOCK, min(_QUERIES_PER_BLOCK_AT_MOST, queries // _BLOCKS_AT_MOST))
+        queries_per_block = max(1, min(most, queries // (replicas * _BLOCKS_A_REPLICA)))
+    needed = math.ceil(in_flight / queries_per_block)
     blocks = needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION))
     return Blocks(queries_per_block, blocks, max(1, queries // _FILES_AT_MOST))

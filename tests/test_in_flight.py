@@ -28,12 +28,13 @@ def test_blocks_fill_every_place_beside_slow_queries(
 ) -> None:
     """A slow query holds its block: two of them may be held up, and the others still fill every place."""
     blocks = plan_blocks(queries, replicas, in_flight, queries_per_block)
-    assert (blocks.per_replica - 2) * min(blocks.queries_per_block, 16) >= in_flight
+    assert (blocks.per_replica - 2) * blocks.queries_per_block >= in_flight
     assert queries_per_block in (None, blocks.queries_per_block)
 
 
 @pytest.mark.parametrize(
-    ("queries", "replicas", "queries_per_block"), [(10**6, 32, 16), (2000, 1, 16), (2000, 8, 3), (100, 8, 1)]
+    ("queries", "replicas", "queries_per_block"),
+    [(10**5, 32, 16), (10**6, 32, 125), (10**7, 32, 128), (10**6, 1000, 15), (2000, 1, 16), (2000, 8, 3), (100, 8, 1)],
 )
 def test_blocks_are_small_beside_the_run(queries: int, replicas: int, queries_per_block: int) -> None:
     assert plan_blocks(queries, replicas, 256).queries_per_block == queries_per_block

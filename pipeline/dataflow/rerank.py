@@ -67,9 +67,12 @@ def rerank(
         with warnings.catch_warnings():
             # max_task_retries has no parameter of its own yet (2.60), and its default is to retry for ever
             warnings.simplefilter("ignore", RayDeprecationWarning)
-            dataset = dataset.map(
+            dataset = dataset.map_batches(
                 Reranker,
-                fn_constructor_args=(config.dump(), tally, journal_index),
+                batch_size=None,  # a block a call
+                batch_format="pyarrow",
+                zero_copy_batch=True,
+                fn_constructor_args=(config.dump(), schema, tally, journal_index),
                 compute=_pool(cluster, blocks.per_replica),
                 num_cpus=cluster.cpus_per_replica,
                 num_gpus=config.engine.gpus_per_replica,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
 
+import pyarrow as pa
 import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
@@ -33,7 +34,7 @@ from pipeline.records import ANSWERED, Completion, Generate, Prompt, RerankReque
 from pipeline.storage.candidates import parse_row
 from pipeline.storage.output import Output
 from pipeline.storage.quarantine import QuarantineWriter, write_sample
-from pipeline.storage.schemas import output_row, unreadable_row
+from pipeline.storage.schemas import CANDIDATES, PROBLEM, QUERY_ID, output_row, output_table, unreadable_row
 
 _REPORT_SECONDS = 1.0
 """Between two reports to the tally."""
@@ -52,16 +53,21 @@ _POISON_DEATHS = 3
 
 
 class Reranker:
-    """Ray Data calls it with one row a query; rows run side by side, each on its own chain of windows.
+    """Ray Data calls it with blocks of rows, a query each; all run side by side, each on its own chain of windows.
 
     Everything that touches the engine runs on one event loop in a thread of this actor, so that nothing Ray does
     on its own loop delays a window. A row never raises. A dead engine ends the process.
     """
 
     def __init__(
-        self, config: dict[str, Any], tally: "ActorHandle[Tally]", journal_index: dict[str, list[str]] | None
+        self,
+        config: dict[str, Any],
+        schema: pa.Schema,
+        tally: "ActorHandle[Tally]",
+        journal_index: dict[str, list[str]] | None,
     ) -> None:
         self._config = JobConfig.model_validate(config)
+        self._schema = schema
         self._tally = tally
         self._journal_index = journal_index
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
@@ -106,8 +112,15 @@ class Reranker:
         self._events.write("replica_started", seconds=round(seconds, 1), **self._engine.facts())
         self._reporting = asyncio.create_task(self._report())
 
-    async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._rerank(row), self._loop))
+    async def __call__(self, block: pa.Table) -> pa.Table:
+        """The output of `block`, when its last query is done. Which of its queries go on now, the admission says."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._rerank_block(block), self._loop))
+
+    async def _rerank_block(self, block: pa.Table) -> pa.Table:
+        rows = block.select([QUERY_ID, "query", CANDIDATES, PROBLEM]).to_pylist()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._rerank(row)) for row in rows]
+        return output_table([task.result() for task in tasks], block, self._schema)
 
     async def _rerank(self, row: dict[str, Any]) -> dict[str, Any]:
         self._counts["arrived"] += 1
@@ -131,7 +144,7 @@ class Reranker:
             if self._samples_left:
                 self._samples_left -= 1
                 await asyncio.to_thread(self._write_sample, result)
-            return self._finished(output_row(row, request, result, self._config.output.keep_reasoning), started_at)
+            return self._finished(output_row(request, result, self._config.output.keep_reasoning), started_at)
 
     async def _ranked(self, request: RerankRequest, chain: Chain) -> RerankResult:
         """By the strategy alone, or over what the first pass keeps."""

@@ -1,8 +1,8 @@
-"""Arrow schemas of what is read and written, and the row each rerank result becomes."""
+"""Arrow schemas of what is read and written, the row each rerank result becomes, and the table of a block of them."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,28 +145,36 @@ def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Sc
     return pa.schema([*RESULT, *passed_through], metadata=dict(metadata))
 
 
-def output_row(
-    row: Mapping[str, Any], request: RerankRequest, result: RerankResult, keep_reasoning: bool
-) -> dict[str, Any]:
-    """The output row of one reranked query; `row` is the input row it came from."""
+def output_table(rows: Sequence[Mapping[str, Any]], block: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The output of `block`, a part of the input: a row for each of its rows, in its order.
+
+    `rows` hold the result's columns; the others are the block's own, which never become Python objects.
+    """
+    own = pa.Table.from_pylist(rows, RESULT)
+    columns = [own[name] if name in RESULT.names else block[name] for name in schema.names]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def output_row(request: RerankRequest, result: RerankResult, keep_reasoning: bool) -> dict[str, Any]:
+    """The result's columns for one reranked query, without its times."""
     scores, ranking = result.first_pass_scores, []
     for rank, position in enumerate(result.order, start=1):
         candidate = request.candidates[position]
         ranking.append(_ranked(candidate.doc_id, rank, len(result.order), position + 1, candidate.score))
         ranking[-1]["first_pass_score"] = None if scores is None else scores[position]
     windows = [_window(outcome, keep_reasoning) for outcome in result.windows]
-    return _output_row(row, result.query_id, result.status, ranking, windows, result.error)
+    return _output_row(result.query_id, result.status, ranking, windows, result.error)
 
 
 def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
-    """The output row of a query that could not be read: `failed`, candidates in input order where they have names.
+    """The same for a query that could not be read: `failed`, candidates in input order where they have names.
 
     A list that is too long, or holds a candidate without a doc_id, gives an empty ranking.
     """
     candidates = row.get(CANDIDATES)
     named = _named(candidates) if row.get(PROBLEM) is None else []
     ranking = [_ranked(doc_id, rank, len(named), rank, score) for rank, (doc_id, score) in enumerate(named, start=1)]
-    return _output_row(row, str(row.get(QUERY_ID)), "failed", ranking, [], error)
+    return _output_row(str(row.get(QUERY_ID)), "failed", ranking, [], error)
 
 
 def clip(text: str | None, max_chars: int) -> str | None:
@@ -202,21 +210,14 @@ def quarantine_rows(result: RerankResult, *, complete: bool = False) -> list[dic
 
 
 def _output_row(
-    row: Mapping[str, Any],
-    query_id: str,
-    status: str,
-    ranking: list[dict[str, Any]],
-    windows: list[dict[str, Any]],
-    error: str | None,
+    query_id: str, status: str, ranking: list[dict[str, Any]], windows: list[dict[str, Any]], error: str | None
 ) -> dict[str, Any]:
-    passed_through = {name: value for name, value in row.items() if name not in (QUERY_ID, CANDIDATES, PROBLEM)}
     return {
         QUERY_ID: query_id,
         "status": status,
         "ranking": ranking,
         "windows": windows,
         "error": clip(error, MAX_ERROR_CHARS),
-        **passed_through,
     }
 
 

@@ -41,7 +41,8 @@ def result_row(query_id: str, status: Any = "complete", seed: int = 0) -> dict[s
     random.Random(seed).shuffle(order)
     window = WindowOutcome(0, 3, "complete" if status == "complete" else "no_answer", 1, 100, 10, 0.5, "stop")
     result = RerankResult(query_id, status, tuple(order), (window,), None)
-    return in_time(output_row(row, RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False))
+    output = output_row(RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False)
+    return in_time({**output, "query": row["query"]})
 
 
 def in_time(row: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pipeline.storage.schemas import (
     clip,
     output_row,
     output_schema,
+    output_table,
     quarantine_rows,
     unreadable_row,
 )
@@ -60,10 +61,10 @@ def reranked(draw: st.DrawFn) -> tuple[dict[str, Any], RerankRequest, RerankResu
 def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
     made: list[tuple[dict[str, Any], RerankRequest, RerankResult]], keep_reasoning: bool
 ) -> None:
-    rows = [in_time(output_row(row, request, result, keep_reasoning)) for row, request, result in made]
-    # Ray builds its blocks by inference from rows; the schema is applied when they are written.
-    schema = output_schema(INPUT, {"model": "m"})
-    table = pa.Table.from_pylist(rows).select(schema.names).cast(schema)
+    rows = [in_time(output_row(request, result, keep_reasoning)) for _, request, result in made]
+    block = pa.Table.from_pylist([row for row, _, _ in made], INPUT)
+    table = output_table(rows, block, output_schema(INPUT, {"model": "m"}))
+    extra = [field.name for field in EXTRA]
     for row, (source, request, result) in zip(table.to_pylist(), made, strict=True):
         ranking = row["ranking"]
         assert [each["rank"] for each in ranking] == list(range(1, len(request.candidates) + 1))
@@ -76,7 +77,7 @@ def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
             assert each["initial_score"] == (None if math.isnan(initial) else initial)
         assert len(row["windows"]) == len(result.windows)
         assert keep_reasoning or all(window["reasoning"] is None for window in row["windows"])
-        assert (row["query"], row["tags"]) == (source["query"], source["tags"])
+        assert [row[name] for name in ("query", *extra)] == [source[name] for name in ("query", *extra)]
 
 
 def test_the_output_schema_has_the_inputs_other_columns_and_the_metadata() -> None:
@@ -85,6 +86,21 @@ def test_the_output_schema_has_the_inputs_other_columns_and_the_metadata() -> No
     assert "candidates" not in schema.names
     assert schema.field("tags").type == pa.list_(pa.int16())
     assert schema.metadata == {b"model": b"m"}
+
+
+def test_columns_that_pass_through_are_never_python_objects() -> None:
+    """Nanoseconds and categories would come back changed, or not at all."""
+    extra = {
+        "at": pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")),
+        "time": pa.array([123_456_789], pa.time64("ns")),
+        "kind": pa.array(["a"]).dictionary_encode(),
+    }
+    block = pa.Table.from_pylist([input_row("q")], NESTED_INPUT)
+    for name, column in extra.items():
+        block = block.append_column(name, column)
+    rows = [in_time(unreadable_row(input_row("q"), "no text"))]
+    table = output_table(rows, block, output_schema(block.schema, {}))
+    assert {name: table[name].combine_chunks() for name in extra} == extra
 
 
 def test_an_unreadable_row_keeps_its_input_order_where_it_has_one() -> None:
