@@ -7,7 +7,6 @@ same number of queries for each replica. All replicas share this machine's cores
 do not fill these. Rates are those of the middle of the run, in simulated time: replicas start one after another here.
 """
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +15,16 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow.parquet as pq
 import typer
-from workload import REASONRANK_LENGTHS, job, peak_rss_bytes, report, run_alone, run_job, write_candidates
+from workload import (
+    REASONRANK_LENGTHS,
+    job,
+    peak_rss_bytes,
+    print_figures,
+    report,
+    run_alone,
+    run_job,
+    write_candidates,
+)
 
 PLACES = 32
 
@@ -67,7 +75,7 @@ def main(
 ) -> None:
     """Print the efficiency at each number of replicas, beside the first."""
     if in_this_process:
-        print(json.dumps(measure(replicas[0], waves, speedup)))
+        print_figures(measure(replicas[0], waves, speedup))
         return
     rows = []
     for count in replicas:

@@ -5,7 +5,6 @@
 Scripted engine that answers at once, five candidates a query in one window: what is left is the job itself.
 """
 
-import json
 import tempfile
 import threading
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from workload import job, peak_rss_bytes, report, run_alone, run_job, write_candidates
+from workload import job, peak_rss_bytes, print_figures, report, run_alone, run_job, write_candidates
 
 from pipeline.dataflow.cluster import connect
 
@@ -72,7 +71,7 @@ def main(
 ) -> None:
     """Print time and memory at each size."""
     if in_this_process:
-        print(json.dumps(measure(queries[0])))
+        print_figures(measure(queries[0]))
         return
     rows = [run_alone(__file__, f"--queries={count}") for count in queries]
     report("size", rows, "scripted engine that answers at once, one window a query")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 from rich.console import Console
 from rich.table import Table
 
@@ -115,6 +116,12 @@ def run_alone(script: str, *arguments: str) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
     figures: dict[str, Any] = json.loads(line)
     return figures
+
+
+def print_figures(figures: Mapping[str, Any]) -> None:
+    """As the last line, which `run_alone` reads: Ray's own lines have ended."""
+    ray.shutdown()
+    print(json.dumps(figures))
 
 
 def peak_rss_bytes() -> int:
