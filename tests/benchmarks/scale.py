@@ -3,8 +3,9 @@
     python tests/benchmarks/scale.py [--replicas 1 --replicas 8 ...] [--waves 4] [--speedup 4]
 
 Simulated engines of 32 places each, ReasonRank-like lengths, so that a query takes about two simulated minutes; the
-same number of queries for each replica. All replicas share this machine's cores: `speedup` is so low that 32 of them
-do not fill these. Rates are those of the middle of the run, in simulated time: replicas start one after another here.
+same number of queries for each replica, in blocks of 8, as a run that is long enough to be worth 32 replicas has them
+or larger. All replicas share this machine's cores with the driver: `speedup` is so low that 32 of them do not fill
+these. Rates are those of the middle of the run, in simulated time: replicas start one after another here.
 """
 
 import tempfile
@@ -46,7 +47,7 @@ def measure(replicas: int, waves: int, speedup: float) -> dict[str, Any]:
             REASONRANK_LENGTHS,
             f"--engine.speedup={speedup}",
             f"--engine.max_num_seqs={PLACES}",
-            f"--cluster={{replicas: {replicas}, cpus_per_replica: 0.01, progress_seconds: 2}}",
+            f"--cluster={{replicas: {replicas}, cpus_per_replica: 0.01, queries_per_block: 8, progress_seconds: 2}}",
         )
         cpu_seconds, began = time.process_time(), time.monotonic()
         manifest = run_job(config)
