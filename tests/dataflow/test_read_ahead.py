@@ -1,4 +1,4 @@
-"""Ray Data reads no further ahead than its stages need: set before it is imported, by whichever job."""
+"""Ray Data reads no further ahead than its stages need: set before it is imported, by whichever plan."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ print(DownstreamCapacityBackpressurePolicy.OBJECT_STORE_BUDGET_UTIL_THRESHOLD)
 """
 
 
-@pytest.mark.parametrize("job", ["jobs.rerank", "jobs.assemble", "jobs.retrieve"])
-def test_a_job_bounds_how_far_ray_data_reads_ahead(job: str) -> None:
-    command = [sys.executable, "-c", ASK, job]
+@pytest.mark.parametrize("plan", ["rerank", "assemble", "retrieve"])
+def test_a_plan_bounds_how_far_ray_data_reads_ahead(plan: str) -> None:
+    command = [sys.executable, "-c", ASK, f"pipeline.dataflow.{plan}"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["0.0"]
