@@ -1,17 +1,23 @@
 """The plan: read, cut into small blocks, rerank, write. Nothing else, so that Ray Data's checkpoints can resume it."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray.data
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data._internal.execution.backpressure_policy import (
+    ENABLED_BACKPRESSURE_POLICIES,
+    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+)
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import FilenameProvider
 from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.config import ClusterConfig, JobConfig
+from pipeline.dataflow.read_ahead import ReadAhead
 from pipeline.dataflow.reranker import Reranker
 from pipeline.dataflow.tally import Tally
 from pipeline.in_flight import Blocks
@@ -23,6 +29,11 @@ from pipeline.storage.schemas import QUERY_ID
 _WRITE = {"num_cpus": 0}
 """Of a write task. If it had to wait for a CPU, a resumed run on a cluster that is full with replicas, the reader and
 the filter of finished queries would write nothing until all is read, and lose all of it to the next crash."""
+
+
+_CUT_AT_ONCE = 32
+"""Blocks that a task which cuts a file has ready. Ray Data collects them some ten times a second, and with its default
+of 2 a file gives no more than ten blocks a second: too few when many replicas begin."""
 
 
 class PartNames(FilenameProvider):  # type: ignore[misc]
@@ -46,7 +57,10 @@ def rerank(
     context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
     context.execution_no_progress_timeout_s = cluster.no_progress_timeout_seconds
     context.execution_options.preserve_order = False
+    context._max_num_blocks_in_streaming_gen_buffer = _CUT_AT_ONCE
     context.memory_usage_poll_interval_s = None  # a thread for each block that looks at the replica's memory
+    read_ahead = partial(ReadAhead, blocks.per_replica * cluster.replicas_at_most)
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, read_ahead])
     journal_index = output.journal_index() if config.output.journal else None
     context.checkpoint_config = CheckpointConfig(
         id_column=QUERY_ID,
@@ -89,6 +103,7 @@ def rerank(
         )
     finally:
         context.checkpoint_config = None
+        context.remove_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY)
 
 
 def _pool(cluster: ClusterConfig, blocks: int) -> ActorPoolStrategy:

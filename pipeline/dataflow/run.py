@@ -132,7 +132,7 @@ def _broken_off(error: Exception) -> RunError:
 def _report(config: JobConfig, say: Say) -> None:
     """Write the run report. The run is done: what goes wrong here is said, and does not fail it."""
     try:
-        page = report_output(config.output.path, config.storage, config.report, config.evaluate)
+        page = apart(report_output, config.output.path, config.storage, config.report, config.evaluate)
         say(f"report: {page}")
     except Exception as error:
         say(f"no report, which `python -m jobs.report` can still write: {type(error).__name__}: {error}")

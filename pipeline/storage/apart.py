@@ -1,7 +1,7 @@
 """Run a function that parses bytes from outside in a process of its own, with bounded memory.
 
 pyarrow aborts on some broken footers (an exception of C++ that it does not catch), and a page can claim gigabytes:
-here that ends a child, not the driver.
+here that ends a child, not the driver. What the child needed besides is not the driver's for the rest of the run.
 """
 
 import os
@@ -43,8 +43,8 @@ def _apart(memory_bytes: int, function: Callable[..., T], arguments: Any, option
         if not answer.exists():
             last_line = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
             raise InputError(
-                f"reading the input took down the process that did it (exit code {done.returncode}: {last_line}); "
-                "a file of it is damaged, or made to do harm"
+                f"reading took down the process that did it (exit code {done.returncode}: {last_line}); "
+                "a file is damaged, or made to do harm"
             )
         returned, value = pickle.loads(answer.read_bytes())  # noqa: S301 - written by our own child
     if not returned:
@@ -60,7 +60,7 @@ def _serve(folder: str, memory_bytes: int) -> None:
     try:
         answer = True, function(*arguments, **options)
     except MemoryError:
-        answer = False, InputError(f"reading the input takes more than {memory_bytes} bytes; a file is made to do harm")
+        answer = False, InputError(f"reading takes more than {memory_bytes} bytes; a file is made to do harm")
     except Exception as error:  # raised again in the parent
         answer = False, error
     Path(folder, "partial").write_bytes(pickle.dumps(answer))

@@ -48,10 +48,10 @@ def measure(queries: int) -> dict[str, Any]:
         write_candidates(folder / "in", queries, 5)
         config = job(folder, "{kind: scripted, max_num_seqs: 512}", "--cluster={replicas: 1, progress_seconds: 30}")
         connect()
-        before, began = peak_rss_bytes(), time.monotonic()
+        before, began, cpu_began = peak_rss_bytes(), time.monotonic(), time.process_time()
         with ObjectStorePeak() as store:
             manifest = run_job(config)
-        seconds = time.monotonic() - began
+        seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
         [one] = manifest["facts"]["passes"]
     return {
         "queries": queries,
@@ -59,6 +59,7 @@ def measure(queries: int) -> dict[str, Any]:
         "wall_seconds": seconds,
         "ms_per_query": 1000 * one["wall_seconds"] / queries,
         "outside_the_pass_seconds": seconds - one["wall_seconds"],
+        "driver_cpu_seconds": cpu_seconds,
         "driver_rss_before_mb": before / 1e6,
         "driver_peak_rss_mb": peak_rss_bytes() / 1e6,
         "object_store_peak_mb": store.bytes / 1e6,

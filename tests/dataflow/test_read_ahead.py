@@ -1,21 +1,45 @@
-"""Ray Data reads no further ahead than its stages need: set before it is imported, by whichever plan."""
+"""Stages before the replicas wait while enough lies ready for these; replicas, and what is behind them, never do."""
 
-import subprocess
-import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from ray.data import DataContext
+from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY
+from ray.data._internal.execution.interfaces import PhysicalOperator
+from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+from ray.data._internal.execution.operators.map_operator import MapOperator
+from run_desk import config, query, rerank, write_input
 
-ASK = """
-import importlib, sys
-importlib.import_module(sys.argv[1])
-from ray.data._internal.execution.backpressure_policy.downstream_capacity_backpressure_policy import (
-    DownstreamCapacityBackpressurePolicy,
-)
-print(DownstreamCapacityBackpressurePolicy.OBJECT_STORE_BUDGET_UTIL_THRESHOLD)
-"""
+from pipeline.dataflow.read_ahead import ReadAhead
 
 
-@pytest.mark.parametrize("plan", ["rerank", "assemble", "retrieve"])
-def test_a_plan_bounds_how_far_ray_data_reads_ahead(plan: str) -> None:
-    command = [sys.executable, "-c", ASK, f"pipeline.dataflow.{plan}"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["0.0"]
+@pytest.mark.parametrize(("ready", "held"), [(0, False), (3, False), (4, True), (100, True)])
+def test_only_what_is_before_the_replicas_waits_for_them(ready: int, held: bool) -> None:
+    read, cut, write = (Mock(spec=MapOperator) for _ in range(3))
+    replicas = Mock(spec=ActorPoolMapOperator)
+    queued = {read: 1000, cut: 1000, replicas: ready, write: 1000}
+    topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": blocks}) for stage, blocks in queued.items()}
+    policy = ReadAhead(4, Mock(), topology, Mock())
+    assert [policy.can_add_input(stage) for stage in (read, cut)] == [not held, not held]
+    assert policy.can_add_input(replicas)
+    assert policy.can_add_input(write)
+    assert policy.max_task_output_bytes_to_read(replicas) is None
+
+
+def test_a_run_asks_it_before_each_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answer = ReadAhead.can_add_input
+
+    def can_add_input(self: ReadAhead, op: PhysicalOperator) -> bool:
+        asked.append(op.name)
+        return answer(self, op)
+
+    monkeypatch.setattr(ReadAhead, "can_add_input", can_add_input)
+    write_input(tmp_path / "in", [query(number) for number in range(12)])
+    manifest, _ = rerank(config(tmp_path))
+    assert manifest["queries_by_status"] == {"complete": 12}
+    for stage in ("Read", "StreamingRepartition", "MapBatches(Reranker)", "Write"):
+        assert any(name.startswith(stage) for name in asked)
+    context = DataContext.get_current()
+    assert context.get_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY) is None  # other plans go by Ray Data's own
