@@ -16,7 +16,7 @@ from ray.data._internal.execution.streaming_executor_state import Topology
 
 
 class ReadAhead(BackpressurePolicy):  # type: ignore[misc]
-    """Stages before the replicas start no task while `blocks` of them lie ready for a replica."""
+    """Stages before the replicas begin no task, and give no block on, while `blocks` lie ready for a replica."""
 
     def __init__(self, blocks: int, context: DataContext, topology: Topology, resources: ResourceManager) -> None:
         super().__init__(context, topology, resources)
@@ -27,5 +27,12 @@ class ReadAhead(BackpressurePolicy):  # type: ignore[misc]
         self._blocks = blocks
 
     def can_add_input(self, op: PhysicalOperator) -> bool:
-        """Whether this stage may begin a task now. Ray Data asks it before each."""
-        return op not in self._before or self._replicas.total_enqueued_input_blocks() < self._blocks
+        """Whether this stage may begin a task now."""
+        return not self._waits(op)
+
+    def max_task_output_bytes_to_read(self, op: PhysicalOperator) -> int | None:
+        """How much the stage's tasks may give on now; None: all they have. One task cuts some hundred MB of input."""
+        return 0 if self._waits(op) else None
+
+    def _waits(self, op: PhysicalOperator) -> bool:
+        return op in self._before and self._replicas.total_enqueued_input_blocks() >= self._blocks

@@ -22,9 +22,10 @@ def test_only_what_is_before_the_replicas_waits_for_them(ready: int, held: bool)
     topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": blocks}) for stage, blocks in queued.items()}
     policy = ReadAhead(4, Mock(), topology, Mock())
     assert [policy.can_add_input(stage) for stage in (read, cut)] == [not held, not held]
-    assert policy.can_add_input(replicas)
-    assert policy.can_add_input(write)
-    assert policy.max_task_output_bytes_to_read(replicas) is None
+    assert [policy.max_task_output_bytes_to_read(stage) for stage in (read, cut)] == 2 * [0 if held else None]
+    for stage in (replicas, write):
+        assert policy.can_add_input(stage)
+        assert policy.max_task_output_bytes_to_read(stage) is None
 
 
 def test_a_run_asks_it_before_each_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
