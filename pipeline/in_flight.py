@@ -20,8 +20,8 @@ _FILES_AT_MOST = 2000
 """About. Blocks wait for each other to be written where there would be more: a crash then costs 1/2000 of the run."""
 
 _QUERIES_PER_BLOCK = 16
-_QUERIES_PER_BLOCK_AT_MOST = 128
-_BLOCKS_AT_MOST = 8000
+_QUERIES_PER_BLOCK_AT_MOST = 256
+_BLOCKS_AT_MOST = 4000
 """About. Each costs the driver some 7 kB until the run ends (docs/throughput.md), so larger runs have larger ones."""
 
 

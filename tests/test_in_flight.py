@@ -34,7 +34,7 @@ def test_blocks_fill_every_place_beside_slow_queries(
 
 @pytest.mark.parametrize(
     ("queries", "replicas", "queries_per_block"),
-    [(10**5, 32, 16), (10**6, 32, 125), (10**7, 32, 128), (10**6, 1000, 15), (2000, 1, 16), (2000, 8, 3), (100, 8, 1)],
+    [(10**5, 32, 25), (10**6, 32, 250), (10**7, 32, 256), (10**6, 1000, 15), (2000, 1, 16), (2000, 8, 3), (100, 8, 1)],
 )
 def test_blocks_are_small_beside_the_run(queries: int, replicas: int, queries_per_block: int) -> None:
     assert plan_blocks(queries, replicas, 256).queries_per_block == queries_per_block
