@@ -21,9 +21,10 @@ class ReadAhead(BackpressurePolicy):  # type: ignore[misc]
     def __init__(self, blocks: int, context: DataContext, topology: Topology, resources: ResourceManager) -> None:
         super().__init__(context, topology, resources)
         stages = list(topology)  # in the order in which blocks go through them
-        place = next(place for place, stage in enumerate(stages) if isinstance(stage, ActorPoolMapOperator))
+        pools = (place for place, stage in enumerate(stages) if isinstance(stage, ActorPoolMapOperator))
+        place = next(pools, 0)  # none in the plan by which Ray Data reads the checkpoint
         self._before = frozenset(stages[:place])
-        self._replicas = topology[stages[place]]
+        self._ready = topology[stages[place]].total_enqueued_input_blocks
         self._blocks = blocks
 
     def can_add_input(self, op: PhysicalOperator) -> bool:
@@ -35,4 +36,4 @@ class ReadAhead(BackpressurePolicy):  # type: ignore[misc]
         return 0 if self._waits(op) else None
 
     def _waits(self, op: PhysicalOperator) -> bool:
-        return op in self._before and self._replicas.total_enqueued_input_blocks() >= self._blocks
+        return op in self._before and self._ready() >= self._blocks

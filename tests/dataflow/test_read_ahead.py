@@ -28,6 +28,16 @@ def test_only_what_is_before_the_replicas_waits_for_them(ready: int, held: bool)
         assert policy.max_task_output_bytes_to_read(stage) is None
 
 
+def test_a_plan_without_replicas_waits_for_nothing() -> None:
+    """Ray Data reads the checkpoint of a run that is resumed by a plan of its own."""
+    read, write = (Mock(spec=MapOperator) for _ in range(2))
+    topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": 1000}) for stage in (read, write)}
+    policy = ReadAhead(4, Mock(), topology, Mock())
+    for stage in (read, write):
+        assert policy.can_add_input(stage)
+        assert policy.max_task_output_bytes_to_read(stage) is None
+
+
 def test_a_run_asks_it_before_each_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     answer = ReadAhead.can_add_input
