@@ -1,1 +1,1 @@
-"""Ray Data plans, and the actors in them."""
+"""Datasets in, datasets out. The only room that imports Ray."""

@@ -1,5 +1,5 @@
-"""How far Ray Data reads and cuts ahead of the replicas: no further than they need, so that memory does not grow with
-the input.
+"""How far Ray Data cuts ahead of the replicas: no further than they need, so that what waits for them does not grow
+with the input.
 
 Left alone, Ray Data (2.60) holds a stage back only when half of the object store is full. Until then it cuts all of the
 input into blocks, and those that are small lie in the driver's own memory: some 300 MB of a million short queries. Its

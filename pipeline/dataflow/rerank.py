@@ -30,7 +30,6 @@ _WRITE = {"num_cpus": 0}
 """Of a write task. If it had to wait for a CPU, a resumed run on a cluster that is full with replicas, the reader and
 the filter of finished queries would write nothing until all is read, and lose all of it to the next crash."""
 
-
 _CUT_AT_ONCE = 32
 """Blocks that a task which cuts a file has ready. Ray Data collects them some ten times a second, and with its default
 of 2 a file gives no more than ten blocks a second: too few when many replicas begin."""
