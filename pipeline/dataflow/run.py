@@ -82,7 +82,7 @@ def _run(
     record = output.begin(identity, len(query_ids), config_yaml=yaml.safe_dump(config.dump(), sort_keys=False))
     events = EventLog(config.cluster.event_log, record.run_id)
     schema = output_schema(nested.schema, metadata(config))
-    left = output.prepare(query_ids, retry=options.retry)
+    left = apart(output.prepare, query_ids, retry=options.retry)
     if left.remaining < left.queries:
         say(f"{left.queries - left.remaining:,} of {left.queries:,} queries are done; going on with the rest")
     facts: dict[str, Any] = {"passes": []}
@@ -90,10 +90,10 @@ def _run(
         while left.remaining:
             before = left
             facts["passes"].append(_pass(config, nested, output, schema, record, before.remaining, say))
-            left = output.prepare(query_ids)
+            left = apart(output.prepare, query_ids)
             if left.remaining >= before.remaining:
                 break  # `finish` says what is missing
-        manifest = output.finish(query_ids, schema, facts)
+        manifest = output.finish(left, schema, facts)
     _report(config, say)
     return manifest
 

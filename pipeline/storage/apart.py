@@ -2,11 +2,14 @@
 
 pyarrow aborts on some broken footers (an exception of C++ that it does not catch), and a page can claim gigabytes:
 here that ends a child, not the driver. What the child needed besides is not the driver's for the rest of the run.
+The child dies with its driver: what it does to an output must not go on beside the next driver.
 """
 
+import ctypes
 import os
 import pickle
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +25,10 @@ T = TypeVar("T")
 MEMORY_BYTES = 8 * 2**30
 """Of address space, of which the libraries alone map about two."""
 
-_CHILD = "import sys; from pipeline.storage.apart import _serve; _serve(sys.argv[1], int(sys.argv[2]))"
+_CHILD = "import sys; from pipeline.storage.apart import _serve; _serve(sys.argv[1], *map(int, sys.argv[2:]))"
+
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal that the kernel sends when the thread that started this process ends."""
 
 
 def apart(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
@@ -36,9 +42,10 @@ def apart(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> 
 def _apart(memory_bytes: int, function: Callable[..., T], arguments: Any, options: Any) -> T:
     with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
         question, answer = Path(folder, "question"), Path(folder, "answer")
-        question.write_bytes(pickle.dumps((function, arguments, options)))
+        with question.open("wb") as file:
+            pickle.dump((function, arguments, options), file)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-c", _CHILD, folder, str(memory_bytes)]
+        command = [sys.executable, "-c", _CHILD, folder, str(memory_bytes), str(os.getpid())]
         done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=False)  # noqa: S603
         if not answer.exists():
             last_line = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
@@ -46,22 +53,32 @@ def _apart(memory_bytes: int, function: Callable[..., T], arguments: Any, option
                 f"reading took down the process that did it (exit code {done.returncode}: {last_line}); "
                 "a file is damaged, or made to do harm"
             )
-        returned, value = pickle.loads(answer.read_bytes())  # noqa: S301 - written by our own child
+        with answer.open("rb") as file:
+            returned, value = pickle.load(file)  # noqa: S301 - written by our own child
     if not returned:
         raise value
     result: T = value
     return result
 
 
-def _serve(folder: str, memory_bytes: int) -> None:
+def _serve(folder: str, memory_bytes: int, parent: int) -> None:
+    _die_with(parent)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    function, arguments, options = pickle.loads(Path(folder, "question").read_bytes())  # noqa: S301 - our parent's
+    with Path(folder, "question").open("rb") as file:
+        function, arguments, options = pickle.load(file)  # noqa: S301 - our parent's
     try:
         answer = True, function(*arguments, **options)
     except MemoryError:
         answer = False, InputError(f"reading takes more than {memory_bytes} bytes; a file is made to do harm")
     except Exception as error:  # raised again in the parent
         answer = False, error
-    Path(folder, "partial").write_bytes(pickle.dumps(answer))
+    with Path(folder, "partial").open("wb") as file:
+        pickle.dump(answer, file)
     Path(folder, "partial").rename(Path(folder, "answer"))
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # which ended before the kernel knew
+        os._exit(1)

@@ -50,19 +50,22 @@ WORK_FOLDERS = ("checkpoint", "candidates", "journal", "tmp")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is in the parts. `done` are the ids of queries that need no pass any more."""
+    """What is in the parts. `done` queries need no pass any more."""
 
     queries: int
     by_status: Mapping[str, int]
-    done: pa.ChunkedArray
+    done: int
 
     @property
     def remaining(self) -> int:
-        return self.queries - len(self.done)
+        return self.queries - self.done
 
 
 class Output:
-    """One output folder. Making one touches nothing. Everything that writes is safe to repeat after a crash."""
+    """One output folder. Making one touches nothing. Everything that writes is safe to repeat after a crash.
+
+    It can be pickled: what needs memory for each query runs `apart`.
+    """
 
     def __init__(self, settings: OutputConfig, storage: StorageConfig) -> None:
         self.url = settings.path
@@ -71,6 +74,9 @@ class Output:
         self._settings = settings
         self._storage = storage
         self._control: ControlStore = control_store(settings.path, storage)
+
+    def __reduce__(self) -> tuple[type["Output"], tuple[OutputConfig, StorageConfig]]:
+        return Output, (self._settings, self._storage)
 
     @property
     def checkpoint_folder(self) -> str:
@@ -165,7 +171,7 @@ class Output:
             delete_from_quarantine(self.filesystem, folder, rows.filter(again)[QUERY_ID].to_pylist())
         done = rows.filter(pc.invert(again))[QUERY_ID]
         write_checkpoint(self.filesystem, self.checkpoint_folder, done)
-        return Progress(len(query_ids), count_values(rows["status"]), done)
+        return Progress(len(query_ids), count_values(rows["status"]), len(done))
 
     def journal_index(self) -> dict[str, list[str]]:
         """Where the completions of queries that earlier passes left unfinished are, for `journal`."""
@@ -186,15 +192,12 @@ class Output:
         """Say where the run stands, for whoever looks at the output meanwhile."""
         write_progress(self._control, progress)
 
-    def finish(
-        self, query_ids: pa.ChunkedArray, schema: pa.Schema, facts: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Check that every query is there exactly once, write the manifest, then `_SUCCESS`; return the manifest.
+    def finish(self, progress: Progress, schema: pa.Schema, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Write the manifest, then `_SUCCESS`, and return the manifest.
 
-        `schema` is that of the output, for the empty file an input without queries gives. Raises RunError if
-        queries are missing.
+        `progress` is what `prepare` found after the last pass: every query is there exactly once, or RunError says
+        how many are missing. `schema` is that of the output, for the empty file an input without queries gives.
         """
-        progress = self.prepare(query_ids)
         if progress.remaining:
             raise RunError(
                 f"{progress.remaining} of {progress.queries} queries are not in {redact(self.url)}; run again to go on"

@@ -60,7 +60,7 @@ def test_a_run_from_its_beginning_to_its_end(config: JobConfig) -> None:
     status = json.loads(result.output)
     assert (status["finished"], status["by_status"], status["holder"]) == (False, {"complete": 1, "failed": 1}, None)
     schema = write_rows(output, "b", {"q0002": "complete", "q0003": "complete"})
-    output.finish(query_ids, schema)
+    output.finish(output.prepare(query_ids), schema)
     result = run.invoke(app, [config.output.path])
     assert result.exit_code == 0
     assert ": finished, run " in result.output

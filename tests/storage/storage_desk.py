@@ -11,6 +11,7 @@ from places import Place
 
 from pipeline.records import Candidate, RerankRequest, RerankResult, WindowOutcome
 from pipeline.storage.filesystems import join, list_files, resolve
+from pipeline.storage.output import Output
 from pipeline.storage.schemas import NESTED_INPUT, output_row, output_schema
 
 SCHEMA = output_schema(NESTED_INPUT, {"model": "none"})
@@ -69,3 +70,12 @@ def names(place: Place, name: str = "out") -> list[str]:
     """Names of all files in a folder, with those of folders in it."""
     filesystem, folder = resolve(join(place.url, name), place.storage)
     return [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
+
+
+def checkpointed(output: Output) -> list[str]:
+    """What Ray Data would take for done."""
+    tables = [
+        pq.read_table(info.path, filesystem=output.filesystem)
+        for info in list_files(output.filesystem, output.checkpoint_folder)
+    ]
+    return sorted(query_id for table in tables for query_id in table["query_id"].to_pylist())

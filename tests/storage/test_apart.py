@@ -1,13 +1,18 @@
 import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from places import Place
-from storage_desk import input_row, write
+from storage_desk import input_row, write, write_part
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 from pipeline.storage.apart import _apart, apart
 from pipeline.storage.inputs import check_input, read_query_ids
+from pipeline.storage.output import Output
 
 
 def test_answers_and_errors_come_back(place: Place) -> None:
@@ -17,6 +22,37 @@ def test_answers_and_errors_come_back(place: Place) -> None:
     assert apart(read_query_ids, source).to_pylist() == ["q1", "q2"]
     with pytest.raises(InputError, match="no file or folder"):
         apart(check_input, place.input("nothing"), place.storage)
+
+
+def test_an_output_goes_along(place: Place) -> None:
+    output = Output(place.output(), place.storage)
+    output.begin({"model": "m"}, 2, config_yaml="")
+    write_part(place, "part-0.parquet", ["a", "b"])
+    progress = apart(output.prepare, pa.chunked_array([["a", "b", "c"]]))
+    assert (progress.queries, progress.done, progress.by_status) == (3, 2, {"complete": 2})
+    with pytest.raises(OutputError, match="holds 1 queries that the input has not"):
+        apart(output.prepare, pa.chunked_array([["a"]]))
+
+
+def test_it_dies_with_its_driver() -> None:
+    """The driver has no time to say anything. `input` waits for a line that never comes."""
+    script = "from pipeline.storage.apart import apart; import test_apart; apart(test_apart.tell_and_wait)"
+    path = os.pathsep.join(each for each in sys.path if each)
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdout
+        child = os.pidfd_open(int(driver.stdout.readline()))
+        assert select.select([child], [], [], 0)[0] == []
+        driver.kill()
+        assert select.select([child], [], [], 30)[0] == [child]
+    os.close(child)
+
+
+def tell_and_wait() -> None:
+    print(os.getpid(), flush=True)
+    input()
 
 
 def test_a_process_that_aborts_is_an_input_error() -> None:

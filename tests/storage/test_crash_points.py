@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from crashing import CrashError, CrashingControl, Fuse, crashing
 from places import Place
-from storage_desk import SCHEMA, names, read_parts, result_row, write_part
+from storage_desk import SCHEMA, checkpointed, names, read_parts, result_row, write_part
 
 from pipeline.records import QueryStatus
 from pipeline.storage.filesystems import join
@@ -33,12 +33,12 @@ def job(place: Place, fuse: Fuse, retry: tuple[QueryStatus, ...] = (), new_run: 
     if new_run:
         output.discard()
     output.begin(IDENTITY, len(QUERY_IDS), config_yaml="")
-    progress = output.prepare(query_ids, retry=retry)
-    left = [each for each in QUERY_IDS if each not in set(progress.done.to_pylist())]
+    output.prepare(query_ids, retry=retry)
+    left = sorted({*QUERY_IDS} - {*checkpointed(output)})
     for pair in (left[at : at + 2] for at in range(0, len(left), 2)):
         table = pa.Table.from_pylist([result_row(query_id) for query_id in pair], SCHEMA)
         pq.write_table(table, join(output.folder, f"part-{pair[0]}-{fuse.left}.parquet"), filesystem=output.filesystem)
-    output.finish(query_ids, SCHEMA)
+    output.finish(output.prepare(query_ids), SCHEMA)
 
 
 def whole_rows(place: Place) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from places import Place
-from storage_desk import SCHEMA, names, read_parts, write, write_part
+from storage_desk import SCHEMA, checkpointed, names, read_parts, write, write_part
 
 from pipeline.errors import OutputError, RunError
 from pipeline.storage.filesystems import join, list_files, resolve
@@ -40,15 +40,6 @@ def statuses(place: Place) -> dict[str, str]:
     return {row["query_id"]: row["status"] for row in rows}
 
 
-def checkpointed(output: Output) -> list[str]:
-    """What Ray Data would take for done."""
-    tables = [
-        pq.read_table(info.path, filesystem=output.filesystem)
-        for info in list_files(output.filesystem, output.checkpoint_folder)
-    ]
-    return sorted(query_id for table in tables for query_id in table["query_id"].to_pylist())
-
-
 def test_a_run_from_begin_to_success(place: Place) -> None:
     output = output_of(place)
     assert output.check(IDENTITY) is False
@@ -61,10 +52,10 @@ def test_a_run_from_begin_to_success(place: Place) -> None:
     assert (progress.remaining, dict(progress.by_status)) == (1, {"complete": 2, "degraded": 1})
     assert checkpointed(output) == ["a", "b", "c"]
     with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run again to go on"):
-        output.finish(FOUR, SCHEMA)
+        output.finish(output.prepare(FOUR), SCHEMA)
     assert output.check(IDENTITY) is False
     write_part(place, "part-2.parquet", ["d"], "failed")
-    manifest = output.finish(FOUR, SCHEMA, {"wall_seconds": 1.5})
+    manifest = output.finish(output.prepare(FOUR), SCHEMA, {"wall_seconds": 1.5})
     assert output.check(IDENTITY) is True
     assert manifest["queries_by_status"] == {"complete": 2, "degraded": 1, "failed": 1}
     assert manifest["windows_by_status"] == {"complete": 2, "no_answer": 2}
@@ -96,7 +87,7 @@ def test_a_new_run_discards_the_old_one(place: Place) -> None:
     output = begun(place)
     write_part(place, "part-0.parquet", ["a", "b", "c", "d"])
     write(place, "out/_quarantine/x.parquet", pa.table({"x": [1]}))
-    output.finish(FOUR, SCHEMA)
+    output.finish(output.prepare(FOUR), SCHEMA)
     other = {**IDENTITY, "prompt": "x"}
     assert output.check(other, new_run=True) is False
     output.discard()
@@ -172,7 +163,7 @@ def test_retrying_keeps_the_old_row_until_a_new_one_is_there(place: Place) -> No
     output = begun(place)
     write_part(place, "part-0.parquet", ["a", "b"])
     write_part(place, "part-1.parquet", ["c", "d"], "failed")
-    output.finish(FOUR, SCHEMA)
+    output.finish(output.prepare(FOUR), SCHEMA)
     progress = output.prepare(FOUR, retry=["failed", "degraded"])
     assert progress.remaining == 2
     assert checkpointed(output) == ["a", "b"]
@@ -180,7 +171,7 @@ def test_retrying_keeps_the_old_row_until_a_new_one_is_there(place: Place) -> No
     assert len(statuses(place)) == 4
     write_part(place, "part-2.parquet", ["c"], "complete")
     write_part(place, "part-3.parquet", ["d"], "degraded")
-    manifest = output.finish(FOUR, SCHEMA)
+    manifest = output.finish(output.prepare(FOUR), SCHEMA)
     assert manifest["queries_by_status"] == {"complete": 3, "degraded": 1}
     assert statuses(place) == {"a": "complete", "b": "complete", "c": "complete", "d": "degraded"}
 
@@ -195,8 +186,8 @@ def test_queries_that_the_input_has_not_are_refused(local_place: Place) -> None:
 def test_an_input_without_queries_gives_an_empty_table(place: Place) -> None:
     output = output_of(place)
     output.begin(IDENTITY, 0, config_yaml="")
-    output.finish(ids(), SCHEMA)
-    output.finish(ids(), SCHEMA)
+    output.finish(output.prepare(ids()), SCHEMA)
+    output.finish(output.prepare(ids()), SCHEMA)
     filesystem, folder = resolve(f"{place.url}/out", place.storage)
     table = pq.read_table(join(folder, "part-empty.parquet"), filesystem=filesystem)
     assert table.num_rows == 0
@@ -219,7 +210,7 @@ def test_status_of_a_run_at_every_stage(place: Place) -> None:
         assert now.by_status == Counter(complete=1, failed=1)
         assert 0 <= now.seconds_since_last_part + 1 < 60
     write_part(place, "part-2.parquet", ["c", "d"])
-    output.finish(FOUR, SCHEMA)
+    output.finish(output.prepare(FOUR), SCHEMA)
     done = status()
     assert (done.finished, done.holder, done.remaining, done.parts) == (True, None, 0, 3)
     assert done.manifest["queries"] == 4

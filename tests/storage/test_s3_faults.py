@@ -40,7 +40,7 @@ def test_a_run_through_a_bad_network(s3_server: S3Server, faults: list[Fault], e
         output.prepare(query_ids)
         write_part(place, "part-0.parquet", QUERY_IDS[:4])
         write_part(place, "part-1.parquet", QUERY_IDS[3:])
-        output.finish(query_ids, SCHEMA)
+        output.finish(output.prepare(query_ids), SCHEMA)
         assert all(proxy.met[fault] >= 2 for fault in faults)
     clean = Place(place.url, s3_server.storage)
     assert sorted(row["query_id"] for row in read_parts(clean)) == QUERY_IDS
