@@ -140,7 +140,7 @@ class ClusterConfig(Section):
     queries_per_block: int | None = Field(
         None,
         ge=1,
-        description="Queries that are written, and lost to a crash, together; None: 1 to 128, by their number.",
+        description="Queries that are written, and lost to a crash, together; None: 1 to 256, by their number.",
     )
     max_replica_start_failures: int = Field(3, ge=1, description="In a row; then the job ends with the reason.")
     max_block_retries: int = Field(20, ge=0, description="Of one block, each after its replica was lost.")
@@ -157,6 +157,10 @@ class ClusterConfig(Section):
         if self.max_replicas is not None and self.max_replicas < self.min_replicas:
             raise ValueError(f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}")
         return self
+
+    @property
+    def replicas_at_least(self) -> int:
+        return self.replicas or self.min_replicas
 
     @property
     def replicas_at_most(self) -> int:

@@ -55,14 +55,18 @@ class Blocks:
     """At least: 1 where a file is a block."""
 
 
-def plan_blocks(queries: int, replicas: int, in_flight: int, queries_per_block: int | None = None) -> Blocks:
-    """Blocks for `queries` that remain, over at most `replicas`, each with `in_flight` queries at once.
+def plan_blocks(
+    queries: int, min_replicas: int, max_replicas: int, in_flight: int, queries_per_block: int | None = None
+) -> Blocks:
+    """Blocks for `queries` that remain, over so many replicas, each with `in_flight` queries at once.
 
-    `queries_per_block` fixes their size; else it is small beside what a replica does in the run.
+    `queries_per_block` fixes their size; else it is small beside what a replica does in the run. A replica holds no
+    more than its share, so that those whose engines start first leave a small run's queries to the others.
     """
     if queries_per_block is None:
         most = max(_QUERIES_PER_BLOCK, min(_QUERIES_PER_BLOCK_AT_MOST, queries // _BLOCKS_AT_MOST))
-        queries_per_block = max(1, min(most, queries // (replicas * _BLOCKS_A_REPLICA)))
+        queries_per_block = max(1, min(most, queries // (max_replicas * _BLOCKS_A_REPLICA)))
     needed = math.ceil(in_flight / queries_per_block)
-    blocks = needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION))
+    share = math.ceil(queries / (min_replicas * queries_per_block))
+    blocks = min(share, needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION)))
     return Blocks(queries_per_block, blocks, max(1, queries // _FILES_AT_MOST))

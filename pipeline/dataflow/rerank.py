@@ -2,7 +2,6 @@
 
 import warnings
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -106,9 +105,9 @@ def rerank(
 
 
 def _pool(cluster: ClusterConfig, blocks: int) -> ActorPoolStrategy:
-    size: dict[str, Any] = (
-        {"size": cluster.replicas}
-        if cluster.replicas
-        else {"min_size": cluster.min_replicas, "max_size": cluster.replicas_at_most}
+    return ActorPoolStrategy(
+        min_size=cluster.replicas_at_least,
+        max_size=cluster.replicas_at_most,
+        max_concurrent_calls_per_actor=blocks,
+        max_tasks_in_flight_per_actor=blocks,
     )
-    return ActorPoolStrategy(**size, max_concurrent_calls_per_actor=blocks, max_tasks_in_flight_per_actor=blocks)

@@ -105,10 +105,11 @@ def _pass(
     started = time.monotonic()
     connect()
     tally = start_tally(record.run_id, remaining)
-    every_seconds, done_before = config.cluster.progress_seconds, record.queries - remaining
-    lines = ProgressLines(tally, record.queries, done_before, every_seconds, say, output.publish)
+    cluster, done_before = config.cluster, record.queries - remaining
+    lines = ProgressLines(tally, record.queries, done_before, cluster.progress_seconds, say, output.publish)
     in_flight = config.windows_in_flight_at_most
-    blocks = plan_blocks(remaining, config.cluster.replicas_at_most, in_flight, config.cluster.queries_per_block)
+    replicas = cluster.replicas_at_least, cluster.replicas_at_most
+    blocks = plan_blocks(remaining, *replicas, in_flight, cluster.queries_per_block)
     say(
         f"in flight: up to {in_flight:,} windows a replica, in {blocks.per_replica} blocks of"
         f" {blocks.queries_per_block} queries"

@@ -70,7 +70,8 @@ def _serve(folder: str, memory_bytes: int, parent: int) -> None:
     try:
         answer = True, function(*arguments, **options)
     except MemoryError:
-        answer = False, InputError(f"reading takes more than {memory_bytes} bytes; a file is made to do harm")
+        fix = "a file is made to do harm, or one run has tens of millions of queries: split them"
+        answer = False, InputError(f"reading takes more than {memory_bytes} bytes; {fix}")
     except Exception as error:  # raised again in the parent
         answer = False, error
     with Path(folder, "partial").open("wb") as file:
@@ -79,6 +80,7 @@ def _serve(folder: str, memory_bytes: int, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # which ended before the kernel knew
         os._exit(1)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from pipeline.engines.scripted import Answer, reverse_order
@@ -46,6 +47,16 @@ def killed_once(marker: str, piece: str) -> Answer:
         return answer(text, params)
 
     return killing_answer
+
+
+def second_starts_late(log: str, asked: int) -> Answer:
+    """Of two replicas one has its engine only when the other's has been asked `asked` times."""
+    try:
+        Path(log).touch(exist_ok=False)
+    except FileExistsError:
+        while Path(log).read_text().count('"asked"') < asked:
+            time.sleep(0.05)
+    return reverse_order()
 
 
 def last_first(marker: str) -> PassageScore:

@@ -126,6 +126,23 @@ def test_a_slow_query_holds_nobody_up(tmp_path: Path) -> None:
     assert manifest["queries_by_status"] == {"complete": 48}
 
 
+def test_a_replica_that_starts_late_has_its_share(tmp_path: Path) -> None:
+    """The first one could hold all eight queries."""
+    write_input(tmp_path / "in", [query(number, 4) for number in range(8)])
+    log = tmp_path / "log"
+    settings = config(
+        tmp_path,
+        "--cluster={replicas: 2, queries_in_flight: 8, queries_per_block: 1}",
+        "--engine.delay_seconds=5",
+        f"--engine.log_path={log}",
+        "--engine.answers=tests.dataflow.gated_answers:second_starts_late",
+        f"--engine.arguments={{log: '{log}', asked: 4}}",
+    )
+    rerank(settings)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sorted(Counter(line["process"] for line in lines if line["event"] == "asked").values()) == [4, 4]
+
+
 def test_long_form_gives_the_same_rankings(tmp_path: Path) -> None:
     rows = [query(number) for number in range(5)]
     long = [
