@@ -128,7 +128,7 @@ class FirstPassConfig(Section):
 class ClusterConfig(Section):
     """How many replicas, and how much each keeps in flight."""
 
-    replicas: int | None = Field(None, ge=1, description="A fixed number, each with its share of the queries; or set min and max.")
+    replicas: int | None = Field(None, ge=1, description="Fixed, each with its share of queries; or set min and max.")
     min_replicas: int = Field(1, ge=1)
     max_replicas: int | None = Field(None, ge=1, description="None: min_replicas.")
     cpus_per_replica: float = Field(1.0, ge=0)
