@@ -43,7 +43,7 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
         f"strategy: {strategy}",
         f"a query with {len(request.candidates)} candidates: at most {strategy.max_windows(ranked)}"
         f" windows, up to {config.policy.max_attempts} attempts each",
-        f"replicas: {cluster.replicas or f'{cluster.min_replicas} to {cluster.max_replicas or cluster.min_replicas}'}"
+        f"replicas: {cluster.replicas or f'{cluster.replicas_at_least} to {cluster.replicas_at_most}'}"
         f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
         f" {config.windows_in_flight_at_most} windows in flight each",
         f"config hash: {config.hash()}",

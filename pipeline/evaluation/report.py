@@ -232,8 +232,7 @@ def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest:
         config = JobConfig.model_validate(yaml.safe_load(text or ""))
     except (ValueError, yaml.YAMLError, ConfigError):  # none, or another version's: shown as text, not understood
         return run
-    replicas = config.cluster.replicas or config.cluster.max_replicas or config.cluster.min_replicas
-    return replace(run, gpus=replicas * config.engine.gpus_per_replica)
+    return replace(run, gpus=config.cluster.replicas_at_most * config.engine.gpus_per_replica)
 
 
 def _read_json(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
