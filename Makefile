@@ -26,15 +26,15 @@ $(INSTALLED): pyproject.toml constraints.txt configs/deploy/cpu-overrides.txt
 	touch $(INSTALLED)
 
 demo: setup ## rerank the demo collection with a real (tiny) LLM in vLLM on the CPU, through Ray Data
-	$(BIN)/python -m jobs.demo
+	$(BIN)/corpus-reranker demo
 
 demo-pipeline: setup ## corpus, index, candidates, rerank, evaluate, export: the jobs one by one, from one config
 	rm -rf out/demo-pipeline
-	$(BIN)/python -m jobs.demo_model
-	$(BIN)/python -m jobs.retrieve --config $(PIPELINE)
-	$(BIN)/python -m jobs.rerank --config $(PIPELINE)
-	$(BIN)/python -m jobs.evaluate --config $(PIPELINE)
-	$(BIN)/python -m jobs.export --config $(PIPELINE)
+	$(BIN)/corpus-reranker demo_model
+	$(BIN)/corpus-reranker retrieve --config $(PIPELINE)
+	$(BIN)/corpus-reranker rerank --config $(PIPELINE)
+	$(BIN)/corpus-reranker evaluate --config $(PIPELINE)
+	$(BIN)/corpus-reranker export --config $(PIPELINE)
 
 demo-s3: setup ## the demo from and to an S3 server of its own
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py

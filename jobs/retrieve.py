@@ -1,55 +1,9 @@
-"""Find candidates for a query set by BM25 over a Lucene index, built from a corpus where there is none.
+"""`python jobs/retrieve.py ARGUMENTS` is `corpus-reranker retrieve ARGUMENTS`."""
 
-    python -m jobs.retrieve --config CONFIG [--retrieve.top_k=50 ...]
-    python -m jobs.retrieve --corpus CORPUS --index FOLDER --queries QUERIES --output FOLDER
-
-Reads the section `retrieve` of the job config; its output is, if it names none, what `input` names.
-Wants Java 21 or newer (JAVA_HOME) and pyserini. The index must be at the same path on every node.
-"""
-
-import json
 import sys
-from typing import Annotated
 
-import typer
-
-from pipeline.config import load_section
-from pipeline.errors import RerankerError
-from pipeline.retrieval.settings import RetrieveConfig
-from pipeline.storage.settings import InputConfig, StorageConfig
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def main(
-    context: typer.Context,
-    config: Annotated[str | None, typer.Option(help="Job config with a section `retrieve`.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="JSONL or Parquet: doc_id, title, text.")] = None,
-    index: Annotated[
-        str | None, typer.Option(help="Folder, to be built if absent; or a prebuilt index's name.")
-    ] = None,
-    queries: Annotated[str | None, typer.Option(help="TSV, JSONL or Parquet: query_id, query.")] = None,
-    output: Annotated[str | None, typer.Option(help="Folder for the candidates; local or s3://.")] = None,
-) -> None:
-    """Find candidates for a query set by BM25."""
-    options = {"corpus.path": corpus, "index": index, "queries.path": queries, "output": output}
-    overrides = [f"--retrieve.{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    from pipeline.dataflow.retrieve import retrieve_candidates  # Ray takes seconds to import
-
-    try:
-        settings = load_section(config, "retrieve", RetrieveConfig, [*context.args, *overrides])
-        storage = load_section(config, "storage", StorageConfig, context.args)
-        folder = settings.output or load_section(config, "input", InputConfig, context.args).path
-        summary = retrieve_candidates(settings, storage, folder)
-    except RerankerError as error:
-        print(f"retrieve: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    print(
-        f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates;"
-        f" left out {summary.queries_left_out:,} queries without text or hit (listed in _left_out.jsonl)"
-    )
-
+from corpus_reranker.__main__ import main
 
 if __name__ == "__main__":
-    app()
+    sys.argv.insert(1, "retrieve")
+    main()

@@ -1,20 +1,16 @@
-"""Fixtures for every room. Data that may not be part of the project lies beside the checkout, in shared/."""
+"""Fixtures for every test. Data that may not be part of the project lies beside the checkout, in shared/."""
 
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import fuzzing  # noqa: F401 - registers a profile of hypothesis
+import helpers.fuzzing  # noqa: F401 - registers a profile of hypothesis
 import pytest
-from places import Place
-from s3_server import S3Server, running_s3_server
-
-from pipeline.storage.settings import StorageConfig
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("RERANKER_SHARED", REPOSITORY.parent / "shared"))
-DATA = Path(__file__).resolve().parent / "data"
+from corpus_reranker.io.settings import StorageConfig
+from helpers.locations import Location
+from helpers.paths import REPOSITORY, SHARED
+from helpers.s3_server import S3Server, running_s3_server
 
 
 @pytest.fixture(scope="session")
@@ -39,25 +35,24 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def position(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A test that takes this runs twice: on local disk and on the S3 server."""
     if request.param == "local":
-        return Place(str(tmp_path), StorageConfig())
+        return Location(str(tmp_path), StorageConfig())
     server: S3Server = request.getfixturevalue("s3_server")
-    return Place(f"s3://{server.bucket}/{uuid.uuid4().hex}/folder", server.storage)
+    return Location(f"s3://{server.bucket}/{uuid.uuid4().hex}/folder", server.storage)
 
 
 @pytest.fixture
-def local_place(tmp_path: Path) -> Place:
-    return Place(str(tmp_path), StorageConfig())
+def local_location(tmp_path: Path) -> Location:
+    return Location(str(tmp_path), StorageConfig())
 
 
 @pytest.fixture(scope="session")
 def ray_cluster(s3_server: S3Server) -> Iterator[None]:
     """Local Ray, one for the session. Its workers inherit the S3 server's credentials."""
     import ray
-
-    from pipeline.dataflow.cluster import connect
+    from corpus_reranker.dataflow.cluster import connect
 
     connect()
     yield
@@ -75,6 +70,6 @@ def joined(ray_cluster: None) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def demo_model() -> Path:
     """Folder of SmolLM2-135M-Instruct for vLLM, converted once into .cache/ of the checkout."""
-    from jobs.demo_model import convert_demo_model
+    from corpus_reranker.cli.demo_model import convert_demo_model
 
     return convert_demo_model(REPOSITORY / ".cache")

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import typer
-from s3_server import S3Server, running_s3_server
-
-from jobs.demo import judge, write_candidates
-from jobs.demo_model import convert_demo_model, packaged_embedder
-from jobs.rerank import rerank, say
-from pipeline.config import CONFIGS_DIRECTORY, load_config
-from pipeline.errors import RerankerError
-from pipeline.storage.filesystems import list_files, resolve
+from corpus_reranker.cli.demo import judge, write_candidates
+from corpus_reranker.cli.demo_model import convert_demo_model, packaged_embedder
+from corpus_reranker.cli.rerank import log, rerank
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.errors import RerankerError
+from corpus_reranker.io.filesystem import list_files, resolve
+from helpers.s3_server import S3Server, running_s3_server
 
 
 def main(cache: Path = Path(".cache")) -> None:
@@ -30,7 +30,7 @@ def main(cache: Path = Path(".cache")) -> None:
         with running_s3_server() as server:
             code = rerank_on(server, cache)
     except RerankerError as error:
-        say(f"error: {error}")
+        log(f"error: {error}")
         raise typer.Exit(1) from error
     raise typer.Exit(code)
 
@@ -42,14 +42,14 @@ def rerank_on(server: S3Server, cache: Path) -> int:
         CONFIGS_DIRECTORY / "demo" / "demo.yaml",
         [
             f"--engine.model={convert_demo_model(cache).resolve()}",
-            f"--first_pass.engine.model={packaged_embedder()}",
+            f"--pre_ranker.engine.model={packaged_embedder()}",
             f"--input.path={url}/candidates",
             f"--output.path={url}/reranked",
             f"--storage.endpoint_url={server.endpoint_url}",
             "--storage.region=us-east-1",
         ],
     )
-    say(f"an S3 server at {server.endpoint_url}; the input goes to {config.input.path}")
+    log(f"an S3 server at {server.endpoint_url}; the input goes to {config.input.path}")
     filesystem, folder = resolve(config.input.path, config.storage)
     with tempfile.TemporaryDirectory() as local:
         write_candidates(Path(local, "candidates"))
@@ -57,12 +57,12 @@ def rerank_on(server: S3Server, cache: Path) -> int:
     pq.write_table(table, f"{folder}/candidates.parquet", filesystem=filesystem)
     code = rerank(config)
     means = judge(config.output.path, config.storage)
-    say(f"nDCG@10: {means['before']:.3f} BM25, {means['first pass']:.3f} first pass, {means['after']:.3f} LLM")
-    say("the same command again")
+    log(f"nDCG@10: {means['before']:.3f} BM25, {means['first pass']:.3f} first pass, {means['after']:.3f} LLM")
+    log("the same command again")
     code = code or rerank(config)
-    say("what lies in the bucket:")
+    log("what lies in the bucket:")
     for info in list_files(filesystem, folder.rpartition("/")[0], recursive=True):
-        say(f"  {info.size:>8,} bytes  s3://{info.path}")
+        log(f"  {info.size:>8,} bytes  s3://{info.path}")
     return code
 
 

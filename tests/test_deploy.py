@@ -16,10 +16,11 @@ from unittest.mock import create_autospec
 
 import pytest
 import yaml
+from corpus_reranker.config.dates import PLACE
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.config.schema import JobConfig
 from ray.job_submission import JobStatus, JobSubmissionClient
-
-from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
-from pipeline.partition import PLACE
 
 DEPLOY = CONFIGS_DIRECTORY / "deploy"
 
@@ -149,7 +150,7 @@ def config_of(command: str) -> JobConfig:
     assert words[0] == "--config"
     at = words.index("--date") if "--date" in words else None
     date = [f"--date={words[at + 1]}"] if at is not None else []
-    rest = [word for place, word in enumerate(words[2:], 2) if at is None or place not in (at, at + 1)]
+    rest = [word for position, word in enumerate(words[2:], 2) if at is None or position not in (at, at + 1)]
     return load_config(words[1], [*rest, *date])
 
 

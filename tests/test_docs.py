@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import REPOSITORY
+from corpus_reranker.__main__ import job_summaries
+from corpus_reranker.config.loader import load_config
+from helpers.paths import REPOSITORY
 from typer.main import get_command
-
-from jobs.__main__ import job_summaries
-from pipeline.config import load_config
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -37,10 +36,8 @@ def test_a_command_in_the_docs_is_one(command: str, monkeypatch: pytest.MonkeyPa
         assert re.search(rf"^{words[1]}:", Path("Makefile").read_text(), re.MULTILINE)
         return
     job, arguments = words[1], words[2:]
-    if words[0] == "python":
-        job, arguments = words[2].removeprefix("jobs."), words[3:]
     assert job in job_summaries()
-    module = importlib.import_module(f"jobs.{job}")
+    module = importlib.import_module(f"corpus_reranker.cli.{job}")
     parsed = get_command(getattr(module, "app", None) or _app_of(module.main)).make_context(job, arguments)
     if job == "rerank":
         date = parsed.params["date"]

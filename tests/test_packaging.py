@@ -6,10 +6,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import corpus_reranker
 import pytest
-from conftest import REPOSITORY
-
-import pipeline
+from helpers.paths import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
     )
     (wheel,) = built.glob("*.whl")
-    assert wheel.name.startswith(f"corpus_reranker-{pipeline.__version__}-")
+    assert wheel.name.startswith(f"corpus_reranker-{corpus_reranker.__version__}-")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(built / "site")
     return built / "site"
@@ -50,12 +49,12 @@ def test_it_holds_the_code_and_configs_and_nothing_else(unpacked: Path) -> None:
     (metadata,) = unpacked.glob("*.dist-info")
     assert {path.name for path in unpacked.iterdir()} == {"pipeline", "jobs", "configs", metadata.name}
     assert "corpus-reranker = jobs.__main__:main" in (metadata / "entry_points.txt").read_text()
-    assert f"\nVersion: {pipeline.__version__}\n" in (metadata / "METADATA").read_text()
+    assert f"\nVersion: {corpus_reranker.__version__}\n" in (metadata / "METADATA").read_text()
 
 
 def test_ready_made_configs_and_their_templates_load_by_name(unpacked: Path, tmp_path: Path) -> None:
     code = (
-        "from pipeline.config import CONFIGS_DIRECTORY, load_config\n"
+        "from corpus_reranker.config.schema import CONFIGS_DIRECTORY, load_config\n"
         "names = ['reasonrank-7b', 'reasonrank-8b', 'reasonrank-32b', 'demo/demo']\n"
         "print(len({load_config(name).hash() for name in names}), CONFIGS_DIRECTORY)"
     )
@@ -66,7 +65,7 @@ def test_ready_made_configs_and_their_templates_load_by_name(unpacked: Path, tmp
 def test_the_command_lists_runs_and_refuses_jobs(unpacked: Path, tmp_path: Path) -> None:
     listed = run_installed(unpacked, tmp_path, "-m", "jobs")
     assert {"rerank", "status", "report"} <= {line.split()[0] for line in listed.stdout.splitlines() if line.strip()}
-    assert run_installed(unpacked, tmp_path, "-m", "jobs", "--version").stdout.strip() == pipeline.__version__
+    assert run_installed(unpacked, tmp_path, "-m", "jobs", "--version").stdout.strip() == corpus_reranker.__version__
     status = run_installed(unpacked, tmp_path, "-m", "jobs", "status", "nothing-here")
     assert (status.returncode, "no run has begun here" in status.stdout) == (4, True), status.stderr
     refused = run_installed(unpacked, tmp_path, "-m", "jobs", "rerun")

@@ -19,16 +19,16 @@ MAY_IMPORT = {
 HEAVY = ["ray", "vllm", "torch", "transformers", "pyarrow"]
 
 
-def modules_of(room: str) -> list[str]:
-    files = sorted((PIPELINE / room).rglob("*.py"))
+def modules_of(remaining_tokens: str) -> list[str]:
+    files = sorted((PIPELINE / remaining_tokens).rglob("*.py"))
     return [
         ".".join(file.relative_to(PIPELINE.parent).with_suffix("").parts).removesuffix(".__init__") for file in files
     ]
 
 
 @pytest.mark.parametrize("room", ["ranking", "prompting"])
-def test_pure_rooms_load_nothing_heavy(room: str) -> None:
-    modules = modules_of(room)
+def test_pure_rooms_load_nothing_heavy(remaining_tokens: str) -> None:
+    modules = modules_of(remaining_tokens)
     assert len(modules) > 3
     code = f"import sys, {', '.join(modules)}\nprint(*(set({HEAVY}) & set(sys.modules)))"
     loaded = subprocess.run(
@@ -39,9 +39,9 @@ def test_pure_rooms_load_nothing_heavy(room: str) -> None:
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_dependencies_run_one_way(room: str) -> None:
-    imported = {name for file in (PIPELINE / room).rglob("*.py") for name in _rooms_imported(file)}
-    assert imported - {room} <= MAY_IMPORT[room]
+def test_dependencies_run_one_way(remaining_tokens: str) -> None:
+    imported = {name for file in (PIPELINE / remaining_tokens).rglob("*.py") for name in _rooms_imported(file)}
+    assert imported - {remaining_tokens} <= MAY_IMPORT[remaining_tokens]
 
 
 def _rooms_imported(file: Path) -> set[str]:

@@ -15,22 +15,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
-
-from jobs.demo import write_candidates
-from jobs.demo_model import convert_demo_model
-from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
-from pipeline.engines.registry import create_engine
-from pipeline.plan import make_prompter
-from pipeline.ranking.permutation import parse_permutation
-from pipeline.ranking.rerank import AskPolicy, rerank_query
-from pipeline.records import ANSWERED, RerankRequest, RerankResult
-from pipeline.storage.candidates import parse_row
+from corpus_reranker.answers.permutation import parse_permutation
+from corpus_reranker.cli.demo import write_candidates
+from corpus_reranker.cli.demo_model import convert_demo_model
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.engines.registry import create_engine
+from corpus_reranker.io.sources.rows import parse_row
+from corpus_reranker.ranking.rerank_query import RetryPolicy, rerank_query
+from corpus_reranker.run.dry_run import make_prompt_builder
+from corpus_reranker.types import ANSWERED, RerankRequest, RerankResult
 
 POLICIES = {
-    "keep order": AskPolicy(max_attempts=1),
-    "force": AskPolicy(max_attempts=1, force_answer=True),
-    "retry once": AskPolicy(max_attempts=2),
-    "retry once, then force": AskPolicy(max_attempts=2, force_answer=True),
+    "keep order": RetryPolicy(max_attempts=1),
+    "force": RetryPolicy(max_attempts=1, force_answer=True),
+    "retry once": RetryPolicy(max_attempts=2),
+    "retry once, then force": RetryPolicy(max_attempts=2, force_answer=True),
 }
 
 
@@ -42,20 +43,24 @@ def recorded_outcomes(path: Path) -> Counter[str]:
 
 async def measure(config: JobConfig, requests: Sequence[RerankRequest]) -> None:
     """Print a row for each policy, over the same windows of the same engine."""
-    engine, prompter, template = create_engine(config.engine), make_prompter(config), config.prompt.load_template()
+    engine, prompt_builder, template = (
+        create_engine(config.engine),
+        make_prompt_builder(config),
+        config.prompt.load_template(),
+    )
     await engine.start()
 
-    async def rank(request: RerankRequest, policy: AskPolicy) -> RerankResult:
+    async def rank(request: RerankRequest, policy: RetryPolicy) -> RerankResult:
         return await rerank_query(
             request,
             engine.generate,
             config.strategy,
-            prompter,
+            prompt_builder,
             template.answer_format,
             config.generation.sampling_params(template.answer_format),
             policy,
             template.identifiers,
-            prompter.tokenizer.encode,
+            prompt_builder.tokenizer.encode,
         )
 
     print("| policy | windows | complete | repaired | without a ranking | requests | output tokens |")

@@ -1,4 +1,4 @@
-"""Peak memory of jobs.assemble as the corpus grows tenfold, and of the plan it was chosen over.
+"""Peak memory of corpus-reranker assemble as the corpus grows tenfold, and of the plan it was chosen over.
 
     python tests/benchmarks/assemble_memory.py [--documents 100000] [--factor 10] [--plan both] [--json FILE]
 
@@ -51,10 +51,10 @@ def write_run(folder: Path, queries: int, documents: int, seed: int = 0) -> None
 
 
 def run_assemble(folder: Path, corpus: Path, output: Path) -> None:
-    """The plan of jobs.assemble."""
-    from pipeline.dataflow.assemble import assemble_candidates
-    from pipeline.retrieval.settings import AssembleConfig
-    from pipeline.storage.settings import StorageConfig
+    """The plan of corpus-reranker assemble."""
+    from corpus_reranker.dataflow.assemble import assemble_candidates
+    from corpus_reranker.io.settings import StorageConfig
+    from corpus_reranker.retrieval.settings import AssembleConfig
 
     config = AssembleConfig.model_validate(
         {
@@ -65,29 +65,28 @@ def run_assemble(folder: Path, corpus: Path, output: Path) -> None:
         }
     )
     summary = assemble_candidates(config, StorageConfig(), str(output))
-    assert summary.documents_left_out == 0
+    assert summary.documents_skipped == 0
 
 
 def run_join(folder: Path, corpus: Path, output: Path) -> None:
     """Ray Data's hash join, then a group by query."""
     import ray.data
-
-    from pipeline.dataflow.cluster import connect
-    from pipeline.retrieval.candidates import CANDIDATES
-    from pipeline.storage.trec import open_text, read_run
+    from corpus_reranker.dataflow.cluster import connect
+    from corpus_reranker.io.trec import open_text, read_run
+    from corpus_reranker.retrieval.candidates import CANDIDATES
 
     connect()
     with open_text(str(folder / "run.txt")) as lines:
         columns = list(zip(*read_run(lines), strict=True))
     run = ray.data.from_arrow(pa.table(dict(zip(("query_id", "doc_id", "rank", "score"), columns, strict=True))))
 
-    def nest(group: pa.Table) -> pa.Table:
+    def group_by_query(group: pa.Table) -> pa.Table:
         group = group.sort_by("rank")
         rows = group.select(["doc_id", "text", "score"]).to_pylist()
         return pa.table({"query_id": group["query_id"][:1], "candidates": pa.array([rows], CANDIDATES)})
 
     joined = run.join(ray.data.read_parquet(str(corpus)), join_type="inner", num_partitions=16, on=("doc_id",))
-    joined.groupby("query_id").map_groups(nest, batch_format="pyarrow").write_parquet(str(output))
+    joined.groupby("query_id").map_groups(group_by_query, batch_format="pyarrow").write_parquet(str(output))
 
 
 class Meter:
@@ -176,8 +175,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        plan, *places = options.child
-        {"assemble": run_assemble, "join": run_join}[plan](*map(Path, places))
+        plan, *positions = options.child
+        {"assemble": run_assemble, "join": run_join}[plan](*map(Path, positions))
         return
     plans = ("assemble", "join") if options.plan == "both" else (options.plan,)
     with tempfile.TemporaryDirectory() as temporary:

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings
+from corpus_reranker.types import Prompt, SamplingParams
 from workload import report
-
-from pipeline.engines.vllm import VllmEngine, VllmSettings
-from pipeline.records import Prompt, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def floor_seconds(shape: Shape, in_flight: int, bytes_per_second: float, operati
     return prompt + shape.output_tokens * step_bytes / bytes_per_second
 
 
-async def ask_all(settings: VllmSettings, shape: Shape, windows: int) -> dict[str, Any]:
+async def rank_windows(settings: VllmSettings, shape: Shape, windows: int) -> dict[str, Any]:
     """Give `windows` random prompts to one engine at once."""
     rng = random.Random(0)
     params = SamplingParams(0.0, 1.0, 0, 0.0, shape.output_tokens, 0)
@@ -100,9 +99,9 @@ async def ask_all(settings: VllmSettings, shape: Shape, windows: int) -> dict[st
     await engine.generate(prompts[0], params)
     began = time.perf_counter()
     completions = await asyncio.gather(*(engine.generate(prompt, params) for prompt in prompts))
-    seconds, facts = time.perf_counter() - began, engine.facts()
+    seconds, info = time.perf_counter() - began, engine.info()
     await engine.stop()
-    return {**facts, "seconds": seconds, "output_tokens": sum(each.output_tokens for each in completions)}
+    return {**info, "seconds": seconds, "output_tokens": sum(each.output_tokens for each in completions)}
 
 
 def main(
@@ -127,20 +126,20 @@ def main(
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,
             kv_cache_gib=1 if dry_run else None,
-            engine_args={"load_format": "dummy", "skip_tokenizer_init": True},
+            engine_kwargs={"load_format": "dummy", "skip_tokenizer_init": True},
         )
-        facts = asyncio.run(ask_all(settings, shape, windows))
-    in_cache = int((facts["kv_cache_tokens"] or 0) / (shape.prompt_tokens + shape.output_tokens / 2))
+        info = asyncio.run(rank_windows(settings, shape, windows))
+    in_cache = int((info["kv_cache_tokens"] or 0) / (shape.prompt_tokens + shape.output_tokens / 2))
     in_flight = max(1, min(windows, max_num_seqs, in_cache or max_num_seqs))
     least = floor_seconds(shape, in_flight, terabytes_per_second * 1e12, teraflops * 1e12)
     row = {
-        "device": facts["device_name"],
+        "device": info["device_name"],
         "windows": windows,
         "in_flight_at_most": in_flight,
-        "seconds": facts["seconds"],
-        "windows_per_second": windows / facts["seconds"],
-        "output_tokens_per_second": facts["output_tokens"] / facts["seconds"],
-        "fraction_of_floor": float("nan") if dry_run else least * windows / facts["seconds"],
+        "seconds": info["seconds"],
+        "windows_per_second": windows / info["seconds"],
+        "output_tokens_per_second": info["output_tokens"] / info["seconds"],
+        "fraction_of_floor": float("nan") if dry_run else least * windows / info["seconds"],
     }
     report("gpu_throughput_dry_run" if dry_run else "gpu_throughput", [row], "random weights, vLLM alone")
 

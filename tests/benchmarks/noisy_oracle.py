@@ -25,7 +25,7 @@ _LOGNORMAL_SIGMA = 0.702  # exp(2.326 sigma - sigma^2 / 2) = 3000 / 750
 class Noise:
     deviation: float
     fixed_share: float = 0.5
-    place_bias: float = 0.5
+    position_bias: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,10 @@ class NoisyOracle:
         shown = len(indices)
         scale = self._noise.deviation * math.sqrt((1 - self._noise.fixed_share) * shown / WINDOW_OF_THE_MODEL)
         perceived = {
-            index: self._lasting[index] + scale * self._fresh.gauss(0, 1) - self._noise.place_bias * place / (shown - 1)
-            for place, index in enumerate(indices)
+            index: self._lasting[index]
+            + scale * self._fresh.gauss(0, 1)
+            - self._noise.position_bias * position / (shown - 1)
+            for position, index in enumerate(indices)
         }
         return sorted(indices, key=lambda index: -perceived[index])
 

@@ -29,15 +29,14 @@ from typing import Annotated, Any
 
 import ray
 import typer
+from corpus_reranker.answers.permutation import apply_permutation, parse_permutation
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.engines.base import Engine
+from corpus_reranker.engines.registry import create_engine
+from corpus_reranker.ranking.windows import sliding_windows
+from corpus_reranker.run.dry_run import make_prompt_builder
+from corpus_reranker.types import RerankRequest
 from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, request, run_job, write_candidates
-
-from pipeline.config import JobConfig
-from pipeline.engines.base import Engine
-from pipeline.engines.registry import create_engine
-from pipeline.plan import make_prompter
-from pipeline.ranking.permutation import apply_permutation, parse_permutation
-from pipeline.ranking.windows import sliding_windows
-from pipeline.records import RerankRequest
 
 Schedule = Callable[[JobConfig, Engine, Sequence[RerankRequest]], Coroutine[Any, Any, None]]
 
@@ -73,9 +72,9 @@ async def lockstep(
     datasets: Sequence[int] = (),
 ) -> None:
     """Batch by batch, window by window. `prompt_seconds` are of the engine's time."""
-    params, prompter = config.generation.sampling_params("reasoning"), make_prompter(config)
+    params, prompt_builder = config.generation.sampling_params("reasoning"), make_prompt_builder(config)
     for batch in batches(queries, datasets or [len(queries)]):
-        renders = [prompter(query) for query in batch]
+        renders = [prompt_builder(query) for query in batch]
         orders = [list(range(len(query.candidates))) for query in batch]
         for start, end in sliding_windows(100, 20, 10):
             await asyncio.sleep(prompt_seconds * len(batch) / config.engine.model_dump()["speedup"])
@@ -106,8 +105,8 @@ def rank_llm(batch_size: int) -> Schedule:
             self._stride, self._window_size, self._batch_size = 10, 20, batch_size
             self._llm_concurrency_sem = None
             self._engine, self._params = engine, config.generation.sampling_params("reasoning")
-            prompter = make_prompter(config)
-            self._renders = {query.query_id: prompter(query) for query in queries}
+            prompt_builder = make_prompt_builder(config)
+            self._renders = {query.query_id: prompt_builder(query) for query in queries}
 
         def create_prompt(self, result: Any, rank_start: int, rank_end: int) -> Any:
             indices = [candidate.docid for candidate in result.candidates[rank_start:rank_end]]
@@ -150,9 +149,9 @@ def drive(way: str, schedule: Schedule, config: JobConfig, queries: Sequence[Rer
         await engine.start()
         began = time.perf_counter()
         await schedule(config, engine, queries)
-        facts = {**engine.facts(), "seconds": time.perf_counter() - began}
+        info = {**engine.info(), "seconds": time.perf_counter() - began}
         await engine.stop()
-        return facts
+        return info
 
     return figures(way, asyncio.run(run()))
 
@@ -165,14 +164,14 @@ def in_flight_fraction(samples: list[list[float]]) -> float:
     return sum(middle) / len(middle)
 
 
-def figures(way: str, facts: dict[str, Any], in_flight_of_wanted: float = float("nan")) -> dict[str, Any]:
+def figures(way: str, info: dict[str, Any], in_flight_of_wanted: float = float("nan")) -> dict[str, Any]:
     """Windows/s over simulated time, which is also the time to the last query."""
     return {
         "way": way,
-        "windows": facts["requests"],
-        "seconds_to_last_query": facts["simulated_seconds"],
-        "windows_per_second": facts["requests"] / facts["simulated_seconds"],
-        "mean_running": facts["mean_running"],
+        "windows": info["requests"],
+        "seconds_to_last_query": info["simulated_seconds"],
+        "windows_per_second": info["requests"] / info["simulated_seconds"],
+        "mean_running": info["mean_running"],
         "in_flight_of_wanted": in_flight_of_wanted,
     }
 
@@ -196,10 +195,10 @@ def main(
             *(FOUR_GPUS if four_gpus else ()),
             "--cluster={replicas: 1, progress_seconds: 5}",
         )
-        facts = run_job(config)["facts"]["passes"][0]
+        info = run_job(config)["info"]["passes"][0]
         ray.shutdown()
         rows = [
-            figures("our job", facts["engine"], in_flight_fraction(facts["in_flight"])),
+            figures("our job", info["engine"], in_flight_fraction(info["in_flight"])),
             figures("all prompts at once, by hand", asyncio.run(at_once(config, made))),
             drive("lockstep of 512", lockstep, config, made),
             drive("lockstep, with its prompts", partial(lockstep, prompt_seconds=PROMPT_SECONDS), config, made),
@@ -210,7 +209,7 @@ def main(
                 made,
             ),
         ]
-        in_flight = round(facts["engine"]["mean_running"] + facts["engine"]["mean_waiting"])
+        in_flight = round(info["engine"]["mean_running"] + info["engine"]["mean_waiting"])
         try:
             for size in (32, in_flight):
                 rows.append(drive(f"RankLLM async, {size} in flight", rank_llm(size), config, made))

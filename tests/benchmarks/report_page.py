@@ -17,9 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from pipeline.config import CONFIGS_DIRECTORY
-from pipeline.storage.schemas import NESTED_INPUT
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.io.schemas import NESTED_INPUT
 
 COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 CANDIDATES = 100
@@ -40,11 +39,16 @@ def make_rows(queries: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     texts = [line.split("\t", 1)[1] for line in (COLLECTION / "queries.tsv").read_text(encoding="utf-8").splitlines()]
     for number in range(queries):
         candidates = []
-        for place in range(CANDIDATES):
+        for position in range(CANDIDATES):
             together = rng.sample(corpus, PASSAGES_TOGETHER)
             text = " ".join(each["text"] for each in together)
             candidates.append(
-                {"doc_id": f"d{place:03}", "title": together[0]["title"], "text": text, "score": 30.0 - place / 10}
+                {
+                    "doc_id": f"d{position:03}",
+                    "title": together[0]["title"],
+                    "text": text,
+                    "score": 30.0 - position / 10,
+                }
             )
         if number % 500 == 250:
             candidates[7]["doc_id"] = candidates[3]["doc_id"]
@@ -77,9 +81,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     write_input(options.folder / "in", options.queries)
-    places = [f"--input.path={options.folder}/in", f"--output.path={options.folder}/out", "--new-run"]
+    positions = [f"--input.path={options.folder}/in", f"--output.path={options.folder}/out", "--new-run"]
     settings = [setting.format(speedup=options.speedup) for setting in SETTINGS]
-    subprocess.run([sys.executable, "-m", "jobs.rerank", *places, *settings], check=True)
+    subprocess.run([sys.executable, "-m", "corpus_reranker", "rerank", *positions, *settings], check=True)
     page = options.folder / "out" / "_run" / "report.html"
     print(f"{page}: {page.stat().st_size:,} bytes")
     if options.picture:

@@ -22,14 +22,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import typer
+from corpus_reranker.cli.demo import write_candidates
+from corpus_reranker.cli.demo_model import convert_demo_model
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.io.schemas import NESTED_INPUT
+from corpus_reranker.io.sources.rows import parse_row
+from corpus_reranker.run.dry_run import make_prompt_builder
 from workload import ask_at_once, report, run_job
-
-from jobs.demo import write_candidates
-from jobs.demo_model import convert_demo_model
-from pipeline.config import CONFIGS_DIRECTORY, JobConfig, load_config
-from pipeline.plan import make_prompter
-from pipeline.storage.candidates import parse_row
-from pipeline.storage.schemas import NESTED_INPUT
 
 
 def write_queries(folder: Path, count: int) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def write_queries(folder: Path, count: int) -> list[dict[str, Any]]:
     for number, query in zip(range(count), itertools.cycle(demo), strict=False):
         turned = number // len(demo)
         candidates = [*query["candidates"][turned:], *query["candidates"][:turned]]
-        scored = [{**each, "score": float(-place)} for place, each in enumerate(candidates)]
+        scored = [{**each, "score": float(-position)} for position, each in enumerate(candidates)]
         rows.append({"query_id": f"{query['query_id']}-{turned}", "query": query["query"], "candidates": scored})
     pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / "candidates.parquet")
     return rows
@@ -56,7 +57,7 @@ def config_of(folder: Path, model: Path) -> JobConfig:
             "--strategy={name: single_window, window: 10}",
             "--generation.max_answer_tokens=24",
             "--policy.max_attempts=1",
-            "--first_pass=null",
+            "--pre_ranker=null",
         ],
     )
 
@@ -79,13 +80,13 @@ def main(
         folder = Path(scratch)
         rows = write_queries(folder / "in", queries)
         config = config_of(folder, convert_demo_model(Path(".cache")))
-        prompter, params = make_prompter(config), config.generation.sampling_params("plain")
+        prompt_builder, params = make_prompt_builder(config), config.generation.sampling_params("plain")
         began = time.perf_counter()
-        asked = [(prompter(parse_row(row, config.input))(range(10)), params) for row in rows]
+        requested = [(prompt_builder(parse_row(row, config.input))(range(10)), params) for row in rows]
         rendering_seconds = time.perf_counter() - began
         figures: list[dict[str, Any]] = []
         for number in range(1, rounds + 1):
-            by_hand = asyncio.run(ask_at_once(config, asked))["seconds"]
+            by_hand = asyncio.run(ask_at_once(config, requested))["seconds"]
             figures.append({"round": f"{number}", "by_hand_seconds": by_hand, "job_seconds": job_seconds(config)})
     sums = {name: sum(row[name] for row in figures) for name in ("by_hand_seconds", "job_seconds")}
     figures.append({"round": "all", **sums})

@@ -71,7 +71,7 @@ def measure(replicas: int, waves: int, speedup: float) -> dict[str, Any]:
         "queries": rows.num_rows,
         "windows_per_second": float(windows / (last - first) / speedup),
         "wall_seconds": seconds,
-        "idle_places_in_the_last_tenth": idle_at_the_end(manifest["facts"]["passes"][0]["in_flight"]),
+        "idle_places_in_the_last_tenth": idle_at_the_end(manifest["info"]["passes"][0]["in_flight"]),
         "driver_cpu_fraction": cpu_seconds / seconds,
         "driver_cpu_ms_per_block": 1000 * cpu_seconds / len(manifest["files"]),
         "driver_peak_rss_mb": peak_rss_bytes() / 1e6,

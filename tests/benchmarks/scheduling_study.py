@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
+from corpus_reranker.engines.simulated import SimulatedSettings
 from workload import report
-
-from pipeline.engines.batching import Batch, BatchCosts, Sequence
-from pipeline.engines.simulated import SimulatedSettings
 
 SETTINGS = SimulatedSettings(kind="simulated")
 PROMPT_TOKENS = 5690

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from corpus_reranker.dataflow.cluster import connect
 from workload import job, peak_rss_bytes, print_figures, report, run_alone, run_job, write_candidates
-
-from pipeline.dataflow.cluster import connect
 
 
 class ObjectStorePeak:
@@ -52,7 +51,7 @@ def measure(queries: int) -> dict[str, Any]:
         with ObjectStorePeak() as store:
             manifest = run_job(config)
         seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
-        [one] = manifest["facts"]["passes"]
+        [one] = manifest["info"]["passes"]
     return {
         "queries": queries,
         "files": len(manifest["files"]),

@@ -51,7 +51,7 @@ def sensitivity_table(found: Sequence[tuple[Noise, Outcome]]) -> str:
     ]
     for noise, outcomes in rows.items():
         gains = " | ".join(map(_gain, outcomes))
-        lines.append(f"| {noise.fixed_share} | {noise.place_bias} | {noise.deviation:.2f} | {gains} |")
+        lines.append(f"| {noise.fixed_share} | {noise.position_bias} | {noise.deviation:.2f} | {gains} |")
     return "\n".join(lines)
 
 

@@ -20,28 +20,27 @@ import ir_measures
 import numpy as np
 import numpy.typing as npt
 import typer
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.evaluation.measures import query_values
+from corpus_reranker.evaluation.statistics import bootstrap_interval
+from corpus_reranker.evaluation.trec import group_run, load_qrels
+from corpus_reranker.io.trec import open_text, read_run
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.prompts.template import load_template, template_path
+from corpus_reranker.prompts.tokenizer import load_tokenizer
+from corpus_reranker.ranking.strategies import RankWindow, Strategy
+from corpus_reranker.ranking.strategies.active import Active
+from corpus_reranker.ranking.strategies.full_list import FullList
+from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
+from corpus_reranker.ranking.strategies.single_window import SingleWindow
+from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
+from corpus_reranker.ranking.strategies.top_down import TopDown
+from corpus_reranker.ranking.strategies.tournament import Tournament
+from corpus_reranker.types import Candidate, RerankRequest
 from noisy_oracle import Cost, Noise, NoisyOracle, Question
 from pyarrow.fs import LocalFileSystem
 from rich.progress import track
 from strategy_report import BASELINE, Outcome, plot, sensitivity_table, table, write_docs
-
-from pipeline.config import CONFIGS_DIRECTORY
-from pipeline.evaluation.measures import query_values
-from pipeline.evaluation.statistics import bootstrap_interval
-from pipeline.evaluation.trec import group_run, load_qrels
-from pipeline.prompting.fit import Prompter
-from pipeline.prompting.template import load_template, template_path
-from pipeline.prompting.tokenizer import load_tokenizer
-from pipeline.ranking.strategies import Ask, Strategy
-from pipeline.ranking.strategies.active import Active
-from pipeline.ranking.strategies.full_list import FullList
-from pipeline.ranking.strategies.shuffle_consensus import ShuffleConsensus
-from pipeline.ranking.strategies.single_window import SingleWindow
-from pipeline.ranking.strategies.sliding_window import SlidingWindow
-from pipeline.ranking.strategies.top_down import TopDown
-from pipeline.ranking.strategies.tournament import Tournament
-from pipeline.records import Candidate, RerankRequest
-from pipeline.storage.trec import open_text, read_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("RERANKER_SHARED", REPOSITORY.parent / "shared"))
@@ -53,11 +52,11 @@ STRATEGIES: dict[str, Strategy] = {
     "sliding_window, window 10, stride 5": SlidingWindow(window=10, stride=5),
     "full_list": FullList(),
     "top_down": TopDown(),
-    "top_down, top_k 96": TopDown(top_k=96),
+    "top_down, depth 96": TopDown(depth=96),
     "tournament": Tournament(),
     "tournament, rounds 3": Tournament(rounds=3),
     "active, max_calls 6": Active(max_calls=6),
-    "active, top_k 60, max_calls 6": Active(top_k=60, max_calls=6),
+    "active, depth 60, max_calls 6": Active(depth=60, max_calls=6),
     "active": Active(),
     "active, max_calls 15": Active(max_calls=15),
     "shuffle_consensus": ShuffleConsensus(),
@@ -76,9 +75,9 @@ HELD_OUT = ("economics", "stackoverflow")
 
 HELD_OUT_STRATEGIES = (
     "top_down",
-    "top_down, top_k 96",
+    "top_down, depth 96",
     "active, max_calls 6",
-    "active, top_k 60, max_calls 6",
+    "active, depth 60, max_calls 6",
     "active",
     "active, max_calls 15",
 )
@@ -96,13 +95,17 @@ def load_questions(collection: str) -> tuple[list[Question], dict[str, dict[str,
     qrels_file = {"dl20": "qrels.dl20-passage.txt", "noveleval": "qrels.txt"}[collection]
     qrels = load_qrels(LocalFileSystem(), str(folder / qrels_file))
     template = load_template(template_path("reasonrank", CONFIGS_DIRECTORY / "prompts"))
-    prompter = Prompter(template, load_tokenizer(str(SHARED / "tokenizers" / "qwen2.5")), MAX_PASSAGE_TOKENS, 1 << 20)
+    prompt_builder = PromptBuilder(
+        template, load_tokenizer(str(SHARED / "tokenizers" / "qwen2.5")), MAX_PASSAGE_TOKENS, 1 << 20
+    )
     questions = []
     for row in track(json.loads((folder / hits_file).read_text(encoding="utf-8")), f"prompt tokens of {collection}"):
         query_id = str(row["hits"][0]["qid"])
         if any(qrels.get(query_id, {}).values()):
             hits = [Candidate(str(hit["docid"]), hit["content"], 0.0) for hit in row["hits"]]
-            questions.append(_question(RerankRequest(query_id, row["query"], tuple(hits)), qrels[query_id], prompter))
+            questions.append(
+                _question(RerankRequest(query_id, row["query"], tuple(hits)), qrels[query_id], prompt_builder)
+            )
     return questions, qrels
 
 
@@ -121,8 +124,8 @@ def load_held_out(name: str) -> tuple[list[Question], dict[str, dict[str, int]]]
     return questions, qrels
 
 
-def _question(request: RerankRequest, judged: dict[str, int], prompter: Prompter) -> Question:
-    prompt = prompter(request)
+def _question(request: RerankRequest, judged: dict[str, int], prompt_builder: PromptBuilder) -> Question:
+    prompt = prompt_builder(request)
     alone = [len(prompt([index]).token_ids) for index in range(len(request.candidates))]
     frame = alone[0] + alone[1] - len(prompt([0, 1]).token_ids)
     doc_ids = tuple(candidate.doc_id for candidate in request.candidates)
@@ -156,9 +159,9 @@ class Bench:
             ndcg += [values[question.query_id] / seeds for question in self.questions]
         return ndcg, Cost(*np.mean(costs, axis=0).tolist())
 
-    def calibrate(self, target: float, seeds: int, fixed_share: float = 0.5, place_bias: float = 0.5) -> Noise:
+    def calibrate(self, target: float, seeds: int, fixed_share: float = 0.5, position_bias: float = 0.5) -> Noise:
         """The noise with which the baseline reaches `target`, by bisection."""
-        noise = partial(Noise, fixed_share=fixed_share, place_bias=place_bias)
+        noise = partial(Noise, fixed_share=fixed_share, position_bias=position_bias)
         low, high = 0.0, 4.0
         for _ in range(9):
             middle = (low + high) / 2
@@ -204,7 +207,7 @@ class _AsRetrieved:
     def max_windows(self, num_candidates: int) -> int:
         return 0
 
-    async def rank(self, num_candidates: int, ask: Ask) -> list[int]:
+    async def rank(self, num_candidates: int, ask: RankWindow) -> list[int]:
         return list(range(num_candidates))
 
 
@@ -212,9 +215,9 @@ def sensitivity(bench: Bench, collection: str, seeds: int) -> list[tuple[Noise, 
     """The claims again under other shares of lasting misjudgment and other position biases."""
     found = []
     for fixed_share in (0.25, 0.5, 0.75):
-        for place_bias in (0.0, 0.5, 1.0):
-            noise = bench.calibrate(TARGETS[collection]["low noise"], seeds, fixed_share, place_bias)
-            names = ("top_down", "top_down, top_k 96", "active, top_k 60, max_calls 6", "active")
+        for position_bias in (0.0, 0.5, 1.0):
+            noise = bench.calibrate(TARGETS[collection]["low noise"], seeds, fixed_share, position_bias)
+            names = ("top_down", "top_down, depth 96", "active, depth 60, max_calls 6", "active")
             found += [(noise, outcome) for outcome in study(bench, collection, "low noise", noise, names, seeds)]
     return found
 

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from pipeline.config import CONFIGS_DIRECTORY
-from pipeline.prompting.fit import Prompter
-from pipeline.prompting.template import load_template
-from pipeline.prompting.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
-from pipeline.ranking.permutation import parse_permutation
-from pipeline.ranking.windows import sliding_windows
-from pipeline.records import Candidate, RerankRequest
+from corpus_reranker.answers.permutation import parse_permutation
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.prompts.template import load_template
+from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
+from corpus_reranker.ranking.windows import sliding_windows
+from corpus_reranker.types import Candidate, RerankRequest
 
 PASSAGE_WORDS = 200
 WORDS = [
@@ -32,27 +31,27 @@ def request(seed: int, ascii_only: bool) -> RerankRequest:
 
 
 @pytest.fixture(params=["words", "smollm2", "qwen2.5"])
-def prompter(request: pytest.FixtureRequest) -> Prompter:
+def prompt_builder(request: pytest.FixtureRequest) -> PromptBuilder:
     if request.param == "words":
         tokenizer: Tokenizer = WordsTokenizer()
     elif request.param == "smollm2":
         tokenizer = load_tokenizer(str(request.getfixturevalue("demo_model")))
     else:
         tokenizer = load_tokenizer(str(request.getfixturevalue("shared") / "tokenizers" / "qwen2.5"))
-    return Prompter(load_template(CONFIGS_DIRECTORY / "prompts" / "reasonrank.yaml"), tokenizer, 512, 29_000)
+    return PromptBuilder(load_template(CONFIGS_DIRECTORY / "prompts" / "reasonrank.yaml"), tokenizer, 512, 29_000)
 
 
 @pytest.mark.parametrize("pieces", [True, False], ids=["tokens of pieces kept", "whole prompts encoded"])
 @pytest.mark.parametrize("ascii_only", [True, False], ids=["ascii", "unicode"])
 def test_render_the_nine_windows_of_a_query(
-    benchmark: Callable[..., Any], prompter: Prompter, pieces: bool, ascii_only: bool
+    benchmark: Callable[..., Any], prompt_builder: PromptBuilder, pieces: bool, ascii_only: bool
 ) -> None:
     """Of 20 passages of 200 words each."""
-    prompter.parts_at_seams = pieces and prompter.parts_at_seams
-    asked = request(0, ascii_only)
+    prompt_builder.splits_at_boundaries = pieces and prompt_builder.splits_at_boundaries
+    requested = request(0, ascii_only)
 
     def render() -> int:
-        window = prompter(asked)
+        window = prompt_builder(requested)
         return sum(len(window(range(start, end)).token_ids) for start, end in sliding_windows(100, 20, 10))
 
     assert benchmark(render) > 9 * 20 * PASSAGE_WORDS

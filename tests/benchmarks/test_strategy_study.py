@@ -8,7 +8,7 @@ from noisy_oracle import MEAN_OUTPUT_TOKENS, Noise, NoisyOracle, Question
 from strategy_report import plot, sensitivity_table, table, write_docs
 from strategy_study import STRATEGIES, Bench, study
 
-SILENT = Noise(deviation=0.0, place_bias=0.0)
+SILENT = Noise(deviation=0.0, position_bias=0.0)
 
 
 def question(number: int, num_candidates: int = 100) -> Question:
@@ -31,7 +31,7 @@ def bench(num_queries: int = 8) -> Bench:
         ("tournament", 11, 5),
         ("tournament, rounds 3", 33, 5),
         ("active, max_calls 6", 6, 2),
-        ("active, top_k 60, max_calls 6", 6, 3),
+        ("active, depth 60, max_calls 6", 6, 3),
         ("shuffle_consensus", 27, 9),
     ],
 )

@@ -16,16 +16,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.engines.registry import create_engine
+from corpus_reranker.io.schemas import NESTED_INPUT
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.run.driver import RunOptions, run
+from corpus_reranker.run.dry_run import make_prompt_builder
+from corpus_reranker.types import Candidate, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
 from rich.console import Console
 from rich.table import Table
-
-from pipeline.config import JobConfig, load_config
-from pipeline.dataflow.run import RunOptions, run
-from pipeline.engines.registry import create_engine
-from pipeline.plan import make_prompter
-from pipeline.ranking.rerank import rerank_query
-from pipeline.records import Candidate, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
-from pipeline.storage.schemas import NESTED_INPUT
 
 QUERIES_PER_FILE = 5_000
 
@@ -37,8 +37,8 @@ defaults), cut at its max_tokens."""
 def request(number: int, num_candidates: int) -> RerankRequest:
     """A query with passages of five words: the simulated engine is told how long its prompts count."""
     candidates = (
-        Candidate(f"d{number}-{place}", f"passage {place} of query {number}", 1000.0 - place)
-        for place in range(num_candidates)
+        Candidate(f"d{number}-{position}", f"passage {position} of query {number}", 1000.0 - position)
+        for position in range(num_candidates)
     )
     return RerankRequest(f"q{number:07}", f"what is query {number}", tuple(candidates))
 
@@ -70,7 +70,7 @@ async def rerank_one(config: JobConfig, request: RerankRequest, generate: Genera
         request,
         generate,
         config.strategy,
-        make_prompter(config),
+        make_prompt_builder(config),
         "reasoning",
         config.generation.sampling_params("reasoning"),
         config.policy,
@@ -81,27 +81,27 @@ async def record_prompts(config: JobConfig, queries: Sequence[RerankRequest]) ->
     """Every prompt that a job over `queries` asks, in some order. For the simulated engine."""
     engine = create_engine(config.engine.model_copy(update={"speedup": 1e9}))
     await engine.start()
-    asked: list[tuple[Prompt, SamplingParams]] = []
+    requested: list[tuple[Prompt, SamplingParams]] = []
 
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
-        asked.append((prompt, params))
+        requested.append((prompt, params))
         return await engine.generate(prompt, params)
 
     for query in queries:
         await rerank_one(config, query, generate)
     await engine.stop()
-    return asked
+    return requested
 
 
-async def ask_at_once(config: JobConfig, asked: Sequence[tuple[Prompt, SamplingParams]]) -> dict[str, Any]:
+async def ask_at_once(config: JobConfig, requested: Sequence[tuple[Prompt, SamplingParams]]) -> dict[str, Any]:
     """Give all prompts to one engine at once: as fast as it can go. Its facts, and the clock's seconds."""
     engine = create_engine(config.engine)
     await engine.start()
     began = time.perf_counter()
-    await asyncio.gather(*(engine.generate(prompt, params) for prompt, params in asked))
-    facts = {**engine.facts(), "seconds": time.perf_counter() - began}
+    await asyncio.gather(*(engine.generate(prompt, params) for prompt, params in requested))
+    info = {**engine.info(), "seconds": time.perf_counter() - began}
     await engine.stop()
-    return facts
+    return info
 
 
 def run_alone(script: str, *arguments: str) -> dict[str, Any]:

@@ -20,11 +20,19 @@ from typing import Annotated, Any
 
 import faults
 import typer
-from fault_proxy import fault_proxy
+from attempt import Fault, Moment, Trial, run_attempt
+from helpers.fault_proxy import fault_proxy
+from helpers.s3_server import running_s3_server
+from helpers.scenario import (
+    LONG_ENOUGH,
+    QUERIES,
+    WINDOW_SECONDS,
+    WINDOWS_PER_QUERY,
+    Scenario,
+    baseline_rankings,
+    make_scenario,
+)
 from pydantic import TypeAdapter
-from s3_server import running_s3_server
-from scene import LONG_ENOUGH, QUERIES, WINDOW_SECONDS, WINDOWS_PER_QUERY, Scene, calm_rankings, make_scene
-from trial import Fault, Moment, Trial, run_trial
 from world import Nodes, nodes, small_disk
 
 Environment = Callable[[], dict[str, str]]
@@ -34,7 +42,7 @@ Environment = Callable[[], dict[str, str]]
 class Set:
     """What a trial of one row needs: where it plays, what strikes, and in which surroundings."""
 
-    scene: Scene
+    scenario: Scenario
     fault: Fault
     environment: Environment
 
@@ -46,7 +54,7 @@ class Row:
     name: str
     how: str
     stage: Callable[[Path], Any]
-    trials: int
+    attempts: int
     strikes: int
     takes_a_process: bool = True
     moments: tuple[Moment, ...] | None = None
@@ -55,12 +63,12 @@ class Row:
 @contextmanager
 def on_a_cluster(folder: Path, fault: Fault, **sections: dict[str, Any]) -> Iterator[Callable[[Path], Set]]:
     with nodes() as cluster:
-        yield lambda at: Set(make_scene(at, sections=sections), fault, lambda: cluster.environment)
+        yield lambda at: Set(make_scenario(at, sections=sections), fault, lambda: cluster.environment)
 
 
 @contextmanager
 def on_ray_of_its_own(folder: Path) -> Iterator[Callable[[Path], Set]]:
-    yield lambda at: Set(make_scene(at), faults.kill_driver, dict)
+    yield lambda at: Set(make_scenario(at), faults.kill_driver, dict)
 
 
 @contextmanager
@@ -68,7 +76,7 @@ def on_two_nodes(folder: Path, make_fault: Callable[[Nodes], Fault]) -> Iterator
     """A replica asks for more than half of a node, so that each node has one."""
     with nodes(workers=1) as cluster:
         sections = {"cluster": {"cpus_per_replica": 2.5}}
-        yield lambda at: Set(make_scene(at, sections=sections), make_fault(cluster), lambda: cluster.environment)
+        yield lambda at: Set(make_scenario(at, sections=sections), make_fault(cluster), lambda: cluster.environment)
 
 
 @contextmanager
@@ -76,8 +84,8 @@ def on_a_small_disk(folder: Path) -> Iterator[Callable[[Path], Set]]:
     with nodes() as cluster, small_disk(folder / "disk") as disk:
 
         def make(at: Path) -> Set:
-            scene = make_scene(at, url=str(disk.folder / at.name))
-            return Set(scene, faults.fill_disk(disk), lambda: cluster.environment)
+            scenario = make_scenario(at, url=str(disk.folder / at.name))
+            return Set(scenario, faults.fill_disk(disk), lambda: cluster.environment)
 
         yield make
 
@@ -90,8 +98,8 @@ def on_s3(folder: Path, lease_seconds: float) -> Iterator[Callable[[Path], Set]]
         def make(at: Path) -> Set:
             storage = {"endpoint_url": proxy.endpoint_url, "region": "us-east-1"}
             sections: dict[str, dict[str, Any]] = {"storage": storage, "output": {"lease_seconds": lease_seconds}}
-            scene = make_scene(at, url=f"s3://{server.bucket}/{at.name}", sections=sections)
-            return Set(scene, faults.take_s3_away(proxy), lambda: cluster.environment)
+            scenario = make_scenario(at, url=f"s3://{server.bucket}/{at.name}", sections=sections)
+            return Set(scenario, faults.take_s3_away(proxy), lambda: cluster.environment)
 
         yield make
 
@@ -174,21 +182,21 @@ def main(
             results[row.name] = list(run_row(row, seed))
             json_path.write_bytes(RESULTS.dump_json(results, indent=1))
     print(table(results), flush=True)
-    raise typer.Exit(0 if all(trial.good for trials in results.values() for trial in trials) else 1)
+    raise typer.Exit(0 if all(attempt.good for attempts in results.values() for attempt in attempts) else 1)
 
 
 def run_row(row: Row, seed: int) -> Iterator[Trial]:
     """The trials of one row, one after the other on one stage. Prints a line each."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    calm: dict[str, Any] = {}
+    baseline: dict[str, Any] = {}
     try:
         with row.stage(folder) as make:
-            for number in range(row.trials):
+            for number in range(row.attempts):
                 acting: Set = make(folder / str(number))
-                calm = calm or calm_rankings(acting.scene)
-                trial = run_trial(
-                    acting.scene,
-                    calm,
+                baseline = baseline or baseline_rankings(acting.scenario)
+                attempt = run_attempt(
+                    acting.scenario,
+                    baseline,
                     acting.fault,
                     seed=seed + number,
                     strikes=row.strikes,
@@ -196,19 +204,19 @@ def run_row(row: Row, seed: int) -> Iterator[Trial]:
                     environment=acting.environment,
                     moments=row.moments,
                 )
-                print(time.strftime("%H:%M:%S"), f"{row.name}, seed {seed + number}: {describe(trial)}", flush=True)
-                yield trial
+                print(time.strftime("%H:%M:%S"), f"{row.name}, seed {seed + number}: {describe(attempt)}", flush=True)
+                yield attempt
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def describe(trial: Trial) -> str:
+def describe(attempt: Trial) -> str:
     """One trial in a line."""
-    verdict = "good" if trial.good else f"BAD {dataclasses.asdict(trial.found)} {trial.outcome}"
-    recovery = " ".join(f"{strike.recovery_seconds:.1f}" for strike in trial.strikes)
+    verdict = "good" if attempt.good else f"BAD {dataclasses.asdict(attempt.found)} {attempt.outcome}"
+    recovery = " ".join(f"{strike.recovery_seconds:.1f}" for strike in attempt.strikes)
     return (
-        f"{verdict}; {len(trial.strikes)} faults, exit codes {[*trial.exit_codes, 0]}, {trial.asked} windows asked,"
-        f" {trial.asked_twice} of them again, recovered in [{recovery}] s; {trial.seconds:.0f} s"
+        f"{verdict}; {len(attempt.strikes)} faults, exit codes {[*attempt.exit_codes, 0]}, {attempt.requested} windows asked,"
+        f" {attempt.asked_twice} of them again, recovered in [{recovery}] s; {attempt.seconds:.0f} s"
     )
 
 
@@ -221,21 +229,21 @@ def table(results: Mapping[str, Sequence[Trial]]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in ROWS:
-        trials = results.get(row.name, [])
-        strikes = [strike for trial in trials for strike in trial.strikes]
+        attempts = results.get(row.name, [])
+        strikes = [strike for attempt in attempts for strike in attempt.strikes]
         if not strikes:
             continue
         recovery = [strike.recovery_seconds for strike in strikes]
-        codes = Counter(code for trial in trials for code in trial.exit_codes)
+        codes = Counter(code for attempt in attempts for code in attempt.exit_codes)
         cells = [
             row.name,
             row.how,
-            f"{len(strikes)} ({len(trials)})",
-            sum(trial.found.lost for trial in trials),
-            sum(trial.found.doubled for trial in trials),
-            sum(trial.found.different for trial in trials),
-            sum(trial.outcome != "finished" for trial in trials),
-            f"{sum(trial.asked_twice for trial in trials) / len(strikes):.1f}",
+            f"{len(strikes)} ({len(attempts)})",
+            sum(attempt.found.lost for attempt in attempts),
+            sum(attempt.found.duplicated for attempt in attempts),
+            sum(attempt.found.different for attempt in attempts),
+            sum(attempt.outcome != "finished" for attempt in attempts),
+            f"{sum(attempt.asked_twice for attempt in attempts) / len(strikes):.1f}",
             f"{statistics.mean(strike.in_flight for strike in strikes):.1f}",
             f"{statistics.mean(strike.unfinished for strike in strikes):.1f}",
             f"{statistics.median(recovery):.1f} ({max(recovery):.1f})",

@@ -6,9 +6,9 @@ import signal
 import subprocess
 import time
 
-from fault_proxy import FaultProxy
-from rerank_process import HangError, rerank_process
-from trial import Fault, Running
+from attempt import Fault, Running
+from helpers.fault_proxy import FaultProxy
+from helpers.rerank_process import HangError, rerank_process
 from world import Nodes, SmallDisk
 
 STOP_SECONDS = 3.0
@@ -90,11 +90,11 @@ def take_s3_away(proxy: FaultProxy) -> Fault:
 
 def start_another_run(running: Running) -> bool:
     """A second run on the same output has to be refused, and say why."""
-    scene = running.scene
-    with rerank_process(scene.config_path, environment=running.environment) as second:
+    scenario = running.scenario
+    with rerank_process(scenario.config_path, environment=running.environment) as second:
         code = second.wait()
-        assert code == 2, f"the second run ended with {code}:\n{second.said[-2000:]}"
-        assert "the output is being written by process" in second.said, second.said
+        assert code == 2, f"the second run ended with {code}:\n{second.prefix[-2000:]}"
+        assert "the output is being written by process" in second.prefix, second.prefix
     return True
 
 

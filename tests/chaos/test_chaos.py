@@ -4,9 +4,9 @@ from pathlib import Path
 
 import faults
 import pytest
-from rerank_process import rerank_process
-from scene import LONG_ENOUGH, Scene, calm_rankings, make_scene
-from trial import Fault, Moment, run_trial
+from attempt import Fault, Moment, run_attempt
+from helpers.rerank_process import rerank_process
+from helpers.scenario import LONG_ENOUGH, Scenario, baseline_rankings, make_scenario
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,11 @@ from trial import Fault, Moment, run_trial
 def test_nothing_is_lost_or_doubled(
     tmp_path: Path, joined: dict[str, str], fault: Fault, takes_a_process: bool
 ) -> None:
-    scene = make_scene(tmp_path, queries=24, sections={} if takes_a_process else LONG_ENOUGH)
+    scenario = make_scenario(tmp_path, queries=24, sections={} if takes_a_process else LONG_ENOUGH)
     moments = [Moment(20, 0.1), Moment(70, 0.2)] if takes_a_process else [Moment(20, 0.0)]
-    trial = run_trial(
-        scene,
-        calm_rankings(scene),
+    attempt = run_attempt(
+        scenario,
+        baseline_rankings(scenario),
         fault,
         seed=0,
         strikes=len(moments),
@@ -29,30 +29,30 @@ def test_nothing_is_lost_or_doubled(
         environment=lambda: joined,
         moments=moments,
     )
-    assert trial.outcome == "finished"
-    assert trial.found.good, trial.found
-    assert len(trial.strikes) == len(moments)
-    assert trial.exit_codes == ([-9, -9] if fault is faults.kill_driver else [])
-    assert trial.asked_twice <= windows_in_flight_at_most(scene) * len(moments)
+    assert attempt.outcome == "finished"
+    assert attempt.found.good, attempt.found
+    assert len(attempt.strikes) == len(moments)
+    assert attempt.exit_codes == ([-9, -9] if fault is faults.kill_driver else [])
+    assert attempt.asked_twice <= max_windows_in_flight(scenario) * len(moments)
 
 
 def test_a_resumed_run_writes_as_it_goes_where_every_cpu_is_taken(tmp_path: Path, joined: dict[str, str]) -> None:
     """Two replicas, the reader and the filter of finished queries fill four CPUs, and every other block never ends."""
     endless = {f"q{number:04}": 3600.0 for number in range(48) if number % 4 >= 2}
-    scene = make_scene(tmp_path, sections={"engine": {"slow": endless}})
+    scenario = make_scenario(tmp_path, sections={"engine": {"slow": endless}})
     output = tmp_path / "out"
     for parts_before in (0, 1):
-        with rerank_process(scene.config_path, environment=joined) as process:
-            assert process.wait_until(lambda: len([*output.glob("*.parquet")]) > parts_before), process.said  # noqa: B023
+        with rerank_process(scenario.config_path, environment=joined) as process:
+            assert process.wait_until(lambda: len([*output.glob("*.parquet")]) > parts_before), process.prefix  # noqa: B023
             process.kill()
             process.wait()
         for part in sorted(output.glob("*.parquet"))[1:]:
             part.unlink()
 
 
-def windows_in_flight_at_most(scene: Scene) -> int:
+def max_windows_in_flight(scenario: Scenario) -> int:
     """Each query has one at a time. What a fault loses is those, and no window that was done."""
-    cluster = scene.config.cluster
+    cluster = scenario.config.cluster
     assert cluster.replicas
     assert cluster.queries_in_flight
     return cluster.replicas * cluster.queries_in_flight

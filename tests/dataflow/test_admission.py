@@ -2,12 +2,11 @@
 
 import asyncio
 
+from corpus_reranker.dataflow.admission import Admission
+from corpus_reranker.dataflow.capacity import Capacity, with_headroom
+from corpus_reranker.types import Completion
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.dataflow.admission import Admission
-from pipeline.in_flight import Capacity, with_spare
-from pipeline.records import Completion
 
 
 async def test_it_fills_up_as_soon_as_a_prompt_tells_its_length() -> None:
@@ -35,7 +34,7 @@ async def test_the_target_follows_the_lengths_of_answers() -> None:
     before = admission.target
     for _ in range(5000):
         admission.answered(Completion("", "stop", 950, 2100))
-    assert (before, admission.target) == (with_spare(1000), with_spare(500))
+    assert (before, admission.target) == (with_headroom(1000), with_headroom(500))
 
 
 async def test_the_longest_chain_goes_first() -> None:
@@ -80,7 +79,7 @@ async def test_cancelled_queries_give_their_places_back(fixed: int, queries: lis
 
 async def test_at_the_end_all_are_let_in_and_the_longest_chains_ask_first() -> None:
     admission = Admission(Capacity(8), max_tokens=100, fixed=2)
-    asked: list[tuple[int, int]] = []
+    requested: list[tuple[int, int]] = []
     most = 0
 
     async def ask(query: int, windows: int) -> None:
@@ -88,7 +87,7 @@ async def test_at_the_end_all_are_let_in_and_the_longest_chains_ask_first() -> N
         async with admission.query(windows) as chain:
             for left in range(windows, 0, -1):
                 async with admission.window(chain, 10):
-                    asked.append((query, left))
+                    requested.append((query, left))
                     most = max(most, admission.windows)
                     await asyncio.sleep(0)
 
@@ -101,8 +100,8 @@ async def test_at_the_end_all_are_let_in_and_the_longest_chains_ask_first() -> N
         admission.end()
         assert (admission.queries, admission.windows) == (6, 2)
     assert most == 2
-    assert sorted(asked) == [(query, left) for query in range(6) for left in (1, 2, 3)]
-    assert [left for _, left in asked[-4:]] == [1, 1, 1, 1]  # no chain ends long before the others
+    assert sorted(requested) == [(query, left) for query in range(6) for left in (1, 2, 3)]
+    assert [left for _, left in requested[-4:]] == [1, 1, 1, 1]  # no chain ends long before the others
 
 
 @given(st.integers(1, 4), st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=20), st.integers(0, 30))

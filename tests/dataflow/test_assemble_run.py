@@ -10,16 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from places import Place
+from corpus_reranker.dataflow.assemble import assemble_candidates
+from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.io.filesystem import list_files, resolve
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.rows import check_batch, parse_row
+from corpus_reranker.retrieval.candidates import CandidatesSummary
+from corpus_reranker.retrieval.settings import AssembleConfig
+from helpers.locations import Location
 from pyarrow.fs import LocalFileSystem, copy_files
-
-from pipeline.dataflow.assemble import assemble_candidates
-from pipeline.errors import InputError, OutputError
-from pipeline.retrieval.candidates import CandidatesSummary
-from pipeline.retrieval.settings import AssembleConfig
-from pipeline.storage.candidates import check_batch, parse_row
-from pipeline.storage.filesystems import list_files, resolve
-from pipeline.storage.settings import InputConfig, StorageConfig
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -48,8 +47,8 @@ def write_all(
 
 def settings(folder: Path | str, **changes: Any) -> AssembleConfig:
     names = {"run": "run.txt", "queries": "queries.tsv", "corpus": "corpus.jsonl"}
-    places = {key: {"path": f"{folder}/{name}"} for key, name in names.items()}
-    return AssembleConfig.model_validate({**places, "corpus_bytes_per_task": 1024, **changes})
+    positions = {key: {"path": f"{folder}/{name}"} for key, name in names.items()}
+    return AssembleConfig.model_validate({**positions, "corpus_bytes_per_task": 1024, **changes})
 
 
 def assemble(folder: Path, **changes: Any) -> CandidatesSummary:
@@ -63,7 +62,7 @@ def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
     return by_id
 
 
-def left_out(folder: Path) -> list[dict[str, Any]]:
+def skipped(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "candidates/_left_out.jsonl").read_text(encoding="utf-8").splitlines()
     return sorted((json.loads(line) for line in lines), key=str)
 
@@ -80,7 +79,7 @@ def test_texts_stand_beside_ids_in_the_runs_order(tmp_path: Path) -> None:
     assert listed(rows["q1"]) == [("d2", "two", 9.5), ("with some space.txt", "three", 9.5), ("d1", "one", -1.0)]
     assert listed(rows["q2"]) == [("ünï/日本", "four", 7.0), ("d2", "two", 6.0)]
     assert summary == CandidatesSummary(2, 5, 0, 0, 0)
-    assert left_out(tmp_path) == []
+    assert skipped(tmp_path) == []
 
 
 def test_files_say_how_they_were_made_and_the_reranker_can_read_them(tmp_path: Path) -> None:
@@ -112,8 +111,8 @@ def test_the_reranker_gets_the_query_whatever_the_run_was_made_with(tmp_path: Pa
         found = rows_of(tmp_path)[row["query_id"]]
         assert {key: found[key] for key in row} == row
     write_jsonl(tmp_path / "rewritten.jsonl", [{"query_id": q, "query": f"re {q}"} for q in ("q2", "q1")])
-    apart = {"path": f"{tmp_path}/queries.tsv", "retrieval_path": f"{tmp_path}/rewritten.jsonl"}
-    assemble(tmp_path, queries=apart, overwrite=True)
+    run_in_subprocess = {"path": f"{tmp_path}/queries.tsv", "retrieval_path": f"{tmp_path}/rewritten.jsonl"}
+    assemble(tmp_path, queries=run_in_subprocess, overwrite=True)
     assert {(row["query"], row["retrieval_query"]) for row in rows_of(tmp_path).values()} == {
         ("first", "re q1"),
         ("second", "re q2"),
@@ -143,10 +142,10 @@ def test_what_is_missing_is_counted_and_listed(tmp_path: Path, no_candidates: st
     if no_candidates == "keep":
         assert listed(rows.pop("q2")) == []
         assert summary == CandidatesSummary(2, 1, 1, 3, 2)
-        assert left_out(tmp_path) == LEFT_OUT
+        assert skipped(tmp_path) == LEFT_OUT
     else:
         assert summary == CandidatesSummary(1, 1, 0, 4, 2)
-        assert left_out(tmp_path) == sorted([*LEFT_OUT, {"query_id": "q2", "reason": "no candidate left"}], key=str)
+        assert skipped(tmp_path) == sorted([*LEFT_OUT, {"query_id": "q2", "reason": "no candidate left"}], key=str)
     assert rows == {}
 
 
@@ -227,14 +226,14 @@ def test_what_broke_off_is_done_again_and_foreign_files_are_not_touched(tmp_path
     assert rows_of(tmp_path).keys() == {"q1", "q2"}
 
 
-def test_everything_on_s3(place: Place, tmp_path: Path) -> None:
+def test_everything_on_s3(position: Location, tmp_path: Path) -> None:
     write_all(tmp_path / "made")
-    filesystem, folder = resolve(f"{place.url}/in", place.storage)
+    filesystem, folder = resolve(f"{position.url}/in", position.storage)
     filesystem.create_dir(folder, recursive=True)
     copy_files(str(tmp_path / "made"), folder, LOCAL, filesystem)
-    summary = assemble_candidates(settings(f"{place.url}/in"), place.storage, f"{place.url}/candidates")
+    summary = assemble_candidates(settings(f"{position.url}/in"), position.storage, f"{position.url}/candidates")
     assert summary == CandidatesSummary(2, 5, 0, 0, 0)
-    filesystem, folder = resolve(f"{place.url}/candidates", place.storage)
-    parts = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
-    found = [row for part in parts for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
+    filesystem, folder = resolve(f"{position.url}/candidates", position.storage)
+    data_files = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
+    found = [row for part in data_files for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
     assert {row["query_id"]: len(row["candidates"]) for row in found} == {"q1": 3, "q2": 2}

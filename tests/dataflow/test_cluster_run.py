@@ -17,14 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.run.metrics import PREFIX
+from helpers.paths import REPOSITORY
+from helpers.runs import check_ranking, query, rows_of_folder, write_input
 from prometheus_client.parser import text_string_to_metric_families
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
-from run_desk import check_ranking, query, rows_of_folder, write_input
-
-from pipeline.config import CONFIGS_DIRECTORY
-from pipeline.dataflow.metrics import PREFIX
 
 WORKER_CPUS = 4
 """A replica of 3 leaves one for reading and writing: two replicas cannot share a node."""
@@ -58,11 +57,11 @@ def entrypoint(folder: Path, *overrides: str) -> list[str]:
     return [
         "python",
         "-m",
-        "jobs.rerank",
+        "corpus-reranker rerank",
         f"--input.path={folder}/in",
         f"--output.path={folder}/out",
         "--engine.kind=scripted",
-        "--engine.answers=pipeline.engines.scripted:reverse_order",
+        "--engine.answers=corpus_reranker.engines.scripted:reverse_order",
         "--engine.delay_seconds=0.2",
         "--strategy={window: 4, stride: 2}",
         "--cluster={replicas: 2, cpus_per_replica: 3, queries_in_flight: 4, queries_per_block: 2, progress_seconds: 1}",
@@ -193,7 +192,7 @@ def test_a_spot_node_goes_and_another_comes(cluster: Cluster, tmp_path: Path) ->
     sources = [query(number) for number in range(40)]
     write_input(tmp_path / "in", sources)
     client = JobSubmissionClient(f"http://{cluster.webui_url}")
-    installed = {"env_vars": {"PYTHONPATH": str(REPOSITORY)}}
+    installed = {"env_vars": {"PYTHONPATH": str(REPOSITORY / "pipeline")}}
     command = subprocess.list2cmdline(entrypoint(tmp_path))
     job_id = client.submit_job(entrypoint=command, runtime_env=installed)
     wait_until(lambda: " | 2 replicas" in client.get_job_logs(job_id) and queries_written(tmp_path / "out"))
@@ -203,4 +202,4 @@ def test_a_spot_node_goes_and_another_comes(cluster: Cluster, tmp_path: Path) ->
     assert client.get_job_status(job_id) == JobStatus.SUCCEEDED, client.get_job_logs(job_id)
     check_output(tmp_path / "out", sources)
     manifest = json.loads((tmp_path / "out/_manifest.json").read_text())
-    assert len(manifest["facts"]["passes"][0]["engine_start_seconds"]) == 3
+    assert len(manifest["info"]["passes"][0]["engine_start_seconds"]) == 3

@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from run_desk import check_ranking, config, query, rerank, rows_of, write_input
-
-from pipeline.errors import InputError, OutputError, RunError
-from pipeline.storage.control import control_store
-from pipeline.storage.progress import read_progress
-from pipeline.storage.schemas import LONG_INPUT, NESTED_INPUT
-from pipeline.storage.status import read_status
+from corpus_reranker.errors import InputError, OutputError, RunError
+from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.run_progress import read_progress
+from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
+from corpus_reranker.io.status import read_status
+from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -122,7 +121,7 @@ def test_a_slow_query_holds_nobody_up(tmp_path: Path) -> None:
         for row in out.values()
         if row["started_at"] > slow["started_at"]
     ]
-    assert max(beside) == settings.windows_in_flight_at_most - 1
+    assert max(beside) == settings.max_windows_in_flight - 1
     assert manifest["queries_by_status"] == {"complete": 48}
 
 
@@ -146,9 +145,9 @@ def test_a_replica_that_starts_late_has_its_share(tmp_path: Path) -> None:
 def test_long_form_gives_the_same_rankings(tmp_path: Path) -> None:
     rows = [query(number) for number in range(5)]
     long = [
-        {"query_id": row["query_id"], "query": row["query"], "rank": place, **candidate}
+        {"query_id": row["query_id"], "query": row["query"], "rank": position, **candidate}
         for row in rows
-        for place, candidate in enumerate(row["candidates"], 1)
+        for position, candidate in enumerate(row["candidates"], 1)
     ]
     write_input(tmp_path / "nested" / "in", rows)
     write_input(tmp_path / "long" / "in", long, LONG_INPUT)
@@ -229,7 +228,7 @@ def test_retry_asks_failed_queries_again(tmp_path: Path) -> None:
     }
 
 
-def run_struck_once(folder: Path, answers: str) -> dict[str, Any]:
+def run_with_one_fault(folder: Path, answers: str) -> dict[str, Any]:
     """The manifest of a run over 16 queries that `answers` of gated_answers.py strikes once; nothing is lost by it."""
     rows = [query(number) for number in range(16)]
     write_input(folder / "in", rows)
@@ -249,12 +248,12 @@ def run_struck_once(folder: Path, answers: str) -> dict[str, Any]:
 
 
 def test_a_dead_engine_costs_a_replica_not_a_query(tmp_path: Path) -> None:
-    manifest = run_struck_once(tmp_path, "dies_once")
-    assert manifest["facts"]["passes"][0]["engine_deaths"] == 1
+    manifest = run_with_one_fault(tmp_path, "dies_once")
+    assert manifest["info"]["passes"][0]["engine_deaths"] == 1
 
 
 def test_a_replica_that_is_killed_costs_no_query(tmp_path: Path) -> None:
-    run_struck_once(tmp_path, "killed_once")
+    run_with_one_fault(tmp_path, "killed_once")
 
 
 def test_a_footer_that_aborts_its_reader_is_an_error_of_the_input(tmp_path: Path) -> None:
@@ -315,9 +314,9 @@ def test_a_run_says_in_its_output_where_it_stands(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(8)])
     settings = config(tmp_path, "--engine.fail={q0003: 1000}")
     rerank(settings)
-    said = read_progress(control_store(settings.output.path, settings.storage))
-    assert said
-    progress, _ = said
+    prefix = read_progress(open_object_store(settings.output.path, settings.storage))
+    assert prefix
+    progress, _ = prefix
     assert (progress.queries, progress.done, len(progress.replicas)) == (8, 8, 1)
     assert (progress.counts["queries_complete"], progress.counts["queries_failed"]) == (7, 1)
     assert progress.windows_unanswered == 2

@@ -8,15 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from places import Place
-
-from pipeline.dataflow.retrieve import retrieve_candidates
-from pipeline.errors import ConfigError, InputError, OutputError
-from pipeline.retrieval.candidates import CandidatesSummary
-from pipeline.retrieval.java import find_java
-from pipeline.retrieval.settings import RetrieveConfig
-from pipeline.storage.filesystems import list_files, resolve
-from pipeline.storage.settings import StorageConfig
+from corpus_reranker.dataflow.retrieve import retrieve_candidates
+from corpus_reranker.errors import ConfigError, InputError, OutputError
+from corpus_reranker.io.filesystem import list_files, resolve
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.retrieval.candidates import CandidatesSummary
+from corpus_reranker.retrieval.java import find_java
+from corpus_reranker.retrieval.settings import RetrieveConfig
+from helpers.locations import Location
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"doc_id": "horse 1", "title": "Zebra", "text": "striped horse of the savannah"},
@@ -161,12 +160,12 @@ def test_what_is_wrong_in_a_worker_is_told_as_it_is(made: Path) -> None:
         retrieve(made, "blank", queries={"path": f"{made}/blank.tsv"})
 
 
-def test_candidates_on_s3(made: Path, place: Place) -> None:
-    summary = retrieve_candidates(settings(made), place.storage, f"{place.url}/candidates")
+def test_candidates_on_s3(made: Path, position: Location) -> None:
+    summary = retrieve_candidates(settings(made), position.storage, f"{position.url}/candidates")
     assert summary == CandidatesSummary(3, 7, 0, 2, 0)
-    filesystem, folder = resolve(f"{place.url}/candidates", place.storage)
-    parts = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
-    found = [row for part in parts for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
+    filesystem, folder = resolve(f"{position.url}/candidates", position.storage)
+    data_files = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
+    found = [row for part in data_files for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
     assert {row["query_id"]: ids(row) for row in found} == {
         query_id: ids(row) for query_id, row in rows_of(made / "candidates").items()
     }

@@ -6,14 +6,13 @@ import uuid
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fault_proxy import Fault, fault_proxy
-from run_desk import check_ranking, config, query, rerank
-from s3_server import S3Server
-
-from pipeline.storage.filesystems import list_files, resolve
-from pipeline.storage.output import Output
-from pipeline.storage.parts import list_parts
-from pipeline.storage.schemas import LONG_INPUT
+from corpus_reranker.io.filesystem import list_files, resolve
+from corpus_reranker.io.schemas import LONG_INPUT
+from corpus_reranker.io.sinks.data_files import list_data_files
+from corpus_reranker.io.sinks.output import Output
+from helpers.fault_proxy import Fault, fault_proxy
+from helpers.runs import check_ranking, config, query, rerank
+from helpers.s3_server import S3Server
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -34,21 +33,21 @@ def test_a_run_on_s3_through_faults_and_its_resumption(s3_server: S3Server) -> N
         rerank(settings)
         output = Output(settings.output, settings.storage)
         output._control.delete("_SUCCESS")
-        for lost in list_parts(output.filesystem, output.folder)[:2]:
+        for lost in list_data_files(output.filesystem, output.folder)[:2]:
             output.filesystem.delete_file(lost.path)
         manifest, lines = rerank(settings)
         assert all(proxy.met[fault] for fault in FAULTS)
     assert manifest["queries_by_status"] == {"complete": 24}
     assert lines[0] == "16 of 24 queries are done; going on with the rest"
-    parts = list_parts(filesystem, output.folder)
-    found = [row for part in parts for row in pq.read_table(part.path, filesystem=filesystem).to_pylist()]
+    data_files = list_data_files(filesystem, output.folder)
+    found = [row for part in data_files for row in pq.read_table(part.path, filesystem=filesystem).to_pylist()]
     assert sorted(row["query_id"] for row in found) == sorted(sources)
     for row in found:
         check_ranking(row, sources[row["query_id"]])
     written = [
         filesystem.open_input_file(info.path).read() for info in list_files(filesystem, output.folder, recursive=True)
     ]
-    assert len(written) > len(parts) + 4
+    assert len(written) > len(data_files) + 4
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         assert not any(os.environ[name].encode() in content for content in written)
         assert not any(os.environ[name] in line for line in lines)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from run_desk import query, rows_of_folder, write_input
+from corpus_reranker.cli.rerank import app
+from helpers.runs import query, rows_of_folder, write_input
 from typer.testing import CliRunner
-
-from jobs.rerank import app
 
 
 def run(folder: Path, date: str) -> tuple[int, str]:
@@ -35,18 +34,18 @@ def test_a_day_that_is_done_is_left_alone_and_the_next_begins(tmp_path: Path) ->
         write_input(tmp_path / f"in/dt={day}", [query(number) for number in range(int(day[-2:]) - 20)])
     assert run(tmp_path, "2026-11-24")[0] == 0
     first = content(tmp_path / "out")
-    code, said = run(tmp_path, "2026-11-24")
-    assert (code, "nothing to do" in said) == (0, True), said
+    code, prefix = run(tmp_path, "2026-11-24")
+    assert (code, "nothing to do" in prefix) == (0, True), prefix
     assert content(tmp_path / "out") == first
     assert run(tmp_path, "2026-11-25")[0] == 0
     assert content(tmp_path / "out").items() >= first.items()
     assert [len(rows_of_folder(tmp_path / f"out/dt={day}")) for day in ("2026-11-24", "2026-11-25")] == [4, 5]
     (tmp_path / "out/dt=2026-11-25/_SUCCESS").unlink()
     next((tmp_path / "out/dt=2026-11-25").glob("part-*.parquet")).unlink()
-    code, said = run(tmp_path, "2026-11-25")
-    assert (code, "of 5 queries are done; going on with the rest" in said) == (0, True), said
+    code, prefix = run(tmp_path, "2026-11-25")
+    assert (code, "of 5 queries are done; going on with the rest" in prefix) == (0, True), prefix
     rows = rows_of_folder(tmp_path / "out/dt=2026-11-25")
     assert sorted(rows) == [f"q{number:04}" for number in range(5)]
     assert "dt" not in rows["q0000"]  # the partition is a folder's name, not a column
-    code, said = run(tmp_path, "2026-11-26")
-    assert (code, "dt=2026-11-26" in said) == (2, True), said
+    code, prefix = run(tmp_path, "2026-11-26")
+    assert (code, "dt=2026-11-26" in prefix) == (2, True), prefix

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY
-from run_desk import check_ranking, rerank, rows_of
-
-from jobs.demo import write_candidates
-from jobs.demo_model import convert_demo_model
-from pipeline.config import CONFIGS_DIRECTORY, load_config
+from corpus_reranker.cli.demo import write_candidates
+from corpus_reranker.cli.demo_model import convert_demo_model
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.config.loader import load_config
+from helpers.paths import REPOSITORY
+from helpers.runs import check_ranking, rerank, rows_of
 
 NUM_QUERIES = 6
 POLL_SECONDS = 0.1
@@ -29,7 +29,7 @@ def test_a_killed_engine_core_costs_a_replica_not_a_query(tmp_path: Path) -> Non
         CONFIGS_DIRECTORY / "demo" / "demo.yaml",
         [
             f"--engine.model={convert_demo_model(REPOSITORY / '.cache')}",
-            "--first_pass=null",
+            "--pre_ranker=null",
             f"--input.path={tmp_path}/in",
             f"--output.path={tmp_path}/out",
             "--strategy={window: 5, stride: 5, top_k: 10}",
@@ -48,8 +48,8 @@ def test_a_killed_engine_core_costs_a_replica_not_a_query(tmp_path: Path) -> Non
         over.set()
         killer.join()
     assert len(killed) == 1
-    assert manifest["facts"]["passes"][0]["engine_deaths"] == 1
-    assert len(manifest["facts"]["passes"][0]["engine_start_seconds"]) == 2
+    assert manifest["info"]["passes"][0]["engine_deaths"] == 1
+    assert len(manifest["info"]["passes"][0]["engine_start_seconds"]) == 2
     out = rows_of(settings)
     assert out.keys() == {row["query_id"] for row in source}
     for row in source:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY
-from run_desk import check_ranking, rerank, rows_of
-
-from jobs.demo import judge, write_candidates
-from jobs.demo_model import convert_demo_model, packaged_embedder
-from pipeline.config import CONFIGS_DIRECTORY, load_config
+from corpus_reranker.cli.demo import judge, write_candidates
+from corpus_reranker.cli.demo_model import convert_demo_model, packaged_embedder
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.config.loader import load_config
+from helpers.paths import REPOSITORY
+from helpers.runs import check_ranking, rerank, rows_of
 
 
 @pytest.mark.vllm
@@ -24,8 +24,8 @@ def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
         CONFIGS_DIRECTORY / "demo" / "demo.yaml",
         [
             f"--engine.model={model}",
-            f"--first_pass.engine.model={packaged_embedder()}",
-            "--first_pass.keep=7",
+            f"--pre_ranker.engine.model={packaged_embedder()}",
+            "--pre_ranker.keep=7",
             f"--input.path={tmp_path}/in",
             f"--output.path={tmp_path}/out",
             "--strategy={window: 4, stride: 3, top_k: 7}",
@@ -44,7 +44,7 @@ def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
     assert all(row["status"] != "complete" or row["error"] is None for row in out.values())
     assert manifest["queries_by_status"] == Counter(row["status"] for row in out.values())
     assert sum(manifest["queries_by_status"].values()) == len(source) == 16
-    engine = manifest["facts"]["passes"][0]["engine"]
+    engine = manifest["info"]["passes"][0]["engine"]
     assert (engine["engine"], engine["simulated"]) == ("vllm", False)
     metadata = pq.read_schema(next((tmp_path / "out").glob("part-*.parquet"))).metadata
     assert metadata[b"reranker.simulated"] == b"false"

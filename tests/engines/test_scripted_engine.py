@@ -4,12 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from corpus_reranker.engines.registry import create_engine
+from corpus_reranker.engines.scripted import Answer, ScriptedEngine, ScriptedSettings, passages
+from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
+from corpus_reranker.types import Prompt, SamplingParams
 from pydantic import ValidationError
-
-from pipeline.engines.registry import create_engine
-from pipeline.engines.scripted import Answer, ScriptedEngine, ScriptedSettings, passages
-from pipeline.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
-from pipeline.records import Prompt, SamplingParams
 
 PARAMS = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=100, seed=0)
 NEVER_SECONDS = 3600.0
@@ -33,7 +32,7 @@ async def test_keeps_or_reverses_the_order() -> None:
     kept = await scripted().generate(window("q"), PARAMS)
     assert kept.text.endswith("<answer>[1] > [2] > [3]</answer>")
     assert (kept.finish_reason, kept.prompt_tokens) == ("stop", 12)
-    reverse = scripted(answers="pipeline.engines.scripted:reverse_order")
+    reverse = scripted(answers="corpus_reranker.engines.scripted:reverse_order")
     assert (await reverse.generate(window("q"), PARAMS)).text.endswith("<answer>[3] > [2] > [1]</answer>")
 
 
@@ -43,7 +42,9 @@ async def test_any_function_answers_malformed_or_cut_if_it_likes() -> None:
     assert (completion.text, completion.finish_reason) == ("no! 2", "length")
 
 
-@pytest.mark.parametrize("answers", ["nowhere:x", "pipeline.engines.scripted:nothing", f"{__name__}:shouting", "x"])
+@pytest.mark.parametrize(
+    "answers", ["nowhere:x", "corpus_reranker.engines.scripted:nothing", f"{__name__}:shouting", "x"]
+)
 def test_answers_that_cannot_be_made_are_told(answers: str) -> None:
     with pytest.raises(ConfigError, match=r"engine\.answers: cannot make answers"):
         scripted(answers=answers)
@@ -59,7 +60,7 @@ async def test_slow_prompts_delay_nobody_else() -> None:
     slow = asyncio.create_task(engine.generate(window("turtle"), PARAMS))
     await asyncio.gather(*(engine.generate(window(f"hare {number}"), PARAMS) for number in range(5)))
     assert not slow.done()
-    assert engine.facts()["peak_in_flight"] == 6
+    assert engine.info()["peak_in_flight"] == 6
     slow.cancel()
     with pytest.raises(asyncio.CancelledError):
         await slow

@@ -8,19 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from corpus_reranker.answers.permutation import AnswerFormat, parse_permutation
+from corpus_reranker.engines.registry import create_engine
+from corpus_reranker.engines.simulated import SimulatedEngine, SimulatedSettings
+from corpus_reranker.errors import EngineDeadError, RequestError
+from corpus_reranker.types import Completion, Prompt, SamplingParams
 from pydantic import ValidationError
-
-from pipeline.engines.registry import create_engine
-from pipeline.engines.simulated import SimulatedEngine, SimulatedSettings
-from pipeline.errors import EngineDeadError, RequestError
-from pipeline.ranking.permutation import AnswerFormat, parse_permutation
-from pipeline.records import Completion, Prompt, SamplingParams
 
 PARAMS = SamplingParams(temperature=0.6, top_p=1.0, top_k=0, min_p=0.0, max_tokens=30_000, seed=1)
 
 
 def window(number: int, num_passages: int = 20, prompt_tokens: int = 5690) -> Prompt:
-    lines = "\n".join(f"[{place}] passage {place} of {number}" for place in range(1, num_passages + 1))
+    lines = "\n".join(f"[{position}] passage {position} of {number}" for position in range(1, num_passages + 1))
     return Prompt(f"Rank these.\n{lines}\nSearch Query: what is {number}", (0,) * prompt_tokens)
 
 
@@ -42,15 +41,15 @@ async def all_windows(engine: SimulatedEngine, count: int, params: SamplingParam
 async def test_throughput_is_that_of_the_cost_model() -> None:
     async with simulated(output_tokens_mean=750, output_tokens_p99=750, kv_cache_tokens=10**9, max_num_seqs=64) as it:
         await all_windows(it, 512)
-        facts = it.facts()
+        info = it.info()
     # In a steady state a window costs its share of steps: prompt tokens at the prefill rate, and for each of its 750
     # output tokens 1/64 of a decode step. 512 windows have a ramp at either end, hence 0.9.
     window_seconds = 5690 / 30_000 + 750 * (0.006 + 64 * 0.00014) / 64
-    assert facts["simulated_seconds"] > 0.9 * 512 * window_seconds  # more where this machine is busy with other things
-    assert facts["peak_running"] == 64
-    assert facts["output_tokens"] == 512 * 750
-    assert facts["simulated"] is True
-    assert facts["in_flight"] == 0
+    assert info["simulated_seconds"] > 0.9 * 512 * window_seconds  # more where this machine is busy with other things
+    assert info["peak_running"] == 64
+    assert info["output_tokens"] == 512 * 750
+    assert info["simulated"] is True
+    assert info["in_flight"] == 0
 
 
 def test_on_the_loop_that_replicas_run_on() -> None:
@@ -71,9 +70,9 @@ async def test_saturation_shows_in_the_averages() -> None:
         for number in range(20):  # one at a time
             await starved.generate(window(number), PARAMS)
         await all_windows(fed, 40)
-        assert starved.facts()["mean_running"] <= 1.0
-        assert fed.facts()["mean_running"] > 7
-        assert fed.facts()["mean_waiting"] > 1
+        assert starved.info()["mean_running"] <= 1.0
+        assert fed.info()["mean_running"] > 7
+        assert fed.info()["mean_waiting"] > 1
 
 
 async def test_lengths_follow_the_lognormal_distribution() -> None:
@@ -135,11 +134,11 @@ async def test_cancelling_frees_the_place_for_the_next() -> None:
         waiting = asyncio.create_task(it.generate(window(1), PARAMS))
         last = asyncio.create_task(it.generate(window(2, prompt_tokens=10), replace(PARAMS, max_tokens=1)))
         await asyncio.sleep(0)
-        assert it.facts()["in_flight"] == 3
+        assert it.info()["in_flight"] == 3
         first.cancel()
         waiting.cancel()
         assert (await last).output_tokens == 1
-        assert it.facts()["in_flight"] == 0
+        assert it.info()["in_flight"] == 0
         assert first.cancelled()
         assert waiting.cancelled()
 
@@ -167,8 +166,8 @@ def test_the_registry_makes_the_engine_that_the_settings_name() -> None:
     assert isinstance(create_engine(settings), SimulatedEngine)
     assert settings.simulated
     assert settings.gpus_per_replica == 0
-    assert "speedup" not in settings.identity()
-    assert settings.identity()["output_tokens_mean"] == 750
+    assert "speedup" not in settings.fingerprint_fields()
+    assert settings.fingerprint_fields()["output_tokens_mean"] == 750
 
 
 def test_it_wakes_by_itself_where_timers_go_off_early() -> None:

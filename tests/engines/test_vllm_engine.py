@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pipeline.engines.vllm import VllmEngine, VllmSettings
-from pipeline.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
-from pipeline.records import Prompt, SamplingParams
+from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings
+from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
+from corpus_reranker.types import Prompt, SamplingParams
 
 pytestmark = pytest.mark.vllm
 
@@ -79,7 +78,7 @@ async def test_a_start_that_fails_says_why(demo_model: Path) -> None:
     await engine.stop()
     with pytest.raises(EngineDeadError):
         await engine.generate(Prompt("", (1,)), GREEDY)
-    misspelt = VllmEngine(vllm_settings(demo_model, engine_args={"enable_prefix_cachin": False}))
+    misspelt = VllmEngine(vllm_settings(demo_model, engine_kwargs={"enable_prefix_cachin": False}))
     with pytest.raises(ConfigError, match="did you mean 'enable_prefix_caching'"):
         await misspelt.start()
     with pytest.raises(ConfigError, match="CPU build"):
@@ -108,9 +107,9 @@ async def test_tells_how_likely_each_choice_is_as_the_first_token(engine: VllmEn
     prompt = question(tokens, "What is the capital of France?")
     first = (await engine.generate(prompt, replace(GREEDY, max_tokens=1))).text
     rome, likeliest = tokens.convert_tokens_to_ids(["Rome", first])
-    asked = await engine.generate(replace(prompt, choices=(rome, likeliest)), replace(GREEDY, max_tokens=1))
-    assert 0 > asked.choice_logprobs[1] > asked.choice_logprobs[0]
-    assert asked.text == first
+    requested = await engine.generate(replace(prompt, choices=(rome, likeliest)), replace(GREEDY, max_tokens=1))
+    assert 0 > requested.choice_logprobs[1] > requested.choice_logprobs[0]
+    assert requested.text == first
 
 
 async def test_lets_nothing_through_but_what_the_regex_matches(engine: VllmEngine, tokens: Any) -> None:
@@ -150,14 +149,14 @@ async def test_a_cancelled_call_is_aborted_in_the_engine(engine: VllmEngine, tok
 
 
 def test_facts_tell_version_and_capacity(engine: VllmEngine) -> None:
-    facts = engine.facts()
-    assert facts["engine"] == "vllm"
-    assert facts["simulated"] is False
-    assert facts["device"] == "cpu"
-    assert facts["max_num_seqs"] == 8
-    assert facts["max_model_len"] == MAX_MODEL_LEN
+    info = engine.info()
+    assert info["engine"] == "vllm"
+    assert info["simulated"] is False
+    assert info["device"] == "cpu"
+    assert info["max_num_seqs"] == 8
+    assert info["max_model_len"] == MAX_MODEL_LEN
     # 1 GiB of float32 keys and values: 30 layers, 3 KV heads of 64
-    assert facts["kv_cache_tokens"] == pytest.approx(2**30 / (2 * 4 * 30 * 3 * 64), rel=0.01)
+    assert info["kv_cache_tokens"] == pytest.approx(2**30 / (2 * 4 * 30 * 3 * 64), rel=0.01)
 
 
 async def test_a_killed_engine_core_ends_every_call_at_once(engine: VllmEngine, tokens: Any) -> None:

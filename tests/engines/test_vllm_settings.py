@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings, check_folder
+from corpus_reranker.engines.vllm.log import VllmLog, exit_reason
+from corpus_reranker.errors import ConfigError
+from helpers.paths import REPOSITORY
 from pydantic import ValidationError
-
-from pipeline.engines.vllm import VllmEngine, VllmSettings, check_folder
-from pipeline.engines.vllm_log import VllmLog, exit_reason
-from pipeline.errors import ConfigError
 
 FAILED_START = """\x1e2026-01-01 VllmWorker-0 vllm.v1.executor.multiproc_executor: WorkerProc failed to start.
 Traceback (most recent call last):
@@ -99,7 +99,7 @@ def test_exit_codes_are_told_in_words() -> None:
 
 GUARDED = """
 import multiprocessing, os, signal, sys, time
-from pipeline.engines.vllm_guard import guard_process_group
+from corpus_reranker.engines.vllm.process_group import guard_process_group
 if __name__ == "__main__":
     guard = guard_process_group()
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
@@ -118,7 +118,7 @@ def test_nothing_outlives_a_killed_replica_in_its_own_process_group(leads_its_gr
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=leads_its_group,
-        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env={"PYTHONPATH": str(REPOSITORY / "pipeline")},
     )
     assert replica.stdout is not None
     guarded, child = replica.stdout.readline().split()
@@ -158,8 +158,8 @@ async def test_a_missing_lora_adapter_is_told(tmp_path: Path) -> None:
 
 def test_an_engine_argument_has_one_place() -> None:
     with pytest.raises(ValidationError, match=r"set engine\.max_num_seqs itself"):
-        VllmSettings(model="m", engine_args={"max_num_seqs": 3})
-    assert VllmSettings(model="m", engine_args={"async_scheduling": True}).engine_args == {"async_scheduling": True}
+        VllmSettings(model="m", engine_kwargs={"max_num_seqs": 3})
+    assert VllmSettings(model="m", engine_kwargs={"async_scheduling": True}).engine_kwargs == {"async_scheduling": True}
 
 
 def test_gpus_follow_device_and_tensor_parallel_size() -> None:

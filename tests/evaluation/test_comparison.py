@@ -2,11 +2,10 @@ import math
 from collections.abc import Iterator
 
 import pytest
-
-from pipeline.errors import InputError
-from pipeline.evaluation.comparison import evaluate, macro_means, per_query
-from pipeline.evaluation.rankings import QueryOrders
-from pipeline.evaluation.settings import EvaluateConfig
+from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.comparison import evaluate, macro_means, per_query
+from corpus_reranker.evaluation.rankings import QueryOrders
+from corpus_reranker.evaluation.settings import EvaluateConfig
 
 QRELS = {f"q{number}": {"good": 1} for number in range(4)}
 BEFORE, AFTER = ["bad", "good"], ["good", "bad"]
@@ -89,7 +88,7 @@ def test_per_query_values() -> None:
 
 
 def test_more_queries_than_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.evaluation.comparison._QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr("corpus_reranker.evaluation.comparison._QUERIES_AT_ONCE", 3)
     evaluation = evaluate({"out": output()}, QRELS, CONFIG)
     assert evaluation.missing["out after"] == 0
     assert evaluation.means[1].mean == 1.0

@@ -3,18 +3,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.rankings import find_data_files, read_orders
+from helpers.synthetic_output import SCHEMA, output_row, write_data_files
 from pyarrow.fs import LocalFileSystem
-from synthetic_output import SCHEMA, output_row, write_parts
-
-from pipeline.errors import InputError
-from pipeline.evaluation.rankings import find_parts, read_orders
 
 LOCAL = LocalFileSystem()
 ALL = {"1", "2", "3"}
 
 
 def test_an_output_knows_both_orders(tmp_path: Path) -> None:
-    output = write_parts(tmp_path / "out", [[output_row("1", [2, 0, 1])], [output_row("2", [1, 0])]])
+    output = write_data_files(tmp_path / "out", [[output_row("1", [2, 0, 1])], [output_row("2", [1, 0])]])
     queries = list(read_orders(LOCAL, str(output), ALL))
     assert [query.query_id for query in queries] == ["1", "2"]
     assert queries[0].orders == {"before": ["d0", "d1", "d2"], "after": ["d2", "d0", "d1"]}
@@ -24,33 +23,33 @@ def test_an_output_knows_both_orders(tmp_path: Path) -> None:
 def test_the_rank_counts_not_the_place_in_the_list(tmp_path: Path) -> None:
     row = output_row("1", [2, 0, 1])
     row["ranking"].reverse()
-    output = write_parts(tmp_path / "out", [[row]])
+    output = write_data_files(tmp_path / "out", [[row]])
     assert next(read_orders(LOCAL, str(output), ALL)).orders["after"] == ["d2", "d0", "d1"]
 
 
 def test_an_output_with_a_first_pass_knows_its_order_too(tmp_path: Path) -> None:
     rows = [output_row("1", [2, 0, 1]), output_row("2", [1, 0])]
     for entry, score in zip(rows[0]["ranking"], [0.5, 0.5, 0.9], strict=True):  # of d2, d0, d1
-        entry["first_pass_score"] = score
-    schema = SCHEMA.with_metadata({"reranker.first_pass_model": "a model"})
-    output = write_parts(tmp_path / "out", [rows], schema)
+        entry["pre_ranker_score"] = score
+    schema = SCHEMA.with_metadata({"reranker.pre_ranker_model": "a model"})
+    output = write_data_files(tmp_path / "out", [rows], schema)
     scored, failed = read_orders(LOCAL, str(output), ALL)
     assert scored.orders["first pass"] == ["d1", "d0", "d2"]
     assert failed.orders["first pass"] == failed.orders["before"]
 
 
 def test_only_wanted_queries_are_read(tmp_path: Path) -> None:
-    output = write_parts(tmp_path / "out", [[output_row("1", [0]), output_row("2", [0])]])
+    output = write_data_files(tmp_path / "out", [[output_row("1", [0]), output_row("2", [0])]])
     assert [query.query_id for query in read_orders(LOCAL, str(output), {"2"})] == ["2"]
 
 
 def test_control_files_are_no_parts(tmp_path: Path) -> None:
-    output = write_parts(tmp_path / "out", [[output_row("1", [0])]])
-    assert [Path(part).name for part in find_parts(LOCAL, str(output))] == ["part-00000.parquet"]
+    output = write_data_files(tmp_path / "out", [[output_row("1", [0])]])
+    assert [Path(part).name for part in find_data_files(LOCAL, str(output))] == ["part-00000.parquet"]
 
 
 def test_a_query_that_comes_twice_is_an_error(tmp_path: Path) -> None:
-    output = write_parts(tmp_path / "out", [[output_row("1", [0])], [output_row("1", [0])]])
+    output = write_data_files(tmp_path / "out", [[output_row("1", [0])], [output_row("1", [0])]])
     with pytest.raises(InputError, match="query '1' twice"):
         list(read_orders(LOCAL, str(output), ALL))
 
@@ -78,7 +77,7 @@ def test_what_is_absent_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_without_parts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no Parquet part"):
-        find_parts(LOCAL, str(tmp_path))
+        find_data_files(LOCAL, str(tmp_path))
 
 
 def test_other_parquet_is_an_error_that_names_its_columns(tmp_path: Path) -> None:

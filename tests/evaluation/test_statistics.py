@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import scipy.stats
+from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
 
 differences = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_size=1, max_size=40).map(np.array)
 
@@ -79,8 +78,8 @@ def test_the_interval_of_equal_values_is_a_point() -> None:
 def test_the_interval_covers_the_mean_it_is_for() -> None:
     rng = np.random.default_rng(0)
     covered = 0
-    for trial in range(300):
-        low, high = bootstrap_interval(rng.random(40), resamples=400, seed=trial)
+    for attempt in range(300):
+        low, high = bootstrap_interval(rng.random(40), resamples=400, seed=attempt)
         covered += low <= 0.5 <= high
     assert 0.90 <= covered / 300 <= 0.99
 
@@ -88,5 +87,5 @@ def test_the_interval_covers_the_mean_it_is_for() -> None:
 def test_drawn_in_pieces_it_is_the_same_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random(50)
     whole = bootstrap_interval(values, resamples=2000)
-    monkeypatch.setattr("pipeline.evaluation.statistics._DRAWS_AT_ONCE", 170)
+    monkeypatch.setattr("corpus_reranker.evaluation.statistics._DRAWS_AT_ONCE", 170)
     assert bootstrap_interval(values, resamples=2000) == whole

@@ -4,15 +4,14 @@ import itertools
 import random
 from collections.abc import Sequence
 
+from corpus_reranker.ranking.consensus import EXACT_LIMIT, kemeny_consensus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ranking.consensus import EXACT_LIMIT, kemeny_consensus
-
 
 def kendall_distance(first: Sequence[int], second: Sequence[int]) -> int:
-    place = {item: place for place, item in enumerate(second)}
-    return sum(place[a] > place[b] for a, b in itertools.combinations(first, 2))
+    position = {item: position for position, item in enumerate(second)}
+    return sum(position[a] > position[b] for a, b in itertools.combinations(first, 2))
 
 
 def cost(order: Sequence[int], rankings: Sequence[Sequence[int]]) -> int:
@@ -37,8 +36,8 @@ def test_twenty_items_give_a_local_optimum(num_rankings: int, seed: int) -> None
     consensus = kemeny_consensus(rankings)
     assert sorted(consensus) == list(range(20))
     reached = cost(consensus, rankings)
-    for place in range(19):
-        swapped = [*consensus[:place], consensus[place + 1], consensus[place], *consensus[place + 2 :]]
+    for position in range(19):
+        swapped = [*consensus[:position], consensus[position + 1], consensus[position], *consensus[position + 2 :]]
         assert cost(swapped, rankings) >= reached
 
 

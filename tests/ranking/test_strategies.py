@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from corpus_reranker.errors import EngineDeadError, RequestError
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.ranking.strategies import STRATEGIES, Strategy, rank_windows_shuffled, strategy_class
+from corpus_reranker.ranking.strategies.active import Active
+from corpus_reranker.ranking.strategies.full_list import FullList
+from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
+from corpus_reranker.ranking.strategies.single_window import SingleWindow
+from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
+from corpus_reranker.ranking.strategies.top_down import TopDown
+from corpus_reranker.ranking.strategies.tournament import Tournament
+from corpus_reranker.types import Completion, Prompt, SamplingParams
+from helpers.scripts import IMPATIENT, completion, prompt_builder, request_of, shown
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ranking_desk import IMPATIENT, completion, prompter, request_of, shown
-
-from pipeline.errors import EngineDeadError, RequestError
-from pipeline.ranking.rerank import rerank_query
-from pipeline.ranking.strategies import STRATEGIES, Strategy, ask_shuffled, strategy_class
-from pipeline.ranking.strategies.active import Active
-from pipeline.ranking.strategies.full_list import FullList
-from pipeline.ranking.strategies.shuffle_consensus import ShuffleConsensus
-from pipeline.ranking.strategies.single_window import SingleWindow
-from pipeline.ranking.strategies.sliding_window import SlidingWindow
-from pipeline.ranking.strategies.top_down import TopDown
-from pipeline.ranking.strategies.tournament import Tournament
-from pipeline.records import Completion, Prompt, SamplingParams
 
 ALL: list[Strategy] = [
     SingleWindow(),
@@ -29,18 +28,18 @@ ALL: list[Strategy] = [
     FullList(),
     SlidingWindow(),
     SlidingWindow(window=10, stride=5, passes=2),
-    SlidingWindow(window=4, stride=3, top_k=1000, passes=3, stop_when_stable=True),
+    SlidingWindow(window=4, stride=3, depth=1000, passes=3, stop_when_stable=True),
     TopDown(),
-    TopDown(window=5, top_k=1000, cutoff=2, rounds=4),
+    TopDown(window=5, depth=1000, cutoff=2, rounds=4),
     TopDown(window=2, cutoff=1),
     Tournament(),
     Tournament(rounds=3),
-    Tournament(window=3, top_k=1000, survivors=(7, 2)),
+    Tournament(window=3, depth=1000, survivors=(7, 2)),
     Active(),
-    Active(window=5, top_k=30, cutoff=3, max_calls=3),
+    Active(window=5, depth=30, cutoff=3, max_calls=3),
     Active(window=20, max_calls=12, tolerance=0.0001),
     ShuffleConsensus(),
-    ShuffleConsensus(window=4, stride=2, top_k=20, shuffles=4),
+    ShuffleConsensus(window=4, stride=2, depth=20, shuffles=4),
 ]
 IDS = [f"{number}-{type(strategy).__name__}" for number, strategy in enumerate(ALL)]
 
@@ -115,7 +114,7 @@ async def test_without_answers_the_first_stage_stands(strategy: Strategy, num_ca
 
     request = request_of(num_candidates)
     sampling = SamplingParams(0.0, 1.0, 0, 0.0, 10, 0)
-    result = await rerank_query(request, generate, strategy, prompter, "plain", sampling, IMPATIENT)
+    result = await rerank_query(request, generate, strategy, prompt_builder, "plain", sampling, IMPATIENT)
     assert list(result.order) == list(range(num_candidates))
     assert result.status == ("failed" if num_candidates > 1 else "complete")
 
@@ -129,7 +128,7 @@ async def test_a_dead_engine_ends_the_query(strategy: Strategy) -> None:
 
     sampling = SamplingParams(0.0, 1.0, 0, 0.0, 10, 0)
     with pytest.raises(EngineDeadError, match="gone"):
-        await rerank_query(request_of(50), generate, strategy, prompter, "plain", sampling, IMPATIENT)
+        await rerank_query(request_of(50), generate, strategy, prompt_builder, "plain", sampling, IMPATIENT)
 
 
 PROMISES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = [
@@ -138,13 +137,13 @@ PROMISES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = [
     (FullList(), lambda n: 100, lambda n: 100),
     (SlidingWindow(), lambda n: 100, lambda n: 10),
     (SlidingWindow(window=10, stride=5, passes=2), lambda n: 100, lambda n: 10),
-    (SlidingWindow(window=20, stride=10, top_k=1000), lambda n: 1000, lambda n: 10),
+    (SlidingWindow(window=20, stride=10, depth=1000), lambda n: 1000, lambda n: 10),
     (ShuffleConsensus(), lambda n: 100, lambda n: 10),
     (TopDown(rounds=100), lambda n: 100, lambda n: 10),
-    (TopDown(top_k=1000, cutoff=15, rounds=1000), lambda n: 1000, lambda n: 15),
+    (TopDown(depth=1000, cutoff=15, rounds=1000), lambda n: 1000, lambda n: 15),
     (TopDown(window=3, cutoff=1, rounds=1000), lambda n: 100, lambda n: 1),
     (Tournament(), lambda n: 100, lambda n: 20 if n <= 20 else 1),
-    (Tournament(window=4, top_k=1000, rounds=2), lambda n: 1000, lambda n: 4 if n <= 4 else 1),
+    (Tournament(window=4, depth=1000, rounds=2), lambda n: 1000, lambda n: 4 if n <= 4 else 1),
     (Active(), lambda n: 20, lambda n: 20 if n <= 20 else 0),
 ]
 
@@ -191,32 +190,32 @@ async def test_top_down_asks_few_windows_and_only_three_deep() -> None:
         "nothing beats the pivot"
     )
     reversed_list = Desk(perfect(relevance[::-1]))
-    order = await TopDown(top_k=96).rank(100, reversed_list.ask)
+    order = await TopDown(depth=96).rank(100, reversed_list.ask)
     assert order[0] == 95, "all 76 beat the pivot; the best placed of each partition go into the last window"
     assert [len(indices) for indices, _ in reversed_list.windows] == [20] * 6
-    assert TopDown(top_k=96).max_windows(100) == 6
+    assert TopDown(depth=96).max_windows(100) == 6
     assert TopDown().max_windows(100) == 7
 
 
 async def test_sliding_stops_when_a_pass_changes_nothing() -> None:
     relevance = random.Random(1).sample(range(60), 60)
-    patient, eager = Desk(perfect(relevance)), Desk(perfect(relevance))
-    order = await SlidingWindow(passes=9).rank(60, patient.ask)
+    retry_transient_errors, eager = Desk(perfect(relevance)), Desk(perfect(relevance))
+    order = await SlidingWindow(passes=9).rank(60, retry_transient_errors.ask)
     assert await SlidingWindow(passes=9, stop_when_stable=True).rank(60, eager.ask) == order
-    assert len(patient.windows) == 9 * 5
+    assert len(retry_transient_errors.windows) == 9 * 5
     assert len(eager.windows) < 9 * 5
 
 
 async def test_active_finds_the_top_and_stops_when_sure() -> None:
-    found, asked = [], []
+    found, requested = [], []
     for seed in range(20):
         relevance = random.Random(seed).sample(range(100), 100)
         desk = Desk(perfect(relevance))
         order = await Active(max_calls=40).rank(100, desk.ask)
         found.append(len(set(order[:10]) & set(best_first(relevance)[:10])))
-        asked.append(len(desk.windows))
+        requested.append(len(desk.windows))
     assert sum(found) / len(found) >= 9.0
-    assert max(asked) < 40
+    assert max(requested) < 40
 
 
 async def test_active_never_asks_more_than_its_budget() -> None:
@@ -230,7 +229,7 @@ async def test_active_never_asks_more_than_its_budget() -> None:
 async def test_consensus_over_shuffles_removes_a_bias_of_place() -> None:
     """An LLM that takes what it sees last for up to 11 of 20 grades worse than it is."""
     errors = {}
-    for strategy in (SingleWindow(), ShuffleConsensus(top_k=20, shuffles=9)):
+    for strategy in (SingleWindow(), ShuffleConsensus(depth=20, shuffles=9)):
         total = 0
         for seed in range(20):
             relevance = random.Random(seed).sample(range(20), 20)
@@ -241,7 +240,7 @@ async def test_consensus_over_shuffles_removes_a_bias_of_place() -> None:
                 )
 
             order = await strategy.rank(20, Desk(biased).ask)
-            total += sum(abs(place - (19 - relevance[index])) for place, index in enumerate(order))
+            total += sum(abs(position - (19 - relevance[index])) for position, index in enumerate(order))
         errors[type(strategy).__name__] = total
     assert errors["ShuffleConsensus"] < errors["SingleWindow"] / 2
 
@@ -249,10 +248,10 @@ async def test_consensus_over_shuffles_removes_a_bias_of_place() -> None:
 async def test_an_unanswered_shuffled_window_comes_back_in_its_own_order() -> None:
     silent = Desk(lambda number, indices: indices)
     windows: list[tuple[Sequence[int], int]] = [(range(10), 0), ([3, 1, 2], 1)]
-    assert await ask_shuffled(silent.ask, windows, "seed") == [list(range(10)), [3, 1, 2]]
+    assert await rank_windows_shuffled(silent.ask, windows, "seed") == [list(range(10)), [3, 1, 2]]
     assert silent.windows[0][0] != list(range(10))
     again = Desk(lambda number, indices: indices)
-    await ask_shuffled(again.ask, windows, "seed")
+    await rank_windows_shuffled(again.ask, windows, "seed")
     assert again.windows == silent.windows
 
 
@@ -261,11 +260,11 @@ async def test_an_unanswered_shuffled_window_comes_back_in_its_own_order() -> No
     [
         ("single_window", {"window": 1}),
         ("sliding_window", {"stride": 21}),
-        ("sliding_window", {"top_k": 19}),
+        ("sliding_window", {"depth": 19}),
         ("sliding_window", {"passes": 0}),
         ("top_down", {"cutoff": 20}),
         ("top_down", {"rounds": 0}),
-        ("top_down", {"top_k": 10}),
+        ("top_down", {"depth": 10}),
         ("tournament", {"survivors": (5, 5)}),
         ("tournament", {"survivors": ()}),
         ("tournament", {"rounds": 0}),
@@ -282,6 +281,6 @@ def test_settings_that_cannot_work_are_refused(name: str, options: dict[str, Any
 
 
 def test_an_unknown_strategy_is_named() -> None:
-    for name in ("slidng_window", "no_such_module:Strategy", "pipeline.ranking.windows:NoSuchClass"):
+    for name in ("slidng_window", "no_such_module:Strategy", "corpus_reranker.ranking.windows:NoSuchClass"):
         with pytest.raises(ValueError, match=name):
             strategy_class(name)

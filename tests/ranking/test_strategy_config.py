@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ranking_desk import oracle, rerank
-
-from pipeline.config import JobConfig, load_config
-from pipeline.errors import ConfigError
-from pipeline.ranking.strategies import STRATEGIES
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.ranking.strategies import STRATEGIES
+from helpers.scripts import oracle, rerank
 
 
 def strategy_of_the_contributing_guide() -> str:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
+from corpus_reranker.ranking.windows import sliding_windows
+from helpers.scripts import oracle, rerank
 from hypothesis import given
 from hypothesis import strategies as st
-from ranking_desk import oracle, rerank
-
-from pipeline.ranking.strategies.sliding_window import SlidingWindow
-from pipeline.ranking.windows import sliding_windows
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "sliding_windows.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))
@@ -21,7 +20,7 @@ def _id(case: dict[str, Any]) -> str:
 
 
 def _strategy(case: dict[str, Any]) -> SlidingWindow:
-    return SlidingWindow(case["window_size"], case["stride"], top_k=case["rank_end"])
+    return SlidingWindow(case["window_size"], case["stride"], depth=case["rank_end"])
 
 
 def test_the_golden_file_is_whole() -> None:

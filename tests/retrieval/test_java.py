@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-
-from pipeline.errors import ConfigError
-from pipeline.retrieval.java import find_java
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.retrieval.java import find_java
 
 FIT = "java.base@21.0.1\njdk.incubator.vector@21.0.1\n"
 OLD = "java.base@17.0.15\njdk.incubator.vector@17.0.15\n"

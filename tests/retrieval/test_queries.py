@@ -8,12 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from pipeline.errors import InputError
-from pipeline.retrieval.queries import QuerySet, read_queries
-from pipeline.retrieval.settings import QueriesConfig
-from pipeline.storage.filesystems import resolve
-from pipeline.storage.settings import StorageConfig
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.retrieval.queries import QuerySet, read_queries
+from corpus_reranker.retrieval.settings import QueriesConfig
 
 
 def read(path: Path, **settings: Any) -> QuerySet:

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import ir_measures
-import jvm_desk
 import pytest
+from corpus_reranker.errors import ConfigError, InputError
+from corpus_reranker.retrieval.index import passage, read_info
+from corpus_reranker.retrieval.java import find_java
+from corpus_reranker.types import Candidate
+from helpers.jvm import config
 from ir_measures import nDCG
-from jvm_desk import config
-
-from pipeline.errors import ConfigError, InputError
-from pipeline.records import Candidate
-from pipeline.retrieval.index import passage, read_facts
-from pipeline.retrieval.java import find_java
 
 COLLECTION = Path(__file__).resolve().parents[2] / "configs" / "demo" / "collection"
 
@@ -42,7 +40,7 @@ def jvm() -> Iterator[Callable[..., Any]]:
 def demo_index(jvm: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "index"
     rows = [json.loads(line) for line in (COLLECTION / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert jvm(jvm_desk.build, rows, folder).documents == 160
+    assert jvm(jvm_helper.build, rows, folder).documents == 160
     return folder
 
 
@@ -60,7 +58,7 @@ def ndcg10(found: dict[str, list[Candidate]]) -> float:
 
 def test_bm25_on_the_demo_collection(jvm: Callable[..., Any], demo_index: Path, demo_queries: dict[str, str]) -> None:
     questions = [(query, 20, ()) for query in demo_queries.values()]
-    found = jvm(jvm_desk.search, config(demo_index), questions)
+    found = jvm(jvm_helper.search, config(demo_index), questions)
     assert ndcg10(dict(zip(demo_queries, found, strict=True))) == pytest.approx(BM25_NDCG10, abs=5e-4)
     for candidates in found:
         scores = [candidate.score for candidate in candidates]
@@ -73,43 +71,43 @@ def test_passages_are_the_corpus_own(jvm: Callable[..., Any], demo_index: Path) 
     for line in (COLLECTION / "corpus.jsonl").read_text(encoding="utf-8").splitlines():
         document = json.loads(line)
         corpus[document["doc_id"]] = (document["title"], document["text"])
-    (candidates,) = jvm(jvm_desk.search, config(demo_index), [("cat water soil rain light", 160, ())])
+    (candidates,) = jvm(jvm_helper.search, config(demo_index), [("cat water soil rain light", 160, ())])
     assert len(candidates) > 20
     assert all((candidate.title, candidate.text) == corpus[candidate.doc_id] for candidate in candidates)
 
 
 def test_excluded_documents_make_room_for_the_next(jvm: Callable[..., Any], demo_index: Path) -> None:
     query = "Every patchwork orange and black cat my vet has met was a girl."
-    (everything,) = jvm(jvm_desk.search, config(demo_index), [(query, 30, ())])
+    (everything,) = jvm(jvm_helper.search, config(demo_index), [(query, 30, ())])
     ids = [candidate.doc_id for candidate in everything]
     excluded = (ids[0], ids[3], "N/A")
-    (kept,) = jvm(jvm_desk.search, config(demo_index), [(query, 10, excluded)])
+    (kept,) = jvm(jvm_helper.search, config(demo_index), [(query, 10, excluded)])
     assert [candidate.doc_id for candidate in kept] == [each for each in ids if each not in excluded][:10]
 
 
 @pytest.mark.parametrize("query", ["", " \n", "the of and", "zzzqqq", '?*("[]{}~^\\/', "\x00", "!!!"])
 def test_a_query_without_a_known_term_has_no_hits(jvm: Callable[..., Any], demo_index: Path, query: str) -> None:
-    assert jvm(jvm_desk.search, config(demo_index), [(query, 10, ())]) == [[]]
+    assert jvm(jvm_helper.search, config(demo_index), [(query, 10, ())]) == [[]]
 
 
 def test_a_query_may_have_thousands_of_terms(jvm: Callable[..., Any], demo_index: Path) -> None:
     query = " ".join(f"word{number}" for number in range(5000)) + " tortoiseshell cat"
-    (candidates,) = jvm(jvm_desk.search, config(demo_index), [(query, 10, ())])
+    (candidates,) = jvm(jvm_helper.search, config(demo_index), [(query, 10, ())])
     assert candidates
 
 
 def test_k1_b_and_rm3_reach_the_searcher(jvm: Callable[..., Any], demo_index: Path) -> None:
     question = [("Every patchwork orange and black cat my vet has met was a girl.", 20, ())]
     settings: list[dict[str, Any]] = [{}, {"k1": 2.0}, {"b": 1.0}, {"rm3": {}}, {"rm3": {"feedback_terms": 2}}]
-    found = [jvm(jvm_desk.search, config(demo_index, **each), question)[0] for each in settings]
+    found = [jvm(jvm_helper.search, config(demo_index, **each), question)[0] for each in settings]
     scores = [tuple(round(candidate.score, 3) for candidate in candidates) for candidates in found]
     assert len(set(scores)) == len(settings)
 
 
 def test_odd_ids_and_texts_survive(jvm: Callable[..., Any], tmp_path: Path) -> None:
     rows = [{"doc_id": doc_id, "title": None, "text": f"zebra {doc_id}\n\u2028 \x00 end"} for doc_id in ODD_IDS]
-    jvm(jvm_desk.build, rows, tmp_path / "index")
-    (candidates,) = jvm(jvm_desk.search, config(tmp_path / "index"), [("zebra", 20, ())])
+    jvm(jvm_helper.build, rows, tmp_path / "index")
+    (candidates,) = jvm(jvm_helper.search, config(tmp_path / "index"), [("zebra", 20, ())])
     assert {candidate.doc_id: candidate.text for candidate in candidates} == {r["doc_id"]: r["text"] for r in rows}
 
 
@@ -121,10 +119,10 @@ def test_documents_with_nothing_to_show_are_left_out(jvm: Callable[..., Any], tm
         {"doc_id": "blank", "title": " ", "text": "\n"},
         {"doc_id": "nothing", "title": None, "text": None},
     ]
-    facts = jvm(jvm_desk.build, rows, tmp_path / "index")
-    assert (facts.documents, facts.empty_documents) == (3, 2)
-    assert read_facts(tmp_path / "index") == facts
-    (candidates,) = jvm(jvm_desk.search, config(tmp_path / "index"), [("zebra", 20, ())])
+    info = jvm(jvm_helper.build, rows, tmp_path / "index")
+    assert (info.documents, info.empty_documents) == (3, 2)
+    assert read_info(tmp_path / "index") == info
+    (candidates,) = jvm(jvm_helper.search, config(tmp_path / "index"), [("zebra", 20, ())])
     assert {(c.doc_id, c.title, c.text) for c in candidates} == {
         ("both", "Zebra", "stripes"),
         ("title", "Zebra", ""),
@@ -135,15 +133,15 @@ def test_documents_with_nothing_to_show_are_left_out(jvm: Callable[..., Any], tm
 def test_a_doc_id_that_comes_twice_leaves_no_index(jvm: Callable[..., Any], tmp_path: Path) -> None:
     rows = [{"doc_id": doc_id, "title": None, "text": "zebra"} for doc_id in ("a", "b", "c", "d", "b")]
     with pytest.raises(InputError, match="the test's corpus: doc_id 'b' comes twice"):
-        jvm(jvm_desk.build, rows, tmp_path / "index")
+        jvm(jvm_helper.build, rows, tmp_path / "index")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_index_that_is_none_is_named(jvm: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a Lucene index"):
-        jvm(jvm_desk.search, config(tmp_path), [])
+        jvm(jvm_helper.search, config(tmp_path), [])
     with pytest.raises(ConfigError, match="did you mean pyserini's 'msmarco-v1-passage'"):
-        jvm(jvm_desk.search, config("msmarco-v1-pasage"), [])
+        jvm(jvm_helper.search, config("msmarco-v1-pasage"), [])
 
 
 @pytest.mark.parametrize(

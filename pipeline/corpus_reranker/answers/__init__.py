@@ -1,0 +1,1 @@
+"""From a completion to the order of a window. Standard library only."""

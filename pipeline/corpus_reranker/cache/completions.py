@@ -1,0 +1,210 @@
+"""Completions of queries that are not in the output yet, so that a resumed run does not pay for them twice.
+
+    _run/journal/REPLICA/NUMBER.parquet    a segment: rows of JOURNAL in schemas.py
+
+A window is in flight until its completion is in a segment; what a crash costs is then the windows in flight. Nothing
+else rests on the journal: a completion that is missing is asked for again, and one is given to no other request than
+that of the same prompt and sampling parameters.
+
+On S3 each commit is a PutObject. Commits are spaced by a twentieth of the time the windows take, at most two seconds,
+and carry all completions that came meanwhile: about 1,800 requests an hour of a replica, whatever its rate.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.io.filesystem import list_files
+from corpus_reranker.io.object_store import ObjectStore
+from corpus_reranker.io.schemas import COMPLETIONS, QUERY_ID
+from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
+
+COMPLETIONS_FOLDER = "_run/completions"
+
+_SEGMENT_ROWS = 64
+"""A segment is written anew with each commit until it has so many; some 4 kB a row with ReasonRank's answers."""
+
+_PAUSE_FRACTION = 0.05
+_PAUSE_SECONDS_AT_MOST = 2.0
+
+_WAIT_SECONDS = 5.0
+"""The most that a window waits for its commit: a store that is away must not leave the engine idle."""
+
+_RETRY_SECONDS = 5.0
+
+_KEEP_SECONDS = 600.0
+"""Of a segment after its last query is done: results wait for the rest of their block, and to be written."""
+
+_FORGET_SECONDS = 30.0
+"""Between two looks for such segments."""
+
+logger = logging.getLogger(__name__)
+
+
+def completion_index(filesystem: FileSystem, folder: str, under: str = "") -> dict[str, list[str]]:
+    """Names, below `folder`, of the segments that hold completions of each query; of one replica's with `under`."""
+    paths = [info.path for info in list_files(filesystem, f"{folder}/{under}".rstrip("/"), recursive=True)]
+    index: defaultdict[str, list[str]] = defaultdict(list)
+    if paths := [path for path in paths if path.endswith(".parquet")]:
+        segments = ds.dataset(paths, schema=COMPLETIONS, format="parquet", filesystem=filesystem)
+        rows = segments.to_table(columns=[QUERY_ID, "__filename"]).group_by([QUERY_ID, "__filename"]).aggregate([])
+        for query_id, path in zip(*(rows[name].to_pylist() for name in (QUERY_ID, "__filename")), strict=True):
+            index[query_id].append(path[len(folder) + 1 :])
+    return dict(index)
+
+
+class CompletionCache:
+    """One replica's journal, and what it knows of others' before it. For one event loop.
+
+    `store` is of the journal's folder; `index` is as journal_index gives it. Of a failure to read or write it says
+    something in the log and by `count`, and raises nothing: a window is not lost over a copy of its answer.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        replica: str,
+        index: Mapping[str, list[str]],
+        count: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._replica = replica
+        self._count = count
+        self._segments_of = defaultdict(list, index)
+        self._open: set[str] = set()
+        self._pending: list[tuple[dict[str, Any], asyncio.Future[None]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._segment: list[dict[str, Any]] = []
+        self._segment_name = ""
+        self._queries_in: dict[str, set[str]] = {}
+        self._done_since: dict[str, float] = {}
+        self._forget_at = 0.0
+
+    @contextlib.asynccontextmanager
+    async def caching(self, query_id: str, generate: Generate) -> AsyncIterator[Generate]:
+        """`generate` for the windows of one query, asking nothing whose completion is in the journal.
+
+        Counts "completions_recalled" and "journal_failures".
+        """
+        known = await self._load(query_id)
+
+        async def generate_or_reuse(prompt: Prompt, params: SamplingParams) -> Completion:
+            request = _request(prompt, params)
+            if completion := known.get(request):
+                self._count("cache_hits")
+                return completion
+            requested = time.monotonic()
+            completion = await generate(prompt, params)
+            row = {QUERY_ID: query_id, "request": request, **asdict(completion)}
+            await self._commit(row, min(_PAUSE_FRACTION * (time.monotonic() - requested), _PAUSE_SECONDS_AT_MOST))
+            return completion
+
+        self._open.add(query_id)
+        try:
+            yield generate_or_reuse
+        finally:
+            self._open.discard(query_id)
+
+    async def _load(self, query_id: str) -> dict[str, Completion]:
+        known: dict[str, Completion] = {}
+        for name in list(self._segments_of.get(query_id, ())):
+            try:
+                known |= await asyncio.to_thread(self._read, name, query_id)
+            except Exception as error:
+                self._failed(f"could not read {name}: {error}")
+        return known
+
+    def _read(self, name: str, query_id: str) -> dict[str, Completion]:
+        found = self._store.read(name)
+        if found is None:
+            return {}
+        rows = pq.read_table(pa.BufferReader(found.body), schema=COMPLETIONS)
+        known = {}
+        for row in rows.filter(pc.equal(rows[QUERY_ID], query_id)).to_pylist():
+            completion = {name: row[name] for name in _COMPLETION}
+            known[row["request"]] = Completion(**completion | {"choice_logprobs": tuple(row["choice_logprobs"])})
+        return known
+
+    async def _commit(self, row: dict[str, Any], pause_seconds: float) -> None:
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((row, committed))
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_pending(pause_seconds))
+        await asyncio.wait([committed], timeout=_WAIT_SECONDS)
+
+    async def _commit_pending(self, pause_seconds: float) -> None:
+        while self._pending:
+            pending, self._pending = self._pending, []
+            try:
+                await self._write([row for row, _ in pending])
+            except Exception as error:
+                self._pending = pending + self._pending
+                self._failed(f"could not write to {self._replica}: {error}")
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if time.monotonic() >= self._forget_at:
+                await self._forget()
+            for _, committed in pending:
+                if not committed.done():
+                    committed.set_result(None)
+            await asyncio.sleep(pause_seconds)
+
+    async def _write(self, rows: list[dict[str, Any]]) -> None:
+        name = self._segment_name or f"{self._replica}/{time.time_ns()}.parquet"
+        segment = self._segment + rows
+        await asyncio.to_thread(lambda: self._store.write(name, _parquet(segment)))
+        full = len(segment) >= _SEGMENT_ROWS
+        self._segment, self._segment_name = ([], "") if full else (segment, name)
+        queries = self._queries_in.setdefault(name, set())
+        for query_id in {row[QUERY_ID] for row in rows} - queries:
+            queries.add(query_id)
+            self._segments_of[query_id].append(name)
+
+    async def _forget(self) -> None:
+        """Delete the full segments whose queries are long done."""
+        now = time.monotonic()
+        self._forget_at = now + _FORGET_SECONDS
+        for name in [name for name in self._queries_in if name != self._segment_name]:
+            if not self._queries_in[name].isdisjoint(self._open):
+                self._done_since.pop(name, None)
+            elif now - self._done_since.setdefault(name, now) > _KEEP_SECONDS:
+                for query_id in self._queries_in.pop(name):
+                    self._segments_of[query_id].remove(name)
+                    if not self._segments_of[query_id]:
+                        del self._segments_of[query_id]
+                del self._done_since[name]
+                try:
+                    await asyncio.to_thread(self._store.delete, name)
+                except Exception as error:
+                    self._failed(f"could not delete {name}: {error}")  # the end of the run deletes all
+
+    def _failed(self, what: str) -> None:
+        logger.warning("journal: %s", what)
+        self._count("cache_failures")
+
+
+_COMPLETION = tuple(field.name for field in fields(Completion))
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, COMPLETIONS), body, compression="zstd")
+    return body.getvalue()
+
+
+def _request(prompt: Prompt, params: SamplingParams) -> str:
+    """A name for all that decides an answer."""
+    return hashlib.sha256(repr((prompt.text, prompt.choices, params)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,258 @@
+"""Candidates from a run, queries and a corpus, however large the corpus is.
+
+Only the run's documents are ever kept. Their ids go to every scanner of the corpus, which drops all other rows as it
+reads; what is left lies in Ray's object store, from where it is spilled to disk if it must be, and is looked up for
+one block of queries after the other.
+"""
+
+import _thread
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+from pyarrow.fs import FileSystem
+from ray import ObjectRef
+from ray.data import ActorPoolStrategy
+
+from corpus_reranker.dataflow.cluster import connect
+from corpus_reranker.dataflow.retrieve import LEASE_SECONDS, write_candidates
+from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.sinks.lease import Lease
+from corpus_reranker.retrieval.candidates import (
+    CANDIDATES,
+    CandidatesSummary,
+    begin,
+    candidates_schema,
+    finish,
+    written,
+)
+from corpus_reranker.retrieval.corpus import Piece, corpus_pieces, read_piece
+from corpus_reranker.retrieval.first_stage_run import FirstStageRun, load_first_stage_run
+from corpus_reranker.retrieval.queries import read_queries
+from corpus_reranker.retrieval.settings import AssembleConfig, CorpusConfig
+from corpus_reranker.retrieval.skipped import documents_without_text, queries_without_run, queries_without_text, refuse
+
+_NOT_IN_FINGERPRINT = {"overwrite", "queries_per_block", "corpus_bytes_per_task"}
+
+Int32s = np.ndarray[Any, np.dtype[np.int32]]
+
+_FOUND = pa.schema(
+    [
+        pa.field("document", pa.int32()),  # its number in Run.doc_ids
+        pa.field("position", pa.int64()),  # in the corpus: piece * 2**32 + row of the piece
+        pa.field("title", pa.string()),
+        pa.field("text", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Where the run's documents are: number d is row `rows[d]` of `blocks[places[d]]`; `places[d]` is -1 for none.
+
+    `blank` are the documents that are there with neither text nor title (`places` -1, too). `doubled` counts those
+    that come more than once in the corpus, of which the first counts.
+    """
+
+    blocks: "list[ObjectRef[pa.Table]]"
+    positions: Int32s
+    rows: Int32s
+    blank: frozenset[int]
+    duplicated: int
+
+    def missing(self) -> list[int]:
+        """Numbers of the documents without a passage."""
+        return [int(number) for number in np.flatnonzero(self.positions < 0)]
+
+
+def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_url: str) -> CandidatesSummary:
+    """Make the candidates of every query of the run, in a folder of Parquet files; nothing if they are there already.
+
+    Raises InputError for what cannot be read, or is missing where config wants none missing, and OutputError.
+    """
+    filesystem, folder = resolve(folder_url, storage)
+    control = open_object_store(folder_url, storage)
+    fingerprint_fields = {"job": "assemble", **config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)}
+    queries = read_queries(config.queries, lambda url: resolve(url, storage))
+    run = load_first_stage_run(*resolve(config.run.path, storage), config.hits)
+    without_text = list(queries_without_text(queries, run))
+    if config.missing == "error":
+        refuse(without_text, config.queries.path)
+    with Lease(control, LEASE_SECONDS, on_lost=_thread.interrupt_main) as lease:
+        if (done := begin(filesystem, folder, control, fingerprint_fields, config.overwrite)) is not None:
+            return done
+        connect()
+        passages = find_passages(config, storage, run)
+        missing = list(documents_without_text(run, passages.missing(), passages.blank))
+        if config.missing == "error":
+            refuse(missing, config.corpus.path)
+        first_stage = {"method": "run", "run": config.run.path, "hits": config.hits, "corpus": config.corpus.path}
+        assemble(config, run, queries.table, passages, first_stage, filesystem, folder)
+        known = written(filesystem, folder).keys() | {row["query_id"] for row in without_text}
+        emptied = [{"query_id": query, "reason": "no candidate left"} for query in run.query_ids if query not in known]
+        skipped = [*without_text, *queries_without_run(queries, run), *emptied, *missing]
+        lease.check()
+        return finish(filesystem, folder, control, fingerprint_fields, skipped)
+
+
+def find_passages(config: AssembleConfig, storage: StorageConfig, run: FirstStageRun) -> Passages:
+    """Scan the corpus, once, for the documents of the run. Raises InputError where it cannot be read."""
+    filesystem, path = resolve(config.corpus.path, storage)
+    pieces = corpus_pieces(config.corpus, filesystem, path, config.corpus_bytes_per_task)
+    doc_ids = ray.put(pa.array(run.doc_ids, pa.string()))
+    scanners = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(pieces)))
+    dataset = ray.data.from_items([{"piece": number} for number in range(len(pieces))], override_num_blocks=len(pieces))
+    found = dataset.map_batches(
+        _Scanner,
+        fn_constructor_args=(config.corpus, storage, pieces, doc_ids),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=scanners),
+        num_cpus=1,
+    ).materialize()
+    return _locate(found.to_arrow_refs(), len(run.doc_ids))
+
+
+def assemble(
+    config: AssembleConfig,
+    run: FirstStageRun,
+    queries: pa.Table,
+    passages: Passages,
+    first_stage: dict[str, Any],
+    filesystem: FileSystem,
+    folder: str,
+) -> None:
+    """Write the candidates of the run's queries as Parquet into `folder`; a query not in `queries` is left out."""
+    schema = candidates_schema(queries.schema, first_stage)
+    table = _with_documents(queries, run)
+    blocks = [table.slice(start, config.queries_per_block) for start in range(0, len(table), config.queries_per_block)]
+    dataset = ray.data.from_arrow(blocks).map_batches(
+        _look_up,
+        fn_kwargs={
+            "passages": ray.put(passages),
+            "doc_ids": ray.put(pa.array(run.doc_ids, pa.string())),
+            "schema": schema,
+            "keep_empty": config.no_candidates == "keep",
+        },
+        batch_size=None,
+        batch_format="pyarrow",
+    )
+    write_candidates(dataset, filesystem, folder, schema)
+
+
+class _Scanner:
+    """Reads pieces of the corpus and lets pass what the run names. Memory: a dict of the run's doc ids."""
+
+    def __init__(
+        self, corpus: CorpusConfig, storage: StorageConfig, pieces: Sequence[Piece], doc_ids: "ObjectRef[pa.Array]"
+    ) -> None:
+        self._corpus = corpus
+        self._filesystem, _ = resolve(corpus.path, storage)
+        self._pieces = pieces
+        self._numbers = {doc_id: number for number, doc_id in enumerate(ray.get(doc_ids).to_pylist())}
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
+        piece = int(batch["piece"][0])
+        row = 0
+        yield _FOUND.empty_table()
+        for table in read_piece(self._corpus, self._filesystem, self._pieces[piece]):
+            numbers = [self._numbers.get(doc_id, -1) for doc_id in table["doc_id"].to_pylist()]
+            wanted = np.flatnonzero(np.array(numbers) >= 0)
+            if len(wanted):
+                document = pa.array(np.array(numbers, np.int32)[wanted])
+                position = pa.array((piece << 32) + row + wanted)
+                kept = table.take(wanted)
+                yield pa.table([document, position, kept["title"], kept["text"]], schema=_FOUND)
+            row += len(table)
+
+
+def _contents(block: pa.Table) -> tuple[Int32s, "np.ndarray[Any, np.dtype[np.int64]]", "np.ndarray[Any, Any]"]:
+    """Number and position of each document of a block, and whether it has neither text nor title."""
+    if not len(block):
+        return np.array([], np.int32), np.array([], np.int64), np.array([], bool)
+    both = pc.binary_join_element_wise(pc.fill_null(block["title"], ""), pc.fill_null(block["text"], ""), "")
+    blank = pc.equal(pc.utf8_trim_whitespace(both), "")
+    return block["document"].to_numpy(), block["position"].to_numpy(), blank.to_numpy()
+
+
+def _locate(blocks: "list[ObjectRef[pa.Table]]", num_documents: int) -> Passages:
+    task = ray.remote(num_cpus=1)(_contents)
+    contents = ray.get([task.remote(block) for block in blocks])
+    documents = np.concatenate([documents for documents, _, _ in contents] or [np.array([], np.int32)])
+    positions = np.concatenate([positions for _, positions, _ in contents])
+    blank = np.concatenate([blank for _, _, blank in contents])
+    lengths = [len(documents) for documents, _, _ in contents]
+    block_of = np.repeat(np.arange(len(blocks), dtype=np.int32), lengths)
+    row_of = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+    order = np.argsort(positions)
+    found, first = np.unique(documents[order], return_index=True)
+    chosen = order[first]
+    positions, rows = np.full(num_documents, -1, np.int32), np.zeros(num_documents, np.int32)
+    positions[found], rows[found] = np.where(blank[chosen], -1, block_of[chosen]), row_of[chosen]
+    return Passages(blocks, positions, rows, frozenset(found[blank[chosen]].tolist()), len(documents) - len(found))
+
+
+def _with_documents(queries: pa.Table, run: FirstStageRun) -> pa.Table:
+    """The run's queries that have a text, in the run's order, with lists of document numbers and scores."""
+    positions = pc.index_in(pa.array(run.query_ids, pa.string()), queries["query_id"].combine_chunks())
+    known = np.flatnonzero(positions.is_valid().to_numpy(zero_copy_only=False))
+    documents = pa.ListArray.from_arrays(pa.array(run.offsets, pa.int32()), pa.array(run.documents))
+    scores = pa.ListArray.from_arrays(pa.array(run.offsets, pa.int32()), pa.array(run.scores))
+    table = queries.take(positions.take(pa.array(known)))
+    return table.append_column("_documents", documents.take(known)).append_column("_scores", scores.take(known))
+
+
+def _look_up(
+    block: pa.Table,
+    passages: "ObjectRef[Passages]",
+    doc_ids: "ObjectRef[pa.Array]",
+    schema: pa.Schema,
+    keep_empty: bool,
+) -> pa.Table:
+    """Put the passages of a block of queries beside them. One block of passages is held at a time."""
+    where: Passages = ray.get(passages)
+    offsets = np.concatenate([[0], np.cumsum(block["_documents"].combine_chunks().value_lengths().to_numpy())])
+    documents = block["_documents"].combine_chunks().flatten().to_numpy()
+    scores = block["_scores"].combine_chunks().flatten().to_numpy()
+    there = where.positions[documents] >= 0
+    offsets = np.concatenate([[0], np.cumsum(there)])[offsets]
+    documents, scores = documents[there], scores[there]
+    texts = _texts(where, documents)
+    candidates = pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()),
+        pa.StructArray.from_arrays(
+            [
+                ray.get(doc_ids).take(pa.array(documents)),
+                pc.fill_null(texts["text"], ""),
+                texts["title"],
+                pa.array(scores),
+            ],
+            fields=list(CANDIDATES.value_type),
+        ),
+        type=CANDIDATES,
+    )
+    block = block.append_column("candidates", candidates)
+    if not keep_empty:
+        block = block.filter(pa.array(np.diff(offsets) > 0))
+    return block.select(schema.names).cast(schema)
+
+
+def _texts(passages: Passages, documents: Int32s) -> pa.RecordBatch:
+    """Title and text of each of these documents, in this order."""
+    unique, inverse = np.unique(documents, return_inverse=True)
+    positions = passages.positions[unique]
+    data_files, order = [_FOUND.empty_table()], []
+    for position in np.unique(positions):
+        here = np.flatnonzero(positions == position)
+        data_files.append(ray.get(passages.blocks[position]).take(pa.array(passages.rows[unique[here]])))
+        order.append(here)
+    row_of = np.empty(len(unique), np.int64)
+    row_of[np.concatenate(order) if order else []] = np.arange(len(unique))
+    table = pa.concat_tables(data_files).select(["title", "text"]).combine_chunks()
+    return table.take(pa.array(row_of[inverse])).combine_chunks().to_batches(max_chunksize=None)[0]

@@ -1,0 +1,125 @@
+"""Pointwise scores by vLLM's pooling interface: a bi-encoder's cosines, or a cross-encoder's scores.
+
+Texts are tokenised here and cut to `max_model_len` tokens, as sentence-transformers and FlagEmbedding do.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings
+from corpus_reranker.errors import RequestError, first_error
+from corpus_reranker.prompts.pointwise import PointwiseTexts, TokenIds
+from corpus_reranker.prompts.template import check_placeholders
+from corpus_reranker.prompts.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_QUERIES_AT_ONCE = 4
+"""In the engine: enough to fill its batches, so few that the first queries go on to their windows early."""
+
+_PLACEHOLDERS = {
+    "query_text": frozenset({"query"}),
+    "passage_text": frozenset({"passage"}),
+    "pair_text": frozenset({"query", "passage"}),
+}
+
+
+class VllmPreRankerSettings(VllmSettings):
+    """The texts a model scores. Placeholders: {query}, {passage}; literal braces are doubled."""
+
+    runner: ClassVar[str] = "pooling"
+
+    method: Literal["embedding", "cross_encoder"] = Field(
+        description="embedding: cosine of the query's and the passage's. cross_encoder: one score for the pair."
+    )
+    query_text: str = Field("{query}", description="What an embedding model reads of a query.")
+    passage_text: str = Field("{passage}", description="What an embedding model reads of a passage.")
+    pair_text: str | None = Field(
+        None, description="What a cross-encoder reads; None: its tokenizer's own pair of query and passage."
+    )
+    max_model_len: int = Field(512, gt=0, description="Longer texts are cut to so many tokens, at the passage's end.")
+    gpu_memory_utilization: float = Field(0.1, gt=0, le=1, description="It shares its GPU with the LLM.")
+
+    @field_validator(*_PLACEHOLDERS)
+    @classmethod
+    def _placeholders(cls, text: str | None, field: ValidationInfo) -> str | None:
+        wanted = _PLACEHOLDERS[str(field.field_name)]
+        if text is not None and check_placeholders(text, wanted) != wanted:
+            raise ValueError(f"must hold {' and '.join(f'{{{name}}}' for name in sorted(wanted))}")
+        return text
+
+    @model_validator(mode="after")
+    def _texts_of_the_method(self) -> Self:
+        unread = ["pair_text"] if self.method == "embedding" else ["query_text", "passage_text"]
+        for name in unread:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is not read by method {self.method}")
+        return self
+
+
+class VllmPreRanker(VllmEngine):
+    """One AsyncLLM of a pooling model. `score` wants it started."""
+
+    def __init__(self, settings: VllmPreRankerSettings) -> None:
+        super().__init__(settings)
+        self._scoring = settings
+        self._positions = asyncio.Semaphore(_QUERIES_AT_ONCE)
+        self._texts: PointwiseTexts
+
+    async def start(self) -> None:
+        settings = self._scoring
+        tokenizer: Any = await asyncio.to_thread(load_tokenizer, settings.tokenizer_source, settings.trust_remote_code)
+        self._texts = PointwiseTexts(
+            tokenizer, settings.max_model_len, settings.query_text, settings.passage_text, settings.pair_text
+        )
+        await super().start()
+
+    async def score(self, query: str, passages: Sequence[str]) -> list[float]:
+        """How well each passage answers the query, higher is better. All are in the engine at once.
+
+        Raises RequestError if one of them failed, or EngineDeadError.
+        """
+        return await self._on_own_loop(self._score(query, passages))
+
+    async def _score(self, query: str, passages: Sequence[str]) -> list[float]:
+        import torch
+
+        async with self._positions:  # tokenised here too: one thread at a time may use the tokenizer
+            if self._scoring.method == "cross_encoder":
+                scores = await self._pool(self._texts.pairs(query, passages), "classify")
+                return [_only(score) for score in scores]
+            texts = [self._texts.query(query), *self._texts.passages(passages)]
+            first, *others = await self._pool([(ids, None) for ids in texts], "embed")
+            cosines: list[float] = torch.nn.functional.cosine_similarity(torch.stack(others), first[None]).tolist()
+            return cosines
+
+    async def _pool(self, texts: Sequence[tuple[TokenIds, int | None]], task: str) -> "list[Tensor]":
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._pool_one(ids, second, task)) for ids, second in texts]
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
+        return [task.result() for task in tasks]
+
+    async def _pool_one(self, ids: TokenIds, second: int | None, task: Any) -> "Tensor":
+        """`second` is where the second text of a pair begins, None where the model does not want to know.
+
+        A classifier's logit is asked for, not its probability, which is 1.0 for every very good passage.
+        """
+        from vllm import PoolingParams, TokensPrompt
+
+        llm = self._running()
+        extra = None if second is None else {"compressed_token_type_ids": second}
+        params = PoolingParams(task=task, use_activation=task == "embed", extra_kwargs=extra)
+        outputs = llm.encode(TokensPrompt(prompt_token_ids=ids), params, self._request_id(), lora_request=self._lora)
+        return (await self._final(llm, outputs)).outputs.data.float()
+
+
+def _only(score: "Tensor") -> float:
+    if score.numel() != 1:
+        raise RequestError(f"the model gives {score.numel()} numbers for a pair; a cross-encoder for ranking gives one")
+    return float(score.item())

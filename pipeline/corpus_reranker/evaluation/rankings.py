@@ -1,0 +1,150 @@
+"""The orders to judge or export: read from a reranked output, from candidates not reranked yet, or from a TREC run."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.trec import group_run
+from corpus_reranker.io.filesystem import list_files
+from corpus_reranker.io.sinks.data_files import IO_THREADS, is_data_file
+from corpus_reranker.io.trec import open_text, read_run
+
+T = TypeVar("T")
+
+BATCH_ROWS = 256
+"""Queries read at a time: at 100 candidates each, a few megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOrders:
+    """One query's documents, best first, in each order its source knows.
+
+    An output knows `before` (the first stage's), `first pass` (its scores', where it had one) and `after` (reranked);
+    candidates only `before`; a TREC run `run`.
+    """
+
+    query_id: str
+    orders: Mapping[str, Sequence[str]]
+    dataset: str | None = None
+
+
+def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
+    """Parquet parts of an output: the file itself, or those at the top of the folder, by name.
+
+    Names that start with `_` or `.` are control files. Raises InputError where there is no part.
+    """
+    info = filesystem.get_file_info(path)
+    if info.type == pafs.FileType.File:
+        return [path]
+    if info.type != pafs.FileType.Directory:
+        raise InputError(f"{path} does not exist")
+    data_files = [file.path for file in list_files(filesystem, path) if is_data_file(file.base_name)]
+    if not data_files:
+        raise InputError(f"{path} holds no Parquet part at its top; is it the folder a job wrote its output to?")
+    return data_files
+
+
+def read_batches(
+    filesystem: pafs.FileSystem,
+    part: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    unread_fields: Collection[str] = (),
+) -> Iterator[pa.RecordBatch]:
+    """Batches of one part with the `required` columns and those of the `optional` ones that it has.
+
+    Structs in them come without their `unread_fields`. Raises InputError that names the part, and the columns it lacks.
+    """
+    try:
+        with filesystem.open_input_file(part) as stream, pq.ParquetFile(stream) as file:
+            names = file.schema_arrow.names
+            missing = [column for column in required if column not in names]
+            if missing:
+                raise InputError(f"{part} has no column {', '.join(missing)}; it has {', '.join(names)}")
+            columns = [*required, *(column for column in optional if column in names and column not in required)]
+            if unread_fields:
+                leaves = [file.schema.column(number).path for number in range(len(file.schema))]
+                read = [leaf for leaf in leaves if leaf.rpartition(".")[2] not in unread_fields]
+                columns = [leaf for leaf in read if leaf.partition(".")[0] in columns]
+            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"cannot read {part}: {error}") from error
+
+
+def read_orders(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
+    """The orders of each of the `wanted` queries that the source at `path` holds.
+
+    A folder or a .parquet file is an output of the rerank job (or, without a `ranking` column, candidates);
+    anything else is a TREC run. Raises InputError, also where a query comes twice.
+    """
+    seen: set[str] = set()
+    for query in _read_any(filesystem, path, wanted):
+        if query.query_id in seen:
+            fix = "if its run has not finished, run the same rerank command again: it leaves each query once"
+            raise InputError(f"{path} holds query {query.query_id!r} twice; {fix}")
+        seen.add(query.query_id)
+        yield query
+
+
+def _read_any(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
+    if not path.endswith(".parquet") and filesystem.get_file_info(path).type != pafs.FileType.Directory:
+        with open_text(path, filesystem) as lines:
+            for query_id, doc_ids in group_run(read_run(lines, path), path, wanted).items():
+                yield QueryOrders(query_id, {"run": doc_ids})
+        return
+    read = partial(_wanted_batches, filesystem, value_set=pa.array(sorted(wanted), pa.string()))
+    for batches in map_data_files(read, find_data_files(filesystem, path)):
+        for batch in batches:
+            yield from _orders(batch)
+
+
+def map_data_files(read: Callable[[str], T], data_files: Sequence[str]) -> Iterator[T]:
+    """`read` of each part, in order, so many at once as hides the latency of an object store, and no more in memory."""
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        for start in range(0, len(data_files), IO_THREADS):
+            yield from pool.map(read, data_files[start : start + IO_THREADS])
+
+
+def _wanted_batches(filesystem: pafs.FileSystem, part: str, value_set: pa.Array) -> list[pa.RecordBatch]:
+    batches = []
+    for batch in read_batches(filesystem, part, ["query_id"], ["ranking", "candidates", "dataset"], ["text", "title"]):
+        if not {"ranking", "candidates"} & set(batch.schema.names):
+            raise InputError(f"{part} is neither a reranked output nor candidates: no column ranking or candidates")
+        batches.append(batch.filter(pc.is_in(batch["query_id"].cast(pa.string()), value_set=value_set)))
+    return batches
+
+
+def _orders(batch: pa.RecordBatch) -> Iterator[QueryOrders]:
+    pre_ranker = _has_pre_ranker(batch.schema)
+    for row in batch.to_pylist():
+        dataset = row.get("dataset")
+        if "ranking" in row:
+            orders = _ranking_orders(row["ranking"], pre_ranker)
+        else:
+            orders = _candidate_orders(row["candidates"])
+        yield QueryOrders(str(row["query_id"]), orders, None if dataset is None else str(dataset))
+
+
+def _has_pre_ranker(schema: pa.Schema) -> bool:
+    return bool((schema.metadata or {}).get(b"reranker.pre_ranker_model"))
+
+
+def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None, pre_ranker: bool) -> dict[str, list[str]]:
+    before = sorted(ranking or (), key=lambda entry: entry["initial_rank"])
+    orders = {"before": before}
+    if pre_ranker:  # one that failed left the order as it was
+        orders["first pass"] = sorted(before, key=lambda entry: -(entry["pre_ranker_score"] or 0.0))
+    orders["after"] = sorted(before, key=lambda entry: entry["rank"])
+    return {name: [entry["doc_id"] for entry in entries] for name, entries in orders.items()}
+
+
+def _candidate_orders(candidates: Sequence[Mapping[str, Any]] | None) -> dict[str, list[str]]:
+    return {"before": [candidate["doc_id"] for candidate in candidates or ()]}

@@ -1,0 +1,69 @@
+"""The query and passages of a query id, from the candidates an output was made of."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.rankings import find_data_files
+
+_ROW_GROUPS_KEPT = 4
+"""Output parts are made of neighbouring input rows, so a few row groups serve nearly every lookup."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTexts:
+    """A query's text and its passages: doc_id -> candidate, a mapping with `text` and maybe `title`."""
+
+    query: str
+    passages: Mapping[str, Mapping[str, Any]]
+
+
+class CandidateTexts:
+    """Looks queries up in candidates Parquet of the nested form (query_id, query, candidates).
+
+    Memory: an index of the query ids (about 150 bytes each), and the last few row groups read.
+    """
+
+    def __init__(self, filesystem: pafs.FileSystem, path: str) -> None:
+        self._filesystem = filesystem
+        self._path = path
+        self._positions: dict[str, tuple[str, int]] = {}
+        self._groups: OrderedDict[tuple[str, int], dict[str, dict[str, Any]]] = OrderedDict()
+        for part in find_data_files(filesystem, path):
+            self._index(part)
+
+    def _index(self, part: str) -> None:
+        try:
+            with self._filesystem.open_input_file(part) as stream, pq.ParquetFile(stream) as file:
+                missing = {"query_id", "query", "candidates"} - set(file.schema_arrow.names)
+                if missing:
+                    raise InputError(f"{part} has no column {', '.join(sorted(missing))}: not candidates, nested form")
+                for group in range(file.num_row_groups):
+                    for query_id in file.read_row_group(group, columns=["query_id"])["query_id"].to_pylist():
+                        self._positions[str(query_id)] = (part, group)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"cannot read {part}: {error}") from error
+
+    def find(self, query_id: str) -> QueryTexts:
+        """Raises InputError where the candidates don't hold the query."""
+        if query_id not in self._positions:
+            raise InputError(f"{self._path} does not hold query {query_id!r}; is it what the output was made from?")
+        row = self._row_group(self._positions[query_id])[query_id]
+        return QueryTexts(row["query"], {candidate["doc_id"]: candidate for candidate in row["candidates"] or ()})
+
+    def _row_group(self, position: tuple[str, int]) -> dict[str, dict[str, Any]]:
+        if position not in self._groups:
+            part, group = position
+            with self._filesystem.open_input_file(part) as stream, pq.ParquetFile(stream) as file:
+                table = file.read_row_group(group, columns=["query_id", "query", "candidates"])
+            self._groups[position] = {str(row["query_id"]): row for row in table.to_pylist()}
+            while len(self._groups) > _ROW_GROUPS_KEPT:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(position)
+        return self._groups[position]

@@ -1,0 +1,139 @@
+"""One resolver from a path or URL to a pyarrow filesystem and the path in it.
+
+Local paths and `s3://` are what the tests cover. Other URLs go to pyarrow (`gs://`, `abfs://`, `hdfs://`) and, where
+that does not know the scheme, to fsspec, as far as the packages they need are installed.
+"""
+
+import os
+import posixpath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import tenacity
+from pyarrow.fs import AwsStandardS3RetryStrategy, FileInfo, FileSystem, FSSpecHandler, LocalFileSystem, PyFileSystem
+from pyarrow.fs import FileSelector as FileSelector
+from pyarrow.fs import FileType as FileType
+from pyarrow.fs import S3FileSystem as _S3FileSystem
+
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.io.settings import StorageConfig
+
+S3_SCHEMES = ("s3", "s3a", "s3n")
+
+TRANSIENT_ERRORS = (
+    "AWS Error INTERNAL_FAILURE",
+    "AWS Error NETWORK_CONNECTION",
+    "AWS Error SLOW_DOWN",
+    "AWS Error SERVICE_UNAVAILABLE",
+    "AWS Error UNKNOWN (HTTP status 503)",
+)
+"""Texts of errors worth another try (retried_io_errors of Ray Data 2.60, ray/data/context.py). The AWS SDK tries
+again by itself, but not where the body of a 503 does not fit the few bytes that were asked for."""
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, OSError) and any(text in str(error) for text in TRANSIENT_ERRORS)
+
+
+retry_transient_errors = tenacity.retry(
+    retry=tenacity.retry_if_exception(_is_transient),
+    stop=tenacity.stop_after_attempt(6),
+    wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+    reraise=True,
+)
+"""Decorates what reads, and may be done again from the start."""
+
+
+class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
+    """pyarrow's S3, which when pickled takes its settings along: the base class forgets its retry strategy.
+
+    Neither it nor its pickle holds credentials; each process finds its own by the AWS chain.
+    """
+
+    def __init__(self, storage: StorageConfig) -> None:
+        endpoint = urlsplit(storage.endpoint_url) if storage.endpoint_url else None
+        super().__init__(
+            anonymous=storage.anonymous,
+            region=storage.region or ("us-east-1" if endpoint and not _region_in_environment() else None),
+            scheme=endpoint.scheme if endpoint else None,
+            endpoint_override=endpoint.netloc + endpoint.path.rstrip("/") if endpoint else None,
+            force_virtual_addressing=not storage.path_style,
+            connect_timeout=storage.connect_timeout_seconds,
+            request_timeout=storage.request_timeout_seconds,
+            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=storage.max_attempts),
+        )
+        self._storage = storage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return S3FileSystem, (self._storage,)
+
+
+def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
+    """The filesystem of `url` and the path in it, without a trailing slash. Asks the network nothing.
+
+    Raises ConfigError for a scheme no installed library knows, and for a URL with credentials in it.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return LocalFileSystem(), os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111
+    if scheme == "file":
+        return LocalFileSystem(), os.path.abspath(unquote(urlsplit(url).path))  # noqa: PTH100
+    if "@" in rest.partition("/")[0] and scheme in S3_SCHEMES:
+        raise ConfigError(f"{redact(url)} holds credentials; give them by the standard AWS chain, not in the URL")
+    if scheme in S3_SCHEMES:
+        if not rest.partition("/")[0]:
+            raise ConfigError(f"{url} names no bucket; S3 URLs look like s3://bucket/folder")
+        return S3FileSystem(storage), rest.rstrip("/")
+    return _resolve_other(url)
+
+
+def redact(url: str) -> str:
+    """`url` fit to be read by anyone: without user, password and query string."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
+def join(folder: str, *names: str) -> str:
+    """Path of `names` under `folder`; works on paths of a filesystem and on URLs."""
+    return posixpath.join(folder, *names)
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an error's text, and not too much of it."""
+    return str(error).partition("\n")[0][:300]
+
+
+@retry_transient_errors
+def list_files(filesystem: FileSystem, folder: str, *, recursive: bool = False) -> list[FileInfo]:
+    """Files in `folder` sorted by path; none where there is no such folder."""
+    selector = FileSelector(folder, recursive=recursive, allow_not_found=True)
+    infos = [info for info in filesystem.get_file_info(selector) if info.type == FileType.File]
+    return sorted(infos, key=lambda info: info.path)
+
+
+def delete_folder(filesystem: FileSystem, folder: str) -> None:
+    """Delete `folder` and all in it; no error where there is none."""
+    if filesystem.get_file_info(folder).type != FileType.NotFound:
+        filesystem.delete_dir(folder)
+
+
+def _region_in_environment() -> bool:
+    return bool(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"))
+
+
+def _resolve_other(url: str) -> tuple[FileSystem, str]:
+    try:
+        filesystem, path = FileSystem.from_uri(url)
+        return filesystem, path.rstrip("/")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that pyarrow does not know
+        import fsspec
+
+        try:
+            filesystem, path = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"no installed library reads {redact(url)}: {redact(str(error))}") from None
+        return PyFileSystem(FSSpecHandler(filesystem)), str(path).rstrip("/")

@@ -1,0 +1,256 @@
+"""Arrow schemas of what is read and written, the row each rerank result becomes, and the table of a block of them."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from corpus_reranker.types import RerankRequest, RerankResult, WindowOutcome
+
+QUERY_ID = "query_id"
+CANDIDATES = "candidates"
+PROBLEM = "_problem"
+"""Column that `candidates.check_batch` adds: why this row cannot be read, null if it can."""
+
+NESTED_INPUT = pa.schema(
+    [
+        pa.field(QUERY_ID, pa.string(), nullable=False),
+        pa.field("query", pa.string(), nullable=False),
+        pa.field(
+            CANDIDATES,
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("doc_id", pa.string()),
+                        pa.field("text", pa.string()),
+                        pa.field("title", pa.string()),
+                        pa.field("score", pa.float64()),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+    ]
+)
+"""One row a query, candidates in first-stage order. `title` may be absent; other columns pass through."""
+
+LONG_INPUT = pa.schema(
+    [
+        (QUERY_ID, pa.string()),
+        ("query", pa.string()),
+        ("doc_id", pa.string()),
+        ("text", pa.string()),
+        ("title", pa.string()),
+        ("score", pa.float64()),
+        ("rank", pa.int32()),
+    ]
+)
+"""One row a candidate. `title` and `rank` may be absent; other columns pass through from a query's first row."""
+
+RANKING = pa.list_(
+    pa.struct(
+        [
+            ("doc_id", pa.string()),
+            ("rank", pa.int32()),
+            ("score", pa.float64()),
+            ("initial_rank", pa.int32()),
+            ("initial_score", pa.float64()),
+            ("pre_ranker_score", pa.float64()),
+        ]
+    )
+)
+"""Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or behind
+it: it falls strictly, also as a float32. `initial_score` is the first stage's, null where that had none;
+`first_pass_score` is null where there was no first pass, or it failed."""
+
+WINDOWS = pa.list_(
+    pa.struct(
+        [
+            ("start", pa.int32()),
+            ("end", pa.int32()),
+            ("status", pa.string()),
+            ("attempts", pa.int32()),
+            ("prompt_tokens", pa.int64()),
+            ("output_tokens", pa.int64()),
+            ("latency_seconds", pa.float64()),
+            ("finish_reason", pa.string()),
+            ("shortened_to_tokens", pa.int32()),
+            ("reasoning", pa.string()),
+            ("error", pa.string()),
+        ]
+    )
+)
+"""In the order they were asked. `reasoning` is null unless output.keep_reasoning."""
+
+RESULT = pa.schema(
+    [
+        pa.field(QUERY_ID, pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("ranking", RANKING),
+        pa.field("windows", WINDOWS),
+        pa.field("error", pa.string()),
+        pa.field("started_at", pa.timestamp("us", "UTC")),
+        pa.field("finished_at", pa.timestamp("us", "UTC")),
+    ]
+)
+"""`started_at` is when a replica took the query up, `finished_at` when its last window was answered."""
+
+COMPLETIONS = pa.schema(
+    [
+        (QUERY_ID, pa.string()),
+        ("request", pa.string()),
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("choice_logprobs", pa.list_(pa.float64())),
+    ]
+)
+"""One row a completion. `request` is a hash of its prompt and sampling parameters."""
+
+QUARANTINE = pa.schema(
+    [
+        (QUERY_ID, pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("status", pa.string()),
+        ("attempts", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("error", pa.string()),
+        ("prompt", pa.string()),
+        ("response", pa.string()),
+    ]
+)
+"""One row a window that was not `complete`."""
+
+MAX_ERROR_CHARS = 2_000
+MAX_REASONING_CHARS = 200_000
+MAX_PROMPT_CHARS = 400_000
+"""Of a prompt or response in quarantine: a context of 32,768 tokens at four characters a token has 131,072."""
+
+
+def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Schema:
+    """Schema of the output: the result's columns, then the input's others (`query` too) with their types.
+
+    `metadata` (model, template hash, config hash, code version, ...) becomes the files' key-value metadata.
+    """
+    passed_through = [
+        field.remove_metadata().with_nullable(True)
+        for field in input_schema
+        if field.name not in (QUERY_ID, CANDIDATES)
+    ]
+    return pa.schema([*RESULT, *passed_through], metadata=dict(metadata))
+
+
+def output_table(rows: Sequence[Mapping[str, Any]], block: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The output of `block`, a part of the input: a row for each of its rows, in its order.
+
+    `rows` hold the result's columns; the others are the block's own, which never become Python objects.
+    """
+    own = pa.Table.from_pylist(rows, RESULT)
+    columns = [own[name] if name in RESULT.names else block[name] for name in schema.names]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def output_row(request: RerankRequest, result: RerankResult, keep_reasoning: bool) -> dict[str, Any]:
+    """The result's columns for one reranked query, without its times."""
+    scores, ranking = result.pre_ranker_scores, []
+    for rank, position in enumerate(result.order, start=1):
+        candidate = request.candidates[position]
+        ranking.append(_ranked(candidate.doc_id, rank, len(result.order), position + 1, candidate.score))
+        ranking[-1]["pre_ranker_score"] = None if scores is None else scores[position]
+    windows = [_window(outcome, keep_reasoning) for outcome in result.windows]
+    return _output_row(result.query_id, result.status, ranking, windows, result.error)
+
+
+def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
+    """The same for a query that could not be read: `failed`, candidates in input order where they have names.
+
+    A list that is too long, or holds a candidate without a doc_id, gives an empty ranking.
+    """
+    candidates = row.get(CANDIDATES)
+    named = _named(candidates) if row.get(PROBLEM) is None else []
+    ranking = [_ranked(doc_id, rank, len(named), rank, score) for rank, (doc_id, score) in enumerate(named, start=1)]
+    return _output_row(str(row.get(QUERY_ID)), "failed", ranking, [], error)
+
+
+def clip(text: str | None, max_chars: int) -> str | None:
+    """`text` fit for a Parquet string: at most `max_chars`, the middle left out, and nothing UTF-8 cannot hold."""
+    if text is None:
+        return None
+    if len(text) > max_chars:
+        half = max_chars // 2
+        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def quarantine_rows(result: RerankResult, *, complete: bool = False) -> list[dict[str, Any]]:
+    """A row for each window that was not complete, with the prompt it was asked and the last raw response.
+
+    With `complete` also for those that were.
+    """
+    return [
+        {
+            QUERY_ID: result.query_id,
+            "start": outcome.start,
+            "end": outcome.end,
+            "status": outcome.status,
+            "attempts": outcome.attempts,
+            "finish_reason": outcome.finish_reason,
+            "error": clip(outcome.error, MAX_ERROR_CHARS),
+            "prompt": clip(outcome.prompt, MAX_PROMPT_CHARS),
+            "response": clip(outcome.response, MAX_PROMPT_CHARS),
+        }
+        for outcome in result.windows
+        if complete or outcome.status != "complete"
+    ]
+
+
+def _output_row(
+    query_id: str, status: str, ranking: list[dict[str, Any]], windows: list[dict[str, Any]], error: str | None
+) -> dict[str, Any]:
+    return {
+        QUERY_ID: query_id,
+        "status": status,
+        "ranking": ranking,
+        "windows": windows,
+        "error": clip(error, MAX_ERROR_CHARS),
+    }
+
+
+def _ranked(doc_id: str, rank: int, num_candidates: int, initial_rank: int, initial_score: float) -> dict[str, Any]:
+    return {
+        "doc_id": doc_id,
+        "rank": rank,
+        "score": float(num_candidates - rank + 1),
+        "initial_rank": initial_rank,
+        "initial_score": None if math.isnan(initial_score) else initial_score,
+        "pre_ranker_score": None,
+    }
+
+
+def _window(outcome: WindowOutcome, keep_reasoning: bool) -> dict[str, Any]:
+    kept = {name: getattr(outcome, name) for name in _WINDOW_FIELDS}
+    kept["error"] = clip(outcome.error, MAX_ERROR_CHARS)
+    kept["reasoning"] = clip(outcome.reasoning, MAX_REASONING_CHARS) if keep_reasoning else None
+    return kept
+
+
+_WINDOW_FIELDS = [
+    field.name for field in dataclasses.fields(WindowOutcome) if WINDOWS.value_type.get_field_index(field.name) >= 0
+]
+
+
+def _named(candidates: Any) -> list[tuple[str, float]]:
+    """doc_id and score of each candidate; nothing if one has no doc_id."""
+    named: list[tuple[str, float]] = []
+    for candidate in candidates if isinstance(candidates, list | tuple | np.ndarray) else ():
+        doc_id = candidate.get("doc_id") if isinstance(candidate, Mapping) else None
+        if not isinstance(doc_id, str):
+            return []
+        score = candidate.get("score")
+        named.append((doc_id, score if isinstance(score, float) else math.nan))
+    return named

@@ -1,0 +1,1 @@
+"""Outputs: lease, data files and the commit."""

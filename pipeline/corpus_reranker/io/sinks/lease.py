@@ -1,0 +1,225 @@
+"""A lease on an output folder, so that two live runs cannot write one output.
+
+Taken by conditional creation, renewed by compare-and-swap from a thread, and given up by being marked released.
+Expiry is judged by the store's clock or by watching, so that wrong clocks on the machines do no harm.
+"""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from corpus_reranker.errors import OutputError, RunError
+from corpus_reranker.io.object_store import ObjectStore, StoredObject
+
+LEASE = "_lease.json"
+POLL_SECONDS = 0.5
+RENEWALS_PER_LEASE = 4
+CLOCK_SECONDS = 1.0
+"""What a store rounds its times to; an object may be that much younger than it seems."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """Who holds (or held) the lease. `machine` tells process ids of one kernel and container from another's."""
+
+    owner: str
+    host: str
+    pid: int
+    machine: str
+    job_id: str | None
+    since: str
+    lease_seconds: float
+    renewals: int = 0
+    released: bool = False
+
+    def __str__(self) -> str:
+        job = f", job {self.job_id}" if self.job_id else ""
+        return f"process {self.pid} on {self.host}{job}, since {self.since}"
+
+    def is_dead(self) -> bool:
+        """Whether it was a process of this very machine and container that is no more."""
+        if not self.machine or self.machine != _machine():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+class Lease:
+    """Use as a context manager. `check` before anything that a second run would have to know about.
+
+    `on_lost` is called once, from the renewing thread, when the lease can no longer be relied on.
+    """
+
+    def __init__(
+        self,
+        control: ObjectStore,
+        lease_seconds: float,
+        *,
+        job_id: str | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        self._control = control
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._holder = LeaseHolder(
+            uuid.uuid4().hex, socket.gethostname(), os.getpid(), _machine(), job_id, since, lease_seconds
+        )
+        self._on_lost = on_lost
+        self._etag = ""
+        self._valid_until = 0.0
+        self._lost = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        return self._lost or time.monotonic() >= self._valid_until
+
+    def check(self) -> None:
+        """Raise RunError if another run may hold the lease by now."""
+        if self.lost:
+            raise RunError(
+                "lost the lease on the output (not renewed in time, or taken over by another run); "
+                "stopped writing. Run the same command again to go on"
+            )
+
+    def acquire(self) -> None:
+        """Take the lease, waiting for one to expire whose holder is not seen to renew it.
+
+        Raises OutputError as soon as a holder is seen to be alive.
+        """
+        started = time.monotonic()
+        etag = self._control.create(LEASE, self._body())
+        if etag is not None and self._control.create(LEASE, b"{}") is not None:
+            raise OutputError(
+                "the store of the output ignores conditional writes (If-None-Match), so no lease can be held"
+            )
+        while etag is None:
+            held = self._control.read(LEASE)
+            if held is not None:
+                self._wait_until_free(held)
+            started = time.monotonic()
+            taken = self._control.replace(LEASE, self._body(), held.etag) if held else None
+            etag = taken or self._control.create(LEASE, self._body())
+        self._etag = etag
+        self._valid_until = started + self._holder.lease_seconds
+        self._thread.start()
+
+    def release(self) -> None:
+        """Stop renewing and mark the lease released, unless it was lost. Safe to call twice."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._thread.join()
+        if not self.lost:
+            self._holder = replace(self._holder, released=True)
+            self._control.replace(LEASE, self._body(), self._etag)
+        self._valid_until = 0.0
+
+    def __enter__(self) -> "Lease":
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.release()
+        except (OutputError, OSError) as failure:
+            if error is None:
+                raise
+            logger.warning("the lease was not released and will expire: %s", failure)
+
+    def _wait_until_free(self, held: StoredObject) -> None:
+        holder = parse_lease(held)
+        if holder is None or holder.released or holder.is_dead():
+            return
+        left_seconds = holder.lease_seconds - max(held.age_seconds - CLOCK_SECONDS, 0.0)
+        expires = time.monotonic() + left_seconds
+        if left_seconds > 0:
+            logger.warning("the output is leased to %s; waiting up to %.0f s for it to expire", holder, left_seconds)
+        while time.monotonic() < expires:
+            self._stopping.wait(min(POLL_SECONDS, holder.lease_seconds / RENEWALS_PER_LEASE))
+            now = self._control.read(LEASE)
+            if now is None or now.etag != held.etag:
+                current = parse_lease(now) if now else None
+                if current is None or current.released:
+                    return
+                raise OutputError(
+                    f"the output is being written by {current}; wait for it, stop it, or use another output"
+                )
+            if holder.is_dead():
+                return
+
+    def _keep(self) -> None:
+        interval_seconds = self._holder.lease_seconds / RENEWALS_PER_LEASE
+        while not self._stopping.wait(interval_seconds):
+            self._renew()
+            if self.lost:
+                self._lost = True
+                logger.error("lost the lease on the output")
+                if self._on_lost:
+                    self._on_lost()
+                return
+
+    def _renew(self) -> None:
+        started = time.monotonic()
+        self._holder = replace(self._holder, renewals=self._holder.renewals + 1)
+        try:
+            etag = self._control.replace(LEASE, self._body(), self._etag)
+        except (OutputError, OSError) as error:
+            logger.warning("could not renew the lease on the output, will try again: %s", error)
+            return
+        if etag is not None:
+            self._etag, self._valid_until = etag, started + self._holder.lease_seconds
+        else:
+            self._lost = not self._adopt()
+
+    def _adopt(self) -> bool:
+        """Whether what is stored is a renewal of ours after all, one whose answer was lost; the next builds on it."""
+        try:
+            stored = self._control.read(LEASE)
+        except (OutputError, OSError):
+            return True  # not known; the time to renew runs on
+        holder = parse_lease(stored) if stored else None
+        if stored is None or holder is None or holder.owner != self._holder.owner:
+            return False
+        self._etag = stored.etag
+        return True
+
+    def _body(self) -> bytes:
+        return json.dumps(asdict(self._holder), indent=1).encode()
+
+
+def parse_lease(stored: StoredObject) -> LeaseHolder | None:
+    """Who a stored lease names; None for anything else, which holds nothing."""
+    try:
+        data: Any = json.loads(stored.body)
+        return LeaseHolder(**data)
+    except (ValueError, TypeError):
+        return None
+
+
+def _machine() -> str:
+    """Boot id and process namespace: process ids mean the same where these are equal. Empty where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

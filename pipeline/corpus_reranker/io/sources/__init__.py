@@ -1,0 +1,1 @@
+"""Inputs: candidate lists and how they are checked."""

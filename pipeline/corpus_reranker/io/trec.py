@@ -1,0 +1,82 @@
+"""TREC runs and qrels, one line at a time. Docids may hold spaces: BRIGHT's do, and such lines count like any other."""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TextIO
+
+from corpus_reranker.errors import InputError
+
+
+class RunLine(NamedTuple):
+    """One line of a run. `rank` is what the file says; trec_eval, and we, order by score."""
+
+    query_id: str
+    doc_id: str
+    rank: int
+    score: float
+
+
+class Qrel(NamedTuple):
+    """One judgment of the qrels."""
+
+    query_id: str
+    doc_id: str
+    relevance: int
+
+
+@contextmanager
+def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
+    """Read a UTF-8 text file, decompressed where its name ends in .gz, .bz2 or .zst.
+
+    `filesystem` is a pyarrow FileSystem and `path` its path; None for the local one. Raises InputError.
+    """
+    from pyarrow.fs import LocalFileSystem
+
+    try:
+        stream = (filesystem or LocalFileSystem()).open_input_stream(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    with stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not UTF-8: {error}") from error
+
+
+def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
+    """Lines `query_id Q0 doc_id rank score tag`: the first two and last three fields are fixed, between is the docid.
+
+    Blank lines are skipped. Raises InputError that names `source` and the line.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            query_id, _, rest = line.split(None, 2)
+            doc_id, rank, score, _ = rest.rsplit(None, 3)
+            parsed = RunLine(query_id, doc_id, int(rank), float(score))
+        except ValueError:
+            raise InputError(
+                f"{source}, line {number}: want `query_id Q0 doc_id rank score tag`, got {line.strip()[:200]!r}"
+            ) from None
+        yield parsed
+
+
+def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
+    """Lines `query_id iteration doc_id relevance`: the first two fields and the last are fixed, between is the docid.
+
+    Blank lines are skipped. Raises InputError that names `source` and the line.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            query_id, _, rest = line.split(None, 2)
+            doc_id, relevance = rest.rsplit(None, 1)
+            parsed = Qrel(query_id, doc_id, int(relevance))
+        except ValueError:
+            raise InputError(
+                f"{source}, line {number}: want `query_id 0 doc_id relevance`, got {line.strip()[:200]!r}"
+            ) from None
+        yield parsed

@@ -1,0 +1,146 @@
+"""Prompt templates: data in configs/prompts, checked when loaded, with four placeholders and nothing that can run."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.section import Section
+
+_BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
+
+_AROUND = frozenset({"num", "query"})
+_OF_A_PASSAGE = frozenset({"rank", "passage"})
+
+
+class PromptTemplate(Section):
+    """What a listwise reranker was trained to read. Literal braces are doubled, as in Python's format strings."""
+
+    system: str | None = Field(None, description="System message; None for models without one.")
+    before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
+    passage: str = Field(description="One passage, whole lines. {rank} (1-based) and {passage}.")
+    after_passages: str = Field(description="End of the user message. {num}, {query}.")
+    answer_format: Literal["reasoning", "plain", "after_reasoning", "first_token"] = Field(
+        description="How answers to it are parsed (pipeline/corpus_reranker/answers/permutation.py)."
+    )
+    identifiers: Literal["numbers", "letters"] = Field("numbers", description="What {rank} is: 1, 2, ... or A, B, ...")
+    chat: str | None = Field(
+        None,
+        description="{system} and {user}, for a model whose tokenizer has no chat template; None: the tokenizer's.",
+    )
+    chat_template_kwargs: dict[str, bool | int | str] = Field(
+        default_factory=dict, description="For the tokenizer's chat template, such as enable_thinking."
+    )
+    prefill: str = Field("", description="The answer's first characters, put into its mouth.")
+    passage_blanks: Literal["kept", "single"] = Field(
+        "kept", description="single: a run of blanks and line breaks in a passage becomes one blank."
+    )
+    special_tags: tuple[str, ...] = Field((), description="Made harmless, in any case, in passages and queries.")
+
+    @field_validator("before_passages", "after_passages")
+    @classmethod
+    def _around(cls, text: str) -> str:
+        check_placeholders(text, _AROUND)
+        return text
+
+    @field_validator("passage")
+    @classmethod
+    def _of_a_passage(cls, text: str) -> str:
+        used = check_placeholders(text, _OF_A_PASSAGE)
+        if missing := sorted(_OF_A_PASSAGE - used):
+            raise ValueError(f"must hold {' and '.join(f'{{{name}}}' for name in missing)}")
+        return text
+
+    @field_validator("before_passages", "passage")
+    @classmethod
+    def _whole_lines(cls, text: str) -> str:
+        if not text.endswith("\n"):
+            raise ValueError("must end with a line break, so that each passage has lines of its own")
+        return text
+
+    @field_validator("chat")
+    @classmethod
+    def _whole_turn(cls, text: str | None) -> str | None:
+        if text is not None and "user" not in check_placeholders(text, frozenset({"system", "user"})):
+            raise ValueError("must hold {user}")
+        return text
+
+    @field_validator("special_tags")
+    @classmethod
+    def _tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        if blank := [tag for tag in tags if len(tag.strip()) < 2]:
+            raise ValueError(f"a tag has at least two characters, got {blank}")
+        return tags
+
+    @property
+    def max_window(self) -> int | None:
+        """The most passages it can name in one window; None: no limit."""
+        if self.identifiers == "letters":
+            return 26
+        return 9 if self.answer_format == "first_token" else None
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of the SHA-256 of what it says; comments and layout of the file don't count."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def substitute(text: str, values: Mapping[str, object]) -> str:
+    """`text` with its placeholders replaced. Braces in the values are characters like any other."""
+    return _BRACES.sub(lambda match: str(values[match[1]]) if match[1] else match[0][0], text)
+
+
+def load_template(path: Path) -> PromptTemplate:
+    """Read and check a template file. Raises ConfigError that names the file and every problem in it."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read prompt template {path}: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"prompt template {path} must be a mapping with keys {', '.join(PromptTemplate.model_fields)}"
+        )
+    try:
+        return PromptTemplate.model_validate(data)
+    except ValidationError as error:
+        problems = [f"  {_where(problem['loc'])}: {_describe(problem)}" for problem in error.errors()]
+        raise ConfigError(f"prompt template {path}:\n" + "\n".join(problems)) from error
+
+
+def template_path(name: str, directory: Path) -> Path:
+    """The file of a template given by name in `directory`, or by path. Raises ConfigError naming those there are."""
+    is_path = "/" in name or name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_path else directory / f"{name}.yaml"
+    if not path.is_file():
+        available = ", ".join(sorted(file.stem for file in directory.glob("*.yaml"))) or "none"
+        raise ConfigError(f"no prompt template {name!r} ({path}); available in {directory}: {available}")
+    return path
+
+
+def check_placeholders(text: str, allowed: frozenset[str]) -> set[str]:
+    """The placeholders used in `text`. Raises ValueError for any other single brace."""
+    used = set()
+    for match in _BRACES.finditer(text):
+        if match[0] in ("{{", "}}"):
+            continue
+        if match[1] not in allowed:
+            found = match[0] if match[1] else text[match.start() : match.start() + 20]
+            names = ", ".join(f"{{{name}}}" for name in sorted(allowed))
+            raise ValueError(f"unknown placeholder {found!r}; it can hold {names}; a literal brace is doubled")
+        used.add(match[1])
+    return used
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "(top level)"
+
+
+def _describe(problem: Mapping[str, object]) -> str:
+    return "missing" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")

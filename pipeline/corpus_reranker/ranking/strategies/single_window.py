@@ -1,0 +1,27 @@
+"""One window over the first stage's best: the least that is still reranking, and the base of every comparison."""
+
+from dataclasses import dataclass
+
+from corpus_reranker.ranking.strategies import RankWindow
+from corpus_reranker.ranking.windows import check_window
+
+
+@dataclass(frozen=True, slots=True)
+class SingleWindow:
+    """Rank the best `window` candidates of the first stage; the rest keep their places behind them."""
+
+    window: int = 20
+
+    def __post_init__(self) -> None:
+        check_window(self.window, self.window)
+
+    @property
+    def max_window(self) -> int:
+        return self.window
+
+    def max_windows(self, num_candidates: int) -> int:
+        return 1
+
+    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
+        top = await rank_window(range(min(self.window, num_candidates)), 0)
+        return [*top, *range(len(top), num_candidates)]

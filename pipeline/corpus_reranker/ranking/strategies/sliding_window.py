@@ -1,0 +1,48 @@
+"""Back-to-front sliding windows (Sun et al., RankGPT, arXiv 2304.09542), the plan ReasonRank was evaluated with."""
+
+from dataclasses import dataclass
+
+from corpus_reranker.ranking.strategies import RankWindow
+from corpus_reranker.ranking.windows import check_window, sliding_windows
+
+
+@dataclass(frozen=True, slots=True)
+class SlidingWindow:
+    """Rank the best `depth` candidates of the first stage by windows that carry the best ones to the front.
+
+    Defaults are ReasonRank's (arXiv 2508.07050): top 100, window 20, stride 10, one pass. `stop_when_stable` ends
+    after a pass that changed nothing: at temperature 0 the next would ask the same prompts again.
+    """
+
+    window: int = 20
+    stride: int = 10
+    depth: int = 100
+    passes: int = 1
+    stop_when_stable: bool = False
+
+    def __post_init__(self) -> None:
+        check_window(self.window, self.depth)
+        if not 1 <= self.stride <= self.window:
+            raise ValueError(f"need 1 <= stride <= window, got stride {self.stride} and window {self.window}")
+        if self.passes < 1:
+            raise ValueError(f"passes must be at least 1, got {self.passes}")
+
+    @property
+    def max_window(self) -> int:
+        return self.window
+
+    def max_windows(self, num_candidates: int) -> int:
+        return self.passes * len(self._windows(num_candidates))
+
+    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
+        order = list(range(num_candidates))
+        for _ in range(self.passes):
+            before = list(order)
+            for start, end in self._windows(num_candidates):
+                order[start:end] = await rank_window(order[start:end], start)
+            if self.stop_when_stable and order == before:
+                break
+        return order
+
+    def _windows(self, num_candidates: int) -> list[tuple[int, int]]:
+        return sliding_windows(min(num_candidates, self.depth), self.window, self.stride)

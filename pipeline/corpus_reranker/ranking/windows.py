@@ -1,0 +1,39 @@
+"""Window arithmetic, in one place."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+
+def check_window(window: int, depth: int) -> None:
+    """Raise ValueError unless a window of so many passages can rank the best `depth` candidates."""
+    if window < 2:
+        raise ValueError(f"window must hold at least 2 passages, got {window}")
+    if depth < window:
+        raise ValueError(f"depth {depth} is smaller than window {window}")
+
+
+def chunks(indices: Sequence[int], size: int) -> list[list[int]]:
+    """`indices` in as few runs of at most `size` as can be, none more than one longer than another."""
+    count = -(-len(indices) // size)
+    bounds = [len(indices) * number // count for number in range(count + 1)] if count else [0]
+    return [list(indices[start:end]) for start, end in pairwise(bounds)]
+
+
+def sliding_windows(num_candidates: int, window: int, stride: int) -> list[tuple[int, int]]:
+    """Windows `[start, end)` over `num_candidates` positions, last first, each `stride` nearer the top.
+
+    The one that reaches the top is the last; it may be shorter than `window`. Same lists as
+    `sliding_windows_batched` of ReasonRank's rerank/rankllm.py with rank_start 0 and rank_end `num_candidates`.
+
+    Raises ValueError unless num_candidates >= 1 and 1 <= stride <= window.
+    """
+    if num_candidates < 1:
+        raise ValueError(f"num_candidates must be at least 1, got {num_candidates}")
+    if not 1 <= stride <= window:
+        raise ValueError(f"need 1 <= stride <= window, got stride {stride} and window {window}")
+    start, end = num_candidates - window, num_candidates
+    windows = [(max(start, 0), end)]
+    while start > 0:
+        start, end = start - stride, end - stride
+        windows.append((max(start, 0), end))
+    return windows

@@ -1,0 +1,283 @@
+"""What a reranked output says of its run: counts, and one number for each window and query, read a batch at a time.
+
+Of a large output a random sample of its files is read, so that time and memory stay bounded: about 40 bytes a window
+and 24 a query of those read.
+"""
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.rankings import find_data_files, map_data_files, read_batches
+from corpus_reranker.io.filesystem import join, list_files
+from corpus_reranker.io.quarantine import QUARANTINE_FOLDER, SAMPLES_FOLDER
+from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated
+from corpus_reranker.report.settings import ReportConfig
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+MAX_RANK = 1000
+"""Ranks beyond it are left out of the rank changes; input.max_candidates has the same default."""
+
+MAX_PARTS = 1_000
+MAX_QUERIES = 100_000
+"""Files of an output are read, in a random order, until these are reached. Files hold a block of queries each, so that
+a sample of them is one of the queries, from the run's beginning to its end."""
+
+_WINDOW_FILES = 200
+"""Read at most of quarantine and of samples: one a query, and reading thousands of them from S3 would take minutes."""
+
+_REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
+_OPTIONAL = ["query", "started_at", "finished_at"]
+_UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "pre_ranker_score"})
+"""Of windows and ranking: most of the bytes."""
+
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class QueryLine:
+    """A query worth showing. `seconds` is from its start to its end, or what its windows took."""
+
+    seconds: float
+    query_id: str
+    status: str
+    windows: int
+    query: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampledWindow:
+    """A window with its prompt and last raw answer, kept because it was not complete, or as a sample."""
+
+    query_id: str
+    start: int
+    end: int
+    status: str
+    attempts: int
+    finish_reason: str | None
+    error: str | None
+    prompt: str | None
+    response: str | None
+
+
+@dataclass(slots=True)
+class RunData:
+    """Arrays have one value a window that was asked, or one a query where the output has times.
+
+    `started` and `finished` are seconds since 1970, UTC. `moves[i, r]` counts documents that went from initial rank
+    i+1 to rank r+1. `torn_parts` are files that a live run is writing, or one that broke off left cut short.
+    `sampled_fraction` is the part of the whole files that was read.
+    """
+
+    queries: int = 0
+    query_statuses: Counter[str] = field(default_factory=Counter)
+    window_statuses: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+    shortened_windows: int = 0
+    prompt_tokens: Ints = field(default_factory=lambda: np.array([], np.int64))
+    output_tokens: Ints = field(default_factory=lambda: np.array([], np.int64))
+    latency_seconds: Floats = field(default_factory=lambda: np.array([], np.float64))
+    started: Floats = field(default_factory=lambda: np.array([], np.float64))
+    finished: Floats = field(default_factory=lambda: np.array([], np.float64))
+    windows_by_query: Ints = field(default_factory=lambda: np.array([], np.int64))
+    moves: Ints = field(default_factory=lambda: np.zeros((MAX_RANK, MAX_RANK), np.int64))
+    slowest: list[QueryLine] = field(default_factory=list)
+    failed: list[QueryLine] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    truncated_files: int = 0
+    sampled_fraction: float = 1.0
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """From the first query's start to the last one's end, pauses between runs included; None without times."""
+        return float(self.finished.max() - self.started.min()) if len(self.finished) else None
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long at least one query was in flight: pauses between runs are not in it."""
+        order = np.argsort(self.started)
+        reached = np.maximum.accumulate(self.finished[order])
+        begins = np.concatenate([self.started[:1] * 0 - np.inf, reached[:-1]])
+        return float((reached - np.maximum(self.started[order], begins)).clip(0).sum())
+
+    @property
+    def windows(self) -> int:
+        return self.window_statuses.total()
+
+    @property
+    def depth(self) -> int:
+        """The longest list of candidates, at most MAX_RANK."""
+        ranks = np.flatnonzero(self.moves.any(axis=1))
+        return int(ranks[-1]) + 1 if len(ranks) else 0
+
+
+def read_run_data(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> RunData:
+    """Read the output at `path`, of a run that may still be going on. Raises InputError where it is none."""
+    data = RunData()
+    pieces: dict[str, list[npt.NDArray[Any]]] = {}
+    found = find_data_files(filesystem, path)
+    order = random.Random(config.seed).sample(found, min(len(found), MAX_PARTS))
+    read, whole = 0, None
+    for part, batches in zip(order, map_data_files(partial(_read_part, filesystem), order), strict=False):
+        read += 1
+        if batches is None:
+            data.truncated_files += 1
+            continue
+        whole = part
+        for batch in batches:
+            _add_batch(data, pieces, batch, config.listed_queries)
+        if data.queries >= MAX_QUERIES:
+            break
+    for name, arrays in pieces.items():
+        setattr(data, name, np.concatenate(arrays))
+    data.sampled_fraction = read / len(found)
+    data.metadata = _metadata(filesystem, whole) if whole else {}
+    data.slowest.sort(reverse=True)
+    return data
+
+
+def _read_part(filesystem: pafs.FileSystem, part: str) -> list[pa.RecordBatch] | None:
+    """The columns of a part that the report needs; None where it is not whole."""
+    if is_truncated(filesystem, filesystem.get_file_info(part)):
+        return None
+    return list(read_batches(filesystem, part, _REQUIRED, _OPTIONAL, _UNREAD_FIELDS))
+
+
+def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: pa.RecordBatch, listed: int) -> None:
+    windows = pc.list_flatten(batch["windows"])
+    query_of_window = pc.list_parent_indices(batch["windows"]).to_numpy()
+    columns = {name: pc.struct_field(windows, name) for name in _window_fields(windows)}
+    requested = pc.fill_null(columns["attempts"], 0).to_numpy() > 0
+    for name in ("prompt_tokens", "output_tokens", "latency_seconds"):
+        pieces.setdefault(name, []).append(pc.fill_null(columns[name], 0).to_numpy()[requested])
+    data.queries += len(batch)
+    data.query_statuses.update(_counts(batch["status"]))
+    data.window_statuses.update(_counts(columns["status"]))
+    data.attempts += pc.sum(columns["attempts"]).as_py() or 0
+    if "shortened_to_tokens" in columns:
+        data.shortened_windows += len(windows) - columns["shortened_to_tokens"].null_count
+    windows_by_query = np.bincount(query_of_window, minlength=len(batch)).astype(np.int64)
+    latencies = pc.fill_null(columns["latency_seconds"], 0).to_numpy()
+    seconds = np.bincount(query_of_window, latencies, minlength=len(batch)).astype(np.float64)
+    times = _times(batch)
+    if times is not None:
+        known = ~np.isnan(times).any(axis=0)
+        seconds = np.where(known, times[1] - times[0], seconds)
+        for name, values in zip(("started", "finished"), times, strict=True):
+            pieces.setdefault(name, []).append(values[known])
+        pieces.setdefault("windows_by_query", []).append(windows_by_query[known])
+    _add_moves(data.moves, batch["ranking"])
+    _list_queries(data, batch, seconds, windows_by_query, listed)
+
+
+def _window_fields(windows: pa.StructArray) -> list[str]:
+    wanted = ("status", "attempts", "prompt_tokens", "output_tokens", "latency_seconds", "shortened_to_tokens")
+    return [name for name in wanted if windows.type.get_field_index(name) >= 0]
+
+
+def _counts(values: pa.Array) -> dict[str, int]:
+    return {str(entry["values"]): int(entry["counts"]) for entry in pc.value_counts(values).to_pylist()}
+
+
+def _times(batch: pa.RecordBatch) -> Floats | None:
+    """Start and end of each query in seconds, nan where unknown; None if the output has no times."""
+    if not {"started_at", "finished_at"} <= set(batch.schema.names):
+        return None
+    micros = [batch[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64()) for name in ("started_at", "finished_at")]
+    return np.array([column.cast(pa.float64()).fill_null(np.nan).to_numpy() / _MICROSECONDS for column in micros])
+
+
+def _add_moves(moves: Ints, ranking: pa.ListArray) -> None:
+    entries = pc.list_flatten(ranking)
+    before = pc.struct_field(entries, "initial_rank").to_numpy(zero_copy_only=False).astype(np.int64) - 1
+    after = pc.struct_field(entries, "rank").to_numpy(zero_copy_only=False).astype(np.int64) - 1
+    inside = (before < MAX_RANK) & (after < MAX_RANK)
+    before, after = before[inside], after[inside]
+    depth = max(before.max(initial=-1), after.max(initial=-1)) + 1
+    moves[:depth, :depth] += np.bincount(before * depth + after, minlength=depth * depth).reshape(depth, depth)
+
+
+def _list_queries(data: RunData, batch: pa.RecordBatch, seconds: Floats, windows: Ints, listed: int) -> None:
+    statuses = batch["status"].to_pylist()
+    remaining_tokens = max(0, listed - len(data.failed))
+    failed = [row for row, status in enumerate(statuses) if status == "failed"][:remaining_tokens]
+    data.failed += [_line(batch, row, seconds, windows) for row in failed]
+    for row in np.argsort(-seconds)[:listed]:
+        line = _line(batch, int(row), seconds, windows)
+        push = heapq.heappush if len(data.slowest) < listed else heapq.heappushpop
+        push(data.slowest, line)
+
+
+def _line(batch: pa.RecordBatch, row: int, seconds: Floats, windows: Ints) -> QueryLine:
+    query = batch["query"][row].as_py() if "query" in batch.schema.names else None
+    return QueryLine(
+        seconds=float(seconds[row]),
+        query_id=str(batch["query_id"][row]),
+        status=str(batch["status"][row]),
+        windows=int(windows[row]),
+        query=None if query is None else str(query),
+        error=batch["error"][row].as_py(),
+    )
+
+
+def _metadata(filesystem: pafs.FileSystem, part: str) -> dict[str, str]:
+    """The key-value metadata of a part that its job put there."""
+    with filesystem.open_input_file(part) as stream:
+        raw: Mapping[bytes, bytes] = pq.ParquetFile(stream).metadata.metadata or {}
+    return {key.decode(): value.decode("utf-8", "replace") for key, value in raw.items() if key != b"ARROW:schema"}
+
+
+def sample_windows(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> list[SampledWindow]:
+    """A few windows of those kept with their prompts: one of each status in turn, within a status by a seeded draw."""
+    drawn: dict[str, list[tuple[float, int, SampledWindow]]] = {}
+    for number, window in enumerate(_kept_windows(filesystem, path, config.seed)):
+        kept = drawn.setdefault(window.status, [])
+        lot = random.Random(f"{config.seed}/{window.query_id}/{window.start}").random()
+        push = heapq.heappush if len(kept) < config.sampled_windows else heapq.heappushpop
+        if config.sampled_windows:
+            push(kept, (lot, number, window))
+    turns = [sorted(kept, reverse=True) for _, kept in sorted(drawn.items())]
+    in_turn = [kept[turn] for turn in range(config.sampled_windows) for kept in turns if turn < len(kept)]
+    return [window for _, _, window in in_turn[: config.sampled_windows]]
+
+
+def _kept_windows(filesystem: pafs.FileSystem, path: str, seed: int) -> Iterator[SampledWindow]:
+    """Those of the samples that were complete, and those in quarantine, which hold the others."""
+    for folder, complete in ((SAMPLES_FOLDER, True), (QUARANTINE_FOLDER, False)):
+        files = [file.path for file in list_files(filesystem, join(path, folder)) if is_data_file(file.base_name)]
+        chosen = random.Random(seed).sample(files, min(len(files), _WINDOW_FILES))
+        for batches in map_data_files(partial(_window_batches, filesystem), chosen):
+            for row in (row for batch in batches for row in batch.to_pylist()):
+                known = row["prompt"] is not None or row["response"] is not None
+                if known and (row["status"] == "complete") == complete:
+                    yield SampledWindow(**row)
+
+
+def _window_batches(filesystem: pafs.FileSystem, file: str) -> list[pa.RecordBatch]:
+    return list(read_batches(filesystem, file, SampledWindow.__slots__))
+
+
+def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:
+    """A small UTF-8 file; None where there is none. Raises InputError where it cannot be read."""
+    if filesystem.get_file_info(path).type != pafs.FileType.File:
+        return None
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            return str(stream.read().decode("utf-8", "replace"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,159 @@
+"""A corpus, read in pieces that many tasks can share and none has to hold."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.retrieval.files import find_files, is_compressed, suffix_of
+from corpus_reranker.retrieval.settings import CorpusConfig
+
+DOCUMENTS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+"""What reading yields. `title` may be null."""
+
+_BATCH_ROWS = 4096
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Row groups `[start, end)` of a Parquet file, or the lines of a JSONL file that begin in bytes `[start, end)`.
+
+    `end` None: to the file's end, for a compressed file, which can't be entered in the middle.
+    """
+
+    path: str
+    start: int
+    end: int | None
+
+
+def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int) -> list[Piece]:
+    """Pieces of about `piece_bytes` of file, in the corpus's order. Raises InputError for a corpus that isn't one."""
+    pieces: list[Piece] = []
+    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json")):
+        if suffix_of(file.path) == ".parquet":
+            pieces += _parquet_pieces(corpus, filesystem, file.path, piece_bytes)
+        elif is_compressed(file.path):
+            pieces.append(Piece(file.path, 0, None))
+        else:
+            starts = range(0, file.size, piece_bytes)
+            pieces += [Piece(file.path, start, min(start + piece_bytes, file.size)) for start in starts]
+    return pieces
+
+
+def read_piece(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> Iterator[pa.Table]:
+    """Tables of schema DOCUMENTS, a few thousand rows each. Raises InputError that names the file and the place."""
+    if suffix_of(piece.path) == ".parquet":
+        yield from _read_parquet(corpus, filesystem, piece)
+    else:
+        yield from _read_jsonl(corpus, filesystem, piece)
+
+
+def _parquet_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int) -> list[Piece]:
+    with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+        _check_columns(corpus, file.schema_arrow.names, path)
+        group_bytes = [file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups)]
+    pieces, start, size = [], 0, 0
+    for group, more in enumerate(group_bytes):
+        if size and size + more > piece_bytes:
+            pieces.append(Piece(path, start, group))
+            start, size = group, 0
+        size += more
+    return [*pieces, Piece(path, start, len(group_bytes))] if group_bytes else pieces
+
+
+def _read_parquet(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> Iterator[pa.Table]:
+    with filesystem.open_input_file(piece.path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
+        _check_columns(corpus, file.schema_arrow.names, piece.path)
+        columns = [name for name in _columns(corpus) if name in file.schema_arrow.names]
+        groups = list(range(piece.start, piece.end if piece.end is not None else file.num_row_groups))
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
+            yield _documents(corpus, batch, piece.path)
+
+
+def _documents(corpus: CorpusConfig, batch: pa.RecordBatch, path: str) -> pa.Table:
+    try:
+        columns = [
+            batch.column(name).cast(pa.string()) if name in batch.schema.names else pa.nulls(len(batch), pa.string())
+            for name in _columns(corpus)
+        ]
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: document ids, titles and texts must be strings: {error}") from error
+    if columns[0].null_count:
+        raise InputError(f"{path}: column {corpus.id_column!r} holds null; every document needs an id")
+    return pa.table(columns, schema=DOCUMENTS)
+
+
+def _read_jsonl(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> Iterator[pa.Table]:
+    rows: list[tuple[str, str | None, str | None]] = []
+    for position, line in _lines(filesystem, piece):
+        rows.append(_document(corpus, line, f"{piece.path}, byte {position:,}"))
+        if len(rows) == _BATCH_ROWS:
+            yield _table(rows)
+            rows = []
+    if rows:
+        yield _table(rows)
+
+
+def _lines(filesystem: FileSystem, piece: Piece) -> Iterator[tuple[int, bytes]]:
+    """Each line that begins in the piece, and the (uncompressed) byte it begins at."""
+    if piece.end is None:
+        raw: Any = filesystem.open_input_stream(piece.path, compression="detect")
+    else:
+        raw = filesystem.open_input_file(piece.path)
+    with raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
+        position = piece.start
+        if position:  # the line that the byte before this piece belongs to is the piece before's
+            stream.seek(position - 1)
+            position += len(stream.readline()) - 1
+        while piece.end is None or position < piece.end:
+            line = stream.readline()
+            if not line:
+                return
+            if line.strip():
+                yield position, line
+            position += len(line)
+
+
+def _document(corpus: CorpusConfig, line: bytes, source: str) -> tuple[str, str | None, str | None]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{source}: not JSON: {error}; a JSONL file holds one object a line") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{source}: want a JSON object with a document, got {type(row).__name__}")
+    _check_columns(corpus, list(row), source)
+    doc_id, title, text = (row.get(name) for name in _columns(corpus))
+    if doc_id is None or isinstance(doc_id, bool | float | list | dict):
+        raise InputError(f"{source}: {corpus.id_column!r} must be a string, got {doc_id!r}")
+    if not isinstance(title, str | None) or not isinstance(text, str | None):
+        raise InputError(f"{source}: document {doc_id!r}: title and text must be strings or null")
+    return clean(str(doc_id)), clean(title), clean(text)
+
+
+def clean(text: Any) -> Any:
+    r"""`text` without lone surrogates, which JSON can hold as \ud83d and neither Arrow nor Java's UTF-8 can."""
+    return text if text is None else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _table(rows: Sequence[tuple[str, str | None, str | None]]) -> pa.Table:
+    ids, titles, texts = zip(*rows, strict=True)
+    return pa.table([pa.array(ids), pa.array(titles, pa.string()), pa.array(texts, pa.string())], schema=DOCUMENTS)
+
+
+def _columns(corpus: CorpusConfig) -> tuple[str, str, str]:
+    return corpus.id_column, corpus.title_column, corpus.text_column
+
+
+def _check_columns(corpus: CorpusConfig, names: Sequence[str], source: str) -> None:
+    for key, name in (("id_column", corpus.id_column), ("text_column", corpus.text_column)):
+        if name not in names:
+            raise InputError(
+                f"{source} has no {name!r} but {', '.join(map(repr, names[:20]))}; set corpus.{key} to the one to read"
+            )

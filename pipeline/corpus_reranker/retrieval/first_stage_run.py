@@ -1,0 +1,148 @@
+"""Runs in memory: a few numbers a line, and each id once."""
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.trec import open_text, read_run
+from corpus_reranker.retrieval.corpus import clean
+from corpus_reranker.retrieval.files import find_files, suffix_of
+
+Line = tuple[str, str, float]
+"""query_id, doc_id, score."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStageRun:
+    """Documents of each query, best first.
+
+    Those of `query_ids[q]` are `doc_ids[documents[i]]` with `scores[i]`, i in `[offsets[q], offsets[q + 1])`.
+    Every doc_id is some query's. `doubled` lines named a query's document again and were left out.
+    """
+
+    query_ids: list[str]
+    doc_ids: list[str]
+    offsets: "np.ndarray[Any, np.dtype[np.int64]]"
+    documents: "np.ndarray[Any, np.dtype[np.int32]]"
+    scores: "np.ndarray[Any, np.dtype[np.float64]]"
+    duplicated: int
+
+
+def load_first_stage_run(filesystem: FileSystem, path: str, hits: int) -> FirstStageRun:
+    """The best `hits` of each query. Queries come in the order of the file; equal scores keep the file's order.
+
+    A file whose name doesn't end in .parquet or .jsonl (plain or compressed) is a TREC run. Raises InputError.
+    """
+    files = find_files(filesystem, path, (".parquet", ".jsonl", ".json"))
+    return _cut(_collect(line for file in files for line in _lines(filesystem, file.path)), hits, path)
+
+
+def _lines(filesystem: FileSystem, path: str) -> Iterator[Line]:
+    kind = suffix_of(path)
+    if kind == ".parquet":
+        yield from _from_rows(_parquet_rows(filesystem, path))
+    else:
+        with open_text(path, filesystem) as text:
+            if kind in (".jsonl", ".json"):
+                yield from _from_rows(_jsonl_rows(text, path))
+            else:
+                for line in read_run(text, path):
+                    yield line.query_id, line.doc_id, line.score
+
+
+def _parquet_rows(filesystem: FileSystem, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    number = 0
+    try:
+        with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            wanted = ("query_id", "doc_id", "score", "rank", "candidates")
+            columns = [name for name in wanted if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=8192, columns=columns):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _jsonl_rows(lines: Iterable[str], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        source = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{source}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{source}: want a JSON object, got {type(row).__name__}")
+        yield source, row
+
+
+def _from_rows(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Line]:
+    """Rows with one candidate each, or with a query's whole list."""
+    for source, row in rows:
+        if row.get("query_id") is None:
+            raise InputError(f"{source} has no query_id")
+        query_id = clean(str(row["query_id"]))
+        candidates = row.get("candidates", [row])
+        for position, candidate in enumerate(candidates or (), 1):
+            if not isinstance(candidate, dict) or candidate.get("doc_id") is None:
+                raise InputError(f"{source}: a candidate of query {query_id!r} has no doc_id")
+            yield query_id, clean(str(candidate["doc_id"])), _score(candidate, position, source, "candidates" in row)
+
+
+def _score(candidate: dict[str, Any], position: int, source: str, in_list: bool) -> float:
+    """The score; without one the reciprocal of the rank, which falls as ranks grow."""
+    if (score := candidate.get("score")) is not None:
+        return float(score)
+    rank = candidate.get("rank") or (position if in_list else None)
+    if rank is None:
+        raise InputError(f"{source} has neither score nor rank (counted from 1)")
+    return 1.0 / float(rank)
+
+
+def _collect(lines: Iterable[Line]) -> tuple[list[str], list[str], "array[int]", "array[int]", "array[float]"]:
+    query_codes: dict[str, int] = {}
+    doc_codes: dict[str, int] = {}
+    queries, documents, scores = array("i"), array("i"), array("d")
+    for query_id, doc_id, score in lines:
+        queries.append(query_codes.setdefault(query_id, len(query_codes)))
+        documents.append(doc_codes.setdefault(doc_id, len(doc_codes)))
+        scores.append(score)
+    return list(query_codes), list(doc_codes), queries, documents, scores
+
+
+def _cut(
+    collected: tuple[list[str], list[str], "array[int]", "array[int]", "array[float]"], hits: int, source: str
+) -> FirstStageRun:
+    query_ids, doc_ids, *columns = collected
+    queries, documents, scores = (np.array(column) for column in columns)
+    if not len(queries):
+        raise InputError(f"{source} holds no candidate")
+    if not np.isfinite(scores).all():
+        raise InputError(
+            f"{source}: query {query_ids[queries[~np.isfinite(scores)][0]]!r} has a score that is no number"
+        )
+    order = np.lexsort((-scores, queries))  # stable
+    pairs = queries[order].astype(np.int64) * len(doc_ids) + documents[order]
+    order = order[np.sort(np.unique(pairs, return_index=True)[1])]
+    duplicated = len(queries) - len(order)
+    starts = np.searchsorted(queries[order], np.arange(len(query_ids)))
+    order = order[np.arange(len(order)) - starts[queries[order]] < hits]
+    used, recoded = np.unique(documents[order], return_inverse=True)
+    return FirstStageRun(
+        query_ids=query_ids,
+        doc_ids=[doc_ids[code] for code in used],
+        offsets=np.searchsorted(queries[order], np.arange(len(query_ids) + 1)).astype(np.int64),
+        documents=recoded.astype(np.int32),
+        scores=scores[order].astype(np.float64),
+        duplicated=duplicated,
+    )

@@ -1,0 +1,170 @@
+"""Query sets: TSV, JSONL or Parquet in, one Arrow table out."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.trec import open_text
+from corpus_reranker.retrieval.corpus import clean
+from corpus_reranker.retrieval.files import find_files, suffix_of
+from corpus_reranker.retrieval.settings import QueriesConfig
+
+RETRIEVAL_QUERY = "retrieval_query"
+EXCLUDED_IDS = "excluded_ids"
+
+_TYPES = {
+    "query_id": pa.string(),
+    "query": pa.string(),
+    RETRIEVAL_QUERY: pa.string(),
+    EXCLUDED_IDS: pa.list_(pa.string()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySet:
+    """`table` has columns query_id (unique), query (not blank), retrieval_query and excluded_ids where the data
+    has them, and whatever else the data has. `blank_ids` are the queries left out because they have no text."""
+
+    table: pa.Table
+    blank_ids: tuple[str, ...]
+
+
+def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]]) -> QuerySet:
+    """Read a query set and, where there is one, the file of texts to search for.
+
+    `locate` gives the filesystem and path of a config's path. Raises InputError that names file, row and fix for
+    a missing column, a null or duplicate query_id, a retrieval file that leaves out a query.
+    """
+    names = {
+        queries.id_column: "query_id",
+        queries.text_column: "query",
+        queries.retrieval_column: RETRIEVAL_QUERY,
+        queries.excluded_ids_column: EXCLUDED_IDS,
+    }
+    table = _read(*locate(queries.path), names, ("query_id", "query"), queries.path)
+    if queries.retrieval_path is not None:
+        table = _add_retrieval_queries(table, queries, locate)
+    blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(table["query"], "")), "")
+    return QuerySet(table.filter(pc.invert(blank)), tuple(table.filter(blank)["query_id"].to_pylist()))
+
+
+def _add_retrieval_queries(
+    table: pa.Table, queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]]
+) -> pa.Table:
+    path = str(queries.retrieval_path)
+    if RETRIEVAL_QUERY in table.column_names:
+        raise InputError(
+            f"{queries.path} has a column {queries.retrieval_column!r} and queries.retrieval_path is {path}: give one"
+        )
+    names = {queries.id_column: "query_id", queries.text_column: "query", queries.retrieval_column: RETRIEVAL_QUERY}
+    found = _read(*locate(path), names, ("query_id",), path)
+    texts = found[RETRIEVAL_QUERY if RETRIEVAL_QUERY in found.column_names else "query"]
+    positions = pc.index_in(table["query_id"], found["query_id"].combine_chunks())
+    if positions.null_count:
+        without = table.filter(pc.is_null(positions))["query_id"]
+        raise InputError(
+            f"{path} leaves out {len(without):,} of the queries of {queries.path}, the first {without[0].as_py()!r}"
+        )
+    return table.append_column(RETRIEVAL_QUERY, texts.take(positions))
+
+
+def _read(
+    filesystem: FileSystem, path: str, names: Mapping[str, str], required: tuple[str, ...], source: str
+) -> pa.Table:
+    tables = []
+    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv")):
+        reader = _READERS.get(suffix_of(file.path), _read_tsv)
+        tables.append(_normalised(reader(filesystem, file.path, names), names, required, file.path))
+    try:
+        table = pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowException as error:
+        raise InputError(f"{source}: the files' columns differ: {error}") from error
+    _check_unique(table["query_id"], source)
+    return table
+
+
+def _normalised(table: pa.Table, names: Mapping[str, str], required: tuple[str, ...], path: str) -> pa.Table:
+    """`table` with this pipeline's column names and types."""
+    wanted = set(names.values())
+    table = table.rename_columns([names.get(name, name) for name in table.column_names])
+    for name in required:
+        if name not in table.column_names:
+            original = next(key for key, value in names.items() if value == name)
+            raise InputError(f"{path} has no column {original!r} but {', '.join(map(repr, table.column_names))}")
+    duplicated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if duplicated:
+        raise InputError(f"{path} has two columns for {', '.join(sorted(duplicated))}; rename or drop one of each")
+    for name in wanted & set(table.column_names):
+        position = table.column_names.index(name)
+        try:
+            table = table.set_column(position, name, table[name].cast(_TYPES[name]))
+        except pa.ArrowException as error:
+            raise InputError(f"{path}: column {name} must be of type {_TYPES[name]}: {error}") from error
+    return table
+
+
+def _check_unique(query_ids: pa.ChunkedArray, source: str) -> None:
+    seen: dict[str, int] = {}
+    for row, query_id in enumerate(query_ids.to_pylist(), 1):
+        if query_id is None or not query_id.strip():
+            raise InputError(f"{source}, row {row}: query_id is empty; every query needs one")
+        if seen.setdefault(query_id, row) != row:
+            raise InputError(f"{source}, row {row}: query_id {query_id!r} is also that of row {seen[query_id]}")
+
+
+def _read_parquet(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa.Table:
+    try:
+        with filesystem.open_input_file(path) as stream:
+            return pq.read_table(stream)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    with open_text(path, filesystem) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{path}, line {number}: not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{path}, line {number}: want a JSON object with a query, got {type(row).__name__}")
+            rows.append({key: clean(value) if isinstance(value, str) else value for key, value in row.items()})
+    columns = dict.fromkeys(key for row in rows for key in row)
+    try:
+        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
+    except (pa.ArrowException, UnicodeEncodeError) as error:
+        raise InputError(f"{path}: a column's values must be of one type in all rows: {error}") from error
+
+
+def _read_tsv(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa.Table:
+    ids, texts = [], []
+    with open_text(path, filesystem) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            query_id, separator, text = line.rstrip("\n").partition("\t")
+            if not separator:
+                raise InputError(f"{path}, line {number}: want `query_id<TAB>query`, got {line.strip()[:200]!r}")
+            ids.append(query_id)
+            texts.append(text)
+    columns = {value: key for key, value in names.items()}
+    return pa.table({columns["query_id"]: pa.array(ids, pa.string()), columns["query"]: pa.array(texts, pa.string())})
+
+
+_READERS: dict[str, Callable[[FileSystem, str, Mapping[str, str]], pa.Table]] = {
+    ".parquet": _read_parquet,
+    ".jsonl": _read_jsonl,
+    ".json": _read_jsonl,
+}
+"""By suffix; any other file is TSV."""

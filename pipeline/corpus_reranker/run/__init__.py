@@ -1,0 +1,1 @@
+"""One run of the rerank job: driver, stats, progress, preflight checks, estimate."""

@@ -1,0 +1,77 @@
+"""What a run would do, told without starting anything: input, windows, replicas, and the first prompt."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.isolation import run_in_subprocess
+from corpus_reranker.io.sources.long_form import group_by_query
+from corpus_reranker.io.sources.parquet import Input, check_input
+from corpus_reranker.io.sources.rows import check_batch, parse_row
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.prompts.tokenizer import load_tokenizer
+from corpus_reranker.types import RerankRequest
+
+
+def make_prompt_builder(config: JobConfig) -> PromptBuilder:
+    """The prompter of a replica, its tokenizer loaded. Raises ConfigError where they or the room do not fit."""
+    return PromptBuilder(
+        config.prompt.load_template(),
+        load_tokenizer(config.engine.tokenizer_source, config.engine.trust_remote_code),
+        config.prompt.max_passage_tokens,
+        config.engine.max_model_len - config.generation.max_tokens,
+        config.prompt.load_examples(),
+    )
+
+
+def describe_plan(config: JobConfig, limit: int | None = None) -> str:
+    """The plan as text. Raises ConfigError or InputError for what cannot work."""
+    source = run_in_subprocess(check_input, config.input, config.storage)
+    request = _first_request(config, source)
+    ranked = config.num_ranked(len(request.candidates))
+    prompt = make_prompt_builder(config)(request)(range(min(config.strategy.max_window, ranked)))
+    cluster, strategy = config.cluster, config.strategy
+    rows = "queries" if source.form == "nested" else "candidate rows"
+    lines = [
+        f"input: {config.input.path}: {len(source.files)} Parquet files, {source.rows:,} {rows} ({source.form} form)"
+        + (f", of which the first {limit:,} queries" if limit else ""),
+        f"output: {config.output.path}",
+        *_pre_ranker_lines(config),
+        f"strategy: {strategy}",
+        f"a query with {len(request.candidates)} candidates: at most {strategy.max_windows(ranked)}"
+        f" windows, up to {config.policy.max_attempts} attempts each",
+        f"replicas: {cluster.replicas or f'{cluster.min_replica_count} to {cluster.max_replica_count}'}"
+        f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
+        f" {config.max_windows_in_flight} windows in flight each",
+        f"config hash: {config.hash()}",
+        f"first prompt ({len(prompt.token_ids):,} tokens of {config.engine.max_model_len:,}, up to"
+        f" {config.generation.max_tokens:,} for the answer):",
+        "",
+        prompt.text,
+    ]
+    return "\n".join(lines)
+
+
+def _pre_ranker_lines(config: JobConfig) -> list[str]:
+    if config.pre_ranker is None:
+        return []
+    return [f"first pass: {config.pre_ranker.engine.model} keeps {config.pre_ranker.keep} candidates of a query"]
+
+
+def _first_request(config: JobConfig, source: Input) -> RerankRequest:
+    """Raises InputError if the input is empty, RowError if its first query cannot be read."""
+    tables = group_by_query(source, config.input) if source.form == "long" else _tables(source)
+    table = next((table for table in tables if table.num_rows), None)
+    if table is None:
+        raise InputError(f"{config.input.path} has no rows")
+    return parse_row(check_batch(table.slice(0, 1), config.input).to_pylist()[0], config.input)
+
+
+def _tables(source: Input) -> Iterator[pa.Table]:
+    for path in source.paths:
+        with source.filesystem.open_input_file(path) as opened, pq.ParquetFile(opened) as file:
+            for batch in file.iter_batches(1):
+                yield pa.Table.from_batches([batch])

@@ -1,0 +1,298 @@
+"""What a run will take, before a GPU is rented: windows, tokens, GPU-hours, money, time to finish.
+
+Windows are counted over the whole input. Prompts are rendered and tokenised as a replica does it, for every window
+of the sampled queries as the strategy asks them when each window comes back in the order it was shown; only the
+answers' lengths and the replica's rate are taken from elsewhere.
+"""
+
+import asyncio
+import functools
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from corpus_reranker.config.schema import EstimateConfig, JobConfig
+from corpus_reranker.errors import InputError, RequestError, RowError
+from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.sources.long_form import group_by_query
+from corpus_reranker.io.sources.parquet import Input, check_input
+from corpus_reranker.io.sources.rows import check_batch, parse_row
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.ranking.strategies import Strategy
+from corpus_reranker.report.run_data import read_run_data
+from corpus_reranker.report.settings import ReportConfig
+from corpus_reranker.run.dry_run import make_prompt_builder
+from corpus_reranker.types import RerankRequest
+
+_SAMPLED_ROW_GROUPS = 20
+"""A sample is drawn from so many row groups at most: reading one costs as much as reading all its rows."""
+
+
+_Asked: TypeAlias = tuple[int, Sequence[int]]
+"""A window's place in the chain, from 1, and the indices it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the input asks for. `windows` is the most the strategy may ask, without repeated attempts.
+
+    `prompt_tokens_mean` and `shortened_fraction` are over the windows of `sampled_queries`. `depth` is how many
+    windows have to wait for each other in the longest chain of a query with `most_candidates`.
+    """
+
+    queries: int
+    candidates: int
+    most_candidates: int
+    windows: int
+    depth: int
+    sampled_queries: int
+    unreadable_queries: int
+    prompt_tokens_mean: float
+    shortened_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseLengths:
+    """How long answers are, a window's attempts together; `source` says by whose word."""
+
+    output_tokens_mean: float
+    source: str
+    attempts_mean: float = 1.0
+    latency_seconds_mean: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """`seconds` to finish is the larger of the work shared by all replicas and the longest chain of one query.
+
+    Engine start is not in it, nor is the tail in which the last queries leave replicas empty.
+    """
+
+    replicas: int
+    work_seconds: float
+    chain_seconds: float
+    gpu_hours: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.work_seconds, self.chain_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`duration` and `price` are None where the config's section `estimate` gives no rate, or no price."""
+
+    work: Work
+    answers: ResponseLengths
+    duration: Duration | None
+    price: float | None
+
+
+def estimate(config: JobConfig) -> Estimate:
+    """What the run of `config` will take, as its section `estimate` has it.
+
+    Raises ConfigError and InputError as the rerank job does before it starts anything.
+    """
+    work, answers = measure_work(config, config.estimate.sample_queries or None), _response_lengths(config)
+    seconds_per_window = _seconds_per_window(config.estimate, work, answers)
+    time = None if seconds_per_window is None else duration(config, work, answers, seconds_per_window)
+    price = config.report.price_per_gpu_hour
+    return Estimate(work, answers, time, None if time is None or price is None else price * time.gpu_hours)
+
+
+def _response_lengths(config: JobConfig) -> ResponseLengths:
+    if config.estimate.measured is not None:
+        return measured_response_lengths(config.estimate.measured, config.storage)
+    if config.estimate.output_tokens_mean is not None:
+        return ResponseLengths(config.estimate.output_tokens_mean, "stated")
+    return ResponseLengths(config.generation.max_tokens, "the whole budget: an upper bound")
+
+
+def _seconds_per_window(rates: EstimateConfig, work: Work, answers: ResponseLengths) -> float | None:
+    """Of the replica's time, when it is full. None without rates."""
+    if rates.windows_per_second is not None:
+        return 1 / rates.windows_per_second
+    if rates.prompt_tokens_per_second is None or rates.output_tokens_per_second is None:
+        return None
+    prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
+    return prompt_tokens / rates.prompt_tokens_per_second + answers.output_tokens_mean / rates.output_tokens_per_second
+
+
+def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -> Work:
+    """Count the input's windows and the prompt tokens of a sample of its queries, None for all.
+
+    Raises ConfigError and InputError as the rerank job does, InputError also if no sampled query can be read.
+    """
+    source = check_input(config.input, config.storage)
+    counts = _candidate_counts(source)
+    if not counts.total():
+        raise InputError(f"{config.input.path} holds no query")
+    readable = {number: count for number, count in counts.items() if 0 < number <= config.input.max_candidates}
+    most = max(readable, default=0)
+    tokens: list[int] = []
+    shortened = sampled = unreadable = 0
+    prompt_builder, windows_of = make_prompt_builder(config), functools.cache(partial(_windows, config.strategy))
+    for request in _sample(source, config, sample_queries, seed):
+        if request is None:
+            unreadable += 1
+            continue
+        lengths, cut = _prompt_tokens(windows_of(config.num_ranked(len(request.candidates))), prompt_builder, request)
+        sampled, shortened = sampled + 1, shortened + cut
+        tokens += lengths
+    if not sampled:
+        raise InputError(f"none of {unreadable} sampled queries of {config.input.path} can be read; see the row errors")
+    return Work(
+        queries=counts.total(),
+        candidates=sum(number * count for number, count in counts.items()),
+        most_candidates=most,
+        windows=sum(
+            config.strategy.max_windows(ranked) * count
+            for number, count in readable.items()
+            if (ranked := config.num_ranked(number)) > 1
+        ),
+        depth=longest_chain(config.strategy, config.num_ranked(most)),
+        sampled_queries=sampled,
+        unreadable_queries=unreadable,
+        prompt_tokens_mean=float(np.mean(tokens)) if tokens else 0.0,
+        shortened_fraction=shortened / len(tokens) if tokens else 0.0,
+    )
+
+
+def measured_response_lengths(output: str, storage: StorageConfig) -> ResponseLengths:
+    """The answers' lengths in an earlier output of this kind. Raises InputError where it holds no window."""
+    data = read_run_data(*resolve(output, storage), ReportConfig())
+    windows = len(data.output_tokens)
+    if not windows:
+        raise InputError(f"{output} holds no window to learn from")
+    return ResponseLengths(
+        output_tokens_mean=float(data.output_tokens.mean()),
+        source=f"{windows:,} windows of {output}",
+        attempts_mean=data.attempts / windows,
+        latency_seconds_mean=float(data.latency_seconds.mean()),
+    )
+
+
+def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_per_window: float) -> Duration:
+    """How long the replicas take, each of whose full time a window takes `seconds_per_window`.
+
+    A window's latency is that of the answers measured, or follows from the rate (Little's law): a replica with n
+    windows in flight and r windows a second has each for n / r seconds.
+    """
+    replicas = config.estimate.replicas or config.cluster.max_replica_count
+    latency_seconds = answers.latency_seconds_mean
+    if latency_seconds is None:
+        latency_seconds = min(config.max_windows_in_flight, max(work.queries / replicas, 1)) * seconds_per_window
+    work_seconds = work.windows * seconds_per_window / replicas
+    chain_seconds = work.depth * latency_seconds
+    gpu_hours = replicas * config.engine.gpus_per_replica * max(work_seconds, chain_seconds) / 3600
+    return Duration(replicas, work_seconds, chain_seconds, gpu_hours)
+
+
+def longest_chain(strategy: Strategy, num_candidates: int) -> int:
+    """How many windows wait for each other when each comes back in the order it was shown."""
+    return max((depth for depth, _ in _windows(strategy, num_candidates)), default=0)
+
+
+def _windows(strategy: Strategy, num_candidates: int) -> list[_Asked]:
+    """Each window the strategy asks, and the number of windows it waited for, itself included."""
+    requested: list[_Asked] = []
+    answered = 0
+
+    async def ask(indices: Sequence[int], start: int) -> list[int]:
+        nonlocal answered
+        if len(indices) > 1:
+            depth = answered + 1  # it may depend on every answer given so far
+            requested.append((depth, list(indices)))
+            await asyncio.sleep(0)  # windows asked beside it are asked before it is answered
+            answered = max(answered, depth)
+        return list(indices)
+
+    if num_candidates:
+        asyncio.run(strategy.rank(num_candidates, ask))  # type: ignore[arg-type]
+    return requested
+
+
+def _prompt_tokens(
+    windows: Sequence[_Asked], prompt_builder: PromptBuilder, request: RerankRequest
+) -> tuple[list[int], int]:
+    """Tokens of each window's prompt, and how many had their passages shortened; nothing for what does not fit."""
+    render = prompt_builder(request)
+    lengths, shortened = [], 0
+    for _, indices in windows:
+        try:
+            prompt = render(indices)
+        except RequestError:  # the window will be an error, which costs nothing
+            continue
+        lengths.append(len(prompt.token_ids))
+        shortened += prompt.shortened_to_tokens is not None
+    return lengths, shortened
+
+
+def _candidate_counts(source: Input) -> Counter[int]:
+    """Number of candidates -> number of queries that have so many. Reads one small column of the input."""
+    sizes: Counter[int] = Counter()
+    of_query: Counter[str] = Counter()
+    for path in source.paths:
+        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            column = _score_leaf(file) if source.form == "nested" else "query_id"
+            for batch in file.iter_batches(columns=[column]):
+                if source.form == "nested":
+                    sizes.update(pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_pylist())
+                else:
+                    of_query.update(batch.column(0).to_pylist())
+    sizes.update(of_query.values())
+    return sizes
+
+
+def _score_leaf(file: pq.ParquetFile) -> str:
+    """The path of the candidates' scores: the levels of a list have other names in files of other writers."""
+    paths = (file.schema.column(number).path for number in range(len(file.schema)))
+    return str(next(path for path in paths if path.startswith("candidates.") and path.endswith(".score")))
+
+
+def _sample(source: Input, config: JobConfig, size: int | None, seed: int) -> Iterator[RerankRequest | None]:
+    """Requests of sampled queries, None for one that cannot be read. The long form gives its first ones."""
+    if source.form == "long":
+        rows = (row for table in group_by_query(source, config.input) for row in _rows(table, config))
+        yield from (_parse(row, config) for row in islice(rows, size))
+        return
+    rng = random.Random(seed)
+    groups = list(_row_groups(source))
+    if size is not None:
+        groups = sorted(rng.sample(groups, min(len(groups), _SAMPLED_ROW_GROUPS)))
+    left = size or 0
+    for position, (path, group) in enumerate(groups):
+        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            table = file.read_row_group(group)
+        wanted = len(table) if size is None else min(len(table), -(-left // (len(groups) - position)))
+        left -= wanted
+        for row in _rows(table.take(sorted(rng.sample(range(len(table)), wanted))), config):
+            yield _parse(row, config)
+
+
+def _row_groups(source: Input) -> Iterator[tuple[str, int]]:
+    for path in source.paths:
+        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            yield from ((path, group) for group in range(file.num_row_groups))
+
+
+def _rows(table: pa.Table, config: JobConfig) -> list[Mapping[str, object]]:
+    rows: list[Mapping[str, object]] = check_batch(table, config.input).to_pylist()
+    return rows
+
+
+def _parse(row: Mapping[str, object], config: JobConfig) -> RerankRequest | None:
+    try:
+        return parse_row(row, config.input)
+    except RowError:  # the run gives it a status; here it is counted
+        return None

@@ -1,0 +1,218 @@
+"""Answers to orders: the authors' where they read an answer, the input's where there is none, always a permutation."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from corpus_reranker.answers.permutation import AnswerFormat, apply_permutation, order_by_logprobs, parse_permutation
+from corpus_reranker.types import ANSWERED, WindowStatus
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "permutations.json"
+CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+SAME_ORDER = {
+    "well_formed",
+    "compact_separator",
+    "comma_separator",
+    "missing_ids",
+    "duplicate_ids",
+    "out_of_range_ids",
+    "unclosed_answer",
+    "two_answers",
+    "text_after_answer",
+    "unicode_digits",
+    "huge_number",
+}
+INPUT_ORDER: dict[str, WindowStatus] = {
+    "truncated_reasoning": "truncated",
+    "empty": "no_answer",
+    "prose": "no_answer",
+    "no_tags": "no_answer",
+    "empty_answer": "no_answer",
+}
+
+FRAGMENTS = (
+    ["<think>", "</think>", "<answer>", "</answer>", "<THINK>", "</Answer>", "<answer", "think>"]
+    + ["[", "]", ">", ">>", ",", "\n", " ", "[]", "[0]", "[-1]", "[²]", "[１]", "[٣]", "9" * 30, "\x00", "\ud800"]
+    + [f"[{number}]" for number in range(1, 8)]
+    + [str(number) for number in range(1, 30)]
+)
+FORMATS = st.sampled_from(get_args(AnswerFormat))
+FINISH_REASONS = st.sampled_from(["stop", "length", None])
+
+
+def _ids(order: tuple[int, ...]) -> list[int]:
+    return [position + 1 for position in order]
+
+
+def test_the_golden_file_holds_the_kinds_that_are_sorted_here() -> None:
+    assert len(CASES) == 72
+    assert {case["kind"] for case in CASES} == SAME_ORDER | INPUT_ORDER.keys()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["kind"] in SAME_ORDER], ids=lambda case: case["kind"])
+def test_answers_are_read_as_the_authors_read_them(case: dict[str, Any]) -> None:
+    permutation = parse_permutation(case["response"], case["num_passages"], "reasoning")
+    assert _ids(permutation.order) == case["original_order"]
+    assert permutation.status in ANSWERED
+    if case["kind"] == "well_formed":
+        assert permutation.status == "complete"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["kind"] in INPUT_ORDER], ids=lambda case: case["kind"])
+def test_without_an_answer_the_input_order_stays(case: dict[str, Any]) -> None:
+    permutation = parse_permutation(case["response"], case["num_passages"], "reasoning")
+    assert permutation.order == tuple(range(case["num_passages"]))
+    assert permutation.status == INPUT_ORDER[case["kind"]]
+
+
+@pytest.mark.parametrize(
+    ("response", "finish_reason", "ids", "status"),
+    [
+        ("<think>a</think><answer>[3] > [1", "length", [3, 1, 2], "repaired"),
+        ("<think>a</think><answer>[3] > [1]", "length", [3, 1, 2], "repaired"),
+        ("<think>a</think><answer>[3", "length", [1, 2, 3], "truncated"),
+        ("<think>a</think><answer>", "length", [1, 2, 3], "truncated"),
+        ("<think>a</think> so", "length", [1, 2, 3], "truncated"),
+        ("<think>draft <answer>[3]</answer> but then", "stop", [1, 2, 3], "truncated"),
+        ("<think>draft <answer>[3] > [2] > [1]</answer>", "stop", [3, 2, 1], "complete"),
+        ("<think>draft <answer>[3] > [2] > [1]</answer>", "length", [1, 2, 3], "truncated"),
+        ("thoughts of a prefilled tag [3]</think> <answer>[2]</answer>", "stop", [2, 1, 3], "repaired"),
+        ("<answer>[2]</answer> or rather <answer>[3]</answer>", "stop", [3, 1, 2], "repaired"),
+        ("<answer>[3] > [2] > [1]", "stop", [3, 2, 1], "complete"),
+    ],
+)
+def test_where_an_answer_begins_and_ends(response: str, finish_reason: str, ids: list[int], status: str) -> None:
+    permutation = parse_permutation(response, 3, "reasoning", finish_reason)
+    assert (_ids(permutation.order), permutation.status) == (ids, status)
+
+
+@pytest.mark.parametrize(
+    ("response", "ids", "status"),
+    [
+        ("[3] > [1] > [2]", [3, 1, 2], "complete"),
+        ("3 > 1 > 2", [3, 1, 2], "complete"),
+        ("3] > [1] > [2]", [3, 1, 2], "complete"),
+        ("3 > 1 > 2.", [3, 1, 2], "complete"),
+        ("3, 1, 2", [3, 1, 2], "complete"),
+        ("[3, 1, 2]", [3, 1, 2], "complete"),
+        ("1. [3] > 2. [1] > 3. [2]", [3, 1, 2], "complete"),
+        ("The 2 best of 3 passages: [3] > [1] > [2]", [3, 1, 2], "complete"),
+        ("<think>[2] seems best, 2 > 1</think>\n[3] > [1] > [2]", [3, 1, 2], "complete"),
+        ("<think>[2] seems best", [1, 2, 3], "truncated"),
+        ("3 passages were provided.", [1, 2, 3], "no_answer"),
+        ("[] > []", [1, 2, 3], "no_answer"),
+    ],
+)
+def test_plain_rankings(response: str, ids: list[int], status: str) -> None:
+    permutation = parse_permutation(response, 3, "plain")
+    assert (_ids(permutation.order), permutation.status) == (ids, status)
+
+
+def test_recorded_responses(shared: Path) -> None:
+    """1,500 recorded answers to windows of 20, with flags that tell what is wrong with each."""
+    lines = (shared / "data" / "responses" / "recorded.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1500
+    for line in lines:
+        recorded = json.loads(line)
+        permutation = parse_permutation(recorded["response"], recorded["num_passages"], "plain")
+        assert sorted(permutation.order) == list(range(recorded["num_passages"]))
+        assert (permutation.status == "no_answer") == ("no_ids" in recorded["flags"]), recorded
+        if "dup" in recorded["flags"]:
+            assert permutation.status == "repaired", recorded
+
+
+@given(
+    response=st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=60).map("".join)),
+    num_passages=st.integers(1, 30),
+    answer_format=FORMATS,
+    finish_reason=FINISH_REASONS,
+)
+@example("<answer>" + "1" * 5000, 20, "reasoning", "stop")
+def test_any_text_gives_a_permutation(
+    response: str, num_passages: int, answer_format: AnswerFormat, finish_reason: str | None
+) -> None:
+    permutation = parse_permutation(response, num_passages, answer_format, finish_reason)
+    assert sorted(permutation.order) == list(range(num_passages))
+    assert response.startswith(permutation.reasoning)
+    if permutation.status not in ANSWERED:
+        assert permutation.order == tuple(range(num_passages))
+
+
+@given(
+    reasoning_text=st.text(st.characters(exclude_characters="<>")),
+    order=st.permutations(range(7)),
+    answer_format=st.sampled_from(["reasoning", "plain", "after_reasoning"]),
+)
+def test_thoughts_rank_nothing(reasoning_text: str, order: list[int], answer_format: AnswerFormat) -> None:
+    ranking = " > ".join(f"[{position + 1}]" for position in order)
+    answer = f"<answer>{ranking}</answer>" if answer_format == "reasoning" else ranking
+    permutation = parse_permutation(f"<think>[2] > {reasoning_text} [1]</think>\n{answer}", 7, answer_format)
+    assert (list(permutation.order), permutation.status) == (order, "complete")
+
+
+@pytest.mark.parametrize("answer_format", get_args(AnswerFormat))
+@pytest.mark.parametrize(
+    "unit", ["1", " ", "1 ", "[", "[ ", ">", "> ", "] ", "<think>", "</think>", "<answer>", "</think> "]
+)
+def test_a_model_stuck_in_a_loop_costs_no_time(unit: str, answer_format: AnswerFormat) -> None:
+    """100,000 characters are 10 times what 3,172 tokens can be; backtracking would take minutes over them."""
+    started = time.monotonic()
+    for response in (unit * 100_000, f"[1{unit * 50_000}", f"<answer>{unit * 50_000}x"):
+        parse_permutation(response[:100_000], 20, answer_format, "length")
+    assert time.monotonic() - started < 5.0
+
+
+@pytest.mark.parametrize(
+    ("response", "finish_reason", "order", "status"),
+    [
+        ("[3] first? or [1] > [2]", "length", (0, 1, 2), "truncated"),  # <think> was in the prompt, and never ended
+        ("[3] first? or [1] > [2]", "stop", (0, 1, 2), "no_answer"),
+        ("[3] > [1], no.\n</think>\n\n[2] > [3] = [1]", "stop", (1, 2, 0), "complete"),
+        ("analysis[3] > [1], no.assistantfinal[2] > [1] > [3]", "stop", (1, 0, 2), "complete"),
+        ("final[2] > [1] > [3]", "stop", (1, 0, 2), "complete"),
+        ("analysisThe final [3] > [1]", "stop", (0, 1, 2), "no_answer"),
+    ],
+)
+def test_after_thoughts_only_what_follows_their_end_ranks(
+    response: str, finish_reason: str, order: tuple[int, ...], status: str
+) -> None:
+    permutation = parse_permutation(response, 3, "after_reasoning", finish_reason)
+    assert (permutation.order, permutation.status) == (order, status)
+
+
+@pytest.mark.parametrize(
+    ("response", "order", "status"),
+    [
+        ("[C] > [A] > [B]", (2, 0, 1), "complete"),
+        ("C > A > B", (2, 0, 1), "complete"),
+        ("A passage like [B] is best", (1, 0, 2), "repaired"),
+        ("[Z] > [C] > [Cat]", (2, 0, 1), "repaired"),
+        ("[3] > [1] > [2]", (0, 1, 2), "no_answer"),
+    ],
+)
+def test_letters_name_passages_and_digits_do_not(response: str, order: tuple[int, ...], status: str) -> None:
+    permutation = parse_permutation(response, 3, "plain", identifiers="letters")
+    assert (permutation.order, permutation.status) == (order, status)
+
+
+@given(st.lists(st.floats(max_value=0, allow_nan=False), min_size=1, max_size=26))
+def test_logprobs_of_the_identifiers_order_the_window(logprobs: list[float]) -> None:
+    permutation = order_by_logprobs(logprobs, len(logprobs))
+    assert [logprobs[position] for position in permutation.order] == sorted(logprobs, reverse=True)
+    assert sorted(permutation.order) == list(range(len(logprobs)))
+    assert permutation.status == "complete"
+    for wrong in (logprobs[1:], [*logprobs[1:], float("nan")]):
+        unanswered = order_by_logprobs(wrong, len(logprobs))
+        assert (unanswered.order, unanswered.status) == (tuple(range(len(logprobs))), "no_answer")
+
+
+def test_apply_permutation_checks_it() -> None:
+    assert apply_permutation("abc", [2, 0, 1]) == ["c", "a", "b"]
+    for wrong in ([0, 1], [0, 0, 1], [0, 1, 3], [0, 1, 2, 2]):
+        with pytest.raises(ValueError, match="not a permutation"):
+            apply_permutation("abc", wrong)

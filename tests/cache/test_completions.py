@@ -1,0 +1,181 @@
+"""Completions that outlive their replica."""
+
+import asyncio
+import dataclasses
+from collections import Counter
+
+import pytest
+from corpus_reranker.cache import completions
+from corpus_reranker.cache.completions import CompletionCache
+from corpus_reranker.errors import OutputError
+from corpus_reranker.io.object_store import ObjectStore, StoredObject, open_object_store
+from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.types import Completion, Prompt, SamplingParams
+from helpers.locations import Location
+
+PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, 100, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is not a store that is away."""
+    monkeypatch.setattr(completions, "_WAIT_SECONDS", 60.0)
+
+
+class Model:
+    """Answers, and counts how often it is asked what."""
+
+    def __init__(self) -> None:
+        self.requested: Counter[str] = Counter()
+
+    async def __call__(self, prompt: Prompt, params: SamplingParams) -> Completion:
+        self.requested[prompt.text] += 1
+        return Completion(f"{prompt.text} \ud55c [2] > [1] {params.seed}", "stop", 7, 3, (-0.5, -1.25))
+
+
+def prompt(text: str) -> Prompt:
+    return Prompt(text, (1, 2, 3))
+
+
+def open_completion_cache(position: Location, replica: str, counts: Counter[str] | None = None) -> CompletionCache:
+    """As a replica of a pass that begins now has it."""
+    output = Output(position.output(), position.storage)
+    counts = Counter() if counts is None else counts
+    return output.completion_cache(replica, output.completion_index(), lambda what: counts.update([what]))
+
+
+def index_of(position: Location) -> dict[str, list[str]]:
+    """What the journals of all replicas hold."""
+    return Output(position.output(), position.storage).completion_index()
+
+
+async def ask(
+    open_: CompletionCache, model: Model, query_id: str, *texts: str, params: SamplingParams = PARAMS
+) -> list[str]:
+    async with open_.caching(query_id, model) as generate:
+        return [(await generate(prompt(text), params)).text for text in texts]
+
+
+async def test_another_replica_is_told_what_one_was_answered(position: Location) -> None:
+    model, counts = Model(), Counter[str]()
+    first = await ask(open_completion_cache(position, "one"), model, "q1", "window 1", "window 2")
+    after = open_completion_cache(position, "two", counts)
+    assert await ask(after, model, "q1", "window 1", "window 2", "window 3") == [*first, "window 3 \ud55c [2] > [1] 1"]
+    assert model.requested == {"window 1": 1, "window 2": 1, "window 3": 1}
+    assert counts == {"cache_hits": 2}
+
+
+async def test_a_completion_comes_back_as_it_was(position: Location) -> None:
+    model = Model()
+    async with open_completion_cache(position, "one").caching("q1", model) as generate:
+        given = await generate(prompt("window"), PARAMS)
+    async with open_completion_cache(position, "two").caching("q1", model) as generate:
+        assert await generate(prompt("window"), PARAMS) == given
+    assert model.requested.total() == 1
+
+
+OTHERS = [
+    dataclasses.replace(PARAMS, seed=2),
+    dataclasses.replace(PARAMS, temperature=0.6),
+    dataclasses.replace(PARAMS, max_tokens=99),
+    dataclasses.replace(PARAMS, regex="x"),
+]
+
+
+@pytest.mark.parametrize("params", OTHERS)
+async def test_other_sampling_is_another_request(local_location: Location, params: SamplingParams) -> None:
+    model = Model()
+    await ask(open_completion_cache(local_location, "one"), model, "q1", "window")
+    await ask(open_completion_cache(local_location, "two"), model, "q1", "window", params=params)
+    assert model.requested == {"window": 2}
+
+
+async def test_a_replica_that_is_restarted_in_mid_pass_finds_its_own(local_location: Location) -> None:
+    model = Model()
+    index = index_of(local_location)
+    assert index == {}
+    await ask(open_completion_cache(local_location, "one"), model, "q1", "window")
+    again = Output(local_location.output(), local_location.storage).completion_cache("one", index, lambda what: None)
+    await ask(again, model, "q1", "window")
+    other = Output(local_location.output(), local_location.storage).completion_cache("two", index, lambda what: None)
+    await ask(other, model, "q1", "window")
+    assert model.requested == {"window": 2}
+
+
+async def test_it_is_in_the_store_before_the_window_is_done(local_location: Location) -> None:
+    open_ = open_completion_cache(local_location, "one")
+    async with open_.caching("q1", Model()) as generate:
+        await generate(prompt("window"), PARAMS)
+        assert index_of(local_location).keys() == {"q1"}
+
+
+async def test_windows_that_end_together_share_segments(local_location: Location) -> None:
+    open_ = open_completion_cache(local_location, "one")
+    async with asyncio.TaskGroup() as group:
+        for number in range(200):
+            group.create_task(ask(open_, Model(), f"q{number}", "window"))
+    index = index_of(local_location)
+    assert index.keys() == {f"q{number}" for number in range(200)}
+    assert len({name for names in index.values() for name in names}) <= 200 // completions._SEGMENT_ROWS + 1
+
+
+class Away:
+    """A store that cannot be written to while `away`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.away = True
+        self._store = store
+
+    def write(self, name: str, body: bytes) -> None:
+        if self.away:
+            raise OutputError("the store is away")
+        self._store.write(name, body)
+
+    def read(self, name: str) -> StoredObject | None:
+        raise OutputError("the store is away")
+
+    def delete(self, name: str) -> None:
+        self._store.delete(name)
+
+    def create(self, name: str, body: bytes) -> str | None:
+        raise NotImplementedError
+
+    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+        raise NotImplementedError
+
+
+async def test_a_store_that_is_away_costs_no_window_and_is_written_when_it_is_back(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(completions, "_RETRY_SECONDS", 0.01)
+    store = Away(
+        open_object_store(f"{local_location.output().path}/{completions.COMPLETIONS_FOLDER}", local_location.storage)
+    )
+    model, counts = Model(), Counter[str]()
+    open_ = CompletionCache(store, "one", {"q1": ["gone.parquet"]}, lambda what: counts.update([what]))
+    assert len(await ask(open_, model, "q1", "window 1", "window 2")) == 2
+    assert counts["cache_failures"] >= 2
+    assert not index_of(local_location)
+    store.away = False
+    monkeypatch.setattr(completions, "_WAIT_SECONDS", 60.0)
+    await ask(open_, model, "q2", "window 3")
+    assert index_of(local_location).keys() == {"q1", "q2"}
+
+
+async def test_full_segments_go_when_their_queries_are_long_done(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "_SEGMENT_ROWS", 1)
+    monkeypatch.setattr(completions, "_KEEP_SECONDS", -1.0)
+    monkeypatch.setattr(completions, "_FORGET_SECONDS", 0.0)
+    open_ = open_completion_cache(local_location, "one")
+    async with open_.caching("q1", Model()) as generate:
+        await generate(prompt("window 1"), PARAMS)
+        await ask(open_, Model(), "q2", "window")
+        await generate(prompt("window 2"), PARAMS)
+        await generate(prompt("window 3"), PARAMS)
+        assert index_of(local_location).keys() == {"q1"}
+        assert len(index_of(local_location)["q1"]) == 3
+    await ask(open_, Model(), "q3", "window")
+    assert "q1" not in index_of(local_location)

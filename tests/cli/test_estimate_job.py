@@ -1,0 +1,219 @@
+"""What an estimate says before a run is what the run then does."""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpus_reranker.cli import rerank
+from corpus_reranker.cli.estimate import app
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.engines.registry import create_engine
+from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
+from corpus_reranker.io.sources.rows import parse_row
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.run.dry_run import make_prompt_builder
+from helpers.synthetic_output import output_row, write_data_files
+from typer.testing import CliRunner
+
+run = CliRunner()
+
+
+def rows(*numbers_of_candidates: int) -> list[dict[str, Any]]:
+    """A query for each number; passages differ in length, from query to query and within one."""
+    return [
+        {
+            "query_id": f"q{query}",
+            "query": f"what is {query}",
+            "candidates": [
+                {
+                    "doc_id": f"d{position}",
+                    "text": f"word{position} " * (1 + query + position % 7),
+                    "score": 100.0 - position,
+                }
+                for position in range(number)
+            ],
+        }
+        for query, number in enumerate(numbers_of_candidates)
+    ]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The scripted engine, windows of 10 with stride 5 over the top 30, prompts counted in words."""
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"""
+input: {{path: {tmp_path / "in"}, max_candidates: 40}}
+output: {{path: {tmp_path / "out"}}}
+engine: {{kind: scripted, max_model_len: 4096}}
+strategy: {{window: 10, stride: 5, depth: 30}}
+prompt: {{template: rankgpt, max_passage_tokens: 20}}
+generation: {{max_reasoning_tokens: 0, max_answer_tokens: 60}}
+cluster: {{min_replicas: 1, max_replicas: 4, queries_in_flight: 8}}
+report: {{price_per_gpu_hour: 2.0, currency: EUR}}
+"""
+    )
+    return path
+
+
+def write_input(folder: Path, content: list[dict[str, Any]], schema: pa.Schema = NESTED_INPUT) -> None:
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(content, schema), folder / "a.parquet")
+
+
+def estimate(config: Path, *arguments: str) -> dict[str, Any]:
+    path = config.with_name("estimate.json")
+    result = run.invoke(app, ["--config", str(config), "--json", str(path), *arguments])
+    assert result.exit_code == 0, result.output
+    return {**json.loads(path.read_text()), "output": result.output}
+
+
+def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: Path) -> None:
+    content = rows(30, 12, 7, 2, 1, 30, 35)
+    write_input(tmp_path / "in", content)
+    settings = load_config(config)
+    prompt_builder = make_prompt_builder(settings)
+    requested: Counter[str] = Counter()
+
+    async def rank_windows() -> None:
+        engine = create_engine(settings.engine)
+        await engine.start()
+        for row in content:
+            request = parse_row(row, settings.input)
+            result = await rerank_query(
+                request,
+                engine.generate,
+                settings.strategy,
+                prompt_builder,
+                settings.prompt.load_template().answer_format,
+                settings.generation.sampling_params("reasoning"),
+                settings.policy,
+            )
+            requested.update(windows=len(result.windows), tokens=sum(window.prompt_tokens for window in result.windows))
+
+    asyncio.run(rank_windows())
+    work = estimate(config, "--sample-queries", "0")["work"]
+    assert (work["queries"], work["candidates"], work["most_candidates"]) == (7, 117, 35)
+    assert work["windows"] == requested["windows"]
+    assert work["prompt_tokens_mean"] * work["windows"] == pytest.approx(requested["tokens"])
+    assert work["depth"] == 5  # [20, 30), [15, 25), ..., [0, 10)
+
+
+def test_time_and_price_follow_from_the_rates(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(*[30] * 40))  # 5 windows each, one after the other
+    rates = ("--windows-per-second", "2", "--price-per-gpu-hour", "9")
+    found = estimate(config, *rates, "--engine.kind=simulated")
+    duration = found["duration"]
+    assert duration["replicas"] == 4
+    assert duration["work_seconds"] == pytest.approx(40 * 5 / 2 / 4)
+    # 8 windows in flight on a replica that does 2 a second: each takes 4 s
+    assert duration["chain_seconds"] == pytest.approx(5 * 4)
+    assert duration["seconds"] == duration["work_seconds"]
+    assert duration["gpu_hours"] == 0  # a simulated engine has none
+    assert found["price"] == 0
+    few = estimate(config, *rates, "--replicas", "40")["duration"]
+    assert (few["work_seconds"], few["chain_seconds"]) == (pytest.approx(2.5), pytest.approx(2.5))
+
+
+def test_a_gpu_hour_is_a_replicas_gpus_for_the_whole_time(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(*[30] * 40))
+    engine = "--engine={kind: vllm, model: /none, tokenizer: words, tensor_parallel_size: 2, max_model_len: 2048}"
+    found = estimate(config, engine, "--windows-per-second=0.01", "--replicas=1", "--output-tokens-mean=0")
+    assert found["duration"]["gpu_hours"] == pytest.approx(2 * 200 / 0.01 / 3600)
+    assert found["price"] == pytest.approx(2 * found["duration"]["gpu_hours"])
+    assert "EUR a 1,000 queries" in found["output"]
+
+
+def test_token_rates_and_the_whole_budget_of_answers(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(30))
+    found = estimate(config, "--prompt-tokens-per-second=100", "--output-tokens-per-second", "10")
+    assert found["answers"]["output_tokens_mean"] == 60
+    assert "an upper bound" in found["output"]
+    work = found["work"]
+    seconds = work["windows"] * (work["prompt_tokens_mean"] / 100 + 60 / 10)
+    assert found["duration"]["work_seconds"] == pytest.approx(seconds / 4)
+
+
+def test_answers_as_an_earlier_run_had_them(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(30))
+    window = {"start": 0, "end": 2, "status": "complete", "attempts": 1, "prompt_tokens": 9, "latency_seconds": 3.0}
+    windows = [{**window, "output_tokens": 100}, {**window, "output_tokens": 500, "attempts": 3}]
+    earlier = write_data_files(tmp_path / "earlier", [[output_row("1", [0], windows=windows)]])
+    answers = estimate(config, "--measured", str(earlier))["answers"]
+    assert (answers["output_tokens_mean"], answers["attempts_mean"]) == (300, 2)
+    assert answers["latency_seconds_mean"] == 3.0
+
+
+def test_a_sample_is_of_the_whole_input(config: Path, tmp_path: Path) -> None:
+    """Long passages in the second half only: the first queries alone would say half as much."""
+    content = rows(*[20] * 60)
+    for number, row in enumerate(content):
+        words = 2 if number < 30 else 18
+        row["candidates"] = [{**each, "text": "word " * words} for each in row["candidates"]]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(content, NESTED_INPUT), folder / "a.parquet", row_group_size=10)
+    every = estimate(config, "--sample-queries=0")["work"]
+    some = estimate(config, "--sample-queries=18")["work"]
+    assert (every["sampled_queries"], some["sampled_queries"]) == (60, 18)
+    assert some["prompt_tokens_mean"] == pytest.approx(every["prompt_tokens_mean"], rel=0.01)
+
+
+def test_the_long_form_and_rows_that_cannot_be_read(config: Path, tmp_path: Path) -> None:
+    content = rows(30, 12)
+    long = [
+        {"query_id": row["query_id"], "query": row["query"], "rank": position, **candidate}
+        for row in content
+        for position, candidate in enumerate(row["candidates"], 1)
+    ]
+    write_input(tmp_path / "in", long, LONG_INPUT)
+    nested = tmp_path / "nested"
+    write_input(nested, [*content, {"query_id": "blank", "query": "", "candidates": content[0]["candidates"]}])
+    from_long, from_nested = estimate(config), estimate(config, f"--input.path={nested}")
+    assert from_long["work"]["windows"] == from_nested["work"]["windows"] - 5
+    assert from_long["work"]["prompt_tokens_mean"] == from_nested["work"]["prompt_tokens_mean"]
+    assert from_nested["work"]["unreadable_queries"] == 1
+
+
+def test_passages_that_will_be_shortened_are_told(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(*range(20, 30)))
+    found = estimate(config, "--engine.max_model_len=300")
+    assert found["work"]["shortened_fraction"] > 0
+    assert "passages shortened" in found["output"]
+
+
+def test_the_rerank_job_says_the_same_and_starts_nothing(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(30, 30))
+    alone = estimate(config, "--windows-per-second=1")
+    with_rates = ["--config", str(config), "--estimate", "--estimate.windows_per_second=1"]
+    result = run.invoke(rerank.app, with_rates)
+    assert result.exit_code == 0, result.output
+    assert result.output == alone["output"]
+    assert not (tmp_path / "out").exists()
+    assert run.invoke(rerank.app, [*with_rates, "--limit", "1"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--windows-per-second=1", "--prompt-tokens-per-second=1"], "estimate: give windows_per_second, or"),
+        (["--prompt-tokens-per-second=1"], "estimate: give both"),
+        (["--windows-per-second=0"], "estimate.windows_per_second: Input should be greater than 0"),
+        (["--output-tokens-mean=1", "--measured=out"], "estimate: give output_tokens_mean or measured"),
+        (["--measured=/no/such/output"], "/no/such/output"),
+        (["--input.path=/no/such/input"], "/no/such/input"),
+    ],
+)
+def test_what_is_wrong_is_one_readable_message_and_exit_code_2(
+    config: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    write_input(tmp_path / "in", rows(3))
+    result = run.invoke(app, ["--config", str(config), *arguments])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output

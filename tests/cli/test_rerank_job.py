@@ -1,0 +1,84 @@
+"""The rerank command as a scheduler meets it: exit codes, signals, and what it says. A real process on real Ray."""
+
+import signal
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from corpus_reranker.io.status import read_status
+from helpers.request_log import RequestLog
+from helpers.rerank_process import rerank_process
+from helpers.scenario import Scenario, baseline_rankings, judge, make_scenario
+
+Sections: TypeAlias = dict[str, dict[str, Any]]
+
+QUICK: Sections = {"engine": {"delay_seconds": 0.0, "slow": {}}}
+
+
+def run(scenario: Scenario, environment: dict[str, str], *options: str) -> tuple[int, str]:
+    """Exit code of the command, and what it said."""
+    with rerank_process(scenario.config_path, *options, environment=environment) as process:
+        return process.wait(), process.prefix
+
+
+def test_a_run_and_its_repetition(tmp_path: Path, joined: dict[str, str]) -> None:
+    scenario = make_scenario(tmp_path, queries=6, sections=QUICK)
+    code, prefix = run(scenario, joined)
+    assert code == 0, prefix
+    assert "queries: 6 complete" in prefix
+    assert "windows: 30 complete" in prefix
+    assert judge(scenario, baseline_rankings(scenario)).good
+    code, prefix = run(scenario, joined)
+    assert code == 0, prefix
+    assert "nothing to do" in prefix
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--engine.modle=x"], "did you mean 'model'?"),
+        (["--input.path=/nowhere/at/all"], "there is no file or folder /nowhere/at/all"),
+        (["--config", "/nowhere.yaml"], "cannot read config /nowhere.yaml"),
+        (["--prompt.template=nothing"], "no prompt template 'nothing'"),
+        (["--storage.max_attempts=none"], "storage.max_attempts"),
+    ],
+)
+def test_what_a_person_has_to_mend_is_2_and_a_line(tmp_path: Path, options: list[str], expected: str) -> None:
+    code, prefix = run(make_scenario(tmp_path, queries=2, sections=QUICK), {}, *options)
+    assert code == 2, prefix
+    assert "error: " in prefix
+    assert expected in prefix
+    assert "Traceback" not in prefix
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_failed_queries_are_3(tmp_path: Path, joined: dict[str, str]) -> None:
+    failing: Sections = {"engine": {**QUICK["engine"], "fail": {"q0001": 1000}}, "policy": {"backoff_seconds": 0.0}}
+    code, prefix = run(make_scenario(tmp_path, queries=4, sections=failing), joined)
+    assert code == 3, prefix
+    assert "1 of 4 queries failed, more than max_failed_fraction 0.01" in prefix
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_an_engine_that_cannot_start_is_1_and_its_reason(tmp_path: Path, joined: dict[str, str]) -> None:
+    broken: Sections = {"engine": {"start_error": "no such GPU"}, "cluster": {"max_replica_start_failures": 1}}
+    code, prefix = run(make_scenario(tmp_path, queries=2, sections=broken), joined)
+    assert code == 1, prefix
+    assert prefix.splitlines()[-1].endswith("error: no replica could start: EngineStartError: no such GPU"), prefix
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_releases_the_lease(tmp_path: Path, joined: dict[str, str], number: int, code: int) -> None:
+    scenario = make_scenario(tmp_path, queries=6, sections={"engine": {"slow": {"q0005": 3600.0}}})
+    log = RequestLog(scenario.log_path)
+    with rerank_process(scenario.config_path, environment=joined) as process:
+        assert process.wait_until(lambda: log.read().requested > 0), process.prefix
+        holder = read_status(scenario.config.output.path, scenario.config.storage).holder
+        assert holder is not None
+        assert holder.pid == process.pid
+        process.kill(number)
+        assert process.wait() == code, process.prefix
+        assert "run the same command again to go on" in process.prefix
+        assert "Traceback" not in process.prefix
+    assert read_status(scenario.config.output.path, scenario.config.storage).holder is None
+    assert '"released": true' in (tmp_path / "out" / "_lease.json").read_text()

@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import pytest
+from corpus_reranker.cli.watch import app
+from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.run_progress import PROGRESS, ReplicaProgress, RunProgress, write_progress
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.sinks.lease import Lease
+from corpus_reranker.io.sinks.run_record import create_run
+from typer.testing import CliRunner
+
+PROGRESS_NOW = RunProgress(
+    queries=2000,
+    done=500,
+    queries_per_second=0.25,
+    windows_per_second=2.5,
+    output_tokens_per_second=1875.0,
+    eta_seconds=6000.0,
+    counts={"queries_complete": 399, "queries_failed": 1, "windows_complete": 3591, "windows_error": 9},
+    replicas=tuple(ReplicaProgress(f"gpu-{n}:7", 1.0, 256, 250 - n, 256, 1.25, 937.5) for n in range(25)),
+    recent_errors=("q17: no [completion] within 1800 s",),
+)
+
+
+def watch(folder: Path, *arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(folder), *arguments], env={"COLUMNS": "120"})
+    return result.exit_code, result.output
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    code, shown = watch(tmp_path)
+    assert (code, "no run has begun here" in shown) == (4, True)
+
+
+def test_a_live_run(tmp_path: Path) -> None:
+    control = open_object_store(str(tmp_path), StorageConfig())
+    create_run(control, {}, 2000)
+    with Lease(control, 60):
+        write_progress(control, PROGRESS_NOW)
+        code, shown = watch(tmp_path, "--once")
+    assert code == 4
+    for expected in (
+        "500 of 2,000 queries, 25.0%",
+        "ETA 1:40:00",
+        "5,950 of 6,400 windows in flight",
+        "399 complete, 1 failed",
+        "3,591 complete, 9 error",
+        "no [completion] within 1800 s",
+        "gpu-24:7",
+        "and 5 more",
+    ):
+        assert expected in shown
+    assert "gpu-0:7" not in shown  # the fullest replicas are left out first
+
+
+def test_watching_ends_with_the_run(tmp_path: Path) -> None:
+    control = open_object_store(str(tmp_path), StorageConfig())
+    run = create_run(control, {}, 2000)
+    write_progress(control, PROGRESS_NOW)
+    code, shown = watch(tmp_path)
+    assert (code, "nobody writes it now" in shown) == (4, True)
+    control.write("_SUCCESS", b"")
+    code, shown = watch(tmp_path)
+    assert (code, f"finished, run {run.run_id}" in shown.replace("\n", " ")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", json.dumps({"replicas": [{"x": 1}], "recent_errors": []}).encode()]
+)
+def test_progress_of_another_version_is_passed_over(tmp_path: Path, body: bytes) -> None:
+    control = open_object_store(str(tmp_path), StorageConfig())
+    create_run(control, {}, 2000)
+    control.write(PROGRESS, body)
+    code, shown = watch(tmp_path)
+    assert (code, "0 of 2,000 queries" in shown) == (4, True)
+
+
+def test_in_a_terminal_it_looks_again_until_the_run_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = open_object_store(str(tmp_path), StorageConfig())
+    create_run(control, {}, 2000)
+    looks: list[float] = []
+
+    def wait(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            control.write("_SUCCESS", b"")
+
+    monkeypatch.setattr("corpus-reranker watch.time.sleep", wait)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Lease(control, 60):
+        code, shown = watch(tmp_path, "--every-seconds", "7")
+    assert (code, looks) == (0, [7.0, 7.0, 7.0])
+    assert "finished" in shown

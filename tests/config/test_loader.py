@@ -1,0 +1,106 @@
+"""The job config: what it takes, what it refuses, and how it says so."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.config.loader import load_config, load_section
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.engines.vllm.engine import VllmSettings
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
+
+MINIMAL = ("--input.path=in", "--output.path=out", "--engine.kind=vllm", "--engine.model=m")
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "job.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS_DIRECTORY.glob("*.yaml")), ids=lambda path: path.name)
+def test_configs_of_the_project_load(path: Path) -> None:
+    config = load_config(path)
+    assert (
+        load_config(
+            None, [f"--{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in config.dump().items()]
+        )
+        == config
+    )
+
+
+def test_defaults_are_the_authors_settings() -> None:
+    config = load_config(None, MINIMAL)
+    assert config.strategy == SlidingWindow(window=20, stride=10, depth=100, passes=1)
+    assert (config.generation.max_tokens, config.engine.max_model_len) == (3172, 32768)
+
+
+def test_a_dumped_config_is_the_same_config() -> None:
+    config = load_config(None, [*MINIMAL, "--strategy.window=10", "--strategy.stride=5"])
+    assert JobConfig.model_validate(config.dump()) == config
+    assert JobConfig.model_validate(config.dump()).hash() == config.hash()
+
+
+def test_overrides_win_over_the_file_and_are_typed(tmp_path: Path) -> None:
+    path = write(tmp_path, "input: {path: a}\noutput: {path: b}\nengine: {kind: vllm, model: m}\n")
+    config = load_config(path, ["--engine.max-model-len=4096", "--output.path=c", "--engine.engine_kwargs={x: 1}"])
+    assert isinstance(config.engine, VllmSettings)
+    assert (config.engine.max_model_len, config.output.path, config.engine.engine_kwargs) == (4096, "c", {"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["--engine.dtyp=x"], r"engine\.vllm: unknown key 'dtyp'; did you mean 'dtype'"),
+        (["--strategy.strid=5"], r"strategy: unknown key 'strid'; did you mean 'stride'"),
+        (["--policy.max_attempt=5"], r"policy: unknown key 'max_attempt'; did you mean 'max_attempts'"),
+        (["--ouput.path=x"], r"unknown key 'ouput'; did you mean 'output'"),
+        (["--strategy.stride=30"], r"strategy: need 1 <= stride <= window, got stride 30 and window 20"),
+        (["--strategy.depth=10"], r"strategy: depth 10 is smaller than window 20"),
+        (["--strategy.name=slidin"], r"unknown strategy 'slidin'; one of .*sliding_window"),
+        (["--strategy.name=no.such.module:Thing"], r"cannot load strategy"),
+        (["--engine.kind=vlm"], r"engine: .*'vllm'"),
+        (["--policy.max_attempts=0"], r"max_attempts must be at least 1"),
+        (["--cluster.replicas=2", "--cluster.max_replicas=3"], r"cluster: give either replicas, or"),
+        (["--generation.temperature=-1"], r"generation\.temperature: .*greater than or equal to 0"),
+        (["engine.model=x"], r"cannot read 'engine.model=x'; overrides look like"),
+        (["--input.path.deeper=x"], r"cannot set input\.path\.deeper: path is not a section"),
+    ],
+)
+def test_wrong_values_are_named_with_their_fix(overrides: list[str], prefix: str) -> None:
+    with pytest.raises(ConfigError, match=prefix):
+        load_config(None, [*MINIMAL, *overrides])
+
+
+def test_every_problem_is_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, ["--input.path=a", "--prompt.templat=x", "--cluster.replica=1"])
+    assert all(part in str(caught.value) for part in ("output: missing", "engine: missing", "'template'", "'replicas'"))
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "input: [unclosed", "!!python/object/apply:os.getcwd []"])
+def test_a_file_that_is_no_config_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_hash_follows_what_decides_the_ranking_only() -> None:
+    base = load_config(None, MINIMAL)
+    assert base.hash() == load_config(None, [*MINIMAL, "--output.path=elsewhere", "--cluster.replicas=4"]).hash()
+    assert base.hash() != load_config(None, [*MINIMAL, "--strategy.window=10"]).hash()
+    assert base.hash() != load_config(None, [*MINIMAL, "--engine.model=other"]).hash()
+
+
+def test_a_section_is_read_alone_but_the_file_is_still_checked(tmp_path: Path) -> None:
+    path = write(tmp_path, "storage: {region: eu-west-1}\n")
+    assert load_section(path, "storage", StorageConfig).region == "eu-west-1"
+    with pytest.raises(ConfigError, match="did you mean 'storage'"):
+        load_section(write(tmp_path, "storag: {}\n"), "storage", StorageConfig)

@@ -1,0 +1,37 @@
+"""The job through local Ray with a scripted first pass before the scripted engine."""
+
+from pathlib import Path
+
+import pytest
+from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_the_first_pass_cuts_its_failures_show_and_its_death_is_the_replicas(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(6)]
+    write_input(tmp_path / "in", rows)
+    settings = config(
+        tmp_path,
+        "--engine.answers=corpus_reranker.engines.scripted:keep_order",
+        "--pre_ranker.keep=4",
+        "--pre_ranker.engine.kind=scripted",
+        "--pre_ranker.engine.scores=tests.dataflow.gated_answers:last_first",
+        f"--pre_ranker.engine.arguments={{marker: {tmp_path}/died}}",
+    )
+    manifest, _ = rerank(settings)
+    out = rows_of(settings)
+    for source in rows:
+        check_ranking(out[source["query_id"]], source)
+    assert manifest["queries_by_status"] == {"complete": 5, "degraded": 1}
+    degraded = out.pop("q0002")
+    assert degraded["error"] == "first pass: RequestError: a first pass that fails"
+    assert [entry["initial_rank"] for entry in degraded["ranking"]] == [1, 2, 3, 4, 5, 6]
+    assert {entry["pre_ranker_score"] for entry in degraded["ranking"]} == {None}
+    for row in out.values():
+        assert [(window["start"], window["end"]) for window in row["windows"]] == [(0, 4)]
+        assert [entry["initial_rank"] for entry in row["ranking"]] == [6, 5, 4, 3, 2, 1]
+        assert [entry["pre_ranker_score"] for entry in row["ranking"]] == [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+    (info,) = manifest["info"]["passes"]
+    assert info["engine_deaths"] == 1
+    assert info["engine"]["pre_ranker"] == {"engine": "scripted", "simulated": True}

@@ -1,0 +1,23 @@
+"""Settings of a first pass in vLLM: each method reads texts of its own."""
+
+from typing import Any
+
+import pytest
+from corpus_reranker.engines.vllm.pre_ranker import VllmPreRankerSettings
+from pydantic import ValidationError
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"method": "embedding", "pair_text": "{query} {passage}"}, "pair_text is not read by method embedding"),
+        ({"method": "cross_encoder", "query_text": "q: {query}"}, "query_text is not read"),
+        ({"method": "embedding", "passage_text": "passage:"}, "must hold {passage}"),
+        ({"method": "embedding", "query_text": "{qury}"}, "unknown placeholder"),
+        ({"method": "cross_encoder", "pair_text": "{query}"}, "must hold {passage} and {query}"),
+        ({"method": "embedding", "engine_kwargs": {"max_model_len": 5}}, "set engine.max_model_len itself"),
+    ],
+)
+def test_what_is_wrong_is_said(settings: dict[str, Any], prefix: str) -> None:
+    with pytest.raises(ValidationError, match=prefix):
+        VllmPreRankerSettings(kind="vllm", model="m", **settings)

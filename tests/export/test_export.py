@@ -1,0 +1,275 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.evaluation import rankings
+from corpus_reranker.evaluation.trec import group_run
+from corpus_reranker.export import export as export_module
+from corpus_reranker.export.export import Exported, export
+from corpus_reranker.export.settings import ExportConfig, TriplesConfig
+from corpus_reranker.export.texts import CandidateTexts
+from corpus_reranker.export.triples import triples
+from corpus_reranker.io.filesystem import list_files, resolve
+from corpus_reranker.io.schemas import RANKING
+from corpus_reranker.io.trec import open_text, read_run
+from helpers.locations import Location
+from helpers.synthetic_output import output_row, write_data_files
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem, copy_files
+
+LOCAL = LocalFileSystem()
+ROWS = [[output_row("1", [2, 0, 1], query="what?")], [output_row("2", [1, 0]), output_row("3", [0])]]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return write_data_files(tmp_path / "out", ROWS)
+
+
+def run(output: Path, destination: Path, to: str, **options: Any) -> Exported:
+    config = ExportConfig.model_validate({"to": to, "destination": str(destination), **options})
+    return export((LOCAL, str(output)), (LOCAL, str(destination)), config)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def json_lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_trec_runs_of_both_orders(output: Path, tmp_path: Path) -> None:
+    exported = run(output, tmp_path / "to", "trec")
+    assert files(tmp_path / "to") == {
+        "_export.json",
+        "_SUCCESS",
+        *(f"{order}/part-0000{number}.trec" for order in ("reranked", "initial") for number in (0, 1)),
+    }
+    assert (tmp_path / "to/reranked/part-00000.trec").read_text() == (
+        "1 Q0 d2 1 3.0 corpus-reranker\n1 Q0 d0 2 2.0 corpus-reranker\n1 Q0 d1 3 1.0 corpus-reranker\n"
+    )
+    assert (tmp_path / "to/initial/part-00001.trec").read_text() == (
+        "2 Q0 d0 1 2.0 corpus-reranker\n2 Q0 d1 2 1.0 corpus-reranker\n3 Q0 d0 1 1.0 corpus-reranker\n"
+    )
+    assert (exported.queries, exported.records, len(exported.files)) == (3, 12, 4)
+
+
+def test_tied_first_stage_scores_keep_their_order_in_trec_eval(tmp_path: Path) -> None:
+    output = write_data_files(tmp_path / "out", [[output_row("1", [0, 1, 2], [1.0, 1.0, 1.0])]])
+    run(output, tmp_path / "to", "trec", single_file=True)
+    with open_text(str(tmp_path / "to/initial/rankings.trec")) as lines:
+        assert group_run(read_run(lines)) == {"1": ["d0", "d1", "d2"]}
+
+
+def test_long_parquet(output: Path, tmp_path: Path) -> None:
+    exported = run(output, tmp_path / "to", "parquet")
+    table = pq.read_table(tmp_path / "to/part-00000.parquet")
+    assert table.schema.equals(export_module.LONG_SCHEMA)
+    assert table.to_pylist() == [
+        {"query_id": "1", "doc_id": f"d{index}", "rank": rank, "score": score}
+        for rank, index, score in ((1, 2, 3.0), (2, 0, 2.0), (3, 1, 1.0))
+    ]
+    assert exported.records == 6
+
+
+@given(st.lists(st.integers(0, 5).flatmap(lambda size: st.permutations(range(size))), max_size=5))
+def test_long_rows_are_ordered_by_rank_within_their_query(orders: list[list[int]]) -> None:
+    rows = [output_row(f"q{number}", order) for number, order in enumerate(orders)]
+    for row in rows:
+        row["ranking"].reverse()
+    batch = pa.RecordBatch.from_pylist(rows, pa.schema([("query_id", pa.string()), ("ranking", RANKING)]))
+    assert [(row["query_id"], row["doc_id"]) for row in export_module.long_rows(batch).to_pylist()] == [
+        (f"q{number}", f"d{index}") for number, order in enumerate(orders) for index in order
+    ]
+
+
+@pytest.mark.parametrize("to", ["trec", "parquet"])
+def test_from_and_to_local_disk_and_s3(position: Location, output: Path, to: str) -> None:
+    filesystem, folder = resolve(f"{position.url}/out", position.storage)
+    copy_files(str(output), folder, LOCAL, filesystem)
+    destination = resolve(f"{position.url}/to", position.storage)
+    config = ExportConfig.model_validate({"to": to, "destination": f"{position.url}/to"})
+    exported = export((filesystem, folder), destination, config)
+    assert exported.queries == 3
+    found = {info.path.removeprefix(f"{destination[1]}/") for info in list_files(*destination, recursive=True)}
+    data = {"trec": {f"{order}/part-0000{n}.trec" for order in ("reranked", "initial") for n in (0, 1)}}
+    data["parquet"] = {"part-00000.parquet", "part-00001.parquet"}
+    assert found == {"_SUCCESS", "_export.json", *data[to]}
+    export((filesystem, folder), destination, config.model_copy(update={"overwrite": True}))
+    with pytest.raises(OutputError, match="not empty"):
+        export((filesystem, folder), destination, config)
+
+
+def test_elasticsearch_bulk(output: Path, tmp_path: Path) -> None:
+    run(output, tmp_path / "to", "elasticsearch", index="best")
+    action, document = json_lines(tmp_path / "to/part-00000.jsonl")
+    assert action == {"index": {"_index": "best", "_id": "1"}}
+    assert document["query_id"] == "1"
+    assert document["query"] == "what?"
+    assert document["ranking"][0] == {"doc_id": "d2", "rank": 1, "score": 3.0}
+    assert len(json_lines(tmp_path / "to/part-00001.jsonl")) == 4
+
+
+def test_vespa_feed(output: Path, tmp_path: Path) -> None:
+    run(output, tmp_path / "to", "vespa", columns=["query", "absent"])
+    (put,) = json_lines(tmp_path / "to/part-00000.jsonl")
+    assert put["put"] == "id:rankings:rankings::1"
+    assert [entry["doc_id"] for entry in put["fields"]["ranking"]] == ["d2", "d0", "d1"]
+    assert set(put["fields"]) == {"query_id", "query", "status", "ranking"}
+
+
+def test_one_file_for_all(output: Path, tmp_path: Path) -> None:
+    run(output, tmp_path / "to", "elasticsearch", single_file=True)
+    assert files(tmp_path / "to") == {"rankings.jsonl", "_SUCCESS", "_export.json"}
+    assert len(json_lines(tmp_path / "to/rankings.jsonl")) == 6
+
+
+@pytest.mark.parametrize("to", ["trec", "parquet", "elasticsearch"])
+def test_a_failed_export_leaves_no_half_file(
+    output: Path, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks_in_the_second_part(filesystem: Any, part: str, *columns: Any) -> Any:
+        yield from rankings.read_batches(filesystem, part, *columns)
+        if "00001" in part:
+            raise InputError("the disk is gone")
+
+    monkeypatch.setattr(export_module, "read_batches", breaks_in_the_second_part)
+    with pytest.raises(InputError, match="disk is gone"):
+        run(output, tmp_path / "to", to)
+    left = files(tmp_path / "to")
+    assert "_SUCCESS" not in left
+    assert any("00000" in name for name in left)
+    assert not any("00001" in name for name in left)
+
+    monkeypatch.undo()
+    run(output, tmp_path / "to", to, overwrite=True)
+    assert "_SUCCESS" in files(tmp_path / "to")
+
+
+def test_what_is_there_is_replaced_only_if_asked_and_only_if_it_is_an_export(output: Path, tmp_path: Path) -> None:
+    run(output, tmp_path / "to", "trec")
+    with pytest.raises(OutputError, match="not empty"):
+        run(output, tmp_path / "to", "parquet")
+    run(output, tmp_path / "to", "parquet", overwrite=True)
+    assert not (tmp_path / "to/reranked").exists()
+
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="no export"):
+        run(output, precious, "trec", overwrite=True)
+    assert (precious / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("destination", [".", "..", "exports"])
+def test_an_output_is_not_exported_into_itself(output: Path, destination: str) -> None:
+    with pytest.raises(OutputError, match="neither inside nor around"):
+        run(output, (output / destination).resolve(), "trec", overwrite=True)
+    assert files(output) >= {"part-00000.parquet", "part-00001.parquet"}
+
+
+def test_what_is_no_output_is_an_error(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"query_id": ["1"]}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="no column status, ranking"):
+        run(tmp_path / "x.parquet", tmp_path / "to", "trec")
+
+
+LIST = output_row("q", list(range(30)), query="why?")
+
+
+def take(row: dict[str, Any] = LIST, **options: Any) -> list[dict[str, Any]]:
+    return list(triples(row, TriplesConfig(**options)))
+
+
+def test_a_triple_sets_the_top_against_ranks_far_below() -> None:
+    (triple,) = take(min_negative_rank=21, negatives=4)
+    assert triple["query"] == "why?"
+    assert triple["positive"] == {"doc_id": "d0"}
+    below = {f"d{index}" for index in range(20, 30)}
+    negatives = [negative["doc_id"] for negative in triple["negatives"]]
+    assert len(set(negatives)) == 4
+    assert set(negatives) <= below
+
+
+def test_all_that_is_below_where_there_is_little() -> None:
+    (triple,) = take(min_negative_rank=29, negatives=7)
+    assert {negative["doc_id"] for negative in triple["negatives"]} == {"d28", "d29"}
+    assert take(min_negative_rank=31) == []
+
+
+def test_several_positives_each_with_a_sample_of_its_own() -> None:
+    first, second = take(positives=2, negatives=5)
+    assert (first["positive"], second["positive"]) == ({"doc_id": "d0"}, {"doc_id": "d1"})
+    assert first["negatives"] != second["negatives"]
+
+
+def test_samples_repeat_with_the_seed_alone() -> None:
+    assert take(seed=1) == take(seed=1)
+    assert take(seed=1) != take(seed=2)
+
+
+@pytest.mark.parametrize("status", ["degraded", "failed"])
+def test_lists_that_were_not_reranked_in_full_teach_nothing_unless_asked(status: str) -> None:
+    assert take({**LIST, "status": status}) == []
+    assert len(take({**LIST, "status": status}, statuses=(status,))) == 1
+
+
+def test_a_query_without_text_is_an_error_that_says_where_to_get_it() -> None:
+    with pytest.raises(InputError, match="--input"):
+        take({**LIST, "query": None})
+
+
+@pytest.mark.parametrize(
+    "options", [{"positives": 5, "min_negative_rank": 5}, {"min_negative_rank": 50, "max_negative_rank": 49}]
+)
+def test_ranks_that_cannot_be_both(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="min_negative_rank"):
+        TriplesConfig(**options)
+
+
+def _candidates(folder: Path, query_ids: list[str], row_group_size: int = 1) -> Path:
+    rows = [
+        {
+            "query_id": query_id,
+            "query": f"text of {query_id}",
+            "candidates": [
+                {"doc_id": f"d{i}", "title": f"t{i}" if i else None, "text": f"{query_id} d{i}"} for i in range(30)
+            ],
+        }
+        for query_id in query_ids
+    ]
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "part-0.parquet", row_group_size=row_group_size)
+    return folder
+
+
+def test_texts_come_from_the_candidates(tmp_path: Path) -> None:
+    query_ids = [f"q{number}" for number in range(9)]
+    texts = CandidateTexts(LOCAL, str(_candidates(tmp_path / "in", query_ids)))
+    for query_id in [*query_ids, "q0", "q8"]:  # q0 again: its row group was let go in between
+        row = {**output_row(query_id, list(range(30))), "query": "not this one"}
+        (triple,) = triples(row, TriplesConfig(negatives=1), texts)
+        assert triple["query"] == f"text of {query_id}"
+        assert triple["positive"] == {"doc_id": "d0", "text": f"{query_id} d0"}
+        (negative,) = triple["negatives"]
+        assert negative["title"] == negative["doc_id"].replace("d", "t")
+
+
+def test_candidates_of_another_output_are_an_error(tmp_path: Path) -> None:
+    texts = CandidateTexts(LOCAL, str(_candidates(tmp_path / "in", ["q1"])))
+    with pytest.raises(InputError, match="does not hold query 'q'"):
+        list(triples(LIST, TriplesConfig(), texts))
+    with pytest.raises(InputError, match="don't hold document"):
+        list(triples(output_row("q1", [*range(1, 31), 0]), TriplesConfig(min_negative_rank=29), texts))
+
+
+def test_texts_must_be_candidates(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"query_id": ["1"]}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="no column candidates, query"):
+        CandidateTexts(LOCAL, str(tmp_path / "x.parquet"))

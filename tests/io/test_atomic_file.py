@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+from corpus_reranker.errors import OutputError
+from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.filesystem import list_files, resolve
+from helpers.locations import Location
+from pyarrow.fs import FileSystem, LocalFileSystem
+
+
+def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(position: Location) -> None:
+    filesystem, folder = resolve(f"{position.url}/new", position.storage)
+    for content in (b"old", b"new"):
+        with publish(filesystem, f"{folder}/x.txt") as stream:
+            stream.write(content[:2])
+            assert [info.size for info in list_files(filesystem, folder) if not info.base_name.startswith("_")] == (
+                [] if content == b"old" else [3]
+            )
+            stream.write(content[2:])
+        with filesystem.open_input_stream(f"{folder}/x.txt") as read:
+            assert read.read() == content
+    assert [info.base_name for info in list_files(filesystem, folder)] == ["x.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_nothing_appears_of_what_breaks_off(position: Location, error: type[BaseException]) -> None:
+    filesystem, folder = resolve(f"{position.url}/new", position.storage)
+    with pytest.raises(error):
+        _break_off(filesystem, f"{folder}/x.txt", error)
+    assert list_files(filesystem, folder) == []
+
+
+def _break_off(filesystem: FileSystem, path: str, error: type[BaseException]) -> None:
+    with publish(filesystem, path) as stream:
+        stream.write(b"half")
+        raise error
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*/file/x\.txt"),
+        publish(LocalFileSystem(), str(tmp_path / "file/x.txt")),
+    ):
+        pass
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*No space"),
+        publish(LocalFileSystem(), str(tmp_path / "full.txt")),
+    ):
+        raise OSError(28, "No space left on device")

@@ -1,0 +1,95 @@
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from corpus_reranker.errors import OutputError
+from corpus_reranker.io.object_store import FilesystemObjectStore, ObjectStore, open_object_store
+from corpus_reranker.io.settings import StorageConfig
+from helpers.locations import Location
+from helpers.s3_server import S3Server
+
+
+@pytest.fixture
+def control(position: Location) -> ObjectStore:
+    return open_object_store(f"{position.url}/out", position.storage)
+
+
+def test_create_replace_delete_elsewhere() -> None:
+    test_create_replace_delete(open_object_store(f"memory://control-{uuid.uuid4().hex}", StorageConfig()))
+
+
+def test_create_replace_delete(control: ObjectStore) -> None:
+    assert control.read("a/b.json") is None
+    etag = control.create("a/b.json", b"1")
+    assert etag is not None
+    assert control.create("a/b.json", b"2") is None
+    stored = control.read("a/b.json")
+    assert stored is not None
+    assert (stored.body, stored.etag) == (b"1", etag)
+    assert -1 <= stored.age_seconds < 10
+    newer = control.replace("a/b.json", b"3", etag)
+    assert newer is not None
+    assert control.replace("a/b.json", b"4", etag) is None
+    assert control.replace("nothing", b"4", etag) is None
+    control.write("a/b.json", b"5")
+    stored = control.read("a/b.json")
+    assert stored is not None
+    assert stored.body == b"5"
+    control.delete("a/b.json")
+    control.delete("a/b.json")
+    assert control.read("a/b.json") is None
+
+
+def test_one_of_many_creators_wins_and_no_update_is_lost(position: Location) -> None:
+    url = f"{position.url}/out"
+    together = threading.Barrier(4)
+
+    def create_and_count(number: int) -> bool:
+        control = open_object_store(url, position.storage)
+        together.wait()
+        created = control.create("n", f"0 by {number}".encode()) is not None
+        for _ in range(2):
+            while True:
+                stored = control.read("n")
+                assert stored is not None
+                count = int(stored.body.split()[0])
+                if control.replace("n", f"{count + 1} by {number}".encode(), stored.etag):
+                    break
+        return created
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(create_and_count, range(4))) == 1
+    stored = open_object_store(url, position.storage).read("n")
+    assert stored is not None
+    assert stored.body.startswith(b"8 by")
+
+
+def test_own_write_whose_answer_was_lost_counts_as_written(s3_server: S3Server) -> None:
+    """Of the repetition of a request, S3 sees its first sending in the way."""
+    control = open_object_store(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", s3_server.storage)
+    first = control.create("x", b"mine")
+    assert control.create("x", b"mine") == first
+    assert control.create("x", b"other") is None
+
+
+def test_a_write_that_fails_leaves_the_old_object(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = open_object_store(f"{local_location.url}/out", local_location.storage)
+    control.write("x", b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        control.write("x", b"new")
+    stored = control.read("x")
+    assert stored is not None
+    assert stored.body == b"old"
+    assert [path.name for path in (Path(local_location.url) / "out").iterdir()] == ["x"]
+
+
+def test_other_filesystems_are_plain() -> None:
+    assert isinstance(open_object_store("memory://x", StorageConfig()), FilesystemObjectStore)
+
+
+def test_no_bucket_is_an_output_error(s3_server: S3Server) -> None:
+    with pytest.raises(OutputError, match=r"cannot read s3://no-such-bucket-at-all/f/x: .*NoSuchBucket"):
+        open_object_store("s3://no-such-bucket-at-all/f", s3_server.storage).read("x")

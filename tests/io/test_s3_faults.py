@@ -1,0 +1,79 @@
+"""What is written through a bad network is what was meant to be written, or an error says that it is not."""
+
+import uuid
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sources.parquet import check_input, read_query_ids
+from helpers.fault_proxy import Fault, fault_proxy
+from helpers.locations import Location
+from helpers.outputs import SCHEMA, input_row, read_parts, write, write_part
+from helpers.s3_server import S3Server
+
+QUERY_IDS = [f"q{number}" for number in range(6)]
+
+
+def through(endpoint_url: str, bucket: str) -> Location:
+    storage = StorageConfig(
+        endpoint_url=endpoint_url, region="us-east-1", request_timeout_seconds=1.0, connect_timeout_seconds=1.0
+    )
+    return Location(f"s3://{bucket}/{uuid.uuid4().hex}", storage)
+
+
+@pytest.mark.parametrize(
+    ("faults", "every"),
+    [(["slow_down", "reset_before", "reset_in_body", "reset_after"], 4), (["stall"], 30)],
+    ids=["errors", "stalls"],
+)
+def test_a_run_through_a_bad_network(s3_server: S3Server, faults: list[Fault], every: int) -> None:
+    with fault_proxy(s3_server.endpoint_url, faults, every=every, stall_seconds=2.5) as proxy:
+        position = through(proxy.endpoint_url, s3_server.bucket)
+        write(position, "in/a.parquet", [input_row(each) for each in QUERY_IDS])
+        query_ids = read_query_ids(check_input(position.input(), position.storage))
+        output = Output(position.output(), position.storage)
+        output.begin({"model": "m"}, len(QUERY_IDS), config_yaml="")
+        output.prepare(query_ids)
+        write_part(position, "part-0.parquet", QUERY_IDS[:4])
+        write_part(position, "part-1.parquet", QUERY_IDS[3:])
+        output.finish(output.prepare(query_ids), SCHEMA)
+        assert all(proxy.met[fault] >= 2 for fault in faults)
+    clean = Location(position.url, s3_server.storage)
+    assert sorted(row["query_id"] for row in read_parts(clean)) == QUERY_IDS
+    assert Output(clean.output(), clean.storage).check({"model": "m"}) is True
+
+
+def test_a_lease_through_a_bad_network(s3_server: S3Server) -> None:
+    faults: list[Fault] = ["slow_down", "reset_after", "wrong_etag", "reset_before"]
+    with fault_proxy(s3_server.endpoint_url, faults, every=2) as proxy:
+        position = through(proxy.endpoint_url, s3_server.bucket)
+        with Output(position.output(lease_seconds=12), position.storage).lease() as lease:
+            while proxy.met.total() < len(faults):  # it renews every three seconds
+                assert not lease._stopping.wait(0.1)
+                lease.check()
+
+
+def test_a_large_file_in_parts(s3_server: S3Server) -> None:
+    """Over 10 MB, so that it is uploaded in parts."""
+    faults: list[Fault] = ["slow_down", "reset_before", "reset_in_body"]
+    table = pa.table({"x": pa.array(range(3_000_000), pa.int64())})
+    with fault_proxy(s3_server.endpoint_url, faults, every=3) as proxy:
+        position = through(proxy.endpoint_url, s3_server.bucket)
+        filesystem, path = resolve(f"{position.url}/x.parquet", position.storage)
+        pq.write_table(table, path, filesystem=filesystem, compression="none", use_dictionary=False)
+        assert pq.read_table(path, filesystem=filesystem).equals(table)
+        assert proxy.met.total() >= 2
+
+
+def test_a_part_whose_etag_is_wrong_is_an_error_and_no_object(s3_server: S3Server) -> None:
+    table = pa.table({"x": pa.array(range(3_000_000), pa.int64())})
+    with fault_proxy(s3_server.endpoint_url, ["wrong_etag"], every=1) as proxy:
+        position = through(proxy.endpoint_url, s3_server.bucket)
+        filesystem, path = resolve(f"{position.url}/x.parquet", position.storage)
+        with pytest.raises(OSError, match="CompleteMultipartUpload"):
+            pq.write_table(table, path, filesystem=filesystem, compression="none", use_dictionary=False)
+    clean, _ = resolve(position.url, s3_server.storage)
+    assert clean.get_file_info(path).type.name == "NotFound"

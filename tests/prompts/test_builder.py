@@ -1,0 +1,159 @@
+"""Windows fit the context: passages are cut to tokens, and evenly shorter where that is not enough."""
+
+import itertools
+
+import pytest
+from corpus_reranker.errors import ConfigError, RequestError
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer
+from helpers.fuzzing import examples
+from helpers.prompt_factories import (
+    ROOM,
+    WORDS,
+    passages_in,
+    prompt_of,
+    reasonrank,
+    request_of,
+    smollm2,
+    unkind_text,
+)
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+
+class CountingTokenizer(WordsTokenizer):
+    """Keeps what it is asked to tokenise."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def tokenize(self, text: str) -> list[str]:
+        self.texts.append(text)
+        return super().tokenize(text)
+
+    def encode(self, text: str) -> list[int]:
+        return WORDS.encode(text)
+
+
+def words(count: int, letter: str = "a") -> str:
+    return " ".join([letter * 3] * count)
+
+
+def test_a_window_that_fits_is_not_shortened() -> None:
+    request = request_of("a query", [words(30), words(200)])
+    remaining_tokens = len(prompt_of(request, max_passage_tokens=100).token_ids)
+
+    exact = prompt_of(request, max_passage_tokens=100, max_prompt_tokens=remaining_tokens)
+    assert exact.shortened_to_tokens is None
+    assert [len(text.split()) for text in passages_in(exact)] == [30, 100]
+
+    tight = prompt_of(request, max_passage_tokens=100, max_prompt_tokens=remaining_tokens - 1)
+    assert tight.shortened_to_tokens == 99
+    assert [len(text.split()) for text in passages_in(tight)] == [30, 99]
+
+
+def test_all_passages_give_the_same_and_short_ones_nothing() -> None:
+    lengths = [5, 60, 300, 512, 20, 90]
+    request = request_of("a query", [words(length) for length in lengths])
+    whole = prompt_of(request)
+
+    prompt = prompt_of(request, max_prompt_tokens=len(whole.token_ids) - 700)
+
+    # 6 passages: 300, 512, 90 and 60 lose 700 tokens when cut to 65 or less; 5, 20 and 60 stay
+    cap = prompt.shortened_to_tokens
+    assert cap is not None
+    assert [len(text.split()) for text in passages_in(prompt)] == [min(length, cap) for length in lengths]
+    assert len(whole.token_ids) - 700 - len(lengths) < len(prompt.token_ids) <= len(whole.token_ids) - 700
+
+
+@given(
+    query=unkind_text,
+    passages=st.lists(st.tuples(unkind_text, st.integers(1, 60)), min_size=1, max_size=6),
+    remaining_tokens=st.integers(1, 900),
+    real=st.booleans(),
+)
+@example(query="a\ud83d", passages=[("x", 1)], remaining_tokens=1, real=True)
+@settings(max_examples=examples(200))
+def test_a_prompt_fits_or_says_that_it_cannot(
+    query: str, passages: list[tuple[str, int]], remaining_tokens: int, real: bool
+) -> None:
+    tokenizer: Tokenizer = smollm2() if real else WORDS
+    request = request_of(query, [text * times for text, times in passages])
+    whole = prompt_of(request, tokenizer, 100)
+    smallest = len(prompt_of(request, tokenizer, 1).token_ids)
+    if remaining_tokens < smallest:
+        with pytest.raises(RequestError, match="does not fit"):
+            prompt_of(request, tokenizer, 100, remaining_tokens)
+        return
+    prompt = prompt_of(request, tokenizer, 100, remaining_tokens)
+    assert len(prompt.token_ids) <= remaining_tokens
+    if len(whole.token_ids) <= remaining_tokens:
+        assert prompt == whole
+    else:
+        assert prompt.shortened_to_tokens is not None
+        assert prompt.text == prompt_of(request, tokenizer, prompt.shortened_to_tokens).text
+
+
+def test_an_enormous_query_is_refused_before_it_costs_anything() -> None:
+    tokenizer = CountingTokenizer()
+    ask = PromptBuilder(reasonrank(), tokenizer, 512, ROOM)(request_of("why " * 3_000_000, ["a passage"] * 2))
+    with pytest.raises(RequestError, match=r"query does not fit: 11999999 characters .* 29596 tokens; shorten it"):
+        ask([0, 1])
+    assert tokenizer.texts == []
+
+
+def test_a_long_query_is_refused_and_one_that_fits_is_not_cut() -> None:
+    with pytest.raises(RequestError, match="shorten it"):
+        prompt_of(request_of("why " * 20_000, ["a passage"] * 2), max_prompt_tokens=10_000)
+    with pytest.raises(RequestError, match="even with 2 passages of one token; shorten the query"):
+        prompt_of(request_of("why " * 6_000, ["a passage"] * 2), max_prompt_tokens=10_000)
+    fitting = prompt_of(request_of("why " * 4_800, [words(400)] * 2), max_prompt_tokens=10_000)
+    assert fitting.text.count("why") == 2 * 4_800
+    assert fitting.shortened_to_tokens is not None
+
+
+def test_windows_that_share_passages_tokenise_each_once() -> None:
+    tokenizer = CountingTokenizer()
+    passages = [words(40, letter) for letter in "abcdefghij"]
+    ask = PromptBuilder(reasonrank(), tokenizer, 30, 450)(request_of("a query", passages))
+
+    shortened = ask(range(10)).shortened_to_tokens
+    again = ask([9, 3, 4])
+
+    assert shortened is not None
+    assert again.shortened_to_tokens is None
+    assert passages_in(again) == [words(30, "j"), words(30, "d"), words(30, "e")]
+    assert sorted(tokenizer.texts) == sorted(passages)
+
+
+@pytest.mark.parametrize("tokenizer", [WORDS, None], ids=["words", "smollm2"])
+def test_a_long_passage_is_cut_as_if_it_were_tokenised_whole(tokenizer: Tokenizer | None) -> None:
+    tokenizer = tokenizer or smollm2()
+    texts = ["It's 1,234 words-with  (odd) … ends.\n\n" * 600, "-" * 9000, "第二定律 " * 1500, "x y " * 2000]
+    long_words = ["international " * 50, "international   " * 50, "representation    international\n" * 50]
+    for text, limit in [*itertools.product(texts, [64]), *itertools.product(long_words, range(1, 12))]:
+        first = tokenizer.convert_tokens_to_string(tokenizer.tokenize(text.strip())[:limit])
+        assert f"\n[1] {first}\n" in prompt_of(request_of("a query", [text]), tokenizer, limit).text
+
+
+def test_a_passage_of_long_runs_is_read_further() -> None:
+    text = ("word" + " " * 2000) * 20
+    assert passages_in(prompt_of(request_of("a query", [text]), WORDS, 16)) == [("word" + " " * 2000) * 8]
+
+
+@pytest.mark.parametrize("text", ["word " * 2_000_000, "x" * 10_000_000, "é—“ " * 2_500_000, " \x00" * 5_000_000])
+def test_of_ten_megabytes_little_is_read(text: str) -> None:
+    tokenizer = CountingTokenizer()
+    ask = PromptBuilder(reasonrank(), tokenizer, 100, ROOM)(request_of("a query", [text, "short"]))
+    ask([0, 1])
+    assert sum(map(len, tokenizer.texts)) < 100_000
+
+
+def test_a_tiny_context_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"raise engine\.max_model_len or lower generation\.max_reasoning_tokens"):
+        PromptBuilder(reasonrank(), WORDS, 512, 2048 - 3172)
+
+
+def test_titles_and_empty_passages() -> None:
+    request = request_of("a query", ["text", "", "text", "  "], ["A title", None, "", " "])
+    assert passages_in(prompt_of(request)) == ["Title: A title Content: text", "", "text", "Title:   Content:"]

@@ -1,0 +1,46 @@
+"""The shortcut around ftfy gives what ftfy gives."""
+
+import sys
+
+from corpus_reranker.prompts.text_cleanup import _is_sound, clean_prompt_text, clean_text
+from ftfy import fix_text
+from helpers.fuzzing import examples
+from helpers.prompt_factories import hostile_text, unkind_text
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+ANY_TEXT = st.one_of(st.text(), st.text(st.characters(max_codepoint=0x17F)), unkind_text, hostile_text)
+
+
+@given(ANY_TEXT)
+@example("".join(map(chr, range(0x20, 0x7F))) + "\t\n\f")
+@example("AT&amp;T")
+@example("a\rb")
+@example("œ\nÃ x")
+@settings(max_examples=examples(500))
+def test_repair_is_ftfy(text: str) -> None:
+    assert clean_text(text) == fix_text(text)
+
+
+@given(st.lists(ANY_TEXT, max_size=4))
+@example(["œ", "Ã x"])
+@settings(max_examples=examples(300))
+def test_a_prompt_repaired_in_parts_is_the_prompt_repaired_as_a_whole(data_files: list[str]) -> None:
+    lines = [f"{part}\n" for part in data_files]
+    assert "<|im_start|>\n" + "".join(map(clean_prompt_text, lines)) == fix_text("<|im_start|>\n" + "".join(lines))
+
+
+def test_no_character_that_ftfy_replaces_counts_as_sound() -> None:
+    characters = [chr(code) for code in range(sys.maxunicode + 1)]
+    sound = [character for character in characters if _is_sound(character)]
+    assert 1_000_000 < len(sound) < len(characters) - 3000
+    text = " ".join(sound)
+    assert fix_text(text, fix_encoding=False, unescape_html=False) == text
+
+
+def test_ordinary_text_takes_the_shortcut() -> None:
+    """Else the shortcut could be right by never being taken."""
+    assert all(
+        map(_is_sound, ["plain, \t(old) ASCII & <b>", "naïve — café…\n10 °C", "第二定律。\nエントロピー", "жар α ≤ β"])
+    )
+    assert not any(map(_is_sound, ["“quotes”", "ﬁ", "ＡＢＣ", "cafÃ©", "e\u0301", "a\rb", "\x1b[0m"]))

@@ -1,0 +1,121 @@
+"""Prompts put together from pieces that were tokenised once are those of the whole text, to the token."""
+
+from functools import cache
+
+import pytest
+from corpus_reranker.errors import RequestError
+from corpus_reranker.prompts.builder import PromptBuilder, RequestPromptBuilder
+from corpus_reranker.prompts.token_boundary import is_token_boundary, splits_at_boundaries
+from corpus_reranker.prompts.tokenizer import WordsTokenizer
+from helpers.fuzzing import examples
+from helpers.paths import SHARED
+from helpers.prompt_factories import ROOM, WORDS, hostile_text, reasonrank, request_of, tokenizer, unkind_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@cache
+def prompt_builder(name: str, max_passage_tokens: int) -> PromptBuilder:
+    if name == "words":
+        return PromptBuilder(reasonrank(), WORDS, max_passage_tokens, ROOM)
+    if name.startswith("qwen") and not SHARED.is_dir():
+        pytest.skip(f"{name}'s tokenizer is not here: {SHARED}")
+    return PromptBuilder(reasonrank(), tokenizer(name, SHARED), max_passage_tokens, ROOM)
+
+
+def whole(request: RequestPromptBuilder) -> RequestPromptBuilder:
+    """The same, but that it encodes every prompt as a whole."""
+    request._splits_at_boundaries = False
+    return request
+
+
+@pytest.mark.parametrize("name", ["words", "smollm2", "qwen2.5", "qwen3"])
+@settings(max_examples=examples(60))
+@given(
+    st.lists(st.one_of(unkind_text, hostile_text), min_size=2, max_size=5),
+    st.sampled_from([3, 512]),
+    st.permutations(range(5)),
+)
+def test_a_second_window_is_what_it_would_be_as_the_first(
+    name: str, passages: list[str], max_passage_tokens: int, order: list[int]
+) -> None:
+    """Passages come at other places, from the pieces kept; a prompter that has seen nothing makes them anew."""
+    made = prompt_builder(name, max_passage_tokens)
+    request = request_of("what is it", passages)
+    shown = [index for index in order if index < len(passages)]
+    warm = made(request)
+    try:
+        warm(range(len(passages)))
+        expected = whole(made(request))(shown)
+    except RequestError:  # the tokenizer makes control of harmless text: the window is not asked at all
+        return
+    prompt = warm(shown)
+    assert prompt == expected
+    assert list(prompt.token_ids) == made.tokenizer.encode(prompt.text)
+
+
+@pytest.mark.parametrize("name", ["words", "smollm2", "qwen2.5", "qwen3"])
+def test_tokenizers_of_words_part_at_seams(name: str) -> None:
+    assert prompt_builder(name, 512).splits_at_boundaries
+
+
+class Joining(WordsTokenizer):
+    """Has a token that reaches over a line break, or puts one before every text."""
+
+    def __init__(self, joined: str, first: int | None) -> None:
+        self._joined = joined
+        self._first = first
+
+    def encode(self, text: str) -> list[int]:
+        ids = [] if self._first is None else [self._first]
+        for number, part in enumerate(text.split(self._joined)):
+            ids += [7] * (number > 0) + super().encode(part)
+        return ids
+
+
+@pytest.mark.parametrize(("joined", "first"), [("\n[", None), (".\n9", None), ("] ", None), ("never", 5)])
+def test_others_are_found_out_and_encode_the_whole(joined: str, first: int | None) -> None:
+    joining = Joining(joined, first)
+    assert not splits_at_boundaries(joining)
+    made = PromptBuilder(reasonrank(), joining, 512, ROOM)
+    prompt = made(request_of("q", ["first.", "9 second", "third"]))([2, 0, 1])
+    assert list(prompt.token_ids) == joining.encode(prompt.text)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "seam"),
+    [
+        ("[1]", " word\n", True),
+        ("end.\n", "[2]", True),
+        ("[1]", "  word", False),  # two blanks may be one token
+        ("[1]", " ", False),
+        ("[1] ", " word", False),
+        ("end\n\n", "[2]", False),
+        ("end \n", "[2]", False),
+        ("end\n", "\n[2]", False),
+        ("\n", "[2]", False),
+        ("end", "[2]", False),
+    ],
+)
+def test_seams_are_single_blanks_and_single_line_breaks(left: str, right: str, boundary: bool) -> None:
+    assert is_token_boundary(left, right) is boundary
+
+
+class Counting(WordsTokenizer):
+    def __init__(self) -> None:
+        self.encoded: list[str] = []
+
+    def encode(self, text: str) -> list[int]:
+        self.encoded.append(text)
+        return super().encode(text)
+
+
+def test_a_passage_is_encoded_once() -> None:
+    counting = Counting()
+    made = PromptBuilder(reasonrank(), counting, 512, ROOM)
+    render = made(request_of("q", [f"passage number {number}" for number in range(6)]))
+    counting.encoded.clear()
+    for window in ([2, 3, 4, 5], [0, 1, 5, 2], [5, 0, 1, 4]):
+        render(window)
+    bodies = [text for text in counting.encoded if "passage number" in text]
+    assert sorted(bodies) == [f" passage number {number}\n" for number in range(6)]

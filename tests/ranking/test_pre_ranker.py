@@ -1,0 +1,128 @@
+"""A cheap pass before the strategy: nobody is lost, the cut is by score, and a pass that fails is seen."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+import pytest
+from corpus_reranker.errors import EngineDeadError, RequestError
+from corpus_reranker.ranking.pre_ranker import cascade, order_by_score, passage_text
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.ranking.strategies.single_window import SingleWindow
+from corpus_reranker.types import (
+    Candidate,
+    Completion,
+    Generate,
+    Prompt,
+    RerankRequest,
+    RerankResult,
+    SamplingParams,
+    Score,
+)
+from helpers.scripts import IMPATIENT, SAMPLING, oracle, prompt_builder, request_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def scores_of(scores: Sequence[float]) -> Score:
+    async def score(query: str, passages: Sequence[str]) -> Sequence[float]:
+        assert query == "a query"
+        assert passages == [f"passage {i}" for i in range(len(passages))]
+        return scores
+
+    return score
+
+
+async def run(num_candidates: int, score: Score, keep: int, generate: Generate) -> RerankResult:
+    async def rank(request: RerankRequest) -> RerankResult:
+        return await rerank_query(request, generate, SingleWindow(), prompt_builder, "reasoning", SAMPLING, IMPATIENT)
+
+    return await cascade(request_of(num_candidates), score, keep, 5.0, rank)
+
+
+async def fails(prompt: Prompt, params: SamplingParams) -> Completion:
+    raise RequestError("no")
+
+
+async def test_the_best_by_score_go_on_and_the_others_stay_behind_in_its_order() -> None:
+    # the LLM likes its last passage most: among those kept, by place in what it is shown
+    result = await run(6, scores_of([1.0, 6.0, 3.0, 5.0, 2.0, 4.0]), 3, oracle(lambda position: position))
+    assert result.order == (5, 3, 1, 2, 4, 0)
+    assert result.pre_ranker_scores == (1.0, 6.0, 3.0, 5.0, 2.0, 4.0)
+    assert (result.status, result.error) == ("complete", None)
+    assert [(window.start, window.end) for window in result.windows] == [(0, 3)]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=12), st.integers(1, 15))
+def test_every_candidate_once_whatever_the_scores(scores: list[float], keep: int) -> None:
+    result = asyncio.run(run(len(scores), scores_of(scores), keep, oracle(lambda position: -position)))
+    assert sorted(result.order) == list(range(len(scores)))
+    assert list(result.order) == order_by_score(scores)
+    ranked = [scores[index] for index in result.order]
+    assert ranked == sorted(scores, reverse=True)
+
+
+def test_equal_scores_keep_the_first_stages_order() -> None:
+    assert order_by_score([1.0, 2.0, 1.0, 2.0, -0.0, 0.0]) == [1, 3, 0, 2, 4, 5]
+
+
+async def test_a_first_pass_that_fails_degrades_the_query_and_the_llm_ranks_the_first_stages_best() -> None:
+    async def broken(query: str, passages: Sequence[str]) -> Sequence[float]:
+        raise RequestError("the scorer stumbled")
+
+    result = await run(5, broken, 3, oracle(lambda position: position))
+    assert result.order == (2, 1, 0, 3, 4)
+    assert result.status == "degraded"
+    assert result.error == "first pass: RequestError: the scorer stumbled"
+    assert result.pre_ranker_scores is None
+
+
+@pytest.mark.parametrize("scores", [[1.0, math.nan, 0.0], [1.0, 2.0], [math.inf, 1.0, 0.0]])
+async def test_scores_that_cannot_order_are_a_failed_first_pass(scores: list[float]) -> None:
+    result = await run(3, scores_of(scores), 2, oracle(lambda position: -position))
+    assert (result.order, result.status) == ((0, 1, 2), "degraded")
+    assert "first pass" in str(result.error)
+
+
+async def test_a_first_pass_that_takes_too_long_is_ended() -> None:
+    ended = []
+
+    async def never(query: str, passages: Sequence[str]) -> Sequence[float]:
+        try:
+            await asyncio.Event().wait()
+            return []
+        finally:
+            ended.append(True)
+
+    async def rank(request: RerankRequest) -> RerankResult:
+        return RerankResult(request.query_id, "complete", tuple(range(len(request.candidates))), ())
+
+    result = await cascade(request_of(3), never, 2, 0.01, rank)
+    assert ended
+    assert (result.status, result.order) == ("degraded", (0, 1, 2))
+
+
+async def test_a_query_the_llm_never_answered_is_failed_in_the_first_passs_order() -> None:
+    result = await run(4, scores_of([1.0, 2.0, 3.0, 4.0]), 2, fails)
+    assert (result.status, result.order) == ("failed", (3, 2, 1, 0))
+    assert str(result.error).startswith("window [0, 2)")
+
+
+async def test_both_stages_failing_leave_the_input_order_and_both_reasons() -> None:
+    result = await run(4, scores_of([math.nan] * 4), 2, fails)
+    assert (result.status, result.order) == ("failed", (0, 1, 2, 3))
+    assert "first pass" in str(result.error)
+    assert "window [0, 2)" in str(result.error)
+
+
+async def test_a_dead_scorer_is_the_replicas_end() -> None:
+    async def dead(query: str, passages: Sequence[str]) -> Sequence[float]:
+        raise EngineDeadError("gone")
+
+    with pytest.raises(EngineDeadError):
+        await run(3, dead, 2, fails)
+
+
+def test_a_title_comes_before_the_text() -> None:
+    assert passage_text(Candidate("d", "text", 0.0, "Title")) == "Title text"
+    assert passage_text(Candidate("d", "text", 0.0, "")) == "text"

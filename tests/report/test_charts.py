@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from corpus_reranker.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Chart,
+    duration,
+    heatmap,
+    histogram,
+    nice_ceiling,
+    percent,
+    series,
+    short,
+    signed_bars,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+positive = st.floats(0, 1e9)
+
+
+def assert_inside(chart: Chart) -> None:
+    for rect in chart.rects:
+        assert rect.x >= LEFT - 0.01
+        assert rect.x + rect.width <= chart.width - RIGHT + 0.51
+        assert rect.y >= TOP - 0.01
+        assert rect.y + rect.height <= chart.height - BOTTOM + 0.01
+        assert rect.width > 0
+        assert rect.height >= 0
+
+
+@given(st.lists(positive, min_size=1, max_size=50))
+def test_a_histogram_stays_in_its_frame_and_counts_every_value(values: list[float]) -> None:
+    chart = histogram(values, "x", "y")
+    assert_inside(chart)
+    assert sum(int(rect.title.split(": ")[1].split(",")[0]) for rect in chart.rects) == len(values)
+
+
+def test_the_last_bar_holds_what_is_beyond_the_axis() -> None:
+    chart = histogram([10.0] * 999 + [1e6], "x", "y", bins=10)
+    assert chart.rects[-1].title == "9 to 10: 1,000, 1 of them beyond 10"
+
+
+def test_percentiles_stand_where_they_are() -> None:
+    chart = histogram(np.arange(101.0), "x", "y")
+    (p50, p95, p99) = chart.marks
+    assert (p50.label, p95.label, p99.label) == ("p50 50", "p95 95", "p99 99")
+    assert p50.at == pytest.approx(LEFT + (WIDTH - LEFT - RIGHT) / 2)
+
+
+@given(st.lists(positive, min_size=1, max_size=60))
+def test_a_series_stays_in_its_frame(values: list[float]) -> None:
+    assert_inside(series(np.arange(len(values) + 1, dtype=np.float64), np.array(values), "x", "y"))
+
+
+def test_the_height_of_a_bar_is_its_value() -> None:
+    low, high = series(np.array([0.0, 1.0, 2.0]), np.array([1.0, 4.0]), "x", "y").rects
+    assert high.height == pytest.approx(4 * low.height) == pytest.approx(HEIGHT - TOP - BOTTOM)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=300))
+def test_signed_bars_stay_in_their_frame(values: list[float]) -> None:
+    chart = signed_bars(np.array(values), "x", "y")
+    assert_inside(chart)
+    assert len(chart.rects) == min(len(values), 120)
+
+
+def test_gains_stand_above_zero_and_losses_hang_below() -> None:
+    gain, loss = signed_bars(np.array([-0.25, 0.5]), "x", "y").rects
+    assert gain.y + gain.height == pytest.approx(loss.y)
+    assert gain.height == pytest.approx(2 * loss.height)
+
+
+def test_a_heatmap_draws_what_is_there_and_names_it() -> None:
+    chart = heatmap(np.array([[0.75, 0.25], [0.0, 1.0]]), ["1-5", "6-10"], "x", "y")
+    assert_inside(chart)
+    assert [rect.title for rect in chart.rects] == ["1-5 to 1-5: 75.0%", "1-5 to 6-10: 25.0%", "6-10 to 6-10: 100.0%"]
+    assert chart.rects[2].strength == 1.0
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(0, 9, "0.0%"), (9, 9, "100.0%"), (1, 9999, "under 0.1%"), (9998, 9999, "over 99.9%"), (1, 3, "33.3%")],
+)
+def test_a_percentage_never_says_all_or_nothing_where_it_is_not(part: int, whole: int, text: str) -> None:
+    assert percent(part, whole) == text
+
+
+@given(st.floats(1e-9, 1e15))
+def test_a_nice_ceiling_is_close_above(value: float) -> None:
+    assert value <= nice_ceiling(value) <= 2 * value * (1 + 1e-9)
+
+
+@given(st.floats(1e-6, 1e12))
+def test_ticks_are_few_and_in_the_frame(end: float) -> None:
+    chart = series(np.array([0.0, end]), np.array([end]), "x", "y")
+    assert 2 <= len(chart.x_ticks) <= 10
+    assert 2 <= len(chart.y_ticks) <= 6
+    assert all(LEFT <= tick.at <= WIDTH - RIGHT + 0.01 for tick in chart.x_ticks)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.25, "0.25"), (17, "17"), (3172, "3,172"), (1_254_000, "1.25M"), (0, "0"), (7.2e9, "7.2G")]
+)
+def test_short_numbers(value: float, text: str) -> None:
+    assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.85, "850 ms"), (12.34, "12.3 s"), (245, "4 min 05 s"), (12_000, "3 h 20 min"), (0, "0 ms")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,355 @@
+import datetime
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.filesystem import list_files, resolve
+from corpus_reranker.io.schemas import QUARANTINE, RESULT
+from corpus_reranker.report import run_data
+from corpus_reranker.report.page import MAX_BYTES, MAX_TEXT_CHARS, visible, write_report
+from corpus_reranker.report.settings import ReportConfig
+from helpers.locations import Location
+from helpers.synthetic_output import SCHEMA, output_row, simulated_rows, write_data_files
+from pyarrow.fs import LocalFileSystem, copy_files
+
+LOCAL = LocalFileSystem()
+HOSTILE = (
+    """"><script>alert('x')</script><img src=x onerror=alert(1)></pre></style>{{ 7 * 7 }}' onmouseover='a\x00\x1b[31m"""
+)
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on a tag that is closed and was not open."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID and not (self.get_starttag_text() or "").endswith("/>"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open, f"</{tag}> closes nothing"
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def has(self, text: str) -> bool:
+        return text in " ".join(" ".join(self.text).split())
+
+
+def report(folder: Path, qrels: dict[str, dict[str, int]] | None = None, **config: Any) -> str:
+    path = write_report((LOCAL, str(folder)), ReportConfig(**config), "my run", qrels)
+    assert path == f"{folder}/_run/report.html"
+    return Path(path).read_text(encoding="utf-8")
+
+
+def quarantine(folder: Path, **texts: Any) -> None:
+    (folder / "_quarantine").mkdir()
+    row = {"query_id": "q1", "start": 0, "end": 20, "status": "truncated", "attempts": 2, **texts}
+    pq.write_table(
+        pa.Table.from_pylist([dict.fromkeys(QUARANTINE.names) | row], QUARANTINE), folder / "_quarantine/a.parquet"
+    )
+
+
+@pytest.fixture(scope="module")
+def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 queries of 100 candidates, with everything a report can show."""
+    folder = tmp_path_factory.mktemp("report") / "out"
+    rows = simulated_rows(2000)
+    rows[7] |= {"status": "failed", "error": "candidate 3 has no text"}
+    write_data_files(
+        folder, [rows[start : start + 250] for start in range(0, 2000, 250)], SCHEMA.with_metadata({"model": "m"})
+    )
+    quarantine(folder, prompt="[1] passage " * 3000, response="<think> hm " * 1000)
+    return folder
+
+
+QRELS = {f"q{number}": {"d0": 2, f"d{number % 50}": 1} for number in range(200)}
+
+
+def test_a_large_run_in_one_small_page(big_run: Path) -> None:
+    source = report(big_run, QRELS, gpus=8, price_per_gpu_hour=2.5)
+    page = Page(source)
+    assert len(source.encode()) < MAX_BYTES / 10
+    assert page.tags.count("svg") == 7
+    for text in (
+        "2,000",
+        "nDCG@10 after",
+        "GPU-hours",
+        "USD per 1,000 queries",
+        "candidate 3 has no text",
+        "<think> hm",
+    ):
+        assert page.has(text), text
+
+
+def test_nothing_is_loaded_and_nothing_runs(big_run: Path) -> None:
+    page = Page(report(big_run, QRELS))
+    assert {"script", "iframe", "object", "embed", "img", "form", "base"}.isdisjoint(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    targets = [value for name, value in page.attributes if name in ("src", "href", "action", "data", "xlink:href")]
+    assert targets == ["data:,"]
+    assert (
+        "content",
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
+    ) in page.attributes
+
+
+def test_hostile_texts_are_shown_as_text_wherever_they_come_from(tmp_path: Path) -> None:
+    row = output_row(HOSTILE, [0], status=HOSTILE, error=HOSTILE, query=HOSTILE)
+    failed = output_row("f", [0], status="failed", error=HOSTILE, query=HOSTILE)
+    row["windows"] = [
+        {
+            "start": 0,
+            "end": 2,
+            "status": HOSTILE,
+            "attempts": 1,
+            "prompt_tokens": 1,
+            "output_tokens": 1,
+            "latency_seconds": 1.0,
+        }
+    ]
+    folder = write_data_files(tmp_path / "out", [[row, failed]], SCHEMA.with_metadata({HOSTILE: HOSTILE}))
+    quarantine(folder, prompt=HOSTILE, response=HOSTILE, error=HOSTILE, finish_reason=HOSTILE, query_id=HOSTILE)
+    (folder / "_run/config.yaml").write_text(HOSTILE.replace("\x00", "").replace("\x1b", ""))
+    source = Path(write_report((LOCAL, str(folder)), ReportConfig(), HOSTILE)).read_text(encoding="utf-8")
+    page = Page(source)
+    assert {"script", "img"}.isdisjoint(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.has("{{ 7 * 7 }}")
+    assert page.has("<script>alert('x')</script>")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", source)
+
+
+def test_beside_an_output_on_s3(position: Location, tmp_path: Path) -> None:
+    filesystem, folder = resolve(f"{position.url}/out", position.storage)
+    copy_files(str(write_data_files(tmp_path / "made", [simulated_rows(3)])), folder, LOCAL, filesystem)
+    path = write_report((filesystem, folder), ReportConfig(), "on s3")
+    assert [info.path for info in list_files(filesystem, f"{folder}/_run")] == [path]
+    with filesystem.open_input_stream(path) as stream:
+        assert Page(stream.read().decode()).has("on s3")
+
+
+def test_control_characters_are_shown_as_pictures() -> None:
+    assert visible("a\x00b\x1b\n\tc") == "a␀b␛\n\tc"
+
+
+def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> None:
+    schema = pa.schema([field for field in RESULT if field.name not in ("started_at", "finished_at")])
+    page = Page(report(write_data_files(tmp_path / "out", [[]], schema)))
+    assert page.has("does not say when its queries began and ended")
+    assert page.has("No window was asked")
+    assert page.has("keeps no prompts and answers")
+    assert page.has("has no _run/config.yaml")
+
+
+def test_long_texts_lose_their_middle(tmp_path: Path) -> None:
+    folder = write_data_files(tmp_path / "out", [[output_row("1", [0])]])
+    quarantine(folder, prompt="A" + "x" * 300_000 + "Z", response="r" * MAX_TEXT_CHARS)
+    source = report(folder)
+    assert len(source) < 3 * MAX_TEXT_CHARS
+    assert "240,002 characters left out" in source
+    assert "xZ</pre>" in source
+
+
+def test_a_simulated_run_says_so(tmp_path: Path) -> None:
+    for simulated in (True, False):
+        schema = SCHEMA.with_metadata({"reranker.simulated": str(simulated).lower(), "reranker.model": "a-model"})
+        page = Page(report(write_data_files(tmp_path / str(simulated), [simulated_rows(2)], schema)))
+        assert page.has("No LLM answered here.") is simulated
+        assert page.has("a-model")
+
+
+def test_gpus_come_from_the_runs_config(tmp_path: Path) -> None:
+    folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
+    assert not Page(report(folder)).has("GPU-hours")
+    config = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "cluster": {"min_replicas": 1, "max_replicas": 3},
+        "engine": {"kind": "vllm", "model": "/models/reasonrank", "tensor_parallel_size": 2},
+    }
+    (folder / "_run/config.yaml").write_text(yaml.safe_dump(config))
+    page = Page(report(folder))
+    assert page.has("at most 6 GPUs")
+    assert page.has("tensor_parallel_size: 2")
+
+
+def test_pauses_cost_nothing(tmp_path: Path) -> None:
+    hours = [datetime.datetime(2026, 3, 1, hour, tzinfo=datetime.UTC) for hour in (0, 1, 2, 8, 9)]
+    spans = [(0, 1), (0, 2), (1, 2), (3, 4)]  # two hours at work, six of pause, one at work
+    rows = [
+        output_row(str(number), [0], started_at=hours[start], finished_at=hours[end])
+        for number, (start, end) in enumerate(spans)
+    ]
+    page = Page(report(write_data_files(tmp_path / "out", [rows]), gpus=2, price_per_gpu_hour=2.0))
+    assert page.has("9 h 00 min")
+    assert page.has("GPU-hours 6")
+    assert page.has("USD per 1,000 queries 3,000 at 2 a GPU-hour; 12 in all")
+
+
+def test_throughput_is_spread_over_the_time_of_a_query(tmp_path: Path) -> None:
+    """Ten windows in 100 s, all in one query: 0.1 a second all the time, not ten at its end."""
+    start = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+    window = {"start": 0, "end": 2, "status": "complete", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
+    row = output_row("1", [0], windows=[{**window, "latency_seconds": 10.0}] * 10)
+    row |= {"started_at": start, "finished_at": start + datetime.timedelta(seconds=100)}
+    source = report(write_data_files(tmp_path / "out", [[row]]))
+    throughput = source[source.index("<h3>Throughput") : source.index("<h3>Queries in flight")]
+    assert len(re.findall(r"<title>[^<]*: 0\.1</title>", throughput)) == 60
+
+
+def test_the_manifest_tells_of_the_engine(tmp_path: Path) -> None:
+    folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
+    a_pass = {"engine_start_seconds": [61.0, 72.5], "engine": {"kv_cache_tokens": 123456}}
+    (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [a_pass]}}))
+    page = Page(report(folder, gpus=1))
+    assert page.has("engine start, 72.5 s, not in it")
+    assert page.has("kv_cache_tokens 123456")
+
+
+def test_windows_in_flight_stand_beside_those_wanted(tmp_path: Path) -> None:
+    folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
+    full, tail = [[50.0 + second, 90, 100] for second in range(180)], [[230.0 + second, 5, 100] for second in range(20)]
+    (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [{}, {"in_flight": full + tail}]}}))
+    source = report(folder)
+    page = Page(source)
+    assert page.has("Over the middle 80% of the time they had 90.0% of it")  # the tail is not in it
+    assert page.has("min since the run began, engine start included")
+    (line,) = [value for name, value in page.attributes if name == "points"]
+    heights = {point.split(",")[1] for point in (line or "").split()}
+    assert len(heights) == 1  # 100 wanted all the time
+    (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [{"in_flight": full[:2]}]}}))
+    assert not Page(report(folder)).has("windows in flight")
+
+
+def test_quality_that_did_not_change_is_neither_better_nor_worse(tmp_path: Path) -> None:
+    source = report(write_data_files(tmp_path / "out", [[output_row("1", [0, 1])]]), {"1": {"d0": 1}})
+    assert '<b class="">+0.0000</b>' in source
+    assert ">+0.1</text>" in source  # an axis of a readable length all the same
+
+
+def test_a_run_that_has_not_finished_says_so(tmp_path: Path) -> None:
+    folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
+    (folder / "_run/run.json").write_text(json.dumps({"queries": 1234}))
+    assert not Page(report(folder)).has("has not finished")
+    (folder / "_SUCCESS").unlink()
+    (folder / "part-00009.parquet").write_bytes(b"PAR1 cut short, as a run leaves it")
+    page = Page(report(folder))
+    assert page.has("5 of 1,234 queries are in its output")
+    assert page.has("1 files of the output are not whole")
+
+
+def test_counts_are_of_all_where_charts_are_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = simulated_rows(80, num_candidates=30, in_flight=4)
+    folder = write_data_files(tmp_path / "out", [rows[start : start + 2] for start in range(0, 80, 2)])
+    whole_rate = run_rate(report(folder))
+    monkeypatch.setattr(run_data, "MAX_PARTS", 20)
+    page = Page(report(folder))
+    assert page.has("a random sample of 40 queries, one file in 2.")
+    assert page.has("All counts are estimates")
+    assert page.has("about 80")
+    assert run_rate(report(folder)) == pytest.approx(whole_rate, rel=0.5)
+    counts = {"queries": 83, "prompt_tokens": 5_000_000, "output_tokens": 1_000_000}
+    statuses = {"queries_by_status": {"complete": 82, "failed": 1}, "windows_by_status": {"complete": 300}}
+    (folder / "_manifest.json").write_text(json.dumps(counts | statuses))
+    page = Page(report(folder))
+    for text in ("Queries 83 82 complete, 1 failed", "Tokens 6M", "100.0% of 300"):
+        assert page.has(text), text
+
+
+def run_rate(source: str) -> float:
+    """Queries a minute of the tile."""
+    found = re.search(r"([\d.,]+) queries/min", source)
+    assert found
+    return float(found[1].replace(",", ""))
+
+
+def test_a_broken_record_of_the_run_is_named(tmp_path: Path) -> None:
+    folder = write_data_files(tmp_path / "out", [simulated_rows(1)])
+    (folder / "_manifest.json").write_text("[1, 2")
+    with pytest.raises(InputError, match=r"_manifest\.json is not what a run writes"):
+        report(folder)
+
+
+def test_quality_counts_judged_queries_that_are_missing(tmp_path: Path) -> None:
+    folder = write_data_files(tmp_path / "out", [[output_row("1", [1, 0])]])
+    page = Page(report(folder, {"1": {"d1": 1}, "2": {"d1": 1}}))
+    assert page.has("0.5000")
+    assert page.has("1 of them are not in the output and count as 0")
+
+
+def test_quality_with_a_first_pass_shows_what_each_gained(tmp_path: Path) -> None:
+    rows = [output_row(str(number), [2, 1, 0]) for number in range(4)]
+    for row in rows:
+        for entry in row["ranking"]:
+            entry["pre_ranker_score"] = {"d0": 0.1, "d1": 0.9, "d2": 0.5}[entry["doc_id"]]
+    schema = SCHEMA.with_metadata({"reranker.pre_ranker_model": "an-embedder"})
+    page = Page(report(write_data_files(tmp_path / "out", [rows], schema), {str(n): {"d2": 1} for n in range(4)}))
+    assert page.has("before 0.5000, first pass 0.6309; +0.5000")
+    assert page.has("first pass − before all 4 +0.1309")
+    assert page.has("after − before all 4 +0.5000")
+    assert page.has("after: 4 queries better than before, 0 the same, 0 worse")
+
+
+def test_quality_by_dataset(tmp_path: Path) -> None:
+    rows = [output_row("1", [1, 0], dataset="bio"), output_row("2", [0, 1], dataset="econ")]
+    folder = write_data_files(tmp_path / "out", [rows], SCHEMA.append(pa.field("dataset", pa.string())))
+    page = Page(report(folder, {"1": {"d1": 1}, "2": {"d1": 1}}))
+    assert page.has("before bio 1 0.6309")
+    assert page.has("after bio 1 1.0000")
+    assert page.has("after econ 1 0.6309")
+    assert page.has("after all 2 0.8155")
+
+
+def test_it_opens_in_a_browser_without_a_complaint(big_run: Path, tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium here; apt-get install chromium to have this test run")
+    report(big_run, QRELS)
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    flags += (
+        "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr --window-size=1240,3200"
+    )
+    picture = tmp_path / "report.png"
+    done = subprocess.run(
+        [
+            browser,
+            *flags.split(),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            f"file://{big_run}/_run/report.html",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    assert picture.stat().st_size > 100_000  # a blank page of this size has a tenth of it

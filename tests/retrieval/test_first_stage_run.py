@@ -1,0 +1,107 @@
+"""Runs: trec_eval's fields, ties as the file has them, each document once, the best k."""
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpus_reranker.errors import InputError
+from corpus_reranker.retrieval.first_stage_run import FirstStageRun, load_first_stage_run
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem
+
+Lists = dict[str, list[tuple[str, float]]]
+
+
+def load(path: Path, hits: int = 1000) -> FirstStageRun:
+    return load_first_stage_run(LocalFileSystem(), str(path), hits)
+
+
+def lists(run: FirstStageRun) -> Lists:
+    return {
+        query_id: [
+            (run.doc_ids[run.documents[position]], float(run.scores[position]))
+            for position in range(run.offsets[number], run.offsets[number + 1])
+        ]
+        for number, query_id in enumerate(run.query_ids)
+    }
+
+
+lines = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.sampled_from("abcdefg"), st.sampled_from([0.0, 0.5, 1.0, -2.0])),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(lines, st.integers(1, 5))
+def test_a_run_is_what_sorting_its_lines_gives(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, str, float]], hits: int
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "run.txt"
+    path.write_text("".join(f"{query} Q0 doc {doc} 1 {score} tag\n" for query, doc, score in lines))
+    expected: Lists = {query: [] for query, _, _ in lines}
+    for query, doc, score in sorted(lines, key=lambda line: -line[2]):
+        if f"doc {doc}" not in [name for name, _ in expected[query]]:
+            expected[query].append((f"doc {doc}", score))
+    run = load(path, hits)
+    assert lists(run) == {query: found[:hits] for query, found in expected.items()}
+    assert list(lists(run)) == list(expected)
+    assert run.duplicated == len(lines) - sum(map(len, expected.values()))
+    assert set(run.documents.tolist()) == set(range(len(run.doc_ids)))
+
+
+def test_rows_of_parquet_and_jsonl_in_either_form(tmp_path: Path) -> None:
+    expected = {"q": [("b", 2.0), ("a", 1.0)]}
+    table = pa.table({"query_id": ["q", "q"], "doc_id": ["a", "b"], "score": [1.0, 2.0], "text": ["x", "y"]})
+    pq.write_table(table, tmp_path / "long.parquet")
+    assert lists(load(tmp_path / "long.parquet")) == expected
+    nested = {"query_id": "q", "candidates": [{"doc_id": "a", "score": 1.0}, {"doc_id": "b", "score": 2.0}]}
+    (tmp_path / "nested.jsonl.gz").write_bytes(gzip.compress(json.dumps(nested).encode()))
+    assert lists(load(tmp_path / "nested.jsonl.gz")) == expected
+
+
+def test_ranks_serve_where_there_are_no_scores(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"query_id": [1, 1], "doc_id": ["a", "b"], "rank": [2, 1]}), tmp_path / "r.parquet")
+    assert lists(load(tmp_path / "r.parquet")) == {"1": [("b", 1.0), ("a", 0.5)]}
+    (tmp_path / "n.jsonl").write_text(json.dumps({"query_id": "q", "candidates": [{"doc_id": "a"}, {"doc_id": "b"}]}))
+    assert lists(load(tmp_path / "n.jsonl")) == {"q": [("a", 1.0), ("b", 0.5)]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.txt", "q Q0 d 1 2.5 tag\nq Q0 d 1\n", "r.txt, line 2: want `query_id Q0 doc_id rank score tag`"),
+        ("r.txt", "q Q0 d 1 nan tag\n", "query 'q' has a score that is no number"),
+        ("r.txt", "\n", "holds no candidate"),
+        ("r.jsonl", '{"doc_id": "d", "score": 1}\n', "line 1 has no query_id"),
+        ("r.jsonl", '{"query_id": "q", "candidates": [{"score": 1}]}\n', "candidate of query 'q' has no doc_id"),
+        ("r.jsonl", '{"query_id": "q", "doc_id": "d"}\n', "neither score nor rank"),
+    ],
+)
+def test_what_is_no_run_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / name)
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_bytes(b"q Q0 caf\xe9 1 2 tag\n")
+    with pytest.raises(InputError, match=r"r.txt is not UTF-8"):
+        load(tmp_path / "r.txt")
+
+
+def test_bright_docids_with_spaces_count(shared: Path) -> None:
+    path = shared / "data" / "bright" / "run.stackoverflow.reasonir_gpt4cot_top100.txt.gz"
+    with gzip.open(path, "rt") as text:
+        fields = [line.split() for line in text]
+    run = load(path)
+    assert len(run.documents) == len(fields)
+    assert Counter(len(line) for line in fields)[7] == 12
+    spaced = {number for number, doc_id in enumerate(run.doc_ids) if " " in doc_id}
+    assert np.isin(run.documents, list(spaced)).sum() == 12

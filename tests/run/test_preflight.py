@@ -1,0 +1,80 @@
+"""What is refused before any actor starts."""
+
+from pathlib import Path
+
+import pytest
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.run.preflight import preflight
+
+
+def config(*overrides: str) -> JobConfig:
+    return load_config(
+        None, ["--input.path=/in", "--output.path=/out", "--engine.kind=vllm", "--engine.model=hub/name", *overrides]
+    )
+
+
+def test_the_authors_settings_fit() -> None:
+    assert preflight(config()) == []
+
+
+def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.model: no folder .*nowhere"):
+        preflight(config(f"--engine.model={tmp_path}/nowhere"))
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        preflight(config(f"--engine.model={tmp_path}"))
+
+
+def test_on_a_cluster_the_driver_may_lack_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
+    assert "GPU nodes may have it" in preflight(config(f"--engine.model={tmp_path}/nowhere"))[0]
+
+
+FIRST_PASS = ("--pre_ranker.engine.kind=vllm", "--pre_ranker.engine.method=embedding")
+
+
+def test_a_first_pass_must_have_its_model_and_share_the_gpu(tmp_path: Path) -> None:
+    small = (*FIRST_PASS, "--pre_ranker.engine.model=hub/small")
+    assert preflight(config(*small)) == []
+    with pytest.raises(ConfigError, match=r"first_pass\.engine\.model: no folder .*nowhere"):
+        preflight(config(*FIRST_PASS, f"--pre_ranker.engine.model={tmp_path}/nowhere"))
+    with pytest.raises(ConfigError, match="more than one GPU"):
+        preflight(config(*small, "--engine.gpu_memory_utilization=0.95"))
+    with pytest.raises(ConfigError, match="both run in one vLLM"):
+        preflight(config(*small, "--pre_ranker.engine.device=cpu"))
+
+
+def test_a_missing_template_is_named() -> None:
+    with pytest.raises(ConfigError, match="reasonrnk"):
+        preflight(config("--prompt.template=reasonrnk"))
+
+
+def test_a_template_must_have_names_for_the_window_and_first_token_one_token() -> None:
+    one_token = "--generation={max_reasoning_tokens: 0, max_answer_tokens: 1}"
+    assert preflight(config("--prompt.template=first", one_token)) == []
+    with pytest.raises(ConfigError, match=r"can name 26 passages, .* windows show 30"):
+        preflight(config("--prompt.template=first", one_token, "--strategy.window=30"))
+    with pytest.raises(ConfigError, match="by the first token alone"):
+        preflight(config("--prompt.template=first"))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("/a", "/a"), ("/a", "/a/b"), ("/a/b", "/a"), ("s3://x/a/", "s3://x/a/b"), ("file:///a", "/a/b"), ("a", "./a/b")],
+)
+def test_input_and_output_must_not_contain_each_other(source: str, target: str) -> None:
+    with pytest.raises(ConfigError, match="inside"):
+        preflight(config(f"--input.path={source}", f"--output.path={target}"))
+
+
+def test_places_that_only_share_a_prefix_are_fine() -> None:
+    assert preflight(config("--input.path=/data/in", "--output.path=/data/in2")) == []
+
+
+def test_a_context_too_small_for_the_passages_is_a_warning_and_for_the_reasoning_an_error() -> None:
+    warnings = preflight(config("--engine.max_model_len=8192"))
+    assert len(warnings) == 1
+    assert "evenly" in warnings[0]
+    with pytest.raises(ConfigError, match=r"leaves 1 tokens for each of 20 passages"):
+        preflight(config("--engine.max_model_len=3200"))
