@@ -5,8 +5,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import helpers.fuzzing  # noqa: F401 - registers a profile of hypothesis
 import pytest
+
+import helpers.fuzzing  # noqa: F401 - registers a profile of hypothesis
 from corpus_reranker.io.settings import StorageConfig
 from helpers.locations import Location
 from helpers.paths import REPOSITORY, SHARED
@@ -52,6 +53,7 @@ def local_location(tmp_path: Path) -> Location:
 def ray_cluster(s3_server: S3Server) -> Iterator[None]:
     """Local Ray, one for the session. Its workers inherit the S3 server's credentials."""
     import ray
+
     from corpus_reranker.dataflow.cluster import connect
 
     connect()

@@ -16,11 +16,12 @@ from unittest.mock import create_autospec
 
 import pytest
 import yaml
+from ray.job_submission import JobStatus, JobSubmissionClient
+
 from corpus_reranker.config.dates import PLACE
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
-from ray.job_submission import JobStatus, JobSubmissionClient
 
 DEPLOY = CONFIGS_DIRECTORY / "deploy"
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.main import get_command
+
 from corpus_reranker.__main__ import job_summaries
 from corpus_reranker.config.loader import load_config
 from helpers.paths import REPOSITORY
-from typer.main import get_command
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

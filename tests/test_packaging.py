@@ -6,8 +6,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import corpus_reranker
 import pytest
+
+import corpus_reranker
 from helpers.paths import REPOSITORY
 
 

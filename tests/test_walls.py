@@ -26,7 +26,7 @@ def modules_of(remaining_tokens: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("room", ["ranking", "prompting"])
+@pytest.mark.parametrize("remaining_tokens", ["ranking", "prompting"])
 def test_pure_rooms_load_nothing_heavy(remaining_tokens: str) -> None:
     modules = modules_of(remaining_tokens)
     assert len(modules) > 3
@@ -38,7 +38,7 @@ def test_pure_rooms_load_nothing_heavy(remaining_tokens: str) -> None:
     assert loaded.stdout.split() == []
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
+@pytest.mark.parametrize("remaining_tokens", MAY_IMPORT)
 def test_dependencies_run_one_way(remaining_tokens: str) -> None:
     imported = {name for file in (PIPELINE / remaining_tokens).rglob("*.py") for name in _rooms_imported(file)}
     assert imported - {remaining_tokens} <= MAY_IMPORT[remaining_tokens]

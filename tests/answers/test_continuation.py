@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.answers.continuation import CLOSE_REASONING, whole_answers
 from corpus_reranker.answers.permutation import parse_permutation
 from corpus_reranker.types import Completion, Prompt, SamplingParams
-from hypothesis import given
-from hypothesis import strategies as st
 
 PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, max_tokens=60, seed=1, stop=("</answer>",))
 PROMPT = Prompt("Rank.", (1, 2, 3))

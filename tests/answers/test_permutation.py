@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from corpus_reranker.answers.permutation import AnswerFormat, apply_permutation, order_by_logprobs, parse_permutation
-from corpus_reranker.types import ANSWERED, WindowStatus
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from corpus_reranker.answers.permutation import AnswerFormat, apply_permutation, order_by_logprobs, parse_permutation
+from corpus_reranker.types import ANSWERED, WindowStatus
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "permutations.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))

@@ -71,6 +71,7 @@ def run_assemble(folder: Path, corpus: Path, output: Path) -> None:
 def run_join(folder: Path, corpus: Path, output: Path) -> None:
     """Ray Data's hash join, then a group by query."""
     import ray.data
+
     from corpus_reranker.dataflow.cluster import connect
     from corpus_reranker.io.trec import open_text, read_run
     from corpus_reranker.retrieval.candidates import CANDIDATES

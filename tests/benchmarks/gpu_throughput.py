@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from workload import report
+
 from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings
 from corpus_reranker.types import Prompt, SamplingParams
-from workload import report
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from typing import Annotated, Any
 
 import ray
 import typer
+from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, request, run_job, write_candidates
+
 from corpus_reranker.answers.permutation import apply_permutation, parse_permutation
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.base import Engine
@@ -36,7 +38,6 @@ from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.ranking.windows import sliding_windows
 from corpus_reranker.run.dry_run import make_prompt_builder
 from corpus_reranker.types import RerankRequest
-from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, request, run_job, write_candidates
 
 Schedule = Callable[[JobConfig, Engine, Sequence[RerankRequest]], Coroutine[Any, Any, None]]
 

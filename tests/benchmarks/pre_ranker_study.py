@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from pyarrow.fs import LocalFileSystem
+
 from corpus_reranker.cli.demo_model import packaged_embedder
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
@@ -24,7 +26,6 @@ from corpus_reranker.evaluation.rankings import QueryOrders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.ranking.pre_ranker import order_by_score
-from pyarrow.fs import LocalFileSystem
 
 DEPTHS = (10, 20, 50, 100)
 RELEVANT = 2

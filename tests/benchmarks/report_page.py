@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.io.schemas import NESTED_INPUT
 

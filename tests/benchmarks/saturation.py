@@ -22,6 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import typer
+from workload import ask_at_once, report, run_job
+
 from corpus_reranker.cli.demo import write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
@@ -30,7 +32,6 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.run.dry_run import make_prompt_builder
-from workload import ask_at_once, report, run_job
 
 
 def write_queries(folder: Path, count: int) -> list[dict[str, Any]]:

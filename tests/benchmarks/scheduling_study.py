@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from workload import report
+
 from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
 from corpus_reranker.engines.simulated import SimulatedSettings
-from workload import report
 
 SETTINGS = SimulatedSettings(kind="simulated")
 PROMPT_TOKENS = 5690

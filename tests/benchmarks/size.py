@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from corpus_reranker.dataflow.cluster import connect
 from workload import job, peak_rss_bytes, print_figures, report, run_alone, run_job, write_candidates
+
+from corpus_reranker.dataflow.cluster import connect
 
 
 class ObjectStorePeak:

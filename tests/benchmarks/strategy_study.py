@@ -20,6 +20,11 @@ import ir_measures
 import numpy as np
 import numpy.typing as npt
 import typer
+from noisy_oracle import Cost, Noise, NoisyOracle, Question
+from pyarrow.fs import LocalFileSystem
+from rich.progress import track
+from strategy_report import BASELINE, Outcome, plot, sensitivity_table, table, write_docs
+
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.evaluation.measures import query_values
 from corpus_reranker.evaluation.statistics import bootstrap_interval
@@ -37,10 +42,6 @@ from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.ranking.strategies.top_down import TopDown
 from corpus_reranker.ranking.strategies.tournament import Tournament
 from corpus_reranker.types import Candidate, RerankRequest
-from noisy_oracle import Cost, Noise, NoisyOracle, Question
-from pyarrow.fs import LocalFileSystem
-from rich.progress import track
-from strategy_report import BASELINE, Outcome, plot, sensitivity_table, table, write_docs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("RERANKER_SHARED", REPOSITORY.parent / "shared"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from corpus_reranker.answers.permutation import parse_permutation
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.prompts.builder import PromptBuilder

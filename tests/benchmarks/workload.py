@@ -16,6 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from rich.console import Console
+from rich.table import Table
+
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.registry import create_engine
@@ -24,8 +27,6 @@ from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.run.driver import RunOptions, run
 from corpus_reranker.run.dry_run import make_prompt_builder
 from corpus_reranker.types import Candidate, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
-from rich.console import Console
-from rich.table import Table
 
 QUERIES_PER_FILE = 5_000
 

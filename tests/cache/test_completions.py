@@ -5,6 +5,7 @@ import dataclasses
 from collections import Counter
 
 import pytest
+
 from corpus_reranker.cache import completions
 from corpus_reranker.cache.completions import CompletionCache
 from corpus_reranker.errors import OutputError

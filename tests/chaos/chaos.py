@@ -21,6 +21,9 @@ from typing import Annotated, Any
 import faults
 import typer
 from attempt import Fault, Moment, Trial, run_attempt
+from pydantic import TypeAdapter
+from world import Nodes, nodes, small_disk
+
 from helpers.fault_proxy import fault_proxy
 from helpers.s3_server import running_s3_server
 from helpers.scenario import (
@@ -32,8 +35,6 @@ from helpers.scenario import (
     baseline_rankings,
     make_scenario,
 )
-from pydantic import TypeAdapter
-from world import Nodes, nodes, small_disk
 
 Environment = Callable[[], dict[str, str]]
 

@@ -7,9 +7,10 @@ import subprocess
 import time
 
 from attempt import Fault, Running
+from world import Nodes, SmallDisk
+
 from helpers.fault_proxy import FaultProxy
 from helpers.rerank_process import HangError, rerank_process
-from world import Nodes, SmallDisk
 
 STOP_SECONDS = 3.0
 """Between SIGTERM and SIGKILL of `ray job stop` (RAY_JOB_STOP_WAIT_TIME_S of ray/dashboard/modules/job/utils)."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import faults
 import pytest
 from attempt import Fault, Moment, run_attempt
+
 from helpers.rerank_process import rerank_process
 from helpers.scenario import LONG_ENOUGH, Scenario, baseline_rankings, make_scenario
 

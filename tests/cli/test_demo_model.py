@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli import demo_model
 from corpus_reranker.errors import RerankerError
-from typer.testing import CliRunner
 
 
 def fake_conversion(source: Path, target: Path) -> None:
@@ -72,6 +73,7 @@ def test_a_link_to_an_environment_that_is_gone_is_made_anew(tmp_path: Path) -> N
 @pytest.mark.vllm
 def test_the_converted_model_is_a_plain_one_and_the_command_prints_its_folder(demo_model: Path) -> None:
     import typer
+
     from corpus_reranker.cli.demo_model import main
 
     config = json.loads((demo_model / "config.json").read_text())

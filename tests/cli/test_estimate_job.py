@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli import rerank
 from corpus_reranker.cli.estimate import app
 from corpus_reranker.config.loader import load_config
@@ -18,7 +20,6 @@ from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.run.dry_run import make_prompt_builder
 from helpers.synthetic_output import output_row, write_data_files
-from typer.testing import CliRunner
 
 run = CliRunner()
 

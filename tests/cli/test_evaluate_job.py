@@ -3,9 +3,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli.evaluate import app
 from helpers.synthetic_output import output_row, write_data_files
-from typer.testing import CliRunner
 
 run = CliRunner()
 

@@ -4,9 +4,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli.export import app
 from helpers.synthetic_output import output_row, write_data_files
-from typer.testing import CliRunner
 
 run = CliRunner()
 

@@ -15,13 +15,14 @@ import ftfy
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pyarrow.fs import LocalFileSystem
+from typer.testing import CliRunner
+
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.retrieval.java import find_java
 from helpers.oracle import write_grades
-from pyarrow.fs import LocalFileSystem
-from typer.testing import CliRunner
 
 DEMO = CONFIGS_DIRECTORY / "demo"
 

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli.report import app
 from helpers.synthetic_output import output_row, simulated_rows, write_data_files
-from typer.testing import CliRunner
 
 run = CliRunner()
 

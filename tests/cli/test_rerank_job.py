@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+
 from corpus_reranker.io.status import read_status
 from helpers.request_log import RequestLog
 from helpers.rerank_process import rerank_process
@@ -34,7 +35,7 @@ def test_a_run_and_its_repetition(tmp_path: Path, joined: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "expected"),
     [
         (["--engine.modle=x"], "did you mean 'model'?"),
         (["--input.path=/nowhere/at/all"], "there is no file or folder /nowhere/at/all"),

@@ -7,12 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli.status import app
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.schemas import NESTED_INPUT, output_schema
 from corpus_reranker.io.sinks.output import Output
 from helpers.scenario import make_scenario
-from typer.testing import CliRunner
 
 run = CliRunner()
 

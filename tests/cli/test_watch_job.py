@@ -2,13 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli.watch import app
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.run_progress import PROGRESS, ReplicaProgress, RunProgress, write_progress
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import create_run
-from typer.testing import CliRunner
 
 PROGRESS_NOW = RunProgress(
     queries=2000,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from corpus_reranker.config.loader import load_config, load_section
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
@@ -17,7 +18,7 @@ def test_the_date_is_put_into_every_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "prefix"),
     [
         (DATED, r"input\.path, output\.path of the config waits for a date; give --date=YYYY-MM-DD"),
         ((*DATED, "--date=2026-11-31"), r"--date takes a day as YYYY-MM-DD, got '2026-11-31'"),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config, load_section
 from corpus_reranker.config.schema import JobConfig
@@ -52,7 +53,7 @@ def test_overrides_win_over_the_file_and_are_typed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "prefix"),
     [
         (["--engine.dtyp=x"], r"engine\.vllm: unknown key 'dtyp'; did you mean 'dtype'"),
         (["--strategy.strid=5"], r"strategy: unknown key 'strid'; did you mean 'stride'"),

@@ -2,11 +2,12 @@
 
 import asyncio
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.dataflow.admission import Admission
 from corpus_reranker.dataflow.capacity import Capacity, with_headroom
 from corpus_reranker.types import Completion
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 async def test_it_fills_up_as_soon_as_a_prompt_tells_its_length() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem, copy_files
+
 from corpus_reranker.dataflow.assemble import assemble_candidates
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.io.filesystem import list_files, resolve
@@ -18,7 +20,6 @@ from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.retrieval.candidates import CandidatesSummary
 from corpus_reranker.retrieval.settings import AssembleConfig
 from helpers.locations import Location
-from pyarrow.fs import LocalFileSystem, copy_files
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

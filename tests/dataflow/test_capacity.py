@@ -1,9 +1,10 @@
 """How much is kept in flight: never less than the engine holds, and fine-grained near the end."""
 
 import pytest
-from corpus_reranker.dataflow.capacity import Capacity, plan_blocks, with_headroom
 from hypothesis import given
 from hypothesis import strategies as st
+
+from corpus_reranker.dataflow.capacity import Capacity, plan_blocks, with_headroom
 
 
 @pytest.mark.parametrize(

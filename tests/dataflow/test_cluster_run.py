@@ -17,13 +17,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from ray.cluster_utils import Cluster
+from ray.job_submission import JobStatus, JobSubmissionClient
+
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.run.metrics import PREFIX
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
-from prometheus_client.parser import text_string_to_metric_families
-from ray.cluster_utils import Cluster
-from ray.job_submission import JobStatus, JobSubmissionClient
 
 WORKER_CPUS = 4
 """A replica of 3 leaves one for reading and writing: two replicas cannot share a node."""

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import ftfy
 import pytest
+from pyarrow.fs import LocalFileSystem
+
 from corpus_reranker.evaluation.comparison import evaluate
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from helpers.oracle import write_grades
 from helpers.runs import config, rerank, rows_of, write_input
-from pyarrow.fs import LocalFileSystem
 
 AUTHORS_NDCG_10 = 0.8707005
 """Of `sliding_windows_batched` of ReasonRank's rerank/rankllm.py with the same oracle on the same lists."""

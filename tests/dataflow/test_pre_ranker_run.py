@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -4,13 +4,14 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from corpus_reranker.dataflow.ray_compat import ReadAheadLimit
-from helpers.runs import config, query, rerank, write_input
 from ray.data import DataContext
 from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
+
+from corpus_reranker.dataflow.ray_compat import ReadAheadLimit
+from helpers.runs import config, query, rerank, write_input
 
 
 @pytest.mark.parametrize(("ready", "held"), [(0, False), (3, False), (4, True), (100, True)])

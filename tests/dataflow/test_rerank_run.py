@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.errors import InputError, OutputError, RunError
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.run_progress import read_progress

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.dataflow.retrieve import retrieve_candidates
 from corpus_reranker.errors import ConfigError, InputError, OutputError
 from corpus_reranker.io.filesystem import list_files, resolve

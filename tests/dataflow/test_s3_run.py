@@ -6,6 +6,7 @@ import uuid
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import LONG_INPUT
 from corpus_reranker.io.sinks.data_files import list_data_files

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from corpus_reranker.cli.rerank import app
 from helpers.runs import query, rows_of_folder, write_input
-from typer.testing import CliRunner
 
 
 def run(folder: Path, date: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.cli.demo import judge, write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model, packaged_embedder
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY

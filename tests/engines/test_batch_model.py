@@ -4,9 +4,10 @@ import random
 from dataclasses import dataclass, field, replace
 
 import pytest
-from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
+
+from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
 
 COSTS = BatchCosts(
     prefill_tokens_per_second=30_000.0,

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from corpus_reranker.engines.vllm.pre_ranker import VllmPreRankerSettings
 from pydantic import ValidationError
+
+from corpus_reranker.engines.vllm.pre_ranker import VllmPreRankerSettings
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "prefix"),
     [
         ({"method": "embedding", "pair_text": "{query} {passage}"}, "pair_text is not read by method embedding"),
         ({"method": "cross_encoder", "query_text": "q: {query}"}, "query_text is not read"),

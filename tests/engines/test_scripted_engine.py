@@ -4,11 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.engines.scripted import Answer, ScriptedEngine, ScriptedSettings, passages
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import Prompt, SamplingParams
-from pydantic import ValidationError
 
 PARAMS = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=100, seed=0)
 NEVER_SECONDS = 3600.0

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from corpus_reranker.answers.permutation import AnswerFormat, parse_permutation
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.engines.simulated import SimulatedEngine, SimulatedSettings
 from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.types import Completion, Prompt, SamplingParams
-from pydantic import ValidationError
 
 PARAMS = SamplingParams(temperature=0.6, top_p=1.0, top_k=0, min_p=0.0, max_tokens=30_000, seed=1)
 

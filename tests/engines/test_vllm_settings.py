@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
 from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings, check_folder
 from corpus_reranker.engines.vllm.log import VllmLog, exit_reason
 from corpus_reranker.errors import ConfigError
 from helpers.paths import REPOSITORY
-from pydantic import ValidationError
 
 FAILED_START = """\x1e2026-01-01 VllmWorker-0 vllm.v1.executor.multiproc_executor: WorkerProc failed to start.
 Traceback (most recent call last):

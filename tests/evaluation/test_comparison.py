@@ -2,6 +2,7 @@ import math
 from collections.abc import Iterator
 
 import pytest
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.comparison import evaluate, macro_means, per_query
 from corpus_reranker.evaluation.rankings import QueryOrders

@@ -5,12 +5,13 @@ from pathlib import Path
 import ir_measures
 import pytest
 import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.measures import SystemScores, parse_measures, query_values, split_measures
 from corpus_reranker.evaluation.trec import group_qrels, group_run, trec_order
 from corpus_reranker.io.trec import open_text, read_qrels, read_run
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 QRELS = {"1": {"a": 2, "b": 1, "c": 0}, "2": {"x": 1}}
 

@@ -3,10 +3,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.rankings import find_data_files, read_orders
 from helpers.synthetic_output import SCHEMA, output_row, write_data_files
-from pyarrow.fs import LocalFileSystem
 
 LOCAL = LocalFileSystem()
 ALL = {"1", "2", "3"}

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import scipy.stats
-from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
 from hypothesis import given
 from hypothesis import strategies as st
+
+from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
 
 differences = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_size=1, max_size=40).map(np.array)
 

@@ -1,9 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.evaluation.trec import group_qrels, group_run, run_lines, trec_order
 from corpus_reranker.io.trec import Qrel, RunLine, read_run
-from hypothesis import given
-from hypothesis import strategies as st
 
 doc_ids = st.text(st.characters(codec="utf-8", categories=["L", "N", "P"], include_characters=" "), min_size=1).filter(
     lambda text: text.strip() == text

@@ -5,6 +5,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem, copy_files
+
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.evaluation import rankings
 from corpus_reranker.evaluation.trec import group_run
@@ -18,9 +22,6 @@ from corpus_reranker.io.schemas import RANKING
 from corpus_reranker.io.trec import open_text, read_run
 from helpers.locations import Location
 from helpers.synthetic_output import output_row, write_data_files
-from hypothesis import given
-from hypothesis import strategies as st
-from pyarrow.fs import LocalFileSystem, copy_files
 
 LOCAL = LocalFileSystem()
 ROWS = [[output_row("1", [2, 0, 1], query="what?")], [output_row("2", [1, 0]), output_row("3", [0])]]

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from corpus_reranker.io.object_store import ObjectStore, StoredObject
 from pyarrow.fs import FileSystem, FileSystemHandler, PyFileSystem
+
+from corpus_reranker.io.object_store import ObjectStore, StoredObject
 
 
 class CrashError(Exception):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from corpus_reranker.retrieval.corpus import DOCUMENTS
 from corpus_reranker.retrieval.index import IndexInfo, build_index
 from corpus_reranker.retrieval.search import Searcher

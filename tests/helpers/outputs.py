@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from corpus_reranker.io.filesystem import join, list_files, resolve
 from corpus_reranker.io.schemas import NESTED_INPUT, output_row, output_schema
 from corpus_reranker.io.sinks.output import Output
 from corpus_reranker.types import Candidate, RerankRequest, RerankResult, WindowOutcome
-
 from helpers.locations import Location
 
 SCHEMA = output_schema(NESTED_INPUT, {"model": "none"})

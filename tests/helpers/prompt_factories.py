@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import PromptTemplate, load_template
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
 from corpus_reranker.types import Candidate, Prompt, RerankRequest
-from hypothesis import strategies as st
 
 PROMPTS = Path(__file__).resolve().parents[2] / "configs" / "prompts"
 WORDS = WordsTokenizer()

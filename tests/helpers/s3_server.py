@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import botocore.config
 import botocore.session
+
 from corpus_reranker.io.settings import StorageConfig
 
 START_SECONDS = 60

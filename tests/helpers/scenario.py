@@ -7,13 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from pyarrow.fs import LocalFileSystem
+
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.sinks.data_files import list_data_files
 from corpus_reranker.io.sinks.output import Output
-from pyarrow.fs import LocalFileSystem
 
 QUERIES = 48
 CANDIDATES = 12

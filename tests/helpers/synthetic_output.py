@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from corpus_reranker.io.schemas import RESULT
 
 _MORE = pa.schema(

@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import FileSystem, LocalFileSystem
+
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import list_files, resolve
 from helpers.locations import Location
-from pyarrow.fs import FileSystem, LocalFileSystem
 
 
 def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(position: Location) -> None:

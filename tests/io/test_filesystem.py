@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem, PyFileSystem
+
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.errors import ConfigError, OutputError
 from corpus_reranker.io.filesystem import S3FileSystem, delete_folder, join, list_files, redact, resolve
@@ -16,7 +18,6 @@ from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from helpers.locations import Location
 from helpers.s3_server import S3Server
-from pyarrow.fs import LocalFileSystem, PyFileSystem
 
 SECRETS = ("wJalrXUtnFEMI-secret", "AKIA-key-id", "token-of-a-session")
 

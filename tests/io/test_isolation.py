@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.io.isolation import _run_in_subprocess, run_in_subprocess
 from corpus_reranker.io.sinks.output import Output

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.object_store import FilesystemObjectStore, ObjectStore, open_object_store
 from corpus_reranker.io.settings import StorageConfig

@@ -2,6 +2,7 @@ import logging
 
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.quarantine import QuarantineWriter, delete_from_quarantine, write_sample
 from corpus_reranker.io.schemas import MAX_PROMPT_CHARS, QUARANTINE

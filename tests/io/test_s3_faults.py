@@ -5,6 +5,7 @@ import uuid
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.output import Output

@@ -4,6 +4,9 @@ from typing import Any, get_args
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.io.schemas import (
     MAX_ERROR_CHARS,
     NESTED_INPUT,
@@ -17,8 +20,6 @@ from corpus_reranker.io.schemas import (
 )
 from corpus_reranker.types import Candidate, QueryStatus, RerankRequest, RerankResult, WindowOutcome, WindowStatus
 from helpers.outputs import in_time, input_row
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 EXTRA = [pa.field("dataset", pa.string()), pa.field("day", pa.date32()), pa.field("tags", pa.list_(pa.int16()))]
 INPUT = pa.schema([*NESTED_INPUT, *EXTRA])

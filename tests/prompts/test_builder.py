@@ -3,6 +3,9 @@
 import itertools
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import ConfigError, RequestError
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer
@@ -17,8 +20,6 @@ from helpers.prompt_factories import (
     smollm2,
     unkind_text,
 )
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 
 class CountingTokenizer(WordsTokenizer):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from corpus_reranker.cli.demo_model import packaged_embedder
 from corpus_reranker.errors import RequestError
 from corpus_reranker.prompts.pointwise import PointwiseTexts

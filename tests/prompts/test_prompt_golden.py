@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ftfy import fix_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import load_template
 from corpus_reranker.prompts.tokenizer import Tokenizer
 from corpus_reranker.types import RerankRequest
-from ftfy import fix_text
 from helpers.fuzzing import examples
 from helpers.prompt_factories import (
     PROMPTS,
@@ -23,8 +26,6 @@ from helpers.prompt_factories import (
     tokenizer,
     unkind_text,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "prompts.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))

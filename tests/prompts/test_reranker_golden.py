@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.few_shot import load_examples

@@ -3,6 +3,9 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import ConfigError, RequestError
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.special_tokens import SpecialTokens, is_special
@@ -21,8 +24,6 @@ from helpers.prompt_factories import (
     smollm2,
     unkind_text,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def control_in(prompt: Prompt, tokenizer: Tokenizer) -> Counter[str]:

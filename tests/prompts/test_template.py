@@ -5,13 +5,14 @@ from typing import get_args
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.answers.permutation import AnswerFormat
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import PromptTemplate, load_template, substitute, template_path
 from helpers.prompt_factories import PROMPTS, WORDS, prompt_of, reasonrank, request_of
-from hypothesis import given
-from hypothesis import strategies as st
 
 MINIMAL = {
     "before_passages": "Query: {query}\n",

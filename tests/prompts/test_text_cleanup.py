@@ -2,12 +2,13 @@
 
 import sys
 
-from corpus_reranker.prompts.text_cleanup import _is_sound, clean_prompt_text, clean_text
 from ftfy import fix_text
-from helpers.fuzzing import examples
-from helpers.prompt_factories import hostile_text, unkind_text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from corpus_reranker.prompts.text_cleanup import _is_sound, clean_prompt_text, clean_text
+from helpers.fuzzing import examples
+from helpers.prompt_factories import hostile_text, unkind_text
 
 ANY_TEXT = st.one_of(st.text(), st.text(st.characters(max_codepoint=0x17F)), unkind_text, hostile_text)
 

@@ -3,6 +3,9 @@
 from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import RequestError
 from corpus_reranker.prompts.builder import PromptBuilder, RequestPromptBuilder
 from corpus_reranker.prompts.token_boundary import is_token_boundary, splits_at_boundaries
@@ -10,8 +13,6 @@ from corpus_reranker.prompts.tokenizer import WordsTokenizer
 from helpers.fuzzing import examples
 from helpers.paths import SHARED
 from helpers.prompt_factories import ROOM, WORDS, hostile_text, reasonrank, request_of, tokenizer, unkind_text
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @cache
@@ -83,7 +84,7 @@ def test_others_are_found_out_and_encode_the_whole(joined: str, first: int | Non
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "seam"),
+    ("left", "right", "boundary"),
     [
         ("[1]", " word\n", True),
         ("end.\n", "[2]", True),

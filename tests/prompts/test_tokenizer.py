@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
 from helpers.prompt_factories import ROOM, WORDS, prompt_of, reasonrank, request_of, smollm2
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @given(st.text())

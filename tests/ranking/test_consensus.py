@@ -4,9 +4,10 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from corpus_reranker.ranking.consensus import EXACT_LIMIT, kemeny_consensus
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from corpus_reranker.ranking.consensus import EXACT_LIMIT, kemeny_consensus
 
 
 def kendall_distance(first: Sequence[int], second: Sequence[int]) -> int:

@@ -5,6 +5,9 @@ import math
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.ranking.pre_ranker import cascade, order_by_score, passage_text
 from corpus_reranker.ranking.rerank_query import rerank_query
@@ -20,8 +23,6 @@ from corpus_reranker.types import (
     Score,
 )
 from helpers.scripts import IMPATIENT, SAMPLING, oracle, prompt_builder, request_of
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def scores_of(scores: Sequence[float]) -> Score:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.answers.permutation import AnswerFormat
 from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.ranking.rerank_query import RetryPolicy, rerank_query
@@ -22,8 +25,6 @@ from corpus_reranker.types import (
     WindowStatus,
 )
 from helpers.scripts import IMPATIENT, SAMPLING, answer, completion, oracle, prompt_builder, request_of, rerank, shown
-from hypothesis import given
-from hypothesis import strategies as st
 
 SMALL = SlidingWindow(window=4, stride=2, depth=100)
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.ranking.strategies import STRATEGIES, Strategy, rank_windows_shuffled, strategy_class
@@ -19,8 +22,6 @@ from corpus_reranker.ranking.strategies.top_down import TopDown
 from corpus_reranker.ranking.strategies.tournament import Tournament
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 from helpers.scripts import IMPATIENT, completion, prompt_builder, request_of, shown
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 ALL: list[Strategy] = [
     SingleWindow(),

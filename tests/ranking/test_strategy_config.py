@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError

@@ -5,9 +5,10 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from corpus_reranker.ranking.trueskill import BETA, Gaussian, skills_after
 from hypothesis import given
 from hypothesis import strategies as st
+
+from corpus_reranker.ranking.trueskill import BETA, Gaussian, skills_after
 
 PRIOR = Gaussian(0.0, 1.0)
 

@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from corpus_reranker.report.charts import (
     BOTTOM,
     HEIGHT,
@@ -17,8 +20,6 @@ from corpus_reranker.report.charts import (
     short,
     signed_bars,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 positive = st.floats(0, 1e9)
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pyarrow.fs import LocalFileSystem, copy_files
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import QUARANTINE, RESULT
@@ -19,7 +21,6 @@ from corpus_reranker.report.page import MAX_BYTES, MAX_TEXT_CHARS, visible, writ
 from corpus_reranker.report.settings import ReportConfig
 from helpers.locations import Location
 from helpers.synthetic_output import SCHEMA, output_row, simulated_rows, write_data_files
-from pyarrow.fs import LocalFileSystem, copy_files
 
 LOCAL = LocalFileSystem()
 HOSTILE = (

@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.schemas import QUARANTINE, RESULT
 from corpus_reranker.report import run_data
 from corpus_reranker.report.run_data import RunData, read_run_data, read_text, sample_windows
 from corpus_reranker.report.settings import ReportConfig
 from helpers.synthetic_output import SCHEMA, output_row, simulated_rows, write_data_files
-from pyarrow.fs import LocalFileSystem
 
 LOCAL = LocalFileSystem()
 START = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)

@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpus_reranker.errors import InputError
-from corpus_reranker.retrieval.corpus import DOCUMENTS, corpus_pieces, read_piece
-from corpus_reranker.retrieval.settings import CorpusConfig
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.retrieval.corpus import DOCUMENTS, corpus_pieces, read_piece
+from corpus_reranker.retrieval.settings import CorpusConfig
 
 LOCAL = LocalFileSystem()
 

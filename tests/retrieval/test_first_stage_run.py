@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpus_reranker.errors import InputError
-from corpus_reranker.retrieval.first_stage_run import FirstStageRun, load_first_stage_run
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.retrieval.first_stage_run import FirstStageRun, load_first_stage_run
 
 Lists = dict[str, list[tuple[str, float]]]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.retrieval.java import find_java
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig

@@ -9,12 +9,14 @@ from typing import Any
 
 import ir_measures
 import pytest
+from ir_measures import nDCG
+
 from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.retrieval.index import passage, read_info
 from corpus_reranker.retrieval.java import find_java
 from corpus_reranker.types import Candidate
+from helpers import jvm as jvm_helper
 from helpers.jvm import config
-from ir_measures import nDCG
 
 COLLECTION = Path(__file__).resolve().parents[2] / "configs" / "demo" / "collection"
 

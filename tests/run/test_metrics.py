@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+
 from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.run import metrics
 from corpus_reranker.run.metrics import PREFIX, RunMetrics

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from corpus_reranker.run.driver import _reason
 
 

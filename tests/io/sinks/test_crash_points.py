@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.io.filesystem import join
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated, list_data_files

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 
 import pytest
+
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject, open_object_store
 from corpus_reranker.io.settings import StorageConfig

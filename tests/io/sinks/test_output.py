@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.filesystem import join, list_files, resolve
 from corpus_reranker.io.sinks.output import Output

@@ -6,6 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import _run_in_subprocess
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
@@ -15,8 +18,6 @@ from corpus_reranker.io.sources.rows import check_batch
 from helpers.fuzzing import examples
 from helpers.locations import Location
 from helpers.outputs import input_row, write
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 MEMORY_BYTES = 1536 * 2**20
 """Address space in which an input is checked here; the libraries alone map more than half of it."""

@@ -5,6 +5,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.schemas import LONG_INPUT
 from corpus_reranker.io.sources import long_form
@@ -13,8 +16,6 @@ from corpus_reranker.io.sources.parquet import Input, check_input, read_query_id
 from corpus_reranker.io.sources.rows import parse_row
 from helpers.locations import Location
 from helpers.outputs import input_row, names, write
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 
 def long_rows(query_id: str, scores: list[float | None], **columns: Any) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
@@ -9,8 +12,6 @@ from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.parquet import check_input, read_query_ids
 from helpers.locations import Location
 from helpers.outputs import input_row, write
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 CANDIDATES_TYPE = NESTED_INPUT.field("candidates").type
 

@@ -4,6 +4,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from corpus_reranker.errors import RowError
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM, unreadable_row
 from corpus_reranker.io.settings import InputConfig
@@ -11,8 +14,6 @@ from corpus_reranker.io.sources.rows import MAX_ID_CHARS, check_batch, parse_row
 from corpus_reranker.types import RerankRequest
 from helpers.fuzzing import examples
 from helpers.outputs import input_row
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 SETTINGS = InputConfig(path="x", max_candidates=5, max_row_bytes=10_000)
 
