@@ -15,10 +15,10 @@ import typer
 from corpus_reranker.cli.demo import judge, write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model, packaged_embedder
 from corpus_reranker.cli.rerank import log, rerank
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.errors import RerankerError
 from corpus_reranker.io.filesystem import list_files, resolve
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from helpers.s3_server import S3Server, running_s3_server
 
 

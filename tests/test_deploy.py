@@ -19,9 +19,9 @@ import yaml
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from corpus_reranker.config.dates import PLACE
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 
 DEPLOY = CONFIGS_DIRECTORY / "deploy"
 

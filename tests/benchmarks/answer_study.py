@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from corpus_reranker.answers.permutation import parse_permutation
 from corpus_reranker.cli.demo import write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.io.sources.rows import parse_row
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.ranking.rerank_query import RetryPolicy, rerank_query
 from corpus_reranker.run.dry_run import make_prompt_builder
 from corpus_reranker.types import ANSWERED, RerankRequest, RerankResult

@@ -18,13 +18,13 @@ import numpy as np
 from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.cli.demo_model import packaged_embedder
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.engines.registry import create_pre_ranker
 from corpus_reranker.evaluation.comparison import evaluate
 from corpus_reranker.evaluation.rankings import QueryOrders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.ranking.pre_ranker import order_by_score
 
 DEPTHS = (10, 20, 50, 100)

@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.io.schemas import NESTED_INPUT
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 
 COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 CANDIDATES = 100

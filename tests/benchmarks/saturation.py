@@ -26,11 +26,11 @@ from workload import ask_at_once, report, run_job
 
 from corpus_reranker.cli.demo import write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.sources.rows import parse_row
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.run.dry_run import make_prompt_builder
 
 

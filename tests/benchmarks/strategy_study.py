@@ -25,11 +25,11 @@ from pyarrow.fs import LocalFileSystem
 from rich.progress import track
 from strategy_report import BASELINE, Outcome, plot, sensitivity_table, table, write_docs
 
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.evaluation.measures import query_values
 from corpus_reranker.evaluation.statistics import bootstrap_interval
 from corpus_reranker.evaluation.trec import group_run, load_qrels
 from corpus_reranker.io.trec import open_text, read_run
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import load_template, template_path
 from corpus_reranker.prompts.tokenizer import load_tokenizer

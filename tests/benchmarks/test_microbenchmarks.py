@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from corpus_reranker.answers.permutation import parse_permutation
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import load_template
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer

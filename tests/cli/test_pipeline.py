@@ -18,9 +18,9 @@ import yaml
 from pyarrow.fs import LocalFileSystem
 from typer.testing import CliRunner
 
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.evaluation.trec import load_qrels
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.retrieval.java import find_java
 from helpers.oracle import write_grades
 

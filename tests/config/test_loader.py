@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config, load_section
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.vllm.engine import VllmSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 
 MINIMAL = ("--input.path=in", "--output.path=out", "--engine.kind=vllm", "--engine.model=m")

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.run.metrics import PREFIX
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, query, rows_of_folder, write_input

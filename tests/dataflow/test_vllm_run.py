@@ -8,8 +8,8 @@ import pytest
 
 from corpus_reranker.cli.demo import judge, write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model, packaged_embedder
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, rerank, rows_of
 

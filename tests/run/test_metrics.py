@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.run import metrics
 from corpus_reranker.run.metrics import PREFIX, RunMetrics
 from helpers.paths import REPOSITORY

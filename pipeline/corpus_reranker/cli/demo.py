@@ -17,7 +17,6 @@ from rich.table import Table
 
 from corpus_reranker.cli.demo_model import convert_demo_model, link_embedder
 from corpus_reranker.cli.rerank import log, rerank
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import RerankerError
@@ -28,6 +27,7 @@ from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 
 COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 QRELS = str(COLLECTION / "qrels.txt")

@@ -8,9 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from corpus_reranker.config.dates import check_filled, fill_date
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
+from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.section import Section, check_known_keys
 
 S = TypeVar("S", bound=Section)

@@ -21,12 +21,13 @@ from pydantic import (
 
 from corpus_reranker.answers.continuation import ANSWER_END
 from corpus_reranker.answers.permutation import AnswerFormat
-from corpus_reranker.config.directory import CONFIGS_DIRECTORY
 from corpus_reranker.dataflow.capacity import with_headroom
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
+from corpus_reranker.paths import PROMPTS_DIRECTORY
+from corpus_reranker.plugins import registered_name
 from corpus_reranker.prompts.few_shot import load_examples
 from corpus_reranker.prompts.template import PromptTemplate, load_template, template_path
 from corpus_reranker.ranking.rerank_query import RetryPolicy
@@ -48,9 +49,7 @@ def _build_strategy(value: Any) -> Any:
 
 
 def _strategy_options(strategy: Strategy) -> dict[str, Any]:
-    target = f"{type(strategy).__module__}:{type(strategy).__name__}"
-    name = next((name for name, known in STRATEGIES.items() if known == target), target)
-    return {"name": name, **dataclasses.asdict(strategy)}  # type: ignore[call-overload]
+    return {"name": registered_name(type(strategy), STRATEGIES), **dataclasses.asdict(strategy)}  # type: ignore[call-overload]
 
 
 def _known_policy_keys(value: Any) -> Any:
@@ -68,7 +67,7 @@ class PromptConfig(Section):
 
     def load_template(self) -> PromptTemplate:
         """Raises ConfigError if there is no such template, or it is wrong."""
-        return load_template(template_path(self.template, CONFIGS_DIRECTORY / "prompts"))
+        return load_template(template_path(self.template, PROMPTS_DIRECTORY))
 
     def load_examples(self) -> list[dict[str, str]]:
         """Messages that come before each prompt. Raises ConfigError for a file that cannot be read."""

@@ -6,8 +6,9 @@ A strategy outside this package is named in the job config by "module:Class".
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from importlib import import_module
 from typing import Any, Protocol, TypeAlias
+
+from corpus_reranker.plugins import load_class
 
 RankWindow: TypeAlias = Callable[[Sequence[int], int], Coroutine[Any, Any, list[int]]]
 """`await ask(indices, start)` shows the candidates at these indices to the LLM, in this order, and gives the same
@@ -82,12 +83,5 @@ STRATEGIES: dict[str, str] = {
 
 def strategy_class(name: str) -> type[Strategy]:
     """The strategy registered under `name`, or the class that "module:Class" names. Raises ValueError if none."""
-    target = STRATEGIES.get(name, name)
-    module, _, attribute = target.partition(":")
-    if not attribute:
-        raise ValueError(f'unknown strategy {name!r}; one of {", ".join(sorted(STRATEGIES))}, or "module:Class"')
-    try:
-        cls: type[Strategy] = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot load strategy {name!r}: {error}") from error
+    cls: type[Strategy] = load_class("strategy", name, STRATEGIES)
     return cls
