@@ -5,12 +5,21 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIPELINE := configs/demo/pipeline.yaml
 
+# The environment of the GPU build (5 GiB). PyPI's torch is a CUDA build, so no index and no backend is named.
+# VLLM=0.24.0 tests another version than constraints-gpu.txt has.
+VLLM :=
+GPU_VENV := .venv-gpu$(if $(VLLM),-$(VLLM))
+GPU_BIN := $(GPU_VENV)/bin
+GPU_INSTALLED := $(GPU_VENV)/.installed
+GPU_VERSIONS := $(if $(VLLM),vllm==$(VLLM),--constraint constraints-gpu.txt)
+
 # A directory of wheels given to pip (PIP_FIND_LINKS) may hold the CPU build of torch; elsewhere uv knows where it is.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test bench chaos fuzz lint format dist constraints clean
+.PHONY: help setup demo demo-pipeline demo-s3 test test-gpu-build bench chaos fuzz lint format dist constraints \
+	constraints-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,6 +51,16 @@ demo-s3: setup ## the demo from and to an S3 server of its own
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest
 
+test-gpu-build: $(GPU_INSTALLED) ## the CUDA build of vLLM on driver stubs, without a GPU, in its own environment (5 GiB)
+	$(GPU_BIN)/python -m pytest -c tests/gpu_build/pytest.ini tests/gpu_build
+
+$(GPU_INSTALLED): pyproject.toml constraints-gpu.txt
+	test -x $(GPU_BIN)/python || $(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	UV_FIND_LINKS= VIRTUAL_ENV=$(GPU_VENV) $(GPU_BIN)/uv pip install --quiet --compile-bytecode $(GPU_VERSIONS) \
+		--editable '.[gpu,cluster,test-gpu-build]'
+	touch $(GPU_INSTALLED)
+
 bench: setup ## throughput, scale and size: tables on the screen, figures in out/benchmarks (docs/throughput.md); hours
 	$(BIN)/python tests/benchmarks/saturation.py
 	$(BIN)/python tests/benchmarks/peers.py
@@ -72,5 +91,11 @@ constraints: setup ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate $(TORCH_BACKEND) pyproject.toml --extra cpu --extra retrieval \
 		--extra demo --extra dev --override configs/deploy/cpu-overrides.txt --output-file constraints.txt
 
+# One set for Python 3.11 and newer: what a version of a package supports on 3.11, it supports on 3.12 as well.
+constraints-gpu: setup ## resolve the dependencies of the GPU build anew
+	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 pyproject.toml --extra gpu --extra cluster --extra test-gpu-build \
+		--output-file constraints-gpu.txt
+
 clean: ## remove the environment, caches and outputs
-	rm -rf $(VENV) .cache out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-gpu* .cache out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
