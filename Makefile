@@ -91,11 +91,9 @@ constraints: setup ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate $(TORCH_BACKEND) pyproject.toml --extra cpu --extra retrieval \
 		--extra demo --extra dev --override configs/deploy/cpu-overrides.txt --output-file constraints.txt
 
-# One set for Python 3.11 and newer: what a version of a package supports on 3.11, it supports on 3.12 as well.
-constraints-gpu: setup ## resolve the dependencies of the GPU build anew
-	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 pyproject.toml --extra gpu --extra cluster --extra test-gpu-build \
-		--output-file constraints-gpu.txt
+constraints-gpu: setup ## resolve the dependencies of the GPU build anew, for the environments in pyproject.toml
+	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+		pyproject.toml --extra gpu --extra cluster --extra test-gpu-build --output-file constraints-gpu.txt
 
 clean: ## remove the environment, caches and outputs
 	rm -rf $(VENV) .venv-gpu* .cache out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
