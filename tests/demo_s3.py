@@ -58,7 +58,7 @@ def rerank_on(server: S3Server, cache: Path) -> int:
     pq.write_table(table, f"{folder}/candidates.parquet", filesystem=filesystem)
     code = rerank(config)
     means = judge(config.output.path, config.storage)
-    log(f"nDCG@10: {means['before']:.3f} BM25, {means['first pass']:.3f} first pass, {means['after']:.3f} LLM")
+    log(f"nDCG@10: {means['before']:.3f} BM25, {means['pre-ranker']:.3f} pre-ranker, {means['after']:.3f} LLM")
     log("the same command again")
     code = code or rerank(config)
     log("what lies in the bucket:")

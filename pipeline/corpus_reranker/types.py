@@ -15,7 +15,7 @@ answer. timeout, error: no completion. The last four leave the window in its inp
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
 """complete: every window complete or repaired. degraded: at least one window kept its input order.
 failed: no window was answered, or the row could not be read; input order kept.
-With a first pass "input order" is the order by its scores, and a query whose first pass failed is degraded at best."""
+With a pre-ranker "input order" is the order by its scores, and a query whose pre-ranker failed is degraded at best."""
 
 ANSWERED: frozenset[WindowStatus] = frozenset({"complete", "repaired"})
 """Statuses of windows whose completion changed (or confirmed) the order."""
@@ -91,7 +91,7 @@ Generate: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion]]
 
 
 Score: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
-"""A first pass's scores of a query's passages, higher is better. Raises as Generate does."""
+"""A pre-ranker's scores of a query's passages, higher is better. Raises as Generate does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class WindowOutcome:
 class RerankResult:
     """The new order of a query: `order[r]` is the index in `request.candidates` of the candidate at rank r+1.
 
-    `first_pass_scores[i]` is the first pass's score of `request.candidates[i]`; None if there was none, or it failed.
+    `pre_ranker_scores[i]` is the pre-ranker's score of `request.candidates[i]`; None if there was none, or it failed.
     """
 
     query_id: str

@@ -1,9 +1,9 @@
-"""What the demo's first pass does to real candidate lists: MiniLM in vLLM on the CPU over TREC DL 2020 (BM25, top 100).
+"""What the demo's pre-ranker does to real candidate lists: MiniLM in vLLM on the CPU over TREC DL 2020 (BM25, top 100).
 
-    python tests/benchmarks/first_pass_study.py RESULTS.json QRELS.txt
+    python tests/benchmarks/pre_ranker_study.py RESULTS.json QRELS.txt
 
 RESULTS.json is a list of {"query", "hits": [{"qid", "docid", "content", "score"}]}. Prints the table of
-docs/first-pass.md: nDCG@10 of the order by its scores, and what a cut at each depth leaves for an LLM to find, beside a
+docs/pre-ranker.md: nDCG@10 of the order by its scores, and what a cut at each depth leaves for an LLM to find, beside a
 cut of the first stage. About four minutes on 2 cores.
 """
 

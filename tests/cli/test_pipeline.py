@@ -58,7 +58,7 @@ def oracle_config(folder: Path, base: Path, changes: Mapping[str, Any]) -> Path:
     config["engine"] = {**engine, "arguments": {"grades_path": str(folder / "grades.json")}}
     config["prompt"] = {"template": "reasonrank", "max_passage_tokens": 2000}  # whole passages: the oracle knows them
     config["cluster"]["cpus_per_replica"] = 1
-    config["strategy"] = {"window": 10, "stride": 5, "top_k": 20}
+    config["strategy"] = {"window": 10, "stride": 5, "depth": 20}
     del config["pre_ranker"]
     for section, values in changes.items():
         config[section] = {**config.get(section, {}), **values}
@@ -144,7 +144,7 @@ def test_a_corpus_of_eleven_thousand_documents(shared: Path, tmp_path: Path) -> 
         "retrieve": {
             "corpus": {"path": str(tmp_path / "corpus.jsonl")},
             "queries": {"path": str(tmp_path / "queries.tsv")},
-            "hits": 100,
+            "depth": 100,
         },
         "strategy": {"window": 20, "stride": 10, "depth": 100},
         "evaluate": {"qrels": str(source / "qrels"), "measures": ["nDCG@10", "R@100"]},

@@ -87,7 +87,7 @@ def test_in_a_terminal_it_looks_again_until_the_run_is_done(tmp_path: Path, monk
         if len(looks) == 3:
             control.write("_SUCCESS", b"")
 
-    monkeypatch.setattr("corpus-reranker watch.time.sleep", wait)
+    monkeypatch.setattr("corpus_reranker.cli.watch.time.sleep", wait)
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Lease(control, 60):
         code, shown = watch(tmp_path, "--every-seconds", "7")

@@ -1,4 +1,4 @@
-"""The job through local Ray with a scripted first pass before the scripted engine."""
+"""The job through local Ray with a scripted pre-ranker before the scripted engine."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from helpers.runs import check_ranking, config, query, rerank, rows_of, write_in
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_the_first_pass_cuts_its_failures_show_and_its_death_is_the_replicas(tmp_path: Path) -> None:
+def test_the_pre_ranker_cuts_its_failures_show_and_its_death_is_the_replicas(tmp_path: Path) -> None:
     rows = [query(number) for number in range(6)]
     write_input(tmp_path / "in", rows)
     settings = config(
@@ -26,7 +26,7 @@ def test_the_first_pass_cuts_its_failures_show_and_its_death_is_the_replicas(tmp
         check_ranking(out[source["query_id"]], source)
     assert manifest["queries_by_status"] == {"complete": 5, "degraded": 1}
     degraded = out.pop("q0002")
-    assert degraded["error"] == "first pass: RequestError: a first pass that fails"
+    assert degraded["error"] == "pre-ranker: RequestError: a pre-ranker that fails"
     assert [entry["initial_rank"] for entry in degraded["ranking"]] == [1, 2, 3, 4, 5, 6]
     assert {entry["pre_ranker_score"] for entry in degraded["ranking"]} == {None}
     for row in out.values():

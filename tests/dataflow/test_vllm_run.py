@@ -51,5 +51,5 @@ def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
     assert metadata[b"reranker.simulated"] == b"false"
     means = judge(settings.output.path)
     assert means["before"] == pytest.approx(0.449, abs=0.001)
-    assert means["first pass"] == pytest.approx(0.552, abs=0.005)
+    assert means["pre-ranker"] == pytest.approx(0.552, abs=0.005)
     assert means["after"] > means["before"]

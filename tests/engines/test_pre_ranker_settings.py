@@ -1,4 +1,4 @@
-"""Settings of a first pass in vLLM: each method reads texts of its own."""
+"""Settings of a pre-ranker in vLLM: each method reads texts of its own."""
 
 from typing import Any
 

@@ -28,15 +28,15 @@ def test_the_rank_counts_not_the_place_in_the_list(tmp_path: Path) -> None:
     assert next(read_orders(LOCAL, str(output), ALL)).orders["after"] == ["d2", "d0", "d1"]
 
 
-def test_an_output_with_a_first_pass_knows_its_order_too(tmp_path: Path) -> None:
+def test_an_output_with_a_pre_ranker_knows_its_order_too(tmp_path: Path) -> None:
     rows = [output_row("1", [2, 0, 1]), output_row("2", [1, 0])]
     for entry, score in zip(rows[0]["ranking"], [0.5, 0.5, 0.9], strict=True):  # of d2, d0, d1
         entry["pre_ranker_score"] = score
     schema = SCHEMA.with_metadata({"reranker.pre_ranker_model": "a model"})
     output = write_data_files(tmp_path / "out", [rows], schema)
     scored, failed = read_orders(LOCAL, str(output), ALL)
-    assert scored.orders["first pass"] == ["d1", "d0", "d2"]
-    assert failed.orders["first pass"] == failed.orders["before"]
+    assert scored.orders["pre-ranker"] == ["d1", "d0", "d2"]
+    assert failed.orders["pre-ranker"] == failed.orders["before"]
 
 
 def test_only_wanted_queries_are_read(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def last_first(marker: str) -> PassageScore:
 
     def score(query: str, passage: str) -> float:
         if "q0002" in query:
-            raise RequestError("a first pass that fails")
+            raise RequestError("a pre-ranker that fails")
         if "q0004" in query and not Path(marker).exists():
             Path(marker).touch()
             raise EngineDeadError("a scorer that died")

@@ -36,7 +36,7 @@ def test_an_output_goes_along(position: Location) -> None:
 
 def test_it_dies_with_its_driver() -> None:
     """The driver has no time to say anything. `input` waits for a line that never comes."""
-    script = "from corpus_reranker.io.isolation import apart; import test_apart; apart(test_apart.tell_and_wait)"
+    script = "from corpus_reranker.io.isolation import run_in_subprocess; import test_isolation; run_in_subprocess(test_isolation.tell_and_wait)"
     path = os.pathsep.join(each for each in sys.path if each)
     command = [sys.executable, "-c", script]
     with subprocess.Popen(

@@ -67,25 +67,25 @@ def test_equal_scores_keep_the_first_stages_order() -> None:
     assert order_by_score([1.0, 2.0, 1.0, 2.0, -0.0, 0.0]) == [1, 3, 0, 2, 4, 5]
 
 
-async def test_a_first_pass_that_fails_degrades_the_query_and_the_llm_ranks_the_first_stages_best() -> None:
+async def test_a_pre_ranker_that_fails_degrades_the_query_and_the_llm_ranks_the_first_stages_best() -> None:
     async def broken(query: str, passages: Sequence[str]) -> Sequence[float]:
         raise RequestError("the scorer stumbled")
 
     result = await run(5, broken, 3, oracle(lambda position: position))
     assert result.order == (2, 1, 0, 3, 4)
     assert result.status == "degraded"
-    assert result.error == "first pass: RequestError: the scorer stumbled"
+    assert result.error == "pre-ranker: RequestError: the scorer stumbled"
     assert result.pre_ranker_scores is None
 
 
 @pytest.mark.parametrize("scores", [[1.0, math.nan, 0.0], [1.0, 2.0], [math.inf, 1.0, 0.0]])
-async def test_scores_that_cannot_order_are_a_failed_first_pass(scores: list[float]) -> None:
+async def test_scores_that_cannot_order_are_a_failed_pre_ranker(scores: list[float]) -> None:
     result = await run(3, scores_of(scores), 2, oracle(lambda position: -position))
     assert (result.order, result.status) == ((0, 1, 2), "degraded")
-    assert "first pass" in str(result.error)
+    assert "pre-ranker" in str(result.error)
 
 
-async def test_a_first_pass_that_takes_too_long_is_ended() -> None:
+async def test_a_pre_ranker_that_takes_too_long_is_ended() -> None:
     ended = []
 
     async def never(query: str, passages: Sequence[str]) -> Sequence[float]:
@@ -103,7 +103,7 @@ async def test_a_first_pass_that_takes_too_long_is_ended() -> None:
     assert (result.status, result.order) == ("degraded", (0, 1, 2))
 
 
-async def test_a_query_the_llm_never_answered_is_failed_in_the_first_passs_order() -> None:
+async def test_a_query_the_llm_never_answered_is_failed_in_the_pre_rankers_order() -> None:
     result = await run(4, scores_of([1.0, 2.0, 3.0, 4.0]), 2, fails)
     assert (result.status, result.order) == ("failed", (3, 2, 1, 0))
     assert str(result.error).startswith("window [0, 2)")
@@ -112,7 +112,7 @@ async def test_a_query_the_llm_never_answered_is_failed_in_the_first_passs_order
 async def test_both_stages_failing_leave_the_input_order_and_both_reasons() -> None:
     result = await run(4, scores_of([math.nan] * 4), 2, fails)
     assert (result.status, result.order) == ("failed", (0, 1, 2, 3))
-    assert "first pass" in str(result.error)
+    assert "pre-ranker" in str(result.error)
     assert "window [0, 2)" in str(result.error)
 
 

@@ -165,7 +165,7 @@ def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> No
     schema = pa.schema([field for field in RESULT if field.name not in ("started_at", "finished_at")])
     page = Page(report(write_data_files(tmp_path / "out", [[]], schema)))
     assert page.has("does not say when its queries began and ended")
-    assert page.has("No window was asked")
+    assert page.has("No window was requested")
     assert page.has("keeps no prompts and answers")
     assert page.has("has no _run/config.yaml")
 
@@ -264,7 +264,7 @@ def test_a_run_that_has_not_finished_says_so(tmp_path: Path) -> None:
     (folder / "part-00009.parquet").write_bytes(b"PAR1 cut short, as a run leaves it")
     page = Page(report(folder))
     assert page.has("5 of 1,234 queries are in its output")
-    assert page.has("1 files of the output are not whole")
+    assert page.has("1 truncated files are left out")
 
 
 def test_counts_are_of_all_where_charts_are_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,15 +306,15 @@ def test_quality_counts_judged_queries_that_are_missing(tmp_path: Path) -> None:
     assert page.has("1 of them are not in the output and count as 0")
 
 
-def test_quality_with_a_first_pass_shows_what_each_gained(tmp_path: Path) -> None:
+def test_quality_with_a_pre_ranker_shows_what_each_gained(tmp_path: Path) -> None:
     rows = [output_row(str(number), [2, 1, 0]) for number in range(4)]
     for row in rows:
         for entry in row["ranking"]:
             entry["pre_ranker_score"] = {"d0": 0.1, "d1": 0.9, "d2": 0.5}[entry["doc_id"]]
     schema = SCHEMA.with_metadata({"reranker.pre_ranker_model": "an-embedder"})
     page = Page(report(write_data_files(tmp_path / "out", [rows], schema), {str(n): {"d2": 1} for n in range(4)}))
-    assert page.has("before 0.5000, first pass 0.6309; +0.5000")
-    assert page.has("first pass − before all 4 +0.1309")
+    assert page.has("before 0.5000, pre-ranker 0.6309; +0.5000")
+    assert page.has("pre-ranker − before all 4 +0.1309")
     assert page.has("after − before all 4 +0.5000")
     assert page.has("after: 4 queries better than before, 0 the same, 0 worse")
 

@@ -35,10 +35,10 @@ def test_on_a_cluster_the_driver_may_lack_the_model(tmp_path: Path, monkeypatch:
 FIRST_PASS = ("--pre_ranker.engine.kind=vllm", "--pre_ranker.engine.method=embedding")
 
 
-def test_a_first_pass_must_have_its_model_and_share_the_gpu(tmp_path: Path) -> None:
+def test_a_pre_ranker_must_have_its_model_and_share_the_gpu(tmp_path: Path) -> None:
     small = (*FIRST_PASS, "--pre_ranker.engine.model=hub/small")
     assert preflight(config(*small)) == []
-    with pytest.raises(ConfigError, match=r"first_pass\.engine\.model: no folder .*nowhere"):
+    with pytest.raises(ConfigError, match=r"pre_ranker\.engine\.model: no folder .*nowhere"):
         preflight(config(*FIRST_PASS, f"--pre_ranker.engine.model={tmp_path}/nowhere"))
     with pytest.raises(ConfigError, match="more than one GPU"):
         preflight(config(*small, "--engine.gpu_memory_utilization=0.95"))

@@ -1,4 +1,4 @@
-"""The demo: a real first pass and a real, tiny LLM in vLLM on the CPU, through Ray Data, and what each of them gains.
+"""The demo: a real pre-ranker and a real, tiny LLM in vLLM on the CPU, through Ray Data, and what each of them gains.
 
 corpus-reranker demo        (or: make demo)
 """
@@ -74,7 +74,7 @@ def show(config: JobConfig) -> None:
     console.print(f"\nwindows: {statuses}")
     means = judge(config.output.path)
     console.print(
-        f"nDCG@10 over 16 queries: {means['before']:.3f} BM25, {means['first pass']:.3f} after the first pass (MiniLM),"
+        f"nDCG@10 over 16 queries: {means['before']:.3f} BM25, {means['pre-ranker']:.3f} after the pre-ranker (MiniLM),"
         f" {means['after']:.3f} after the LLM (SmolLM2)"
     )
     console.print("The gain is MiniLM's. An LLM of 135M parameters is no ranker: read it as proof of plumbing.\n")
@@ -85,7 +85,7 @@ def show(config: JobConfig) -> None:
 
 
 def judge(output: str, storage: StorageConfig | None = None) -> dict[str, float]:
-    """nDCG@10 over the demo's qrels: `before`, after the `first pass`, and `after` the LLM."""
+    """nDCG@10 over the demo's qrels: `before`, after the `pre-ranker`, and `after` the LLM."""
     filesystem, folder = resolve(output, storage or StorageConfig())
     qrels = load_qrels(LocalFileSystem(), QRELS)
     settings = EvaluateConfig(qrels=QRELS, measures=("nDCG@10",))

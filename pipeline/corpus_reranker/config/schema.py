@@ -116,7 +116,7 @@ class PreRankerConfig(Section):
 
     engine: AnyPreRankerSettings
     keep: int = Field(
-        100, ge=1, description="Candidates that go on; the others stay behind, in the first pass's order."
+        100, ge=1, description="Candidates that go on; the others stay behind, in the pre-ranker's order."
     )
 
 

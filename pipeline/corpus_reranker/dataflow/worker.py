@@ -147,7 +147,7 @@ class RerankWorker:
             return self._finished(output_row(request, result, self._config.output.keep_reasoning), started_at)
 
     async def _ranked(self, request: RerankRequest, chain: Chain) -> RerankResult:
-        """By the strategy alone, or over what the first pass keeps."""
+        """By the strategy alone, or over what the pre-ranker keeps."""
         pre_ranker, policy = self._config.pre_ranker, self._config.policy
         listwise = partial(self._listwise, chain)
         if pre_ranker is None or self._pre_ranker is None:

@@ -42,7 +42,7 @@ class EngineSettings(Section):
 
 
 class PreRanker(Protocol):
-    """A replica's cheap first pass. Calls come from the event loop of the replica's actor, as an Engine's do."""
+    """A replica's cheap pre-ranker. Calls come from the event loop of the replica's actor, as an Engine's do."""
 
     async def start(self) -> None:
         """Load the model. Raises EngineStartError or ConfigError with the reason: the replica does not start."""

@@ -1,4 +1,4 @@
-"""The engines and scorers a job config can name by `engine.kind` and `first_pass.engine.kind`."""
+"""The engines and scorers a job config can name by `engine.kind` and `pre_ranker.engine.kind`."""
 
 from importlib import import_module
 from typing import Annotated, Any, TypeAlias

@@ -1,4 +1,4 @@
-"""A first pass by a function. For tests and studies; no model."""
+"""A pre-ranker by a function. For tests and studies; no model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias

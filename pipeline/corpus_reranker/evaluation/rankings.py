@@ -27,7 +27,7 @@ BATCH_ROWS = 256
 class QueryOrders:
     """One query's documents, best first, in each order its source knows.
 
-    An output knows `before` (the first stage's), `first pass` (its scores', where it had one) and `after` (reranked);
+    An output knows `before` (the first stage's), `pre-ranker` (its scores', where it had one) and `after` (reranked);
     candidates only `before`; a TREC run `run`.
     """
 
@@ -141,7 +141,7 @@ def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None, pre_ranker: boo
     before = sorted(ranking or (), key=lambda entry: entry["initial_rank"])
     orders = {"before": before}
     if pre_ranker:  # one that failed left the order as it was
-        orders["first pass"] = sorted(before, key=lambda entry: -(entry["pre_ranker_score"] or 0.0))
+        orders["pre-ranker"] = sorted(before, key=lambda entry: -(entry["pre_ranker_score"] or 0.0))
     orders["after"] = sorted(before, key=lambda entry: entry["rank"])
     return {name: [entry["doc_id"] for entry in entries] for name, entries in orders.items()}
 

@@ -64,7 +64,7 @@ RANKING = pa.list_(
 )
 """Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or behind
 it: it falls strictly, also as a float32. `initial_score` is the first stage's, null where that had none;
-`first_pass_score` is null where there was no first pass, or it failed."""
+`pre_ranker_score` is null where there was no pre-ranker, or it failed."""
 
 WINDOWS = pa.list_(
     pa.struct(

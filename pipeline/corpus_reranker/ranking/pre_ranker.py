@@ -18,9 +18,9 @@ async def cascade(
 ) -> RerankResult:
     """Order the candidates by `score`, have the best `keep` ranked by `rank`, and leave the others behind them.
 
-    Those cut off stay in the order of their scores; equal scores keep the first stage's order. Where the first pass
+    Those cut off stay in the order of their scores; equal scores keep the first stage's order. Where the pre-ranker
     fails or takes longer than `timeout_seconds`, the first stage's best `keep` are ranked instead, the query is
-    degraded at best, and its error says why. Raises what `rank` raises, and EngineDeadError of the first pass.
+    degraded at best, and its error says why. Raises what `rank` raises, and EngineDeadError of the pre-ranker.
     """
     scores, failure = await _scores(request, score, timeout_seconds)
     order = list(range(len(request.candidates))) if scores is None else order_by_score(scores)
@@ -55,9 +55,9 @@ async def _scores(
     except EngineDeadError:
         raise
     except TimeoutError:
-        return None, f"first pass: no scores within {timeout_seconds:g} s"
+        return None, f"pre-ranker: no scores within {timeout_seconds:g} s"
     except Exception as error:  # as a window's: recorded, never raised, or the whole block would run again
-        return None, f"first pass: {type(error).__name__}: {error}"
+        return None, f"pre-ranker: {type(error).__name__}: {error}"
     if len(scores) != len(request.candidates) or not all(map(math.isfinite, scores)):
-        return None, f"first pass: {len(scores)} scores for {len(request.candidates)} candidates, or one is no number"
+        return None, f"pre-ranker: {len(scores)} scores for {len(request.candidates)} candidates, or one is no number"
     return scores, None

@@ -309,13 +309,13 @@ def _cost(data: RunData, totals: Totals, run: ReportedRun, config: ReportConfig)
 def _quality_tile(evaluation: Evaluation) -> Tile:
     before, *between, after = (mean for mean in evaluation.means if mean.dataset is None)
     change = evaluation.comparisons[-1]
-    pre_ranker = "".join(f", first pass {mean.mean:.4f}" for mean in between)
+    pre_ranker = "".join(f", pre-ranker {mean.mean:.4f}" for mean in between)
     interval = f"{change.difference:+.4f} [{change.low:+.3f}, {change.high:+.3f}], p {change.p_holm:.4f}"
     return Tile("nDCG@10 after", f"{after.mean:.4f}", f"before {before.mean:.4f}{pre_ranker}; {interval}")
 
 
 def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
-    """Means of every order (before, after the first pass if there was one, after), and their changes from before."""
+    """Means of every order (before, after the pre-ranker if there was one, after), and their changes from before."""
     if evaluation is None:
         return None
     before, *_, after = evaluation.systems

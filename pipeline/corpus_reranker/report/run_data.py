@@ -80,7 +80,7 @@ class RunData:
     """Arrays have one value a window that was asked, or one a query where the output has times.
 
     `started` and `finished` are seconds since 1970, UTC. `moves[i, r]` counts documents that went from initial rank
-    i+1 to rank r+1. `torn_parts` are files that a live run is writing, or one that broke off left cut short.
+    i+1 to rank r+1. `truncated_files` are files that a live run is writing, or one that broke off left cut short.
     `sampled_fraction` is the part of the whole files that was read.
     """
 
@@ -214,8 +214,8 @@ def _add_moves(moves: Ints, ranking: pa.ListArray) -> None:
 
 def _list_queries(data: RunData, batch: pa.RecordBatch, seconds: Floats, windows: Ints, listed: int) -> None:
     statuses = batch["status"].to_pylist()
-    remaining_tokens = max(0, listed - len(data.failed))
-    failed = [row for row, status in enumerate(statuses) if status == "failed"][:remaining_tokens]
+    free_lines = max(0, listed - len(data.failed))
+    failed = [row for row, status in enumerate(statuses) if status == "failed"][:free_lines]
     data.failed += [_line(batch, row, seconds, windows) for row in failed]
     for row in np.argsort(-seconds)[:listed]:
         line = _line(batch, int(row), seconds, windows)

@@ -58,7 +58,7 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
 def _pre_ranker_lines(config: JobConfig) -> list[str]:
     if config.pre_ranker is None:
         return []
-    return [f"first pass: {config.pre_ranker.engine.model} keeps {config.pre_ranker.keep} candidates of a query"]
+    return [f"pre-ranker: {config.pre_ranker.engine.model} keeps {config.pre_ranker.keep} candidates of a query"]
 
 
 def _first_request(config: JobConfig, source: Input) -> RerankRequest:
