@@ -75,10 +75,11 @@ fuzz: setup ## long hypothesis runs over the parser, the templates and the reade
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/ranking/test_permutation.py tests/prompting \
 		tests/storage/test_candidates.py tests/storage/test_crafted_parquet.py
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=pipeline $(BIN)/lint-imports
 
 format: setup ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

@@ -13,6 +13,11 @@ from helpers.locations import Location
 from helpers.paths import REPOSITORY, SHARED
 from helpers.s3_server import S3Server, running_s3_server
 
+# Ray's workers and other subprocesses import the package and the helpers from this checkout, too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(REPOSITORY / "pipeline"), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
+)
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -54,7 +54,7 @@ def oracle_config(folder: Path, base: Path, changes: Mapping[str, Any]) -> Path:
     """`base` with all its outputs in `folder`, its inputs absolute, and the oracle for an engine."""
     text = base.read_text(encoding="utf-8").replace("out/demo-pipeline", str(folder))
     config = yaml.safe_load(text.replace("configs/demo", str(DEMO)))
-    engine = {"kind": "scripted", "answers": "tests.oracle:oracle", "max_model_len": 65536}
+    engine = {"kind": "scripted", "answers": "helpers.oracle:oracle", "max_model_len": 65536}
     config["engine"] = {**engine, "arguments": {"grades_path": str(folder / "grades.json")}}
     config["prompt"] = {"template": "reasonrank", "max_passage_tokens": 2000}  # whole passages: the oracle knows them
     config["cluster"]["cpus_per_replica"] = 1

@@ -40,7 +40,7 @@ def test_sliding_windows_with_an_oracle_reach_what_the_authors_code_reaches(shar
     settings = config(
         tmp_path,
         "--strategy={window: 20, stride: 10, top_k: 100}",
-        "--engine.answers=tests.oracle:oracle",
+        "--engine.answers=helpers.oracle:oracle",
         f"--engine.arguments={{grades_path: '{tmp_path}/grades.json'}}",
         "--cluster.queries_in_flight=16",
     )

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from pyarrow.fs import LocalFileSystem, copy_files
 
 from corpus_reranker.errors import InputError
@@ -187,16 +186,11 @@ def test_a_simulated_run_says_so(tmp_path: Path) -> None:
         assert page.has("a-model")
 
 
-def test_gpus_come_from_the_runs_config(tmp_path: Path) -> None:
+def test_gpus_come_from_the_run_record(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
     assert not Page(report(folder)).has("GPU-hours")
-    config = {
-        "input": {"path": "in"},
-        "output": {"path": "out"},
-        "cluster": {"min_replicas": 1, "max_replicas": 3},
-        "engine": {"kind": "vllm", "model": "/models/reasonrank", "tensor_parallel_size": 2},
-    }
-    (folder / "_run/config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "_run/config.yaml").write_text("engine: {tensor_parallel_size: 2}")
+    (folder / "_run/run.json").write_text(json.dumps({"queries": 5, "info": {"gpus": 6}}))
     page = Page(report(folder))
     assert page.has("at most 6 GPUs")
     assert page.has("tensor_parallel_size: 2")

@@ -6,7 +6,7 @@ by the template, and the page's own policy forbids what might slip through.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.fs as pafs
-import yaml
 
-from corpus_reranker.errors import ConfigError, InputError
+from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.comparison import Evaluation, evaluate
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
@@ -223,27 +222,21 @@ def _totals(data: RunData, manifest: Mapping[str, Any]) -> Totals:
 
 
 def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest: Mapping[str, Any]) -> ReportedRun:
-    from corpus_reranker.config.schema import JobConfig
-
     text = read_text(filesystem, join(folder, CONFIG))
     finished = read_text(filesystem, join(folder, SUCCESS)) is not None
-    fingerprint_fields = _read_json(filesystem, join(folder, RUN))
+    record = _read_json(filesystem, join(folder, RUN))
     passes = manifest.get("info", {}).get("passes", [])
     starts = [seconds for each in passes for seconds in each.get("engine_start_seconds", ())]
-    run = ReportedRun(
+    return ReportedRun(
         config_text=text,
         model=data.metadata.get("reranker.model"),
         simulated=data.metadata.get("reranker.simulated") == "true",
-        queries=None if finished else fingerprint_fields.get("queries"),
+        gpus=record.get("info", {}).get("gpus"),
+        queries=None if finished else record.get("queries"),
         engine_start_seconds=max(starts, default=None),
         engine=passes[-1].get("engine", {}) if passes else {},
         in_flight=passes[-1].get("in_flight", ()) if passes else (),
     )
-    try:
-        config = JobConfig.model_validate(yaml.safe_load(text or ""))
-    except (ValueError, yaml.YAMLError, ConfigError):  # none, or another version's: shown as text, not understood
-        return run
-    return replace(run, gpus=config.cluster.max_replica_count * config.engine.gpus_per_replica)
 
 
 def _read_json(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
