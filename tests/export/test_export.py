@@ -12,11 +12,12 @@ from pyarrow.fs import LocalFileSystem, copy_files
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.evaluation import rankings
 from corpus_reranker.evaluation.trec import group_run
-from corpus_reranker.export import export as export_module
-from corpus_reranker.export.export import Exported, export
+from corpus_reranker.export import exporter
+from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.export.exporter import Exported, export
+from corpus_reranker.export.formats.long_parquet import LONG_SCHEMA, long_rows
+from corpus_reranker.export.formats.triples import triples
 from corpus_reranker.export.settings import ExportConfig, TriplesConfig
-from corpus_reranker.export.texts import CandidateTexts
-from corpus_reranker.export.triples import triples
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import RANKING
 from corpus_reranker.io.trec import open_text, read_run
@@ -71,7 +72,7 @@ def test_tied_first_stage_scores_keep_their_order_in_trec_eval(tmp_path: Path) -
 def test_long_parquet(output: Path, tmp_path: Path) -> None:
     exported = run(output, tmp_path / "to", "parquet")
     table = pq.read_table(tmp_path / "to/part-00000.parquet")
-    assert table.schema.equals(export_module.LONG_SCHEMA)
+    assert table.schema.equals(LONG_SCHEMA)
     assert table.to_pylist() == [
         {"query_id": "1", "doc_id": f"d{index}", "rank": rank, "score": score}
         for rank, index, score in ((1, 2, 3.0), (2, 0, 2.0), (3, 1, 1.0))
@@ -85,7 +86,7 @@ def test_long_rows_are_ordered_by_rank_within_their_query(orders: list[list[int]
     for row in rows:
         row["ranking"].reverse()
     batch = pa.RecordBatch.from_pylist(rows, pa.schema([("query_id", pa.string()), ("ranking", RANKING)]))
-    assert [(row["query_id"], row["doc_id"]) for row in export_module.long_rows(batch).to_pylist()] == [
+    assert [(row["query_id"], row["doc_id"]) for row in long_rows(batch).to_pylist()] == [
         (f"q{number}", f"d{index}") for number, order in enumerate(orders) for index in order
     ]
 
@@ -140,7 +141,7 @@ def test_a_failed_export_leaves_no_half_file(
         if "00001" in part:
             raise InputError("the disk is gone")
 
-    monkeypatch.setattr(export_module, "read_batches", breaks_in_the_second_part)
+    monkeypatch.setattr(exporter, "read_batches", breaks_in_the_second_part)
     with pytest.raises(InputError, match="disk is gone"):
         run(output, tmp_path / "to", to)
     left = files(tmp_path / "to")
@@ -274,3 +275,27 @@ def test_texts_must_be_candidates(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["1"]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match="no column candidates, query"):
         CandidateTexts(LOCAL, str(tmp_path / "x.parquet"))
+
+
+def test_a_format_from_outside_the_package(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "top_documents.py").write_text(
+        "from corpus_reranker.export.formats.base import lines_file\n\n\n"
+        "class TopDocuments:\n"
+        "    def __init__(self, config, texts):\n"
+        "        self.tag = config.tag\n\n"
+        "    def files(self, name):\n"
+        "        return [lines_file(f'{name}.txt', self.lines)]\n\n"
+        "    def lines(self, batch):\n"
+        "        for row in batch.to_pylist():\n"
+        "            yield f\"{self.tag} {row['query_id']} {row['ranking'][0]['doc_id']}\"\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "plugins")
+    exported = run(output, tmp_path / "to", "top_documents:TopDocuments", tag="best")
+    assert (tmp_path / "to/part-00000.txt").read_text() == "best 1 d2\n"
+    assert exported.records == 3
+
+
+def test_an_unknown_format_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown export format 'trek'; did you mean 'trec'\?"):
+        ExportConfig(to="trek", destination="out")

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from corpus_reranker.config.loader import load_section
 from corpus_reranker.errors import RerankerError
-from corpus_reranker.export.export import export
-from corpus_reranker.export.settings import ExportConfig, ExportFormat
-from corpus_reranker.export.texts import CandidateTexts
+from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.export.exporter import export
+from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 
@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     output: Annotated[str | None, typer.Argument(help="Folder or .parquet of the rerank job; local or s3://.")] = None,
-    to: Annotated[ExportFormat | None, typer.Option()] = None,
+    to: Annotated[str | None, typer.Option(help='Export format, or "module:Class".')] = None,
     destination: Annotated[str | None, typer.Option(help="Folder, empty or new; local or s3://.")] = None,
     config: Annotated[str | None, typer.Option(help="Job config; without OUTPUT its output is exported.")] = None,
     input_path: Annotated[str | None, typer.Option("--input", help="Candidates with the texts for triples.")] = None,

@@ -1,0 +1,67 @@
+"""What every export format provides."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from corpus_reranker.errors import OutputError
+from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.export.settings import ExportConfig
+
+WriteBatch: TypeAlias = Callable[[pa.RecordBatch], int]
+"""Writes a batch of output rows and returns how many records (lines or rows) it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """One file of an export.
+
+    Attributes:
+        path: Location relative to the destination folder.
+        open: Wraps the file's binary stream in a context manager that yields the function that writes batches.
+    """
+
+    path: str
+    open: Callable[[Any], AbstractContextManager[WriteBatch]]
+
+
+class ExportFormat(Protocol):
+    """Turns batches of output rows into files, one batch at a time."""
+
+    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None: ...
+
+    def files(self, name: str) -> list[ExportFile]:
+        """The files that hold the rows of the data file called `name` (without its suffix)."""
+        ...
+
+
+def lines_file(path: str, render: Callable[[pa.RecordBatch], Iterable[str]]) -> ExportFile:
+    """A text file of the lines that `render` makes of each batch, without their line breaks."""
+
+    @contextmanager
+    def open_lines(stream: Any) -> Iterator[WriteBatch]:
+        def write(batch: pa.RecordBatch) -> int:
+            count = 0
+            for count, line in enumerate(render(batch), start=1):
+                stream.write(line.encode() + b"\n")
+            return count
+
+        yield write
+
+    return ExportFile(path, open_lines)
+
+
+def to_json(value: Any) -> str:
+    """One line of strict JSON.
+
+    Raises:
+        OutputError: The value holds NaN or an infinity, which JSON cannot express.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError as error:
+        raise OutputError(f"JSON cannot express a value of {str(value)[:200]}: {error}") from error
