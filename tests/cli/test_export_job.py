@@ -82,7 +82,7 @@ def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
     [
         (["absent", "--to", "trec", "--destination", "TO"], "absent does not exist"),
         (["OUTPUT", "--to", "trec"], "export.destination: missing"),
-        (["OUTPUT", "--to", "trec", "--destination", "OUTPUT"], "neither inside nor around"),
+        (["OUTPUT", "--to", "trec", "--destination", "OUTPUT"], "overlap; choose another destination"),
         (["OUTPUT", "--to", "triples", "--destination", "TO", "--min-negative-rank", "2"], "name its candidates"),
         (["OUTPUT", "--to", "triples", "--destination", "TO", "--status", "done"], "export.triples.statuses"),
     ],

@@ -44,7 +44,7 @@ class CandidateTexts:
                 missing = {"query_id", "query", "candidates"} - set(file.schema_arrow.names)
                 if missing:
                     raise InputError(
-                        f"{data_file} has no column {', '.join(sorted(missing))}: not candidates, nested form"
+                        f"{data_file} has no column {', '.join(sorted(missing))}: it is not candidates in nested form"
                     )
                 for group in range(file.num_row_groups):
                     for query_id in file.read_row_group(group, columns=["query_id"])["query_id"].to_pylist():

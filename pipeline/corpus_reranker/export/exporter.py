@@ -98,9 +98,7 @@ def _prepare(
     if found and not config.overwrite:
         raise OutputError(f"{folder} is not empty; choose another destination, or replace an export with --overwrite")
     if found and MARKER not in found:
-        raise OutputError(
-            f"{folder} holds files that no export wrote; --overwrite does not delete them, empty it first"
-        )
+        raise OutputError(f"{folder} holds files that no export wrote; --overwrite keeps them, so empty it first")
     if found:
         filesystem.delete_dir_contents(folder)
     with publish(filesystem, f"{folder}/{MARKER}") as stream:

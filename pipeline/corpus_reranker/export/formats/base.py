@@ -46,8 +46,9 @@ def lines_file(path: str, render: Callable[[pa.RecordBatch], Iterable[str]]) -> 
     def open_lines(stream: Any) -> Iterator[WriteBatch]:
         def write(batch: pa.RecordBatch) -> int:
             count = 0
-            for count, line in enumerate(render(batch), start=1):
+            for line in render(batch):
                 stream.write(line.encode() + b"\n")
+                count += 1
             return count
 
         yield write
