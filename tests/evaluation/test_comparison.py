@@ -46,7 +46,7 @@ def test_several_comparisons_are_corrected_and_one_baseline_means_fewer() -> Non
 
 
 def test_an_unknown_baseline_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="no system is called 'x'; there are: out before, out after"):
+    with pytest.raises(InputError, match="no system is named 'x'; known: out before, out after"):
         evaluate({"out": output()}, QRELS, CONFIG.model_copy(update={"baseline": "x"}))
 
 
@@ -89,7 +89,7 @@ def test_per_query_values() -> None:
 
 
 def test_more_queries_than_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpus_reranker.evaluation.comparison._QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr("corpus_reranker.evaluation.comparison._QUERIES_PER_CALL", 3)
     evaluation = evaluate({"out": output()}, QRELS, CONFIG)
     assert evaluation.missing["out after"] == 0
     assert evaluation.means[1].mean == 1.0

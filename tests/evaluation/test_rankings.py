@@ -77,7 +77,7 @@ def test_what_is_absent_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_without_parts_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no Parquet part"):
+    with pytest.raises(InputError, match="no Parquet file"):
         find_data_files(LOCAL, str(tmp_path))
 
 

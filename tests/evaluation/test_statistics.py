@@ -88,5 +88,5 @@ def test_the_interval_covers_the_mean_it_is_for() -> None:
 def test_drawn_in_pieces_it_is_the_same_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random(50)
     whole = bootstrap_interval(values, resamples=2000)
-    monkeypatch.setattr("corpus_reranker.evaluation.statistics._DRAWS_AT_ONCE", 170)
+    monkeypatch.setattr("corpus_reranker.evaluation.statistics._MAX_DRAWS", 170)
     assert bootstrap_interval(values, resamples=2000) == whole

@@ -1,4 +1,4 @@
-"""Several systems over the same qrels: means with intervals, by dataset, and which differences are more than chance."""
+"""Compares systems over the same qrels: means with intervals, per dataset, and tests of significance."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
 from corpus_reranker.evaluation.trec import Qrels
 
-_QUERIES_AT_ONCE = 1000
+_QUERIES_PER_CALL = 1000
+"""Queries scored per call of ir_measures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A measure's mean over `queries` judged queries, and the bootstrap interval around it."""
+    """The mean of a measure over `queries` judged queries, with its bootstrap interval."""
 
     system: str
     dataset: str | None
@@ -32,7 +33,7 @@ class Mean:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`system` minus `baseline`, query by query. `p_holm` is corrected for all comparisons by this measure."""
+    """`system` minus `baseline`, per query. `p_holm` is Holm-corrected over all comparisons by the same measure."""
 
     measure: str
     system: str
@@ -49,9 +50,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `evaluate` found. `datasets` is the dataset of each judged query, where its source says so.
+    """The result of `evaluate`.
 
-    `missing` counts, for each system, the judged queries that it does not hold.
+    Attributes:
+        measures: Names of the measures.
+        systems: Per-query values of each system.
+        missing: For each system, how many judged queries it does not hold.
+        datasets: The dataset of each judged query, for sources that have a `dataset` column.
+        means: Means over all queries and per dataset.
+        comparisons: Differences between systems.
     """
 
     measures: tuple[str, ...]
@@ -63,10 +70,17 @@ class Evaluation:
 
 
 def evaluate(sources: Mapping[str, Iterable[QueryOrders]], qrels: Qrels, config: EvaluateConfig) -> Evaluation:
-    """Judge every order of every source: an output named `x` gives the systems `x before` and `x after`.
+    """Score every order of every source. An output named `x` gives the systems `x before` and `x after`.
 
-    An output whose `before` equals one already seen, value by value, shares it. Raises InputError where a source
-    holds no judged query, or the baseline is no system.
+    Two outputs with the same values for `before` share one system.
+
+    Args:
+        sources: Orders by source name.
+        qrels: Judgments by query.
+        config: Measures, baseline and settings of the statistics.
+
+    Raises:
+        InputError: A source holds no judged query, or the baseline is not a system.
     """
     measures = parse_measures(config.measures)
     systems: list[SystemScores] = []
@@ -90,25 +104,27 @@ def _score(
     name: str, queries: Iterable[QueryOrders], measures: Sequence[Any], qrels: Qrels, datasets: dict[str, str]
 ) -> list[SystemScores]:
     systems: dict[str, SystemScores] = {}
-    waiting: dict[str, dict[str, Sequence[str]]] = {}
+    pending: dict[str, dict[str, Sequence[str]]] = {}
 
     def flush() -> None:
-        for order, orders in waiting.items():
+        for order, orders in pending.items():
             system_name = name if order == "run" else f"{name} {order}"
             systems.setdefault(order, SystemScores(system_name, measures, qrels)).add(orders)
-        waiting.clear()
+        pending.clear()
 
     for count, query in enumerate(queries, 1):
         if query.dataset is not None:
             datasets[query.query_id] = query.dataset
         for order, doc_ids in query.orders.items():
-            waiting.setdefault(order, {})[query.query_id] = doc_ids
-        if count % _QUERIES_AT_ONCE == 0:
+            pending.setdefault(order, {})[query.query_id] = doc_ids
+        if count % _QUERIES_PER_CALL == 0:
             flush()
     flush()
     if not systems:
         some = ", ".join(repr(query_id) for query_id in sorted(qrels)[:3])
-        raise InputError(f"{name} holds none of the {len(qrels)} judged queries ({some}, ...); are these its qrels?")
+        raise InputError(
+            f"{name} holds none of the {len(qrels)} judged queries ({some}, ...); use the qrels of its queries"
+        )
     return list(systems.values())
 
 
@@ -149,12 +165,15 @@ def _pairs(systems: Sequence[SystemScores], baseline: str | None) -> list[tuple[
         return list(combinations(systems, 2))
     first = next((system for system in systems if system.name == baseline), None)
     if first is None:
-        raise InputError(f"no system is called {baseline!r}; there are: {', '.join(s.name for s in systems)}")
+        raise InputError(f"no system is named {baseline!r}; known: {', '.join(s.name for s in systems)}")
     return [(first, system) for system in systems if system is not first]
 
 
 def macro_means(evaluation: Evaluation) -> dict[str, list[float]]:
-    """The mean of the datasets' means for each system, by measure: what BRIGHT and BEIR report. {} for one dataset."""
+    """The mean of the dataset means, as BRIGHT and BEIR report it: values by measure for each system.
+
+    Empty if there are fewer than two datasets.
+    """
     if len(set(evaluation.datasets.values())) < 2:
         return {}
     macro: dict[str, list[float]] = {}

@@ -1,7 +1,7 @@
-"""Any measure of ir_measures over orders and qrels, query by query.
+"""Computes measures of ir_measures per query.
 
-Convention: a system's value is the mean over all judged queries, and a judged query that the system does not hold
-counts as 0 (`trec_eval -c`). Queries without judgments don't count.
+A system's value is the mean over all judged queries. A judged query that the system does not hold counts as 0
+(`trec_eval -c`). Queries without judgments do not count.
 """
 
 import re
@@ -19,13 +19,16 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def split_measures(text: str) -> tuple[str, ...]:
-    """`nDCG@10, nDCG(dcg='exp-log2')@10` as its measures: commas inside parentheses part no measures."""
-    data_files = re.split(r",(?![^(]*\))", text)
-    return tuple(part.strip() for part in data_files if part.strip())
+    """Split `nDCG@10, nDCG(dcg='exp-log2')@10` at the commas outside parentheses."""
+    return tuple(part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip())
 
 
 def parse_measures(names: Sequence[str]) -> list[Any]:
-    """ir_measures' objects for names such as nDCG@10, AP(rel=2), R@100. Raises InputError for one it cannot compute."""
+    """Measure objects for names such as nDCG@10, AP(rel=2), R@100.
+
+    Raises:
+        InputError: ir_measures cannot compute one of them.
+    """
     measures = []
     for name in names:
         try:
@@ -42,9 +45,12 @@ def parse_measures(names: Sequence[str]) -> list[Any]:
 
 
 class SystemScores:
-    """Per-query values of one system, filled query by query.
+    """Per-query values of one system.
 
-    `values[m, q]` is measure m of the q-th of `query_ids`, which are the judged queries, sorted.
+    Attributes:
+        query_ids: The judged queries, sorted.
+        values: Shape (measures, queries): measure m of query `query_ids[q]`.
+        scored: Queries that the system holds.
     """
 
     def __init__(self, name: str, measures: Sequence[Any], qrels: Qrels) -> None:
@@ -57,7 +63,7 @@ class SystemScores:
         self._position = {query_id: position for position, query_id in enumerate(self.query_ids)}
 
     def add(self, orders: Mapping[str, Sequence[str]]) -> None:
-        """Score queries: query_id -> doc ids, best first. Each must be judged."""
+        """Score judged queries, given as query_id -> doc ids, best first."""
         for query_id, measure, value in query_values(self._measures, self._qrels, orders):
             self.values[measure, self._position[query_id]] = value
         self.scored.update(orders)
@@ -66,10 +72,10 @@ class SystemScores:
 def query_values(
     measures: Sequence[Any], qrels: Qrels, orders: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, int, float]]:
-    """(query_id, index of the measure, value) for every query of `orders`, all of which must be judged.
+    """Yield (query_id, index of the measure, value) for every query of `orders`. All of them must be judged.
 
-    Only the order reaches the providers: they see scores n, n-1, ... 1, since each breaks ties its own way, and
-    numbers for ids, since some parse ids out of files where a space, or a letter in a query id, is fatal.
+    The providers of ir_measures see scores n, n-1, ... 1, because each breaks ties in its own way, and numbers for
+    ids, because some write ids to files in which a space, or a letter in a query id, is fatal.
     """
     query_ids = list(orders)
     run: dict[str, dict[str, float]] = {}

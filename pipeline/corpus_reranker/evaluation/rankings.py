@@ -1,4 +1,4 @@
-"""The orders to judge or export: read from a reranked output, from candidates not reranked yet, or from a TREC run."""
+"""Reads orders of documents from a reranked output, from candidates, or from a TREC run."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +20,18 @@ from corpus_reranker.io.trec import open_text, read_run
 T = TypeVar("T")
 
 BATCH_ROWS = 256
-"""Queries read at a time: at 100 candidates each, a few megabytes."""
+"""Queries per batch: a few megabytes at 100 candidates each."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryOrders:
-    """One query's documents, best first, in each order its source knows.
+    """One query's documents, best first, in every order that its source has.
 
-    An output knows `before` (the first stage's), `pre-ranker` (its scores', where it had one) and `after` (reranked);
-    candidates only `before`; a TREC run `run`.
+    Attributes:
+        query_id: The query.
+        orders: Doc ids by order: `before` (first stage), `pre-ranker` and `after` (reranked) for an output, `before`
+            for candidates, `run` for a TREC run.
+        dataset: Value of the source's `dataset` column, if it has one.
     """
 
     query_id: str
@@ -37,9 +40,12 @@ class QueryOrders:
 
 
 def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
-    """Parquet parts of an output: the file itself, or those at the top of the folder, by name.
+    """Data files of an output, sorted: `path` itself if it is a file, else the Parquet files at the top of the folder.
 
-    Names that start with `_` or `.` are control files. Raises InputError where there is no part.
+    Names that start with `_` or `.` are control files.
+
+    Raises:
+        InputError: There is no data file.
     """
     info = filesystem.get_file_info(path)
     if info.type == pafs.FileType.File:
@@ -48,27 +54,35 @@ def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
         raise InputError(f"{path} does not exist")
     data_files = [file.path for file in list_files(filesystem, path) if is_data_file(file.base_name)]
     if not data_files:
-        raise InputError(f"{path} holds no Parquet part at its top; is it the folder a job wrote its output to?")
+        raise InputError(f"{path} has no Parquet file at its top; give the folder that a job wrote its output to")
     return data_files
 
 
 def read_batches(
     filesystem: pafs.FileSystem,
-    part: str,
+    data_file: str,
     required: Sequence[str],
     optional: Sequence[str] = (),
     unread_fields: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of one part with the `required` columns and those of the `optional` ones that it has.
+    """Read one data file in batches of BATCH_ROWS.
 
-    Structs in them come without their `unread_fields`. Raises InputError that names the part, and the columns it lacks.
+    Args:
+        filesystem: Filesystem of the file.
+        data_file: Path of the file.
+        required: Columns that must be there.
+        optional: Columns to read if they are there.
+        unread_fields: Struct fields to skip.
+
+    Raises:
+        InputError: The file cannot be read or lacks a required column.
     """
     try:
-        with filesystem.open_input_file(part) as stream, pq.ParquetFile(stream) as file:
+        with filesystem.open_input_file(data_file) as stream, pq.ParquetFile(stream) as file:
             names = file.schema_arrow.names
             missing = [column for column in required if column not in names]
             if missing:
-                raise InputError(f"{part} has no column {', '.join(missing)}; it has {', '.join(names)}")
+                raise InputError(f"{data_file} has no column {', '.join(missing)}; it has {', '.join(names)}")
             columns = [*required, *(column for column in optional if column in names and column not in required)]
             if unread_fields:
                 leaves = [file.schema.column(number).path for number in range(len(file.schema))]
@@ -76,19 +90,22 @@ def read_batches(
                 columns = [leaf for leaf in read if leaf.partition(".")[0] in columns]
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"cannot read {part}: {error}") from error
+        raise InputError(f"cannot read {data_file}: {error}") from error
 
 
 def read_orders(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
-    """The orders of each of the `wanted` queries that the source at `path` holds.
+    """Read the orders of the `wanted` queries from the source at `path`.
 
-    A folder or a .parquet file is an output of the rerank job (or, without a `ranking` column, candidates);
-    anything else is a TREC run. Raises InputError, also where a query comes twice.
+    A folder or a .parquet file is an output of the rerank job, or candidates if it has no `ranking` column.
+    Anything else is a TREC run.
+
+    Raises:
+        InputError: The source cannot be read, or a query appears twice in it.
     """
     seen: set[str] = set()
     for query in _read_any(filesystem, path, wanted):
         if query.query_id in seen:
-            fix = "if its run has not finished, run the same rerank command again: it leaves each query once"
+            fix = "if its run has not finished, run the same rerank command again, which removes duplicates"
             raise InputError(f"{path} holds query {query.query_id!r} twice; {fix}")
         seen.add(query.query_id)
         yield query
@@ -107,17 +124,19 @@ def _read_any(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -
 
 
 def map_data_files(read: Callable[[str], T], data_files: Sequence[str]) -> Iterator[T]:
-    """`read` of each part, in order, so many at once as hides the latency of an object store, and no more in memory."""
+    """Yield `read(path)` of each file in order, with up to IO_THREADS reads in flight to hide object-store latency."""
     with ThreadPoolExecutor(IO_THREADS) as pool:
         for start in range(0, len(data_files), IO_THREADS):
             yield from pool.map(read, data_files[start : start + IO_THREADS])
 
 
-def _wanted_batches(filesystem: pafs.FileSystem, part: str, value_set: pa.Array) -> list[pa.RecordBatch]:
+def _wanted_batches(filesystem: pafs.FileSystem, data_file: str, value_set: pa.Array) -> list[pa.RecordBatch]:
     batches = []
-    for batch in read_batches(filesystem, part, ["query_id"], ["ranking", "candidates", "dataset"], ["text", "title"]):
+    for batch in read_batches(
+        filesystem, data_file, ["query_id"], ["ranking", "candidates", "dataset"], ["text", "title"]
+    ):
         if not {"ranking", "candidates"} & set(batch.schema.names):
-            raise InputError(f"{part} is neither a reranked output nor candidates: no column ranking or candidates")
+            raise InputError(f"{data_file} is no reranked output and no candidates: it has neither column")
         batches.append(batch.filter(pc.is_in(batch["query_id"].cast(pa.string()), value_set=value_set)))
     return batches
 
@@ -140,7 +159,7 @@ def _has_pre_ranker(schema: pa.Schema) -> bool:
 def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None, pre_ranker: bool) -> dict[str, list[str]]:
     before = sorted(ranking or (), key=lambda entry: entry["initial_rank"])
     orders = {"before": before}
-    if pre_ranker:  # one that failed left the order as it was
+    if pre_ranker:  # a failed pre-ranker left the first-stage order
         orders["pre-ranker"] = sorted(before, key=lambda entry: -(entry["pre_ranker_score"] or 0.0))
     orders["after"] = sorted(before, key=lambda entry: entry["rank"])
     return {name: [entry["doc_id"] for entry in entries] for name, entries in orders.items()}

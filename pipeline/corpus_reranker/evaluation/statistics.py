@@ -1,7 +1,7 @@
-"""Is the difference more than chance? A bootstrap interval, a paired randomisation test, Holm's correction.
+"""Significance: bootstrap interval, paired randomisation test, Holm's correction.
 
-The randomisation test asks nothing of the distribution of the differences, and is the one recommended for IR
-measures by Smucker, Allan and Carterette (CIKM 2007, "A comparison of statistical significance tests").
+The randomisation test assumes nothing about the distribution of the differences. Smucker, Allan and Carterette
+recommend it for IR measures (CIKM 2007, "A comparison of statistical significance tests").
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-_DRAWS_AT_ONCE = 4_000_000
-"""Random numbers held at a time: 32 megabytes of indices."""
+_MAX_DRAWS = 4_000_000
+"""Random numbers held in memory at a time: 32 MB of indices."""
 
 
 def bootstrap_interval(
     values: FloatArray, resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of `values` over resampled queries. (nan, nan) for no values."""
+    """Percentile interval of the mean of `values` over resampled queries; (nan, nan) if there are no values."""
     if len(values) == 0:
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
@@ -30,15 +30,15 @@ def bootstrap_interval(
 
 
 def paired_randomisation(differences: FloatArray, resamples: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p of the mean of per-query `differences`, if each could as well have had the other sign.
+    """Two-sided p-value of the mean of per-query `differences` under random sign flips.
 
-    Exact where all sign patterns are no more than `resamples`; else (hits + 1) / (resamples + 1), never 0.
-    Queries without a difference change nothing and are left out. 1.0 where none differs.
+    Exact if there are at most `resamples` sign patterns, else (hits + 1) / (resamples + 1), which is never 0.
+    Queries without a difference are ignored; the result is 1.0 if no query differs.
     """
     moved = differences[differences != 0]
     if len(moved) == 0:
         return 1.0
-    # sums of the same terms in another order may differ in the last bits: such a tie counts as extreme
+    # Sums of the same terms in another order can differ in the last bits: such a tie counts as extreme.
     observed = abs(moved.sum()) - 1e-9 * np.abs(moved).sum()
     if len(moved) < 63 and 2 ** len(moved) <= resamples:
         patterns = np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1
@@ -52,7 +52,7 @@ def paired_randomisation(differences: FloatArray, resamples: int = 10_000, seed:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the order given, that keep the chance of any false claim below the level (Holm 1979)."""
+    """Adjusted p-values, in the order given, that control the family-wise error rate (Holm 1979)."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, position in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
@@ -62,6 +62,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _rows(resamples: int, values: FloatArray) -> Iterator[int]:
-    at_once = max(1, _DRAWS_AT_ONCE // len(values))
-    for start in range(0, resamples, at_once):
-        yield min(at_once, resamples - start)
+    rows = max(1, _MAX_DRAWS // len(values))
+    for start in range(0, resamples, rows):
+        yield min(rows, resamples - start)

@@ -1,6 +1,6 @@
-"""trec_eval's order of a run, and TREC runs written so that this order is ours.
+"""The order in which trec_eval reads a run, and TREC runs that trec_eval reads in our order.
 
-trec_eval ignores the rank field: it sorts by score as a 32-bit float, descending, and breaks ties by docid,
+trec_eval ignores the rank field. It sorts by score as a 32-bit float, descending, and breaks ties by docid,
 descending (`comp_sim_docno` in trec_eval's form_res_rels.c).
 """
 
@@ -16,24 +16,28 @@ Qrels = Mapping[str, Mapping[str, int]]
 """query_id -> doc_id -> relevance."""
 
 _MAX_SCORE = 1e30
-"""Scores beyond it are replaced: near the end of the float32 range there is no room to fall."""
+"""Larger scores are replaced, because near the end of the float32 range scores cannot fall further."""
 
 
 def trec_order(scores: Mapping[str, float]) -> list[str]:
-    """Doc ids of one query, best first, ties broken as trec_eval does."""
+    """Doc ids of one query, best first, with ties broken as trec_eval breaks them."""
     with np.errstate(over="ignore"):
         singles = np.array(list(scores.values()), dtype=np.float32).tolist()
     return [doc_id for _, doc_id in sorted(zip(singles, scores, strict=True), reverse=True)]
 
 
 def load_qrels(filesystem: FileSystem, path: str) -> dict[str, dict[str, int]]:
-    """The qrels in the file at `path`, plain or .gz. Raises InputError."""
+    """Read a qrels file, plain or .gz. Raises InputError if it cannot be read."""
     with open_text(path, filesystem) as lines:
         return group_qrels(read_qrels(lines, path), path)
 
 
 def group_qrels(judgments: Iterable[Qrel], source: str = "qrels") -> dict[str, dict[str, int]]:
-    """Judgments by query. Raises InputError where a document is judged twice and differently, or none is."""
+    """Group judgments by query.
+
+    Raises:
+        InputError: A document has two different judgments for a query, or there is no judgment at all.
+    """
     grouped: dict[str, dict[str, int]] = {}
     for query_id, doc_id, relevance in judgments:
         known = grouped.setdefault(query_id, {}).setdefault(doc_id, relevance)
@@ -49,28 +53,39 @@ def group_qrels(judgments: Iterable[Qrel], source: str = "qrels") -> dict[str, d
 def group_run(
     lines: Iterable[RunLine], source: str = "run", wanted: Collection[str] | None = None
 ) -> dict[str, list[str]]:
-    """Doc ids by query in trec_eval's order; only the `wanted` queries are kept, None for all.
+    """Doc ids by query in trec_eval's order.
 
-    Raises InputError where a document is listed twice for a query, as trec_eval does, or a score is not a number.
+    Args:
+        lines: Lines of the run.
+        source: Name of the run for messages.
+        wanted: Queries to keep; None keeps all.
+
+    Raises:
+        InputError: A query lists a document twice (trec_eval refuses it, too), or a score is not a number.
     """
     scores: dict[str, dict[str, float]] = {}
     for query_id, doc_id, _, score in lines:
         if wanted is not None and query_id not in wanted:
             continue
-        of_query = scores.setdefault(query_id, {})
-        if doc_id in of_query:
+        query_scores = scores.setdefault(query_id, {})
+        if doc_id in query_scores:
             raise InputError(f"{source}: query {query_id!r} lists document {doc_id!r} twice; keep one of the lines")
         if score != score:
             raise InputError(f"{source}: query {query_id!r}, document {doc_id!r}: the score is not a number")
-        of_query[doc_id] = score
-    return {query_id: trec_order(of_query) for query_id, of_query in scores.items()}
+        query_scores[doc_id] = score
+    return {query_id: trec_order(query_scores) for query_id, query_scores in scores.items()}
 
 
 def run_lines(query_id: str, doc_ids: Sequence[str], scores: Sequence[float | None], tag: str) -> Iterator[str]:
-    """Lines of a run, without newlines, that trec_eval orders as `doc_ids` are. Raises OutputError for ids that
-    the format cannot hold."""
+    """Lines of a run, without line breaks, that trec_eval reads in the order of `doc_ids`.
+
+    Raises:
+        OutputError: The format cannot hold one of the ids.
+    """
     if not query_id or len(query_id.split()) != 1 or query_id != query_id.strip():
-        raise OutputError(f"query_id {query_id!r} is empty or holds white space, which a TREC run cannot; use parquet")
+        raise OutputError(
+            f"query_id {query_id!r} is empty or has white space, which a TREC run cannot hold; use parquet"
+        )
     for rank, (doc_id, score) in enumerate(zip(doc_ids, falling_scores(scores), strict=True), 1):
         if not doc_id.strip() or doc_id != doc_id.strip() or len(doc_id.splitlines()) != 1:
             raise OutputError(f"query {query_id!r}: a TREC run cannot hold doc_id {doc_id!r}; use parquet")
@@ -78,10 +93,10 @@ def run_lines(query_id: str, doc_ids: Sequence[str], scores: Sequence[float | No
 
 
 def falling_scores(scores: Sequence[float | None]) -> list[str]:
-    """The scores as text, each lowered just as far as it takes to fall strictly as 32-bit floats.
+    """Scores as text, lowered by as little as makes them fall strictly as 32-bit floats.
 
-    The order given is the one that counts: ties are what trec_eval would break by docid. A list with a missing
-    or huge score is replaced by n, n-1, ... 1.
+    trec_eval would break ties by docid and change the order. A list with a missing or huge score becomes
+    n, n-1, ... 1.
     """
     if any(score is None or not abs(score) < _MAX_SCORE for score in scores):
         scores = [float(len(scores) - position) for position in range(len(scores))]
