@@ -20,7 +20,8 @@ from typing import Annotated, Any
 import typer
 from workload import report
 
-from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings
+from corpus_reranker.engines.vllm.engine import VllmEngine
+from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.types import Prompt, SamplingParams
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from corpus_reranker.config.loader import load_config, load_section
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.engines.vllm.engine import VllmSettings
+from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.paths import CONFIGS_DIRECTORY
@@ -55,13 +55,13 @@ def test_overrides_win_over_the_file_and_are_typed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "prefix"),
     [
-        (["--engine.dtyp=x"], r"engine\.vllm: unknown key 'dtyp'; did you mean 'dtype'"),
+        (["--engine.dtyp=x"], r"engine: unknown key 'dtyp'; did you mean 'dtype'"),
         (["--strategy.strid=5"], r"strategy: unknown key 'strid'; did you mean 'stride'"),
         (["--policy.max_attempt=5"], r"policy: unknown key 'max_attempt'; did you mean 'max_attempts'"),
         (["--ouput.path=x"], r"unknown key 'ouput'; did you mean 'output'"),
         (["--strategy.stride=30"], r"strategy: need 1 <= stride <= window, got stride 30 and window 20"),
         (["--strategy.depth=10"], r"strategy: depth 10 is smaller than window 20"),
-        (["--strategy.name=slidin"], r"unknown strategy 'slidin'; one of .*sliding_window"),
+        (["--strategy.name=slidin"], r"unknown strategy 'slidin'; did you mean .sliding_window."),
         (["--strategy.name=no.such.module:Thing"], r"cannot load strategy"),
         (["--engine.kind=vlm"], r"engine: .*'vllm'"),
         (["--policy.max_attempts=0"], r"max_attempts must be at least 1"),

@@ -47,7 +47,7 @@ async def test_any_function_answers_malformed_or_cut_if_it_likes() -> None:
     "answers", ["nowhere:x", "corpus_reranker.engines.scripted:nothing", f"{__name__}:shouting", "x"]
 )
 def test_answers_that_cannot_be_made_are_told(answers: str) -> None:
-    with pytest.raises(ConfigError, match=r"engine\.answers: cannot make answers"):
+    with pytest.raises(ConfigError, match=r"engine\.answers: cannot load"):
         scripted(answers=answers)
 
 
@@ -101,7 +101,8 @@ async def test_a_scripted_start_error_and_a_stop() -> None:
 
 def test_settings_name_the_engine_and_refuse_what_they_do_not_know() -> None:
     settings = ScriptedSettings(kind="scripted")
-    assert isinstance(create_engine(settings), ScriptedEngine)
+    created: Any = create_engine(settings)
+    assert isinstance(created.engine, ScriptedEngine)
     assert settings.simulated
     assert settings.tokenizer_source == "words"
     with pytest.raises(ValidationError, match="did you mean 'delay_seconds'"):

@@ -164,7 +164,8 @@ def test_impossible_lengths_are_refused() -> None:
 
 def test_the_registry_makes_the_engine_that_the_settings_name() -> None:
     settings = SimulatedSettings()
-    assert isinstance(create_engine(settings), SimulatedEngine)
+    created: Any = create_engine(settings)
+    assert isinstance(created.engine, SimulatedEngine)
     assert settings.simulated
     assert settings.gpus_per_replica == 0
     assert "speedup" not in settings.fingerprint_fields()

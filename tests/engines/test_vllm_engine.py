@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings
+from corpus_reranker.engines.vllm.engine import VllmEngine
+from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import Prompt, SamplingParams
 

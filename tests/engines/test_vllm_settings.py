@@ -1,4 +1,4 @@
-"""What can be told of vLLM's settings, log and guard without vLLM."""
+"""Settings, environment, log and process guard of the vLLM engine, without vLLM."""
 
 import os
 import signal
@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings, check_folder
+from corpus_reranker.engines.model_files import check_folder
+from corpus_reranker.engines.vllm import compat
+from corpus_reranker.engines.vllm.engine import VllmEngine
 from corpus_reranker.engines.vllm.log import VllmLog, exit_reason
-from corpus_reranker.errors import ConfigError
+from corpus_reranker.engines.vllm.settings import VllmSettings
+from corpus_reranker.errors import ConfigError, EngineStartError
 from helpers.paths import REPOSITORY
 
 FAILED_START = """\x1e2026-01-01 VllmWorker-0 vllm.v1.executor.multiproc_executor: WorkerProc failed to start.
@@ -57,7 +60,7 @@ EngineDeadError: EngineCore encountered an issue. See stack trace (above) for th
         ("", None),
     ],
 )
-def test_the_log_names_the_cause_rather_than_its_consequences(text: str, reason: str | None) -> None:
+def test_the_log_names_the_cause_not_its_consequences(text: str, reason: str | None) -> None:
     log = VllmLog()
     log.path.write_text(text, encoding="utf-8")
     assert log.reason() == reason
@@ -92,7 +95,7 @@ def test_a_child_process_logs_its_errors_where_the_parent_reads_them(monkeypatch
     log.discard()
 
 
-def test_exit_codes_are_told_in_words() -> None:
+def test_exit_codes_in_words() -> None:
     assert "out-of-memory" in exit_reason(-signal.SIGKILL)
     assert "SIGSEGV" in exit_reason(-signal.SIGSEGV)
     assert "exit code 3" in exit_reason(3)
@@ -135,14 +138,14 @@ def test_nothing_outlives_a_killed_replica_in_its_own_process_group(leads_its_gr
     ("path", "problem"),
     [("/no/such/model", "no folder"), ("./models/none", "no folder"), ("~/none", "no folder")],
 )
-async def test_a_missing_model_is_told_before_vllm_is_imported(path: str, problem: str) -> None:
+async def test_a_missing_model_is_reported_before_vllm_is_imported(path: str, problem: str) -> None:
     engine = VllmEngine(VllmSettings(model=path))
     with pytest.raises(ConfigError, match=rf"engine\.model: {problem} {path}"):
         await engine.start()
     await engine.stop()
 
 
-def test_a_folder_that_holds_no_model_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         check_folder(str(tmp_path), "config.json", "engine.model")
     (tmp_path / "config.json").write_text("{}")
@@ -151,19 +154,61 @@ def test_a_folder_that_holds_no_model_is_told(tmp_path: Path) -> None:
         check_folder(hub_id, "config.json", "engine.model")
 
 
-async def test_a_missing_lora_adapter_is_told(tmp_path: Path) -> None:
+async def test_a_missing_lora_adapter_is_reported(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"engine\.lora_path: no folder /no/adapter"):
         await VllmEngine(VllmSettings(model=str(tmp_path), lora_path="/no/adapter")).start()
 
 
-def test_an_engine_argument_has_one_place() -> None:
+def test_an_engine_argument_is_set_once() -> None:
     with pytest.raises(ValidationError, match=r"set engine\.max_num_seqs itself"):
         VllmSettings(model="m", engine_kwargs={"max_num_seqs": 3})
     assert VllmSettings(model="m", engine_kwargs={"async_scheduling": True}).engine_kwargs == {"async_scheduling": True}
 
 
-def test_gpus_follow_device_and_tensor_parallel_size() -> None:
+def test_gpus_of_a_replica_are_those_of_all_its_parallel_sizes() -> None:
     assert VllmSettings(model="m", tensor_parallel_size=4).gpus_per_replica == 4
     assert VllmSettings(model="m", tensor_parallel_size=2, device="cpu").gpus_per_replica == 0
+    sizes = {"pipeline_parallel_size": 2, "prefill_context_parallel_size": 3, "decode_context_parallel_size": 2}
+    assert VllmSettings(model="m", tensor_parallel_size=2, engine_kwargs=sizes).gpus_per_replica == 12
+    with pytest.raises(ValidationError, match=r"data_parallel_size is not supported.*raise cluster\.max_replicas"):
+        VllmSettings(model="m", engine_kwargs={"data_parallel_size": 2})
+    with pytest.raises(ValidationError, match=r"multiple of engine_kwargs\.decode_context_parallel_size 2"):
+        VllmSettings(model="m", tensor_parallel_size=3, engine_kwargs={"decode_context_parallel_size": 2})
+    with pytest.raises(ValidationError, match="whole number"):
+        VllmSettings(model="m", engine_kwargs={"pipeline_parallel_size": "2"})
     assert not VllmSettings(model="m").trust_remote_code
+
+
+def test_a_replica_that_spans_nodes_has_a_bundle_for_each_gpu() -> None:
+    assert VllmSettings(model="m", tensor_parallel_size=8).placement_bundles is None
+    ray = {"pipeline_parallel_size": 2, "distributed_executor_backend": "ray"}
+    settings = VllmSettings(model="m", tensor_parallel_size=8, engine_kwargs=ray)
+    assert settings.placement_bundles == ({"GPU": 1.0},) * 16
+    assert settings.gpus_per_replica == 16
+
+
+def test_environment_that_vllm_starts_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"VLLM_CACHE_ROOT": "/volume"})
+    compat.set_environment()
+    assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+    assert os.environ["VLLM_CACHE_ROOT"] == "/volume"
+    os.environ["VLLM_USE_FLASHINFER_SAMPLER"] = "1"
+    compat.set_environment()
+    assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
+
+
+def test_a_replica_that_would_share_gpu_0_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(EngineStartError, match=r"NOSET_CUDA_VISIBLE_DEVICES is set.*its own \(3\); unset"):
+        compat.check_visible_gpus(["3"])
+    compat.check_visible_gpus([])  # outside Ray, or on a CPU
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    compat.check_visible_gpus(["3"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    with pytest.raises(EngineStartError, match="sees GPUs 0,1,2,3"):
+        compat.check_visible_gpus(["3"])
+    monkeypatch.setenv("RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES", "0")
+    compat.check_visible_gpus(["3"])

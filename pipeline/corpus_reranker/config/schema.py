@@ -22,6 +22,7 @@ from pydantic import (
 from corpus_reranker.answers.continuation import ANSWER_END
 from corpus_reranker.answers.permutation import AnswerFormat
 from corpus_reranker.dataflow.capacity import with_headroom
+from corpus_reranker.engines.base import EngineContext
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.export.settings import ExportConfig
@@ -213,8 +214,13 @@ class JobConfig(Section):
         return self.cluster.queries_in_flight or with_headroom(self.engine.max_num_seqs)
 
     @property
+    def engine_context(self) -> EngineContext:
+        """What an engine or a pre-ranker needs to know beside its own section."""
+        return EngineContext(self.storage, self.generation.close_reasoning)
+
+    @property
     def simulated(self) -> bool:
-        """True where the ranking is not models' alone; the output says so."""
+        """True if the ranking does not come from models alone; the output says so."""
         return self.engine.simulated or (self.pre_ranker is not None and self.pre_ranker.engine.simulated)
 
     def num_ranked(self, num_candidates: int) -> int:

@@ -88,8 +88,10 @@ class RerankWorker:
     async def _start(self) -> None:
         config, started = self._config, time.monotonic()
         self._events = EventLog(config.cluster.event_log, self._run_id)
-        self._engine = create_engine(config.engine)
-        self._pre_ranker = create_pre_ranker(config.pre_ranker.engine) if config.pre_ranker else None
+        self._engine = create_engine(config.engine, config.engine_context)
+        self._pre_ranker = (
+            create_pre_ranker(config.pre_ranker.engine, config.engine_context) if config.pre_ranker else None
+        )
         self._template = config.prompt.load_template()
         self._prompt_builder = make_prompt_builder(config)
         await self._engine.start()

@@ -1,4 +1,4 @@
-"""What answers a prompt. An engine is one file here and one line in ENGINES.
+"""Engines answer prompts, pre-rankers score passages. Each is one file here and one line in `registry`.
 
-The engines' settings are part of the job config; their heavy imports happen in `start`, inside the actor.
+The settings of an engine are part of the job config. Its heavy imports happen in `start`, inside the actor.
 """

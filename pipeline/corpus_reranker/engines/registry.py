@@ -1,24 +1,18 @@
-"""The engines and scorers a job config can name by `engine.kind` and `pre_ranker.engine.kind`."""
+"""The engines and pre-rankers that a job config names by `engine.kind` and `pre_ranker.engine.kind`.
 
-from importlib import import_module
+A kind is a name registered here, or "module:Class" of a class on the Python path. The class has a `settings_class`,
+which validates its section of the config, and is constructed with these settings and an EngineContext.
+"""
+
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import PlainSerializer, PlainValidator
 
-from corpus_reranker.engines.base import Engine, PreRanker
-from corpus_reranker.engines.scripted import ScriptedSettings
-from corpus_reranker.engines.scripted_pre_ranker import ScriptedPreRankerSettings
-from corpus_reranker.engines.simulated import SimulatedSettings
-from corpus_reranker.engines.vllm.engine import VllmSettings
-from corpus_reranker.engines.vllm.pre_ranker import VllmPreRankerSettings
-
-AnyEngineSettings: TypeAlias = Annotated[
-    VllmSettings | ScriptedSettings | SimulatedSettings, Field(discriminator="kind")
-]
-
-AnyPreRankerSettings: TypeAlias = Annotated[
-    VllmPreRankerSettings | ScriptedPreRankerSettings, Field(discriminator="kind")
-]
+from corpus_reranker.engines.base import Engine, EngineContext, EngineSettings, PreRanker
+from corpus_reranker.engines.hang_watch import WatchedEngine, WatchedPreRanker
+from corpus_reranker.plugins import load_class
 
 ENGINES: dict[str, str] = {
     "vllm": "corpus_reranker.engines.vllm.engine:VllmEngine",
@@ -26,25 +20,53 @@ ENGINES: dict[str, str] = {
     "simulated": "corpus_reranker.engines.simulated:SimulatedEngine",
 }
 
-
 PRE_RANKERS: dict[str, str] = {
-    "vllm": "corpus_reranker.engines.vllm.pre_ranker:VllmScorer",
-    "scripted": "corpus_reranker.engines.scripted_pre_ranker:ScriptedScorer",
+    "vllm": "corpus_reranker.engines.vllm.pre_ranker:VllmPreRanker",
+    "scripted": "corpus_reranker.engines.scripted_pre_ranker:ScriptedPreRanker",
 }
 
 
-def create_engine(settings: AnyEngineSettings) -> Engine:
-    """The engine of these settings, not started yet."""
-    engine: Engine = _class_of(ENGINES[settings.kind])(settings)
-    return engine
+def settings_class(role: str, kind: str, registered: Mapping[str, str]) -> type[EngineSettings]:
+    """The settings class of the engine or pre-ranker `kind`. Raises ValueError if there is none."""
+    cls = getattr(load_class(role, kind, registered), "settings_class", None)
+    if not (isinstance(cls, type) and issubclass(cls, EngineSettings)):
+        raise ValueError(f"{role} {kind!r} has no settings_class that derives from EngineSettings")
+    return cls
 
 
-def create_pre_ranker(settings: AnyPreRankerSettings) -> PreRanker:
-    """The scorer of these settings, not started yet."""
-    pre_ranker: PreRanker = _class_of(PRE_RANKERS[settings.kind])(settings)
-    return pre_ranker
+def _validate(value: Any, *, role: str, registered: Mapping[str, str]) -> EngineSettings:
+    if isinstance(value, EngineSettings):
+        return value
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    if not isinstance(kind, str):
+        raise ValueError(f'{role} needs a kind: one of {", ".join(sorted(registered))}, or "module:Class"')
+    return settings_class(role, kind, registered).model_validate(value)
 
 
-def _class_of(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
+def _dump(settings: EngineSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json")
+
+
+AnyEngineSettings: TypeAlias = Annotated[
+    EngineSettings,
+    PlainValidator(partial(_validate, role="engine", registered=ENGINES)),
+    PlainSerializer(_dump),
+]
+
+AnyPreRankerSettings: TypeAlias = Annotated[
+    EngineSettings,
+    PlainValidator(partial(_validate, role="pre-ranker", registered=PRE_RANKERS)),
+    PlainSerializer(_dump),
+]
+
+
+def create_engine(settings: EngineSettings, context: EngineContext | None = None) -> Engine:
+    """The engine of these settings, not started yet. A hang of it is an EngineDeadError."""
+    cls = load_class("engine", settings.kind, ENGINES)
+    return WatchedEngine(cls(settings, context or EngineContext()), settings.hang_timeout_seconds)
+
+
+def create_pre_ranker(settings: EngineSettings, context: EngineContext | None = None) -> PreRanker:
+    """The pre-ranker of these settings, not started yet. A hang of it is an EngineDeadError."""
+    cls = load_class("pre-ranker", settings.kind, PRE_RANKERS)
+    return WatchedPreRanker(cls(settings, context or EngineContext()), settings.hang_timeout_seconds)

@@ -1,4 +1,4 @@
-"""Answers from a function, with failures, delays and deaths on chosen prompts. For tests and studies; no LLM."""
+"""Answers by a function, with failures, delays, deaths and hangs on chosen prompts. For tests and studies; no LLM."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from corpus_reranker.engines.base import EngineSettings
+from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
@@ -22,11 +22,11 @@ Answer: TypeAlias = Callable[[str, SamplingParams], str | tuple[str, str]]
 
 
 class ScriptedSettings(EngineSettings):
-    """What happens to a prompt is chosen by a piece of its text: a word of the query, or of a passage."""
+    """A substring of a prompt's text selects what happens to it: a word of the query, or of a passage."""
 
     speed_only: ClassVar[frozenset[str]] = frozenset({"delay_seconds", "slow", "log_path", "max_num_seqs"})
 
-    kind: Literal["scripted"]
+    kind: Literal["scripted"] = "scripted"
     model: str = "scripted"
     tokenizer: str | None = "words"
     answers: str = Field(
@@ -34,30 +34,41 @@ class ScriptedSettings(EngineSettings):
         description='"module:function" that takes `arguments` and returns an Answer.',
     )
     arguments: dict[str, Any] = Field(default_factory=dict)
-    delay_seconds: float = Field(0.0, ge=0, description="Of every completion.")
-    slow: dict[str, float] = Field(default_factory=dict, description="Piece of text: its completions' delay_seconds.")
-    fail: dict[str, int] = Field(default_factory=dict, description="Piece of text: how many of its requests fail.")
-    die: dict[str, int] = Field(default_factory=dict, description="Piece of text: the engine dies at its nth request.")
+    delay_seconds: float = Field(0.0, ge=0, description="Duration of every completion.")
+    slow: dict[str, float] = Field(default_factory=dict, description="Substring: delay_seconds of its completions.")
+    fail: dict[str, int] = Field(default_factory=dict, description="Substring: how many of its requests fail.")
+    die: dict[str, int] = Field(default_factory=dict, description="Substring: the engine dies at its nth request.")
+    hang: dict[str, int] = Field(
+        default_factory=dict, description="Substring: the engine answers nothing any more from its nth request on."
+    )
     log_path: str | None = Field(
-        None, description="File on this node that gets a line as a request begins and as it is answered, of all runs."
+        None, description="File on this node that gets a line when a request begins and one when it is answered."
     )
     start_error: str | None = Field(None, description="The engine does not start, for this reason.")
 
     @property
-    def simulated(self) -> bool:
-        return True
+    def capabilities(self) -> EngineCapabilities:
+        return EngineCapabilities(regex=True, choice_logprobs=True, simulated=True)
 
 
 class ScriptedEngine:
-    """Counts what is in flight, so that tests can look at it."""
+    """Counts the requests in flight for tests. The function sees the sampling parameters and may obey a regex."""
 
-    def __init__(self, settings: ScriptedSettings) -> None:
+    settings_class: ClassVar[type[EngineSettings]] = ScriptedSettings
+
+    def __init__(self, settings: ScriptedSettings, context: EngineContext | None = None) -> None:
         self._settings = settings
         self._answer: Answer = load_script(settings.answers, settings.arguments, "engine.answers")
         self._seen: Counter[str] = Counter()
         self._in_flight = 0
         self._peak_in_flight = 0
         self._dead: str | None = None
+        self._hung = False
+        self._completed = 0
+
+    @property
+    def capabilities(self) -> EngineCapabilities:
+        return self._settings.capabilities
 
     async def start(self) -> None:
         if self._settings.start_error:
@@ -71,13 +82,18 @@ class ScriptedEngine:
         self._log("asked", prompt.text)
         try:
             await asyncio.sleep(self._delay_seconds(prompt.text))
-            self._misfortune(prompt.text)
+            self._fail_or_die(prompt.text)
+            await self._hang_if_scripted(prompt.text)
         finally:
             self._in_flight -= 1
-        answered = self._answer(prompt.text, params)
-        text, finish_reason = (answered, "stop") if isinstance(answered, str) else answered
+        answer = self._answer(prompt.text, params)
+        text, finish_reason = (answer, "stop") if isinstance(answer, str) else answer
         self._log("answered", prompt.text)
+        self._completed += 1
         return Completion(text, finish_reason, len(prompt.token_ids), len(text.split()))
+
+    def progress(self) -> int:
+        return self._completed
 
     async def stop(self) -> None:
         self._dead = "the scripted engine was stopped"
@@ -86,35 +102,43 @@ class ScriptedEngine:
         return {"engine": "scripted", "simulated": True, "peak_in_flight": self._peak_in_flight}
 
     def _log(self, event: str, text: str) -> None:
-        """One write, so that lines of several replicas don't mix, and none is lost when this process is killed."""
+        """One write for each line: replicas do not mix their lines, and a killed process loses none."""
         if self._settings.log_path:
             line = json.dumps({"event": event, "seconds": time.time(), "prompt": text, "process": os.getpid()}) + "\n"
             with Path(self._settings.log_path).open("ab", buffering=0) as log:
                 log.write(line.encode())
 
     def _delay_seconds(self, text: str) -> float:
-        return max([self._settings.delay_seconds, *(s for piece, s in self._settings.slow.items() if piece in text)])
+        scripted = (seconds for substring, seconds in self._settings.slow.items() if substring in text)
+        return max([self._settings.delay_seconds, *scripted])
 
-    def _misfortune(self, text: str) -> None:
+    def _fail_or_die(self, text: str) -> None:
         if self._dead:
             raise EngineDeadError(self._dead)
-        for piece, count in self._matching(self._settings.fail, text):
-            if self._seen[f"fail {piece}"] <= count:
-                raise RequestError(f"scripted failure on {piece!r}")
-        for piece, nth in self._matching(self._settings.die, text):
-            if self._seen[f"die {piece}"] == nth:
-                self._dead = f"scripted death on {piece!r}"
+        for substring, count in self._settings.fail.items():
+            if self._nth("fail", substring, text) in range(1, count + 1):
+                raise RequestError(f"scripted failure on {substring!r}")
+        for substring, nth in self._settings.die.items():
+            if self._nth("die", substring, text) == nth:
+                self._dead = f"scripted death on {substring!r}"
                 raise EngineDeadError(self._dead)
 
-    def _matching(self, script: Mapping[str, int], text: str) -> list[tuple[str, int]]:
-        matching = [(piece, number) for piece, number in script.items() if piece in text]
-        kind = "fail" if script is self._settings.fail else "die"
-        self._seen.update(f"{kind} {piece}" for piece, _ in matching)
-        return matching
+    async def _hang_if_scripted(self, text: str) -> None:
+        for substring, nth in self._settings.hang.items():
+            self._hung |= self._nth("hang", substring, text) == nth
+        if self._hung:
+            await asyncio.get_running_loop().create_future()
+
+    def _nth(self, event: str, substring: str, text: str) -> int:
+        """Which request with `substring` this one is, from 1; 0 if its text has no such substring."""
+        if substring not in text:
+            return 0
+        self._seen[f"{event} {substring}"] += 1
+        return self._seen[f"{event} {substring}"]
 
 
 def keep_order() -> Answer:
-    """Names every passage in the order it is shown."""
+    """Names every passage in the order shown."""
     return lambda text, params: "<think>As they come.</think> <answer>" + " > ".join(_identifiers(text)) + "</answer>"
 
 
@@ -126,16 +150,16 @@ def reverse_order() -> Answer:
 
 
 def load_script(target: str, arguments: Mapping[str, Any], key: str) -> Any:
-    """What "module:function" makes of `arguments`. Raises ConfigError naming its config `key` if that cannot be."""
+    """Call "module:function" with `arguments`. Raises ConfigError that names the config `key` if that fails."""
     module, _, name = target.partition(":")
     try:
         return getattr(import_module(module), name)(**arguments)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: cannot make answers of {target!r}: {error}") from error
+        raise ConfigError(f"{key}: cannot load {target!r}: {error}") from error
 
 
 def passages(text: str) -> list[str]:
-    """The passages a prompt of our templates shows, in order: each begins a line with its identifier."""
+    """The passages in a prompt of our templates, in order: each begins a line with its identifier."""
     found = re.split(r"^\[\d+\] ", text, flags=re.MULTILINE)[1:]
     return [passage.partition("\nSearch Query: ")[0].strip() for passage in found]
 

@@ -1,11 +1,11 @@
 """A pre-ranker by a function. For tests and studies; no model."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from corpus_reranker.engines.base import EngineSettings
+from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
 from corpus_reranker.engines.scripted import load_script
 
 PassageScore: TypeAlias = Callable[[str, str], float]
@@ -13,9 +13,9 @@ PassageScore: TypeAlias = Callable[[str, str], float]
 
 
 class ScriptedPreRankerSettings(EngineSettings):
-    """What scores a passage is chosen by its text, and so is what fails."""
+    """The scoring function sees query and passage, and may fail on them."""
 
-    kind: Literal["scripted"]
+    kind: Literal["scripted"] = "scripted"
     model: str = "scripted"
     scores: str = Field(
         "corpus_reranker.engines.scripted_pre_ranker:shared_words",
@@ -24,14 +24,16 @@ class ScriptedPreRankerSettings(EngineSettings):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
     @property
-    def simulated(self) -> bool:
-        return True
+    def capabilities(self) -> EngineCapabilities:
+        return EngineCapabilities(simulated=True)
 
 
 class ScriptedPreRanker:
     """Scores one passage after the other."""
 
-    def __init__(self, settings: ScriptedPreRankerSettings) -> None:
+    settings_class: ClassVar[type[EngineSettings]] = ScriptedPreRankerSettings
+
+    def __init__(self, settings: ScriptedPreRankerSettings, context: EngineContext | None = None) -> None:
         self._score: PassageScore = load_script(settings.scores, settings.arguments, "pre_ranker.engine.scores")
 
     async def start(self) -> None:
@@ -39,6 +41,9 @@ class ScriptedPreRanker:
 
     async def score(self, query: str, passages: Sequence[str]) -> list[float]:
         return [self._score(query, passage) for passage in passages]
+
+    def progress(self) -> int:
+        return 0
 
     async def stop(self) -> None:
         pass

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from corpus_reranker.engines.base import EngineSettings
+from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
 from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
 from corpus_reranker.engines.scripted import passages
 from corpus_reranker.errors import EngineDeadError, RequestError
@@ -66,8 +66,8 @@ class SimulatedSettings(EngineSettings):
     seed: int = 0
 
     @property
-    def simulated(self) -> bool:
-        return True
+    def capabilities(self) -> EngineCapabilities:
+        return EngineCapabilities(simulated=True)
 
     @property
     def output_tokens_sigma(self) -> float:
@@ -88,7 +88,9 @@ class SimulatedSettings(EngineSettings):
 class SimulatedEngine:
     """Completes requests when the model of the batch says so. One timer, set to the batch's next event."""
 
-    def __init__(self, settings: SimulatedSettings) -> None:
+    settings_class: ClassVar[type[EngineSettings]] = SimulatedSettings
+
+    def __init__(self, settings: SimulatedSettings, context: EngineContext | None = None) -> None:
         self._settings = settings
         names = BatchCosts.__dataclass_fields__
         self._batch = Batch(BatchCosts(**{name: getattr(settings, name) for name in names}))
@@ -99,6 +101,10 @@ class SimulatedEngine:
         self._requests = 0
         self._prompt_tokens = 0
         self._output_tokens = 0
+
+    @property
+    def capabilities(self) -> EngineCapabilities:
+        return self._settings.capabilities
 
     async def start(self) -> None:
         self._started_at = asyncio.get_running_loop().time()
@@ -116,6 +122,10 @@ class SimulatedEngine:
         cut = wanted > output_tokens
         text = _answer(rng, len(passages(prompt.text)), self._settings.answer_format, cut)
         return Completion(text, "length" if cut else "stop", prompt_tokens, output_tokens)
+
+    def progress(self) -> int:
+        """Completed requests: the cost model always makes progress."""
+        return self._requests
 
     async def stop(self) -> None:
         """Requests in flight end with EngineDeadError. Safe to call twice."""

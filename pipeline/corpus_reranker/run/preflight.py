@@ -1,25 +1,32 @@
-"""What can be seen to be wrong before any actor starts, beyond what the config's own types say."""
+"""Checks of a job config before any actor starts, beyond what the types of the config check."""
 
-import os
 from pathlib import Path
 
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
-from corpus_reranker.engines.vllm.engine import VllmSettings, check_folder
+from corpus_reranker.engines.base import EngineCapabilities
 from corpus_reranker.errors import ConfigError
 
 _MIN_PASSAGE_TOKENS = 16
-"""Below this a passage says nothing; a context that leaves less for each is a mistake, not a budget."""
+"""A shorter passage is meaningless: a context that leaves less for each is a mistake in the config."""
 
 
 def preflight(config: JobConfig) -> list[str]:
-    """Warnings for a person to read. Raises ConfigError for what cannot work."""
+    """Check a job config.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ConfigError: The job cannot work with this config.
+    """
     _check_template(config)
-    _check_places(config.input.path, config.output.path)
-    warnings = _check_model(config.engine, "engine")
+    _check_capabilities(config)
+    _check_paths(config.input.path, config.output.path)
+    warnings = config.engine.preflight("engine", config.storage)
     if config.pre_ranker is not None:
-        warnings += _check_model(config.pre_ranker.engine, "pre_ranker.engine")
-        _check_shared_gpu(config.engine, config.pre_ranker.engine)
+        pre_ranker = config.pre_ranker.engine
+        warnings += pre_ranker.preflight("pre_ranker.engine", config.storage)
+        _check_shared_gpu(config.engine.capabilities, pre_ranker.capabilities)
     return [*warnings, *_check_budget(config)]
 
 
@@ -43,44 +50,43 @@ def _check_template(config: JobConfig) -> None:
         )
 
 
-def _check_model(engine: AnyEngineSettings | AnyPreRankerSettings, section: str) -> list[str]:
-    if not isinstance(engine, VllmSettings):
-        return []
-    try:
-        check_folder(engine.model, "config.json", f"{section}.model")
-        if engine.lora_path:
-            check_folder(engine.lora_path, "adapter_config.json", f"{section}.lora_path")
-    except ConfigError as error:
-        if "RAY_ADDRESS" not in os.environ:
-            raise
-        return [f"{error}; the cluster's GPU nodes may have it"]
-    return []
+def _check_capabilities(config: JobConfig) -> None:
+    """The engine must be able to do what prompt, policy and generation ask for."""
+    engine, section = config.engine.capabilities, f"engine.kind {config.engine.kind}"
+    if config.policy.force_answer and not engine.regex:
+        raise ConfigError(f"policy.force_answer needs an engine that obeys a regex; {section} does not")
+    if config.prompt.load_template().answer_format == "first_token" and not engine.choice_logprobs:
+        raise ConfigError(
+            f"prompt.template {config.prompt.template} needs the log-probabilities of the first token; {section} does"
+            " not give them"
+        )
+    if config.generation.close_reasoning and not (engine.continuation or engine.reasoning_budget):
+        raise ConfigError(f"generation.close_reasoning needs an engine that continues a text; {section} does not")
 
 
-def _check_shared_gpu(engine: AnyEngineSettings, pre_ranker: AnyPreRankerSettings) -> None:
-    """Both models are on the replica's first GPU."""
-    if not isinstance(engine, VllmSettings) or not isinstance(pre_ranker, VllmSettings):
+def _check_shared_gpu(engine: EngineCapabilities, pre_ranker: EngineCapabilities) -> None:
+    """Both models run on the first GPU of the replica."""
+    if engine.device is None or pre_ranker.device is None:
         return
     if engine.device != pre_ranker.device:
         raise ConfigError(
             f"pre_ranker.engine.device {pre_ranker.device} is not engine.device {engine.device}; both run in one vLLM"
         )
-    together = engine.gpu_memory_utilization + pre_ranker.gpu_memory_utilization
-    if engine.device == "gpu" and together > 1:
+    if engine.gpu_memory_utilization + pre_ranker.gpu_memory_utilization > 1:
         raise ConfigError(
             f"engine.gpu_memory_utilization {engine.gpu_memory_utilization:g} and pre_ranker.engine's"
             f" {pre_ranker.gpu_memory_utilization:g} are more than one GPU; lower the first"
         )
 
 
-def _check_places(input_path: str, output_path: str) -> None:
+def _check_paths(input_path: str, output_path: str) -> None:
     source, target = _normal(input_path), _normal(output_path)
     if source == target or target.startswith(source + "/"):
         raise ConfigError(
             f"output.path {output_path} lies inside input.path {input_path}; the run would read its output"
         )
     if source.startswith(target + "/"):
-        raise ConfigError(f"input.path {input_path} lies inside output.path {output_path}; keep them apart")
+        raise ConfigError(f"input.path {input_path} lies inside output.path {output_path}; choose another folder")
 
 
 def _normal(path: str) -> str:
@@ -90,20 +96,20 @@ def _normal(path: str) -> str:
 
 
 def _check_budget(config: JobConfig) -> list[str]:
-    """The context must hold the window's passages, the template and the reasoning."""
+    """The context must hold the passages of a window, the template and the output."""
     context_tokens, output_tokens = config.engine.max_model_len, config.generation.max_tokens
     window, passage_tokens = config.strategy.max_window, config.prompt.max_passage_tokens
-    for_passages_tokens = (context_tokens - output_tokens) // window
-    if for_passages_tokens < _MIN_PASSAGE_TOKENS:
+    tokens_per_passage = (context_tokens - output_tokens) // window
+    if tokens_per_passage < _MIN_PASSAGE_TOKENS:
         raise ConfigError(
             f"engine.max_model_len {context_tokens} minus generation.max_reasoning_tokens + max_answer_tokens"
-            f" {output_tokens} leaves {max(for_passages_tokens, 0)} tokens for each of {window} passages;"
+            f" {output_tokens} leaves {max(tokens_per_passage, 0)} tokens for each of {window} passages;"
             " raise the context, or lower the reasoning budget or the window"
         )
-    if for_passages_tokens < passage_tokens:
+    if tokens_per_passage < passage_tokens:
         return [
             f"a window of {window} passages of prompt.max_passage_tokens {passage_tokens} does not fit the context"
-            f" beside {output_tokens} output tokens: long passages will be cut evenly, to fewer than"
-            f" {for_passages_tokens} tokens, and their windows will say so"
+            f" beside {output_tokens} output tokens: long passages are cut evenly, to fewer than"
+            f" {tokens_per_passage} tokens, and their windows are marked so in the output"
         ]
     return []

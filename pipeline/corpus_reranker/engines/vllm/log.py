@@ -1,33 +1,40 @@
-"""Where vLLM's processes say why they failed.
+"""Why vLLM's processes failed, read from their logs.
 
-The model runs in child processes of the engine. When one fails, the parent learns no more than that it should "see
-root cause above"; the cause is in the child's log. So all of them append their errors to one file, which is read
-when something failed. vLLM takes a logging configuration from the environment, and its children inherit that.
+The model runs in child processes of the engine. When one fails, the parent learns only that it should "see root cause
+above"; the cause is in the child's log. So all of them append their errors to one file, which is read after a failure.
+vLLM takes a logging configuration from the environment, and its children inherit the environment.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+_CONFIGURATION_VARIABLE = "VLLM_LOGGING_CONFIG_PATH"
 
 _RECORD_START = "\x1e"
-"""ASCII record separator: a traceback has many lines, so lines don't tell records apart."""
+"""ASCII record separator: a traceback has many lines, so line ends do not separate records."""
 
 _TRACEBACK = "Traceback (most recent call last):\n"
 _DIED = "died unexpectedly"
-"""Logged by the engine core, without a traceback, of a worker that was killed."""
+"""The engine core logs this, without a traceback, about a worker that was killed."""
 
 _POINTS_ELSEWHERE = "root cause"
-"""In every message with which one vLLM process says that another one failed."""
+"""Part of every message with which one vLLM process reports that another one failed."""
 
 _MAX_REASON_CHARACTERS = 2000
 
 
 class VllmLog:
-    """Errors of one engine's processes, in a file of their own.
+    """The errors of one engine's processes, in one file.
 
     Nothing goes to stderr unless VLLM_LOGGING_LEVEL is set in the environment: then records of that level do.
     """
@@ -64,8 +71,20 @@ class VllmLog:
         path.write_text(json.dumps(configuration), encoding="utf-8")
         return str(path)
 
+    @contextlib.contextmanager
+    def in_environment(self) -> Iterator[None]:
+        """Make processes that are started meanwhile log here, unless the environment has a configuration already."""
+        if _CONFIGURATION_VARIABLE in os.environ:
+            yield
+            return
+        os.environ[_CONFIGURATION_VARIABLE] = self.configuration()
+        try:
+            yield
+        finally:
+            os.environ.pop(_CONFIGURATION_VARIABLE, None)
+
     def reason(self) -> str | None:
-        """What was logged first of all that tells why something failed: what follows is mostly its consequence."""
+        """The first record that names a cause; later ones are mostly its consequences. None if there is none."""
         if not self.has_records():
             return None
         records = self.path.read_text(encoding="utf-8", errors="replace").split(_RECORD_START)
@@ -75,25 +94,46 @@ class VllmLog:
         return self.path.exists() and self.path.stat().st_size > 0
 
     def discard(self) -> None:
-        """Delete the files. Not done after a failure, whose message names the log."""
+        """Delete the files. They stay after a failure, because its message names the log."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _reason(record: str) -> str | None:
-    """The exception of a record that has one and doesn't only point at another process, or a process's death."""
+    """The exception in a record, or the death of a process. None for a record that only points at another process."""
     if _DIED in record:
         return record.partition(": ")[2].strip()[:_MAX_REASON_CHARACTERS]
     if _TRACEBACK not in record:
         return None
-    lines = record.rpartition(_TRACEBACK)[2].splitlines()  # the last one is of the exception raised in the end
+    lines = record.rpartition(_TRACEBACK)[2].splitlines()  # the last one is of the final exception
     exception = "\n".join(itertools.dropwhile(lambda line: line.startswith(" "), lines)).strip()  # frames first
     return exception[:_MAX_REASON_CHARACTERS] if exception and _POINTS_ELSEWHERE not in exception else None
 
 
+def failure_reason(log: VllmLog, error: BaseException, exit_codes: Sequence[int]) -> str:
+    """Why vLLM failed: what the child processes logged, else what the parent raised, else how the children ended."""
+    if logged := log.reason():
+        reason = logged
+    elif isinstance(error, ValidationError):
+        reason = "; ".join(_validation_message(problem) for problem in error.errors())
+    elif exit_codes:
+        reason = f"its engine core was {exit_reason(exit_codes[0])}"
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    if not log.has_records():
+        log.discard()
+        return reason
+    return f"{reason}\n(log of vLLM's errors: {log.path})"
+
+
 def exit_reason(exit_code: int) -> str:
-    """What a process that logged nothing ended of."""
+    """How a process ended that logged nothing."""
     if exit_code == -signal.SIGKILL:
         return "killed by SIGKILL; often that is the system's out-of-memory killer"
     if exit_code < 0:
         return f"killed by {signal.Signals(-exit_code).name}"
     return f"ended with exit code {exit_code}"
+
+
+def _validation_message(problem: Any) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return ".".join(str(part) for part in problem["loc"]) + (": " if problem["loc"] else "") + message

@@ -1,6 +1,6 @@
-"""Pointwise scores by vLLM's pooling interface: a bi-encoder's cosines, or a cross-encoder's scores.
+"""Pointwise scores by vLLM's pooling interface: cosines of a bi-encoder, or scores of a cross-encoder.
 
-Texts are tokenised here and cut to `max_model_len` tokens, as sentence-transformers and FlagEmbedding do.
+Texts are tokenized here and cut to `max_model_len` tokens, as sentence-transformers and FlagEmbedding do.
 """
 
 import asyncio
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from corpus_reranker.engines.vllm.engine import VllmEngine, VllmSettings
+from corpus_reranker.engines.base import EngineContext, EngineSettings
+from corpus_reranker.engines.vllm.engine import VllmEngine
+from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import RequestError, first_error
 from corpus_reranker.prompts.pointwise import PointwiseTexts, TokenIds
 from corpus_reranker.prompts.template import check_placeholders
@@ -18,8 +20,8 @@ from corpus_reranker.prompts.tokenizer import load_tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-_QUERIES_AT_ONCE = 4
-"""In the engine: enough to fill its batches, so few that the first queries go on to their windows early."""
+_CONCURRENT_QUERIES = 4
+"""Enough to fill the engine's batches, and so few that the first queries go on to their windows early."""
 
 _PLACEHOLDERS = {
     "query_text": frozenset({"query"}),
@@ -34,14 +36,14 @@ class VllmPreRankerSettings(VllmSettings):
     runner: ClassVar[str] = "pooling"
 
     method: Literal["embedding", "cross_encoder"] = Field(
-        description="embedding: cosine of the query's and the passage's. cross_encoder: one score for the pair."
+        description="embedding: cosine of the embeddings of query and passage. cross_encoder: one score for the pair."
     )
-    query_text: str = Field("{query}", description="What an embedding model reads of a query.")
-    passage_text: str = Field("{passage}", description="What an embedding model reads of a passage.")
+    query_text: str = Field("{query}", description="What an embedding model reads for a query.")
+    passage_text: str = Field("{passage}", description="What an embedding model reads for a passage.")
     pair_text: str | None = Field(
         None, description="What a cross-encoder reads; None: its tokenizer's own pair of query and passage."
     )
-    max_model_len: int = Field(512, gt=0, description="Longer texts are cut to so many tokens, at the passage's end.")
+    max_model_len: int = Field(512, gt=0, description="Longer texts are cut, at the end of the passage.")
     gpu_memory_utilization: float = Field(0.1, gt=0, le=1, description="It shares its GPU with the LLM.")
 
     @field_validator(*_PLACEHOLDERS)
@@ -53,7 +55,7 @@ class VllmPreRankerSettings(VllmSettings):
         return text
 
     @model_validator(mode="after")
-    def _texts_of_the_method(self) -> Self:
+    def _only_texts_of_the_method(self) -> Self:
         unread = ["pair_text"] if self.method == "embedding" else ["query_text", "passage_text"]
         for name in unread:
             if getattr(self, name) != type(self).model_fields[name].default:
@@ -62,12 +64,14 @@ class VllmPreRankerSettings(VllmSettings):
 
 
 class VllmPreRanker(VllmEngine):
-    """One AsyncLLM of a pooling model. `score` wants it started."""
+    """One AsyncLLM of a pooling model. `score` needs it started."""
 
-    def __init__(self, settings: VllmPreRankerSettings) -> None:
-        super().__init__(settings)
+    settings_class: ClassVar[type[EngineSettings]] = VllmPreRankerSettings
+
+    def __init__(self, settings: VllmPreRankerSettings, context: EngineContext | None = None) -> None:
+        super().__init__(settings, context)
         self._scoring = settings
-        self._positions = asyncio.Semaphore(_QUERIES_AT_ONCE)
+        self._slots = asyncio.Semaphore(_CONCURRENT_QUERIES)
         self._texts: PointwiseTexts
 
     async def start(self) -> None:
@@ -79,16 +83,18 @@ class VllmPreRanker(VllmEngine):
         await super().start()
 
     async def score(self, query: str, passages: Sequence[str]) -> list[float]:
-        """How well each passage answers the query, higher is better. All are in the engine at once.
+        """How well each passage answers the query, higher is better. All passages are in the engine at once.
 
-        Raises RequestError if one of them failed, or EngineDeadError.
+        Raises:
+            RequestError: One of the passages failed.
+            EngineDeadError: The engine is not running, or died.
         """
         return await self._on_own_loop(self._score(query, passages))
 
     async def _score(self, query: str, passages: Sequence[str]) -> list[float]:
         import torch
 
-        async with self._positions:  # tokenised here too: one thread at a time may use the tokenizer
+        async with self._slots:  # covers tokenizing: one thread at a time may use the tokenizer
             if self._scoring.method == "cross_encoder":
                 scores = await self._pool(self._texts.pairs(query, passages), "classify")
                 return [_only(score) for score in scores]
@@ -106,9 +112,13 @@ class VllmPreRanker(VllmEngine):
         return [task.result() for task in tasks]
 
     async def _pool_one(self, ids: TokenIds, second: int | None, task: Any) -> "Tensor":
-        """`second` is where the second text of a pair begins, None where the model does not want to know.
+        """Pool one text.
 
-        A classifier's logit is asked for, not its probability, which is 1.0 for every very good passage.
+        Args:
+            ids: Token ids of the text.
+            second: Where the second text of a pair begins; None if the model does not take it.
+            task: vLLM's pooling task. For "classify" the logit is requested, not the probability, which is 1.0 for
+                every very good passage.
         """
         from vllm import PoolingParams, TokensPrompt
 

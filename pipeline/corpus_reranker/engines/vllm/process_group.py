@@ -1,7 +1,7 @@
-"""No engine core outlives its replica.
+"""Ends vLLM's processes together with their replica.
 
-vLLM's engine core does not notice that its parent was killed: it waits for requests for ever, and holds its GPU
-memory. Ray ends what is left in a dead worker's process group, unless the raylet was killed too. Then this guard does.
+vLLM's engine core does not notice that its parent was killed: it waits for requests and holds its GPU memory. Ray ends
+the rest of a dead worker's process group, unless the raylet was killed too. The guard started here covers that case.
 """
 
 import os
@@ -12,10 +12,12 @@ _GUARD = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 
 
 
 def guard_process_group() -> "subprocess.Popen[bytes] | None":
-    """Start a process that kills this process's group when this process is gone, however it went.
+    """Start a process that kills this process's group once this process is gone, for whatever reason.
 
-    Close the guard's stdin to the same effect, kill the guard to call it off. None, and no guard, unless this process
-    leads its group, as a Ray worker does: another's group is not ours to kill.
+    Closing the guard's stdin has the same effect; killing the guard calls it off.
+
+    Returns:
+        The guard. None unless this process leads its group, as a Ray worker does: no other group may be killed.
     """
     if os.getpgrp() != os.getpid():
         return None

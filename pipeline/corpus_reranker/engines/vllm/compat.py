@@ -1,0 +1,161 @@
+"""Everything of vLLM that is private or depends on its version, behind feature checks that log what is missing.
+
+Bounds: vllm >= 0.24, < 0.34 (pyproject.toml). docs/gpu.md says why.
+"""
+
+import dataclasses
+import logging
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from corpus_reranker.errors import ConfigError, EngineStartError
+from corpus_reranker.section import check_known_keys
+
+if TYPE_CHECKING:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from corpus_reranker.engines.vllm.settings import VllmSettings
+
+_log = logging.getLogger(__name__)
+
+_GIB_BYTES = 2**30
+
+_NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
+"""ray/_private/accelerators/nvidia_gpu.py, 2.60: Ray leaves CUDA_VISIBLE_DEVICES of a worker as it is."""
+
+
+def set_environment() -> None:
+    """Set vLLM's environment variables for this process and its children. Before vllm is imported.
+
+    A value that the environment already has stays. VLLM_CACHE_ROOT and TRITON_CACHE_DIR are left alone: whoever
+    deploys the job knows which volume outlives a replica.
+    """
+    os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    # Forking a process that has threads can deadlock.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    # FlashInfer's top-p/top-k sampler is compiled at the first start, which needs nvcc and ninja on every GPU node.
+    # Our requests never use it: vLLM samples greedy and seeded requests by itself.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError unless the installed vLLM drives `device`, EngineStartError if no GPU is visible."""
+    from vllm.platforms import current_platform
+
+    if device == "cpu" and not current_platform.is_cpu():
+        raise ConfigError("engine.device is cpu, but vLLM here is a GPU build; install the extra cpu")
+    if device == "gpu" and current_platform.is_cpu():
+        raise ConfigError(
+            "engine.device is gpu, but vLLM here is the CPU build; install the extra gpu, or set device: cpu"
+        )
+    if device == "gpu" and current_platform.is_unspecified():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        raise EngineStartError(f"engine.device is gpu, but vLLM finds no GPU here (CUDA_VISIBLE_DEVICES: {visible})")
+
+
+def check_visible_gpus(assigned: list[str]) -> None:
+    """Raise EngineStartError if Ray assigned GPUs to this process but was told not to make only those visible.
+
+    Without this check every replica of a node would load its model on GPU 0.
+
+    Args:
+        assigned: Ids of the GPUs that Ray assigned to this actor; empty outside Ray, and on a CPU.
+    """
+    if os.environ.get(_NOSET_VARIABLE, "").lower() not in ("1", "true"):
+        return
+    visible = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+    if assigned and visible != assigned:
+        raise EngineStartError(
+            f"{_NOSET_VARIABLE} is set, so this replica sees {'GPUs ' + ','.join(visible) if visible else 'all GPUs'}"
+            f" instead of its own ({','.join(assigned)}); unset the variable on every node before Ray starts there"
+        )
+
+
+def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> "AsyncEngineArgs":
+    """vLLM's own arguments for these settings.
+
+    Args:
+        settings: The engine's section of the config.
+        model: Folder or hub id of the model on this node.
+        tokenizer: The same of its tokenizer; None: the model's own.
+
+    Raises:
+        ConfigError: `engine_kwargs` has a name that this vLLM does not know.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    try:
+        check_known_keys(settings.engine_kwargs, [field.name for field in dataclasses.fields(AsyncEngineArgs)])
+    except ValueError as error:
+        raise ConfigError(f"engine.engine_kwargs: {error}") from error
+    arguments: dict[str, Any] = {
+        "model": model,
+        "runner": settings.runner,
+        "max_model_len": settings.max_model_len,
+        "trust_remote_code": settings.trust_remote_code,
+        "dtype": settings.dtype,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "quantization": settings.quantization,
+        "kv_cache_dtype": settings.kv_cache_dtype,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "enforce_eager": settings.enforce_eager,
+        "enable_lora": settings.lora_path is not None,
+        "seed": settings.seed,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if tokenizer is not None:
+        arguments["tokenizer"] = tokenizer
+    if settings.kv_cache_gib is not None:
+        arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB_BYTES)
+    return AsyncEngineArgs(**arguments | settings.engine_kwargs)
+
+
+def on_engine_output(llm: "AsyncLLM", callback: Callable[[], None]) -> None:
+    """Call `callback` whenever the engine core has sent the output of a step, on the engine's loop.
+
+    The requests themselves yield only their final output. If this vLLM has no such method, only finished requests
+    count as progress.
+    """
+    core = getattr(llm, "engine_core", None)
+    get_output = getattr(core, "get_output_async", None)
+    if core is None or get_output is None:
+        _missing("engine_core.get_output_async", "a hang is noticed by finished requests alone")
+        return
+
+    async def get_output_async() -> Any:
+        output = await get_output()
+        callback()
+        return output
+
+    core.get_output_async = get_output_async
+
+
+def exit_codes(llm: "AsyncLLM") -> list[int]:
+    """Exit codes of the engine's child processes that ended; empty if this vLLM keeps the processes elsewhere."""
+    manager = getattr(getattr(llm.engine_core, "resources", None), "engine_manager", None)
+    if manager is None:
+        _missing("engine_core.resources.engine_manager", "an engine's death is reported without its exit code")
+    return [process.exitcode for process in getattr(manager, "processes", ()) if process.exitcode]
+
+
+def exit_codes_of_failed_start(error: BaseException) -> list[int]:
+    """Exit codes in the message of a start that failed: "Failed core proc(s): {'EngineCore': -9}"."""
+    return [int(code) for code in re.findall(r"'\w+': (-?\d+)", str(error))]
+
+
+def shut_down(llm: "AsyncLLM") -> None:
+    """End the engine and its processes, once: its __del__ would do it again and fail as the interpreter ends."""
+    llm.shutdown()
+    llm.shutdown = lambda: None
+
+
+def _missing(name: str, consequence: str) -> None:
+    import vllm
+
+    _log.warning("vLLM %s has no %s: %s", vllm.__version__, name, consequence)
