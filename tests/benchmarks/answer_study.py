@@ -21,11 +21,11 @@ from corpus_reranker.cli.demo import write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.ranking.rerank_query import RetryPolicy, rerank_query
-from corpus_reranker.run.dry_run import make_prompt_builder
 from corpus_reranker.types import ANSWERED, RerankRequest, RerankResult
 
 POLICIES = {
@@ -46,7 +46,7 @@ async def measure(config: JobConfig, requests: Sequence[RerankRequest]) -> None:
     """Print a row for each policy, over the same windows of the same engine."""
     engine, prompt_builder, template = (
         create_engine(config.engine),
-        make_prompt_builder(config),
+        create_prompt_builder(config),
         config.prompt.load_template(),
     )
     await engine.start()

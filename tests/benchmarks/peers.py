@@ -33,10 +33,10 @@ from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, repor
 
 from corpus_reranker.answers.permutation import apply_permutation, parse_permutation
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.engines.base import Engine
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.ranking.windows import sliding_windows
-from corpus_reranker.run.dry_run import make_prompt_builder
 from corpus_reranker.types import RerankRequest
 
 Schedule = Callable[[JobConfig, Engine, Sequence[RerankRequest]], Coroutine[Any, Any, None]]
@@ -73,7 +73,7 @@ async def lockstep(
     datasets: Sequence[int] = (),
 ) -> None:
     """Batch by batch, window by window. `prompt_seconds` are of the engine's time."""
-    params, prompt_builder = config.generation.sampling_params("reasoning"), make_prompt_builder(config)
+    params, prompt_builder = config.generation.sampling_params("reasoning"), create_prompt_builder(config)
     for batch in batches(queries, datasets or [len(queries)]):
         renders = [prompt_builder(query) for query in batch]
         orders = [list(range(len(query.candidates))) for query in batch]
@@ -106,7 +106,7 @@ def rank_llm(batch_size: int) -> Schedule:
             self._stride, self._window_size, self._batch_size = 10, 20, batch_size
             self._llm_concurrency_sem = None
             self._engine, self._params = engine, config.generation.sampling_params("reasoning")
-            prompt_builder = make_prompt_builder(config)
+            prompt_builder = create_prompt_builder(config)
             self._renders = {query.query_id: prompt_builder(query) for query in queries}
 
         def create_prompt(self, result: Any, rank_start: int, rank_end: int) -> Any:

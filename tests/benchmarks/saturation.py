@@ -28,10 +28,10 @@ from corpus_reranker.cli.demo import write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.paths import CONFIGS_DIRECTORY
-from corpus_reranker.run.dry_run import make_prompt_builder
 
 
 def write_queries(folder: Path, count: int) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def main(
         folder = Path(scratch)
         rows = write_queries(folder / "in", queries)
         config = config_of(folder, convert_demo_model(Path(".cache")))
-        prompt_builder, params = make_prompt_builder(config), config.generation.sampling_params("plain")
+        prompt_builder, params = create_prompt_builder(config), config.generation.sampling_params("plain")
         began = time.perf_counter()
         requested = [(prompt_builder(parse_row(row, config.input))(range(10)), params) for row in rows]
         rendering_seconds = time.perf_counter() - began

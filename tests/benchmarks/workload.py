@@ -21,11 +21,11 @@ from rich.table import Table
 
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.ranking.rerank_query import rerank_query
-from corpus_reranker.run.driver import RunOptions, run
-from corpus_reranker.run.dry_run import make_prompt_builder
+from corpus_reranker.run import driver
 from corpus_reranker.types import Candidate, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
 
 QUERIES_PER_FILE = 5_000
@@ -62,7 +62,7 @@ def job(folder: Path, engine: str, *overrides: str) -> JobConfig:
 
 def run_job(config: JobConfig) -> Mapping[str, Any]:
     """The manifest of a run of its own, its lines on the terminal."""
-    return run(config, RunOptions(new_run=True), lambda line: print(time.strftime("%H:%M:%S"), line, flush=True))
+    return driver.run_job(config, new_run=True, log=lambda line: print(time.strftime("%H:%M:%S"), line, flush=True))
 
 
 async def rerank_one(config: JobConfig, request: RerankRequest, generate: Generate) -> RerankResult:
@@ -71,7 +71,7 @@ async def rerank_one(config: JobConfig, request: RerankRequest, generate: Genera
         request,
         generate,
         config.strategy,
-        make_prompt_builder(config),
+        create_prompt_builder(config),
         "reasoning",
         config.generation.sampling_params("reasoning"),
         config.policy,

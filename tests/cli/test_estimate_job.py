@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from corpus_reranker.cli import rerank
 from corpus_reranker.cli.estimate import app
 from corpus_reranker.config.loader import load_config
+from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.ranking.rerank_query import rerank_query
-from corpus_reranker.run.dry_run import make_prompt_builder
 from helpers.synthetic_output import output_row, write_data_files
 
 run = CliRunner()
@@ -78,7 +78,7 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
     content = rows(30, 12, 7, 2, 1, 30, 35)
     write_input(tmp_path / "in", content)
     settings = load_config(config)
-    prompt_builder = make_prompt_builder(settings)
+    prompt_builder = create_prompt_builder(settings)
     requested: Counter[str] = Counter()
 
     async def rank_windows() -> None:

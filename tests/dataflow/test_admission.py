@@ -1,4 +1,4 @@
-"""Admission by an engine's capacity: full, never much more, and long chains first."""
+"""Admission: as many windows in flight as the engine holds, longest queries first."""
 
 import asyncio
 
@@ -10,12 +10,12 @@ from corpus_reranker.dataflow.capacity import Capacity, with_headroom
 from corpus_reranker.types import Completion
 
 
-async def test_it_fills_up_as_soon_as_a_prompt_tells_its_length() -> None:
+async def test_the_first_prompt_sets_the_target() -> None:
     admission = Admission(Capacity(256, 1_000_000), max_tokens=4000)
     leave = asyncio.Event()
 
     async def hold() -> None:
-        async with admission.query(9) as chain, admission.window(chain, 9500):  # and 1,000 / 2 of the answer: 100 fit
+        async with admission.query(9) as slot, admission.window(slot, 9500):  # plus 1,000 / 2 output tokens: 100 fit
             await leave.wait()
 
     async with asyncio.TaskGroup() as group:
@@ -23,50 +23,51 @@ async def test_it_fills_up_as_soon_as_a_prompt_tells_its_length() -> None:
             group.create_task(hold())
         for _ in range(1000):
             await asyncio.sleep(0)
-        assert (admission.queries, admission.windows, admission.target) == (113, 113, 113)
+        assert (admission.queries_in_flight, admission.windows_in_flight) == (113, 113)
+        assert admission.target_windows_in_flight == 113
         leave.set()
-    assert (admission.queries, admission.windows) == (0, 0)
+    assert (admission.queries_in_flight, admission.windows_in_flight) == (0, 0)
 
 
-async def test_the_target_follows_the_lengths_of_answers() -> None:
+async def test_the_target_follows_completion_lengths() -> None:
     admission = Admission(Capacity(10_000, 1_000_000), max_tokens=400)
-    async with admission.query(1) as chain, admission.window(chain, 950):
+    async with admission.query(1) as slot, admission.window(slot, 950):
         pass
-    before = admission.target
+    before = admission.target_windows_in_flight
     for _ in range(5000):
-        admission.answered(Completion("", "stop", 950, 2100))
-    assert (before, admission.target) == (with_headroom(1000), with_headroom(500))
+        admission.update_lengths(Completion("", "stop", 950, 2100))
+    assert (before, admission.target_windows_in_flight) == (with_headroom(1000), with_headroom(500))
 
 
-async def test_the_longest_chain_goes_first() -> None:
-    admission = Admission(Capacity(8), max_tokens=100, fixed=1)
+async def test_the_longest_query_is_admitted_first() -> None:
+    admission = Admission(Capacity(8), max_tokens=100, fixed_target=1)
     order: list[int] = []
 
-    async def ask(max_windows: int) -> None:
+    async def run_query(max_windows: int) -> None:
         async with admission.query(max_windows):
             order.append(max_windows)
             await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as group:
         for max_windows in (3, 9, 1, 5):
-            group.create_task(ask(max_windows))
+            group.create_task(run_query(max_windows))
     assert order == [3, 9, 5, 1]
 
 
 @given(st.integers(1, 5), st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=40))
-async def test_cancelled_queries_give_their_places_back(fixed: int, queries: list[tuple[int, bool]]) -> None:
-    admission = Admission(Capacity(8), max_tokens=100, fixed=fixed)
+async def test_cancelled_queries_release_their_slots(target: int, queries: list[tuple[int, bool]]) -> None:
+    admission = Admission(Capacity(8), max_tokens=100, fixed_target=target)
     done = 0
     most = 0
 
-    async def ask(max_windows: int) -> None:
+    async def run_query(max_windows: int) -> None:
         nonlocal done, most
         async with admission.query(max_windows):
-            most = max(most, admission.queries)
+            most = max(most, admission.queries_in_flight)
             await asyncio.sleep(0)
             done += 1
 
-    tasks = [(asyncio.create_task(ask(max_windows)), cancel) for max_windows, cancel in queries]
+    tasks = [(asyncio.create_task(run_query(max_windows)), cancel) for max_windows, cancel in queries]
     await asyncio.sleep(0)
     for task, cancel in tasks:
         if cancel:
@@ -74,54 +75,54 @@ async def test_cancelled_queries_give_their_places_back(fixed: int, queries: lis
     results = await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
     assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
     assert done >= sum(not cancel for _, cancel in queries)
-    assert most <= fixed
-    assert admission.queries == 0
+    assert most <= target
+    assert admission.queries_in_flight == 0
 
 
-async def test_at_the_end_all_are_let_in_and_the_longest_chains_ask_first() -> None:
-    admission = Admission(Capacity(8), max_tokens=100, fixed=2)
+async def test_the_end_of_the_input_admits_all_queries_and_the_longest_first() -> None:
+    admission = Admission(Capacity(8), max_tokens=100, fixed_target=2)
     requested: list[tuple[int, int]] = []
     most = 0
 
-    async def ask(query: int, windows: int) -> None:
+    async def run_query(query: int, windows: int) -> None:
         nonlocal most
-        async with admission.query(windows) as chain:
+        async with admission.query(windows) as slot:
             for left in range(windows, 0, -1):
-                async with admission.window(chain, 10):
+                async with admission.window(slot, 10):
                     requested.append((query, left))
-                    most = max(most, admission.windows)
+                    most = max(most, admission.windows_in_flight)
                     await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as group:
         for query in range(6):
-            group.create_task(ask(query, 3))
+            group.create_task(run_query(query, 3))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert (admission.queries, admission.windows) == (2, 2)
-        admission.end()
-        assert (admission.queries, admission.windows) == (6, 2)
+        assert (admission.queries_in_flight, admission.windows_in_flight) == (2, 2)
+        admission.end_input()
+        assert (admission.queries_in_flight, admission.windows_in_flight) == (6, 2)
     assert most == 2
     assert sorted(requested) == [(query, left) for query in range(6) for left in (1, 2, 3)]
-    assert [left for _, left in requested[-4:]] == [1, 1, 1, 1]  # no chain ends long before the others
+    assert [left for _, left in requested[-4:]] == [1, 1, 1, 1]  # no query ends long before the others
 
 
 @given(st.integers(1, 4), st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=20), st.integers(0, 30))
-async def test_places_are_given_back_whatever_is_cancelled(
-    fixed: int, queries: list[tuple[int, bool]], ends_after: int
+async def test_cancelled_windows_release_their_slots(
+    target: int, queries: list[tuple[int, bool]], input_ends_after: int
 ) -> None:
-    admission = Admission(Capacity(8), max_tokens=100, fixed=fixed)
+    admission = Admission(Capacity(8), max_tokens=100, fixed_target=target)
 
-    async def ask(windows: int) -> None:
-        async with admission.query(windows) as chain:
+    async def run_query(windows: int) -> None:
+        async with admission.query(windows) as slot:
             for _ in range(windows):
-                async with admission.window(chain, 10):
-                    assert admission.windows <= fixed
+                async with admission.window(slot, 10):
+                    assert admission.windows_in_flight <= target
                     await asyncio.sleep(0)
 
-    tasks = [(asyncio.create_task(ask(windows)), cancel) for windows, cancel in queries]
+    tasks = [(asyncio.create_task(run_query(windows)), cancel) for windows, cancel in queries]
     for step in range(31):
-        if step == ends_after:
-            admission.end()
+        if step == input_ends_after:
+            admission.end_input()
         if step == 3:
             for task, cancel in tasks:
                 if cancel:
@@ -129,4 +130,4 @@ async def test_places_are_given_back_whatever_is_cancelled(
         await asyncio.sleep(0)
     results = await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
     assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
-    assert (admission.queries, admission.windows) == (0, 0)
+    assert (admission.queries_in_flight, admission.windows_in_flight) == (0, 0)

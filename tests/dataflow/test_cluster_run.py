@@ -173,7 +173,7 @@ def test_stopped_in_mid_run_then_submitted_again_and_followed_to_the_end(cluster
     assert not (out / "_SUCCESS").exists()
     resumed = ray_job(cluster, "submit", "--working-dir", ".", "--", *command)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    done = re.search(r"(\d+) of 20 queries are done; going on with the rest", resumed.stdout)
+    done = re.search(r"(\d+) of 20 queries are finished; reranking the rest", resumed.stdout)
     assert done
     assert int(done[1]) == 19
     assert "20/20 queries" in resumed.stdout

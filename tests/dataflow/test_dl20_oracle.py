@@ -39,7 +39,7 @@ def test_sliding_windows_with_an_oracle_reach_what_the_authors_code_reaches(shar
     write_grades(tmp_path / "grades.json", grades)
     settings = config(
         tmp_path,
-        "--strategy={window: 20, stride: 10, top_k: 100}",
+        "--strategy={window: 20, stride: 10, depth: 100}",
         "--engine.answers=helpers.oracle:oracle",
         f"--engine.arguments={{grades_path: '{tmp_path}/grades.json'}}",
         "--cluster.queries_in_flight=16",

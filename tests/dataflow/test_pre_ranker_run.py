@@ -17,7 +17,7 @@ def test_the_pre_ranker_cuts_its_failures_show_and_its_death_is_the_replicas(tmp
         "--engine.answers=corpus_reranker.engines.scripted:keep_order",
         "--pre_ranker.keep=4",
         "--pre_ranker.engine.kind=scripted",
-        "--pre_ranker.engine.scores=tests.dataflow.gated_answers:last_first",
+        "--pre_ranker.engine.scores=helpers.gated_answers:last_first",
         f"--pre_ranker.engine.arguments={{marker: {tmp_path}/died}}",
     )
     manifest, _ = rerank(settings)

@@ -39,7 +39,7 @@ def test_a_run_on_s3_through_faults_and_its_resumption(s3_server: S3Server) -> N
         manifest, lines = rerank(settings)
         assert all(proxy.met[fault] for fault in FAULTS)
     assert manifest["queries_by_status"] == {"complete": 24}
-    assert lines[0] == "16 of 24 queries are done; going on with the rest"
+    assert lines[0] == "16 of 24 queries are finished; reranking the rest"
     data_files = list_data_files(filesystem, output.folder)
     found = [row for part in data_files for row in pq.read_table(part.path, filesystem=filesystem).to_pylist()]
     assert sorted(row["query_id"] for row in found) == sorted(sources)

@@ -44,7 +44,7 @@ def test_a_day_that_is_done_is_left_alone_and_the_next_begins(tmp_path: Path) ->
     (tmp_path / "out/dt=2026-11-25/_SUCCESS").unlink()
     next((tmp_path / "out/dt=2026-11-25").glob("part-*.parquet")).unlink()
     code, prefix = run(tmp_path, "2026-11-25")
-    assert (code, "of 5 queries are done; going on with the rest" in prefix) == (0, True), prefix
+    assert (code, "of 5 queries are finished; reranking the rest" in prefix) == (0, True), prefix
     rows = rows_of_folder(tmp_path / "out/dt=2026-11-25")
     assert sorted(rows) == [f"q{number:04}" for number in range(5)]
     assert "dt" not in rows["q0000"]  # the partition is a folder's name, not a column

@@ -33,7 +33,7 @@ def test_a_killed_engine_core_costs_a_replica_not_a_query(tmp_path: Path) -> Non
             "--pre_ranker=null",
             f"--input.path={tmp_path}/in",
             f"--output.path={tmp_path}/out",
-            "--strategy={window: 5, stride: 5, top_k: 10}",
+            "--strategy={window: 5, stride: 5, depth: 10}",
             "--generation.max_answer_tokens=30",
             "--cluster={replicas: 1, queries_in_flight: 2, queries_per_block: 1}",
             f"--cluster.event_log={tmp_path}/events",

@@ -29,7 +29,7 @@ def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
             "--pre_ranker.keep=7",
             f"--input.path={tmp_path}/in",
             f"--output.path={tmp_path}/out",
-            "--strategy={window: 4, stride: 3, top_k: 7}",
+            "--strategy={window: 4, stride: 3, depth: 7}",
             "--generation.max_answer_tokens=30",
         ],
     )

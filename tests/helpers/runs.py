@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.schemas import NESTED_INPUT
-from corpus_reranker.run.driver import RunOptions, run
+from corpus_reranker.run.driver import run_job
 
 
 def query(number: int, num_candidates: int = 6, **changes: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def config(folder: Path | str, *overrides: str) -> JobConfig:
             f"--output.path={folder}/out",
             "--engine.kind=scripted",
             "--engine.answers=corpus_reranker.engines.scripted:reverse_order",
-            "--strategy={window: 4, stride: 2, top_k: 100}",
+            "--strategy={window: 4, stride: 2, depth: 100}",
             "--policy.backoff_seconds=0.01",
             "--cluster={replicas: 1, queries_in_flight: 8, queries_per_block: 4, progress_seconds: 1}",
             *overrides,
@@ -54,7 +54,7 @@ def config(folder: Path | str, *overrides: str) -> JobConfig:
 def rerank(settings: JobConfig, **options: Any) -> tuple[dict[str, Any], list[str]]:
     """Run it; the manifest, and the lines said meanwhile."""
     lines: list[str] = []
-    return dict(run(settings, RunOptions(**options), lines.append)), lines
+    return dict(run_job(settings, **options, log=lines.append)), lines
 
 
 def rows_of(settings: JobConfig) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ SUFFIXES = {"Counter": ["_total"], "Gauge": [""], "Histogram": ["_bucket", "_sum
 
 
 class Recorder:
-    """In the place of Ray's metrics: keeps what they are told, by name and labels."""
+    """Stands in for Ray's metrics and records their values by name and labels."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.exported: set[str] = set()
@@ -63,7 +63,7 @@ def test_counts_go_where_they_belong(recorder: Recorder) -> None:
     run.count(
         {"queries_complete": 3, "windows_no_answer": 2, "output_tokens": 70, "engine_deaths": 1, "completions": 0}
     )
-    run.observe({"window": [2.0, 3.0], "wait": [0.5]})
+    run.observe({"window": [2.0, 3.0], "queue_wait": [0.5]})
     run.in_flight("host:1", 4, 5, 6)
     assert recorder.values["queries"] == {("r1", "complete"): 3}
     assert recorder.values["windows"] == {("r1", "no_answer"): 2}

@@ -23,6 +23,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError, RerankerError, RunError
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight
+from corpus_reranker.types import QueryStatus
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -70,10 +71,11 @@ def main(
 
 def rerank(config: JobConfig, *, limit: int | None = None, new_run: bool = False, retry_failed: bool = False) -> int:
     """Run the job, print its summary, return the exit code."""
-    from corpus_reranker.run.driver import RunOptions, run  # Ray takes seconds to import
+    from corpus_reranker.run.driver import run_job  # Ray takes seconds to import
 
     started = time.monotonic()
-    manifest = run(config, RunOptions(limit, new_run, ("failed", "degraded") if retry_failed else ()), log)
+    retry: tuple[QueryStatus, ...] = ("failed", "degraded") if retry_failed else ()
+    manifest = run_job(config, limit=limit, new_run=new_run, retry=retry, log=log)
     for line in summary(manifest, config, time.monotonic() - started):
         log(line)
     queries, failed = manifest["queries"], manifest["queries_by_status"].get("failed", 0)

@@ -1,4 +1,4 @@
-"""How many queries a replica works on at once, from what its engine holds."""
+"""Admission control of one replica: how many queries and windows are in flight at once."""
 
 import asyncio
 import contextlib
@@ -11,114 +11,127 @@ from typing import TypeAlias
 from corpus_reranker.dataflow.capacity import Capacity, with_headroom
 from corpus_reranker.types import Completion
 
-_OUTPUT_FRACTION_EXPECTED = 0.25
-"""Of max_tokens, until completions tell. ReasonRank's answers have about 750 tokens of 3,172."""
+_INITIAL_OUTPUT_FRACTION = 0.25
+"""Assumed output length as a fraction of max_tokens, until completions arrive. ReasonRank's completions average about
+750 of 3,172 tokens."""
 
-_QUERIES_BEFORE_A_PROMPT_IS_SEEN = 8
+_INITIAL_QUERIES = 8
+"""Queries admitted before the first prompt shows how long prompts are."""
 
-_MEAN_OVER = 256
-"""Lengths of about so many last windows decide: input may be sorted by dataset."""
+_MEAN_WINDOWS = 256
+"""Windows the running means of lengths extend over. The input may be sorted by data set, so the means must follow."""
 
 
 @dataclass(slots=True)
-class Chain:
-    """A query that was let in, and how many windows it asks yet, at most."""
+class QuerySlot:
+    """The slot of an admitted query. `windows_left` is the most windows that it may still request."""
 
     windows_left: int
 
 
 class Admission:
-    """Lets queries and their windows in so that `target` windows are in flight, those with the longest chains first.
+    """Admits queries and windows so that `target_windows_in_flight` windows are in flight, longest queries first.
 
-    `target` follows the lengths of the windows seen; `fixed` sets it. A query in here counts as one window even
-    between two of its own, and as many as it has where its strategy asks them side by side. Once nothing more
-    comes (`end`), all that wait are let in and go on side by side, so that the last chains end together and not
-    one after the other in an engine that runs empty. For one event loop.
+    The target follows the lengths of the windows seen so far; `fixed_target` overrides it. An admitted query counts
+    as one window even between two of its windows, and as all of its windows when its strategy requests several at
+    once. After `end_input`, every waiting query is admitted and windows of the longest queries go first, so that the
+    last queries finish together instead of one after another in a nearly idle engine.
+
+    Not thread-safe: use it from one event loop.
     """
 
-    def __init__(self, capacity: Capacity, max_tokens: int, fixed: int | None = None) -> None:
-        self.queries = 0
-        self.windows = 0
+    def __init__(self, capacity: Capacity, max_tokens: int, fixed_target: int | None = None) -> None:
+        """Create admission control for one engine.
+
+        Args:
+            capacity: What the engine holds at once.
+            max_tokens: Most output tokens of one completion.
+            fixed_target: Windows to keep in flight; None derives the number from `capacity`.
+        """
+        self.queries_in_flight = 0
+        self.windows_in_flight = 0
         self._capacity = capacity
-        self._fixed = fixed
-        self._ending = False
+        self._fixed_target = fixed_target
+        self._input_ended = False
         self._prompt_tokens: float | None = None
-        self._output_tokens = max_tokens * _OUTPUT_FRACTION_EXPECTED
+        self._output_tokens = max_tokens * _INITIAL_OUTPUT_FRACTION
         self._waiting_queries: list[_Waiter] = []
         self._waiting_windows: list[_Waiter] = []
         self._arrivals = itertools.count()
 
     @property
-    def target(self) -> int:
-        """Windows to keep in flight."""
-        if self._fixed is not None:
-            return self._fixed
+    def target_windows_in_flight(self) -> int:
+        if self._fixed_target is not None:
+            return self._fixed_target
         if self._prompt_tokens is None:
-            return min(_QUERIES_BEFORE_A_PROMPT_IS_SEEN, with_headroom(self._capacity.max_num_seqs))
+            return min(_INITIAL_QUERIES, with_headroom(self._capacity.max_num_seqs))
         return with_headroom(self._capacity.windows(self._prompt_tokens, self._output_tokens))
 
     @contextlib.asynccontextmanager
-    async def query(self, max_windows: int) -> AsyncIterator[Chain]:
-        """Wait for a place, and hold it, for a query that asks at most `max_windows`."""
-        turn = self._queue(self._waiting_queries, max_windows)
+    async def query(self, max_windows: int) -> AsyncIterator[QuerySlot]:
+        """Wait for a query slot and hold it; the query requests at most `max_windows` windows."""
+        admitted = self._enqueue(self._waiting_queries, max_windows)
         try:
-            await turn
-            yield Chain(max_windows)
+            await admitted
+            yield QuerySlot(max_windows)
         finally:
-            if not turn.cancelled():  # cancelled while it waited, it never had a place
-                self.queries -= 1
+            if not admitted.cancelled():  # a query cancelled while it waited never held a slot
+                self.queries_in_flight -= 1
                 self._admit()
 
     @contextlib.asynccontextmanager
-    async def window(self, chain: Chain, prompt_tokens: int) -> AsyncIterator[None]:
-        """Wait for a place in the engine, and hold it, for the next window of `chain`."""
+    async def window(self, slot: QuerySlot, prompt_tokens: int) -> AsyncIterator[None]:
+        """Wait for a window slot and hold it, for the next window of the query that holds `slot`."""
         if self._prompt_tokens is None:
             self._prompt_tokens = prompt_tokens
-        turn = self._queue(self._waiting_windows, chain.windows_left)
-        chain.windows_left = max(chain.windows_left - 1, 0)
+        admitted = self._enqueue(self._waiting_windows, slot.windows_left)
+        slot.windows_left = max(slot.windows_left - 1, 0)
         try:
-            await turn
+            await admitted
             yield
         finally:
-            if not turn.cancelled():
-                self.windows -= 1
+            if not admitted.cancelled():
+                self.windows_in_flight -= 1
                 self._admit()
 
-    def answered(self, completion: Completion) -> None:
-        """Learn from the lengths the engine counted."""
-        self._prompt_tokens = _moved(self._prompt_tokens, completion.prompt_tokens)
-        self._output_tokens = _moved(self._output_tokens, completion.output_tokens)
+    def update_lengths(self, completion: Completion) -> None:
+        """Update the mean lengths, and so the target, with the engine's token counts of `completion`."""
+        self._prompt_tokens = _update_mean(self._prompt_tokens, completion.prompt_tokens)
+        self._output_tokens = _update_mean(self._output_tokens, completion.output_tokens)
 
-    def end(self) -> None:
-        """Every query of the run is in some replica by now."""
-        self._ending = True
+    def end_input(self) -> None:
+        """Admit every waiting query: no further query will arrive at any replica of the run."""
+        self._input_ended = True
         self._admit()
 
-    def _queue(self, waiting: "list[_Waiter]", windows_left: int) -> asyncio.Future[None]:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(waiting, (-windows_left, next(self._arrivals), turn))
+    def _enqueue(self, waiting: "list[_Waiter]", windows_left: int) -> asyncio.Future[None]:
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(waiting, (-windows_left, next(self._arrivals), admitted))
         self._admit()
-        return turn
+        return admitted
 
     def _admit(self) -> None:
-        while self._waiting_windows and self.windows < self.target:
-            self.windows += _call(self._waiting_windows)
-        while self._waiting_queries and (self._ending or max(self.queries, self.windows) < self.target):
-            self.queries += _call(self._waiting_queries)
+        while self._waiting_windows and self.windows_in_flight < self.target_windows_in_flight:
+            self.windows_in_flight += _admit_first(self._waiting_windows)
+        while self._waiting_queries and (self._input_ended or self._in_flight() < self.target_windows_in_flight):
+            self.queries_in_flight += _admit_first(self._waiting_queries)
+
+    def _in_flight(self) -> int:
+        return max(self.queries_in_flight, self.windows_in_flight)
 
 
 _Waiter: TypeAlias = tuple[int, int, asyncio.Future[None]]
-"""Sorts by the longest chain, then by arrival."""
+"""Sorts by most windows left, then by arrival."""
 
 
-def _call(waiting: list[_Waiter]) -> bool:
-    """Give the first its turn. False if it doesn't wait any more."""
-    turn = heapq.heappop(waiting)[2]
-    if turn.done():
+def _admit_first(waiting: list[_Waiter]) -> bool:
+    """Admit the first waiter and return True, or return False if it was cancelled."""
+    admitted = heapq.heappop(waiting)[2]
+    if admitted.done():
         return False
-    turn.set_result(None)
+    admitted.set_result(None)
     return True
 
 
-def _moved(mean: float | None, value: float) -> float:
-    return value if mean is None else mean + (value - mean) / _MEAN_OVER
+def _update_mean(mean: float | None, value: float) -> float:
+    return value if mean is None else mean + (value - mean) / _MEAN_WINDOWS

@@ -5,7 +5,6 @@ from functools import partial
 
 import pyarrow as pa
 import ray.data
-from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES,
@@ -18,12 +17,12 @@ from ray.util.annotations import RayDeprecationWarning
 from corpus_reranker.config.schema import ClusterConfig, JobConfig
 from corpus_reranker.dataflow.capacity import Blocks
 from corpus_reranker.dataflow.ray_compat import ReadAheadLimit
+from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.worker import RerankWorker
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.sinks.output import Output
 from corpus_reranker.io.sources.parquet import Input
 from corpus_reranker.io.sources.rows import check_batch
-from corpus_reranker.run.stats import StatsActor
 
 _WRITE = {"num_cpus": 0}
 """Of a write task. If it had to wait for a CPU, a resumed run on a cluster that is full with replicas, the reader and
@@ -47,7 +46,7 @@ def rerank(
     output: Output,
     schema: pa.Schema,
     blocks: Blocks,
-    stats: "ActorHandle[StatsActor]",
+    run: RunServices,
 ) -> None:
     """Rerank every query of `nested` that the output's checkpoint does not hold.
 
@@ -64,7 +63,6 @@ def rerank(
     context.memory_usage_poll_interval_s = None  # a thread for each block that looks at the replica's memory
     read_ahead = partial(ReadAheadLimit, blocks.per_replica * cluster.max_replica_count)
     context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, read_ahead])
-    completion_index = output.completion_index() if config.output.completion_cache else None
     context.checkpoint_config = CheckpointConfig(
         id_column=QUERY_ID,
         checkpoint_path=output.checkpoint_folder,
@@ -89,7 +87,7 @@ def rerank(
                 batch_size=None,  # a block a call
                 batch_format="pyarrow",
                 zero_copy_batch=True,
-                fn_constructor_args=(config.dump(), schema, stats, completion_index),
+                fn_constructor_args=(config.dump(), schema, run),
                 compute=_pool(cluster, blocks.per_replica),
                 num_cpus=cluster.cpus_per_replica,
                 num_gpus=config.engine.gpus_per_replica,
@@ -115,4 +113,5 @@ def _pool(cluster: ClusterConfig, blocks: int) -> ActorPoolStrategy:
         max_size=cluster.max_replica_count,
         max_concurrent_calls_per_actor=blocks,
         max_tasks_in_flight_per_actor=blocks,
+        enable_true_multi_threading=True,  # the worker is called from one thread per block
     )

@@ -1,4 +1,4 @@
-"""What a live run last said of itself: one small control object, replaced every few seconds."""
+"""Progress of a live run in its output folder: one small object, replaced every few seconds."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ PROGRESS = "_run/progress.json"
 
 @dataclass(frozen=True, slots=True)
 class ReplicaProgress:
-    """One replica. `seconds_since_report` grows while it is lost or its engine is dead."""
+    """Progress of one replica. `seconds_since_report` grows once it is lost."""
 
     replica: str
     seconds_since_report: float
@@ -24,10 +24,10 @@ class ReplicaProgress:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """Where a run stood when it was written. Rates are of the last minute, counts of this start of the run.
+    """Progress of a run when it was written. Rates are means over the last minute; counts begin with each pass.
 
-    `counts` has queries_STATUS, windows_STATUS, completions, completions_recalled, prompt_tokens, output_tokens,
-    engine_deaths and journal_failures.
+    `counts` has queries_STATUS, windows_STATUS, completions, cache_hits, cache_failures, prompt_tokens,
+    output_tokens, pre_ranker_failures and engine_deaths; a count of zero may be absent.
     """
 
     queries: int
@@ -46,24 +46,25 @@ class RunProgress:
 
     @property
     def target_windows_in_flight(self) -> int:
-        """In flight where every replica's engine is full."""
+        """Windows at which every replica's engine is full."""
         return sum(replica.target_windows_in_flight for replica in self.replicas)
 
     @property
     def windows_unanswered(self) -> int:
-        done = sum(count for name, count in self.counts.items() if name.startswith("windows_"))
-        return done - self.counts.get("windows_complete", 0) - self.counts.get("windows_repaired", 0)
+        """Windows that kept their input order because no usable answer came."""
+        total = sum(count for name, count in self.counts.items() if name.startswith("windows_"))
+        return total - self.counts.get("windows_complete", 0) - self.counts.get("windows_repaired", 0)
 
 
 def write_progress(control: ObjectStore, progress: RunProgress) -> None:
-    """Replace what was said before. Raises OutputError where the store cannot be reached."""
+    """Replace the stored progress. Raises OutputError if the store cannot be reached."""
     control.write(PROGRESS, json.dumps(dataclasses.asdict(progress)).encode())
 
 
 def read_progress(control: ObjectStore) -> tuple[RunProgress, float] | None:
-    """What was last written and its age in seconds by the store's clock.
+    """Read the stored progress and its age in seconds by the store's clock.
 
-    None where there is nothing, or what is there is not of this program's version.
+    None if there is none, or another version of this program wrote it.
     """
     stored = control.read(PROGRESS)
     if stored is None:
@@ -78,7 +79,7 @@ def read_progress(control: ObjectStore) -> tuple[RunProgress, float] | None:
 
 
 def duration(seconds: float | None) -> str:
-    """h:mm:ss, or a question mark."""
+    """Format a duration as h:mm:ss, None as a question mark."""
     if seconds is None:
         return "?"
     minutes, left = divmod(int(seconds), 60)

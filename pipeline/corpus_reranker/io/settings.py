@@ -34,12 +34,17 @@ class StorageConfig(Section):
     max_attempts: int = Field(10, ge=1, description="Of one request, the first included.")
 
 
-class InputConfig(Section):
-    """Where the candidates are, and the bounds beyond which a row is a failed row."""
+class RowLimits(Section):
+    """The limits beyond which an input row becomes a failed row."""
 
-    path: Url = Field(description="Parquet file or folder, local or s3://, of candidates in nested or long form.")
     max_candidates: int = Field(1000, ge=1, description="A query with more is a failed row, read no further.")
     max_row_bytes: int = Field(16 * 2**20, ge=1, description="A query with more, texts and all, is a failed row.")
+
+
+class InputConfig(RowLimits):
+    """Where the candidates are, and the limits on a row."""
+
+    path: Url = Field(description="Parquet file or folder, local or s3://, of candidates in nested or long form.")
 
 
 class OutputConfig(Section):

@@ -1,4 +1,4 @@
-"""What a run would do, told without starting anything: input, windows, replicas, and the first prompt."""
+"""Dry run: the plan of a run and its first prompt, without starting anything."""
 
 from collections.abc import Iterator
 
@@ -6,33 +6,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import run_in_subprocess
 from corpus_reranker.io.sources.long_form import group_by_query
 from corpus_reranker.io.sources.parquet import Input, check_input
 from corpus_reranker.io.sources.rows import check_batch, parse_row
-from corpus_reranker.prompts.builder import PromptBuilder
-from corpus_reranker.prompts.tokenizer import load_tokenizer
 from corpus_reranker.types import RerankRequest
 
 
-def make_prompt_builder(config: JobConfig) -> PromptBuilder:
-    """The prompter of a replica, its tokenizer loaded. Raises ConfigError where they or the room do not fit."""
-    return PromptBuilder(
-        config.prompt.load_template(),
-        load_tokenizer(config.engine.tokenizer_source, config.engine.trust_remote_code),
-        config.prompt.max_passage_tokens,
-        config.engine.max_model_len - config.generation.max_tokens,
-        config.prompt.load_examples(),
-    )
-
-
 def describe_plan(config: JobConfig, limit: int | None = None) -> str:
-    """The plan as text. Raises ConfigError or InputError for what cannot work."""
+    """Describe the plan as text.
+
+    Raises:
+        ConfigError: The config cannot work.
+        InputError: The input cannot be read.
+    """
     source = run_in_subprocess(check_input, config.input, config.storage)
     request = _first_request(config, source)
     ranked = config.num_ranked(len(request.candidates))
-    prompt = make_prompt_builder(config)(request)(range(min(config.strategy.max_window, ranked)))
+    prompt = create_prompt_builder(config)(request)(range(min(config.strategy.max_window, ranked)))
     cluster, strategy = config.cluster, config.strategy
     rows = "queries" if source.form == "nested" else "candidate rows"
     lines = [

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus_reranker.config.schema import EstimateConfig, JobConfig
+from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError, RequestError, RowError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
@@ -31,7 +32,6 @@ from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.ranking.strategies import Strategy
 from corpus_reranker.report.run_data import read_run_data
 from corpus_reranker.report.settings import ReportConfig
-from corpus_reranker.run.dry_run import make_prompt_builder
 from corpus_reranker.types import RerankRequest
 
 _SAMPLED_ROW_GROUPS = 20
@@ -141,7 +141,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
     most = max(readable, default=0)
     tokens: list[int] = []
     shortened = sampled = unreadable = 0
-    prompt_builder, windows_of = make_prompt_builder(config), functools.cache(partial(_windows, config.strategy))
+    prompt_builder, windows_of = create_prompt_builder(config), functools.cache(partial(_windows, config.strategy))
     for request in _sample(source, config, sample_queries, seed):
         if request is None:
             unreadable += 1

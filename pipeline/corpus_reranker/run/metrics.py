@@ -1,8 +1,8 @@
-"""Prometheus metrics of a run, exported by Ray from the process of the tally, which outlives every replica.
+"""Prometheus metrics of a run, exported by Ray from the stats actor's process, which outlives every replica.
 
-Ray puts `ray_` before each name and `_total` behind a counter's. Every metric has the label `run_id`. Ray sends them
-on every few seconds: what is counted in a run's last ones may never be scraped, and the output's manifest is exact.
-Retries of S3 requests are not among them: they happen inside the AWS SDK of pyarrow, which does not tell.
+Ray prefixes every name with `ray_` and appends `_total` to counters. Every metric has the label `run_id`. Ray exports
+every few seconds, so counts of the last seconds of a run may never be scraped; the output's manifest is exact.
+Retries of S3 requests are not counted: they happen inside pyarrow's AWS SDK, which does not report them.
 """
 
 from collections import Counter as Counts
@@ -13,45 +13,48 @@ from ray.util.metrics import Counter, Gauge, Histogram
 _LATENCY_SECONDS = [0.5, 1, 2, 5, 10, 20, 30, 60, 90, 120, 180, 300, 600, 1200, 1800]
 """A window of 3,000 reasoning tokens takes minutes; policy.window_timeout_seconds is 1800 by default."""
 
-_WAIT_SECONDS = [0.01, 0.1, 1, 10, 60, 300, 1200]
+_QUEUE_WAIT_SECONDS = [0.01, 0.1, 1, 10, 60, 300, 1200]
 
 PREFIX = "corpus_reranker_"
 
 
 class RunMetrics:
-    """One a run. Counters begin at zero with each start of the run."""
+    """One object for each pass of a run. Counters begin at zero."""
 
     def __init__(self, run_id: str, remaining: int) -> None:
+        """`remaining` is the number of queries that the pass has to rerank."""
         self._run = {"run_id": run_id}
         self._remaining = remaining
-        run, by_status, of_replica = ("run_id",), ("run_id", "status"), ("run_id", "replica")
+        run, by_status, by_replica = ("run_id",), ("run_id", "status"), ("run_id", "replica")
         self._by_status = {
-            "queries": Counter(f"{PREFIX}queries", "Queries finished.", by_status),
-            "windows": Counter(f"{PREFIX}windows", "Windows of finished queries, by how they were parsed.", by_status),
+            "queries": Counter(f"{PREFIX}queries", "Finished queries by status.", by_status),
+            "windows": Counter(f"{PREFIX}windows", "Windows of finished queries by status.", by_status),
         }
         self._counters = {
-            "completions": Counter(f"{PREFIX}completions", "Answers of the engine, retries included.", run),
-            "prompt_tokens": Counter(f"{PREFIX}prompt_tokens", "Tokens read.", run),
-            "output_tokens": Counter(f"{PREFIX}output_tokens", "Tokens written.", run),
-            "cache_hits": Counter(f"{PREFIX}cache_hits", "Answers taken from the journal.", run),
-            "cache_failures": Counter(f"{PREFIX}cache_failures", "Reads and writes of it that failed.", run),
-            "engine_starts": Counter(f"{PREFIX}engine_starts", "Engines started, restarts included.", run),
-            "engine_deaths": Counter(f"{PREFIX}engine_deaths", "Engines that died and said so.", run),
+            "completions": Counter(f"{PREFIX}completions", "Completions of the engine, retries included.", run),
+            "prompt_tokens": Counter(f"{PREFIX}prompt_tokens", "Prompt tokens of all completions.", run),
+            "output_tokens": Counter(f"{PREFIX}output_tokens", "Output tokens of all completions.", run),
+            "cache_hits": Counter(f"{PREFIX}cache_hits", "Completions found in the completion cache.", run),
+            "cache_failures": Counter(f"{PREFIX}cache_failures", "Failed reads and writes of the cache.", run),
+            "engine_starts": Counter(f"{PREFIX}engine_starts", "Engine starts, restarts included.", run),
+            "engine_deaths": Counter(f"{PREFIX}engine_deaths", "Engine deaths that a replica reported.", run),
         }
-        self._queries_in_flight = Gauge(f"{PREFIX}queries_in_flight", "Queries admitted, now.", of_replica)
-        self._windows_in_flight = Gauge(f"{PREFIX}windows_in_flight", "Windows in the engine, now.", of_replica)
+        self._queries_in_flight = Gauge(f"{PREFIX}queries_in_flight", "Admitted queries.", by_replica)
+        self._windows_in_flight = Gauge(f"{PREFIX}windows_in_flight", "Windows in the engine.", by_replica)
         self._target_windows_in_flight = Gauge(
-            f"{PREFIX}target_windows_in_flight", "In flight where the engine is full.", of_replica
+            f"{PREFIX}target_windows_in_flight", "Windows at which the engine is full.", by_replica
         )
         self._queries_remaining = Gauge(f"{PREFIX}queries_remaining", "Queries not finished.", run)
         self._seconds = {
-            "window": Histogram(f"{PREFIX}window_seconds", "Of a window, attempts together.", _LATENCY_SECONDS, run),
-            "wait": Histogram(f"{PREFIX}queue_wait_seconds", "Of a query at a full replica.", _WAIT_SECONDS, run),
+            "window": Histogram(f"{PREFIX}window_seconds", "Window latency over all attempts.", _LATENCY_SECONDS, run),
+            "queue_wait": Histogram(
+                f"{PREFIX}queue_wait_seconds", "Wait of a query for a slot of its replica.", _QUEUE_WAIT_SECONDS, run
+            ),
         }
         self._queries_remaining.set(remaining, self._run)
 
     def count(self, counts: Mapping[str, int]) -> None:
-        """Add counts by the names the tally has for them, such as `windows_complete` and `output_tokens`."""
+        """Add counts by the stats actor's names, such as `windows_complete` and `output_tokens`."""
         for name, count in Counts(counts).items():
             kind, _, status = name.partition("_")
             if count > 0 and name in self._counters:
@@ -59,17 +62,17 @@ class RunMetrics:
             elif count > 0 and kind in self._by_status:
                 self._by_status[kind].inc(count, {**self._run, "status": status})
                 self._remaining -= count if kind == "queries" else 0
-        self._queries_remaining.set(self._remaining, self._run)
+        self._queries_remaining.set(max(self._remaining, 0), self._run)
 
     def observe(self, seconds: Mapping[str, Sequence[float]]) -> None:
-        """Add durations: of windows by the name `window`, of waits for a place by `wait`."""
+        """Add durations: window latencies as `window`, waits for a query slot as `queue_wait`."""
         for name, values in seconds.items():
             for value in values:
                 self._seconds[name].observe(value, self._run)
 
-    def in_flight(self, replica: str, queries: int, windows: int, target_windows_in_flight: int) -> None:
-        """What a replica has in flight now; zeros when it is gone."""
+    def in_flight(self, replica: str, queries: int, windows: int, target_windows: int) -> None:
+        """Set a replica's load; all zeros once it is gone."""
         labels = {**self._run, "replica": replica}
         self._queries_in_flight.set(queries, labels)
         self._windows_in_flight.set(windows, labels)
-        self._target_windows_in_flight.set(target_windows_in_flight, labels)
+        self._target_windows_in_flight.set(target_windows, labels)

@@ -1,4 +1,4 @@
-"""StatsSnapshot a person can read, in a terminal as in a log file: one line every few seconds."""
+"""Progress of a live run: one line in the log every few seconds, and one object in the output folder."""
 
 import threading
 import time
@@ -10,45 +10,53 @@ import ray
 from ray.actor import ActorHandle
 
 from corpus_reranker.io.run_progress import ReplicaProgress, RunProgress, duration
-from corpus_reranker.run.stats import StatsActor, StatsSnapshot
+from corpus_reranker.run.stats import ReplicaSnapshot, StatsActor, StatsSnapshot
 
-_RATE_OVER_SECONDS = 60.0
-"""Rates and the time to finish are those of the last minute: the run's mean would still carry the warm-up."""
+_RATE_SECONDS = 60.0
+"""Rates and the remaining time are means over the last minute: means over the whole run include the warm-up."""
 
-_SAMPLES_AT_MOST = 1000
-"""Of windows in flight over time. Beyond, every second one is dropped, so that a run of days keeps its picture."""
+_SAMPLES_KEPT = 1000
+"""Samples of windows in flight over time. Beyond this number every second sample is dropped, which halves the
+resolution of a long run."""
 
 
-class ProgressLines:
-    """Context manager that asks the tally every `every_seconds`, hands `say` a line and `publish` what it stands for.
-
-    `total` counts the input's queries, `done_before` those that earlier runs finished.
-    """
+class ProgressReporter:
+    """Context manager that reads the stats actor periodically, logs a line and publishes the progress."""
 
     def __init__(
         self,
-        stats: "ActorHandle[StatsActor]",
+        stats_actor: "ActorHandle[StatsActor]",
         total: int,
         done_before: int,
-        every_seconds: float,
+        interval_seconds: float,
         log: Callable[[str], None],
         publish: Callable[[RunProgress], None],
     ) -> None:
-        self._stats = stats
+        """Create a reporter that is not started yet.
+
+        Args:
+            stats_actor: Source of the counts.
+            total: Queries of the input.
+            done_before: Queries that earlier passes finished.
+            interval_seconds: Time between two lines.
+            log: Called with each line.
+            publish: Called with each progress; may raise.
+        """
+        self._stats_actor = stats_actor
         self._total = total
         self._done_before = done_before
-        self._every_seconds = every_seconds
-        self._log_line = log
+        self._interval_seconds = interval_seconds
+        self._log = log
         self._publish = publish
         self._stop = threading.Event()
         self._history: list[tuple[float, StatsSnapshot]] = []
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._report_periodically, name="progress", daemon=True)
+        self._started = time.monotonic()
         self.last = StatsSnapshot()
-        self.in_flight: list[list[float]] = []
-        """Seconds since the beginning, windows in flight and windows wanted there, over all replicas."""
+        self.windows_in_flight: list[list[float]] = []
+        """Samples: seconds since the start, windows in flight and their target, over all replicas."""
 
-    def __enter__(self) -> "ProgressLines":
+    def __enter__(self) -> "ProgressReporter":
         self._thread.start()
         return self
 
@@ -56,45 +64,54 @@ class ProgressLines:
         self._stop.set()
         if kind is None or issubclass(kind, Exception):  # after a signal there is no time: SIGKILL follows in 3 s
             self._thread.join(timeout=10)
-            self._tick()
+            self._report()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_seconds):
-            self._tick()
+    def _report_periodically(self) -> None:
+        while not self._stop.wait(self._interval_seconds):
+            self._report()
 
-    def _tick(self) -> None:
+    def _report(self) -> None:
         try:
-            progress: StatsSnapshot = ray.get(self._stats.progress.remote(), timeout=5)
-        except Exception as error:  # the tally died or the cluster is going away; the run itself will say so
-            self._log_line(f"no progress report: {type(error).__name__}")
+            snapshot: StatsSnapshot = ray.get(self._stats_actor.snapshot.remote(), timeout=5)
+        except Exception as error:  # the stats actor restarts, or the cluster shuts down and the run reports that
+            self._log(f"no progress line: {type(error).__name__}")
             return
-        self.last = progress
+        self.last = snapshot
         now = time.monotonic()
-        self._history = [entry for entry in self._history if entry[0] >= now - _RATE_OVER_SECONDS]
-        self._history.append((now, progress))
-        standing = run_progress(self._history, self._total, self._done_before)
-        self._sample(now - self._began, standing)
-        self._log_line(progress_line(standing))
+        self._history = [entry for entry in self._history if entry[0] >= now - _RATE_SECONDS]
+        self._history.append((now, snapshot))
+        progress = compute_progress(self._history, self._total, self._done_before)
+        self._sample(now - self._started, progress)
+        self._log(progress_line(progress))
         try:
-            self._publish(standing)
-        except Exception as error:  # a store that is away for a moment; the next one says it again
-            self._log_line(f"progress not written to the output: {error}")
+            self._publish(progress)
+        except Exception as error:  # the next report tries again
+            self._log(f"progress not written to the output: {error}")
 
-    def _sample(self, seconds: float, standing: RunProgress) -> None:
-        if standing.replicas:
-            self.in_flight.append([round(seconds, 1), standing.windows_in_flight, standing.target_windows_in_flight])
-        if len(self.in_flight) > _SAMPLES_AT_MOST:
-            self.in_flight = self.in_flight[::2]
+    def _sample(self, seconds: float, progress: RunProgress) -> None:
+        if progress.replicas:
+            sample = [round(seconds, 1), progress.windows_in_flight, progress.target_windows_in_flight]
+            self.windows_in_flight.append(sample)
+        if len(self.windows_in_flight) > _SAMPLES_KEPT:
+            self.windows_in_flight = self.windows_in_flight[::2]
 
 
-def run_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int, done_before: int) -> RunProgress:
-    """Counts of the last entry of `history`, (seconds, progress) each, and rates between the first and the last."""
-    (then, before), (now, current) = history[0], history[-1]
-    seconds = max(now - then, 1e-9)
-    rates = {name: (current.counts[name] - before.counts[name]) / seconds for name in current.counts}
+def compute_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int, done_before: int) -> RunProgress:
+    """Compute the progress from snapshots.
+
+    Args:
+        history: Pairs (seconds, snapshot), oldest first. Counts are the last snapshot's, rates are means between the
+            first and the last.
+        total: Queries of the input.
+        done_before: Queries that earlier passes finished.
+    """
+    (started, before), (ended, current) = history[0], history[-1]
+    seconds = max(ended - started, 1e-9)
+    rates = {name: max(current.counts[name] - before.counts[name], 0) / seconds for name in current.counts}
     queries_per_second = sum(rate for name, rate in rates.items() if name.startswith("queries_"))
-    done = done_before + sum(count for name, count in current.counts.items() if name.startswith("queries_"))
-    counts_before = {replica.replica: replica.counts for replica in before.replicas}
+    finished = sum(count for name, count in current.counts.items() if name.startswith("queries_"))
+    done = min(done_before + finished, total)  # queries of a lost replica are finished twice
+    counts_before = {each.report.replica: each.counts for each in before.replicas}
     return RunProgress(
         queries=total,
         done=done,
@@ -104,33 +121,36 @@ def run_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int, don
         eta_seconds=(total - done) / queries_per_second if queries_per_second > 0 else None,
         counts=dict(current.counts),
         replicas=tuple(
-            ReplicaProgress(
-                replica.replica,
-                round(current.at - replica.seen_at, 1),
-                replica.queries_in_flight,
-                replica.windows_in_flight,
-                replica.target_windows_in_flight,
-                *(
-                    (replica.counts[name] - counts_before.get(replica.replica, Counter())[name]) / seconds
-                    for name in ("completions", "output_tokens")
-                ),
-            )
-            for replica in current.replicas
+            _replica_progress(each, counts_before.get(each.report.replica, Counter()), seconds, current.at)
+            for each in current.replicas
         ),
         recent_errors=current.recent_errors,
     )
 
 
-def progress_line(standing: RunProgress) -> str:
-    """One line of where the run stands."""
-    if not standing.replicas:
-        return f"{standing.done:,}/{standing.queries:,} queries | no replica yet: engines are starting"
-    counts = standing.counts
+def _replica_progress(
+    replica: ReplicaSnapshot, counts_before: Counter[str], seconds: float, now: float
+) -> ReplicaProgress:
+    report = replica.report
+    return ReplicaProgress(
+        replica=report.replica.process,
+        seconds_since_report=round(now - replica.seen_at, 1),
+        queries_in_flight=report.queries_in_flight,
+        windows_in_flight=report.windows_in_flight,
+        target_windows_in_flight=report.target_windows_in_flight,
+        windows_per_second=(replica.counts["completions"] - counts_before["completions"]) / seconds,
+        output_tokens_per_second=(replica.counts["output_tokens"] - counts_before["output_tokens"]) / seconds,
+    )
+
+
+def progress_line(progress: RunProgress) -> str:
+    """Format the progress as one log line."""
+    done = f"{progress.done:,}/{progress.queries:,} queries"
+    if not progress.replicas:
+        return f"{done} | no replica yet: engines are starting"
     return (
-        f"{standing.done:,}/{standing.queries:,} queries"
-        f" | {len(standing.replicas)} replicas, {standing.windows_in_flight} windows in flight"
-        f" | {standing.windows_per_second:.1f} windows/s, {standing.output_tokens_per_second:,.0f} output tokens/s"
-        f" | {counts.get('windows_repaired', 0):,} repaired, {standing.windows_unanswered:,} unanswered windows,"
-        f" {counts.get('queries_failed', 0):,} failed queries"
-        f" | ETA {duration(standing.eta_seconds)}"
+        f"{done} | {len(progress.replicas)} replicas, {progress.windows_in_flight} windows in flight"
+        f" | {progress.windows_per_second:.1f} windows/s, {progress.output_tokens_per_second:,.0f} output tokens/s"
+        f" | {progress.counts.get('windows_repaired', 0):,} repaired, {progress.windows_unanswered:,} unanswered"
+        f" windows, {progress.counts.get('queries_failed', 0):,} failed queries | ETA {duration(progress.eta_seconds)}"
     )

@@ -1,71 +1,62 @@
-"""Counts that replicas send to the driver while they work. For progress and metrics: the summary reads the output."""
+"""The stats actor: counts and loads of all replicas, for progress lines and metrics. It only observes."""
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
 from corpus_reranker.run.metrics import RunMetrics
 
 _LOST_AFTER_SECONDS = 60.0
-"""A replica that has not reported for so long is not counted any more; a live one reports each second."""
+"""A replica without a report for this long is no longer shown; a live one reports every second."""
+
+_ERRORS_KEPT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaReport:
-    """What one replica last said of itself. `windows_wanted` are in flight where its engine is full.
+class ReplicaSnapshot:
+    """A replica's last report, when it arrived (seconds since the epoch), and the counts of its process so far."""
 
-    The tally adds when that was, by its own clock, and the replica's counts since it started.
-    """
-
-    replica: str
-    queries_in_flight: int = 0
-    windows_in_flight: int = 0
-    target_windows_in_flight: int = 0
-    engine_info: dict[str, Any] = field(default_factory=dict)
-    seen_at: float = 0.0
+    report: ReplicaReport
+    seen_at: float
     counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
 class StatsSnapshot:
-    """Counts over all replicas since the run began, and the replicas' last reports, as of `at`."""
+    """Counts over all replicas since the pass began, and the replicas' last reports, as of `at`."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    replicas: tuple[ReplicaReport, ...] = ()
+    replicas: tuple[ReplicaSnapshot, ...] = ()
     engine_start_seconds: tuple[float, ...] = ()
     recent_errors: tuple[str, ...] = ()
     start_failure: str | None = None
     at: float = 0.0
 
 
-@ray.remote(max_restarts=-1)
 class StatsActor:
-    """One a run. Losing it loses progress lines and metrics, nothing else."""
+    """One actor for each pass of a run. A lost one loses counts for progress and metrics, nothing else."""
 
     def __init__(self, run_id: str, remaining: int) -> None:
-        self._run_id = run_id
-        self._remaining = remaining
         self._metrics = RunMetrics(run_id, remaining)
         self._counts: Counter[str] = Counter()
-        self._replicas: dict[str, ReplicaReport] = {}
+        self._replicas: dict[str, ReplicaSnapshot] = {}
         self._engine_start_seconds: list[float] = []
         self._recent_errors: list[str] = []
-        self._deaths: Counter[str] = Counter()
         self._start_failure: str | None = None
 
-    def run_id(self) -> str:
-        return self._run_id
-
-    def started(self, replica: str, seconds: float) -> None:
+    def replica_started(self, replica: ReplicaId, seconds: float) -> None:
+        """Record a started engine. Its process replaces the one that the same actor ran before."""
         self._engine_start_seconds.append(seconds)
         self._start_failure = None
-        self._replicas[replica] = ReplicaReport(replica, seen_at=time.time())
+        self._remove(replica.actor_id)
+        self._replicas[replica.actor_id] = ReplicaSnapshot(ReplicaReport(replica), time.time())
         self._metrics.count({"engine_starts": 1})
 
     def start_failed(self, reason: str) -> None:
@@ -73,39 +64,32 @@ class StatsActor:
 
     def report(
         self, report: ReplicaReport, counts: Counter[str], seconds: Mapping[str, Sequence[float]], errors: list[str]
-    ) -> bool:
-        """Whether every query of the run has come to some replica.
-
-        `counts`, `seconds` and `errors` are what is new since the replica's last report.
-        """
+    ) -> None:
+        """Record a replica's load, and its counts, durations and errors since its last report."""
         self._counts.update(counts)
-        before = self._replicas.get(report.replica, report).counts
-        self._replicas[report.replica] = replace(report, seen_at=time.time(), counts=before + counts)
-        self._recent_errors = (self._recent_errors + errors)[-5:]
+        before = self._replicas.get(report.replica.actor_id)
+        total = before.counts + counts if before else counts
+        self._replicas[report.replica.actor_id] = ReplicaSnapshot(report, time.time(), total)
+        self._add_errors(errors)
         self._metrics.count(counts)
         self._metrics.observe(seconds)
         self._metrics.in_flight(
-            report.replica, report.queries_in_flight, report.windows_in_flight, report.target_windows_in_flight
+            report.replica.process,
+            report.queries_in_flight,
+            report.windows_in_flight,
+            report.target_windows_in_flight,
         )
-        return self._counts["arrived"] >= self._remaining  # those of a lost replica have arrived twice
 
-    def engine_died(self, replica: str, query_ids: list[str], error: str) -> None:
+    def engine_died(self, replica: ReplicaId, error: str) -> None:
         self._counts["engine_deaths"] += 1
-        self._deaths.update(query_ids)
-        self._replicas.pop(replica, None)
-        self._recent_errors = [*self._recent_errors, f"replica {replica}: {error}"][-5:]
+        self._remove(replica.actor_id)
+        self._add_errors([f"replica {replica.process}: {error}"])
         self._metrics.count({"engine_deaths": 1})
-        self._metrics.in_flight(replica, 0, 0, 0)
 
-    def deaths(self) -> dict[str, int]:
-        """How many engine deaths each query was in flight at; queries that saw none are left out."""
-        return dict(self._deaths)
-
-    def progress(self) -> StatsSnapshot:
+    def snapshot(self) -> StatsSnapshot:
         now = time.time()
-        for lost in [each for each in self._replicas.values() if each.seen_at < now - _LOST_AFTER_SECONDS]:
-            del self._replicas[lost.replica]
-            self._metrics.in_flight(lost.replica, 0, 0, 0)
+        for actor_id in [key for key, each in self._replicas.items() if each.seen_at < now - _LOST_AFTER_SECONDS]:
+            self._remove(actor_id)
         return StatsSnapshot(
             self._counts,
             tuple(self._replicas.values()),
@@ -115,9 +99,21 @@ class StatsActor:
             now,
         )
 
+    def _add_errors(self, errors: Sequence[str]) -> None:
+        self._recent_errors = [*self._recent_errors, *errors][-_ERRORS_KEPT:]
 
-def start_stats_actor(run_id: str, remaining: int) -> "ActorHandle[StatsActor]":
-    """A tally on the driver's node, which lives as long as the run does; a node with a GPU may be a spot one."""
+    def _remove(self, actor_id: str) -> None:
+        if removed := self._replicas.pop(actor_id, None):
+            self._metrics.in_flight(removed.report.replica.process, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def running_stats_actor(run_id: str, remaining: int) -> Iterator["ActorHandle[StatsActor]"]:
+    """Start a stats actor on the driver's node, which lives as long as the run; a GPU node may be a spot node."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    stats: ActorHandle[StatsActor] = StatsActor.options(num_cpus=0, scheduling_strategy=here).remote(run_id, remaining)  # type: ignore[attr-defined]
-    return stats
+    options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
+    stats_actor: ActorHandle[StatsActor] = ray.remote(StatsActor).options(**options).remote(run_id, remaining)
+    try:
+        yield stats_actor
+    finally:
+        ray.kill(stats_actor)

@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 
 from corpus_reranker.errors import RowError
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID
-from corpus_reranker.io.settings import InputConfig
+from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.types import Candidate, RerankRequest
 
 MAX_ID_CHARS = 1_000
 """Of a query_id or doc_id."""
 
 
-def check_batch(table: pa.Table, settings: InputConfig) -> pa.Table:
+def check_batch(table: pa.Table, settings: RowLimits) -> pa.Table:
     """`table` made fit to become Python objects, with a column `_problem` that says what is wrong with a row.
 
     Rows that hold more than settings allow, or text that is not UTF-8, keep their query_id and have null in every
@@ -47,7 +47,7 @@ def check_batch(table: pa.Table, settings: InputConfig) -> pa.Table:
     return table.append_column(pa.field(PROBLEM, pa.string()), pa.array(problems, pa.string()))
 
 
-def parse_row(row: Mapping[str, Any], settings: InputConfig) -> RerankRequest:
+def parse_row(row: Mapping[str, Any], settings: RowLimits) -> RerankRequest:
     """The request of one nested input row; candidates keep the list's order, which is the first stage's.
 
     A null or NaN score becomes NaN: the first stage's scores are carried along, not used. Raises RowError, and

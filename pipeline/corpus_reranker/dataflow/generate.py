@@ -1,0 +1,54 @@
+"""The `generate` that a query's windows call: the engine's, wrapped three times."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from corpus_reranker.answers.continuation import whole_answers
+from corpus_reranker.cache.completions import CompletionCache
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.admission import Admission, QuerySlot
+from corpus_reranker.dataflow.replica_stats import ReplicaStats
+from corpus_reranker.engines.base import Engine
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
+
+
+@contextlib.asynccontextmanager
+async def compose_generate(
+    config: JobConfig,
+    engine: Engine,
+    prompt_builder: PromptBuilder,
+    admission: Admission,
+    stats: ReplicaStats,
+    completion_cache: CompletionCache | None,
+    query_id: str,
+    slot: QuerySlot,
+) -> AsyncIterator[Generate]:
+    """Compose the `generate` of one query for as long as the context lasts.
+
+    From the engine outwards:
+
+    1. Admission: a request waits for a window slot and holds it until its completion arrives. The completion's
+       lengths update the replica's target; its tokens are counted.
+    2. Completion cache, if there is one: a request whose completion an earlier pass stored takes no slot and never
+       reaches the engine. Any other completion is stored before it is returned.
+    3. Continuation, for templates with reasoning: a completion that stops before its answer is continued. It is the
+       outermost wrapper, so every continued part is admitted and cached as a request of its own.
+    """
+
+    async def generate_in_slot(prompt: Prompt, params: SamplingParams) -> Completion:
+        async with admission.window(slot, len(prompt.token_ids)):
+            completion = await engine.generate(prompt, params)
+        admission.update_lengths(completion)
+        stats.count_completion(completion)
+        return completion
+
+    async with contextlib.AsyncExitStack() as stack:
+        generate: Generate = generate_in_slot
+        if completion_cache is not None:
+            generate = await stack.enter_async_context(completion_cache.caching(query_id, generate))
+        if prompt_builder.template.answer_format == "reasoning":
+            generation = config.generation
+            reasoning_cap_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
+            generate = whole_answers(generate, prompt_builder.tokenizer.encode, reasoning_cap_tokens)
+        yield generate

@@ -1,0 +1,16 @@
+"""The prompt builder of a job config."""
+
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.prompts.tokenizer import load_tokenizer
+
+
+def create_prompt_builder(config: JobConfig) -> PromptBuilder:
+    """Load template, examples and tokenizer. Raises ConfigError if one is missing or the context is too small."""
+    return PromptBuilder(
+        config.prompt.load_template(),
+        load_tokenizer(config.engine.tokenizer_source, config.engine.trust_remote_code),
+        config.prompt.max_passage_tokens,
+        config.engine.max_model_len - config.generation.max_tokens,
+        config.prompt.load_examples(),
+    )

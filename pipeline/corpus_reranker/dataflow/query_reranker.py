@@ -1,0 +1,102 @@
+"""The models of one replica, and one query's way through them."""
+
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any
+
+from corpus_reranker.cache.completions import CompletionCache
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.admission import Admission, QuerySlot
+from corpus_reranker.dataflow.capacity import Capacity
+from corpus_reranker.dataflow.generate import compose_generate
+from corpus_reranker.dataflow.prompts import create_prompt_builder
+from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica_stats import ReplicaStats
+from corpus_reranker.dataflow.run_services import RunServices
+from corpus_reranker.engines.registry import create_engine, create_pre_ranker
+from corpus_reranker.ranking.pre_ranker import cascade
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.types import RerankRequest, RerankResult
+
+
+class QueryReranker:
+    """Engine, pre-ranker, prompt builder, admission and completion cache of one replica."""
+
+    def __init__(self, config: JobConfig, replica: ReplicaId, run: RunServices, stats: ReplicaStats) -> None:
+        self._config = config
+        self._replica = replica
+        self._run = run
+        self._stats = stats
+        context = config.engine_context
+        self._engine = create_engine(config.engine, context)
+        self._pre_ranker = create_pre_ranker(config.pre_ranker.engine, context) if config.pre_ranker else None
+        self._prompt_builder = create_prompt_builder(config)
+        self._completion_cache: CompletionCache | None = None
+
+    async def start(self) -> None:
+        """Load the models. Raises EngineStartError or ConfigError with the reason."""
+        await self._engine.start()
+        if self._pre_ranker is not None:
+            await self._pre_ranker.start()
+        config, run = self._config, self._run
+        capacity = Capacity(config.engine.max_num_seqs, self._engine.info().get("kv_cache_tokens"))
+        self.admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
+        if run.output is not None and run.completion_index is not None:
+            self._completion_cache = run.output.completion_cache(
+                self._replica.actor_id, run.completion_index, self._stats.count
+            )
+
+    def engine_info(self) -> dict[str, Any]:
+        """Name, version and capacity of the models (JSON values)."""
+        return self._engine.info() | ({} if self._pre_ranker is None else {"pre_ranker": self._pre_ranker.info()})
+
+    def report(self) -> ReplicaReport:
+        """The replica's load now."""
+        admission = self.admission
+        load = admission.queries_in_flight, admission.windows_in_flight, admission.target_windows_in_flight
+        return ReplicaReport(self._replica, *load, self.engine_info())
+
+    def query_slot(self, request: RerankRequest) -> AbstractAsyncContextManager[QuerySlot]:
+        """Context that waits for a query slot and holds it."""
+        num_ranked = self._config.num_ranked(len(request.candidates))
+        return self.admission.query(self._config.strategy.max_windows(num_ranked))
+
+    async def rerank(self, request: RerankRequest, slot: QuerySlot) -> RerankResult:
+        """Rerank one query: all candidates, or those that the pre-ranker keeps.
+
+        Raises EngineDeadError if a model is lost, and whatever a faulty strategy or template raises.
+        """
+        listwise = partial(self._rerank_listwise, slot)
+        if self._pre_ranker is None or self._config.pre_ranker is None:
+            return await listwise(request)
+        timeout_seconds = self._config.policy.window_timeout_seconds
+        result = await cascade(request, self._pre_ranker.score, self._config.pre_ranker.keep, timeout_seconds, listwise)
+        if result.pre_ranker_scores is None:
+            self._stats.count("pre_ranker_failures")
+            self._stats.add_error(result.query_id, result.error or "pre-ranker failed")
+        return result
+
+    async def _rerank_listwise(self, slot: QuerySlot, request: RerankRequest) -> RerankResult:
+        config, prompt_builder = self._config, self._prompt_builder
+        template = prompt_builder.template
+        async with compose_generate(
+            config,
+            self._engine,
+            prompt_builder,
+            self.admission,
+            self._stats,
+            self._completion_cache,
+            request.query_id,
+            slot,
+        ) as generate:
+            return await rerank_query(
+                request,
+                generate,
+                config.strategy,
+                prompt_builder,
+                template.answer_format,
+                config.generation.sampling_params(template.answer_format),
+                config.policy,
+                template.identifiers,
+                prompt_builder.tokenizer.encode,
+            )

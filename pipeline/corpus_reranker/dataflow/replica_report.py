@@ -1,0 +1,32 @@
+"""What a replica reports to the stats actor."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaId:
+    """`actor_id` stays the same when Ray restarts the actor; `process` ("host:pid") does not."""
+
+    actor_id: str
+    process: str
+
+    @classmethod
+    def current(cls) -> "ReplicaId":
+        """The replica that runs in this Ray actor."""
+        return cls(ray.get_runtime_context().get_actor_id() or "", f"{socket.gethostname()}:{os.getpid()}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """Load of one replica now. The engine is full at `target_windows_in_flight` windows."""
+
+    replica: ReplicaId
+    queries_in_flight: int = 0
+    windows_in_flight: int = 0
+    target_windows_in_flight: int = 0
+    engine_info: dict[str, Any] = field(default_factory=dict)

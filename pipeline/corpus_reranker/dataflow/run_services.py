@@ -1,0 +1,25 @@
+"""What a run provides to its replicas, beside the config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpus_reranker.io.settings import RowLimits
+from corpus_reranker.io.sinks.output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class RunServices:
+    """Everything is optional: a replica without them reranks, reports nothing and keeps nothing.
+
+    `stats_actor` and `coordinator` are actor handles. `completion_index` names the files of cached completions by
+    query id; None switches the completion cache off.
+    """
+
+    run_id: str = ""
+    stats_actor: Any = None
+    coordinator: Any = None
+    output: Output | None = None
+    completion_index: Mapping[str, list[str]] | None = None
+    row_limits: RowLimits = field(default_factory=RowLimits)
+    keep_reasoning: bool = False

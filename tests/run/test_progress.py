@@ -1,0 +1,42 @@
+"""Progress lines never show more queries than the input has, nor a negative time."""
+
+from collections import Counter
+
+import pytest
+
+from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.run.progress import compute_progress, progress_line
+from corpus_reranker.run.stats import ReplicaSnapshot, StatsSnapshot
+
+REPORT = ReplicaReport(ReplicaId("actor-1", "host:1"), 4, 5, 6)
+
+
+def snapshot(at: float = 0.0, **counts: int) -> StatsSnapshot:
+    return StatsSnapshot(Counter(counts), (ReplicaSnapshot(REPORT, at, Counter(counts)),), at=at)
+
+
+def test_rates_are_those_between_the_first_and_the_last_snapshot() -> None:
+    before = snapshot(0.0, queries_complete=10, completions=90, output_tokens=1000)
+    after = snapshot(20.0, queries_complete=20, completions=180, output_tokens=3000, windows_no_answer=2)
+    progress = compute_progress([(100.0, before), (120.0, after)], total=200, done_before=30)
+    assert (progress.done, progress.queries_per_second, progress.eta_seconds) == (50, 0.5, 300.0)
+    assert (progress.windows_per_second, progress.output_tokens_per_second) == (4.5, 100.0)
+    assert progress.windows_unanswered == 2
+    (replica,) = progress.replicas
+    assert (replica.replica, replica.windows_per_second, replica.windows_in_flight) == ("host:1", 4.5, 5)
+    assert "50/200 queries | 1 replicas, 5 windows in flight | 4.5 windows/s" in progress_line(progress)
+
+
+@pytest.mark.parametrize("finished_twice", [1, 16])
+def test_queries_that_a_lost_replica_finished_are_not_counted_beyond_the_total(finished_twice: int) -> None:
+    history = [(0.0, snapshot()), (10.0, snapshot(10.0, queries_complete=24 + finished_twice))]
+    line = progress_line(compute_progress(history, total=24, done_before=0))
+    assert line.startswith("24/24 queries")
+    assert line.endswith("ETA 0:00:00")
+
+
+def test_a_restarted_stats_actor_gives_no_negative_rate() -> None:
+    history = [(0.0, snapshot(queries_complete=10, completions=90)), (10.0, snapshot(10.0, completions=9))]
+    progress = compute_progress(history, total=24, done_before=0)
+    assert progress.windows_per_second == progress.queries_per_second == 0.0
+    assert progress.eta_seconds is None
