@@ -57,7 +57,7 @@ test-gpu-build: $(GPU_INSTALLED) ## the CUDA build of vLLM on driver stubs, with
 $(GPU_INSTALLED): pyproject.toml constraints-gpu.txt
 	test -x $(GPU_BIN)/python || $(PYTHON) -m venv $(GPU_VENV)
 	$(GPU_BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	UV_FIND_LINKS= VIRTUAL_ENV=$(GPU_VENV) $(GPU_BIN)/uv pip install --quiet --compile-bytecode $(GPU_VERSIONS) \
+	UV_FIND_LINKS= VIRTUAL_ENV=$(GPU_VENV) $(GPU_BIN)/uv pip install --quiet $(GPU_VERSIONS) \
 		--editable '.[gpu,cluster,test-gpu-build]'
 	touch $(GPU_INSTALLED)
 

@@ -1,0 +1,48 @@
+"""Faults of a GPU that a test asks for and one step of a stub worker then has."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+Fault: TypeAlias = Literal["out_of_memory", "hang", "death"]
+"""out_of_memory: the step raises torch.OutOfMemoryError. hang: it does not return. death: the process is killed."""
+
+FOLDER_VARIABLE = "STUB_FAULTS"
+"""Environment variable with the folder in which a file named like a fault asks for it."""
+
+_LONGEST_HANG_SECONDS = 900.0
+"""No process outlives its test by more than this."""
+
+
+def ask_for(fault: Fault) -> Path:
+    """Let the next step of one worker have this fault. The returned file is gone once a worker has it."""
+    path = Path(os.environ[FOLDER_VARIABLE]) / fault
+    path.touch()
+    return path
+
+
+def fail_if_asked() -> None:
+    """Have the fault that a test asks for, if one does and no other worker was faster."""
+    folder = Path(os.environ[FOLDER_VARIABLE])
+    for fault in get_args(Fault):
+        try:
+            (folder / fault).unlink()
+        except FileNotFoundError:
+            continue
+        _fail(fault)
+
+
+def _fail(fault: Fault) -> None:
+    import torch
+
+    match fault:
+        case "out_of_memory":
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 79.19 GiB in total."
+            )
+        case "hang":
+            threading.Event().wait(_LONGEST_HANG_SECONDS)
+        case "death":
+            os.kill(os.getpid(), signal.SIGKILL)
