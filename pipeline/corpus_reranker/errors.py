@@ -1,8 +1,8 @@
-"""What can go wrong, by who has to act on it."""
+"""Errors, by who must act on them."""
 
 
 class RerankerError(Exception):
-    """Base of the errors a person gets to read: the message names what is wrong, where, and the fix."""
+    """Base of the errors that a user reads: the message names what is wrong, where, and the fix."""
 
 
 class ConfigError(RerankerError):
@@ -10,35 +10,35 @@ class ConfigError(RerankerError):
 
 
 class InputError(RerankerError):
-    """The input as a whole cannot be read: missing column, wrong type. One bad row is a status, not this."""
+    """The input as a whole cannot be read: a missing column, a wrong type. One bad row is a status, not this error."""
 
 
 class RowError(RerankerError):
-    """One input row cannot be reranked. It becomes a `failed` row of the output; nothing else stops for it."""
+    """One input row cannot be reranked. It becomes a `failed` row of the output; the rest of the run continues."""
 
 
 class OutputError(RerankerError):
-    """The output location cannot be written: held by a live run, or by a run with other settings."""
+    """The output location cannot be written: a live run holds it, or a run with other settings wrote it."""
 
 
 class EngineStartError(RerankerError):
-    """The engine of a replica does not start: model not readable, out of memory, no GPU. Trying again rarely helps."""
+    """A replica's engine does not start: unreadable model, out of memory, no GPU. A retry rarely helps."""
 
 
 class RunError(RerankerError):
-    """The run broke off before every query was done. The same command goes on where it stopped."""
+    """The run failed before every query was done. The same command resumes it."""
 
 
 class RequestError(RerankerError):
-    """One request to the engine failed; the engine lives and the window may be asked again."""
+    """One request to the engine failed. The engine is alive and the window can be retried."""
 
 
 class EngineDeadError(RerankerError):
-    """The engine cannot answer any request any more. Never a row's error: the replica must end and be replaced."""
+    """The engine cannot answer any request. Never a row's error: the replica must end and be replaced."""
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of a task group's errors the engine's death if it is among them, else the first: what one task would raise."""
+    """The EngineDeadError in a task group's errors if there is one, else the first error."""
     fatal = group.subgroup(EngineDeadError) or group
     error: BaseException = fatal
     while isinstance(error, BaseExceptionGroup):

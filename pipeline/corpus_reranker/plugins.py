@@ -22,7 +22,7 @@ def load_class(kind: str, name: str, registered: Mapping[str, str]) -> Any:
     if not attribute:
         nearest = difflib.get_close_matches(name, registered, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(f'unknown {kind} {name!r}; {hint}known: {", ".join(sorted(registered))}, or "module:Class"')
+        raise ValueError(f'unknown {kind} {name!r}; {hint}one of {", ".join(sorted(registered))}, or "module:Class"')
     try:
         return getattr(import_module(module), attribute)
     except Exception as error:  # an outside module can raise anything while it is imported

@@ -1,4 +1,4 @@
-"""Base of every config section: frozen, and an unknown key is an error that names the nearest valid one."""
+"""Base class of config sections: frozen, and an unknown key is an error that names the nearest valid key."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
-    """A part of the job config."""
+    """One section of the job config, or a file of the same kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -21,7 +21,11 @@ class Section(BaseModel):
 
 
 def check_known_keys(data: Mapping[Any, Any], known: Iterable[str]) -> None:
-    """Raise ValueError naming each key of `data` that is not `known`, and the nearest one that is."""
+    """Check that `data` has no other keys than `known`.
+
+    Raises:
+        ValueError: Names each unknown key and the nearest valid one.
+    """
     known = list(known)
     problems = []
     for key in data:

@@ -1,21 +1,18 @@
-"""The frozen values that cross from one room of the pipeline into another.
-
-Standard library only: every other package may import this one.
-"""
+"""Frozen values that cross packages. Standard library only: every other package may import this module."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 WindowStatus: TypeAlias = Literal["complete", "repaired", "no_answer", "truncated", "timeout", "error"]
-"""complete: every passage named once. repaired: some named twice, not at all or out of range, the rest kept in
-input order behind. no_answer: an answer without an identifier. truncated: the reasoning never reached an
-answer. timeout, error: no completion. The last four leave the window in its input order."""
+"""complete: the answer names every passage once. repaired: it names some twice, not at all or out of range; passages
+that are not named follow in input order. no_answer: it names none. truncated: generation ended before the answer.
+timeout, error: no completion. The last four leave the window in its input order."""
 
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
-"""complete: every window complete or repaired. degraded: at least one window kept its input order.
-failed: no window was answered, or the row could not be read; input order kept.
-With a pre-ranker "input order" is the order by its scores, and a query whose pre-ranker failed is degraded at best."""
+"""complete: every window is complete or repaired. degraded: at least one window kept its input order. failed: no window
+has an answer, or the row cannot be read; the input order stays. With a pre-ranker the input order is the order of its
+scores, and a query whose pre-ranker failed is never complete."""
 
 ANSWERED: frozenset[WindowStatus] = frozenset({"complete", "repaired"})
 """Statuses of windows whose completion changed (or confirmed) the order."""
@@ -23,7 +20,7 @@ ANSWERED: frozenset[WindowStatus] = frozenset({"complete", "repaired"})
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One passage proposed for a query by the first stage. `score` is the first stage's."""
+    """One passage that the first stage retrieved for a query. `score` is the first stage's."""
 
     doc_id: str
     text: str
@@ -42,11 +39,15 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What one window asks the engine. `token_ids` are the prompt's, so that it is tokenised once.
+    """The prompt of one window.
 
-    `shortened_to_tokens` is the length the passages were cut to so that the window fits the context, None if
-    they kept the configured length. `choices` are the token ids of the passages' identifiers, in the order shown, where
-    the model ranks by how likely each is to come first; empty where it writes the ranking out.
+    Attributes:
+        text: The whole prompt, chat template included.
+        token_ids: `text` encoded, so that the engine does not tokenise it again.
+        shortened_to_tokens: The passages were cut to this length so that the prompt fits the context. None: they were
+            not.
+        choices: Token ids of the passages' identifiers in the order shown, for models that rank by the first token.
+            Empty for models that write a ranking.
     """
 
     text: str
@@ -57,9 +58,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the engine samples one completion. `top_k` 0 means all tokens. `max_tokens` is reasoning plus answer.
+    """How the engine samples one completion.
 
-    `regex`, where it is set, is what the completion's text has to match: the engine lets no other token through.
+    Attributes:
+        top_k: 0 samples from all tokens.
+        max_tokens: Reasoning and answer together.
+        regex: The completion's text must match it (structured output). None: any text.
     """
 
     temperature: float
@@ -74,9 +78,11 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One LLM answer. `finish_reason` is "stop" at an end token or stop string, "length" at max_tokens.
+    """One response of the LLM.
 
-    `choice_logprobs` are the log-probabilities, as the first token, of the prompt's `choices`; empty if it has none.
+    Attributes:
+        finish_reason: "stop" at an end token or stop string, "length" at max_tokens.
+        choice_logprobs: Log-probabilities of the prompt's `choices` as the first token. Empty if the prompt has none.
     """
 
     text: str
@@ -87,18 +93,26 @@ class Completion:
 
 
 Generate: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion]]
-"""The one thing ranking knows of an engine. Raises RequestError (ask again) or EngineDeadError (replica lost)."""
-
+"""All that ranking knows of an engine. Raises RequestError (the window can be retried) or EngineDeadError."""
 
 Score: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
-"""A pre-ranker's scores of a query's passages, higher is better. Raises as Generate does."""
+"""A pre-ranker: from a query and its passages to one score for each, higher is better. Raises as Generate does."""
+
+Encode: TypeAlias = Callable[[str], Sequence[int]]
+"""The token ids of a text, special tokens included."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowOutcome:
-    """What became of one window `[start, end)`. Tokens and latency are summed over its attempts.
+    """The result of one window `[start, end)`.
 
-    `reasoning` is the text before the answer, `response` the last raw completion; both None if none came.
+    Attributes:
+        attempts: Requests sent. Tokens and latency are sums over them.
+        finish_reason: Of the last completion; None if the last attempt had none.
+        shortened_to_tokens: As in `Prompt`.
+        reasoning: The text before the answer.
+        prompt: The text of the last prompt.
+        response: The text of the last completion.
     """
 
     start: int
@@ -118,9 +132,12 @@ class WindowOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """The new order of a query: `order[r]` is the index in `request.candidates` of the candidate at rank r+1.
+    """The new order of a query's candidates.
 
-    `pre_ranker_scores[i]` is the pre-ranker's score of `request.candidates[i]`; None if there was none, or it failed.
+    Attributes:
+        order: `order[r]` is the index in `request.candidates` of the candidate at rank r + 1.
+        pre_ranker_scores: One score for each of `request.candidates`, in their order. None without a pre-ranker, or if
+            it failed.
     """
 
     query_id: str

@@ -3,14 +3,18 @@
 import json
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from corpus_reranker.answers.permutation import AnswerFormat, apply_permutation, order_by_logprobs, parse_permutation
-from corpus_reranker.types import ANSWERED, WindowStatus
+from corpus_reranker.answers.base import Judgment
+from corpus_reranker.answers.first_token import FirstTokenParser
+from corpus_reranker.answers.permutation import apply_permutation
+from corpus_reranker.answers.registry import ANSWER_PARSERS
+from corpus_reranker.types import ANSWERED, Completion, WindowStatus
+from helpers.scripts import parse
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "permutations.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))
@@ -42,8 +46,8 @@ FRAGMENTS = (
     + [f"[{number}]" for number in range(1, 8)]
     + [str(number) for number in range(1, 30)]
 )
-FORMATS = st.sampled_from(get_args(AnswerFormat))
-FINISH_REASONS = st.sampled_from(["stop", "length", None])
+FORMATS = st.sampled_from(sorted(ANSWER_PARSERS))
+FINISH_REASONS = st.sampled_from(["stop", "length"])
 
 
 def _ids(order: tuple[int, ...]) -> list[int]:
@@ -57,7 +61,7 @@ def test_the_golden_file_holds_the_kinds_that_are_sorted_here() -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["kind"] in SAME_ORDER], ids=lambda case: case["kind"])
 def test_answers_are_read_as_the_authors_read_them(case: dict[str, Any]) -> None:
-    permutation = parse_permutation(case["response"], case["num_passages"], "reasoning")
+    permutation = parse(case["response"], case["num_passages"], "reasoning")
     assert _ids(permutation.order) == case["original_order"]
     assert permutation.status in ANSWERED
     if case["kind"] == "well_formed":
@@ -66,7 +70,7 @@ def test_answers_are_read_as_the_authors_read_them(case: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["kind"] in INPUT_ORDER], ids=lambda case: case["kind"])
 def test_without_an_answer_the_input_order_stays(case: dict[str, Any]) -> None:
-    permutation = parse_permutation(case["response"], case["num_passages"], "reasoning")
+    permutation = parse(case["response"], case["num_passages"], "reasoning")
     assert permutation.order == tuple(range(case["num_passages"]))
     assert permutation.status == INPUT_ORDER[case["kind"]]
 
@@ -88,7 +92,7 @@ def test_without_an_answer_the_input_order_stays(case: dict[str, Any]) -> None:
     ],
 )
 def test_where_an_answer_begins_and_ends(response: str, finish_reason: str, ids: list[int], status: str) -> None:
-    permutation = parse_permutation(response, 3, "reasoning", finish_reason)
+    permutation = parse(response, 3, "reasoning", finish_reason)
     assert (_ids(permutation.order), permutation.status) == (ids, status)
 
 
@@ -110,7 +114,7 @@ def test_where_an_answer_begins_and_ends(response: str, finish_reason: str, ids:
     ],
 )
 def test_plain_rankings(response: str, ids: list[int], status: str) -> None:
-    permutation = parse_permutation(response, 3, "plain")
+    permutation = parse(response, 3, "plain")
     assert (_ids(permutation.order), permutation.status) == (ids, status)
 
 
@@ -120,7 +124,7 @@ def test_recorded_responses(shared: Path) -> None:
     assert len(lines) == 1500
     for line in lines:
         recorded = json.loads(line)
-        permutation = parse_permutation(recorded["response"], recorded["num_passages"], "plain")
+        permutation = parse(recorded["response"], recorded["num_passages"], "plain")
         assert sorted(permutation.order) == list(range(recorded["num_passages"]))
         assert (permutation.status == "no_answer") == ("no_ids" in recorded["flags"]), recorded
         if "dup" in recorded["flags"]:
@@ -134,10 +138,8 @@ def test_recorded_responses(shared: Path) -> None:
     finish_reason=FINISH_REASONS,
 )
 @example("<answer>" + "1" * 5000, 20, "reasoning", "stop")
-def test_any_text_gives_a_permutation(
-    response: str, num_passages: int, answer_format: AnswerFormat, finish_reason: str | None
-) -> None:
-    permutation = parse_permutation(response, num_passages, answer_format, finish_reason)
+def test_any_text_gives_a_permutation(response: str, num_passages: int, answer_format: str, finish_reason: str) -> None:
+    permutation = parse(response, num_passages, answer_format, finish_reason)
     assert sorted(permutation.order) == list(range(num_passages))
     assert response.startswith(permutation.reasoning)
     if permutation.status not in ANSWERED:
@@ -149,22 +151,22 @@ def test_any_text_gives_a_permutation(
     order=st.permutations(range(7)),
     answer_format=st.sampled_from(["reasoning", "plain", "after_reasoning"]),
 )
-def test_thoughts_rank_nothing(reasoning_text: str, order: list[int], answer_format: AnswerFormat) -> None:
+def test_thoughts_rank_nothing(reasoning_text: str, order: list[int], answer_format: str) -> None:
     ranking = " > ".join(f"[{position + 1}]" for position in order)
     answer = f"<answer>{ranking}</answer>" if answer_format == "reasoning" else ranking
-    permutation = parse_permutation(f"<think>[2] > {reasoning_text} [1]</think>\n{answer}", 7, answer_format)
+    permutation = parse(f"<think>[2] > {reasoning_text} [1]</think>\n{answer}", 7, answer_format)
     assert (list(permutation.order), permutation.status) == (order, "complete")
 
 
-@pytest.mark.parametrize("answer_format", get_args(AnswerFormat))
+@pytest.mark.parametrize("answer_format", sorted(ANSWER_PARSERS))
 @pytest.mark.parametrize(
     "unit", ["1", " ", "1 ", "[", "[ ", ">", "> ", "] ", "<think>", "</think>", "<answer>", "</think> "]
 )
-def test_a_model_stuck_in_a_loop_costs_no_time(unit: str, answer_format: AnswerFormat) -> None:
+def test_a_model_stuck_in_a_loop_costs_no_time(unit: str, answer_format: str) -> None:
     """100,000 characters are 10 times what 3,172 tokens can be; backtracking would take minutes over them."""
     started = time.monotonic()
     for response in (unit * 100_000, f"[1{unit * 50_000}", f"<answer>{unit * 50_000}x"):
-        parse_permutation(response[:100_000], 20, answer_format, "length")
+        parse(response[:100_000], 20, answer_format, "length")
     assert time.monotonic() - started < 5.0
 
 
@@ -182,7 +184,7 @@ def test_a_model_stuck_in_a_loop_costs_no_time(unit: str, answer_format: AnswerF
 def test_after_thoughts_only_what_follows_their_end_ranks(
     response: str, finish_reason: str, order: tuple[int, ...], status: str
 ) -> None:
-    permutation = parse_permutation(response, 3, "after_reasoning", finish_reason)
+    permutation = parse(response, 3, "after_reasoning", finish_reason)
     assert (permutation.order, permutation.status) == (order, status)
 
 
@@ -197,18 +199,22 @@ def test_after_thoughts_only_what_follows_their_end_ranks(
     ],
 )
 def test_letters_name_passages_and_digits_do_not(response: str, order: tuple[int, ...], status: str) -> None:
-    permutation = parse_permutation(response, 3, "plain", identifiers="letters")
+    permutation = parse(response, 3, "plain", identifiers="letters")
     assert (permutation.order, permutation.status) == (order, status)
 
 
 @given(st.lists(st.floats(max_value=0, allow_nan=False), min_size=1, max_size=26))
 def test_logprobs_of_the_identifiers_order_the_window(logprobs: list[float]) -> None:
-    permutation = order_by_logprobs(logprobs, len(logprobs))
+    def judge(choice_logprobs: list[float]) -> Judgment:
+        completion = Completion("A", "length", 100, 1, tuple(choice_logprobs))
+        return FirstTokenParser().parse(completion, len(logprobs))
+
+    permutation = judge(logprobs)
     assert [logprobs[position] for position in permutation.order] == sorted(logprobs, reverse=True)
     assert sorted(permutation.order) == list(range(len(logprobs)))
     assert permutation.status == "complete"
     for wrong in (logprobs[1:], [*logprobs[1:], float("nan")]):
-        unanswered = order_by_logprobs(wrong, len(logprobs))
+        unanswered = judge(wrong)
         assert (unanswered.order, unanswered.status) == (tuple(range(len(logprobs))), "no_answer")
 
 

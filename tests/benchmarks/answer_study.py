@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
-from corpus_reranker.answers.permutation import parse_permutation
+from corpus_reranker.answers.plain import PlainParser
 from corpus_reranker.cli.demo import write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model
 from corpus_reranker.config.loader import load_config
@@ -25,8 +25,9 @@ from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.paths import CONFIGS_DIRECTORY
-from corpus_reranker.ranking.rerank_query import RetryPolicy, rerank_query
-from corpus_reranker.types import ANSWERED, RerankRequest, RerankResult
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.ranking.retry import RetryPolicy
+from corpus_reranker.types import ANSWERED, Completion, RerankRequest, RerankResult
 
 POLICIES = {
     "keep order": RetryPolicy(max_attempts=1),
@@ -39,29 +40,27 @@ POLICIES = {
 def recorded_outcomes(path: Path) -> Counter[str]:
     """Window statuses of recorded responses, one JSON object a line with `response` and `num_passages`."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return Counter(parse_permutation(line["response"], line["num_passages"], "plain").status for line in lines)
+    parser = PlainParser()
+    return Counter(
+        parser.parse(Completion(line["response"], "stop", 0, 0), line["num_passages"]).status for line in lines
+    )
 
 
 async def measure(config: JobConfig, requests: Sequence[RerankRequest]) -> None:
     """Print a row for each policy, over the same windows of the same engine."""
-    engine, prompt_builder, template = (
-        create_engine(config.engine),
-        create_prompt_builder(config),
-        config.prompt.load_template(),
-    )
+    engine, prompt_builder = create_engine(config.engine), create_prompt_builder(config)
     await engine.start()
 
     async def rank(request: RerankRequest, policy: RetryPolicy) -> RerankResult:
         return await rerank_query(
             request,
             engine.generate,
-            config.strategy,
-            prompt_builder,
-            template.answer_format,
-            config.generation.sampling_params(template.answer_format),
-            policy,
-            template.identifiers,
-            prompt_builder.tokenizer.encode,
+            strategy=config.strategy,
+            prompt_builder=prompt_builder,
+            parser=prompt_builder.parser,
+            sampling=config.generation.sampling_params(prompt_builder.parser),
+            policy=policy,
+            encode=prompt_builder.tokenizer.encode,
         )
 
     print("| policy | windows | complete | repaired | without a ranking | requests | output tokens |")
@@ -94,7 +93,7 @@ def main() -> None:
         CONFIGS_DIRECTORY / "demo" / "demo.yaml",
         [
             f"--engine.model={model.resolve()}",
-            "--strategy={name: sliding_window, window: 10, stride: 5, top_k: 20}",
+            "--strategy={name: sliding_window, window: 10, stride: 5, depth: 20}",
             "--prompt.max_passage_tokens=24",
         ],
     )

@@ -31,16 +31,18 @@ import ray
 import typer
 from workload import REASONRANK_LENGTHS, ask_at_once, job, record_prompts, report, request, run_job, write_candidates
 
-from corpus_reranker.answers.permutation import apply_permutation, parse_permutation
+from corpus_reranker.answers.permutation import apply_permutation
+from corpus_reranker.answers.reasoning import ReasoningParser
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.engines.base import Engine
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.ranking.windows import sliding_windows
-from corpus_reranker.types import RerankRequest
+from corpus_reranker.types import Completion, RerankRequest
 
 Schedule = Callable[[JobConfig, Engine, Sequence[RerankRequest]], Coroutine[Any, Any, None]]
 
+PARSER = ReasoningParser()
 BATCH = 512
 """Of the authors' script: --batch_size 512 in run_rank_llm.sh."""
 
@@ -73,7 +75,7 @@ async def lockstep(
     datasets: Sequence[int] = (),
 ) -> None:
     """Batch by batch, window by window. `prompt_seconds` are of the engine's time."""
-    params, prompt_builder = config.generation.sampling_params("reasoning"), create_prompt_builder(config)
+    params, prompt_builder = config.generation.sampling_params(PARSER), create_prompt_builder(config)
     for batch in batches(queries, datasets or [len(queries)]):
         renders = [prompt_builder(query) for query in batch]
         orders = [list(range(len(query.candidates))) for query in batch]
@@ -82,8 +84,7 @@ async def lockstep(
             prompts = [render(order[start:end]) for render, order in zip(renders, orders, strict=True)]
             completions = await asyncio.gather(*(engine.generate(prompt, params) for prompt in prompts))
             for order, completion in zip(orders, completions, strict=True):
-                permutation = parse_permutation(completion.text, end - start, "reasoning", completion.finish_reason)
-                order[start:end] = apply_permutation(order[start:end], permutation.order)
+                order[start:end] = apply_permutation(order[start:end], PARSER.parse(completion, end - start).order)
 
 
 def batches(queries: Sequence[RerankRequest], datasets: Sequence[int]) -> Iterator[Sequence[RerankRequest]]:
@@ -105,7 +106,7 @@ def rank_llm(batch_size: int) -> Schedule:
         def __init__(self, config: JobConfig, engine: Engine, queries: Sequence[RerankRequest]) -> None:
             self._stride, self._window_size, self._batch_size = 10, 20, batch_size
             self._llm_concurrency_sem = None
-            self._engine, self._params = engine, config.generation.sampling_params("reasoning")
+            self._engine, self._params = engine, config.generation.sampling_params(PARSER)
             prompt_builder = create_prompt_builder(config)
             self._renders = {query.query_id: prompt_builder(query) for query in queries}
 
@@ -119,7 +120,7 @@ def rank_llm(batch_size: int) -> Schedule:
             return completion.text, "", {"completion_tokens": completion.output_tokens}
 
         def receive_permutation(self, result: Any, permutation: str, start: int, end: int, logging: bool) -> Any:
-            order = parse_permutation(permutation, end - start, "reasoning").order
+            order = PARSER.parse(Completion(permutation, "stop", 0, 0), end - start).order
             result.candidates[start:end] = apply_permutation(result.candidates[start:end], order)
             return result
 

@@ -81,7 +81,8 @@ def main(
         folder = Path(scratch)
         rows = write_queries(folder / "in", queries)
         config = config_of(folder, convert_demo_model(Path(".cache")))
-        prompt_builder, params = create_prompt_builder(config), config.generation.sampling_params("plain")
+        prompt_builder = create_prompt_builder(config)
+        params = config.generation.sampling_params(prompt_builder.parser)
         began = time.perf_counter()
         requested = [(prompt_builder(parse_row(row, config.input))(range(10)), params) for row in rows]
         rendering_seconds = time.perf_counter() - began

@@ -33,8 +33,8 @@ from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import load_template, template_path
 from corpus_reranker.prompts.tokenizer import load_tokenizer
-from corpus_reranker.ranking.strategies import RankWindow, Strategy
 from corpus_reranker.ranking.strategies.active import Active
+from corpus_reranker.ranking.strategies.base import RankWindow, Strategy
 from corpus_reranker.ranking.strategies.full_list import FullList
 from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
 from corpus_reranker.ranking.strategies.single_window import SingleWindow

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from corpus_reranker.answers.permutation import parse_permutation
+from corpus_reranker.answers.reasoning import ReasoningParser
 from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import load_template
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
 from corpus_reranker.ranking.windows import sliding_windows
-from corpus_reranker.types import Candidate, RerankRequest
+from corpus_reranker.types import Candidate, Completion, RerankRequest
 
 PASSAGE_WORDS = 200
 WORDS = [
@@ -59,7 +59,8 @@ def test_render_the_nine_windows_of_a_query(
 
 
 def test_parse_an_answer(benchmark: Callable[..., Any]) -> None:
-    """Of 750 tokens, about 3,000 characters of thoughts."""
+    """An answer of 750 tokens, with about 3,000 characters of reasoning."""
     answer = " > ".join(f"[{number}]" for number in random.Random(0).sample(range(1, 21), 20))
     text = f"<think>{' '.join(WORDS * 30)}</think> <answer>{answer}</answer>"
-    assert benchmark(parse_permutation, text, 20, "reasoning").status == "complete"
+    completion = Completion(text, "stop", 0, 0)
+    assert benchmark(ReasoningParser().parse, completion, 20).status == "complete"

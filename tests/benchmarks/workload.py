@@ -66,15 +66,16 @@ def run_job(config: JobConfig) -> Mapping[str, Any]:
 
 
 async def rerank_one(config: JobConfig, request: RerankRequest, generate: Generate) -> RerankResult:
-    """As the replica does it."""
+    """Rerank one query with the settings that a replica uses."""
+    prompt_builder = create_prompt_builder(config)
     return await rerank_query(
         request,
         generate,
-        config.strategy,
-        create_prompt_builder(config),
-        "reasoning",
-        config.generation.sampling_params("reasoning"),
-        config.policy,
+        strategy=config.strategy,
+        prompt_builder=prompt_builder,
+        parser=prompt_builder.parser,
+        sampling=config.generation.sampling_params(prompt_builder.parser),
+        policy=config.policy,
     )
 
 

@@ -89,11 +89,11 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
             result = await rerank_query(
                 request,
                 engine.generate,
-                settings.strategy,
-                prompt_builder,
-                settings.prompt.load_template().answer_format,
-                settings.generation.sampling_params("reasoning"),
-                settings.policy,
+                strategy=settings.strategy,
+                prompt_builder=prompt_builder,
+                parser=prompt_builder.parser,
+                sampling=settings.generation.sampling_params(prompt_builder.parser),
+                policy=settings.policy,
             )
             requested.update(windows=len(result.windows), tokens=sum(window.prompt_tokens for window in result.windows))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from corpus_reranker.answers.permutation import AnswerFormat, parse_permutation
+from corpus_reranker.answers.registry import create_answer_parser
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.engines.simulated import SimulatedEngine, SimulatedSettings
 from corpus_reranker.errors import EngineDeadError, RequestError
@@ -96,21 +96,20 @@ async def test_prompt_and_seeds_decide_answer_and_length_whatever_else_runs() ->
 
 @pytest.mark.parametrize("answer_format", ["reasoning", "plain"])
 @pytest.mark.parametrize("num_passages", [2, 20])
-async def test_answers_are_whole_permutations(answer_format: AnswerFormat, num_passages: int) -> None:
+async def test_answers_are_whole_permutations(answer_format: str, num_passages: int) -> None:
     async with simulated(answer_format=answer_format, speedup=1e6) as it:
         completion = await it.generate(window(0, num_passages), PARAMS)
-    permutation = parse_permutation(completion.text, num_passages, answer_format, completion.finish_reason)
-    assert permutation.status == "complete"
+    assert create_answer_parser(answer_format).parse(completion, num_passages).status == "complete"
     assert completion.finish_reason == "stop"
     assert completion.prompt_tokens == 5690
 
 
 @pytest.mark.parametrize("answer_format", ["reasoning", "plain"])
-async def test_an_output_longer_than_max_tokens_has_no_answer(answer_format: AnswerFormat) -> None:
+async def test_an_output_longer_than_max_tokens_has_no_answer(answer_format: str) -> None:
     async with simulated(answer_format=answer_format, speedup=1e6) as it:
         completion = await it.generate(window(0), replace(PARAMS, max_tokens=5))
     assert (completion.finish_reason, completion.output_tokens) == ("length", 5)
-    assert parse_permutation(completion.text, 20, answer_format, completion.finish_reason).status == "truncated"
+    assert create_answer_parser(answer_format).parse(completion, 20).status == "truncated"
 
 
 async def test_a_cap_bounds_lengths_without_cutting_answers() -> None:

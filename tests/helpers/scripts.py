@@ -1,13 +1,27 @@
-"""What the tests of this room share: requests, prompts that name their candidates, and answers made from them."""
+"""Requests, prompts that show candidate indices, and scripted LLMs for tests of the ranking packages."""
 
 from collections.abc import Callable, Sequence
 
-from corpus_reranker.ranking.rerank_query import Render, RetryPolicy, rerank_query
-from corpus_reranker.ranking.strategies import Strategy
-from corpus_reranker.types import Candidate, Completion, Generate, Prompt, RerankRequest, RerankResult, SamplingParams
+from corpus_reranker.answers.base import Judgment
+from corpus_reranker.answers.identifiers import IDENTIFIERS
+from corpus_reranker.answers.registry import create_answer_parser
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.ranking.retry import RetryPolicy
+from corpus_reranker.ranking.strategies.base import Strategy
+from corpus_reranker.ranking.window_runner import RenderWindow
+from corpus_reranker.types import (
+    Candidate,
+    Completion,
+    Encode,
+    Generate,
+    Prompt,
+    RerankRequest,
+    RerankResult,
+    SamplingParams,
+)
 
 SAMPLING = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=3172, seed=7)
-IMPATIENT = RetryPolicy(backoff_seconds=0.0)
+NO_BACKOFF = RetryPolicy(backoff_seconds=0.0)
 
 
 def request_of(num_candidates: int) -> RerankRequest:
@@ -15,17 +29,18 @@ def request_of(num_candidates: int) -> RerankRequest:
     return RerankRequest("q1", "a query", tuple(candidates))
 
 
-def prompt_builder(request: RerankRequest) -> Render:
-    """Prompts whose text is the indices they show."""
+def prompt_builder(request: RerankRequest) -> RenderWindow:
+    """Prompts whose text and token ids are the indices they show."""
     return lambda indices: Prompt(" ".join(map(str, indices)), tuple(indices))
 
 
-def shown(prompt: Prompt) -> list[int]:
+def shown_indices(prompt: Prompt) -> list[int]:
+    """The candidate indices that a prompt of `prompt_builder` shows."""
     return [int(index) for index in prompt.text.split()]
 
 
 def answer(order: Sequence[int]) -> str:
-    """As ReasonRank writes it, from 0-based positions of the window."""
+    """ReasonRank's answer for an order of 0-based window positions."""
     return f"<think>[3] before [1]?</think>\n<answer>{' > '.join(f'[{i + 1}]' for i in order)}</answer>"
 
 
@@ -34,10 +49,10 @@ def completion(text: str, finish_reason: str = "stop") -> Completion:
 
 
 def oracle(relevance: Callable[[int], float], named: Callable[[int], int] = lambda size: size) -> Generate:
-    """Answers each window by falling relevance, naming only the best `named(window size)`."""
+    """An LLM that ranks each window by `relevance`, and names only the best `named(window size)` passages."""
 
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
-        indices = shown(prompt)
+        indices = shown_indices(prompt)
         best_first = sorted(range(len(indices)), key=lambda position: -relevance(indices[position]))
         return completion(answer(best_first[: named(len(indices))]))
 
@@ -45,8 +60,31 @@ def oracle(relevance: Callable[[int], float], named: Callable[[int], int] = lamb
 
 
 async def rerank(
-    num_candidates: int, generate: Generate, strategy: Strategy, policy: RetryPolicy = IMPATIENT
+    num_candidates: int,
+    generate: Generate,
+    strategy: Strategy,
+    policy: RetryPolicy = NO_BACKOFF,
+    *,
+    answer_format: str = "reasoning",
+    sampling: SamplingParams = SAMPLING,
+    encode: Encode | None = None,
 ) -> RerankResult:
+    """`rerank_query` over `num_candidates` candidates with prompts of indices."""
     return await rerank_query(
-        request_of(num_candidates), generate, strategy, prompt_builder, "reasoning", SAMPLING, policy
+        request_of(num_candidates),
+        generate,
+        strategy=strategy,
+        prompt_builder=prompt_builder,
+        parser=create_answer_parser(answer_format),
+        sampling=sampling,
+        policy=policy,
+        encode=encode,
     )
+
+
+def parse(
+    response: str, num_passages: int, answer_format: str, finish_reason: str = "stop", identifiers: str = "numbers"
+) -> Judgment:
+    """What the parser of `answer_format` makes of a response."""
+    parser = create_answer_parser(answer_format, IDENTIFIERS[identifiers])
+    return parser.parse(completion(response, finish_reason), num_passages)

@@ -1,17 +1,15 @@
 """Templates are data: checked when loaded, with four placeholders, and inert whatever they are filled with."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.answers.permutation import AnswerFormat
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.prompts.builder import PromptBuilder
-from corpus_reranker.prompts.template import PromptTemplate, load_template, substitute, template_path
+from corpus_reranker.prompts.template import load_template, substitute, template_path
 from helpers.prompt_factories import PROMPTS, WORDS, prompt_of, reasonrank, request_of
 
 MINIMAL = {
@@ -40,10 +38,6 @@ def test_every_template_of_the_project_renders(path: Path) -> None:
     assert "why?" in prompt.text
 
 
-def test_answer_formats_are_those_that_ranking_parses() -> None:
-    assert get_args(PromptTemplate.model_fields["answer_format"].annotation) == get_args(AnswerFormat)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -56,7 +50,7 @@ def test_answer_formats_are_those_that_ranking_parses() -> None:
         ({"passage": "[{rank!r}] {passage}\n"}, "passage: unknown placeholder '{rank!r}"),
         ({"before_passages": "{query}\n{passage}\n"}, "before_passages: unknown placeholder '{passage}'"),
         ({"after_passages": 'Answer as {"order": []}'}, "a literal brace is doubled"),
-        ({"answer_format": "json"}, "answer_format: Input should be 'reasoning', 'plain'"),
+        ({"answer_format": "json"}, "answer_format: unknown answer format 'json'; one of after_reasoning, first_token"),
         ({"identifiers": "roman"}, "identifiers: Input should be 'numbers' or 'letters'"),
         ({"chat": "{system} USER:"}, "chat: must hold {user}"),
         ({"special_tags": ["<a>", " "]}, "special_tags: a tag has at least two characters"),

@@ -22,7 +22,7 @@ from corpus_reranker.types import (
     SamplingParams,
     Score,
 )
-from helpers.scripts import IMPATIENT, SAMPLING, oracle, prompt_builder, request_of
+from helpers.scripts import NO_BACKOFF, SAMPLING, oracle, prompt_builder, request_of
 
 
 def scores_of(scores: Sequence[float]) -> Score:
@@ -36,7 +36,14 @@ def scores_of(scores: Sequence[float]) -> Score:
 
 async def run(num_candidates: int, score: Score, keep: int, generate: Generate) -> RerankResult:
     async def rank(request: RerankRequest) -> RerankResult:
-        return await rerank_query(request, generate, SingleWindow(), prompt_builder, "reasoning", SAMPLING, IMPATIENT)
+        return await rerank_query(
+            request,
+            generate,
+            strategy=SingleWindow(),
+            prompt_builder=prompt_builder,
+            sampling=SAMPLING,
+            policy=NO_BACKOFF,
+        )
 
     return await cascade(request_of(num_candidates), score, keep, 5.0, rank)
 

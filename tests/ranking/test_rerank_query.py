@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.answers.permutation import AnswerFormat
 from corpus_reranker.errors import EngineDeadError, RequestError
-from corpus_reranker.ranking.rerank_query import RetryPolicy, rerank_query
-from corpus_reranker.ranking.strategies import RankWindow
+from corpus_reranker.ranking.retry import RetryPolicy
+from corpus_reranker.ranking.strategies.base import RankWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.types import (
     ANSWERED,
@@ -24,7 +23,7 @@ from corpus_reranker.types import (
     SamplingParams,
     WindowStatus,
 )
-from helpers.scripts import IMPATIENT, SAMPLING, answer, completion, oracle, prompt_builder, request_of, rerank, shown
+from helpers.scripts import NO_BACKOFF, SAMPLING, answer, completion, oracle, rerank, shown_indices
 
 SMALL = SlidingWindow(window=4, stride=2, depth=100)
 
@@ -38,7 +37,7 @@ class Script:
 
     async def __call__(self, prompt: Prompt, params: SamplingParams) -> Completion:
         self.requested.append((prompt, params))
-        step = self.steps.pop(0) if self.steps else completion(answer(range(len(shown(prompt)))))
+        step = self.steps.pop(0) if self.steps else completion(answer(range(len(shown_indices(prompt)))))
         if step == "hang":
             await asyncio.Event().wait()
         if isinstance(step, Exception):
@@ -111,9 +110,7 @@ async def test_the_first_tokens_logprobs_rank_a_window_and_their_absence_is_no_a
         logprobs = tuple(-float(index % 4) for index in prompt.token_ids) if len(requested) > 1 else ()
         return Completion("[2] > [1]", "length", 100, 1, logprobs)
 
-    result = await rerank_query(
-        request_of(6), generate, SlidingWindow(6, 6), prompt_builder, "first_token", SAMPLING, IMPATIENT
-    )
+    result = await rerank(6, generate, SlidingWindow(6, 6), answer_format="first_token")
     assert result.order == (0, 4, 1, 5, 2, 3)
     assert [(window.status, window.attempts) for window in result.windows] == [("complete", 2)]
 
@@ -121,14 +118,11 @@ async def test_the_first_tokens_logprobs_rank_a_window_and_their_absence_is_no_a
 FORCING = RetryPolicy(backoff_seconds=0.0, force_answer=True)
 
 
-async def forced_rerank(script: Script, answer_format: AnswerFormat, policy: RetryPolicy = FORCING) -> RerankResult:
+async def forced_rerank(script: Script, answer_format: str, policy: RetryPolicy = FORCING) -> RerankResult:
     def encode(text: str) -> list[int]:
         return [0] * (len(text) // 4)
 
-    window = SlidingWindow(4, 4)
-    return await rerank_query(
-        request_of(4), script, window, prompt_builder, answer_format, SAMPLING, policy, "numbers", encode
-    )
+    return await rerank(4, script, SlidingWindow(4, 4), policy, answer_format=answer_format, encode=encode)
 
 
 async def test_a_window_without_a_ranking_is_forced_to_give_one_after_its_thoughts() -> None:
@@ -170,7 +164,7 @@ async def test_what_failed_or_was_answered_is_not_forced() -> None:
         script = Script(*steps)
         await forced_rerank(script, "reasoning")
         assert all(params.regex is None for _, params in script.requested)
-    kept = await forced_rerank(Script(*[completion("no idea")] * 2), "plain", IMPATIENT)
+    kept = await forced_rerank(Script(*[completion("no idea")] * 2), "plain", NO_BACKOFF)
     assert (kept.status, kept.order, kept.windows[0].attempts) == ("failed", (0, 1, 2, 3), 2)
 
 
@@ -190,7 +184,7 @@ async def test_waits_after_errors_double_and_differ_by_window(monkeypatch: pytes
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr("corpus_reranker.ranking.rerank_query.asyncio.sleep", sleep)
+    monkeypatch.setattr("corpus_reranker.ranking.window_runner.asyncio.sleep", sleep)
     script = Script(*[RequestError("busy")] * 8)
     await rerank(6, script, SMALL, RetryPolicy(max_attempts=4, backoff_seconds=10.0))
     assert all(0.5 <= seconds / (10.0 * 2**retry) < 1.5 for retry, seconds in enumerate(waited[:3]))
@@ -204,7 +198,7 @@ async def test_a_wait_ends_with_the_query_deadline(monkeypatch: pytest.MonkeyPat
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr("corpus_reranker.ranking.rerank_query.asyncio.sleep", sleep)
+    monkeypatch.setattr("corpus_reranker.ranking.window_runner.asyncio.sleep", sleep)
     policy = RetryPolicy(backoff_seconds=1000.0, query_deadline_seconds=5.0)
     await rerank(4, Script(*[RequestError("busy")] * 2), SMALL, policy)
     assert len(waited) == 1
@@ -214,7 +208,7 @@ async def test_a_wait_ends_with_the_query_deadline(monkeypatch: pytest.MonkeyPat
 async def test_a_retry_never_lowers_the_temperature() -> None:
     script = Script(completion("no answer here"))
     hot = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=10, seed=0)
-    await rerank_query(request_of(2), script, SMALL, prompt_builder, "reasoning", hot, IMPATIENT)
+    await rerank(2, script, SMALL, sampling=hot)
     assert [params.temperature for _, params in script.requested] == [1.0, 1.0]
 
 

@@ -11,17 +11,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import EngineDeadError, RequestError
-from corpus_reranker.ranking.rerank_query import rerank_query
-from corpus_reranker.ranking.strategies import STRATEGIES, Strategy, rank_windows_shuffled, strategy_class
 from corpus_reranker.ranking.strategies.active import Active
+from corpus_reranker.ranking.strategies.base import Strategy, rank_windows_shuffled
 from corpus_reranker.ranking.strategies.full_list import FullList
+from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
 from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
 from corpus_reranker.ranking.strategies.single_window import SingleWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.ranking.strategies.top_down import TopDown
 from corpus_reranker.ranking.strategies.tournament import Tournament
 from corpus_reranker.types import Completion, Prompt, SamplingParams
-from helpers.scripts import IMPATIENT, completion, prompt_builder, request_of, shown
+from helpers.scripts import completion, rerank, shown_indices
 
 ALL: list[Strategy] = [
     SingleWindow(),
@@ -113,9 +113,7 @@ async def test_without_answers_the_first_stage_stands(strategy: Strategy, num_ca
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
         raise RequestError("no")
 
-    request = request_of(num_candidates)
-    sampling = SamplingParams(0.0, 1.0, 0, 0.0, 10, 0)
-    result = await rerank_query(request, generate, strategy, prompt_builder, "plain", sampling, IMPATIENT)
+    result = await rerank(num_candidates, generate, strategy)
     assert list(result.order) == list(range(num_candidates))
     assert result.status == ("failed" if num_candidates > 1 else "complete")
 
@@ -123,13 +121,12 @@ async def test_without_answers_the_first_stage_stands(strategy: Strategy, num_ca
 @pytest.mark.parametrize("strategy", ALL, ids=IDS)
 async def test_a_dead_engine_ends_the_query(strategy: Strategy) -> None:
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
-        if 0 in shown(prompt):
+        if 0 in shown_indices(prompt):
             raise EngineDeadError("gone")
         return completion("nothing")
 
-    sampling = SamplingParams(0.0, 1.0, 0, 0.0, 10, 0)
     with pytest.raises(EngineDeadError, match="gone"):
-        await rerank_query(request_of(50), generate, strategy, prompt_builder, "plain", sampling, IMPATIENT)
+        await rerank(50, generate, strategy)
 
 
 PROMISES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = [

@@ -13,7 +13,7 @@ import yaml
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
-from corpus_reranker.ranking.strategies import STRATEGIES
+from corpus_reranker.ranking.strategies.registry import STRATEGIES
 from helpers.scripts import oracle, rerank
 
 

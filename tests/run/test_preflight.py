@@ -56,7 +56,7 @@ def test_a_template_must_have_names_for_the_window_and_first_token_one_token() -
     assert preflight(config("--prompt.template=first", one_token)) == []
     with pytest.raises(ConfigError, match=r"can name 26 passages, .* windows show 30"):
         preflight(config("--prompt.template=first", one_token, "--strategy.window=30"))
-    with pytest.raises(ConfigError, match="by the first token alone"):
+    with pytest.raises(ConfigError, match="generates 1 token per window"):
         preflight(config("--prompt.template=first"))
 
 

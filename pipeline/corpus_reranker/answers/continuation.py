@@ -1,52 +1,51 @@
-"""A reasoning model's whole answer, out of one completion or several: thoughts that end, then the ranking."""
+"""A reasoning model's answer out of several completions: reasoning that ends, then the ranking."""
 
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from corpus_reranker.answers.permutation import ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, AnswerFormat, has_open_reasoning
-from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
-
-ANSWER_END = "</answer>"
-"""Where generation may stop: nothing behind it is read."""
-
-CLOSE_REASONING = "\n</think>\n<answer>"
-"""Put behind thoughts that took too long, so that what follows is the ranking."""
+from corpus_reranker.answers.tags import (
+    ANSWER_END,
+    ANSWER_OPEN,
+    CLOSE_REASONING,
+    THINK_CLOSE,
+    THINK_OPEN,
+    has_open_reasoning,
+)
+from corpus_reranker.types import Completion, Encode, Generate, Prompt, SamplingParams
 
 CAPPED = "capped"
-"""Finish reason of an answer whose thoughts were closed for it."""
-
-FORCED = "forced"
-"""Finish reason of an answer of which the engine let through nothing but identifiers."""
-
-_TOKENS_PER_IDENTIFIER = 8
-"""Room for "[20] > ", which takes 4 to 6 tokens."""
+"""Finish reason of an answer whose reasoning was closed at its token limit."""
 
 
-def whole_answers(
-    generate: Generate, encode: Callable[[str], Sequence[int]], max_reasoning_tokens: int | None = None
-) -> Generate:
-    """`generate` for a reasoning model: an answer that broke off before its end is gone on with.
+def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens: int | None = None) -> Generate:
+    """Wrap `generate`: a completion that stops before its answer is continued.
 
-    A draft of the answer inside open thoughts stops generation at its ANSWER_END; the model thinks on. Thoughts still
-    open after `max_reasoning_tokens` (None: no cap but the request's own) are closed, and the rest of the request's
-    tokens go to the ranking. All is asked anew with what was said behind the prompt, which a prefix cache holds.
+    A draft of the answer inside open reasoning ends a completion at the stop string; the model then continues to
+    reason. Reasoning still open after `max_reasoning_tokens` is closed, and the remaining tokens of the request go to
+    the ranking. Each continuation is a request with the text so far after the prompt, which a prefix cache holds.
+
+    Args:
+        generate: The engine.
+        encode: Returns the token ids of a text.
+        max_reasoning_tokens: None: reasoning can take all tokens of the request.
+
+    Returns:
+        A function whose completion holds the whole text and the tokens of all its requests.
     """
 
-    async def generate_whole(prompt: Prompt, params: SamplingParams) -> Completion:
+    async def generate_answer(prompt: Prompt, params: SamplingParams) -> Completion:
         text, prompt_tokens, output_tokens, capped = "", 0, 0, False
         cap_tokens = min(max_reasoning_tokens or params.max_tokens, params.max_tokens)
         while True:
-            until = params.max_tokens if _reasoning_ended(text) else cap_tokens
-            requested = prompt if not text else _continued(prompt, text, encode)
-            completion = await generate(requested, replace(params, max_tokens=until - output_tokens))
+            limit_tokens = params.max_tokens if _reasoning_ended(text) else cap_tokens
+            request = prompt if not text else append_text(prompt, text, encode)
+            completion = await generate(request, replace(params, max_tokens=limit_tokens - output_tokens))
             text += completion.text
             prompt_tokens += completion.prompt_tokens
             output_tokens += completion.output_tokens
-            whole = completion.finish_reason == "stop" and not _is_draft(text)
-            context_full = completion.finish_reason == "length" and output_tokens < until
-            says_no_more = not completion.text  # a model that ends behind a draft would be asked for ever
-            if whole or context_full or says_no_more or output_tokens >= params.max_tokens:
+            finished = completion.finish_reason == "stop" and not _ends_with_draft(text)
+            context_full = completion.finish_reason == "length" and output_tokens < limit_tokens
+            empty = not completion.text  # a model that stops after a draft would never end this loop
+            if finished or context_full or empty or output_tokens >= params.max_tokens:
                 break
             if output_tokens >= cap_tokens and not _reasoning_ended(text):
                 text += CLOSE_REASONING
@@ -59,49 +58,20 @@ def whole_answers(
             output_tokens=output_tokens,
         )
 
-    return generate_whole
+    return generate_answer
 
 
-def force_ranking(
-    prompt: Prompt,
-    params: SamplingParams,
-    response: str,
-    names: Sequence[str],
-    answer_format: AnswerFormat,
-    encode: Callable[[str], Sequence[int]],
-) -> tuple[Prompt, SamplingParams, str]:
-    """What to ask where a `response` held no ranking of the passages with these `names`.
-
-    The thoughts of a reasoning model are kept, as far as the request's tokens reach, and closed; of what follows the
-    engine lets through nothing but as many names as there are. A name may come twice. Gives prompt, parameters, and
-    the text that belongs before the completion's.
-    """
-    name = "(" + "|".join(map(re.escape, names)) + ")"
-    regex = rf"\[{name}\]( > \[{name}\]){{{len(names) - 1}}}"
-    max_tokens = _TOKENS_PER_IDENTIFIER * len(names)
-    forced = replace(params, regex=regex, max_tokens=max_tokens, stop=())
-    if answer_format != "reasoning":
-        return prompt, forced, ""
-    closed = THINK_CLOSE.search(response)
-    reasoning_text = response[: closed.start()] if closed else response
-    remaining_tokens = len(prompt.token_ids) + params.max_tokens - max_tokens
-    requested = _continued(prompt, reasoning_text + CLOSE_REASONING, encode)
-    while reasoning_text and len(requested.token_ids) > remaining_tokens:
-        reasoning_text = reasoning_text[: len(reasoning_text) * 9 // 10]
-        requested = _continued(prompt, reasoning_text + CLOSE_REASONING, encode)
-    return requested, forced, reasoning_text + CLOSE_REASONING
-
-
-def _continued(prompt: Prompt, text: str, encode: Callable[[str], Sequence[int]]) -> Prompt:
+def append_text(prompt: Prompt, text: str, encode: Encode) -> Prompt:
+    """`prompt` with `text` after it, encoded as a whole."""
     return replace(prompt, text=prompt.text + text, token_ids=tuple(encode(prompt.text + text)))
 
 
 def _reasoning_ended(text: str) -> bool:
-    """Whether the thoughts are over, or there were none."""
+    """Whether the reasoning is closed, or the answer begins without any."""
     if THINK_CLOSE.search(text):
         return True
     return not THINK_OPEN.search(text) and ANSWER_OPEN.search(text) is not None
 
 
-def _is_draft(text: str) -> bool:
+def _ends_with_draft(text: str) -> bool:
     return text.endswith(ANSWER_END) and has_open_reasoning(text)

@@ -19,8 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from corpus_reranker.answers.continuation import ANSWER_END
-from corpus_reranker.answers.permutation import AnswerFormat
+from corpus_reranker.answers.base import AnswerParser
 from corpus_reranker.dataflow.capacity import with_headroom
 from corpus_reranker.engines.base import EngineContext
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
@@ -31,8 +30,9 @@ from corpus_reranker.paths import PROMPTS_DIRECTORY
 from corpus_reranker.plugins import registered_name
 from corpus_reranker.prompts.few_shot import load_examples
 from corpus_reranker.prompts.template import PromptTemplate, load_template, template_path
-from corpus_reranker.ranking.rerank_query import RetryPolicy
-from corpus_reranker.ranking.strategies import STRATEGIES, Strategy, strategy_class
+from corpus_reranker.ranking.retry import RetryPolicy
+from corpus_reranker.ranking.strategies.base import Strategy
+from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.retrieval.settings import AssembleConfig, RetrieveConfig
@@ -107,8 +107,9 @@ class GenerationConfig(Section):
     def max_tokens(self) -> int:
         return self.max_reasoning_tokens + self.max_answer_tokens
 
-    def sampling_params(self, answer_format: AnswerFormat) -> SamplingParams:
-        stop = (ANSWER_END,) if self.stop_at_answer_end and answer_format == "reasoning" else ()
+    def sampling_params(self, parser: AnswerParser) -> SamplingParams:
+        """The sampling parameters of a window's first attempt, for answers that `parser` reads."""
+        stop = parser.stop if self.stop_at_answer_end else ()
         return SamplingParams(self.temperature, self.top_p, self.top_k, self.min_p, self.max_tokens, self.seed, stop)
 
 

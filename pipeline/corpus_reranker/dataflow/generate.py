@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from corpus_reranker.answers.continuation import whole_answers
 from corpus_reranker.cache.completions import CompletionCache
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.admission import Admission, QuerySlot
@@ -32,7 +31,7 @@ async def compose_generate(
        lengths update the replica's target; its tokens are counted.
     2. Completion cache, if there is one: a request whose completion an earlier pass stored takes no slot and never
        reaches the engine. Any other completion is stored before it is returned.
-    3. Continuation, for templates with reasoning: a completion that stops before its answer is continued. It is the
+    3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. It is the
        outermost wrapper, so every continued part is admitted and cached as a request of its own.
     """
 
@@ -47,8 +46,6 @@ async def compose_generate(
         generate: Generate = generate_in_slot
         if completion_cache is not None:
             generate = await stack.enter_async_context(completion_cache.caching(query_id, generate))
-        if prompt_builder.template.answer_format == "reasoning":
-            generation = config.generation
-            reasoning_cap_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
-            generate = whole_answers(generate, prompt_builder.tokenizer.encode, reasoning_cap_tokens)
-        yield generate
+        generation = config.generation
+        max_reasoning_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
+        yield prompt_builder.parser.extend(generate, prompt_builder.tokenizer.encode, max_reasoning_tokens)

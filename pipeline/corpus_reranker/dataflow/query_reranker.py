@@ -77,8 +77,7 @@ class QueryReranker:
         return result
 
     async def _rerank_listwise(self, slot: QuerySlot, request: RerankRequest) -> RerankResult:
-        config, prompt_builder = self._config, self._prompt_builder
-        template = prompt_builder.template
+        config, prompt_builder, parser = self._config, self._prompt_builder, self._prompt_builder.parser
         async with compose_generate(
             config,
             self._engine,
@@ -92,11 +91,10 @@ class QueryReranker:
             return await rerank_query(
                 request,
                 generate,
-                config.strategy,
-                prompt_builder,
-                template.answer_format,
-                config.generation.sampling_params(template.answer_format),
-                config.policy,
-                template.identifiers,
-                prompt_builder.tokenizer.encode,
+                strategy=config.strategy,
+                prompt_builder=prompt_builder,
+                parser=parser,
+                sampling=config.generation.sampling_params(parser),
+                policy=config.policy,
+                encode=prompt_builder.tokenizer.encode,
             )

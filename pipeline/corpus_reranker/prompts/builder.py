@@ -16,9 +16,6 @@ from corpus_reranker.prompts.token_boundary import is_token_boundary, splits_at_
 from corpus_reranker.prompts.tokenizer import Tokenizer
 from corpus_reranker.types import Candidate, Prompt, RerankRequest
 
-_IDENTIFIERS = {"numbers": re.compile(r"\[(\d+)\]"), "letters": re.compile(r"\[([A-z]+)\]")}
-"""What names a passage in an answer is a citation in a text, and becomes `(n)`. That of letters is FIRST's, to the
-byte: `_replace_number` in scripts/utils/rankllm.py of github.com/gangiswag/llm-reranker."""
 _WORD_END = re.compile(r"(?<=\S) ")
 
 _LIKELY_CHARACTERS_PER_TOKEN = 8
@@ -52,6 +49,7 @@ class PromptBuilder:
             )
         self.renderer = Renderer(template, tokenizer, examples)
         self.template = template
+        self.parser = template.parser
         self.tokenizer = tokenizer
         self.splits_at_boundaries = splits_at_boundaries(tokenizer)
         self.max_passage_tokens = max_passage_tokens
@@ -71,6 +69,7 @@ class RequestPromptBuilder:
         self._max_prompt_tokens = prompt_builder.max_prompt_tokens
         self._candidates = request.candidates
         self._template = prompt_builder.template
+        self._parser = prompt_builder.parser
         self._query = self._without_identifiers(request.query).strip()
         self._query_checked = False
         self._splits_at_boundaries = prompt_builder.splits_at_boundaries
@@ -106,7 +105,7 @@ class RequestPromptBuilder:
 
     def _choices(self, num: int) -> tuple[int, ...]:
         """The token ids of the identifiers of `num` passages, where the model ranks by its first token."""
-        if self._template.answer_format != "first_token":
+        if not self._parser.needs_choice_logprobs:
             return ()
         ids = [self._tokenizer.convert_tokens_to_ids(self._renderer.identifier(rank)) for rank in range(1, num + 1)]
         known = tuple(token_id for token_id in ids if token_id is not None)
@@ -185,7 +184,7 @@ class RequestPromptBuilder:
         return self._tokenizer.tokenize(text)[:limit]
 
     def _without_identifiers(self, text: str) -> str:
-        return _IDENTIFIERS[self._template.identifiers].sub(r"(\1)", text)
+        return self._parser.identifiers.citation.sub(r"(\1)", text)
 
     def _check_query(self) -> None:
         """Tell a query that alone is too long before it is rendered and tokenised with every window."""

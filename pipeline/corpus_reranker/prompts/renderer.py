@@ -27,6 +27,7 @@ class Renderer:
         Raises ConfigError if the tokenizer cannot chat, or the template puts control tokens beside a passage.
         """
         self._template = template
+        self._identifiers = template.parser.identifiers
         added = {
             token_id: token.content
             for token_id, token in tokenizer.added_tokens_decoder.items()
@@ -54,7 +55,7 @@ class Renderer:
 
     def identifier(self, rank: int) -> str:
         """What names the passage at 1-based `rank`."""
-        return chr(ord("A") + rank - 1) if self._template.identifiers == "letters" else str(rank)
+        return self._identifiers.name(rank)
 
     def passage(self, rank: int, text: str) -> str:
         """The lines of the passage at 1-based `rank`. `text` is repaired, cut and free of `[n]` already."""

@@ -10,6 +10,9 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from corpus_reranker.answers.base import AnswerParser
+from corpus_reranker.answers.identifiers import IDENTIFIERS
+from corpus_reranker.answers.registry import create_answer_parser
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.section import Section
 
@@ -26,8 +29,8 @@ class PromptTemplate(Section):
     before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
     passage: str = Field(description="One passage, whole lines. {rank} (1-based) and {passage}.")
     after_passages: str = Field(description="End of the user message. {num}, {query}.")
-    answer_format: Literal["reasoning", "plain", "after_reasoning", "first_token"] = Field(
-        description="How answers to it are parsed (pipeline/corpus_reranker/answers/permutation.py)."
+    answer_format: str = Field(
+        description='How answers are parsed: a name of corpus_reranker/answers/registry.py, or "module:Class".'
     )
     identifiers: Literal["numbers", "letters"] = Field("numbers", description="What {rank} is: 1, 2, ... or A, B, ...")
     chat: str | None = Field(
@@ -64,6 +67,12 @@ class PromptTemplate(Section):
             raise ValueError("must end with a line break, so that each passage has lines of its own")
         return text
 
+    @field_validator("answer_format")
+    @classmethod
+    def _known_answer_format(cls, name: str) -> str:
+        create_answer_parser(name)
+        return name
+
     @field_validator("chat")
     @classmethod
     def _whole_turn(cls, text: str | None) -> str | None:
@@ -79,11 +88,9 @@ class PromptTemplate(Section):
         return tags
 
     @property
-    def max_window(self) -> int | None:
-        """The most passages it can name in one window; None: no limit."""
-        if self.identifiers == "letters":
-            return 26
-        return 9 if self.answer_format == "first_token" else None
+    def parser(self) -> AnswerParser:
+        """The parser of the template's answer format and identifiers."""
+        return create_answer_parser(self.answer_format, IDENTIFIERS[self.identifiers])
 
     @property
     def hash(self) -> str:

@@ -1,1 +1,1 @@
-"""Windows, permutations, strategies and the one async function that reranks a query. Standard library only."""
+"""Windows, strategies, retries, and the one async function that reranks a query. Standard library only."""

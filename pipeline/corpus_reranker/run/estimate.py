@@ -29,7 +29,7 @@ from corpus_reranker.io.sources.long_form import group_by_query
 from corpus_reranker.io.sources.parquet import Input, check_input
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.prompts.builder import PromptBuilder
-from corpus_reranker.ranking.strategies import Strategy
+from corpus_reranker.ranking.strategies.base import Strategy
 from corpus_reranker.report.run_data import read_run_data
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.types import RerankRequest

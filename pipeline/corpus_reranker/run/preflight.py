@@ -31,22 +31,22 @@ def preflight(config: JobConfig) -> list[str]:
 
 
 def _check_template(config: JobConfig) -> None:
-    template, window = config.prompt.load_template(), config.strategy.max_window
+    parser, window = config.prompt.load_template().parser, config.strategy.max_window
     config.prompt.load_examples()
-    if template.max_window is not None and window > template.max_window:
+    if parser.max_window is not None and window > parser.max_window:
         raise ConfigError(
-            f"prompt.template {config.prompt.template} can name {template.max_window} passages, and the strategy's"
+            f"prompt.template {config.prompt.template} can name {parser.max_window} passages, and the strategy's"
             f" windows show {window}; lower strategy.window"
         )
-    if config.policy.force_answer and template.answer_format not in ("reasoning", "plain"):
+    if config.policy.force_answer and not parser.can_force:
         raise ConfigError(
-            f"policy.force_answer is for answer formats reasoning and plain; prompt.template {config.prompt.template}"
-            f" has {template.answer_format}"
+            f"policy.force_answer does not work with the answer format of prompt.template {config.prompt.template};"
+            " set policy.force_answer to false"
         )
-    if template.answer_format == "first_token" and config.generation.max_tokens != 1:
+    if parser.max_tokens is not None and config.generation.max_tokens != parser.max_tokens:
         raise ConfigError(
-            f"prompt.template {config.prompt.template} ranks by the first token alone; set"
-            " generation.max_reasoning_tokens to 0 and max_answer_tokens to 1"
+            f"prompt.template {config.prompt.template} generates {parser.max_tokens} token per window; set"
+            f" generation.max_reasoning_tokens to 0 and generation.max_answer_tokens to {parser.max_tokens}"
         )
 
 
@@ -55,7 +55,7 @@ def _check_capabilities(config: JobConfig) -> None:
     engine, section = config.engine.capabilities, f"engine.kind {config.engine.kind}"
     if config.policy.force_answer and not engine.regex:
         raise ConfigError(f"policy.force_answer needs an engine that obeys a regex; {section} does not")
-    if config.prompt.load_template().answer_format == "first_token" and not engine.choice_logprobs:
+    if config.prompt.load_template().parser.needs_choice_logprobs and not engine.choice_logprobs:
         raise ConfigError(
             f"prompt.template {config.prompt.template} needs the log-probabilities of the first token; {section} does"
             " not give them"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from corpus_reranker.ranking.strategies import RankWindow, rank_windows
+from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows
 from corpus_reranker.ranking.trueskill import Gaussian, skills_after
 from corpus_reranker.ranking.windows import check_window, chunks
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from corpus_reranker.ranking.consensus import kemeny_consensus
-from corpus_reranker.ranking.strategies import RankWindow, rank_windows_shuffled
+from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows_shuffled
 from corpus_reranker.ranking.windows import check_window, sliding_windows
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from corpus_reranker.ranking.strategies import RankWindow
+from corpus_reranker.ranking.strategies.base import RankWindow
 from corpus_reranker.ranking.windows import check_window
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from corpus_reranker.ranking.strategies import RankWindow, rank_windows
+from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows
 from corpus_reranker.ranking.windows import check_window, chunks
 
 

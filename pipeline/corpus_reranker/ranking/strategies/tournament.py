@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from corpus_reranker.ranking.strategies import RankWindow, rank_windows_shuffled
+from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows_shuffled
 from corpus_reranker.ranking.windows import check_window
 
 

@@ -1,0 +1,83 @@
+"""What an answer parser is. A new answer format is one file with a subclass and one line in registry.py."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from corpus_reranker.answers.identifiers import NUMBERS, Identifiers
+from corpus_reranker.types import Completion, Encode, Generate, Prompt, SamplingParams, WindowStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """How one completion ranks the passages of its window.
+
+    Attributes:
+        order: Positions in the window, 0-based, best first, each exactly once; the input order if there is no answer.
+        status: `complete`, `repaired`, `no_answer` or `truncated`.
+        reasoning: The text before the answer.
+        scores: One score for each passage in input order, higher is better. None where the format has none.
+    """
+
+    order: tuple[int, ...]
+    status: WindowStatus
+    reasoning: str = ""
+    scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedRequest:
+    """A request whose completion can only be a ranking. `prefix` belongs before the completion's text."""
+
+    prompt: Prompt
+    params: SamplingParams
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class AnswerParser(ABC):
+    """Base of all answer parsers. Everything that depends on the answer format is an attribute or a method of it.
+
+    Attributes:
+        identifiers: How the prompt names the passages.
+        stop: Strings at which generation may stop, because nothing after them is read.
+        max_tokens: The number of tokens the format generates, reasoning included. None: as configured.
+        needs_choice_logprobs: Whether the engine returns the log-probabilities of the identifiers as the first token.
+        can_force: Whether `forced_request` is implemented.
+    """
+
+    identifiers: Identifiers = NUMBERS
+
+    stop: ClassVar[tuple[str, ...]] = ()
+    max_tokens: ClassVar[int | None] = None
+    needs_choice_logprobs: ClassVar[bool] = False
+    can_force: ClassVar[bool] = False
+
+    @property
+    def max_window(self) -> int | None:
+        """The largest number of passages an answer can rank. None: no limit."""
+        return self.identifiers.max_passages
+
+    @abstractmethod
+    def parse(self, completion: Completion, num_passages: int) -> Judgment:
+        """Read the order of a window of `num_passages` from its completion. Never raises."""
+
+    def extend(self, generate: Generate, encode: Encode, max_reasoning_tokens: int | None = None) -> Generate:
+        """Wrap `generate` for a format whose answer can take more than one completion.
+
+        Args:
+            generate: The engine.
+            encode: Returns the token ids of a text, as the prompt builder's tokenizer does.
+            max_reasoning_tokens: Reasoning is closed after this many tokens. None: it is never closed.
+        """
+        return generate
+
+    def forced_request(
+        self, prompt: Prompt, params: SamplingParams, response: str, num_passages: int, encode: Encode
+    ) -> ForcedRequest:
+        """The last request for a window whose `response` holds no ranking: the engine can only write one.
+
+        Raises:
+            NotImplementedError: `can_force` is False.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot force an answer")

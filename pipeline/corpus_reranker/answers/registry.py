@@ -1,0 +1,26 @@
+"""The answer formats a prompt template can name by its key `answer_format`."""
+
+from corpus_reranker.answers.base import AnswerParser
+from corpus_reranker.answers.identifiers import NUMBERS, Identifiers
+from corpus_reranker.plugins import load_class
+
+ANSWER_PARSERS: dict[str, str] = {
+    "after_reasoning": "corpus_reranker.answers.after_reasoning:AfterReasoningParser",
+    "first_token": "corpus_reranker.answers.first_token:FirstTokenParser",
+    "plain": "corpus_reranker.answers.plain:PlainParser",
+    "reasoning": "corpus_reranker.answers.reasoning:ReasoningParser",
+}
+
+
+def create_answer_parser(answer_format: str, identifiers: Identifiers = NUMBERS) -> AnswerParser:
+    """The parser registered as `answer_format`, or of the class that "module:Class" names.
+
+    Raises:
+        ValueError: No such parser, or its class is no AnswerParser.
+    """
+    cls = load_class("answer format", answer_format, ANSWER_PARSERS)
+    if not (isinstance(cls, type) and issubclass(cls, AnswerParser)):
+        raise ValueError(
+            f"answer format {answer_format!r} must be a subclass of corpus_reranker.answers.base.AnswerParser"
+        )
+    return cls(identifiers)
