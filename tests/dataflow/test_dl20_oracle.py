@@ -1,4 +1,4 @@
-"""Real TREC DL20 lists (BM25, top 100) through the job, judged by an oracle made of the qrels. No LLM."""
+"""The rerank job over the TREC DL 2020 lists (BM25, top 100), with an oracle made from the qrels as its LLM."""
 
 import json
 from pathlib import Path
@@ -15,15 +15,15 @@ from helpers.oracle import write_grades
 from helpers.runs import config, rerank, rows_of, write_input
 
 AUTHORS_NDCG_10 = 0.8707005
-"""Of `sliding_windows_batched` of ReasonRank's rerank/rankllm.py with the same oracle on the same lists."""
+"""nDCG@10 of `sliding_windows_batched` in ReasonRank's rerank/rankllm.py, with the same oracle on the same lists."""
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_sliding_windows_with_an_oracle_reach_what_the_authors_code_reaches(shared: Path, tmp_path: Path) -> None:
+def test_sliding_windows_with_an_oracle_reach_the_ndcg_of_the_authors_code(shared: Path, tmp_path: Path) -> None:
     lists = json.loads((shared / "data/dl20/retrieve_results_dl20_bm25_top100.json").read_text(encoding="utf-8"))
     qrels_path = str(shared / "data/dl20/qrels.dl20-passage.txt")
     qrels = load_qrels(LocalFileSystem(), qrels_path)
-    rows, grades = [], {}  # the docid is the title, because some passages have the same text and other grades
+    rows, grades = [], {}  # doc_id as title: some passages have equal texts and different grades
     for each in lists:
         query_id = str(each["hits"][0]["qid"])
         candidates = [

@@ -1,4 +1,4 @@
-"""The job through local Ray with a scripted pre-ranker before the scripted engine."""
+"""The rerank job on local Ray with a scripted pre-ranker."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from helpers.runs import check_ranking, config, query, rerank, rows_of, write_in
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_the_pre_ranker_cuts_its_failures_show_and_its_death_is_the_replicas(tmp_path: Path) -> None:
+def test_candidates_cut_by_the_pre_ranker_its_failures_and_its_death(tmp_path: Path) -> None:
     rows = [query(number) for number in range(6)]
     write_input(tmp_path / "in", rows)
     settings = config(

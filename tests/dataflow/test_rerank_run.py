@@ -1,7 +1,6 @@
-"""The job through local Ray with a scripted engine: what comes out, whatever goes in."""
+"""The rerank job on local Ray with a scripted engine, from input files to output files."""
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from helpers.runs import check_ranking, config, query, rerank, rows_of, write_in
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_every_query_and_candidate_once_with_its_columns(tmp_path: Path) -> None:
+def test_every_query_and_candidate_appears_once_with_its_columns(tmp_path: Path) -> None:
     schema = NESTED_INPUT.append(pa.field("day", pa.date32())).append(pa.field("tags", pa.list_(pa.string())))
     rows = [query(number, 1 + number % 9, day=None, tags=["a"] if number % 2 else []) for number in range(30)]
     write_input(tmp_path / "in", rows, schema, files=3)
@@ -39,7 +38,7 @@ def test_every_query_and_candidate_once_with_its_columns(tmp_path: Path) -> None
             source["query"],
         )
         assert row["started_at"] <= row["finished_at"]
-    # windows of 4 and stride 2 over 6, each turned around: [2, 6) then [0, 4)
+    # windows of 4 with stride 2 over 6 candidates, each reversed: [2, 6), then [0, 4)
     assert [entry["doc_id"] for entry in out["q0005"]["ranking"]] == ["d5-4", "d5-5", "d5-1", "d5-0", "d5-3", "d5-2"]
     windows = Counter(window["status"] for row in out.values() for window in row["windows"])
     assert manifest["windows_by_status"] == windows
@@ -50,7 +49,7 @@ def test_every_query_and_candidate_once_with_its_columns(tmp_path: Path) -> None
     assert any("30/30 queries" in line for line in lines)
 
 
-def test_files_carry_the_declared_schema_and_metadata(tmp_path: Path) -> None:
+def test_output_files_have_the_declared_schema_and_metadata(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(3)])
     settings = config(tmp_path)
     rerank(settings)
@@ -66,10 +65,10 @@ def test_files_carry_the_declared_schema_and_metadata(tmp_path: Path) -> None:
     assert ds.dataset(folder).count_rows() == 3
 
 
-def test_bad_rows_fail_alone(tmp_path: Path) -> None:
-    twice = query(1)["candidates"]
+def test_a_bad_row_fails_without_its_block(tmp_path: Path) -> None:
+    candidates = query(1)["candidates"]
     bad = [
-        query(1, candidates=[*twice, twice[0]]),
+        query(1, candidates=[*candidates, candidates[0]]),
         query(2, candidates=[]),
         query(3, query=""),
         query(4, candidates=[{"doc_id": "x", "text": "", "title": None, "score": 1.0}]),
@@ -83,10 +82,10 @@ def test_bad_rows_fail_alone(tmp_path: Path) -> None:
     assert "twice" in out["q0001"]["error"]
     assert "60 candidates" in out["q0005"]["error"]
     assert all(out[row["query_id"]]["error"] for row in bad)
-    assert [entry["doc_id"] for entry in out["q0001"]["ranking"]][:6] == [each["doc_id"] for each in twice]
+    assert [entry["doc_id"] for entry in out["q0001"]["ranking"]][:6] == [each["doc_id"] for each in candidates]
 
 
-def test_a_query_that_always_fails_keeps_its_order_and_the_rest_completes(tmp_path: Path) -> None:
+def test_a_query_whose_requests_all_fail_keeps_its_order(tmp_path: Path) -> None:
     rows = [query(number) for number in range(12)]
     write_input(tmp_path / "in", rows)
     settings = config(tmp_path, "--engine.fail={q0003: 1000}")
@@ -100,7 +99,7 @@ def test_a_query_that_always_fails_keeps_its_order_and_the_rest_completes(tmp_pa
     assert "scripted failure" in failed["error"]
 
 
-def test_a_window_that_fails_once_is_asked_again(tmp_path: Path) -> None:
+def test_a_failed_window_is_retried(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(4)])
     settings = config(tmp_path, "--engine.fail={q0002: 1}")
     manifest, _ = rerank(settings)
@@ -108,8 +107,8 @@ def test_a_window_that_fails_once_is_asked_again(tmp_path: Path) -> None:
     assert sorted(w["attempts"] for w in rows_of(settings)["q0002"]["windows"]) == [1, 2]
 
 
-def test_a_slow_query_holds_nobody_up(tmp_path: Path) -> None:
-    """300 times slower than the others: they all finish while it runs, and the replica stays full beside it."""
+def test_a_slow_query_delays_no_other(tmp_path: Path) -> None:
+    """A query 300 times slower than the others: they all finish while it runs, and the replica stays full."""
     rows = [query(number) for number in range(48)]
     write_input(tmp_path / "in", rows)
     settings = config(tmp_path, "--engine.delay_seconds=0.05", "--engine.slow={q0001: 15.0}")
@@ -126,8 +125,8 @@ def test_a_slow_query_holds_nobody_up(tmp_path: Path) -> None:
     assert manifest["queries_by_status"] == {"complete": 48}
 
 
-def test_a_replica_that_starts_late_has_its_share(tmp_path: Path) -> None:
-    """The first one could hold all eight queries."""
+def test_a_replica_that_starts_late_gets_its_share(tmp_path: Path) -> None:
+    """The first replica could hold all eight queries."""
     write_input(tmp_path / "in", [query(number, 4) for number in range(8)])
     log = tmp_path / "log"
     settings = config(
@@ -143,7 +142,7 @@ def test_a_replica_that_starts_late_has_its_share(tmp_path: Path) -> None:
     assert sorted(Counter(line["process"] for line in lines if line["event"] == "asked").values()) == [4, 4]
 
 
-def test_long_form_gives_the_same_rankings(tmp_path: Path) -> None:
+def test_long_form_input_gives_the_same_rankings(tmp_path: Path) -> None:
     rows = [query(number) for number in range(5)]
     long = [
         {"query_id": row["query_id"], "query": row["query"], "rank": position, **candidate}
@@ -167,7 +166,7 @@ def test_limit_takes_the_first_queries(tmp_path: Path) -> None:
     assert sorted(rows_of(settings)) == ["q0000", "q0001", "q0002", "q0003"]
 
 
-def test_a_finished_run_is_left_alone_and_another_is_refused(tmp_path: Path) -> None:
+def test_a_finished_output_is_kept_and_another_run_is_refused(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(3)])
     settings = config(tmp_path)
     first, _ = rerank(settings)
@@ -182,7 +181,7 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(tmp_path: Path) -> 
     assert manifest["queries_by_status"] == {"complete": 3}
 
 
-def test_a_report_lies_beside_the_output_and_is_no_part_of_it(tmp_path: Path) -> None:
+def test_the_report_is_written_beside_the_data_files(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(3)])
     (tmp_path / "qrels.txt").write_text("q0001 0 d1-4 1\n")
     settings = config(tmp_path, f"--evaluate.qrels={tmp_path}/qrels.txt", "--report.gpus=0")
@@ -194,20 +193,19 @@ def test_a_report_lies_beside_the_output_and_is_no_part_of_it(tmp_path: Path) ->
     assert ds.dataset(tmp_path / "out").count_rows() == 3
     written = page.stat().st_mtime_ns
     rerank(settings)
-    assert page.stat().st_mtime_ns == written  # a finished run is left alone
+    assert page.stat().st_mtime_ns == written
 
 
-def test_a_report_that_cannot_be_written_fails_no_run(tmp_path: Path) -> None:
+def test_a_failed_report_does_not_fail_the_run(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(3)])
     manifest, lines = rerank(config(tmp_path, "--report.qrels=/no/such/qrels"))
     assert manifest["queries_by_status"] == {"complete": 3}
     assert (tmp_path / "out" / "_SUCCESS").exists()
-    (line,) = [line for line in lines if "report" in line]
-    assert "no report" in line
+    (line,) = [line for line in lines if line.startswith("no report")]
     assert "/no/such/qrels" in line
 
 
-def test_retry_asks_failed_queries_again(tmp_path: Path) -> None:
+def test_retry_reranks_failed_queries_only(tmp_path: Path) -> None:
     rows = [query(number) for number in range(6)]
     write_input(tmp_path / "in", rows)
     gate = tmp_path / "open"
@@ -229,11 +227,12 @@ def test_retry_asks_failed_queries_again(tmp_path: Path) -> None:
     }
 
 
-def run_with_one_fault(folder: Path, answers: str) -> dict[str, Any]:
-    """The manifest of a run over 16 queries that `answers` of gated_answers.py strikes once; nothing is lost by it."""
+def rerank_with_one_fault(folder: Path, answers: str) -> dict[str, Any]:
+    """Rerank 16 queries, one of which meets a fault of helpers/gated_answers.py once, check the output, and return its
+    manifest."""
     rows = [query(number) for number in range(16)]
     write_input(folder / "in", rows)
-    marker = folder / "struck"
+    marker = folder / "fault"
     settings = config(
         folder,
         f"--engine.answers=helpers.gated_answers:{answers}",
@@ -248,17 +247,17 @@ def run_with_one_fault(folder: Path, answers: str) -> dict[str, Any]:
     return manifest
 
 
-def test_a_dead_engine_costs_a_replica_not_a_query(tmp_path: Path) -> None:
-    manifest = run_with_one_fault(tmp_path, "dies_once")
+def test_no_query_is_lost_when_an_engine_dies(tmp_path: Path) -> None:
+    manifest = rerank_with_one_fault(tmp_path, "dies_once")
     assert manifest["info"]["passes"][0]["engine_deaths"] == 1
 
 
-def test_a_replica_that_is_killed_costs_no_query(tmp_path: Path) -> None:
-    run_with_one_fault(tmp_path, "killed_once")
+def test_no_query_is_lost_when_a_replica_is_killed(tmp_path: Path) -> None:
+    rerank_with_one_fault(tmp_path, "killed_once")
 
 
-def test_a_footer_that_aborts_its_reader_is_an_error_of_the_input(tmp_path: Path) -> None:
-    """pyarrow 26 dies of a byte in the schema; one that does not will call it no Parquet, or none of ours."""
+def test_a_footer_that_crashes_pyarrow_is_an_input_error(tmp_path: Path) -> None:
+    """pyarrow 26 aborts on this byte of the schema; other versions reject the file or its columns."""
     write_input(tmp_path / "in", [query(0)])
     path = tmp_path / "in" / "0.parquet"
     content = bytearray(path.read_bytes())
@@ -269,7 +268,7 @@ def test_a_footer_that_aborts_its_reader_is_an_error_of_the_input(tmp_path: Path
         rerank(config(tmp_path))
 
 
-def test_a_query_that_kills_every_engine_is_kept_out_of_the_way(tmp_path: Path) -> None:
+def test_a_poison_query_fails_and_all_others_complete(tmp_path: Path) -> None:
     rows = [query(number) for number in range(10)]
     write_input(tmp_path / "in", rows)
     settings = config(tmp_path, "--engine.die={q0006: 1}")
@@ -280,17 +279,15 @@ def test_a_query_that_kills_every_engine_is_kept_out_of_the_way(tmp_path: Path) 
     check_ranking(out["q0006"], rows[6])
 
 
-def test_an_engine_that_cannot_start_ends_the_run_with_its_reason_first(tmp_path: Path) -> None:
+def test_a_run_whose_engine_cannot_start_fails_with_the_reason_first(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(0)])
     settings = config(tmp_path, "--engine.start_error=no such GPU", "--cluster.max_replica_start_failures=2")
-    started = time.monotonic()
     with pytest.raises(RunError) as caught:
         rerank(settings)
     assert str(caught.value).startswith("no replica could start: EngineStartError: no such GPU")
-    assert time.monotonic() - started < 300
 
 
-def test_every_window_and_query_is_an_event_with_its_ids(tmp_path: Path) -> None:
+def test_the_event_log_has_every_window_and_query(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(8)])
     settings = config(tmp_path, "--engine.fail={q0003: 1000}", f"--cluster.event_log={tmp_path}/log")
     rerank(settings)
@@ -311,15 +308,15 @@ def test_every_window_and_query_is_an_event_with_its_ids(tmp_path: Path) -> None
     assert (failed["query_id"], failed["error"]) == ("q0003", rows["q0003"]["error"])
 
 
-def test_a_run_says_in_its_output_where_it_stands(tmp_path: Path) -> None:
+def test_a_run_publishes_its_progress_in_the_output(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(8)])
     settings = config(tmp_path, "--engine.fail={q0003: 1000}")
     rerank(settings)
-    prefix = read_progress(open_object_store(settings.output.path, settings.storage))
-    assert prefix
-    progress, _ = prefix
+    stored = read_progress(open_object_store(settings.output.path, settings.storage))
+    assert stored
+    progress, _ = stored
     assert (progress.queries, progress.done, len(progress.replicas)) == (8, 8, 1)
     assert (progress.counts["queries_complete"], progress.counts["queries_failed"]) == (7, 1)
     assert progress.windows_unanswered == 2
     assert any("q0003" in error for error in progress.recent_errors)
-    assert read_status(settings.output.path, settings.storage).progress is None  # of a live run only
+    assert read_status(settings.output.path, settings.storage).progress is None  # only a live run has one

@@ -1,4 +1,4 @@
-"""Input, output, checkpoints and control files on S3, through a network that breaks off now and then."""
+"""A run whose input and output are on S3, behind a proxy that injects faults."""
 
 import os
 import uuid
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 FAULTS: list[Fault] = ["slow_down", "reset_before", "reset_in_body", "reset_after", "stall"]
 
 
-def test_a_run_on_s3_through_faults_and_its_resumption(s3_server: S3Server) -> None:
+def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -> None:
     sources = {row["query_id"]: row for row in map(query, range(24))}
     rows = [{**row, **candidate} for row in sources.values() for candidate in row["candidates"]]
     url = f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
@@ -34,8 +34,8 @@ def test_a_run_on_s3_through_faults_and_its_resumption(s3_server: S3Server) -> N
         rerank(settings)
         output = Output(settings.output, settings.storage)
         output._control.delete("_SUCCESS")
-        for lost in list_data_files(output.filesystem, output.folder)[:2]:
-            output.filesystem.delete_file(lost.path)
+        for data_file in list_data_files(output.filesystem, output.folder)[:2]:
+            output.filesystem.delete_file(data_file.path)
         manifest, lines = rerank(settings)
         assert all(proxy.met[fault] for fault in FAULTS)
     assert manifest["queries_by_status"] == {"complete": 24}

@@ -1,4 +1,4 @@
-"""The job with a real model in vLLM on the CPU, whose engine core is killed in mid-run."""
+"""The rerank job with a real model in vLLM on the CPU, whose engine core process is killed in mid-run."""
 
 import json
 import os
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.1
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_killed_engine_core_costs_a_replica_not_a_query(tmp_path: Path) -> None:
+def test_no_query_is_lost_when_the_engine_core_is_killed(tmp_path: Path) -> None:
     write_candidates(tmp_path / "in")
     source = pq.read_table(tmp_path / "in").slice(0, NUM_QUERIES).to_pylist()
     settings = load_config(
@@ -40,13 +40,13 @@ def test_a_killed_engine_core_costs_a_replica_not_a_query(tmp_path: Path) -> Non
         ],
     )
     killed: list[int] = []
-    over = threading.Event()
-    killer = threading.Thread(target=kill_engine_core_once, args=(tmp_path / "events", killed, over))
+    finished = threading.Event()
+    killer = threading.Thread(target=kill_engine_core_once, args=(tmp_path / "events", killed, finished))
     killer.start()
     try:
         manifest, _ = rerank(settings, limit=NUM_QUERIES)
     finally:
-        over.set()
+        finished.set()
         killer.join()
     assert len(killed) == 1
     assert manifest["info"]["passes"][0]["engine_deaths"] == 1
@@ -59,19 +59,19 @@ def test_a_killed_engine_core_costs_a_replica_not_a_query(tmp_path: Path) -> Non
     assert all(window["output_tokens"] > 0 for window in windows)
 
 
-def kill_engine_core_once(events: Path, killed: list[int], over: threading.Event) -> None:
-    """Once the first query is finished, while others are in flight."""
-    while not over.wait(POLL_SECONDS):
+def kill_engine_core_once(events: Path, killed: list[int], finished: threading.Event) -> None:
+    """Kill the engine core once the first query is finished, while others are in flight."""
+    while not finished.wait(POLL_SECONDS):
         for log in events.glob("events-*.jsonl"):
             if any(json.loads(line)["event"] == "query" for line in log.read_text().splitlines()[:-1]):
                 replica = int(log.stem.rpartition("-")[2])
-                killed += [core for core in children(replica) if "EngineCore" in name_of(core)]
+                killed += [core for core in child_processes(replica) if "EngineCore" in command_line(core)]
                 for core in killed:
                     os.kill(core, signal.SIGKILL)
                 return
 
 
-def children(process: int) -> list[int]:
+def child_processes(process: int) -> list[int]:
     return [
         int(child)
         for task in Path(f"/proc/{process}/task").iterdir()
@@ -79,5 +79,5 @@ def children(process: int) -> list[int]:
     ]
 
 
-def name_of(process: int) -> str:
+def command_line(process: int) -> str:
     return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")

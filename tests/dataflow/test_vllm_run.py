@@ -1,4 +1,4 @@
-"""The whole job with real models in vLLM on the CPU, MiniLM and SmolLM2-135M, through local Ray."""
+"""The rerank job on local Ray with real models in vLLM on the CPU: MiniLM and SmolLM2-135M."""
 
 from collections import Counter
 from pathlib import Path

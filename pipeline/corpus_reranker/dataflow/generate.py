@@ -31,8 +31,8 @@ async def compose_generate(
        lengths update the replica's target; its tokens are counted.
     2. Completion cache, if there is one: a request whose completion an earlier pass stored takes no slot and never
        reaches the engine. Any other completion is stored before it is returned.
-    3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. It is the
-       outermost wrapper, so every continued part is admitted and cached as a request of its own.
+    3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. It is
+       the outermost wrapper, so every continued part is admitted and cached as a request of its own.
     """
 
     async def generate_in_slot(prompt: Prompt, params: SamplingParams) -> Completion:

@@ -1,0 +1,54 @@
+"""The examples of docs/python.md run as they are shown."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.paths import REPOSITORY
+from helpers.runs import check_ranking, query, rows_of_folder, write_input
+
+PAGE = REPOSITORY / "docs" / "python.md"
+
+
+def example(heading: str) -> str:
+    """The Python block below a heading of the page."""
+    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def test_rerank_one_query_without_ray() -> None:
+    code = example("Rerank one query")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    heavy = {"ray", "vllm", "torch", "pyarrow"}
+    code += f"import sys\nprint(sorted({heavy} & set(sys.modules)))\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["['d2', 'd1']", "[]"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_run_a_job_from_a_scheduler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [query(number) for number in range(3)]
+    write_input(tmp_path / "candidates", rows)
+    config = {
+        "input": {"path": "candidates"},
+        "output": {"path": "reranked"},
+        "engine": {"kind": "scripted"},
+        "strategy": {"window": 4, "stride": 2},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    code = example("Run a job from a scheduler")
+    for last_line in ("{'complete': 3}", "{'complete': 3}"):  # the second call finds a finished output
+        exec(compile(code, str(PAGE), "exec"), {})
+        assert capsys.readouterr().out.splitlines()[-1] == last_line
+    written = rows_of_folder(tmp_path / "reranked" / "dt=2026-11-28")
+    for row in rows:
+        check_ranking(written[row["query_id"]], row)
