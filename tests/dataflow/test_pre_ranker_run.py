@@ -26,7 +26,7 @@ def test_candidates_cut_by_the_pre_ranker_its_failures_and_its_death(tmp_path: P
         check_ranking(out[source["query_id"]], source)
     assert manifest["queries_by_status"] == {"complete": 5, "degraded": 1}
     degraded = out.pop("q0002")
-    assert degraded["error"] == "pre-ranker: RequestError: a pre-ranker that fails"
+    assert degraded["error"] == "pre-ranker: RequestError: scripted failure"
     assert [entry["initial_rank"] for entry in degraded["ranking"]] == [1, 2, 3, 4, 5, 6]
     assert {entry["pre_ranker_score"] for entry in degraded["ranking"]} == {None}
     for row in out.values():

@@ -1,4 +1,7 @@
-"""Answers for the scripted engine, and scores for the scripted scorer, that change while a test runs."""
+"""Answers for the scripted engine, and scores for the scripted pre-ranker, that change while a test runs.
+
+A fault that must happen once in any process leaves a marker file.
+"""
 
 import os
 import signal
@@ -12,45 +15,45 @@ from corpus_reranker.types import SamplingParams
 
 
 def gated(gate: str, piece: str) -> Answer:
-    """Fails on prompts with `piece` until the file `gate` exists."""
+    """Fail on prompts with `piece` until the file `gate` exists."""
     answer = reverse_order()
 
-    def gated_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+    def answer_or_fail(text: str, params: SamplingParams) -> str | tuple[str, str]:
         if piece in text and not Path(gate).exists():
             raise RequestError("the gate is closed")
         return answer(text, params)
 
-    return gated_answer
+    return answer_or_fail
 
 
 def dies_once(marker: str, piece: str) -> Answer:
-    """The engine dies on the first prompt with `piece`, in this process or another: `marker` remembers."""
+    """Let the engine die on the first prompt with `piece`."""
     answer = reverse_order()
 
-    def mortal_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+    def answer_or_die(text: str, params: SamplingParams) -> str | tuple[str, str]:
         if piece in text and not Path(marker).exists():
             Path(marker).touch()
-            raise EngineDeadError("died once")
+            raise EngineDeadError("scripted death")
         return answer(text, params)
 
-    return mortal_answer
+    return answer_or_die
 
 
 def killed_once(marker: str, piece: str) -> Answer:
-    """The whole replica is killed on the first prompt with `piece`."""
+    """Kill the whole replica on the first prompt with `piece`."""
     answer = reverse_order()
 
-    def killing_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+    def answer_or_kill(text: str, params: SamplingParams) -> str | tuple[str, str]:
         if piece in text and not Path(marker).exists():
             Path(marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return answer(text, params)
 
-    return killing_answer
+    return answer_or_kill
 
 
 def second_starts_late(log: str, requested: int) -> Answer:
-    """Of two replicas one has its engine only when the other's has been asked `asked` times."""
+    """Let the engine of one of two replicas start only after the other engine has got `requested` requests."""
     try:
         Path(log).touch(exist_ok=False)
     except FileExistsError:
@@ -60,14 +63,14 @@ def second_starts_late(log: str, requested: int) -> Answer:
 
 
 def last_first(marker: str) -> PassageScore:
-    """Scores the passages by their number; fails on q0002, and dies on q0004 in the first replica that meets it."""
+    """Score passages by their number, fail on q0002, and die on q0004 the first time."""
 
     def score(query: str, passage: str) -> float:
         if "q0002" in query:
-            raise RequestError("a pre-ranker that fails")
+            raise RequestError("scripted failure")
         if "q0004" in query and not Path(marker).exists():
             Path(marker).touch()
-            raise EngineDeadError("a scorer that died")
+            raise EngineDeadError("scripted death")
         return float(passage.split()[1])
 
     return score

@@ -19,8 +19,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
-_CALL_TIMEOUT_SECONDS = 30.0
-"""Bound of one call, long enough for Ray to restart the coordinator in between."""
+_CALL_TIMEOUT_SECONDS = 120.0
+"""Bound of one call. Ray takes seconds to start or restart the coordinator, on an overloaded machine a minute."""
 
 _CLEANUP_SECONDS = 1.0
 """Bound of the last call: Ray kills a stopped job 3 s after SIGTERM."""
