@@ -1,27 +1,23 @@
 """The `generate` that a query's windows call: the engine's, wrapped three times."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from corpus_reranker.cache.completions import CompletionCache
-from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.admission import Admission, QuerySlot
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
-from corpus_reranker.engines.base import Engine
-from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
 
 @contextlib.asynccontextmanager
 async def compose_generate(
-    config: JobConfig,
-    engine: Engine,
-    prompt_builder: PromptBuilder,
+    engine_generate: Generate,
     admission: Admission,
+    slot: QuerySlot,
     stats: ReplicaStats,
     completion_cache: CompletionCache | None,
+    continue_answers: Callable[[Generate], Generate],
     query_id: str,
-    slot: QuerySlot,
 ) -> AsyncIterator[Generate]:
     """Compose the `generate` of one query for as long as the context lasts.
 
@@ -33,11 +29,20 @@ async def compose_generate(
        reaches the engine. Any other completion is stored before it is returned.
     3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. It is
        the outermost wrapper, so every continued part is admitted and cached as a request of its own.
+
+    Args:
+        engine_generate: The engine's `generate`.
+        admission: Admission control of the replica.
+        slot: The query's slot.
+        stats: Counts the completions of the engine.
+        completion_cache: None: every request goes to the engine.
+        continue_answers: The answer parser's `extend`.
+        query_id: The query.
     """
 
     async def generate_in_slot(prompt: Prompt, params: SamplingParams) -> Completion:
         async with admission.window(slot, len(prompt.token_ids)):
-            completion = await engine.generate(prompt, params)
+            completion = await engine_generate(prompt, params)
         admission.update_lengths(completion)
         stats.count_completion(completion)
         return completion
@@ -46,6 +51,4 @@ async def compose_generate(
         generate: Generate = generate_in_slot
         if completion_cache is not None:
             generate = await stack.enter_async_context(completion_cache.caching(query_id, generate))
-        generation = config.generation
-        max_reasoning_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
-        yield prompt_builder.parser.extend(generate, prompt_builder.tokenizer.encode, max_reasoning_tokens)
+        yield continue_answers(generate)

@@ -16,7 +16,7 @@ from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.engines.registry import create_engine, create_pre_ranker
 from corpus_reranker.ranking.pre_ranker import cascade
 from corpus_reranker.ranking.rerank_query import rerank_query
-from corpus_reranker.types import RerankRequest, RerankResult
+from corpus_reranker.types import Generate, RerankRequest, RerankResult
 
 
 class QueryReranker:
@@ -79,14 +79,13 @@ class QueryReranker:
     async def _rerank_listwise(self, slot: QuerySlot, request: RerankRequest) -> RerankResult:
         config, prompt_builder, parser = self._config, self._prompt_builder, self._prompt_builder.parser
         async with compose_generate(
-            config,
-            self._engine,
-            prompt_builder,
+            self._engine.generate,
             self.admission,
+            slot,
             self._stats,
             self._completion_cache,
+            self._continue_answers,
             request.query_id,
-            slot,
         ) as generate:
             return await rerank_query(
                 request,
@@ -98,3 +97,8 @@ class QueryReranker:
                 policy=config.policy,
                 encode=prompt_builder.tokenizer.encode,
             )
+
+    def _continue_answers(self, generate: Generate) -> Generate:
+        generation, prompt_builder = self._config.generation, self._prompt_builder
+        max_reasoning_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
+        return prompt_builder.parser.extend(generate, prompt_builder.tokenizer.encode, max_reasoning_tokens)
