@@ -61,7 +61,7 @@ def test_assemble_writes_where_the_reranker_reads(data: Path) -> None:
 @pytest.mark.parametrize(
     ("job", "arguments", "message"),
     [
-        ("assemble", ["--assemble.missing=error"], "lacks 1 that the run names: 'gone' (not in the corpus)"),
+        ("assemble", ["--assemble.missing=error"], "lacks 1 entries of the run: 'gone' (not in the corpus)"),
         ("assemble", ["--assemble.mising=error"], "did you mean 'missing'"),
         ("assemble", ["--corpus=/no/such/corpus"], "/no/such/corpus"),
         ("retrieve", ["--queries=/no/such/queries", "--index=x"], "/no/such/queries"),

@@ -64,7 +64,7 @@ def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def skipped(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "candidates/_left_out.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / "candidates/_skipped.jsonl").read_text(encoding="utf-8").splitlines()
     return sorted((json.loads(line) for line in lines), key=str)
 
 

@@ -109,7 +109,7 @@ def test_what_is_searched_for_may_differ_from_what_is_reranked(made: Path) -> No
 
 
 def test_queries_without_candidates_are_listed_or_kept(made: Path) -> None:
-    lines = (made / "candidates/_left_out.jsonl").read_text().splitlines()
+    lines = (made / "candidates/_skipped.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"query_id": "q5", "reason": "no text"},
         {"query_id": "q4", "reason": "no hit"},

@@ -79,8 +79,8 @@ def test_integer_ids_of_parquet_become_strings(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ('{"doc_id": "a", "text": "x"}\n{"doc_id": "b"', "byte 29: not JSON"),
-        ('{"doc_id": "a", "text": "x"}\n[1]\n', "byte 29: want a JSON object"),
-        ('{"id": "a", "text": "x"}\n', "has no 'doc_id' but 'id', 'text'; set corpus.id_column"),
+        ('{"doc_id": "a", "text": "x"}\n[1]\n', "byte 29: expected a JSON object"),
+        ('{"id": "a", "text": "x"}\n', "has no column 'doc_id'; it has 'id', 'text'; set corpus.id_column"),
         ('{"doc_id": "a", "body": "x"}\n', "set corpus.text_column"),
         ('{"doc_id": null, "text": "x"}\n', "'doc_id' must be a string, got None"),
         ('{"doc_id": "a", "text": ["x"]}\n', "title and text must be strings"),
@@ -104,7 +104,7 @@ def test_bad_parquet_is_named(tmp_path: Path) -> None:
 
 
 def test_no_corpus(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no file or folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         read(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no \.parquet or \.jsonl"):
         read(tmp_path)

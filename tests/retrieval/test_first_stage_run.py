@@ -78,7 +78,7 @@ def test_ranks_serve_where_there_are_no_scores(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("r.txt", "q Q0 d 1 2.5 tag\nq Q0 d 1\n", "r.txt, line 2: want `query_id Q0 doc_id rank score tag`"),
-        ("r.txt", "q Q0 d 1 nan tag\n", "query 'q' has a score that is no number"),
+        ("r.txt", "q Q0 d 1 nan tag\n", "query 'q' has a score that is not a number"),
         ("r.txt", "\n", "holds no candidate"),
         ("r.jsonl", '{"doc_id": "d", "score": 1}\n', "line 1 has no query_id"),
         ("r.jsonl", '{"query_id": "q", "candidates": [{"score": 1}]}\n', "candidate of query 'q' has no doc_id"),

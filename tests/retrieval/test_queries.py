@@ -59,7 +59,7 @@ def test_texts_to_search_for_come_from_a_file_of_their_own(tmp_path: Path) -> No
     assert found["query"].to_pylist() == ["original one", "original two"]
     assert found["retrieval_query"].to_pylist() == ["rewritten one", "rewritten two"]
     (tmp_path / "rewritten.tsv").write_text("2\trewritten two\n")
-    with pytest.raises(InputError, match=r"leaves out 1 of the queries of .*, the first '1'"):
+    with pytest.raises(InputError, match=r"lacks 1 queries of .*; the first is '1'"):
         read(tmp_path / "q.tsv", retrieval_path=str(tmp_path / "rewritten.tsv"))
 
 
@@ -74,8 +74,8 @@ def test_queries_without_text_are_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"query_id": "1", "text": "a"}], "has no column 'query' but 'query_id', 'text'"),
-        ([{"query_id": "1", "query": "a"}, {"query_id": "1", "query": "b"}], "row 2: query_id '1' is also .* row 1"),
+        ([{"query_id": "1", "text": "a"}], "has no column 'query'; it has 'query_id', 'text'"),
+        ([{"query_id": "1", "query": "a"}, {"query_id": "1", "query": "b"}], "row 2: query_id '1' occurs in row 1, too"),
         ([{"query_id": None, "query": "a"}], "row 1: query_id is empty"),
         ([{"query_id": "1", "query": "a", "n": 1}, {"query_id": "2", "query": "a", "n": "b"}], "of one type"),
         ([{"query_id": "1", "query": ["a"]}], "column query must be of type string"),
@@ -88,7 +88,7 @@ def test_what_is_no_query_set_is_named(tmp_path: Path, rows: list[dict[str, Any]
 
 def test_lines_that_are_no_queries_are_named(tmp_path: Path) -> None:
     (tmp_path / "q.tsv").write_text("1\ta\n2 b\n")
-    with pytest.raises(InputError, match=r"q.tsv, line 2: want `query_id<TAB>query`, got '2 b'"):
+    with pytest.raises(InputError, match=r"q.tsv, line 2: expected `query_id<TAB>query`, got '2 b'"):
         read(tmp_path / "q.tsv")
     (tmp_path / "q.jsonl").write_text('{"query_id": "1", "query": "a"}\nnonsense\n')
     with pytest.raises(InputError, match=r"q.jsonl, line 2: not JSON"):

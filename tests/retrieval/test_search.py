@@ -134,7 +134,7 @@ def test_documents_with_nothing_to_show_are_left_out(jvm: Callable[..., Any], tm
 
 def test_a_doc_id_that_comes_twice_leaves_no_index(jvm: Callable[..., Any], tmp_path: Path) -> None:
     rows = [{"doc_id": doc_id, "title": None, "text": "zebra"} for doc_id in ("a", "b", "c", "d", "b")]
-    with pytest.raises(InputError, match="the test's corpus: doc_id 'b' comes twice"):
+    with pytest.raises(InputError, match="the test's corpus: doc_id 'b' occurs twice"):
         jvm(jvm_helper.build, rows, tmp_path / "index")
     assert list(tmp_path.iterdir()) == []
 

@@ -46,7 +46,7 @@ def main(
     print(
         f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates; left out"
         f" {summary.documents_skipped:,} documents and {summary.queries_skipped:,} queries"
-        " (listed in _left_out.jsonl)"
+        " (listed in _skipped.jsonl)"
     )
 
 

@@ -47,7 +47,7 @@ def main(
         raise typer.Exit(2) from None
     print(
         f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates;"
-        f" left out {summary.queries_skipped:,} queries without text or hit (listed in _left_out.jsonl)"
+        f" left out {summary.queries_skipped:,} queries without text or hit (listed in _skipped.jsonl)"
     )
 
 

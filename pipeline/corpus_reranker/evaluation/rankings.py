@@ -136,7 +136,7 @@ def _wanted_batches(filesystem: pafs.FileSystem, data_file: str, value_set: pa.A
         filesystem, data_file, ["query_id"], ["ranking", "candidates", "dataset"], ["text", "title"]
     ):
         if not {"ranking", "candidates"} & set(batch.schema.names):
-            raise InputError(f"{data_file} is no reranked output and no candidates: it has neither column")
+            raise InputError(f"{data_file} is neither a reranked output nor candidates: no such column")
         batches.append(batch.filter(pc.is_in(batch["query_id"].cast(pa.string()), value_set=value_set)))
     return batches
 

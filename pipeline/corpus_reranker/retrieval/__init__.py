@@ -1,1 +1,1 @@
-"""The first stage: corpus, index, BM25 search through pyserini, and candidates assembled from a run."""
+"""The first stage: BM25 retrieval with pyserini, and candidates assembled from a run and a corpus."""

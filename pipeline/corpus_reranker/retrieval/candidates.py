@@ -1,4 +1,4 @@
-"""The candidates that a first stage hands to the reranker: their schema, and the folder they are written to."""
+"""Candidates that a first stage writes for the reranker: their schema and their folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,19 @@ from corpus_reranker.types import Candidate
 CANDIDATES = NESTED_INPUT.field(schemas.CANDIDATES).type
 
 FIRST_STAGE = b"first_stage"
-"""Key of the Parquet file metadata: JSON, how these candidates were found."""
+"""Parquet metadata key of a JSON value that says how the candidates were retrieved."""
 
 _DONE_FILE = "_candidates.json"
 _UNFINISHED_FILE = "_unfinished.json"
-_LEFT_OUT_FILE = "_left_out.jsonl"
+_SKIPPED_FILE = "_skipped.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class CandidatesSummary:
-    """What a folder of candidates holds. Queries and documents left out are listed, one by one with the reason, in
-    _left_out.jsonl beside the Parquet files."""
+    """Counts of a folder of candidates.
+
+    `_skipped.jsonl` beside the Parquet files lists every skipped query and document with the reason.
+    """
 
     queries: int
     candidates: int
@@ -40,9 +42,9 @@ class CandidatesSummary:
 
 
 def candidates_schema(queries: pa.Schema, first_stage: Mapping[str, Any]) -> pa.Schema:
-    """query_id, query, candidates, and the queries' other columns. Raises InputError where these collide."""
+    """Schema with query_id, query, candidates and the queries' other columns. Raises InputError on a name collision."""
     if schemas.CANDIDATES in queries.names:
-        raise InputError("the queries have a column 'candidates', which is where the first stage's go; rename it")
+        raise InputError("the queries have a column 'candidates', which the first stage writes; rename it")
     others = [field.remove_metadata() for field in queries if field.name not in NESTED_INPUT.names]
     return pa.schema([*NESTED_INPUT, *others], metadata={FIRST_STAGE: json.dumps(first_stage).encode()})
 
@@ -58,10 +60,13 @@ def candidates_column(lists: Sequence[Sequence[Candidate]]) -> pa.Array:
 def begin(
     filesystem: FileSystem, folder: str, control: ObjectStore, settings: Mapping[str, Any], overwrite: bool
 ) -> CandidatesSummary | None:
-    """Make `folder` ready for candidates made with `settings` (JSON values).
+    """Prepare `folder` for candidates of these `settings` (JSON values). Files of an interrupted job are deleted.
 
-    Returns the summary where they are there already. What an interrupted run left is deleted. Raises OutputError
-    where the folder holds candidates made otherwise and `overwrite` is False, or anything else.
+    Returns:
+        The summary if the candidates are complete already, else None.
+
+    Raises:
+        OutputError: The folder holds candidates of other settings and `overwrite` is False, or foreign files.
     """
     filesystem.create_dir(folder, recursive=True)
     done = control.read(_DONE_FILE)
@@ -71,14 +76,14 @@ def begin(
             return CandidatesSummary(**record["summary"])
         changed = sorted(key for key, value in settings.items() if record["settings"].get(key) != value)
         raise OutputError(
-            f"{folder} holds candidates made with another {', '.join(changed)}; give another output, or set overwrite"
+            f"{folder} holds candidates made with another {', '.join(changed)}; choose another output, or set overwrite"
         )
     files = list_files(filesystem, folder)
     if done is None and control.read(_UNFINISHED_FILE) is None and any(_is_data(file.path) for file in files):
-        raise OutputError(f"{folder} holds files that are not candidates of this job; give another output")
+        raise OutputError(f"{folder} holds files that this job did not write; choose another output")
     control.write(_UNFINISHED_FILE, json.dumps(settings).encode())
     control.delete(_DONE_FILE)
-    control.delete(_LEFT_OUT_FILE)
+    control.delete(_SKIPPED_FILE)
     for file in files:
         if file.path.endswith(".parquet"):
             filesystem.delete_file(file.path)
@@ -86,12 +91,12 @@ def begin(
 
 
 def written(filesystem: FileSystem, folder: str) -> dict[str, int]:
-    """Each query in the folder's Parquet files and how many candidates it has."""
+    """Number of candidates of each query in the folder's Parquet files."""
     counts: dict[str, int] = {}
-    for part in list_files(filesystem, folder):
-        if not part.path.endswith(".parquet"):
+    for info in list_files(filesystem, folder):
+        if not info.path.endswith(".parquet"):
             continue
-        with filesystem.open_input_file(part.path) as stream, pq.ParquetFile(stream) as file:
+        with filesystem.open_input_file(info.path) as stream, pq.ParquetFile(stream) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=["query_id", "candidates.list.element.score"])
                 lengths = table["candidates"].combine_chunks().value_lengths()
@@ -106,9 +111,9 @@ def finish(
     settings: Mapping[str, Any],
     skipped: Sequence[Mapping[str, Any]],
 ) -> CandidatesSummary:
-    """List what was left out, count what was written, and mark the folder as done.
+    """Write the list of skipped queries and documents, count the candidates and mark the folder as complete.
 
-    Rows of `left_out` have a `query_id` or a `doc_id`, and a `reason`.
+    Rows of `skipped` have a `query_id` or a `doc_id`, and a `reason`.
     """
     counts = written(filesystem, folder)
     queries_skipped = sum("query_id" in row for row in skipped)
@@ -120,7 +125,7 @@ def finish(
         documents_skipped=len(skipped) - queries_skipped,
     )
     lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in skipped)
-    control.write(_LEFT_OUT_FILE, lines.encode())
+    control.write(_SKIPPED_FILE, lines.encode())
     control.write(_DONE_FILE, json.dumps({"summary": asdict(summary), "settings": settings}, indent=1).encode())
     control.delete(_UNFINISHED_FILE)
     return summary

@@ -1,4 +1,4 @@
-"""A corpus, read in pieces that many tasks can share and none has to hold."""
+"""Reads a corpus in pieces, so that many tasks share the work and none holds the whole corpus."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from corpus_reranker.retrieval.files import find_files, is_compressed, suffix_of
 from corpus_reranker.retrieval.settings import CorpusConfig
 
 DOCUMENTS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
-"""What reading yields. `title` may be null."""
+"""Schema of the tables that `read_piece` yields. `title` may be null."""
 
 _BATCH_ROWS = 4096
 _BUFFER_BYTES = 1 << 20
@@ -25,7 +25,7 @@ _BUFFER_BYTES = 1 << 20
 class Piece:
     """Row groups `[start, end)` of a Parquet file, or the lines of a JSONL file that begin in bytes `[start, end)`.
 
-    `end` None: to the file's end, for a compressed file, which can't be entered in the middle.
+    `end` is None for a compressed file, which can only be read from its start to its end.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Piece:
 
 
 def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int) -> list[Piece]:
-    """Pieces of about `piece_bytes` of file, in the corpus's order. Raises InputError for a corpus that isn't one."""
+    """Split the corpus into pieces of about `piece_bytes` bytes, in order. Raises InputError if it cannot be read."""
     pieces: list[Piece] = []
     for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json")):
         if suffix_of(file.path) == ".parquet":
@@ -48,7 +48,7 @@ def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece
 
 
 def read_piece(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> Iterator[pa.Table]:
-    """Tables of schema DOCUMENTS, a few thousand rows each. Raises InputError that names the file and the place."""
+    """Yield tables of schema DOCUMENTS, a few thousand rows each. Raises InputError with the file and position."""
     if suffix_of(piece.path) == ".parquet":
         yield from _read_parquet(corpus, filesystem, piece)
     else:
@@ -102,14 +102,14 @@ def _read_jsonl(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> I
 
 
 def _lines(filesystem: FileSystem, piece: Piece) -> Iterator[tuple[int, bytes]]:
-    """Each line that begins in the piece, and the (uncompressed) byte it begins at."""
+    """Each line that begins in the piece, with the (uncompressed) byte offset of its start."""
     if piece.end is None:
         raw: Any = filesystem.open_input_stream(piece.path, compression="detect")
     else:
         raw = filesystem.open_input_file(piece.path)
     with raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
         position = piece.start
-        if position:  # the line that the byte before this piece belongs to is the piece before's
+        if position:  # a line that begins before this piece belongs to the piece before it
             stream.seek(position - 1)
             position += len(stream.readline()) - 1
         while piece.end is None or position < piece.end:
@@ -125,9 +125,9 @@ def _document(corpus: CorpusConfig, line: bytes, source: str) -> tuple[str, str 
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise InputError(f"{source}: not JSON: {error}; a JSONL file holds one object a line") from error
+        raise InputError(f"{source}: not JSON: {error}; a JSONL file holds one object per line") from error
     if not isinstance(row, dict):
-        raise InputError(f"{source}: want a JSON object with a document, got {type(row).__name__}")
+        raise InputError(f"{source}: expected a JSON object with a document, got {type(row).__name__}")
     _check_columns(corpus, list(row), source)
     doc_id, title, text = (row.get(name) for name in _columns(corpus))
     if doc_id is None or isinstance(doc_id, bool | float | list | dict):
@@ -138,7 +138,7 @@ def _document(corpus: CorpusConfig, line: bytes, source: str) -> tuple[str, str 
 
 
 def clean(text: Any) -> Any:
-    r"""`text` without lone surrogates, which JSON can hold as \ud83d and neither Arrow nor Java's UTF-8 can."""
+    r"""Replace lone surrogates, which JSON can hold as \ud83d but Arrow and Java's UTF-8 cannot."""
     return text if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -155,5 +155,5 @@ def _check_columns(corpus: CorpusConfig, names: Sequence[str], source: str) -> N
     for key, name in (("id_column", corpus.id_column), ("text_column", corpus.text_column)):
         if name not in names:
             raise InputError(
-                f"{source} has no {name!r} but {', '.join(map(repr, names[:20]))}; set corpus.{key} to the one to read"
+                f"{source} has no column {name!r}; it has {', '.join(map(repr, names[:20]))}; set corpus.{key}"
             )

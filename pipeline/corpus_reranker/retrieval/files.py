@@ -1,4 +1,4 @@
-"""Which files a path stands for."""
+"""Finds the files of a path."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -16,7 +16,7 @@ def is_compressed(path: str) -> bool:
 
 
 def suffix_of(path: str) -> str:
-    """What kind of file it is by its name: ".jsonl" of "x.jsonl.gz"."""
+    """The suffix without compression: ".jsonl" for "x.jsonl.gz"."""
     name = PurePosixPath(path)
     return name.with_suffix("").suffix if is_compressed(path) else name.suffix
 
@@ -24,13 +24,13 @@ def suffix_of(path: str) -> str:
 def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str]) -> list[Any]:
     """FileInfo of the file at `path`, or of the files below the folder with one of `suffixes`, sorted by path.
 
-    Names that start with "_" or "." are no data. Raises InputError where there is none.
+    Names that start with "_" or "." are not data. Raises InputError if there is no file.
     """
     info = filesystem.get_file_info(path)
     if info.type == FileType.File:
         return [info]
     if info.type != FileType.Directory:
-        raise InputError(f"there is no file or folder {path}")
+        raise InputError(f"no such file or folder: {path}")
     found = [
         file
         for file in filesystem.get_file_info(FileSelector(path, recursive=True))

@@ -1,4 +1,4 @@
-"""Runs in memory: a few numbers a line, and each id once."""
+"""Holds a first-stage run in memory: a few numbers per line, and each id once."""
 
 import json
 from array import array
@@ -24,8 +24,8 @@ Line = tuple[str, str, float]
 class FirstStageRun:
     """Documents of each query, best first.
 
-    Those of `query_ids[q]` are `doc_ids[documents[i]]` with `scores[i]`, i in `[offsets[q], offsets[q + 1])`.
-    Every doc_id is some query's. `doubled` lines named a query's document again and were left out.
+    The documents of `query_ids[q]` are `doc_ids[documents[i]]` with `scores[i]` for i in
+    `[offsets[q], offsets[q + 1])`. `duplicated` counts lines that listed a document of a query again and were skipped.
     """
 
     query_ids: list[str]
@@ -37,9 +37,10 @@ class FirstStageRun:
 
 
 def load_first_stage_run(filesystem: FileSystem, path: str, hits: int) -> FirstStageRun:
-    """The best `hits` of each query. Queries come in the order of the file; equal scores keep the file's order.
+    """Load the best `hits` documents of each query. Queries and equal scores keep the order of the file.
 
-    A file whose name doesn't end in .parquet or .jsonl (plain or compressed) is a TREC run. Raises InputError.
+    A file whose name does not end in .parquet, .jsonl or .json (plain or compressed) is read as a TREC run.
+    Raises InputError if it cannot be read.
     """
     files = find_files(filesystem, path, (".parquet", ".jsonl", ".json"))
     return _cut(_collect(line for file in files for line in _lines(filesystem, file.path)), hits, path)
@@ -82,12 +83,12 @@ def _jsonl_rows(lines: Iterable[str], path: str) -> Iterator[tuple[str, dict[str
         except ValueError as error:
             raise InputError(f"{source}: not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise InputError(f"{source}: want a JSON object, got {type(row).__name__}")
+            raise InputError(f"{source}: expected a JSON object, got {type(row).__name__}")
         yield source, row
 
 
 def _from_rows(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Line]:
-    """Rows with one candidate each, or with a query's whole list."""
+    """Lines from rows that hold one candidate each, or the whole list of a query."""
     for source, row in rows:
         if row.get("query_id") is None:
             raise InputError(f"{source} has no query_id")
@@ -100,7 +101,7 @@ def _from_rows(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Line]:
 
 
 def _score(candidate: dict[str, Any], position: int, source: str, in_list: bool) -> float:
-    """The score; without one the reciprocal of the rank, which falls as ranks grow."""
+    """The score, or the reciprocal of the rank if there is no score."""
     if (score := candidate.get("score")) is not None:
         return float(score)
     rank = candidate.get("rank") or (position if in_list else None)
@@ -129,7 +130,7 @@ def _cut(
         raise InputError(f"{source} holds no candidate")
     if not np.isfinite(scores).all():
         raise InputError(
-            f"{source}: query {query_ids[queries[~np.isfinite(scores)][0]]!r} has a score that is no number"
+            f"{source}: query {query_ids[queries[~np.isfinite(scores)][0]]!r} has a score that is not a number"
         )
     order = np.lexsort((-scores, queries))  # stable
     pairs = queries[order].astype(np.int64) * len(doc_ids) + documents[order]

@@ -1,4 +1,4 @@
-"""Lucene indexes: one built from a corpus, one given, or one of pyserini's prebuilt ones."""
+"""Lucene indexes: built from a corpus, given as a folder, or prebuilt by pyserini."""
 
 import difflib
 import fcntl
@@ -17,13 +17,12 @@ import pyarrow as pa
 from corpus_reranker.errors import ConfigError, InputError, OutputError
 from corpus_reranker.retrieval.java import start_jvm
 
-_FACTS_FILE = "reranker-index.json"
+_INFO_FILE = "reranker-index.json"
 
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What an index built here was built from. `empty_documents` had neither text nor title
-    and are not in it."""
+    """What an index was built from. `empty_documents` have neither text nor title and are not in the index."""
 
     corpus: str
     documents: int
@@ -32,10 +31,11 @@ class IndexInfo:
 
 
 def passage(raw: str) -> tuple[str, str | None]:
-    """Text and title of a stored document: of an index built here, or of the kinds among the prebuilt ones.
+    """Text and title of a stored document.
 
-    JSON with the text in `text` (BEIR), `contents` (ours, MS MARCO, BRIGHT), `passage` or `segment` (MS MARCO v2);
-    anything else is text as it stands. Ours has the title in front of the contents, which is what is searched.
+    Known layouts are JSON with the text in `text` (BEIR), `contents` (our indexes, MS MARCO, BRIGHT), `passage` or
+    `segment` (MS MARCO v2). Anything else is returned unchanged as text. Our indexes store the title as the first
+    line of `contents`, because `contents` is the field that Lucene searches.
     """
     try:
         document = json.loads(raw)
@@ -53,11 +53,22 @@ def passage(raw: str) -> tuple[str, str | None]:
 def build_index(
     read: Callable[[], Iterable[pa.Table]], folder: Path, source: str, threads: int, heap_bytes: int
 ) -> IndexInfo:
-    """Build an index of the documents that `read()` yields (tables of retrieval.corpus.DOCUMENTS) at `folder`.
+    """Build an index at `folder`, which appears only when the index is complete.
 
-    Title and text are searched as one field (Anserini's `contents`, Porter stemmer) and stored. Documents with
-    neither are left out and counted. `folder` appears when the index is whole. Raises InputError for a doc_id that
-    comes twice, ConfigError without a Java, OutputError where the folder cannot be written.
+    Title and text are stored, and searched as one field (Anserini's `contents`, Porter stemmer). Documents with
+    neither are skipped and counted.
+
+    Args:
+        read: Yields tables of retrieval.corpus.DOCUMENTS; called again to find duplicates.
+        folder: Where the index goes.
+        source: Name of the corpus for messages.
+        threads: Indexing threads.
+        heap_bytes: Heap of the JVM.
+
+    Raises:
+        InputError: A doc_id occurs twice.
+        ConfigError: There is no suitable Java.
+        OutputError: The folder cannot be written.
     """
     autoclass = start_jvm(heap_bytes)
     unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
@@ -79,7 +90,7 @@ def build_index(
             raise InputError(f"{source}: Anserini took {documents:,} of {len(hashes):,} documents; see its log above")
         _check_unique(read, hashes, source)
         info = IndexInfo(source, documents, empty, version("pyserini"))
-        (unfinished / _FACTS_FILE).write_text(json.dumps(asdict(info), indent=1), encoding="utf-8")
+        (unfinished / _INFO_FILE).write_text(json.dumps(asdict(info), indent=1), encoding="utf-8")
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -88,18 +99,20 @@ def build_index(
 
 
 def read_info(folder: Path) -> IndexInfo | None:
-    """Of an index built here, None for any other. Raises ConfigError where the folder is no index at all."""
+    """Info of an index that `build_index` built, None for any other. Raises ConfigError if there is no index."""
     if not any(folder.glob("segments_*")):
-        raise ConfigError(f"{folder} is not a Lucene index; give another, or delete it and give a corpus to build from")
-    info = folder / _FACTS_FILE
+        raise ConfigError(f"{folder} is not a Lucene index; choose another, or delete it and set a corpus to index")
+    info = folder / _INFO_FILE
     return IndexInfo(**json.loads(info.read_text(encoding="utf-8"))) if info.is_file() else None
 
 
 def locate_index(index: str) -> Path:
-    """Folder of an index on this node; a prebuilt one is downloaded into pyserini's cache once a node.
+    """Folder of an index on this node. A prebuilt index is downloaded into pyserini's cache, once per node.
 
-    Only after `start_jvm`: pyserini's list of prebuilt indexes is Java, and importing it would start any JVM.
-    Raises ConfigError for a name that is neither a folder nor prebuilt.
+    Call `start_jvm` first: importing pyserini's list of prebuilt indexes starts a JVM with default options.
+
+    Raises:
+        ConfigError: The name is neither a folder nor a prebuilt index.
     """
     folder = Path(index).expanduser()
     if folder.is_dir():
@@ -115,7 +128,7 @@ def locate_index(index: str) -> Path:
     cache = Path(get_cache_home())
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{index}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the searchers of a node would download it side by side, into one file
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several searchers on a node must not download into the same file
         return Path(download_prebuilt_index(index, verbose=False))
 
 
@@ -131,15 +144,15 @@ def _raw(row: dict[str, str | None]) -> str:
 
 
 def _check_unique(read: Callable[[], Iterable[pa.Table]], hashes: "array[int]", source: str) -> None:
-    """Eight bytes a document; only where two hashes are equal the corpus is read again, to see whose they are."""
+    """Raise InputError for a duplicate doc_id. Memory: 8 bytes per document. Equal hashes cost a second reading."""
     values, counts = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
-    suspects = set(values[counts > 1].tolist())
+    repeated = set(values[counts > 1].tolist())
     seen: set[str] = set()
-    for table in read() if suspects else ():
+    for table in read() if repeated else ():
         for row in table.to_pylist():
             doc_id = row["doc_id"]
-            if hash(doc_id) not in suspects or not _has_text(row):
+            if hash(doc_id) not in repeated or not _has_text(row):
                 continue
             if doc_id in seen:
-                raise InputError(f"{source}: doc_id {doc_id!r} comes twice; every document needs an id of its own")
+                raise InputError(f"{source}: doc_id {doc_id!r} occurs twice; give every document a unique id")
             seen.add(doc_id)

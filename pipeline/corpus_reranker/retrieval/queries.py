@@ -1,4 +1,4 @@
-"""Query sets: TSV, JSONL or Parquet in, one Arrow table out."""
+"""Reads query sets from TSV, JSONL or Parquet into one Arrow table."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -29,18 +29,27 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """`table` has columns query_id (unique), query (not blank), retrieval_query and excluded_ids where the data
-    has them, and whatever else the data has. `blank_ids` are the queries left out because they have no text."""
+    """Queries to retrieve candidates for.
+
+    Attributes:
+        table: Columns query_id (unique) and query (not blank), retrieval_query and excluded_ids if the data has them,
+            and the other columns of the data.
+        blank_ids: Queries that were skipped because they have no text.
+    """
 
     table: pa.Table
     blank_ids: tuple[str, ...]
 
 
 def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]]) -> QuerySet:
-    """Read a query set and, where there is one, the file of texts to search for.
+    """Read a query set and, if the config names one, the file with the texts to search for.
 
-    `locate` gives the filesystem and path of a config's path. Raises InputError that names file, row and fix for
-    a missing column, a null or duplicate query_id, a retrieval file that leaves out a query.
+    Args:
+        queries: Paths and column names.
+        locate: Returns the filesystem and the path of a config path.
+
+    Raises:
+        InputError: A column is missing, a query_id is null or duplicate, or the retrieval file lacks a query.
     """
     names = {
         queries.id_column: "query_id",
@@ -61,7 +70,7 @@ def _add_retrieval_queries(
     path = str(queries.retrieval_path)
     if RETRIEVAL_QUERY in table.column_names:
         raise InputError(
-            f"{queries.path} has a column {queries.retrieval_column!r} and queries.retrieval_path is {path}: give one"
+            f"{queries.path} has a column {queries.retrieval_column!r} and queries.retrieval_path is {path}; set one"
         )
     names = {queries.id_column: "query_id", queries.text_column: "query", queries.retrieval_column: RETRIEVAL_QUERY}
     found = _read(*locate(path), names, ("query_id",), path)
@@ -70,7 +79,7 @@ def _add_retrieval_queries(
     if positions.null_count:
         without = table.filter(pc.is_null(positions))["query_id"]
         raise InputError(
-            f"{path} leaves out {len(without):,} of the queries of {queries.path}, the first {without[0].as_py()!r}"
+            f"{path} lacks {len(without):,} queries of {queries.path}; the first is {without[0].as_py()!r}"
         )
     return table.append_column(RETRIEVAL_QUERY, texts.take(positions))
 
@@ -91,13 +100,13 @@ def _read(
 
 
 def _normalised(table: pa.Table, names: Mapping[str, str], required: tuple[str, ...], path: str) -> pa.Table:
-    """`table` with this pipeline's column names and types."""
+    """Rename and cast the columns of `table` to the names and types of QuerySet."""
     wanted = set(names.values())
     table = table.rename_columns([names.get(name, name) for name in table.column_names])
     for name in required:
         if name not in table.column_names:
             original = next(key for key, value in names.items() if value == name)
-            raise InputError(f"{path} has no column {original!r} but {', '.join(map(repr, table.column_names))}")
+            raise InputError(f"{path} has no column {original!r}; it has {', '.join(map(repr, table.column_names))}")
     duplicated = {name for name in table.column_names if table.column_names.count(name) > 1}
     if duplicated:
         raise InputError(f"{path} has two columns for {', '.join(sorted(duplicated))}; rename or drop one of each")
@@ -116,7 +125,7 @@ def _check_unique(query_ids: pa.ChunkedArray, source: str) -> None:
         if query_id is None or not query_id.strip():
             raise InputError(f"{source}, row {row}: query_id is empty; every query needs one")
         if seen.setdefault(query_id, row) != row:
-            raise InputError(f"{source}, row {row}: query_id {query_id!r} is also that of row {seen[query_id]}")
+            raise InputError(f"{source}, row {row}: query_id {query_id!r} occurs in row {seen[query_id]}, too")
 
 
 def _read_parquet(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa.Table:
@@ -138,7 +147,7 @@ def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> 
             except ValueError as error:
                 raise InputError(f"{path}, line {number}: not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number}: want a JSON object with a query, got {type(row).__name__}")
+                raise InputError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
             rows.append({key: clean(value) if isinstance(value, str) else value for key, value in row.items()})
     columns = dict.fromkeys(key for row in rows for key in row)
     try:
@@ -155,7 +164,7 @@ def _read_tsv(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa
                 continue
             query_id, separator, text = line.rstrip("\n").partition("\t")
             if not separator:
-                raise InputError(f"{path}, line {number}: want `query_id<TAB>query`, got {line.strip()[:200]!r}")
+                raise InputError(f"{path}, line {number}: expected `query_id<TAB>query`, got {line.strip()[:200]!r}")
             ids.append(query_id)
             texts.append(text)
     columns = {value: key for key, value in names.items()}
@@ -167,4 +176,4 @@ _READERS: dict[str, Callable[[FileSystem, str, Mapping[str, str]], pa.Table]] = 
     ".jsonl": _read_jsonl,
     ".json": _read_jsonl,
 }
-"""By suffix; any other file is TSV."""
+"""Readers by suffix. Any other file is read as TSV."""

@@ -12,11 +12,11 @@ from corpus_reranker.retrieval.settings import RetrieveConfig
 from corpus_reranker.types import Candidate
 
 _MAX_QUERY_TERMS = 1 << 20
-"""Lucene's limit of 1,024 fails a whole query; rewritten queries of BRIGHT come near it."""
+"""Lucene refuses a query of more than 1,024 terms by default; rewritten BRIGHT queries come close."""
 
 
 class Searcher:
-    """One searcher, for one process. Raises ConfigError without a Java, an index or what RM3 needs."""
+    """One Lucene searcher per process. Raises ConfigError if Java, the index or the data that RM3 needs is missing."""
 
     def __init__(self, config: RetrieveConfig) -> None:
         autoclass = start_jvm(config.jvm_heap_bytes)
@@ -33,14 +33,17 @@ class Searcher:
 
     @property
     def documents(self) -> int:
-        """How many the index holds."""
+        """Number of documents in the index."""
         return int(self._searcher.get_total_num_docs())
 
     def search(self, query: str, hits: int, excluded_ids: Collection[str] = ()) -> list[Candidate]:
-        """The best `hits` documents that are not excluded, best first; none for a query without a known term.
+        """The best `hits` documents that are not excluded, best first.
 
-        A document is listed once, and not at all if it has neither text nor title. Raises ConfigError for an index
-        that does not store its documents.
+        A document is listed once, and not at all if it has neither text nor title. The list is empty for a query
+        whose terms are all unknown.
+
+        Raises:
+            ConfigError: The index does not store its documents.
         """
         excluded = set(excluded_ids)
         candidates: dict[str, Candidate] = {}
@@ -60,13 +63,13 @@ class Searcher:
         raw = self._searcher.doc_raw(hit.lucene_docid)
         if raw is None:
             raise ConfigError(
-                f"index {self._index} does not store its documents; write a run and use corpus-reranker assemble with the corpus"
+                f"index {self._index} does not store its documents; assemble a run and the corpus instead"
             )
         return str(raw)
 
 
 def first_stage(config: RetrieveConfig) -> dict[str, Any]:
-    """What a reader of the candidates should know of how they were found (JSON values)."""
+    """How the candidates were retrieved (JSON values), for their file metadata."""
     return {
         "method": "bm25" if config.rm3 is None else "bm25+rm3",
         "k1": config.k1,
@@ -80,7 +83,7 @@ def first_stage(config: RetrieveConfig) -> dict[str, Any]:
 
 
 def _feedback_parser(searcher: Any, index: str) -> str | None:
-    """What RM3 parses stored documents with; None where the index holds their vectors."""
+    """The collection class with which RM3 parses stored documents; None if the index holds document vectors."""
     if searcher.reader.getTermVectors(0):
         return None
     try:

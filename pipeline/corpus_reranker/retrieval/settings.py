@@ -1,4 +1,4 @@
-"""Config sections of the retrieval room."""
+"""Config sections of the retrieve and assemble commands."""
 
 from typing import Literal
 
@@ -9,28 +9,28 @@ from corpus_reranker.section import Section
 
 
 class CorpusConfig(Section):
-    """Documents, one a row: Parquet, or JSONL plain or compressed."""
+    """A corpus with one document per row: Parquet, or JSONL, plain or compressed."""
 
     path: Url = Field(description="File or folder, local or s3://.")
     id_column: str = Field("doc_id", description='"_id" in BEIR, "id" in BRIGHT.')
     text_column: str = Field("text", description='"content" in BRIGHT.')
-    title_column: str = Field("title", description="May be absent from the data.")
+    title_column: str = Field("title", description="Optional column.")
 
 
 class QueriesConfig(Section):
-    """Queries, one a row: Parquet, JSONL, or TSV lines `query_id<TAB>query`; the last two plain or compressed."""
+    """Queries, one per row: Parquet, or JSONL or TSV (`query_id<TAB>query`), plain or compressed."""
 
     path: Url = Field(description="File, or folder of Parquet; local or s3://.")
     id_column: str = "query_id"
-    text_column: str = Field("query", description="What the reranker reads.")
+    text_column: str = Field("query", description="Query text for the reranker.")
     retrieval_column: str = Field(
-        "retrieval_query", description="What the first stage searches for, where it is not the query; may be absent."
+        "retrieval_query", description="Text for the first stage, if it differs from the query. Optional column."
     )
     retrieval_path: Url | None = Field(
-        None, description="TSV, JSONL or Parquet with the text to search for by query id, beside the queries' file."
+        None, description="Separate TSV, JSONL or Parquet file with the first-stage text of each query id."
     )
     excluded_ids_column: str = Field(
-        "excluded_ids", description="Documents that are never a query's candidates (BRIGHT); may be absent."
+        "excluded_ids", description="Documents to exclude from a query's candidates (BRIGHT). Optional column."
     )
 
     @model_validator(mode="after")
@@ -42,7 +42,7 @@ class QueriesConfig(Section):
 
 
 class Rm3Config(Section):
-    """RM3 query expansion (Abdul-Jaleel et al. 2004); Anserini's defaults."""
+    """RM3 query expansion (Abdul-Jaleel et al. 2004). Defaults are Anserini's."""
 
     feedback_terms: int = Field(10, ge=1)
     feedback_documents: int = Field(10, ge=1)
@@ -50,48 +50,50 @@ class Rm3Config(Section):
 
 
 class RetrieveConfig(Section):
-    """From queries to candidates by BM25 over a Lucene index."""
+    """Retrieval of candidates with BM25 from a Lucene index."""
 
     queries: QueriesConfig
-    index: str = Field(description="Folder of a Lucene index on every node, or pyserini's name of a prebuilt one.")
-    corpus: CorpusConfig | None = Field(None, description="To build the index from, where `index` does not exist.")
+    index: str = Field(description="Folder of a Lucene index on every node, or the name of a prebuilt pyserini index.")
+    corpus: CorpusConfig | None = Field(None, description="Corpus to build the index from if `index` does not exist.")
     output: Url | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
     overwrite: bool = Field(False, description="Replace candidates that other settings made.")
-    hits: int = Field(100, ge=1, description="Candidates a query.")
+    hits: int = Field(100, ge=1, description="Candidates per query.")
     k1: float = Field(0.9, ge=0, description="Anserini's default for passages.")
     b: float = Field(0.4, ge=0, le=1, description="Anserini's default for passages.")
     rm3: Rm3Config | None = None
     no_candidates: Literal["drop", "keep"] = Field(
-        "drop", description="A query without a hit: leave it out and list it, or write it with an empty list."
+        "drop",
+        description="A query without a hit: drop it (and list it), or keep it with an empty list.",
     )
-    workers: int | None = Field(None, ge=1, description="Searchers, each a process with a JVM; None: one a CPU.")
-    queries_per_block: int = Field(64, ge=1, description="Queries that a searcher takes, and writes, together.")
-    jvm_heap_bytes: int = Field(1 << 30, ge=1 << 26, description="Most that a searcher's JVM may take.")
+    workers: int | None = Field(None, ge=1, description="Searcher processes, each with a JVM; None: one per free CPU.")
+    queries_per_block: int = Field(64, ge=1, description="Queries per block.")
+    jvm_heap_bytes: int = Field(1 << 30, ge=1 << 26, description="Heap limit of each searcher's JVM.")
 
 
 class RunConfig(Section):
-    """Which documents are candidates of which query."""
+    """The run that lists the candidates of each query."""
 
     path: Url = Field(
         description="TREC run, plain or compressed; or Parquet or JSONL with query_id, doc_id and score or rank, "
-        "one row a candidate, or with query_id and a list `candidates` of doc_id and score."
+        "one row per candidate, or with query_id and a list `candidates` of doc_id and score."
     )
 
 
 class AssembleConfig(Section):
-    """From a run, queries and a corpus to candidates with their texts."""
+    """Assembly of candidates with their texts from a run, queries and a corpus."""
 
     run: RunConfig
     queries: QueriesConfig
     corpus: CorpusConfig
     output: Url | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
     overwrite: bool = Field(False, description="Replace candidates that other settings made.")
-    hits: int = Field(100, ge=1, description="The best so many of the run are kept.")
+    hits: int = Field(100, ge=1, description="Documents to keep per query, best first.")
     missing: Literal["drop", "error"] = Field(
-        "drop", description="Documents or queries that the run names and no file holds: leave out and list, or fail."
+        "drop",
+        description="Documents or queries of the run without a text: drop them (and list them), or fail.",
     )
     no_candidates: Literal["drop", "keep"] = Field(
-        "drop", description="A query of which no candidate is left: leave it out and list it, or write an empty list."
+        "drop", description="A query with no candidate left: drop it (and list it), or keep it with an empty list."
     )
-    queries_per_block: int = Field(64, ge=1, description="Queries whose texts a task holds at once.")
-    corpus_bytes_per_task: int = Field(128 << 20, ge=1 << 10, description="Of the corpus, read by one task.")
+    queries_per_block: int = Field(64, ge=1, description="Queries per block; a task holds the texts of one block.")
+    corpus_bytes_per_task: int = Field(128 << 20, ge=1 << 10, description="Bytes of the corpus per reading task.")

@@ -1,4 +1,4 @@
-"""What did not become a candidate, and why: rows for a person to read."""
+"""Queries and documents that a first stage skipped, with the reason."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ _NAMED_IN_ERROR = 3
 
 
 def queries_without_hit(queries: QuerySet, found: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Queries of the set that are not among `found`."""
+    """Queries without a hit: those not in `found`."""
     for query_id in queries.blank_ids:
         yield {"query_id": query_id, "reason": "no text"}
     for query_id in queries.table["query_id"].to_pylist():
@@ -22,7 +22,7 @@ def queries_without_hit(queries: QuerySet, found: Collection[str]) -> Iterator[d
 
 
 def queries_without_run(queries: QuerySet, run: FirstStageRun) -> Iterator[dict[str, Any]]:
-    """Queries that have a text and no line in the run."""
+    """Queries that have a text but no line in the run."""
     ranked = set(run.query_ids)
     for query_id in queries.table["query_id"].to_pylist():
         if query_id not in ranked:
@@ -30,7 +30,7 @@ def queries_without_run(queries: QuerySet, run: FirstStageRun) -> Iterator[dict[
 
 
 def queries_without_text(queries: QuerySet, run: FirstStageRun) -> Iterator[dict[str, Any]]:
-    """Queries that the run names and that have no text."""
+    """Queries of the run that have no text."""
     texts, blank = set(queries.table["query_id"].to_pylist()), set(queries.blank_ids)
     for query_id in run.query_ids:
         if query_id not in texts:
@@ -40,18 +40,18 @@ def queries_without_text(queries: QuerySet, run: FirstStageRun) -> Iterator[dict
 def documents_without_text(
     run: FirstStageRun, missing: Iterable[int], blank: Collection[int]
 ) -> Iterator[dict[str, Any]]:
-    """The run's documents of these numbers, and how many of its queries want each."""
-    wanted = np.bincount(run.documents, minlength=len(run.doc_ids))
+    """The run's documents with these numbers, each with the number of queries that list it."""
+    queries = np.bincount(run.documents, minlength=len(run.doc_ids))
     for number in missing:
         reason = "no text" if number in blank else "not in the corpus"
-        yield {"doc_id": run.doc_ids[number], "reason": reason, "queries": int(wanted[number])}
+        yield {"doc_id": run.doc_ids[number], "reason": reason, "queries": int(queries[number])}
 
 
 def refuse(rows: Collection[dict[str, Any]], source: str) -> None:
-    """Raise InputError where there is a row: what the run names, `source` must hold."""
+    """Raise InputError if any queries or documents of the run are missing from `source`."""
     if rows:
         first = [f"{row.get('doc_id', row.get('query_id'))!r} ({row['reason']})" for row in rows][:_NAMED_IN_ERROR]
         raise InputError(
-            f"{source} lacks {len(rows):,} that the run names: {', '.join(first)}{', ...' if len(rows) > 3 else ''};"
+            f"{source} lacks {len(rows):,} entries of the run: {', '.join(first)}{', ...' if len(rows) > 3 else ''};"
             " add them, or set assemble.missing to drop"
         )
