@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray.exceptions import RayError
 
-from corpus_reranker.run import run_pass
+from corpus_reranker.run import passes
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -27,9 +27,7 @@ class Actors:
         self.handles: dict[str, Any] = {}
         self.started = threading.Event()
         for name in ("stats_actor", "coordinator"):
-            monkeypatch.setattr(
-                run_pass, f"running_{name}", self._recording(name, getattr(run_pass, f"running_{name}"))
-            )
+            monkeypatch.setattr(passes, f"running_{name}", self._recording(name, getattr(passes, f"running_{name}")))
 
     def _recording(self, name: str, start: Start) -> Start:
         @contextlib.contextmanager

@@ -46,8 +46,9 @@ def main(
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     try:
         loaded = load_config(config, [*context.args, *([f"--date={date}"] if date else [])])
-        for warning in preflight(loaded):
-            log(f"warning: {warning}")
+        if dry_run or estimate:
+            for warning in preflight(loaded):  # `run_job` does it otherwise
+                log(f"warning: {warning}")
         if dry_run:
             print(describe_plan(loaded, limit))
         if estimate:

@@ -1,0 +1,28 @@
+"""The lease on the output, held by the driver for as long as it runs."""
+
+import _thread
+import contextlib
+import os
+from collections.abc import Iterator
+
+from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.run.ray_errors import run_error
+
+
+@contextlib.contextmanager
+def output_lease(output: Output) -> Iterator[None]:
+    """Hold the output's lease. Its renewal thread interrupts the main thread when the lease is lost.
+
+    Raises:
+        OutputError: Another run holds the lease, or this one has lost it.
+        RunError: The store failed between two passes.
+    """
+    lease = output.lease(job_id=os.environ.get("RAY_JOB_SUBMISSION_ID"), on_lost=_thread.interrupt_main)
+    with lease:
+        try:
+            yield
+        except KeyboardInterrupt:
+            lease.check()  # raises if the lease is lost; otherwise a person pressed Ctrl-C
+            raise
+        except OSError as error:
+            raise run_error(error) from error

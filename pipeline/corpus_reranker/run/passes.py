@@ -1,0 +1,121 @@
+"""The passes of a run: in each, every query that is not finished goes through the replicas once."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+import corpus_reranker
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.capacity import plan_blocks
+from corpus_reranker.dataflow.cluster import connect
+from corpus_reranker.dataflow.coordinator import running_coordinator
+from corpus_reranker.dataflow.processor import rerank
+from corpus_reranker.dataflow.run_services import RunServices
+from corpus_reranker.io.isolation import run_in_subprocess
+from corpus_reranker.io.sinks.output import Output, OutputState
+from corpus_reranker.io.sinks.run_record import RunRecord
+from corpus_reranker.io.sources.parquet import Input
+from corpus_reranker.run.progress import ProgressReporter
+from corpus_reranker.run.ray_errors import run_error
+from corpus_reranker.run.stats import running_stats_actor
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What all passes of a run share. `source` is the input in nested form; the lease on `output` is held."""
+
+    config: JobConfig
+    source: Input
+    output: Output
+    record: RunRecord
+    log: Callable[[str], None]
+
+
+def run_passes(
+    run: RunContext, schema: pa.Schema, query_ids: pa.ChunkedArray, state: OutputState
+) -> tuple[OutputState, list[dict[str, Any]]]:
+    """Run passes until no query remains, or a pass leaves as many as it found.
+
+    Args:
+        run: The run.
+        schema: Schema of the output files.
+        query_ids: All ids of the input.
+        state: What the output holds before the first pass.
+
+    Returns:
+        What the output holds after the last pass, and the manifest's entry of each pass.
+
+    Raises:
+        RunError: A pass failed; the same command resumes the run.
+    """
+    entries: list[dict[str, Any]] = []
+    while state.remaining:
+        before = state.remaining
+        entries.append(_run_pass(run, schema, before))
+        state = run_in_subprocess(run.output.prepare, query_ids)
+        if state.remaining >= before:
+            break
+    return state, entries
+
+
+def file_metadata(config: JobConfig) -> dict[str, str]:
+    """Key-value metadata of every output file."""
+    return {
+        "reranker.version": corpus_reranker.__version__,
+        "reranker.model": config.engine.model,
+        "reranker.engine": config.engine.kind,
+        "reranker.pre_ranker_model": config.pre_ranker.engine.model if config.pre_ranker else "",
+        "reranker.simulated": str(config.simulated).lower(),
+        "reranker.template": config.prompt.template,
+        "reranker.template_hash": config.prompt.load_template().hash,
+        "reranker.config_hash": config.hash(),
+    }
+
+
+def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, Any]:
+    """Rerank every query that the output's checkpoint does not hold, and return the manifest's entry."""
+    config, output, record = run.config, run.output, run.record
+    started = time.monotonic()
+    connect()
+    cluster, in_flight = config.cluster, config.max_windows_in_flight
+    replicas = cluster.min_replica_count, cluster.max_replica_count
+    blocks = plan_blocks(remaining, *replicas, in_flight, cluster.queries_per_block)
+    run.log(
+        f"each replica holds up to {blocks.per_replica} blocks of {blocks.queries_per_block} queries,"
+        f" with up to {in_flight:,} windows in flight"
+    )
+    with running_stats_actor(record.run_id, remaining) as stats_actor, running_coordinator(remaining) as coordinator:
+        services = RunServices(
+            run_id=record.run_id,
+            stats_actor=stats_actor,
+            coordinator=coordinator,
+            output=output,
+            completion_index=output.completion_index() if config.output.completion_cache else None,
+            row_limits=config.input,
+            keep_reasoning=config.output.keep_reasoning,
+        )
+        progress = ProgressReporter(
+            stats_actor, record.queries, record.queries - remaining, cluster.progress_seconds, run.log, output.publish
+        )
+        try:
+            with progress:
+                rerank(config, run.source, output, schema, blocks, services)
+        except Exception as error:
+            raise run_error(error, progress.last.start_failure) from error
+    return _manifest_entry(progress, time.monotonic() - started)
+
+
+def _manifest_entry(progress: ProgressReporter, wall_seconds: float) -> dict[str, Any]:
+    stats = progress.last
+    return {
+        "wall_seconds": round(wall_seconds, 1),
+        "replicas": len(stats.replicas),
+        "engine_start_seconds": [round(seconds, 1) for seconds in stats.engine_start_seconds],
+        "engine_deaths": stats.counts["engine_deaths"],
+        "cache_hits": stats.counts["cache_hits"],
+        "engine": stats.replicas[0].report.engine_info if stats.replicas else {},
+        "in_flight": progress.windows_in_flight,
+    }
