@@ -18,7 +18,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-gpu-build bench chaos fuzz lint format dist constraints \
+.PHONY: help setup demo demo-pipeline demo-s3 test test-gpu-build docs bench chaos fuzz lint format dist constraints \
 	constraints-gpu clean
 
 help: ## this list
@@ -84,6 +84,9 @@ lint: setup ## ruff, mypy and the import contracts
 format: setup ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## build the documentation site into out/site
+	PYTHONPATH=pipeline $(BIN)/mkdocs build --strict
 
 dist: setup ## build wheel and sdist into dist/
 	$(BIN)/python -m hatchling build
