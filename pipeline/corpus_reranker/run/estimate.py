@@ -1,8 +1,8 @@
-"""What a run will take, before a GPU is rented: windows, tokens, GPU-hours, money, time to finish.
+"""Estimate of a run before a GPU is rented: windows, tokens, GPU-hours, price and duration.
 
-Windows are counted over the whole input. Prompts are rendered and tokenised as a replica does it, for every window
-of the sampled queries as the strategy asks them when each window comes back in the order it was shown; only the
-answers' lengths and the replica's rate are taken from elsewhere.
+Windows are counted over the whole input. Prompts are rendered and tokenised as a replica does it, for every window of
+the sampled queries, assuming that each window keeps its order. Only the lengths of responses and the throughput of a
+replica come from the config or an earlier run.
 """
 
 import asyncio
@@ -35,19 +35,27 @@ from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.types import RerankRequest
 
 _SAMPLED_ROW_GROUPS = 20
-"""A sample is drawn from so many row groups at most: reading one costs as much as reading all its rows."""
+"""Most row groups that a sample is drawn from: reading one row costs as much as reading its whole row group."""
 
 
-_Asked: TypeAlias = tuple[int, Sequence[int]]
-"""A window's place in the chain, from 1, and the indices it shows."""
+_Window: TypeAlias = tuple[int, Sequence[int]]
+"""How many windows end before this one can, itself included, and the candidates it shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the input asks for. `windows` is the most the strategy may ask, without repeated attempts.
+    """Work in the input.
 
-    `prompt_tokens_mean` and `shortened_fraction` are over the windows of `sampled_queries`. `depth` is how many
-    windows have to wait for each other in the longest chain of a query with `most_candidates`.
+    Attributes:
+        queries: Queries of the input.
+        candidates: Candidates of all queries.
+        most_candidates: Candidates of the largest readable query.
+        windows: The most windows that the strategy requests, retries excluded.
+        depth: The most windows of one query that run one after another.
+        sampled_queries: Queries whose prompts were rendered.
+        unreadable_queries: Queries of the sample that become failed rows.
+        prompt_tokens_mean: Mean over the windows of the sample.
+        shortened_fraction: Fraction of these windows whose passages were shortened to fit the context.
     """
 
     queries: int
@@ -63,7 +71,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class ResponseLengths:
-    """How long answers are, a window's attempts together; `source` says by whose word."""
+    """Lengths of responses, summed over the attempts of a window. `source` says where they come from."""
 
     output_tokens_mean: float
     source: str
@@ -73,9 +81,9 @@ class ResponseLengths:
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """`seconds` to finish is the larger of the work shared by all replicas and the longest chain of one query.
+    """Duration of a run, without engine start and without the tail in which replicas run out of queries.
 
-    Engine start is not in it, nor is the tail in which the last queries leave replicas empty.
+    `work_seconds` is the work shared by all replicas, `chain_seconds` the longest sequence of windows of one query.
     """
 
     replicas: int
@@ -90,7 +98,7 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`duration` and `price` are None where the config's section `estimate` gives no rate, or no price."""
+    """`duration` is None without a throughput in the config's section `estimate`; `price` also without a GPU price."""
 
     work: Work
     answers: ResponseLengths
@@ -99,9 +107,11 @@ class Estimate:
 
 
 def estimate(config: JobConfig) -> Estimate:
-    """What the run of `config` will take, as its section `estimate` has it.
+    """Estimate the run of `config` with the assumptions of its section `estimate`.
 
-    Raises ConfigError and InputError as the rerank job does before it starts anything.
+    Raises:
+        ConfigError: The config cannot work.
+        InputError: The input cannot be read.
     """
     work, answers = measure_work(config, config.estimate.sample_queries or None), _response_lengths(config)
     seconds_per_window = _seconds_per_window(config.estimate, work, answers)
@@ -114,12 +124,12 @@ def _response_lengths(config: JobConfig) -> ResponseLengths:
     if config.estimate.measured is not None:
         return measured_response_lengths(config.estimate.measured, config.storage)
     if config.estimate.output_tokens_mean is not None:
-        return ResponseLengths(config.estimate.output_tokens_mean, "stated")
-    return ResponseLengths(config.generation.max_tokens, "the whole budget: an upper bound")
+        return ResponseLengths(config.estimate.output_tokens_mean, "config")
+    return ResponseLengths(config.generation.max_tokens, "max_tokens: an upper bound")
 
 
 def _seconds_per_window(rates: EstimateConfig, work: Work, answers: ResponseLengths) -> float | None:
-    """Of the replica's time, when it is full. None without rates."""
+    """Seconds of a fully loaded replica per window, None without rates."""
     if rates.windows_per_second is not None:
         return 1 / rates.windows_per_second
     if rates.prompt_tokens_per_second is None or rates.output_tokens_per_second is None:
@@ -129,9 +139,16 @@ def _seconds_per_window(rates: EstimateConfig, work: Work, answers: ResponseLeng
 
 
 def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -> Work:
-    """Count the input's windows and the prompt tokens of a sample of its queries, None for all.
+    """Count the input's windows, and the prompt tokens of a sample of its queries.
 
-    Raises ConfigError and InputError as the rerank job does, InputError also if no sampled query can be read.
+    Args:
+        config: The job.
+        sample_queries: Size of the sample; None for all queries.
+        seed: Seed of the sample.
+
+    Raises:
+        ConfigError: The config cannot work.
+        InputError: The input or every sampled query cannot be read.
     """
     source = check_input(config.input, config.storage)
     counts = _candidate_counts(source)
@@ -169,11 +186,11 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
 
 
 def measured_response_lengths(output: str, storage: StorageConfig) -> ResponseLengths:
-    """The answers' lengths in an earlier output of this kind. Raises InputError where it holds no window."""
+    """Measure the lengths of responses in an earlier output. Raises InputError if it holds no window."""
     data = read_run_data(*resolve(output, storage), ReportConfig())
     windows = len(data.output_tokens)
     if not windows:
-        raise InputError(f"{output} holds no window to learn from")
+        raise InputError(f"{output} holds no window to measure")
     return ResponseLengths(
         output_tokens_mean=float(data.output_tokens.mean()),
         source=f"{windows:,} windows of {output}",
@@ -183,10 +200,10 @@ def measured_response_lengths(output: str, storage: StorageConfig) -> ResponseLe
 
 
 def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_per_window: float) -> Duration:
-    """How long the replicas take, each of whose full time a window takes `seconds_per_window`.
+    """Compute the duration of a run on replicas that need `seconds_per_window` for each window at full load.
 
-    A window's latency is that of the answers measured, or follows from the rate (Little's law): a replica with n
-    windows in flight and r windows a second has each for n / r seconds.
+    The latency of a window is the measured one, or follows from the throughput by Little's law: with n windows in
+    flight and r windows per second, each takes n / r seconds.
     """
     replicas = config.estimate.replicas or config.cluster.max_replica_count
     latency_seconds = answers.latency_seconds_mean
@@ -199,39 +216,39 @@ def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_pe
 
 
 def longest_chain(strategy: Strategy, num_candidates: int) -> int:
-    """How many windows wait for each other when each comes back in the order it was shown."""
+    """The most windows that run one after another, if every window keeps its order."""
     return max((depth for depth, _ in _windows(strategy, num_candidates)), default=0)
 
 
-def _windows(strategy: Strategy, num_candidates: int) -> list[_Asked]:
-    """Each window the strategy asks, and the number of windows it waited for, itself included."""
-    requested: list[_Asked] = []
-    answered = 0
+def _windows(strategy: Strategy, num_candidates: int) -> list[_Window]:
+    """All windows that the strategy requests for a query, if every window keeps its order."""
+    requested: list[_Window] = []
+    finished = 0
 
-    async def ask(indices: Sequence[int], start: int) -> list[int]:
-        nonlocal answered
+    async def rank_window(indices: Sequence[int], start: int) -> list[int]:
+        nonlocal finished
         if len(indices) > 1:
-            depth = answered + 1  # it may depend on every answer given so far
+            depth = finished + 1  # the window may depend on all that are finished
             requested.append((depth, list(indices)))
-            await asyncio.sleep(0)  # windows asked beside it are asked before it is answered
-            answered = max(answered, depth)
+            await asyncio.sleep(0)  # concurrent windows are requested before this one finishes
+            finished = max(finished, depth)
         return list(indices)
 
     if num_candidates:
-        asyncio.run(strategy.rank(num_candidates, ask))  # type: ignore[arg-type]
+        asyncio.run(strategy.rank(num_candidates, rank_window))  # type: ignore[arg-type]
     return requested
 
 
 def _prompt_tokens(
-    windows: Sequence[_Asked], prompt_builder: PromptBuilder, request: RerankRequest
+    windows: Sequence[_Window], prompt_builder: PromptBuilder, request: RerankRequest
 ) -> tuple[list[int], int]:
-    """Tokens of each window's prompt, and how many had their passages shortened; nothing for what does not fit."""
+    """Prompt tokens of each window, and the number of windows with shortened passages."""
     render = prompt_builder(request)
     lengths, shortened = [], 0
     for _, indices in windows:
         try:
             prompt = render(indices)
-        except RequestError:  # the window will be an error, which costs nothing
+        except RequestError:  # the window becomes an error without a request
             continue
         lengths.append(len(prompt.token_ids))
         shortened += prompt.shortened_to_tokens is not None
@@ -294,5 +311,5 @@ def _rows(table: pa.Table, config: JobConfig) -> list[Mapping[str, object]]:
 def _parse(row: Mapping[str, object], config: JobConfig) -> RerankRequest | None:
     try:
         return parse_row(row, config.input)
-    except RowError:  # the run gives it a status; here it is counted
+    except RowError:
         return None
