@@ -35,11 +35,11 @@ $(INSTALLED): pyproject.toml constraints.txt configs/deploy/cpu-overrides.txt
 	touch $(INSTALLED)
 
 demo: setup ## rerank the demo collection with a real (tiny) LLM in vLLM on the CPU, through Ray Data
-	$(BIN)/corpus-reranker demo
+	$(BIN)/corpus-reranker dev demo
 
 demo-pipeline: setup ## corpus, index, candidates, rerank, evaluate, export: the jobs one by one, from one config
 	rm -rf out/demo-pipeline
-	$(BIN)/corpus-reranker demo_model
+	$(BIN)/corpus-reranker dev demo-model
 	$(BIN)/corpus-reranker retrieve --config $(PIPELINE)
 	$(BIN)/corpus-reranker rerank --config $(PIPELINE)
 	$(BIN)/corpus-reranker evaluate --config $(PIPELINE)

@@ -1,9 +1,6 @@
-"""`python jobs/assemble.py ARGUMENTS` is `corpus-reranker assemble ARGUMENTS`."""
+"""`python jobs/assemble.py ARGUMENTS` is `corpus-reranker assemble ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "assemble")
-    main()
+    run_command("assemble")

@@ -1,9 +1,6 @@
-"""`python jobs/estimate.py ARGUMENTS` is `corpus-reranker estimate ARGUMENTS`."""
+"""`python jobs/estimate.py ARGUMENTS` is `corpus-reranker estimate ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "estimate")
-    main()
+    run_command("estimate")

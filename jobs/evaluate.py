@@ -1,9 +1,6 @@
-"""`python jobs/evaluate.py ARGUMENTS` is `corpus-reranker evaluate ARGUMENTS`."""
+"""`python jobs/evaluate.py ARGUMENTS` is `corpus-reranker evaluate ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "evaluate")
-    main()
+    run_command("evaluate")

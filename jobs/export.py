@@ -1,9 +1,6 @@
-"""`python jobs/export.py ARGUMENTS` is `corpus-reranker export ARGUMENTS`."""
+"""`python jobs/export.py ARGUMENTS` is `corpus-reranker export ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "export")
-    main()
+    run_command("export")

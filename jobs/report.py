@@ -1,9 +1,6 @@
-"""`python jobs/report.py ARGUMENTS` is `corpus-reranker report ARGUMENTS`."""
+"""`python jobs/report.py ARGUMENTS` is `corpus-reranker report ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "report")
-    main()
+    run_command("report")

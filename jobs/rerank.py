@@ -1,9 +1,6 @@
-"""`python jobs/rerank.py ARGUMENTS` is `corpus-reranker rerank ARGUMENTS`."""
+"""`python jobs/rerank.py ARGUMENTS` is `corpus-reranker rerank ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "rerank")
-    main()
+    run_command("rerank")

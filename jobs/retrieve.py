@@ -1,9 +1,6 @@
-"""`python jobs/retrieve.py ARGUMENTS` is `corpus-reranker retrieve ARGUMENTS`."""
+"""`python jobs/retrieve.py ARGUMENTS` is `corpus-reranker retrieve ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "retrieve")
-    main()
+    run_command("retrieve")

@@ -1,9 +1,6 @@
-"""`python jobs/status.py ARGUMENTS` is `corpus-reranker status ARGUMENTS`."""
+"""`python jobs/status.py ARGUMENTS` is `corpus-reranker status ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "status")
-    main()
+    run_command("status")

@@ -1,9 +1,6 @@
-"""`python jobs/watch.py ARGUMENTS` is `corpus-reranker watch ARGUMENTS`."""
+"""`python jobs/watch.py ARGUMENTS` is `corpus-reranker watch ARGUMENTS`, without installing the checkout."""
 
-import sys
-
-from corpus_reranker.__main__ import main
+from _checkout import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "watch")
-    main()
+    run_command("watch")

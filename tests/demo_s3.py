@@ -14,7 +14,8 @@ import typer
 
 from corpus_reranker.cli.demo import judge, write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model, packaged_embedder
-from corpus_reranker.cli.rerank import log, rerank
+from corpus_reranker.cli.printing import log
+from corpus_reranker.cli.rerank import run_rerank
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.errors import RerankerError
 from corpus_reranker.io.filesystem import list_files, resolve
@@ -56,11 +57,11 @@ def rerank_on(server: S3Server, cache: Path) -> int:
         write_candidates(Path(local, "candidates"))
         table = pq.read_table(Path(local, "candidates"))
     pq.write_table(table, f"{folder}/candidates.parquet", filesystem=filesystem)
-    code = rerank(config)
+    code = run_rerank(config)
     means = judge(config.output.path, config.storage)
     log(f"nDCG@10: {means['before']:.3f} BM25, {means['pre-ranker']:.3f} pre-ranker, {means['after']:.3f} LLM")
     log("the same command again")
-    code = code or rerank(config)
+    code = code or run_rerank(config)
     log("what lies in the bucket:")
     for info in list_files(filesystem, folder.rpartition("/")[0], recursive=True):
         log(f"  {info.size:>8,} bytes  s3://{info.path}")

@@ -1,7 +1,7 @@
-"""What configs/deploy/ tells users to copy: manifests as their CRD has them, and commands that this program takes.
+"""The files in configs/deploy/: manifests match their CRDs, and commands parse to a valid job config.
 
-The key lists are of KubeRay 1.7's CRDs (ray-operator/config/crd/bases/ray.io_rayjobs.yaml and ray.io_raycronjobs.yaml)
-and of Kubernetes' core/v1 PodSpec, cut to what the manifests may use: a key outside them is a typing error or news.
+The key lists come from KubeRay 1.7's CRDs (ray-operator/config/crd/bases/ray.io_rayjobs.yaml, ray.io_raycronjobs.yaml)
+and Kubernetes' core/v1 PodSpec, reduced to the keys that the manifests use.
 """
 
 import configparser
@@ -18,10 +18,10 @@ import pytest
 import yaml
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from corpus_reranker.config.dates import PLACE
-from corpus_reranker.config.loader import load_config
+from corpus_reranker.config.dates import DATE_PLACEHOLDER
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.paths import CONFIGS_DIRECTORY
+from helpers.command_line import parse_command
 
 DEPLOY = CONFIGS_DIRECTORY / "deploy"
 
@@ -90,33 +90,33 @@ def manifest(name: str) -> dict[str, Any]:
 
 
 def unknown_keys(value: Any, known: Keys | None, path: str = "") -> list[str]:
-    """Paths of `value` that `known` does not have, or has otherwise: an object for a leaf, a leaf for an object."""
+    """Paths of keys that `known` lacks, and of values with the wrong shape: an object for a leaf or the reverse."""
     if isinstance(value, list) and known is not None:
         return [found for each in value for found in unknown_keys(each, known, f"{path}[]")]
     if known is None or not isinstance(value, dict):
-        return [] if (known is None) == (not isinstance(value, dict | list)) else [f"{path}: not what it should be"]
-    strange = [f"{path}.{key}" for key in value if key not in known]
-    return strange + [
+        return [] if (known is None) == (not isinstance(value, dict | list)) else [f"{path}: wrong shape"]
+    unknown = [f"{path}.{key}" for key in value if key not in known]
+    return unknown + [
         found for key in value.keys() & known for found in unknown_keys(value[key], known[key], f"{path}.{key}")
     ]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_manifests_use_known_keys_alone(name: str) -> None:
+def test_manifests_use_only_known_keys(name: str) -> None:
     assert unknown_keys(manifest(name), MANIFESTS[name]) == []
 
 
-def test_a_wrong_key_would_be_found() -> None:
+def test_a_wrong_key_is_found() -> None:
     job = manifest("rayjob.yaml")
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["minReplica"] = 0
     job["spec"]["ttlSecondsAfterFinished"] = {"seconds": 1}
     assert sorted(unknown_keys(job, MANIFESTS["rayjob.yaml"])) == [
         ".spec.rayClusterSpec.workerGroupSpecs[].minReplica",
-        ".spec.ttlSecondsAfterFinished: not what it should be",
+        ".spec.ttlSecondsAfterFinished: wrong shape",
     ]
 
 
-def test_a_ray_job_is_safe_to_lose_and_leaves_nothing_behind() -> None:
+def test_a_ray_job_retries_resumes_and_cleans_up() -> None:
     spec = manifest("rayjob.yaml")["spec"]
     assert spec["backoffLimit"] > 0  # each retry resumes
     assert spec["shutdownAfterJobFinishes"] is True
@@ -136,7 +136,7 @@ def test_a_ray_job_is_safe_to_lose_and_leaves_nothing_behind() -> None:
     assert {pod["spec"]["serviceAccountName"] for pod in pods} == {account}
 
 
-def test_the_scheduled_form_is_the_same_job() -> None:
+def test_the_scheduled_job_differs_only_in_entrypoint_and_deadline() -> None:
     scheduled, once = manifest("raycronjob.yaml")["spec"]["jobTemplate"], manifest("rayjob.yaml")["spec"]
     differing = {key for key in once if scheduled.get(key) != once[key]}
     assert differing == {"entrypoint", "activeDeadlineSeconds"}
@@ -145,14 +145,12 @@ def test_the_scheduled_form_is_the_same_job() -> None:
 
 
 def config_of(command: str) -> JobConfig:
-    """The job config of a command as a shell would split it, its date put in by hand. Raises where it is not valid."""
+    """The job config of a shell command, with a fixed date. Raises if the command line or the config is not valid."""
     words = shlex.split(re.sub(r'"?\$\(date [^)]*\)"?', "2026-11-25", command).replace("DATE", "2026-11-25"))
-    words = words[words.index("rerank") + 1 :]
-    assert words[0] == "--config"
-    at = words.index("--date") if "--date" in words else None
-    date = [f"--date={words[at + 1]}"] if at is not None else []
-    rest = [word for position, word in enumerate(words[2:], 2) if at is None or position not in (at, at + 1)]
-    return load_config(words[1], [*rest, *date])
+    start = next(index for index, word in enumerate(words) if word.endswith("corpus-reranker"))
+    name, arguments = words[start + 1], words[start + 2 :]
+    assert name == "rerank"
+    return parse_command(name, arguments).job()
 
 
 def commands() -> dict[str, str]:
@@ -175,14 +173,14 @@ def commands() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["rayjob", "raycronjob", "systemd", "cron 0", "cron 1"])
-def test_commands_are_taken_and_resolve_the_partition(name: str) -> None:
+def test_commands_are_valid_and_fill_in_the_date(name: str) -> None:
     config = config_of(commands()[name])
     assert config.input.path == "s3://BUCKET/candidates/dt=2026-11-25"
     assert config.output.path == "s3://BUCKET/reranked/dt=2026-11-25"
 
 
 class Airflow(ModuleType):
-    """What airflow.sdk 3 is to our DAG: `dag` and `task` that take only the arguments we know Airflow has."""
+    """Stub of airflow.sdk 3: `dag` and `task` accept only arguments that Airflow has."""
 
     def __init__(self) -> None:
         super().__init__("airflow.sdk")
@@ -209,7 +207,7 @@ class Airflow(ModuleType):
 
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
-    """The DAG file, loaded as Airflow would."""
+    """The DAG file, loaded as Airflow loads it."""
     stub = Airflow()
     monkeypatch.setitem(sys.modules, "airflow", ModuleType("airflow"))
     monkeypatch.setitem(sys.modules, "airflow.sdk", stub)
@@ -228,7 +226,7 @@ def client_with(statuses: list[Any]) -> Any:
     client = create_autospec(JobSubmissionClient, instance=True)
     client.submit_job.return_value = "job-1"
     client.get_job_status.side_effect = statuses
-    client.get_job_logs.return_value = "error: what went wrong"
+    client.get_job_logs.return_value = "error: the reason"
     return client
 
 
@@ -250,7 +248,7 @@ def test_the_dag_submits_waits_and_passes_the_output_on(airflow: Airflow, monkey
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.STOPPED])
 def test_the_dag_fails_with_the_job(airflow: Airflow, status: JobStatus, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RuntimeError, match="what went wrong"):
+    with pytest.raises(RuntimeError, match="the reason"):
         rerank(airflow, client_with([JobStatus.RUNNING, status]), monkeypatch)
 
 
@@ -261,7 +259,7 @@ def test_a_killed_task_stops_its_job(airflow: Airflow, monkeypatch: pytest.Monke
     client.stop_job.assert_called_once_with("job-1")
 
 
-def test_images_run_as_nobody_special_and_hold_the_wheel() -> None:
+def test_images_run_unprivileged_and_contain_the_wheel() -> None:
     stages = re.split(r"^FROM ", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
     targets = {stage.splitlines()[0].split(" AS ")[1]: stage for stage in stages}
     assert targets.keys() == {"wheel", "base", "cpu", "gpu"}
@@ -275,6 +273,6 @@ def test_images_run_as_nobody_special_and_hold_the_wheel() -> None:
         assert re.search(rf"\[{name},cluster\]", targets[name])
 
 
-def test_a_place_for_the_date_is_spelled_as_the_config_knows_it() -> None:
+def test_every_deploy_file_uses_the_date_placeholder() -> None:
     for file in ("rayjob.yaml", "raycronjob.yaml", "crontab", "corpus-reranker.service", "airflow_dag.py"):
-        assert (DEPLOY / file).read_text().count(f"dt={PLACE}") == 2, file
+        assert (DEPLOY / file).read_text().count(f"dt={DATE_PLACEHOLDER}") == 2, file

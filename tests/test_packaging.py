@@ -1,80 +1,127 @@
-"""The wheel as a user without a checkout gets it: all of the code, all configs by name, one command."""
+"""The wheel and the sdist as users get them: their contents, the commands, and user folders with colliding names."""
 
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import corpus_reranker
+from corpus_reranker.cli.app import COMMANDS
 from helpers.paths import REPOSITORY
+from helpers.runs import query, rows_of_folder, write_input
+
+COLLIDING_NAMES = ("pipeline", "jobs", "configs", "tests", "cli")
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the wheel puts into site-packages. Built without isolation, so without a network."""
-    built = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(built)],
-        cwd=REPOSITORY,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = built.glob("*.whl")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist, built without isolation, so that no network is needed."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "--directory", str(folder)]
+    subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(dist: Path) -> Path:
+    """The wheel as site-packages holds it."""
+    (wheel,) = dist.glob("*.whl")
     assert wheel.name.startswith(f"corpus_reranker-{corpus_reranker.__version__}-")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(built / "site")
-    return built / "site"
+        archive.extractall(dist / "site")
+    return dist / "site"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's project folder whose own packages collide with folder names of the repository."""
+    for name in COLLIDING_NAMES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise ImportError('this is the user\\'s own {name}')\n")
+    return tmp_path
 
 
 def run_installed(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in an empty folder with the wheel's content in front of everything else."""
+    """Run Python in `folder`, which comes first on the path, with the wheel's content installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(site)},
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(folder), str(site)])},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_it_holds_the_code_and_configs_and_nothing_else(unpacked: Path) -> None:
-    def files(root: Path, *folders: str) -> set[str]:
-        found = (path for folder in folders for path in (root / folder).rglob("*") if path.is_file())
-        return {str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts}
+def files(root: Path, *, below: str = "") -> set[str]:
+    found = (path for path in (root / below).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(root / below)) for path in found}
 
-    assert files(unpacked, "pipeline", "jobs", "configs") == files(REPOSITORY, "pipeline", "jobs", "configs")
-    (metadata,) = unpacked.glob("*.dist-info")
-    assert {path.name for path in unpacked.iterdir()} == {"pipeline", "jobs", "configs", metadata.name}
-    assert "corpus-reranker = jobs.__main__:main" in (metadata / "entry_points.txt").read_text()
+
+def test_the_wheel_holds_the_package_with_configs_as_its_data(site: Path) -> None:
+    (metadata,) = site.glob("*.dist-info")
+    assert {path.name for path in site.iterdir()} == {"corpus_reranker", metadata.name}
+    package = files(REPOSITORY, below="pipeline/corpus_reranker")
+    configs = {f"configs/{name}" for name in files(REPOSITORY, below="configs")}
+    assert files(site, below="corpus_reranker") == package | configs
+    assert "py.typed" in package
+    assert "corpus-reranker = corpus_reranker.__main__:main" in (metadata / "entry_points.txt").read_text()
     assert f"\nVersion: {corpus_reranker.__version__}\n" in (metadata / "METADATA").read_text()
 
 
-def test_ready_made_configs_and_their_templates_load_by_name(unpacked: Path, tmp_path: Path) -> None:
+def test_the_sdist_holds_every_tracked_file(dist: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert set(tracked.stdout.splitlines()) - names == set()
+
+
+def test_ready_made_configs_and_their_templates_load_by_name(site: Path, folder: Path) -> None:
     code = (
-        "from corpus_reranker.config.schema import CONFIGS_DIRECTORY, load_config\n"
+        "from corpus_reranker.config.loader import load_config\n"
+        "from corpus_reranker.paths import CONFIGS_DIRECTORY\n"
         "names = ['reasonrank-7b', 'reasonrank-8b', 'reasonrank-32b', 'demo/demo']\n"
         "print(len({load_config(name).hash() for name in names}), CONFIGS_DIRECTORY)"
     )
-    done = run_installed(unpacked, tmp_path, "-c", code)
-    assert done.stdout.split() == ["4", str(unpacked / "configs")], done.stderr
+    done = run_installed(site, folder, "-c", code)
+    assert done.stdout.split() == ["4", str(site / "corpus_reranker" / "configs")], done.stderr
 
 
-def test_the_command_lists_runs_and_refuses_jobs(unpacked: Path, tmp_path: Path) -> None:
-    listed = run_installed(unpacked, tmp_path, "-m", "jobs")
-    assert {"rerank", "status", "report"} <= {line.split()[0] for line in listed.stdout.splitlines() if line.strip()}
-    assert run_installed(unpacked, tmp_path, "-m", "jobs", "--version").stdout.strip() == corpus_reranker.__version__
-    status = run_installed(unpacked, tmp_path, "-m", "jobs", "status", "nothing-here")
-    assert (status.returncode, "no run has begun here" in status.stdout) == (4, True), status.stderr
-    refused = run_installed(unpacked, tmp_path, "-m", "jobs", "rerun")
-    assert (refused.returncode, "no job 'rerun'; there are: " in refused.stderr) == (1, True)
+def test_the_command_line_of_an_installed_package(site: Path, folder: Path) -> None:
+    listed = run_installed(site, folder, "-m", "corpus_reranker")
+    words = [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
+    assert [word for word in words if word in COMMANDS] == [name for name in COMMANDS if name != "dev"], listed.stderr
+    version = run_installed(site, folder, "-m", "corpus_reranker", "--version")
+    assert version.stdout.strip() == corpus_reranker.__version__
+    status = run_installed(site, folder, "-m", "corpus_reranker", "status", "nothing-here")
+    assert (status.returncode, "no run has started here" in status.stdout) == (4, True), status.stderr
+    unknown = run_installed(site, folder, "-m", "corpus_reranker", "rerank", "--config", "reasonrank-9b")
+    assert unknown.returncode == 2
+    assert all(name in unknown.stderr for name in ("no such file or ready-made config (", "reasonrank-7b", "demo/demo"))
 
 
-def test_an_unknown_config_is_told_with_the_ready_made_ones(unpacked: Path, tmp_path: Path) -> None:
-    done = run_installed(unpacked, tmp_path, "-m", "jobs", "rerank", "--config", "reasonrank-9b")
-    assert done.returncode == 2
-    assert "no such file, nor a ready-made one (" in done.stdout
-    assert all(name in done.stdout for name in ("reasonrank-7b", "demo/demo"))
+def test_a_run_is_not_disturbed_by_user_packages_of_colliding_names(site: Path, folder: Path) -> None:
+    """The folder is on the path of the driver and, through PYTHONPATH, of every Ray worker."""
+    write_input(folder / "data", [query(number) for number in range(3)])
+    done = run_installed(
+        site,
+        folder,
+        "-m",
+        "corpus_reranker",
+        "rerank",
+        "--input.path=data",
+        "--output.path=out",
+        "--engine.kind=scripted",
+        "--strategy={window: 4, stride: 2}",
+        "--cluster={replicas: 1}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(rows_of_folder(folder / "out")) == 3

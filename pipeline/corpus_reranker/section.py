@@ -1,4 +1,4 @@
-"""Base class of config sections: frozen, and an unknown key is an error that names the nearest valid key."""
+"""Base class of every config section: frozen, and unknown keys are refused with the nearest known key."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -7,8 +7,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
+class UnknownKeysError(ValueError):
+    """A mapping has keys that its section does not know. `hints` maps each of them to a suggestion."""
+
+    def __init__(self, hints: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"unknown key {key!r}; {hint}" for key, hint in hints.items()))
+        self.hints = dict(hints)
+
+
 class Section(BaseModel):
-    """One section of the job config, or a file of the same kind."""
+    """One part of the job config."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -21,17 +29,13 @@ class Section(BaseModel):
 
 
 def check_known_keys(data: Mapping[Any, Any], known: Iterable[str]) -> None:
-    """Check that `data` has no other keys than `known`.
+    """Raise UnknownKeysError if `data` has keys outside `known`, with the nearest known key for each."""
+    known = sorted(known)
+    hints = {str(key): _hint(str(key), known) for key in data if key not in known}
+    if hints:
+        raise UnknownKeysError(hints)
 
-    Raises:
-        ValueError: Names each unknown key and the nearest valid one.
-    """
-    known = list(known)
-    problems = []
-    for key in data:
-        if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"valid keys: {', '.join(sorted(known))}"
-            problems.append(f"unknown key {key!r}; {hint}")
-    if problems:
-        raise ValueError("; ".join(problems))
+
+def _hint(key: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"valid keys: {', '.join(known)}"

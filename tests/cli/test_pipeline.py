@@ -1,13 +1,12 @@
-"""The whole way, corpus -> index -> candidates -> rerank -> evaluate -> export: each stage a job, all from one config.
+"""Corpus -> index -> candidates -> rerank -> evaluate -> export: every stage a command, all from one config.
 
-The reranker is an oracle made of the qrels, so that what comes out is known; pyserini and Ray are real.
+The reranker is an oracle made of the qrels, so that the result is known; pyserini and Ray are real.
 """
 
 import json
 import re
 import signal
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from pyarrow.fs import LocalFileSystem
-from typer.testing import CliRunner
 
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.retrieval.java import find_java
+from helpers.command_line import run_command
 from helpers.oracle import write_grades
 
 DEMO = CONFIGS_DIRECTORY / "demo"
@@ -41,12 +40,12 @@ def lucene(ray_cluster: None) -> Iterator[None]:
 
 
 def run_chain(config: Path) -> dict[str, str]:
-    """Run the jobs one by one; what each printed."""
+    """Run the commands in order and return what each printed."""
     printed = {}
-    for job in ("retrieve", "rerank", "evaluate", "export"):
-        result = CliRunner().invoke(import_module(f"corpus_reranker.cli.{job}").app, ["--config", str(config)])
-        assert result.exit_code == 0, (job, result.output, result.exception)
-        printed[job] = result.output
+    for command in ("retrieve", "rerank", "evaluate", "export"):
+        result = run_command(command, "--config", str(config))
+        assert result.exit_code == 0, (command, result.output)
+        printed[command] = result.output
     return printed
 
 

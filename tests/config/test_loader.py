@@ -1,4 +1,4 @@
-"""The job config: what it takes, what it refuses, and how it says so."""
+"""The job config: what it accepts, what it refuses, and the messages."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import yaml
 
 from corpus_reranker.config.loader import load_config, load_section
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.config.unique_keys import load_yaml
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
@@ -23,7 +24,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS_DIRECTORY.glob("*.yaml")), ids=lambda path: path.name)
-def test_configs_of_the_project_load(path: Path) -> None:
+def test_ready_made_configs_load(path: Path) -> None:
     config = load_config(path)
     assert (
         load_config(
@@ -53,37 +54,64 @@ def test_overrides_win_over_the_file_and_are_typed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "prefix"),
+    ("overrides", "message"),
     [
-        (["--engine.dtyp=x"], r"engine: unknown key 'dtyp'; did you mean 'dtype'"),
-        (["--strategy.strid=5"], r"strategy: unknown key 'strid'; did you mean 'stride'"),
-        (["--policy.max_attempt=5"], r"policy: unknown key 'max_attempt'; did you mean 'max_attempts'"),
-        (["--ouput.path=x"], r"unknown key 'ouput'; did you mean 'output'"),
+        (["--engine.dtyp=x"], r": engine\.dtyp: unknown key; did you mean 'dtype'\?$"),
+        (["--strategy.strid=5"], r": strategy\.strid: unknown key; did you mean 'stride'\?$"),
+        (["--policy.max_attempt=5"], r": policy\.max_attempt: unknown key; did you mean 'max_attempts'\?$"),
+        (["--ouput.path=x"], r": ouput: unknown key; did you mean 'output'\?$"),
+        (
+            ["--pre_ranker.engine.kind=vllm", "--pre_ranker.engine.modle=m"],
+            r": pre_ranker\.engine\.modle: unknown key; did you mean 'model'\?$",
+        ),
+        (["--cluster={replicas: 1, replicas: 2}"], r"value of cluster: key 'replicas' appears twice"),
         (["--strategy.stride=30"], r"strategy: need 1 <= stride <= window, got stride 30 and window 20"),
         (["--strategy.depth=10"], r"strategy: depth 10 is smaller than window 20"),
-        (["--strategy.name=slidin"], r"unknown strategy 'slidin'; did you mean .sliding_window."),
+        (["--strategy.name=slidin"], r"unknown strategy 'slidin'; did you mean 'sliding_window'"),
         (["--strategy.name=no.such.module:Thing"], r"cannot load strategy"),
         (["--engine.kind=vlm"], r"engine: .*'vllm'"),
         (["--policy.max_attempts=0"], r"max_attempts must be at least 1"),
         (["--cluster.replicas=2", "--cluster.max_replicas=3"], r"cluster: give either replicas, or"),
         (["--generation.temperature=-1"], r"generation\.temperature: .*greater than or equal to 0"),
-        (["engine.model=x"], r"cannot read 'engine.model=x'; overrides look like"),
+        (["engine.model=x"], r"cannot read 'engine.model=x'; overrides have the form"),
         (["--input.path.deeper=x"], r"cannot set input\.path\.deeper: path is not a section"),
     ],
 )
-def test_wrong_values_are_named_with_their_fix(overrides: list[str], prefix: str) -> None:
-    with pytest.raises(ConfigError, match=prefix):
+def test_wrong_values_are_refused_with_key_and_fix(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_config(None, [*MINIMAL, *overrides])
 
 
 def test_every_problem_is_listed_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(None, ["--input.path=a", "--prompt.templat=x", "--cluster.replica=1"])
-    assert all(part in str(caught.value) for part in ("output: missing", "engine: missing", "'template'", "'replicas'"))
+    assert all(
+        part in str(caught.value)
+        for part in ("output: missing", "engine: missing", "prompt.templat: ", "cluster.replica: ")
+    )
+    assert str(caught.value).startswith("config (command line) has 4 problems:\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "position"),
+    [
+        ("input: {path: a}\noutput: {path: b}\ninput: {path: c}\n", "input", "line 3, column 1"),
+        ("input:\n  path: a\n  path: b\n", "path", "line 3, column 3"),
+        ("strategy: {window: 4, window: 5}\n", "window", "line 1, column 23"),
+    ],
+)
+def test_a_key_twice_is_refused(tmp_path: Path, text: str, key: str, position: str) -> None:
+    with pytest.raises(ConfigError, match=rf"is not valid YAML: key '{key}' appears twice \({position}\)"):
+        load_config(write(tmp_path, text))
+
+
+def test_a_key_overrides_the_one_of_a_merge() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n"
+    assert load_yaml(text) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "input: [unclosed", "!!python/object/apply:os.getcwd []"])
-def test_a_file_that_is_no_config_is_an_error(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_config_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         load_config(write(tmp_path, text))
 
@@ -93,14 +121,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere.yaml")
 
 
-def test_hash_follows_what_decides_the_ranking_only() -> None:
+def test_only_what_decides_the_ranking_is_in_the_hash() -> None:
     base = load_config(None, MINIMAL)
     assert base.hash() == load_config(None, [*MINIMAL, "--output.path=elsewhere", "--cluster.replicas=4"]).hash()
     assert base.hash() != load_config(None, [*MINIMAL, "--strategy.window=10"]).hash()
     assert base.hash() != load_config(None, [*MINIMAL, "--engine.model=other"]).hash()
 
 
-def test_a_section_is_read_alone_but_the_file_is_still_checked(tmp_path: Path) -> None:
+def test_one_section_loads_alone_but_all_section_names_are_checked(tmp_path: Path) -> None:
     path = write(tmp_path, "storage: {region: eu-west-1}\n")
     assert load_section(path, "storage", StorageConfig).region == "eu-west-1"
     with pytest.raises(ConfigError, match="did you mean 'storage'"):

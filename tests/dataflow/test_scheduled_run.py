@@ -3,24 +3,21 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from corpus_reranker.cli.rerank import app
+from helpers.command_line import run_command
 from helpers.runs import query, rows_of_folder, write_input
 
 
 def run(folder: Path, date: str) -> tuple[int, str]:
-    result = CliRunner().invoke(
-        app,
-        [
-            "--date",
-            date,
-            f"--input.path={folder}/in/dt={{date}}",
-            f"--output.path={folder}/out/dt={{date}}",
-            "--engine.kind=scripted",
-            "--strategy={window: 4, stride: 2}",
-            "--cluster={replicas: 1, queries_per_block: 2}",
-        ],
+    result = run_command(
+        "rerank",
+        "--date",
+        date,
+        f"--input.path={folder}/in/dt={{date}}",
+        f"--output.path={folder}/out/dt={{date}}",
+        "--engine.kind=scripted",
+        "--strategy={window: 4, stride: 2}",
+        "--cluster={replicas: 1, queries_per_block: 2}",
     )
     return result.exit_code, result.output
 

@@ -1,54 +1,45 @@
-"""Make candidates from a run, queries and a corpus: the texts put beside the ids.
+"""`corpus-reranker assemble`: a first-stage run, queries and a corpus to candidates."""
 
-    corpus-reranker assemble --config CONFIG [--assemble.hits=50 ...]
-    corpus-reranker assemble --run RUN --queries QUERIES --corpus CORPUS --output FOLDER
-
-Reads the section `assemble` of the job config; its output is, if it names none, what `input` names. The queries are
-what the reranker shall read; the run may have been made with other texts. The corpus is read once and never held.
-"""
-
-import json
-import sys
+import dataclasses
 from typing import Annotated
 
 import typer
 
-from corpus_reranker.config.loader import load_section
-from corpus_reranker.errors import RerankerError
+from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
+from corpus_reranker.cli.printing import print_json
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.retrieval.settings import AssembleConfig
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = command_app()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def main(
+@app.command("assemble", cls=ConfigCommand)
+def assemble(
     context: typer.Context,
-    config: Annotated[str | None, typer.Option(help="Job config with a section `assemble`.")] = None,
-    run: Annotated[str | None, typer.Option(help="TREC run, or Parquet or JSONL of query_id, doc_id, score.")] = None,
-    queries: Annotated[str | None, typer.Option(help="TSV, JSONL or Parquet: query_id, query.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="JSONL or Parquet: doc_id, title, text.")] = None,
-    output: Annotated[str | None, typer.Option(help="Folder for the candidates; local or s3://.")] = None,
+    config: Config = None,
+    date: Date = None,
+    run: Annotated[str | None, typer.Option(help="TREC run, or Parquet or JSONL: query_id, doc_id, score.")] = None,
+    queries: Annotated[str | None, typer.Option(help="Queries, TSV, JSONL or Parquet: query_id, query.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Documents, JSONL or Parquet: doc_id, title, text.")] = None,
+    output: Annotated[str | None, typer.Option(help="Folder for the candidates, local or s3://.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Make candidates from a run, queries and a corpus."""
-    options = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
-    overrides = [f"--assemble.{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    """Make candidates from a first-stage run, queries and a corpus: look up the text of every id in the run.
+
+    Reads the config section `assemble`; without an output of its own it writes to input.path. The queries are the
+    texts that the reranker reads; the run may have been made with other texts. The corpus is read once, as a stream.
+    """
     from corpus_reranker.dataflow.assemble import assemble_candidates  # Ray takes seconds to import
 
-    try:
-        settings = load_section(config, "assemble", AssembleConfig, [*context.args, *overrides])
-        storage = load_section(config, "storage", StorageConfig, context.args)
-        folder = settings.output or load_section(config, "input", InputConfig, context.args).path
-        summary = assemble_candidates(settings, storage, folder)
-    except RerankerError as error:
-        print(f"assemble: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    print(
-        f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates; left out"
-        f" {summary.documents_skipped:,} documents and {summary.queries_skipped:,} queries"
-        " (listed in _skipped.jsonl)"
-    )
-
-
-if __name__ == "__main__":
-    app()
+    own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
+    options = JobOptions.of(context, config, date, {f"assemble.{key}": value for key, value in own.items()})
+    settings = options.section("assemble", AssembleConfig)
+    folder = settings.output or options.section("input", InputConfig).path
+    summary = assemble_candidates(settings, options.section("storage", StorageConfig), folder)
+    if as_json:
+        print_json({"output": folder, **dataclasses.asdict(summary)})
+    else:
+        print(
+            f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates; skipped"
+            f" {summary.documents_skipped:,} documents and {summary.queries_skipped:,} queries (see _skipped.jsonl)"
+        )

@@ -1,12 +1,9 @@
-"""The demo: a real pre-ranker and a real, tiny LLM in vLLM on the CPU, through Ray Data, and what each of them gains.
-
-corpus-reranker demo        (or: make demo)
-"""
+"""`corpus-reranker dev demo`: a real pre-ranker and a real, tiny LLM in vLLM on the CPU, through Ray Data."""
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from corpus_reranker.cli.demo_model import convert_demo_model, link_embedder
-from corpus_reranker.cli.rerank import log, rerank
-from corpus_reranker.config.loader import load_config
+from corpus_reranker.cli.options import ConfigCommand, JobOptions, command_app
+from corpus_reranker.cli.printing import format_counts, log
+from corpus_reranker.cli.rerank import run_rerank
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.errors import RerankerError
 from corpus_reranker.evaluation.comparison import evaluate
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
@@ -33,26 +30,30 @@ COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 QRELS = str(COLLECTION / "qrels.txt")
 
 
-def main(config: Path = CONFIGS_DIRECTORY / "demo" / "demo.yaml", cache: Path = Path(".cache")) -> None:
-    """Rerank the demo collection and show what came of it."""
-    try:
-        log("1/4 the models: all-MiniLM-L6-v2, and SmolLM2-135M-Instruct, converted once from the package it comes in")
-        model, embedder = convert_demo_model(cache), link_embedder(cache)
-        loaded = load_config(config, [f"--engine.model={model}", f"--pre_ranker.engine.model={embedder}"])
-        log(f"2/4 the input: 16 queries with 20 candidates each, as Parquet in {loaded.input.path}")
-        write_candidates(Path(loaded.input.path))
-        log("3/4 the job: Ray Data and vLLM on this machine; loading the two engines takes about a minute")
-        code = rerank(loaded, new_run=True)
-        log("4/4 the result")
-        show(loaded)
-    except RerankerError as error:
-        log(f"error: {error}")
-        raise typer.Exit(1) from error
-    raise typer.Exit(code)
+app = command_app()
+
+
+@app.command("demo", cls=ConfigCommand)
+def demo(
+    context: typer.Context,
+    config: Annotated[str, typer.Option(help="Job config.")] = "demo/demo",
+    cache: Annotated[Path, typer.Option(help="Folder that keeps the models.")] = Path(".cache"),
+) -> int:
+    """Rerank the demo collection with a tiny LLM in vLLM on the CPU, and show the result."""
+    log("1/4 models: all-MiniLM-L6-v2, and SmolLM2-135M-Instruct, converted once from the package that carries it")
+    own = {"engine.model": str(convert_demo_model(cache)), "pre_ranker.engine.model": str(link_embedder(cache))}
+    settings = JobOptions.of(context, config, None, own).job()
+    log(f"2/4 input: 16 queries with 20 candidates each, as Parquet in {settings.input.path}")
+    write_candidates(Path(settings.input.path))
+    log("3/4 rerank: Ray Data and vLLM on this machine; loading the two engines takes about a minute")
+    code = run_rerank(settings, new_run=True)
+    log("4/4 result")
+    show(settings)
+    return code
 
 
 def write_candidates(folder: Path) -> None:
-    """The demo collection's candidate lists, with their texts, in the nested input form."""
+    """Write the demo collection's candidates, texts included, in the nested input form."""
     corpus = {document["doc_id"]: document for document in _read_jsonl(COLLECTION / "corpus.jsonl")}
     rows = [
         {
@@ -67,11 +68,10 @@ def write_candidates(folder: Path) -> None:
 
 
 def show(config: JobConfig) -> None:
-    """Window statuses, nDCG@10 after each stage, and one query's order before and after."""
+    """Print window statuses, nDCG@10 after each stage, and one query's order before and after reranking."""
     console = Console(width=110, markup=False)
     manifest = json.loads((Path(config.output.path) / "_manifest.json").read_text(encoding="utf-8"))
-    statuses = ", ".join(f"{count} {status}" for status, count in sorted(manifest["windows_by_status"].items()))
-    console.print(f"\nwindows: {statuses}")
+    console.print(f"\nwindows: {format_counts(manifest['windows_by_status'])}")
     means = judge(config.output.path)
     console.print(
         f"nDCG@10 over 16 queries: {means['before']:.3f} BM25, {means['pre-ranker']:.3f} after the pre-ranker (MiniLM),"
@@ -109,7 +109,3 @@ def _example(output: str) -> Table:
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,49 +1,45 @@
-"""Say what a rerank run will take, before a GPU is rented. Starts nothing: no Ray, no engine.
-
-    corpus-reranker estimate --config CONFIG --windows-per-second W --replicas N --price-per-gpu-hour P
-    corpus-reranker estimate --config CONFIG --prompt-tokens-per-second X --output-tokens-per-second Y ...
-    corpus-reranker rerank --config CONFIG --estimate
-
-Rates are of one replica at full load. Without a rate: windows and tokens only. The length of answers is stated
-(--output-tokens-mean), measured (--measured OUTPUT of an earlier run), or else the whole budget, an upper bound.
-All of it may stand in the section `estimate` of the job config.
-"""
+"""`corpus-reranker estimate`: what a run takes, before a GPU is rented."""
 
 import json
-import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from corpus_reranker.config.loader import load_config
+from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
+from corpus_reranker.cli.printing import print_json
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.errors import RerankerError
-from corpus_reranker.run.estimate import Estimate, estimate
+from corpus_reranker.run.estimate import Estimate
+from corpus_reranker.run.estimate import estimate as estimate_run
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = command_app()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def main(
+@app.command("estimate", cls=ConfigCommand)
+def estimate(
     context: typer.Context,
-    config: Annotated[str | None, typer.Option(help="Job config (YAML).")] = None,
-    replicas: Annotated[int | None, typer.Option(help="Default: the config's, at most.")] = None,
-    windows_per_second: Annotated[float | None, typer.Option(help="Of one replica.")] = None,
-    prompt_tokens_per_second: Annotated[float | None, typer.Option(help="Of one replica.")] = None,
-    output_tokens_per_second: Annotated[float | None, typer.Option(help="Of one replica.")] = None,
-    output_tokens_mean: Annotated[float | None, typer.Option(help="Of one window.")] = None,
-    measured: Annotated[str | None, typer.Option(help="Output of an earlier run, for the answers' lengths.")] = None,
+    config: Config = None,
+    date: Date = None,
+    replicas: Annotated[int | None, typer.Option(help="Number of replicas; default: the config's maximum.")] = None,
+    windows_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
+    prompt_tokens_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
+    output_tokens_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
+    output_tokens_mean: Annotated[float | None, typer.Option(help="Output tokens per window.")] = None,
+    measured: Annotated[str | None, typer.Option(help="Output of an earlier run: take output lengths from it.")] = None,
     price_per_gpu_hour: Annotated[float | None, typer.Option(help="Default: report.price_per_gpu_hour.")] = None,
     sample_queries: Annotated[
-        int | None, typer.Option(help="Whose prompts are tokenised; 0: all. Default: 200.")
+        int | None, typer.Option(help="Tokenize the prompts of so many queries; 0: all; default: 200.")
     ] = None,
-    json_path: Annotated[str | None, typer.Option("--json", help="Write everything here, too.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Say what a rerank run will take. Config values: --section.key=value."""
-    options = {
+    """Predict windows, tokens, time and price of a run. Starts neither Ray nor an engine.
+
+    Rates are those of one replica at full load; without a rate, only windows and tokens are printed. The output
+    length is given (--output-tokens-mean), measured (--measured), or else the whole token budget, an upper bound.
+    """
+    own = {
         "estimate.replicas": replicas,
         "estimate.windows_per_second": windows_per_second,
         "estimate.prompt_tokens_per_second": prompt_tokens_per_second,
@@ -51,26 +47,27 @@ def main(
         "estimate.output_tokens_mean": output_tokens_mean,
         "estimate.measured": measured,
         "estimate.sample_queries": sample_queries,
-        "estimate.json_path": json_path,
         "report.price_per_gpu_hour": price_per_gpu_hour,
     }
-    overrides = [f"--{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    try:
-        show_estimate(load_config(config, [*context.args, *overrides]))
-    except RerankerError as error:
-        print(f"estimate: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+    show_estimate(JobOptions.of(context, config, date, own).job(), as_json)
 
 
-def show_estimate(config: JobConfig) -> None:
-    """Print what the run of `config` will take, and write it where `estimate.json_path` says."""
-    found = estimate(config)
-    Console(soft_wrap=True).print(_table(found, config))
+def show_estimate(config: JobConfig, as_json: bool = False) -> None:
+    """Print the estimate for `config`, and write it to `estimate.json_path` if that is set."""
+    found = estimate_run(config)
     if config.estimate.json_path is not None:
-        content = asdict(found)
-        if found.duration is not None:
-            content["duration"]["seconds"] = found.duration.seconds
-        config.estimate.json_path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        config.estimate.json_path.write_text(json.dumps(_content(found), indent=1), encoding="utf-8")
+    if as_json:
+        print_json(_content(found))
+    else:
+        Console(soft_wrap=True).print(_table(found, config))
+
+
+def _content(found: Estimate) -> dict[str, Any]:
+    content = asdict(found)
+    if found.duration is not None:
+        content["duration"]["seconds"] = found.duration.seconds
+    return content
 
 
 def _table(found: Estimate, config: JobConfig) -> Table:
@@ -79,37 +76,34 @@ def _table(found: Estimate, config: JobConfig) -> Table:
     output_tokens = work.windows * answers.output_tokens_mean
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("queries", f"{work.queries:,} with {work.candidates:,} candidates (at most {work.most_candidates:,})")
-    table.add_row("windows", f"at most {work.windows:,}; up to {work.depth} one after the other in a query")
+    table.add_row("windows", f"at most {work.windows:,}; up to {work.depth} in sequence per query")
     table.add_row(
         "prompt tokens",
-        f"{prompt_tokens:,.0f}: {work.prompt_tokens_mean:,.0f} a window, counted on {work.sampled_queries:,} queries"
+        f"{prompt_tokens:,.0f}: {work.prompt_tokens_mean:,.0f} per window, counted on {work.sampled_queries:,} queries"
         + (f"; passages shortened in {work.shortened_fraction:.1%} of windows" if work.shortened_fraction else ""),
     )
     table.add_row(
-        "output tokens", f"{output_tokens:,.0f}: {answers.output_tokens_mean:,.0f} a window, {answers.source}"
+        "output tokens", f"{output_tokens:,.0f}: {answers.output_tokens_mean:,.0f} per window, {answers.source}"
     )
     if answers.attempts_mean > 1:
-        table.add_row("attempts", f"{answers.attempts_mean:.3f} a window")
+        table.add_row("attempts", f"{answers.attempts_mean:.3f} per window")
     if work.unreadable_queries:
-        table.add_row("unreadable", f"{work.unreadable_queries:,} sampled queries, which will be failed rows")
+        table.add_row("unreadable", f"{work.unreadable_queries:,} sampled queries; they will be failed rows")
     if time is None:
-        table.add_row("time", "give a replica's estimate.windows_per_second, or its prompt and output tokens a second")
+        table.add_row("time", "unknown; give estimate.windows_per_second, or prompt and output tokens per second")
         return table
-    bound = "the longest chain of one query" if time.chain_seconds > time.work_seconds else "the work"
-    table.add_row("time", f"{_hours(time.seconds)} or more on {time.replicas} replicas, bounded by {bound}")
+    bound = "the longest sequence of windows of one query" if time.chain_seconds > time.work_seconds else "the work"
+    table.add_row("time", f"at least {_hours(time.seconds)} on {time.replicas} replicas, bounded by {bound}")
     table.add_row(
-        "", f"work {_hours(time.work_seconds)}, longest chain {_hours(time.chain_seconds)}; engine start extra"
+        "",
+        f"work {_hours(time.work_seconds)}, longest sequence {_hours(time.chain_seconds)}; engine start not included",
     )
-    table.add_row("GPU-hours", f"{time.gpu_hours:,.1f} ({config.engine.gpus_per_replica} GPUs a replica)")
+    table.add_row("GPU-hours", f"{time.gpu_hours:,.1f} ({config.engine.gpus_per_replica} GPUs per replica)")
     if found.price is not None:
         each, currency = 1000 * found.price / work.queries, config.report.currency
-        table.add_row("price", f"{found.price:,.2f} {currency}; {each:,.2f} {currency} a 1,000 queries")
+        table.add_row("price", f"{found.price:,.2f} {currency}; {each:,.2f} {currency} per 1,000 queries")
     return table
 
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.2f} h" if seconds >= 600 else f"{seconds:,.0f} s"
-
-
-if __name__ == "__main__":
-    app()

@@ -1,53 +1,50 @@
-"""Turn a reranked output into a TREC run, long Parquet, search-engine feeds or training triples.
+"""`corpus-reranker export`: a reranked output to what others read."""
 
-    corpus-reranker export OUTPUT --to trec|parquet|elasticsearch|vespa|triples --destination FOLDER
-
-trec: `reranked/` and `initial/`, ordered for trec_eval as the ranks say. parquet: one row a candidate.
-elasticsearch: for `_bulk`, two lines a query (cut big files at an even line: `split --lines 10000`).
-vespa: for `vespa feed`. triples: query, positive, negatives as JSONL, with texts from --input.
-With --config the paths and the section `export` come from a job config; options given here win.
-"""
-
-import json
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from corpus_reranker.config.loader import load_section
-from corpus_reranker.errors import RerankerError
+from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
+from corpus_reranker.cli.printing import print_json
 from corpus_reranker.export.candidate_texts import CandidateTexts
-from corpus_reranker.export.exporter import export
+from corpus_reranker.export.exporter import export as export_output
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.filesystem import resolve
-from corpus_reranker.io.settings import OutputConfig, StorageConfig
+from corpus_reranker.io.settings import StorageConfig
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = command_app()
 
 
-@app.command()
-def main(
-    output: Annotated[str | None, typer.Argument(help="Folder or .parquet of the rerank job; local or s3://.")] = None,
-    to: Annotated[str | None, typer.Option(help='Export format, or "module:Class".')] = None,
-    destination: Annotated[str | None, typer.Option(help="Folder, empty or new; local or s3://.")] = None,
-    config: Annotated[str | None, typer.Option(help="Job config; without OUTPUT its output is exported.")] = None,
-    input_path: Annotated[str | None, typer.Option("--input", help="Candidates with the texts for triples.")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="Pass-through column in search documents.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Last field of a TREC run line.")] = None,
+@app.command("export", cls=ConfigCommand)
+def export(
+    context: typer.Context,
+    output: Output = None,
+    to: Annotated[str | None, typer.Option(metavar="FORMAT", help='Export format, or "module:Class".')] = None,
+    destination: Annotated[str | None, typer.Option(help="Folder, empty or new, local or s3://.")] = None,
+    config: Config = None,
+    date: Date = None,
+    input_path: Annotated[str | None, typer.Option("--input", help="triples: candidates with the texts.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Search feeds: pass-through column; repeatable.")] = None,
+    tag: Annotated[str | None, typer.Option(help="trec: last field of a run line.")] = None,
     index: Annotated[str | None, typer.Option(help="Elasticsearch index, or Vespa document type.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Of Vespa document ids.")] = None,
-    positives: Annotated[int | None, typer.Option(help="Top ranks, one triple each.")] = None,
-    negatives: Annotated[int | None, typer.Option(help="Sampled for each triple.")] = None,
-    min_negative_rank: Annotated[int | None, typer.Option()] = None,
-    max_negative_rank: Annotated[int | None, typer.Option()] = None,
-    status: Annotated[list[str] | None, typer.Option(help="Queries that give triples; default: complete.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the negatives.")] = None,
-    single_file: Annotated[bool | None, typer.Option(help="One file, not one per input part.")] = None,
-    overwrite: Annotated[bool | None, typer.Option(help="Replace an earlier export.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="vespa: namespace of the document ids.")] = None,
+    positives: Annotated[int | None, typer.Option(help="triples: number of top ranks, one triple each.")] = None,
+    negatives: Annotated[int | None, typer.Option(help="triples: negatives sampled per triple.")] = None,
+    min_negative_rank: Annotated[int | None, typer.Option(help="triples: first rank of the negatives.")] = None,
+    max_negative_rank: Annotated[int | None, typer.Option(help="triples: last rank of the negatives.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="triples: statuses of the queries; repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="triples: seed of the sampling.")] = None,
+    single_file: Annotated[bool | None, typer.Option("--single-file", help="One file, not one per data file.")] = None,
+    overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Turn a reranked output into what others read."""
-    options = {
+    """Convert a reranked output to TREC runs, long Parquet, search feeds or training triples.
+
+    trec: `reranked/` and `initial/`, in trec_eval's order of the ranks. parquet: one row per candidate. elasticsearch:
+    for `_bulk`, two lines per query (cut large files at an even line: `split --lines 10000`). vespa: for `vespa feed`.
+    triples: query, positive and negatives as JSONL, with texts from --input. Reads the config section `export`.
+    """
+    own = {
         "to": to,
         "destination": destination,
         "input": input_path,
@@ -64,24 +61,16 @@ def main(
         "triples.statuses": status,
         "triples.seed": seed,
     }
-    overrides = [f"--export.{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    try:
-        settings = load_section(config, "export", ExportConfig, overrides)
-        storage = load_section(config, "storage", StorageConfig)
-        output = output or load_section(config, "output", OutputConfig).path
-        texts = None
-        if settings.to == "triples" and settings.input is not None:
-            texts = CandidateTexts(*resolve(settings.input, storage))
-        exported = export(resolve(output, storage), resolve(settings.destination, storage), settings, texts)
-    except RerankerError as error:
-        print(f"export: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    Console(soft_wrap=True).print(
-        f"{exported.queries} queries -> {exported.records} records in {len(exported.files)} files: "
-        f"{settings.destination}",
-        markup=False,
-    )
-
-
-if __name__ == "__main__":
-    app()
+    options = JobOptions.of(context, config, date, {f"export.{key}": value for key, value in own.items()})
+    settings, storage = options.section("export", ExportConfig), options.section("storage", StorageConfig)
+    texts = None
+    if settings.to == "triples" and settings.input is not None:
+        texts = CandidateTexts(*resolve(settings.input, storage))
+    source, destination_folder = resolve(options.output(output), storage), resolve(settings.destination, storage)
+    exported = export_output(source, destination_folder, settings, texts)
+    if as_json:
+        counts = {"queries": exported.queries, "records": exported.records}
+        print_json({"destination": settings.destination, **counts, "files": list(exported.files)})
+    else:
+        counts_text = f"{exported.queries:,} queries, {exported.records:,} records, {len(exported.files):,} files"
+        print(f"{settings.destination}: {counts_text}")

@@ -1,77 +1,73 @@
-"""Rerank candidates from Parquet into Parquet.
+"""`corpus-reranker rerank`: candidates to a reranked output."""
 
-    corpus-reranker rerank --config configs/reasonrank-7b.yaml --input.path=s3://... --output.path=s3://...
-
-Any value of the config can be given as --section.key=value. The same command resumes a run that broke off and does
-nothing after one that finished. Exit code: 0 done, 2 something to mend first (config, input, output), 3 done but
-with more failed queries than `max_failed_fraction`, 1 the run broke off, 130 and 143 stopped by Ctrl-C and SIGTERM.
-"""
-
-import logging
-import signal
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from corpus_reranker.cli.estimate import show_estimate
-from corpus_reranker.config.loader import load_config
+from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, command_app
+from corpus_reranker.cli.printing import format_counts, log
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.errors import ConfigError, RerankerError, RunError
+from corpus_reranker.errors import ConfigError, RunError
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.types import QueryStatus
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+TOO_MANY_FAILED = 3
+
+app = command_app()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def main(
+@app.command("rerank", cls=ConfigCommand)
+def rerank(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Option(help="Job config (YAML).")] = None,
-    date: Annotated[str | None, typer.Option(help="YYYY-MM-DD, put for {date} in the config's paths.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many queries: a try-out.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Check config and input, print the plan and a prompt, stop.")] = False,
-    estimate: Annotated[
-        bool, typer.Option(help="Say what the run will take (see corpus-reranker estimate), stop.")
+    config: Config = None,
+    date: Date = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Rerank only the first N queries.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check config and input, print the plan and a prompt, stop.")
     ] = False,
-    new_run: Annotated[bool, typer.Option(help="Discard what the output holds and start over.")] = False,
-    retry_failed: Annotated[bool, typer.Option(help="Ask failed and degraded queries of the output again.")] = False,
-) -> None:
-    """Rerank candidates from Parquet into Parquet. Config values: --section.key=value."""
-    signal.signal(signal.SIGTERM, _terminate)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print what `corpus-reranker estimate` prints, stop.")
+    ] = False,
+    new_run: Annotated[bool, typer.Option("--new-run", help="Discard the output and start over.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Rerank the output's failed and degraded queries again.")
+    ] = False,
+) -> int:
+    """Rerank candidates from Parquet to Parquet.
+
+    The same command resumes a run that stopped, and does nothing if the run is finished.
+    """
+    settings = JobOptions.of(context, config, date).job()
+    if dry_run or estimate:
+        for warning in preflight(settings):  # `run_job` logs them otherwise
+            log(f"warning: {warning}")
+    if dry_run:
+        print(describe_plan(settings, limit))
+    if estimate:
+        if limit is not None:
+            raise ConfigError("--estimate covers the whole input; leave out --limit")
+        show_estimate(settings)
+    if dry_run or estimate:
+        return 0
     try:
-        loaded = load_config(config, [*context.args, *([f"--date={date}"] if date else [])])
-        if dry_run or estimate:
-            for warning in preflight(loaded):  # `run_job` does it otherwise
-                log(f"warning: {warning}")
-        if dry_run:
-            print(describe_plan(loaded, limit))
-        if estimate:
-            if limit is not None:
-                raise ConfigError("an estimate is of the whole input: leave out --limit or --estimate")
-            show_estimate(loaded)
-        if dry_run or estimate:
-            return
-        raise typer.Exit(rerank(loaded, limit=limit, new_run=new_run, retry_failed=retry_failed))
-    except KeyboardInterrupt:
-        log("stopped; run the same command again to go on")
-        raise typer.Exit(130) from None
-    except RunError as error:
-        _leave_ray()
-        log(f"error: {error}")
-        raise typer.Exit(1) from error
-    except RerankerError as error:
-        log(f"error: {error}")
-        raise typer.Exit(2) from error
+        return run_rerank(settings, limit=limit, new_run=new_run, retry_failed=retry_failed)
+    except (KeyboardInterrupt, SystemExit):  # SIGTERM raises SystemExit
+        log("stopped; run the same command again to resume")
+        raise
+    except RunError:
+        _shut_ray_down()
+        raise
 
 
-def rerank(config: JobConfig, *, limit: int | None = None, new_run: bool = False, retry_failed: bool = False) -> int:
-    """Run the job, print its summary, return the exit code."""
+def run_rerank(
+    config: JobConfig, *, limit: int | None = None, new_run: bool = False, retry_failed: bool = False
+) -> int:
+    """Run the job, log its summary and return the exit code."""
     from corpus_reranker.run.driver import run_job  # Ray takes seconds to import
 
     started = time.monotonic()
@@ -82,43 +78,24 @@ def rerank(config: JobConfig, *, limit: int | None = None, new_run: bool = False
     queries, failed = manifest["queries"], manifest["queries_by_status"].get("failed", 0)
     if failed > config.max_failed_fraction * queries:
         log(f"{failed:,} of {queries:,} queries failed, more than max_failed_fraction {config.max_failed_fraction:g}")
-        return 3
+        return TOO_MANY_FAILED
     return 0
 
 
 def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float) -> list[str]:
-    """What a person wants to know at the end, from the output's own counts."""
+    """Lines about a finished run, from its manifest."""
     starts = [seconds for each in manifest["info"].get("passes", []) for seconds in each["engine_start_seconds"]]
-    simulated = " (SIMULATED: these are not an LLM's answers)" if config.simulated else ""
+    simulated = " (SIMULATED: not the output of an LLM)" if config.simulated else ""
     return [
-        f"queries: {_counts(manifest['queries_by_status'])}",
-        f"windows: {_counts(manifest['windows_by_status'])}",
-        f"tokens: {manifest['prompt_tokens']:,} in prompts, {manifest['output_tokens']:,} in answers{simulated}",
+        f"queries: {format_counts(manifest['queries_by_status'])}",
+        f"windows: {format_counts(manifest['windows_by_status'])}",
+        f"tokens: {manifest['prompt_tokens']:,} prompt, {manifest['output_tokens']:,} output{simulated}",
         f"time: {wall_seconds:.0f} s" + (f", of which engine start {max(starts):.0f} s" if starts else ""),
         f"output: {config.output.path} ({len(manifest['files'])} Parquet files, {manifest['bytes'] / 1e6:,.1f} MB)",
     ]
 
 
-def _counts(by_status: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {status}" for status, count in sorted(by_status.items())) or "none"
-
-
-def log(line: str) -> None:
-    """One line with the time, at once, to stdout: a log file reads like a terminal."""
-    print(time.strftime("%H:%M:%S"), line, flush=True)
-
-
-def _leave_ray() -> None:
-    """Let what Ray has to tell of a failure come before its reason in one line, not behind it."""
+def _shut_ray_down() -> None:
+    """Let Ray print what it knows about a failure before the reason is printed, not after it."""
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
-
-
-def _terminate(number: int, frame: Any) -> NoReturn:
-    """SIGTERM ends the run as Ctrl-C does: the lease is released, and what is committed stays."""
-    log("terminated; run the same command again to go on")
-    sys.exit(128 + number)
-
-
-if __name__ == "__main__":
-    app()

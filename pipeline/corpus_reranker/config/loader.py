@@ -1,6 +1,6 @@
-"""Loads a job config: YAML, `--section.key=value` overrides, `{date}`, and errors that name the nearest key."""
+"""Load a job config: YAML, `--section.key=value` overrides, `{date}`; errors list every problem by its dotted key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from corpus_reranker.config.dates import check_filled, fill_date
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.config.unique_keys import load_yaml
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.paths import CONFIGS_DIRECTORY
-from corpus_reranker.section import Section, check_known_keys
+from corpus_reranker.section import Section, UnknownKeysError, check_known_keys
 
 S = TypeVar("S", bound=Section)
 
@@ -19,7 +20,8 @@ S = TypeVar("S", bound=Section)
 def config_path(path: str | Path) -> Path:
     """The file at `path`, or the ready-made config of that name: `reasonrank-7b`, `demo/demo`.
 
-    Raises ConfigError where there is neither.
+    Raises:
+        ConfigError: If there is neither.
     """
     given, ready_made = Path(path), CONFIGS_DIRECTORY / f"{path}.yaml"
     if given.exists() and not given.is_dir():
@@ -27,90 +29,121 @@ def config_path(path: str | Path) -> Path:
     if not ready_made.is_file():
         files = [*CONFIGS_DIRECTORY.glob("*.yaml"), *CONFIGS_DIRECTORY.glob("demo/*.yaml")]
         names = sorted(str(file.relative_to(CONFIGS_DIRECTORY).with_suffix("")) for file in files)
-        raise ConfigError(f"cannot read config {path}: no such file, nor a ready-made one ({', '.join(names)})")
+        raise ConfigError(f"cannot read config {path}: no such file or ready-made config ({', '.join(names)})")
     return ready_made
 
 
-def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> JobConfig:
-    """Read a YAML job config, a file or the name of a ready-made one, and apply `--section.key=value` overrides.
+def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, date: str | None = None) -> JobConfig:
+    """Load a job config.
 
-    `--date=YYYY-MM-DD` among them stands for each `{date}` in the config's values.
+    Args:
+        path: YAML file, or the name of a ready-made config; None: everything comes from `overrides`.
+        overrides: `--section.key=value` each; `value` is YAML.
+        date: A day as YYYY-MM-DD that replaces each `{date}` in the config's values.
 
-    Raises ConfigError that lists every problem by its dotted key.
+    Raises:
+        ConfigError: Lists every problem by its dotted key.
     """
-    data = _read(path, overrides)
+    data = _read(path, overrides, date)
     check_filled(data)
     return _validate(JobConfig, data, path)
 
 
-def load_section(path: str | Path | None, name: str, model: type[S], overrides: Sequence[str] = ()) -> S:
-    """Read only section `name` of a job config: what a job of one stage needs of the file that describes them all.
+def load_section(
+    path: str | Path | None, name: str, model: type[S], overrides: Sequence[str] = (), *, date: str | None = None
+) -> S:
+    """Load only section `name`, for a command that needs one part of the file that describes all stages.
 
-    Raises ConfigError, also where the file has a section that no job knows.
+    An absent section is an empty one. Arguments and errors are those of `load_config`; the other sections may be
+    incomplete, but each of their names must be known.
     """
-    return _validate(model, _read_section(path, name, overrides) or {}, path, (name,))
+    return _validate(model, _read_section(path, name, overrides, date) or {}, path, name)
 
 
-def load_section_if_given(path: str | Path | None, name: str, model: type[S]) -> S | None:
-    """As `load_section`; None where the file has no such section."""
-    section = _read_section(path, name)
-    return None if section is None else _validate(model, section, path, (name,))
+def load_section_if_given(
+    path: str | Path | None, name: str, model: type[S], overrides: Sequence[str] = (), *, date: str | None = None
+) -> S | None:
+    """Same as `load_section`, but None if the config has no such section."""
+    section = _read_section(path, name, overrides, date)
+    return None if section is None else _validate(model, section, path, name)
 
 
-def _read_section(path: str | Path | None, name: str, overrides: Sequence[str] = ()) -> Any:
-    data = _read(path, overrides)
+def _read_section(path: str | Path | None, name: str, overrides: Sequence[str], date: str | None) -> Any:
+    data = _read(path, overrides, date)
     try:
         check_known_keys(data, JobConfig.model_fields)
-    except ValueError as error:
-        raise ConfigError(f"config {path or '(command line)'}: {error}") from error
+    except UnknownKeysError as error:
+        raise _config_error(path, [f"{key}: unknown key; {hint}" for key, hint in error.hints.items()]) from error
+    check_filled(data.get(name), name)
     return data.get(name)
 
 
-def _read(path: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
+def _read(path: str | Path | None, overrides: Sequence[str], date: str | None) -> dict[str, Any]:
     data: Any = {}
     if path is not None:
         try:
-            data = yaml.safe_load(config_path(path).read_text(encoding="utf-8")) or {}
+            data = load_yaml(config_path(path).read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read config {path}: {error}") from error
         except yaml.YAMLError as error:
-            raise ConfigError(f"config {path} is not YAML: {error}") from error
+            raise ConfigError(f"config {path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
-    dates = [override for override in overrides if override.startswith("--date=")]
     for override in overrides:
-        if override not in dates:
-            _apply_override(data, override)
-    return fill_date(data, dates[-1].removeprefix("--date=")) if dates else data
-
-
-def _validate(model: type[S], data: Any, path: str | Path | None, prefix: tuple[str, ...] = ()) -> S:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        lines = [f"  {_dotted((*prefix, *problem['loc']))}: {_message(problem)}" for problem in error.errors()]
-        raise ConfigError(f"config {path or '(command line)'}:\n" + "\n".join(lines)) from error
+        _apply_override(data, override)
+    return data if date is None else fill_date(data, date)
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, value = override.removeprefix("--").partition("=")
     if not separator or not override.startswith("--"):
-        raise ConfigError(f"cannot read {override!r}; overrides look like --engine.model=PATH")
+        raise ConfigError(f"cannot read {override!r}; overrides have the form --engine.model=PATH")
     *sections, last = key.replace("-", "_").split(".")
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
             raise ConfigError(f"cannot set {key}: {section} is not a section")
     try:
-        data[last] = yaml.safe_load(value)
+        data[last] = load_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"cannot read the value of {key}: {error}") from error
 
 
-def _dotted(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "(top level)"
+def _validate(model: type[S], data: Any, path: str | Path | None, section: str = "") -> S:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [line for problem in error.errors() for line in _describe(problem, data, section)]
+        raise _config_error(path, problems) from error
 
 
-def _message(problem: Mapping[str, Any]) -> str:
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return "missing; it has no default" if problem["type"] == "missing" else message
+def _config_error(path: str | Path | None, problems: Sequence[str]) -> ConfigError:
+    """One line for one problem, else a line for each below the first."""
+    prefix = f"config {path or '(command line)'}"
+    if len(problems) == 1:
+        return ConfigError(f"{prefix}: {problems[0]}")
+    return ConfigError("\n  ".join([f"{prefix} has {len(problems)} problems:", *problems]))
+
+
+def _describe(problem: Mapping[str, Any], data: Any, section: str) -> Iterator[str]:
+    """The problem as lines `dotted.key: message`, one for each unknown key."""
+    missing = problem["type"] == "missing"
+    keys = [*filter(None, [section]), *_keys(problem["loc"], data, missing)]
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, UnknownKeysError):
+        for key, hint in cause.hints.items():
+            yield f"{'.'.join([*keys, key])}: unknown key; {hint}"
+        return
+    message = "missing; it has no default" if missing else str(problem["msg"]).removeprefix("Value error, ")
+    yield f"{'.'.join(keys)}: {message}" if keys else message
+
+
+def _keys(location: Sequence[int | str], data: Any, missing: bool) -> list[str]:
+    """Keys of `location` without the tags that pydantic adds for the members of a union."""
+    keys = []
+    for index, part in enumerate(location):
+        known = part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int)
+        if known or (missing and index == len(location) - 1):
+            keys.append(str(part))
+            data = data[part] if known else None
+    return keys

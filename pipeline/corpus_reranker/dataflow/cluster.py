@@ -19,7 +19,7 @@ def connect() -> None:
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, runtime_env=_runtime_env())
     else:
         ray.init(
             address="local",  # else one that `ray start` left on this machine is joined
@@ -32,6 +32,12 @@ def connect() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
     quieten()
+
+
+def _runtime_env() -> dict[str, dict[str, str]] | None:
+    """The PYTHONPATH with which a cluster's workers find the package, if a script of jobs/ runs it from a checkout."""
+    path = os.environ.get("CORPUS_RERANKER_WORKER_PYTHONPATH")
+    return {"env_vars": {"PYTHONPATH": path}} if path else None
 
 
 def quieten() -> None:

@@ -1,4 +1,4 @@
-"""The rerank command as a scheduler meets it: exit codes, signals, and what it says. A real process on real Ray."""
+"""The command `rerank` as a scheduler sees it: exit codes, signals, log lines. A real process on a real Ray."""
 
 import signal
 from pathlib import Path
@@ -17,21 +17,21 @@ QUICK: Sections = {"engine": {"delay_seconds": 0.0, "slow": {}}}
 
 
 def run(scenario: Scenario, environment: dict[str, str], *options: str) -> tuple[int, str]:
-    """Exit code of the command, and what it said."""
+    """Exit code and output of the command."""
     with rerank_process(scenario.config_path, *options, environment=environment) as process:
         return process.wait(), process.prefix
 
 
 def test_a_run_and_its_repetition(tmp_path: Path, joined: dict[str, str]) -> None:
     scenario = make_scenario(tmp_path, queries=6, sections=QUICK)
-    code, prefix = run(scenario, joined)
-    assert code == 0, prefix
-    assert "queries: 6 complete" in prefix
-    assert "windows: 30 complete" in prefix
+    code, printed = run(scenario, joined)
+    assert code == 0, printed
+    assert "queries: 6 complete" in printed
+    assert "windows: 30 complete" in printed
     assert judge(scenario, baseline_rankings(scenario)).good
-    code, prefix = run(scenario, joined)
-    assert code == 0, prefix
-    assert "nothing to do" in prefix
+    code, printed = run(scenario, joined)
+    assert code == 0, printed
+    assert "nothing to do" in printed
 
 
 @pytest.mark.parametrize(
@@ -44,28 +44,28 @@ def test_a_run_and_its_repetition(tmp_path: Path, joined: dict[str, str]) -> Non
         (["--storage.max_attempts=none"], "storage.max_attempts"),
     ],
 )
-def test_what_a_person_has_to_mend_is_2_and_a_line(tmp_path: Path, options: list[str], expected: str) -> None:
-    code, prefix = run(make_scenario(tmp_path, queries=2, sections=QUICK), {}, *options)
-    assert code == 2, prefix
-    assert "error: " in prefix
-    assert expected in prefix
-    assert "Traceback" not in prefix
+def test_wrong_settings_are_exit_code_2_and_one_line(tmp_path: Path, options: list[str], expected: str) -> None:
+    code, printed = run(make_scenario(tmp_path, queries=2, sections=QUICK), {}, *options)
+    assert code == 2, printed
+    assert printed.splitlines()[-1].startswith("error: ")
+    assert expected in printed
+    assert "Traceback" not in printed
     assert not (tmp_path / "out").exists()
 
 
-def test_too_many_failed_queries_are_3(tmp_path: Path, joined: dict[str, str]) -> None:
+def test_too_many_failed_queries_are_exit_code_3(tmp_path: Path, joined: dict[str, str]) -> None:
     failing: Sections = {"engine": {**QUICK["engine"], "fail": {"q0001": 1000}}, "policy": {"backoff_seconds": 0.0}}
-    code, prefix = run(make_scenario(tmp_path, queries=4, sections=failing), joined)
-    assert code == 3, prefix
-    assert "1 of 4 queries failed, more than max_failed_fraction 0.01" in prefix
+    code, printed = run(make_scenario(tmp_path, queries=4, sections=failing), joined)
+    assert code == 3, printed
+    assert "1 of 4 queries failed, more than max_failed_fraction 0.01" in printed
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
-def test_an_engine_that_cannot_start_is_1_and_its_reason(tmp_path: Path, joined: dict[str, str]) -> None:
+def test_an_engine_that_cannot_start_is_exit_code_1_and_its_reason(tmp_path: Path, joined: dict[str, str]) -> None:
     broken: Sections = {"engine": {"start_error": "no such GPU"}, "cluster": {"max_replica_start_failures": 1}}
-    code, prefix = run(make_scenario(tmp_path, queries=2, sections=broken), joined)
-    assert code == 1, prefix
-    assert prefix.splitlines()[-1].endswith("error: no replica could start: EngineStartError: no such GPU"), prefix
+    code, printed = run(make_scenario(tmp_path, queries=2, sections=broken), joined)
+    assert code == 1, printed
+    assert printed.splitlines()[-1].startswith("error: no replica could start: EngineStartError: no such GPU"), printed
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -79,7 +79,7 @@ def test_a_signal_releases_the_lease(tmp_path: Path, joined: dict[str, str], num
         assert holder.pid == process.pid
         process.kill(number)
         assert process.wait() == code, process.prefix
-        assert "run the same command again to go on" in process.prefix
+        assert "run the same command again to resume" in process.prefix
         assert "Traceback" not in process.prefix
     assert read_status(scenario.config.output.path, scenario.config.storage).holder is None
     assert '"released": true' in (tmp_path / "out" / "_lease.json").read_text()

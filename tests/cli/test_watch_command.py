@@ -1,15 +1,16 @@
+"""The command `watch`: what it shows and when it stops."""
+
 import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from corpus_reranker.cli.watch import app
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.run_progress import PROGRESS, ReplicaProgress, RunProgress, write_progress
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import create_run
+from helpers.command_line import run_command
 
 PROGRESS_NOW = RunProgress(
     queries=2000,
@@ -25,13 +26,13 @@ PROGRESS_NOW = RunProgress(
 
 
 def watch(folder: Path, *arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(folder), *arguments], env={"COLUMNS": "120"})
+    result = run_command("watch", str(folder), *arguments)
     return result.exit_code, result.output
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
     code, shown = watch(tmp_path)
-    assert (code, "no run has begun here" in shown) == (4, True)
+    assert (code, "no run has started here" in shown) == (4, True)
 
 
 def test_a_live_run(tmp_path: Path) -> None:
@@ -55,12 +56,12 @@ def test_a_live_run(tmp_path: Path) -> None:
     assert "gpu-0:7" not in shown  # the fullest replicas are left out first
 
 
-def test_watching_ends_with_the_run(tmp_path: Path) -> None:
+def test_watching_stops_with_the_run(tmp_path: Path) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())
     run = create_run(control, {}, 2000)
     write_progress(control, PROGRESS_NOW)
     code, shown = watch(tmp_path)
-    assert (code, "nobody writes it now" in shown) == (4, True)
+    assert (code, "writer: none" in shown) == (4, True)
     control.write("_SUCCESS", b"")
     code, shown = watch(tmp_path)
     assert (code, f"finished, run {run.run_id}" in shown.replace("\n", " ")) == (0, True)
@@ -69,7 +70,7 @@ def test_watching_ends_with_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", json.dumps({"replicas": [{"x": 1}], "recent_errors": []}).encode()]
 )
-def test_progress_of_another_version_is_passed_over(tmp_path: Path, body: bytes) -> None:
+def test_progress_of_another_version_is_ignored(tmp_path: Path, body: bytes) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())
     create_run(control, {}, 2000)
     control.write(PROGRESS, body)
@@ -77,19 +78,21 @@ def test_progress_of_another_version_is_passed_over(tmp_path: Path, body: bytes)
     assert (code, "0 of 2,000 queries" in shown) == (4, True)
 
 
-def test_in_a_terminal_it_looks_again_until_the_run_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_terminal_the_view_is_updated_until_the_run_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())
     create_run(control, {}, 2000)
-    looks: list[float] = []
+    waits: list[float] = []
 
     def wait(seconds: float) -> None:
-        looks.append(seconds)
-        if len(looks) == 3:
+        waits.append(seconds)
+        if len(waits) == 3:
             control.write("_SUCCESS", b"")
 
     monkeypatch.setattr("corpus_reranker.cli.watch.time.sleep", wait)
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Lease(control, 60):
         code, shown = watch(tmp_path, "--every-seconds", "7")
-    assert (code, looks) == (0, [7.0, 7.0, 7.0])
+    assert (code, waits) == (0, [7.0, 7.0, 7.0])
     assert "finished" in shown

@@ -1,4 +1,4 @@
-"""What an estimate says before a run is what the run then does."""
+"""The command `estimate` predicts what the run then does."""
 
 import asyncio
 import json
@@ -9,23 +9,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from corpus_reranker.cli import rerank
-from corpus_reranker.cli.estimate import app
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.ranking.rerank_query import rerank_query
+from helpers.command_line import check_refused, run_command
 from helpers.synthetic_output import output_row, write_data_files
-
-run = CliRunner()
 
 
 def rows(*numbers_of_candidates: int) -> list[dict[str, Any]]:
-    """A query for each number; passages differ in length, from query to query and within one."""
+    """One query per number. Passage lengths differ between queries and within a query."""
     return [
         {
             "query_id": f"q{query}",
@@ -68,10 +64,17 @@ def write_input(folder: Path, content: list[dict[str, Any]], schema: pa.Schema =
 
 
 def estimate(config: Path, *arguments: str) -> dict[str, Any]:
-    path = config.with_name("estimate.json")
-    result = run.invoke(app, ["--config", str(config), "--json", str(path), *arguments])
+    """What the command prints with --json."""
+    result = run_command("estimate", "--config", str(config), "--json", *arguments)
     assert result.exit_code == 0, result.output
-    return {**json.loads(path.read_text()), "output": result.output}
+    return dict(json.loads(result.stdout))
+
+
+def printed(config: Path, *arguments: str) -> str:
+    """What the command prints for a person."""
+    result = run_command("estimate", "--config", str(config), *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: Path) -> None:
@@ -106,41 +109,43 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
 
 
 def test_time_and_price_follow_from_the_rates(config: Path, tmp_path: Path) -> None:
-    write_input(tmp_path / "in", rows(*[30] * 40))  # 5 windows each, one after the other
+    write_input(tmp_path / "in", rows(*[30] * 40))  # 5 windows each, in sequence
     rates = ("--windows-per-second", "2", "--price-per-gpu-hour", "9")
     found = estimate(config, *rates, "--engine.kind=simulated")
     duration = found["duration"]
     assert duration["replicas"] == 4
     assert duration["work_seconds"] == pytest.approx(40 * 5 / 2 / 4)
-    # 8 windows in flight on a replica that does 2 a second: each takes 4 s
+    # 8 windows in flight on a replica that finishes 2 per second: each takes 4 s
     assert duration["chain_seconds"] == pytest.approx(5 * 4)
     assert duration["seconds"] == duration["work_seconds"]
-    assert duration["gpu_hours"] == 0  # a simulated engine has none
+    assert duration["gpu_hours"] == 0  # a simulated engine uses none
     assert found["price"] == 0
     few = estimate(config, *rates, "--replicas", "40")["duration"]
     assert (few["work_seconds"], few["chain_seconds"]) == (pytest.approx(2.5), pytest.approx(2.5))
 
 
-def test_a_gpu_hour_is_a_replicas_gpus_for_the_whole_time(config: Path, tmp_path: Path) -> None:
+def test_gpu_hours_count_every_gpu_of_a_replica(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(*[30] * 40))
     engine = "--engine={kind: vllm, model: /none, tokenizer: words, tensor_parallel_size: 2, max_model_len: 2048}"
-    found = estimate(config, engine, "--windows-per-second=0.01", "--replicas=1", "--output-tokens-mean=0")
+    options = (engine, "--windows-per-second=0.01", "--replicas=1", "--output-tokens-mean=0")
+    found = estimate(config, *options)
     assert found["duration"]["gpu_hours"] == pytest.approx(2 * 200 / 0.01 / 3600)
     assert found["price"] == pytest.approx(2 * found["duration"]["gpu_hours"])
-    assert "EUR a 1,000 queries" in found["output"]
+    assert "EUR per 1,000 queries" in printed(config, *options)
 
 
-def test_token_rates_and_the_whole_budget_of_answers(config: Path, tmp_path: Path) -> None:
+def test_token_rates_with_the_token_budget_as_output_length(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(30))
-    found = estimate(config, "--prompt-tokens-per-second=100", "--output-tokens-per-second", "10")
+    rates = ("--prompt-tokens-per-second=100", "--output-tokens-per-second", "10")
+    found = estimate(config, *rates)
     assert found["answers"]["output_tokens_mean"] == 60
-    assert "an upper bound" in found["output"]
+    assert "an upper bound" in printed(config, *rates)
     work = found["work"]
     seconds = work["windows"] * (work["prompt_tokens_mean"] / 100 + 60 / 10)
     assert found["duration"]["work_seconds"] == pytest.approx(seconds / 4)
 
 
-def test_answers_as_an_earlier_run_had_them(config: Path, tmp_path: Path) -> None:
+def test_output_lengths_measured_on_an_earlier_run(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(30))
     window = {"start": 0, "end": 2, "status": "complete", "attempts": 1, "prompt_tokens": 9, "latency_seconds": 3.0}
     windows = [{**window, "output_tokens": 100}, {**window, "output_tokens": 500, "attempts": 3}]
@@ -150,8 +155,8 @@ def test_answers_as_an_earlier_run_had_them(config: Path, tmp_path: Path) -> Non
     assert answers["latency_seconds_mean"] == 3.0
 
 
-def test_a_sample_is_of_the_whole_input(config: Path, tmp_path: Path) -> None:
-    """Long passages in the second half only: the first queries alone would say half as much."""
+def test_the_sample_covers_the_whole_input(config: Path, tmp_path: Path) -> None:
+    """Only the second half has long passages: a sample of the first queries would find half the tokens."""
     content = rows(*[20] * 60)
     for number, row in enumerate(content):
         words = 2 if number < 30 else 18
@@ -165,7 +170,7 @@ def test_a_sample_is_of_the_whole_input(config: Path, tmp_path: Path) -> None:
     assert some["prompt_tokens_mean"] == pytest.approx(every["prompt_tokens_mean"], rel=0.01)
 
 
-def test_the_long_form_and_rows_that_cannot_be_read(config: Path, tmp_path: Path) -> None:
+def test_long_form_and_unreadable_rows(config: Path, tmp_path: Path) -> None:
     content = rows(30, 12)
     long = [
         {"query_id": row["query_id"], "query": row["query"], "rank": position, **candidate}
@@ -181,22 +186,26 @@ def test_the_long_form_and_rows_that_cannot_be_read(config: Path, tmp_path: Path
     assert from_nested["work"]["unreadable_queries"] == 1
 
 
-def test_passages_that_will_be_shortened_are_told(config: Path, tmp_path: Path) -> None:
+def test_shortened_passages_are_reported(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(*range(20, 30)))
     found = estimate(config, "--engine.max_model_len=300")
     assert found["work"]["shortened_fraction"] > 0
-    assert "passages shortened" in found["output"]
+    assert "passages shortened" in printed(config, "--engine.max_model_len=300")
 
 
-def test_the_rerank_job_says_the_same_and_starts_nothing(config: Path, tmp_path: Path) -> None:
+def test_rerank_with_estimate_prints_the_same_and_starts_nothing(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(30, 30))
-    alone = estimate(config, "--windows-per-second=1")
-    with_rates = ["--config", str(config), "--estimate", "--estimate.windows_per_second=1"]
-    result = run.invoke(rerank.app, with_rates)
-    assert result.exit_code == 0, result.output
-    assert result.output == alone["output"]
+    rerank = ("rerank", "--config", str(config), "--estimate", "--estimate.windows_per_second=1")
+    result = run_command(*rerank)
+    assert (result.exit_code, result.stdout) == (0, printed(config, "--windows-per-second=1"))
     assert not (tmp_path / "out").exists()
-    assert run.invoke(rerank.app, [*with_rates, "--limit", "1"]).exit_code == 2
+    check_refused(run_command(*rerank, "--limit", "1"), "leave out --limit")
+
+
+def test_the_json_is_also_written_to_a_file(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(30))
+    found = estimate(config, f"--estimate.json_path={tmp_path}/estimate.json")
+    assert json.loads((tmp_path / "estimate.json").read_text()) == found
 
 
 @pytest.mark.parametrize(
@@ -210,11 +219,6 @@ def test_the_rerank_job_says_the_same_and_starts_nothing(config: Path, tmp_path:
         (["--input.path=/no/such/input"], "/no/such/input"),
     ],
 )
-def test_what_is_wrong_is_one_readable_message_and_exit_code_2(
-    config: Path, tmp_path: Path, arguments: list[str], message: str
-) -> None:
+def test_refusals(config: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     write_input(tmp_path / "in", rows(3))
-    result = run.invoke(app, ["--config", str(config), *arguments])
-    assert result.exit_code == 2
-    assert message in result.output
-    assert "Traceback" not in result.output
+    check_refused(run_command("estimate", "--config", str(config), *arguments), message)

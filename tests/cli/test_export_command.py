@@ -1,15 +1,14 @@
+"""The command `export`: formats, job config and refusals."""
+
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from corpus_reranker.cli.export import app
+from helpers.command_line import check_refused, run_command
 from helpers.synthetic_output import output_row, write_data_files
-
-run = CliRunner()
 
 
 @pytest.fixture
@@ -18,11 +17,11 @@ def output(tmp_path: Path) -> Path:
 
 
 def test_trec(output: Path, tmp_path: Path) -> None:
-    result = run.invoke(
-        app, [str(output), "--to", "trec", "--destination", str(tmp_path / "to"), "--tag", "mine", "--single-file"]
-    )
+    options = ["--to", "trec", "--destination", str(tmp_path / "to"), "--tag", "mine", "--single-file", "--json"]
+    result = run_command("export", str(output), *options)
     assert result.exit_code == 0, result.output
-    assert "2 queries -> 10 records in 2 files" in result.output
+    exported = json.loads(result.stdout)
+    assert (exported["queries"], exported["records"], len(exported["files"])) == (2, 10, 2)
     assert (tmp_path / "to/reranked/rankings.trec").read_text().splitlines()[0] == "1 Q0 d2 1 3.0 mine"
 
 
@@ -36,24 +35,9 @@ def test_triples_with_texts(output: Path, tmp_path: Path) -> None:
         for query_id in "12"
     ]
     pq.write_table(pa.Table.from_pylist(candidates), tmp_path / "candidates.parquet")
-    result = run.invoke(
-        app,
-        [
-            str(output),
-            "--to",
-            "triples",
-            "--destination",
-            str(tmp_path / "to"),
-            "--input",
-            str(tmp_path / "candidates.parquet"),
-            "--min-negative-rank",
-            "2",
-            "--negatives",
-            "1",
-            "--status",
-            "complete",
-        ],
-    )
+    options = ["--to", "triples", "--destination", str(tmp_path / "to")]
+    options += ["--input", str(tmp_path / "candidates.parquet"), "--min-negative-rank", "2", "--negatives", "1"]
+    result = run_command("export", str(output), *options, "--status", "complete")
     assert result.exit_code == 0, result.output
     (triple,) = [json.loads(line) for line in (tmp_path / "to/part-00001.jsonl").read_text().splitlines()]
     assert triple == {
@@ -69,12 +53,12 @@ def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
     config.write_text(
         f"output: {{path: {output}}}\nexport: {{to: vespa, destination: {tmp_path / 'to'}, index: mine}}\n"
     )
-    assert run.invoke(app, ["--config", str(config)]).exit_code == 0
+    export = ("export", "--config", str(config))
+    result = run_command(*export)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/to: 2 queries, 2 records, 2 files\n"), result.output
     assert '"id:rankings:mine::1"' in (tmp_path / "to/part-00000.jsonl").read_text()
-    again = run.invoke(app, ["--config", str(config)])
-    assert again.exit_code == 2
-    assert "not empty" in again.output
-    assert run.invoke(app, ["--config", str(config), "--overwrite"]).exit_code == 0
+    check_refused(run_command(*export), "not empty")
+    assert run_command(*export, "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -87,11 +71,6 @@ def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
         (["OUTPUT", "--to", "triples", "--destination", "TO", "--status", "done"], "export.triples.statuses"),
     ],
 )
-def test_what_is_wrong_is_one_readable_message_and_exit_code_2(
-    arguments: list[str], message: str, output: Path, tmp_path: Path
-) -> None:
+def test_refusals(arguments: list[str], message: str, output: Path, tmp_path: Path) -> None:
     paths = {"OUTPUT": str(output), "TO": str(tmp_path / "to")}
-    result = run.invoke(app, [paths.get(argument, argument) for argument in arguments])
-    assert result.exit_code == 2
-    assert message in result.output
-    assert "Traceback" not in result.output
+    check_refused(run_command("export", *(paths.get(argument, argument) for argument in arguments)), message)

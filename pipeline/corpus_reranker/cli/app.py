@@ -1,0 +1,95 @@
+"""The Typer app. A command's module is imported when the command runs: Ray and pyarrow take seconds to import."""
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from corpus_reranker import __version__
+from corpus_reranker.cli.errors import report_error
+
+
+class LazyCommand(NamedTuple):
+    """A command that is not imported yet."""
+
+    module: str
+    help: str
+    hidden: bool = False
+
+
+COMMANDS = {
+    "retrieve": LazyCommand("retrieve", "Find candidates for queries with BM25 over a Lucene index."),
+    "assemble": LazyCommand("assemble", "Make candidates from a first-stage run, queries and a corpus."),
+    "estimate": LazyCommand("estimate", "Predict windows, tokens, time and price of a run."),
+    "rerank": LazyCommand("rerank", "Rerank candidates, Parquet to Parquet, or resume a run."),
+    "status": LazyCommand("status", "Show how far a run is, from its output folder."),
+    "watch": LazyCommand("watch", "Watch a run live in a terminal."),
+    "evaluate": LazyCommand("evaluate", "Score rankings before and after reranking with qrels."),
+    "export": LazyCommand("export", "Convert an output to TREC runs, feeds or triples."),
+    "report": LazyCommand("report", "Write an HTML report of a run."),
+    "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),
+}
+"""In the order of the pipeline. The help texts stand here so that `--help` imports no command."""
+
+EPILOG = (
+    "Any config value can be given to any command as --section.key=value. Exit codes: 0 done; 1 the run failed, the "
+    "same command resumes it; 2 fix the command line, config, input or output; 3 done, but more queries failed than "
+    "max_failed_fraction; 4 not finished (status, watch); 130 and 143 stopped by Ctrl-C or SIGTERM. Demo and "
+    "developer tools: corpus-reranker dev --help."
+)
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands by name and help, and imports the one that is called.
+
+    The base class finds, lists and suggests the placeholders in `self.commands`; `resolve_command` replaces the
+    placeholder that was called by the real command.
+    """
+
+    lazy_commands: ClassVar[dict[str, LazyCommand]] = COMMANDS
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, command in self.lazy_commands.items():
+            self.add_command(TyperCommand(name, help=command.help, hidden=command.hidden))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        return name, placeholder and self.load(str(name)), rest
+
+    def load(self, name: str) -> Any:
+        """Import the command `name`."""
+        module = import_module(f"corpus_reranker.cli.{self.lazy_commands[name].module}")
+        return get_command(module.app)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command. The exit code is what the command returns; an error becomes one line on stderr."""
+        standalone = options.pop("standalone_mode", True)
+        options["standalone_mode"] = False
+        if not standalone:
+            return super().main(*args, **options)
+        try:
+            code = super().main(*args, **options)
+        except Exception as error:  # the one place that turns any error into a line
+            code = report_error(error)
+        sys.exit(code or 0)
+
+
+app = typer.Typer(
+    cls=LazyGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, epilog=EPILOG
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Offline listwise reranking of a corpus of queries with an LLM, on Ray Data and vLLM."""
+    if version:
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())

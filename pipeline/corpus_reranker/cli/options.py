@@ -1,0 +1,129 @@
+"""Options and arguments that commands share: the job config, `--section.key=value` overrides, `--json`."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from corpus_reranker.config.loader import load_config, load_section, load_section_if_given
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.io.settings import OutputConfig
+from corpus_reranker.section import Section
+
+S = TypeVar("S", bound=Section)
+
+Config: TypeAlias = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="Job config: a YAML file or a ready-made config's name.")
+]
+Date: TypeAlias = Annotated[
+    str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="Day that replaces {date} in the config.")
+]
+Output: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="OUTPUT", help="A run's output, local or s3://; default: the config's output.")
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+class ConfigCommand(TyperCommand):
+    """A command that takes config overrides beside its own options; they become `context.args`."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes | {"options_metavar": "[OPTIONS] [--SECTION.KEY=VALUE]..."})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own_options = {option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        own, overrides = split_overrides(args, own_options)
+        super().parse_args(ctx, own)
+        ctx.args = overrides
+        return overrides
+
+
+def split_overrides(arguments: Sequence[str], own_options: Collection[str]) -> tuple[list[str], list[str]]:
+    """Separate config overrides from a command's own arguments.
+
+    An override is `--section.key=value` or `--section.key value`, or has the name of a top-level key of the config
+    (`--max_failed_fraction=0.1`, `--cluster={replicas: 2}`) that is not an option of the command.
+
+    Args:
+        arguments: The command line behind the command's name.
+        own_options: The command's options, as `--name`.
+
+    Returns:
+        The command's own arguments, and the overrides in the form `--section.key=value`.
+
+    Raises:
+        ConfigError: If an override has no value.
+    """
+    own: list[str] = []
+    overrides: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        key, separator, value = word.partition("=")
+        if word == "--":
+            own += [word, *words]
+        elif key in own_options or not _is_config_key(key):
+            own.append(word)
+        else:
+            overrides.append(f"{key}={value if separator else _next_value(key, words)}")
+    return own, overrides
+
+
+def _is_config_key(option: str) -> bool:
+    name = option.removeprefix("--")
+    return name != option and ("." in name or name.replace("-", "_") in JobConfig.model_fields)
+
+
+def _next_value(key: str, words: Iterator[str]) -> str:
+    value = next(words, "--")
+    if value.startswith("--"):
+        raise ConfigError(f"{key} needs a value: {key}=VALUE")
+    return value
+
+
+def command_app() -> typer.Typer:
+    """The Typer app of one command. Only the command is used; the app of the program is in `app.py`."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """The job config as the command line gives it: a file, overrides and a date."""
+
+    path: str | None
+    overrides: tuple[str, ...]
+    date: str | None
+
+    @classmethod
+    def of(
+        cls, context: typer.Context, path: str | None, date: str | None, own: Mapping[str, Any] | None = None
+    ) -> "JobOptions":
+        """Collect them.
+
+        Args:
+            context: The command's context, whose `args` are the overrides.
+            path: `--config`.
+            date: `--date`.
+            own: Values of the command's own options by the config key each stands for; None: not given.
+        """
+        given = {key: value for key, value in (own or {}).items() if value is not None}
+        return cls(path, (*context.args, *(f"--{key}={json.dumps(value)}" for key, value in given.items())), date)
+
+    def job(self) -> JobConfig:
+        """The whole config. Raises ConfigError."""
+        return load_config(self.path, self.overrides, date=self.date)
+
+    def section(self, name: str, model: type[S]) -> S:
+        """One section; the others may be incomplete. Raises ConfigError."""
+        return load_section(self.path, name, model, self.overrides, date=self.date)
+
+    def section_if_given(self, name: str, model: type[S]) -> S | None:
+        """One section, or None if the config has none of that name. Raises ConfigError."""
+        return load_section_if_given(self.path, name, model, self.overrides, date=self.date)
+
+    def output(self, given: str | None) -> str:
+        """The output that the command line names, else the config's. Raises ConfigError if there is neither."""
+        return given or self.section("output", OutputConfig).path

@@ -1,0 +1,21 @@
+"""What commands print to stdout: log lines and JSON."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+def log(line: str) -> None:
+    """Print one line with the time and flush, so that a log file reads like a terminal."""
+    print(time.strftime("%H:%M:%S"), line, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one JSON document. Values that JSON does not know become strings."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def format_counts(counts: Mapping[str, int], none: str = "none") -> str:
+    """`3 complete, 1 failed`; `none` if there is nothing."""
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or none
