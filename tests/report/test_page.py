@@ -163,7 +163,7 @@ def test_control_characters_are_shown_as_pictures() -> None:
 def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> None:
     schema = pa.schema([field for field in RESULT if field.name not in ("started_at", "finished_at")])
     page = Page(report(write_data_files(tmp_path / "out", [[]], schema)))
-    assert page.has("does not say when its queries began and ended")
+    assert page.has("no started_at and finished_at columns")
     assert page.has("No window was requested")
     assert page.has("keeps no prompts and answers")
     assert page.has("has no _run/config.yaml")
@@ -174,7 +174,7 @@ def test_long_texts_lose_their_middle(tmp_path: Path) -> None:
     quarantine(folder, prompt="A" + "x" * 300_000 + "Z", response="r" * MAX_TEXT_CHARS)
     source = report(folder)
     assert len(source) < 3 * MAX_TEXT_CHARS
-    assert "240,002 characters left out" in source
+    assert "240,002 characters omitted" in source
     assert "xZ</pre>" in source
 
 
@@ -206,7 +206,7 @@ def test_pauses_cost_nothing(tmp_path: Path) -> None:
     page = Page(report(write_data_files(tmp_path / "out", [rows]), gpus=2, price_per_gpu_hour=2.0))
     assert page.has("9 h 00 min")
     assert page.has("GPU-hours 6")
-    assert page.has("USD per 1,000 queries 3,000 at 2 a GPU-hour; 12 in all")
+    assert page.has("USD per 1,000 queries 3,000 at 2 per GPU-hour; 12 in total")
 
 
 def test_throughput_is_spread_over_the_time_of_a_query(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_the_manifest_tells_of_the_engine(tmp_path: Path) -> None:
     a_pass = {"engine_start_seconds": [61.0, 72.5], "engine": {"kv_cache_tokens": 123456}}
     (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [a_pass]}}))
     page = Page(report(folder, gpus=1))
-    assert page.has("engine start, 72.5 s, not in it")
+    assert page.has("excludes engine start of 72.5 s")
     assert page.has("kv_cache_tokens 123456")
 
 
@@ -235,7 +235,7 @@ def test_windows_in_flight_stand_beside_those_wanted(tmp_path: Path) -> None:
     (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [{}, {"in_flight": full + tail}]}}))
     source = report(folder)
     page = Page(source)
-    assert page.has("Over the middle 80% of the time they had 90.0% of it")  # the tail is not in it
+    assert page.has("Over the middle 80% of the time, windows in flight were 90.0% of the target")  # the tail is not in it
     assert page.has("min since the run began, engine start included")
     (line,) = [value for name, value in page.attributes if name == "points"]
     heights = {point.split(",")[1] for point in (line or "").split()}
@@ -265,7 +265,7 @@ def test_counts_are_of_all_where_charts_are_of_a_sample(tmp_path: Path, monkeypa
     rows = simulated_rows(80, num_candidates=30, in_flight=4)
     folder = write_data_files(tmp_path / "out", [rows[start : start + 2] for start in range(0, 80, 2)])
     whole_rate = run_rate(report(folder))
-    monkeypatch.setattr(run_data, "MAX_PARTS", 20)
+    monkeypatch.setattr(run_data, "MAX_FILES", 20)
     page = Page(report(folder))
     assert page.has("a random sample of 40 queries, one file in 2.")
     assert page.has("All counts are estimates")
@@ -289,7 +289,7 @@ def run_rate(source: str) -> float:
 def test_a_broken_record_of_the_run_is_named(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(1)])
     (folder / "_manifest.json").write_text("[1, 2")
-    with pytest.raises(InputError, match=r"_manifest\.json is not what a run writes"):
+    with pytest.raises(InputError, match=r"_manifest\.json is not a file that a run wrote"):
         report(folder)
 
 

@@ -103,7 +103,7 @@ def test_of_a_large_output_a_random_sample_is_read(tmp_path: Path, monkeypatch: 
     folder = write_data_files(tmp_path / "out", [rows[start : start + 2] for start in range(0, 200, 2)])
     everything = read_run_data(LOCAL, str(folder), ReportConfig())
     assert (everything.sampled_fraction, everything.queries) == (1.0, 200)
-    monkeypatch.setattr(run_data, "MAX_PARTS", 25)
+    monkeypatch.setattr(run_data, "MAX_FILES", 25)
     some = read_run_data(LOCAL, str(folder), ReportConfig())
     assert (some.sampled_fraction, some.queries, len(some.started)) == (0.25, 50, 50)
     span = everything.wall_seconds or 0

@@ -1,4 +1,4 @@
-"""Numbers to the geometry of small SVG charts; the template draws them. Coordinates are the viewBox's."""
+"""Geometry of small SVG charts, which the template draws. Coordinates are those of the viewBox."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ Floats = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 560.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 60.0, 22.0, 18.0, 40.0
-"""Margins: the axes' labels go there."""
+"""Margins for the labels of the axes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Where on its axis a label stands."""
+    """A label and its coordinate on the axis."""
 
     at: float
     label: str
@@ -24,7 +24,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Rect:
-    """A bar or cell. `title` is shown on hover; `strength`, from 0 to 1, is its opacity."""
+    """A bar or cell. `title` is shown on hover; `strength` from 0 to 1 is the opacity."""
 
     x: float
     y: float
@@ -36,9 +36,9 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What the template draws: cells or bars, marks across, a line over them, ticks, and the axes' names.
+    """One chart: bars or cells, vertical marks, a line, ticks and axis labels.
 
-    `line` are the points of an SVG polyline.
+    `line` holds the points of an SVG polyline.
     """
 
     x_label: str
@@ -69,9 +69,9 @@ class Chart:
 
 
 def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y_label: str, bins: int = 40) -> Chart:
-    """Bars over the values, with their median, 95th and 99th percentile marked.
+    """A histogram with marks at the median, the 95th and the 99th percentile.
 
-    The axis ends a little after the 99.5th percentile; the last bar holds all beyond.
+    The axis ends shortly after the 99.5th percentile; the last bar counts everything beyond.
     """
     numbers = np.asarray(values, dtype=np.float64)
     end = nice_ceiling(float(np.quantile(numbers, 0.995))) if len(numbers) else 1.0
@@ -94,9 +94,9 @@ def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y
 
 
 def series(edges: Floats, values: Floats, x_label: str, y_label: str, line: Floats | None = None) -> Chart:
-    """Steps over time: `values[i]` holds from `edges[i]` to `edges[i + 1]`; both axes start at 0.
+    """Steps over time: `values[i]` holds from `edges[i]` to `edges[i + 1]`. Both axes start at 0.
 
-    `line`, as long as `values`, is drawn over them.
+    `line` has the length of `values` and is drawn over the steps.
     """
     highest = max(float(each.max(initial=0.0)) for each in (values, values if line is None else line))
     end, top = float(edges[-1]), nice_ceiling(highest)
@@ -112,29 +112,29 @@ def series(edges: Floats, values: Floats, x_label: str, y_label: str, line: Floa
     )
 
 
-def signed_bars(values: Floats, x_label: str, y_label: str, least_reach: float = 0.1) -> Chart:
-    """One bar a value, highest first, above or below zero. More than fit are drawn as the means of neighbours.
+def signed_bars(values: Floats, x_label: str, y_label: str, min_extent: float = 0.1) -> Chart:
+    """One bar per value, highest first, above or below zero. Neighbours are averaged if there are too many values.
 
-    The axis goes to the largest value either way, and at least to `least_reach`.
+    The axis extends to the largest absolute value, at least to `min_extent`.
     """
     groups = np.array_split(np.sort(values)[::-1], min(len(values), 120))
-    reach = nice_ceiling(max(float(np.abs(values).max(initial=0.0)), least_reach))
+    extent = nice_ceiling(max(float(np.abs(values).max(initial=0.0)), min_extent))
     step = (WIDTH - LEFT - RIGHT) / len(groups)
-    zero = _y(reach, 2 * reach)
+    zero = _y(extent, 2 * extent)
     rects = []
     for number, group in enumerate(groups):
         mean = float(group.mean())
-        tip = _y(mean + reach, 2 * reach)
+        tip = _y(mean + extent, 2 * extent)
         rects.append(Rect(LEFT + number * step, min(tip, zero), max(step - 0.5, 0.5), abs(tip - zero), f"{mean:+.3f}"))
     ticks = tuple(
-        Tick(_y(value + reach, 2 * reach), f"{value:+.2g}" if value else "0")
-        for value in (-reach, -reach / 2, 0, reach / 2, reach)
+        Tick(_y(value + extent, 2 * extent), f"{value:+.2g}" if value else "0")
+        for value in (-extent, -extent / 2, 0, extent / 2, extent)
     )
     return Chart(x_label, y_label, x_ticks=(), y_ticks=ticks, rects=tuple(rects))
 
 
 def heatmap(cells: Floats, spans: Sequence[str], x_label: str, y_label: str) -> Chart:
-    """A square of cells, `cells[x, y]` from 0 to 1, x to the right and y down; `spans` name rows and columns."""
+    """A square heatmap: `cells[x, y]` from 0 to 1, x to the right, y down. `spans` are the labels of both axes."""
     side = 330.0
     step = side / len(cells)
     strongest = max(float(cells.max(initial=0.0)), 1e-9)
@@ -165,15 +165,15 @@ def heatmap(cells: Floats, spans: Sequence[str], x_label: str, y_label: str) -> 
 
 
 def nice_ceiling(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten at or above `value`; 1 for (nearly) zero and below."""
-    if not value > 1e-300:  # an axis so short would divide by denormal numbers
+    """The smallest of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten at or above `value`; 1 for about zero and below."""
+    if not value > 1e-300:  # a shorter axis would divide by denormal numbers
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next((step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8) if step * power >= value), 10 * power)
 
 
 def short(value: float) -> str:
-    """A number of three digits or so: 0.25, 17, 3,172, 1.25M."""
+    """A number with about three digits: 0.25, 17, 3,172, 1.25M."""
     magnitude = abs(value)
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if magnitude >= size:
@@ -182,14 +182,14 @@ def short(value: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A part of a whole above 0, that never says 0% or 100% where it is not."""
+    """A percentage that reads 0% or 100% only if it is exactly that. `whole` must be above 0."""
     if 0 < part / whole < 0.001:
         return "under 0.1%"
     return "over 99.9%" if 0.999 < part / whole < 1 else f"{part / whole:.1%}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 850 ms, 12.3 s, 4 min 05 s, 3 h 20 min."""
+    """Seconds for people: 850 ms, 12.3 s, 4 min 05 s, 3 h 20 min."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 100:
@@ -220,7 +220,7 @@ def _y(value: float, top: float) -> float:
 
 
 def _steps(end: float, most: int) -> list[float]:
-    """Multiples of a round number from 0 to `end`, at most `most` and one more."""
+    """Multiples of a round number from 0 to `end`: at most `most` + 1 values."""
     step = 10.0 ** math.floor(math.log10(end / most))
     step = next(factor * step for factor in (1, 2, 2.5, 5, 10, 20) if end / (factor * step) <= most)
     return [number * step for number in range(int(end / step + 1e-9) + 1)]

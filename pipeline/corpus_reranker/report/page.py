@@ -1,7 +1,7 @@
-"""The run report: one HTML page beside the output, that needs nothing but itself to be read.
+"""The run report: one self-contained HTML page in the output folder.
 
-No script runs in it and nothing is loaded: passages and answers are other people's text, so every value is escaped
-by the template, and the page's own policy forbids what might slip through.
+The page runs no script and loads nothing. Passages and answers are untrusted text, so the template escapes every
+value, and the page's content security policy forbids everything else.
 """
 
 import json
@@ -44,13 +44,13 @@ REPORT = "_run/report.html"
 
 MAX_BYTES = 5_000_000
 MAX_TEXT_CHARS = 60_000
-"""Of a prompt or an answer shown: a ReasonRank window of 20 passages has about 25,000."""
+"""Limit for a prompt or response on the page. A ReasonRank window of 20 passages has about 25,000 characters."""
 
 MAX_LINE_CHARS = 500
-"""Of a query or an error in a table."""
+"""Limit for a query or an error in a table."""
 
 STATUSES = ("complete", "repaired", "degraded", "no_answer", "truncated", "timeout", "error", "failed")
-"""In the order, and with the names of the classes, that the page colours them by."""
+"""In display order. The names are those of the CSS classes that colour them."""
 
 _TIME_BINS = 60
 _HEATMAP_CELLS = 20
@@ -58,7 +58,7 @@ _HEATMAP_CELLS = 20
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure of the summary, with what it is made of below."""
+    """One figure of the summary, with a note below it."""
 
     label: str
     value: str
@@ -67,7 +67,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One status's part of a whole."""
+    """The share of one status."""
 
     status: str
     count: int
@@ -76,7 +76,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Of the whole output. `exact` is False where they were computed from a sample of its files."""
+    """Totals of the whole output. `exact` is False if they were estimated from a sample of its files."""
 
     queries: int
     query_statuses: Mapping[str, int]
@@ -92,11 +92,17 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class ReportedRun:
-    """What the run left about itself; None, or nothing, where it did not, or in another version's words.
+    """What the run recorded about itself; None or empty where it recorded nothing.
 
-    `gpus` is what its config asks for at most. `queries` are the input's, where the run has not finished.
-    `engine_start_seconds` is the slowest replica's; `engine` what the engine says of itself. `in_flight` are the last
-    pass's samples: seconds since it began, windows in flight, windows wanted there.
+    Attributes:
+        config_text: The effective config as YAML.
+        model: Model name or path.
+        simulated: Whether an engine was a stand-in.
+        gpus: The most GPUs that the config asks for.
+        queries: Queries of the input, if the run has not finished.
+        engine_start_seconds: Start time of the slowest replica's engine.
+        engine: Info of the engine.
+        in_flight: Samples of the last pass: seconds since its start, windows in flight, target windows in flight.
     """
 
     config_text: str | None
@@ -112,10 +118,13 @@ class ReportedRun:
 def report_output(
     url: str, storage: StorageConfig, config: ReportConfig, evaluate_config: EvaluateConfig | None = None
 ) -> str:
-    """Write the report of the output at `url`. Returns the URL of the page.
+    """Write the report of the output at `url` and return the URL of the page.
 
-    nDCG is in it if `config` names qrels, or else `evaluate_config` does. Raises InputError and OutputError as
-    `write_report`, InputError also for qrels that cannot be read.
+    The page shows nDCG@10 if `config` or `evaluate_config` names qrels.
+
+    Raises:
+        InputError: The output or the qrels cannot be read.
+        OutputError: The page cannot be written.
     """
     url = url.rstrip("/")
     qrels = config.qrels or (evaluate_config and evaluate_config.qrels)
@@ -127,9 +136,11 @@ def report_output(
 def write_report(
     output: tuple[pafs.FileSystem, str], config: ReportConfig, name: str, qrels: Qrels | None = None
 ) -> str:
-    """Write the report of the output at (filesystem, folder), which is titled `name`. Returns its path.
+    """Write the report of the output at (filesystem, folder) with the title `name`, and return its path.
 
-    Raises InputError where the output cannot be read, OutputError where the report cannot be written.
+    Raises:
+        InputError: The output cannot be read.
+        OutputError: The page cannot be written.
     """
     filesystem, folder = output
     page = render_report(output, config, name, qrels)
@@ -142,7 +153,7 @@ def write_report(
 def render_report(
     output: tuple[pafs.FileSystem, str], config: ReportConfig, name: str, qrels: Qrels | None = None
 ) -> str:
-    """The page, as `write_report` writes it."""
+    """The HTML that `write_report` writes."""
     import jinja2
 
     data = read_run_data(*output, config)
@@ -184,9 +195,9 @@ def render_report(
 
 
 def visible(value: Any) -> Any:
-    """A text with control characters, which HTML cannot hold, as their pictures (U+2400 and on).
+    """Replace control characters, which HTML cannot hold, by their symbols (U+2400 and following).
 
-    The template's every expression passes through it; what a macro has made of such already is left as it is.
+    Every expression of the template passes through this function. Markup from macros stays as it is.
     """
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
@@ -197,11 +208,11 @@ def _clip(text: str | None, limit: int) -> str | None:
     if text is None or len(text) <= limit:
         return text
     half = limit // 2
-    return f"{text[:half]} [... {len(text) - 2 * half:,} characters left out ...] {text[-half:]}"
+    return f"{text[:half]} [... {len(text) - 2 * half:,} characters omitted ...] {text[-half:]}"
 
 
 def _totals(data: RunData, manifest: Mapping[str, Any]) -> Totals:
-    """What was read if that is all; else what the run itself counted, once it has; else what the sample suggests."""
+    """Exact totals from a complete reading or from the manifest, else an estimate from the sample."""
     exact = data.sampled_fraction == 1
     if not exact and "queries_by_status" in manifest:
         counted = {name: manifest[name] for name in ("queries", "prompt_tokens", "output_tokens")}
@@ -240,11 +251,11 @@ def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest:
 
 
 def _read_json(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
-    """The object in a small JSON file; empty where there is no file."""
+    """The object in a small JSON file; empty if there is no file."""
     try:
         return dict(json.loads(read_text(filesystem, path) or "{}"))
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is not what a run writes there: {error}") from error
+        raise InputError(f"{path} is not a file that a run wrote: {error}") from error
 
 
 def _shares(counts: Mapping[str, int]) -> list[Share]:
@@ -276,7 +287,7 @@ def _tiles(
         tiles.append(Tile("Window latency", duration(p50), f"median; 95% within {duration(p95)}"))
     if (wall := data.wall_seconds) is not None and wall > 0:
         rate = f"{short(60 * totals.queries / wall)} queries/min, {short(windows / wall)} windows/s"
-        tiles.append(Tile("First start to last end", duration(wall), rate))
+        tiles.append(Tile("Wall time", duration(wall), rate))
         tiles += _cost(data, totals, run, config)
     if evaluation is not None:
         tiles.insert(0, _quality_tile(evaluation))
@@ -284,17 +295,17 @@ def _tiles(
 
 
 def _cost(data: RunData, totals: Totals, run: ReportedRun, config: ReportConfig) -> list[Tile]:
-    """Of the time in which queries were in flight: pauses cost nothing, engine start comes on top."""
+    """GPU-hours and price of the time in which queries were in flight. Pauses and engine start are not included."""
     gpus = run.gpus if config.gpus is None else config.gpus
     if not gpus:
         return []
     gpu_hours = gpus * data.busy_seconds / 3600
     up_to = "" if config.gpus is not None else "at most "
-    start = f"; engine start, {duration(run.engine_start_seconds)}, not in it" if run.engine_start_seconds else ""
+    start = f"; excludes engine start of {duration(run.engine_start_seconds)}" if run.engine_start_seconds else ""
     tiles = [Tile("GPU-hours", short(gpu_hours), f"{up_to}{gpus} GPUs while queries were in flight{start}")]
     if config.price_per_gpu_hour is not None:
         price = gpu_hours * config.price_per_gpu_hour
-        each = f"at {config.price_per_gpu_hour:g} a GPU-hour; {short(price)} in all"
+        each = f"at {config.price_per_gpu_hour:g} per GPU-hour; {short(price)} in total"
         tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / totals.queries), each))
     return tiles
 
@@ -308,7 +319,7 @@ def _quality_tile(evaluation: Evaluation) -> Tile:
 
 
 def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
-    """Means of every order (before, after the pre-ranker if there was one, after), and their changes from before."""
+    """Means of every order (before, pre-ranker if there was one, after) and their differences from before."""
     if evaluation is None:
         return None
     before, *_, after = evaluation.systems
@@ -322,49 +333,49 @@ def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
 
 
 def _times(data: RunData) -> dict[str, Chart] | None:
-    """Windows done and queries in flight over the time of the run; windows are spread over their query's time."""
+    """Throughput and queries in flight over the run. Windows are spread evenly over the duration of their query."""
     wall = data.wall_seconds
     if not wall:
         return None
     edges = np.linspace(0, wall, _TIME_BINS + 1)
     started = data.started - data.started.min()
-    lived_seconds = np.maximum(data.finished - data.started, 1e-6)
+    query_seconds = np.maximum(data.finished - data.started, 1e-6)
 
     def per_second(rates: Floats | float) -> Floats:
-        """Of what each query does at its rate for as long as it lives: the sum over queries, a mean for each bin."""
-        until = [(rates * np.clip(edge - started, 0, lived_seconds)).sum() for edge in edges]
+        """Sum over queries of a constant rate while the query is in flight, averaged per bin."""
+        until = [(rates * np.clip(edge - started, 0, query_seconds)).sum() for edge in edges]
         each: Floats = np.diff(until) / edges[1] / data.sampled_fraction
         return each
 
     unit, seconds = _unit(wall)
-    label = f"{unit} since the first query began"
+    label = f"{unit} since the first query started"
     return {
-        "windows": series(edges / seconds, per_second(data.windows_by_query / lived_seconds), label, "windows/s"),
+        "windows": series(edges / seconds, per_second(data.windows_by_query / query_seconds), label, "windows/s"),
         "in_flight": series(edges / seconds, per_second(1.0), label, "queries in flight"),
     }
 
 
 def _in_flight(samples: Sequence[Sequence[float]]) -> dict[str, Any] | None:
-    """Windows in flight over time beside those wanted, and what fraction of these over the middle 80% of the time."""
+    """Windows in flight and their target over time, and the mean fraction of the target over the middle 80 %."""
     if len(samples) < 3:
         return None
     table = np.array(samples, np.float64)
-    began, ended = table[0, 0], table[-1, 0]
-    middle = table[(table[:, 0] >= began + 0.1 * (ended - began)) & (table[:, 0] <= ended - 0.1 * (ended - began))]
+    start, end = table[0, 0], table[-1, 0]
+    middle = table[(table[:, 0] >= start + 0.1 * (end - start)) & (table[:, 0] <= end - 0.1 * (end - start))]
     groups = np.array_split(table[:-1], min(len(table) - 1, _TIME_BINS))
-    windows, wanted = (np.array([group[:, column].mean() for group in groups]) for column in (1, 2))
-    unit, seconds = _unit(ended)
-    edges = np.array([*(group[0, 0] for group in groups), ended]) / seconds
+    windows, target = (np.array([group[:, column].mean() for group in groups]) for column in (1, 2))
+    unit, seconds = _unit(end)
+    edges = np.array([*(group[0, 0] for group in groups), end]) / seconds
     return {
         "chart": series(
-            edges, windows, f"{unit} since the run began, engine start included", "windows in flight", wanted
+            edges, windows, f"{unit} since the run started, including engine start", "windows in flight", target
         ),
         "fraction": float(middle[:, 1].sum() / middle[:, 2].sum()) if middle[:, 2].sum() else None,
     }
 
 
 def _unit(seconds: float) -> tuple[str, int]:
-    """The unit of time for an axis so long, and its seconds."""
+    """The unit for a time axis of this length, and its seconds."""
     return next((name, size) for name, size in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 3 * size or size == 1)
 
 
@@ -373,14 +384,14 @@ def _tokens(data: RunData) -> dict[str, Chart] | None:
     if not answered.any():
         return None
     return {
-        "prompt": histogram(data.prompt_tokens[answered], "prompt tokens of a window", "windows"),
-        "output": histogram(data.output_tokens[answered], "output tokens of a window, reasoning included", "windows"),
-        "latency": histogram(data.latency_seconds, "seconds of a window, its retries included", "windows"),
+        "prompt": histogram(data.prompt_tokens[answered], "prompt tokens per window", "windows"),
+        "output": histogram(data.output_tokens[answered], "output tokens per window, including reasoning", "windows"),
+        "latency": histogram(data.latency_seconds, "seconds per window, including retries", "windows"),
     }
 
 
 def _moves(data: RunData) -> dict[str, Any] | None:
-    """How far documents moved: a map of rank to rank, a histogram of the shifts, and two figures of the top 10."""
+    """How far documents moved: a heatmap of rank to rank, the mean shift, and two figures of the top 10."""
     depth = data.depth
     if not depth:
         return None

@@ -1,7 +1,7 @@
-"""What a reranked output says of its run: counts, and one number for each window and query, read a batch at a time.
+"""Reads counts, and numbers per window and per query, from a reranked output, one batch at a time.
 
-Of a large output a random sample of its files is read, so that time and memory stay bounded: about 40 bytes a window
-and 24 a query of those read.
+For a large output it reads a random sample of the files, so that time and memory stay bounded: about 40 bytes per
+window and 24 bytes per query of the sample.
 """
 
 import heapq
@@ -30,27 +30,27 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MAX_RANK = 1000
-"""Ranks beyond it are left out of the rank changes; input.max_candidates has the same default."""
+"""Larger ranks are ignored in rank changes. input.max_candidates has the same default."""
 
-MAX_PARTS = 1_000
+MAX_FILES = 1_000
 MAX_QUERIES = 100_000
-"""Files of an output are read, in a random order, until these are reached. Files hold a block of queries each, so that
-a sample of them is one of the queries, from the run's beginning to its end."""
+"""Files are read in random order until one of these limits is reached. A file holds a block of queries, so a sample of
+files is a sample of queries from the whole run."""
 
 _WINDOW_FILES = 200
-"""Read at most of quarantine and of samples: one a query, and reading thousands of them from S3 would take minutes."""
+"""The most files to read from quarantine and from samples. Each holds one query; thousands would take minutes on S3."""
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
 _OPTIONAL = ["query", "started_at", "finished_at"]
 _UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "pre_ranker_score"})
-"""Of windows and ranking: most of the bytes."""
+"""Struct fields to skip: they hold most of the bytes."""
 
 _MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class QueryLine:
-    """A query worth showing. `seconds` is from its start to its end, or what its windows took."""
+    """A query in a table of the report. `seconds` is its duration, or the sum over its windows."""
 
     seconds: float
     query_id: str
@@ -62,7 +62,7 @@ class QueryLine:
 
 @dataclass(frozen=True, slots=True)
 class SampledWindow:
-    """A window with its prompt and last raw answer, kept because it was not complete, or as a sample."""
+    """A window with its prompt and its last raw response, from quarantine or from the samples."""
 
     query_id: str
     start: int
@@ -77,11 +77,12 @@ class SampledWindow:
 
 @dataclass(slots=True)
 class RunData:
-    """Arrays have one value a window that was asked, or one a query where the output has times.
+    """Data of one output.
 
-    `started` and `finished` are seconds since 1970, UTC. `moves[i, r]` counts documents that went from initial rank
-    i+1 to rank r+1. `truncated_files` are files that a live run is writing, or one that broke off left cut short.
-    `sampled_fraction` is the part of the whole files that was read.
+    `prompt_tokens`, `output_tokens` and `latency_seconds` have one value per requested window. `started`, `finished`
+    (seconds since 1970, UTC) and `windows_by_query` have one value per query with timestamps. `moves[i, r]` counts
+    documents that moved from initial rank i+1 to rank r+1. `truncated_files` are being written by a live run, or were
+    left by a failed one. `sampled_fraction` is the fraction of the files that was read.
     """
 
     queries: int = 0
@@ -104,12 +105,12 @@ class RunData:
 
     @property
     def wall_seconds(self) -> float | None:
-        """From the first query's start to the last one's end, pauses between runs included; None without times."""
+        """Time from the first query's start to the last query's end, pauses included; None without timestamps."""
         return float(self.finished.max() - self.started.min()) if len(self.finished) else None
 
     @property
     def busy_seconds(self) -> float:
-        """How long at least one query was in flight: pauses between runs are not in it."""
+        """Time in which at least one query was in flight: without pauses between runs."""
         order = np.argsort(self.started)
         reached = np.maximum.accumulate(self.finished[order])
         begins = np.concatenate([self.started[:1] * 0 - np.inf, reached[:-1]])
@@ -121,24 +122,24 @@ class RunData:
 
     @property
     def depth(self) -> int:
-        """The longest list of candidates, at most MAX_RANK."""
+        """Length of the longest candidate list, at most MAX_RANK."""
         ranks = np.flatnonzero(self.moves.any(axis=1))
         return int(ranks[-1]) + 1 if len(ranks) else 0
 
 
 def read_run_data(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> RunData:
-    """Read the output at `path`, of a run that may still be going on. Raises InputError where it is none."""
+    """Read the output at `path`, also while its run is live. Raises InputError if there is no output."""
     data = RunData()
     pieces: dict[str, list[npt.NDArray[Any]]] = {}
     found = find_data_files(filesystem, path)
-    order = random.Random(config.seed).sample(found, min(len(found), MAX_PARTS))
-    read, whole = 0, None
-    for part, batches in zip(order, map_data_files(partial(_read_part, filesystem), order), strict=False):
+    order = random.Random(config.seed).sample(found, min(len(found), MAX_FILES))
+    read, complete = 0, None
+    for data_file, batches in zip(order, map_data_files(partial(_read_data_file, filesystem), order), strict=False):
         read += 1
         if batches is None:
             data.truncated_files += 1
             continue
-        whole = part
+        complete = data_file
         for batch in batches:
             _add_batch(data, pieces, batch, config.listed_queries)
         if data.queries >= MAX_QUERIES:
@@ -146,16 +147,16 @@ def read_run_data(filesystem: pafs.FileSystem, path: str, config: ReportConfig) 
     for name, arrays in pieces.items():
         setattr(data, name, np.concatenate(arrays))
     data.sampled_fraction = read / len(found)
-    data.metadata = _metadata(filesystem, whole) if whole else {}
+    data.metadata = _metadata(filesystem, complete) if complete else {}
     data.slowest.sort(reverse=True)
     return data
 
 
-def _read_part(filesystem: pafs.FileSystem, part: str) -> list[pa.RecordBatch] | None:
-    """The columns of a part that the report needs; None where it is not whole."""
-    if is_truncated(filesystem, filesystem.get_file_info(part)):
+def _read_data_file(filesystem: pafs.FileSystem, data_file: str) -> list[pa.RecordBatch] | None:
+    """The columns of a data file that the report needs; None if the file is truncated."""
+    if is_truncated(filesystem, filesystem.get_file_info(data_file)):
         return None
-    return list(read_batches(filesystem, part, _REQUIRED, _OPTIONAL, _UNREAD_FIELDS))
+    return list(read_batches(filesystem, data_file, _REQUIRED, _OPTIONAL, _UNREAD_FIELDS))
 
 
 def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: pa.RecordBatch, listed: int) -> None:
@@ -195,7 +196,7 @@ def _counts(values: pa.Array) -> dict[str, int]:
 
 
 def _times(batch: pa.RecordBatch) -> Floats | None:
-    """Start and end of each query in seconds, nan where unknown; None if the output has no times."""
+    """Start and end of each query in seconds, nan if unknown; None if the output has no timestamps."""
     if not {"started_at", "finished_at"} <= set(batch.schema.names):
         return None
     micros = [batch[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64()) for name in ("started_at", "finished_at")]
@@ -235,29 +236,29 @@ def _line(batch: pa.RecordBatch, row: int, seconds: Floats, windows: Ints) -> Qu
     )
 
 
-def _metadata(filesystem: pafs.FileSystem, part: str) -> dict[str, str]:
-    """The key-value metadata of a part that its job put there."""
-    with filesystem.open_input_file(part) as stream:
+def _metadata(filesystem: pafs.FileSystem, data_file: str) -> dict[str, str]:
+    """The key-value metadata that the job wrote into a data file."""
+    with filesystem.open_input_file(data_file) as stream:
         raw: Mapping[bytes, bytes] = pq.ParquetFile(stream).metadata.metadata or {}
     return {key.decode(): value.decode("utf-8", "replace") for key, value in raw.items() if key != b"ARROW:schema"}
 
 
 def sample_windows(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> list[SampledWindow]:
-    """A few windows of those kept with their prompts: one of each status in turn, within a status by a seeded draw."""
+    """Sample windows that were kept with their prompts: statuses take turns, windows of a status are drawn by seed."""
     drawn: dict[str, list[tuple[float, int, SampledWindow]]] = {}
     for number, window in enumerate(_kept_windows(filesystem, path, config.seed)):
         kept = drawn.setdefault(window.status, [])
-        lot = random.Random(f"{config.seed}/{window.query_id}/{window.start}").random()
+        draw = random.Random(f"{config.seed}/{window.query_id}/{window.start}").random()
         push = heapq.heappush if len(kept) < config.sampled_windows else heapq.heappushpop
         if config.sampled_windows:
-            push(kept, (lot, number, window))
+            push(kept, (draw, number, window))
     turns = [sorted(kept, reverse=True) for _, kept in sorted(drawn.items())]
     in_turn = [kept[turn] for turn in range(config.sampled_windows) for kept in turns if turn < len(kept)]
     return [window for _, _, window in in_turn[: config.sampled_windows]]
 
 
 def _kept_windows(filesystem: pafs.FileSystem, path: str, seed: int) -> Iterator[SampledWindow]:
-    """Those of the samples that were complete, and those in quarantine, which hold the others."""
+    """Complete windows of the samples, and the other windows from quarantine."""
     for folder, complete in ((SAMPLES_FOLDER, True), (QUARANTINE_FOLDER, False)):
         files = [file.path for file in list_files(filesystem, join(path, folder)) if is_data_file(file.base_name)]
         chosen = random.Random(seed).sample(files, min(len(files), _WINDOW_FILES))
@@ -273,7 +274,7 @@ def _window_batches(filesystem: pafs.FileSystem, file: str) -> list[pa.RecordBat
 
 
 def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:
-    """A small UTF-8 file; None where there is none. Raises InputError where it cannot be read."""
+    """A small UTF-8 file; None if it does not exist. Raises InputError if it cannot be read."""
     if filesystem.get_file_info(path).type != pafs.FileType.File:
         return None
     try:
