@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from corpus_reranker.config.loader import load_config
-    from corpus_reranker.config.schema import JobConfig
+    from corpus_reranker.config.schema import JobConfig, RerankerConfig
+    from corpus_reranker.dataflow.processor import build_reranker
     from corpus_reranker.ranking.rerank_query import rerank_query
     from corpus_reranker.run.driver import run_job
     from corpus_reranker.types import Candidate, RerankRequest, RerankResult
@@ -21,6 +22,8 @@ __all__ = [
     "JobConfig",
     "RerankRequest",
     "RerankResult",
+    "RerankerConfig",
+    "build_reranker",
     "load_config",
     "rerank_query",
     "run_job",
@@ -31,6 +34,8 @@ _MODULES = {
     "JobConfig": "config.schema",
     "RerankRequest": "types",
     "RerankResult": "types",
+    "RerankerConfig": "config.schema",
+    "build_reranker": "dataflow.processor",
     "load_config": "config.loader",
     "rerank_query": "ranking.rerank_query",
     "run_job": "run.driver",

@@ -1,10 +1,22 @@
-"""How much is kept in flight: never less than the engine holds, and fine-grained near the end."""
+"""How much is kept in flight, and how many replicas start: never less than the engines and nodes hold."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.dataflow.capacity import Capacity, plan_blocks, with_headroom
+from corpus_reranker.config.schema import ClusterConfig
+from corpus_reranker.dataflow.capacity import (
+    Capacity,
+    NodeResources,
+    ReplicaPlan,
+    plan_blocks,
+    plan_replicas,
+    with_headroom,
+)
+
+HEAD = NodeResources(cpus=0, gpus=0)
+H100_NODE = NodeResources(cpus=64, gpus=8)
+CPU_NODE = NodeResources(cpus=4, gpus=0)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +28,7 @@ from corpus_reranker.dataflow.capacity import Capacity, plan_blocks, with_headro
         (Capacity(256, 1000), 5690, 750, 1),
     ],
 )
-def test_capacity_is_the_smaller_of_places_and_cache(
+def test_capacity_is_the_smaller_of_max_num_seqs_and_kv_cache(
     capacity: Capacity, prompt_tokens: int, output_tokens: int, windows: int
 ) -> None:
     assert capacity.windows(prompt_tokens, output_tokens) == windows
@@ -29,17 +41,17 @@ def test_capacity_is_the_smaller_of_places_and_cache(
     st.integers(1, 2000),
     st.none() | st.integers(1, 64),
 )
-def test_blocks_fill_every_place_beside_slow_queries(
-    queries: int, min_replicas: int, more: int, in_flight: int, queries_per_block: int | None
+def test_blocks_fill_every_slot_beside_slow_queries(
+    queries: int, fitting: int, more: int, in_flight: int, queries_per_block: int | None
 ) -> None:
-    """A slow query holds its block: two of them may be held up, and the others still fill every place.
+    """A slow query holds its block: with two blocks held up, the others still fill every slot.
 
-    But no replica holds more than its share, to a block, and with shares alone all queries are on some replica.
+    No replica holds more than its share, rounded up to a block, and the shares together cover all queries.
     """
-    blocks = plan_blocks(queries, min_replicas, min_replicas + more, in_flight, queries_per_block)
+    blocks = plan_blocks(queries, fitting + more, in_flight, fitting=fitting, queries_per_block=queries_per_block)
     size = blocks.queries_per_block
-    assert (blocks.per_replica - 1) * size * min_replicas < queries
-    everywhere = blocks.per_replica * size * min_replicas
+    assert (blocks.per_replica - 1) * size * fitting < queries
+    everywhere = blocks.per_replica * size * fitting
     assert (blocks.per_replica - 2) * size >= in_flight or everywhere >= queries
     assert queries_per_block in (None, size)
 
@@ -49,14 +61,41 @@ def test_blocks_fill_every_place_beside_slow_queries(
     [(10**5, 32, 25), (10**6, 32, 250), (10**7, 32, 256), (10**6, 1000, 15), (2000, 1, 16), (2000, 8, 3), (100, 8, 1)],
 )
 def test_blocks_are_small_beside_the_run(queries: int, replicas: int, queries_per_block: int) -> None:
-    assert plan_blocks(queries, replicas, replicas, 256).queries_per_block == queries_per_block
+    assert plan_blocks(queries, replicas, 256, fitting=replicas).queries_per_block == queries_per_block
 
 
 @pytest.mark.parametrize(("queries", "queries_per_file"), [(100, 1), (32_000, 16), (10**6, 500)])
-def test_files_stay_few(queries: int, queries_per_file: int) -> None:
-    assert plan_blocks(queries, 1, 1, 256).queries_per_file == queries_per_file
+def test_output_files_stay_few(queries: int, queries_per_file: int) -> None:
+    assert plan_blocks(queries, 1, 256, fitting=1).queries_per_file == queries_per_file
 
 
 @given(st.integers(1, 10_000))
 def test_some_windows_wait_beside_those_the_engine_holds(windows: int) -> None:
     assert windows < with_headroom(windows) <= windows * 1.125 + 1
+
+
+@pytest.mark.parametrize(
+    ("cluster", "gpus", "nodes", "plan"),
+    [
+        pytest.param({"max_replicas": 8}, 1, [HEAD, H100_NODE], ReplicaPlan(8, 8), id="a GPU for each"),
+        pytest.param({"max_replicas": 8}, 4, [HEAD, H100_NODE], ReplicaPlan(8, 2), id="GPUs for two; six stay pending"),
+        pytest.param({"max_replicas": 8}, 1, [HEAD], ReplicaPlan(8, 8), id="no node yet: the cluster grows"),
+        pytest.param({"min_replicas": 4, "max_replicas": 8}, 8, [H100_NODE], ReplicaPlan(8, 4), id="min is a share"),
+        pytest.param({"max_replicas": 4}, 16, [HEAD, *4 * [H100_NODE]], ReplicaPlan(4, 2), id="two nodes for each"),
+        pytest.param({"replicas": 3}, 1, [H100_NODE], ReplicaPlan(3, 3), id="fixed"),
+        pytest.param({"replicas": 3}, 0, [CPU_NODE], ReplicaPlan(3, 3), id="fixed, without GPUs"),
+        pytest.param(
+            {"max_replicas": 3, "cpus_per_replica": 3},
+            0,
+            [HEAD, *3 * [CPU_NODE]],
+            ReplicaPlan(3, 3),
+            id="a node each",
+        ),
+        pytest.param({"max_replicas": 8}, 0, [CPU_NODE], ReplicaPlan(2, 2), id="two CPUs are left for reading"),
+        pytest.param({"max_replicas": 8}, 0, [], ReplicaPlan(1, 1), id="at least min_replicas"),
+    ],
+)
+def test_replicas_at_the_start(
+    cluster: dict[str, int], gpus: int, nodes: list[NodeResources], plan: ReplicaPlan
+) -> None:
+    assert plan_replicas(ClusterConfig(**cluster), gpus, nodes) == plan

@@ -1,5 +1,6 @@
-"""Stages before the replicas wait while enough lies ready for these; replicas, and what is behind them, never do."""
+"""Private parts of Ray Data: which stages wait for the replicas, and what happens where Ray lacks one of them."""
 
+import logging
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,15 +11,16 @@ from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
-from corpus_reranker.dataflow.ray_compat import ReadAheadLimit
+from corpus_reranker.dataflow import ray_compat
+from corpus_reranker.dataflow.ray_compat import ReadAheadLimit, buffer_output_blocks, limit_read_ahead, map_blocks
 from helpers.runs import config, query, rerank, write_input
 
 
-@pytest.mark.parametrize(("ready", "held"), [(0, False), (3, False), (4, True), (100, True)])
-def test_only_what_is_before_the_replicas_waits_for_them(ready: int, held: bool) -> None:
+@pytest.mark.parametrize(("waiting", "held"), [(0, False), (3, False), (4, True), (100, True)])
+def test_only_stages_before_the_replicas_are_held(waiting: int, held: bool) -> None:
     read, cut, write = (Mock(spec=MapOperator) for _ in range(3))
     replicas = Mock(spec=ActorPoolMapOperator)
-    queued = {read: 1000, cut: 1000, replicas: ready, write: 1000}
+    queued = {read: 1000, cut: 1000, replicas: waiting, write: 1000}
     topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": blocks}) for stage, blocks in queued.items()}
     policy = ReadAheadLimit(4, Mock(), topology, Mock())
     assert [policy.can_add_input(stage) for stage in (read, cut)] == [not held, not held]
@@ -28,8 +30,8 @@ def test_only_what_is_before_the_replicas_waits_for_them(ready: int, held: bool)
         assert policy.max_task_output_bytes_to_read(stage) is None
 
 
-def test_a_plan_without_replicas_waits_for_nothing() -> None:
-    """Ray Data reads the checkpoint of a run that is resumed by a plan of its own."""
+def test_no_stage_of_a_plan_without_replicas_is_held() -> None:
+    """Ray Data reads the checkpoint of a resumed run with a plan of its own."""
     read, write = (Mock(spec=MapOperator) for _ in range(2))
     topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": 1000}) for stage in (read, write)}
     policy = ReadAheadLimit(4, Mock(), topology, Mock())
@@ -38,19 +40,48 @@ def test_a_plan_without_replicas_waits_for_nothing() -> None:
         assert policy.max_task_output_bytes_to_read(stage) is None
 
 
-def test_a_run_asks_it_before_each_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    requested: list[str] = []
-    answer = ReadAheadLimit.can_add_input
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_consults_the_limit_at_each_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    consulted: list[str] = []
+    original = ReadAheadLimit.can_add_input
 
     def can_add_input(self: ReadAheadLimit, op: PhysicalOperator) -> bool:
-        requested.append(op.name)
-        return answer(self, op)
+        consulted.append(op.name)
+        return original(self, op)
 
     monkeypatch.setattr(ReadAheadLimit, "can_add_input", can_add_input)
     write_input(tmp_path / "in", [query(number) for number in range(12)])
     manifest, _ = rerank(config(tmp_path))
     assert manifest["queries_by_status"] == {"complete": 12}
-    for stage in ("Read", "StreamingRepartition", "MapBatches(Reranker)", "Write"):
-        assert any(name.startswith(stage) for name in requested)
+    for stage in ("Read", "StreamingRepartition", "MapBatches(RerankWorker)", "Write"):
+        assert any(name.startswith(stage) for name in consulted)
     context = DataContext.get_current()
-    assert context.get_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY) is None  # other plans go by Ray Data's own
+    assert context.get_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY) is None  # other datasets keep Ray Data's own
+    assert context.autoscaling_config.actor_pool_util_upscaling_threshold > 1
+
+
+def test_a_ray_without_backpressure_policies_reads_without_limit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ray_compat, "_BACKPRESSURE_MISSING", ImportError("no module backpressure_policy"))
+    context = DataContext()
+    with caplog.at_level(logging.WARNING):
+        limit_read_ahead(context, 4)
+    assert context.get_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY) is None
+    assert "has no backpressure policies (no module backpressure_policy)" in caplog.text
+
+
+def test_a_ray_without_the_buffer_size_keeps_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    context = Mock(spec=["target_max_block_size"])
+    with caplog.at_level(logging.WARNING):
+        buffer_output_blocks(context, 32)
+    assert not hasattr(context, "_max_num_blocks_in_streaming_gen_buffer")
+    assert "_max_num_blocks_in_streaming_gen_buffer" in caplog.text
+
+
+def test_a_ray_without_the_internal_map_batches_uses_the_public_one(caplog: pytest.LogCaptureFixture) -> None:
+    dataset = Mock(spec=["map_batches"])
+    with caplog.at_level(logging.WARNING):
+        assert map_blocks(dataset, dict, max_task_retries=20, num_gpus=1) is dataset.map_batches.return_value
+    assert dataset.map_batches.call_args.kwargs["num_gpus"] == 1
+    assert "for ever after its replica is lost" in caplog.text

@@ -20,7 +20,6 @@ from pydantic import (
 )
 
 from corpus_reranker.answers.base import AnswerParser
-from corpus_reranker.dataflow.capacity import with_headroom
 from corpus_reranker.engines.base import EngineContext
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
 from corpus_reranker.evaluation.settings import EvaluateConfig
@@ -164,6 +163,59 @@ class ClusterConfig(Section):
         return self.replicas or self.max_replicas or self.min_replicas
 
 
+class RerankerConfig(Section):
+    """What reranks a query: the models, the prompt, the strategy, and the replicas they run on.
+
+    It names no input and no output, so that it can be used inside another Ray Data pipeline (`build_reranker`).
+    """
+
+    engine: AnyEngineSettings
+    pre_ranker: PreRankerConfig | None = None
+    prompt: PromptConfig = PromptConfig()
+    strategy: Annotated[Any, PlainValidator(_build_strategy), PlainSerializer(_strategy_options)] = SlidingWindow()
+    generation: GenerationConfig = GenerationConfig()
+    policy: Annotated[RetryPolicy, BeforeValidator(_known_policy_keys)] = RetryPolicy()
+    cluster: ClusterConfig = ClusterConfig()
+    storage: StorageConfig = StorageConfig()
+
+    @property
+    def engine_context(self) -> EngineContext:
+        """What an engine or a pre-ranker needs to know beside its own section."""
+        return EngineContext(self.storage, self.generation.close_reasoning)
+
+    @property
+    def simulated(self) -> bool:
+        """True if the ranking is not made by models alone. The output records it."""
+        return self.engine.simulated or (self.pre_ranker is not None and self.pre_ranker.engine.simulated)
+
+    def num_ranked(self, num_candidates: int) -> int:
+        """How many of a query's `num_candidates` the strategy gets."""
+        return num_candidates if self.pre_ranker is None else min(num_candidates, self.pre_ranker.keep)
+
+    def dump(self) -> dict[str, Any]:
+        """The config as JSON values. `model_validate` of them gives this config again."""
+        return self.model_dump(mode="json")
+
+    def reranker(self) -> "RerankerConfig":
+        """This config without the sections that a job adds."""
+        return RerankerConfig(**{name: getattr(self, name) for name in RerankerConfig.model_fields})
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """What decides the ranking, as JSON values: not where the run runs, how fast it is, or how often it retries."""
+        return {
+            "engine": self.engine.fingerprint_fields(),
+            "pre_ranker": self.pre_ranker
+            and {"engine": self.pre_ranker.engine.fingerprint_fields(), "keep": self.pre_ranker.keep},
+            "prompt": self.prompt.fingerprint_fields(),
+            "strategy": _strategy_options(self.strategy),
+            "generation": self.generation.model_dump(mode="json"),
+        }
+
+    def hash(self) -> str:
+        """16 hex digits of the SHA-256 of `fingerprint_fields`."""
+        return hashlib.sha256(json.dumps(self.fingerprint_fields(), sort_keys=True).encode()).hexdigest()[:16]
+
+
 class EstimateConfig(Section):
     """What an estimate of the run takes as given. Rates are of one replica at full load; without: no time, no price."""
 
@@ -188,19 +240,11 @@ class EstimateConfig(Section):
         return self
 
 
-class JobConfig(Section):
-    """Everything a job needs to know."""
+class JobConfig(RerankerConfig):
+    """The config of a rerank job: the reranker's sections, where its data is, and the jobs around it."""
 
     input: InputConfig
     output: OutputConfig
-    engine: AnyEngineSettings
-    storage: StorageConfig = StorageConfig()
-    pre_ranker: PreRankerConfig | None = None
-    prompt: PromptConfig = PromptConfig()
-    strategy: Annotated[Any, PlainValidator(_build_strategy), PlainSerializer(_strategy_options)] = SlidingWindow()
-    generation: GenerationConfig = GenerationConfig()
-    policy: Annotated[RetryPolicy, BeforeValidator(_known_policy_keys)] = RetryPolicy()
-    cluster: ClusterConfig = ClusterConfig()
     max_failed_fraction: float = Field(0.01, ge=0, le=1, description="More failed queries: exit code 3.")
     retrieve: RetrieveConfig | None = None
     assemble: AssembleConfig | None = None
@@ -208,41 +252,3 @@ class JobConfig(Section):
     export: ExportConfig | None = None
     report: ReportConfig = ReportConfig()
     estimate: EstimateConfig = EstimateConfig()
-
-    @property
-    def max_windows_in_flight(self) -> int:
-        """Per replica. How many are wanted once the engine runs depends on its KV cache and their lengths."""
-        return self.cluster.queries_in_flight or with_headroom(self.engine.max_num_seqs)
-
-    @property
-    def engine_context(self) -> EngineContext:
-        """What an engine or a pre-ranker needs to know beside its own section."""
-        return EngineContext(self.storage, self.generation.close_reasoning)
-
-    @property
-    def simulated(self) -> bool:
-        """True if the ranking does not come from models alone; the output says so."""
-        return self.engine.simulated or (self.pre_ranker is not None and self.pre_ranker.engine.simulated)
-
-    def num_ranked(self, num_candidates: int) -> int:
-        """How many of a query's candidates the strategy gets."""
-        return num_candidates if self.pre_ranker is None else min(num_candidates, self.pre_ranker.keep)
-
-    def dump(self) -> dict[str, Any]:
-        """JSON values; `load` of them gives this config again."""
-        return self.model_dump(mode="json")
-
-    def fingerprint_fields(self) -> dict[str, Any]:
-        """What decides the ranking (JSON values): not where the run runs, how fast, nor how patiently."""
-        return {
-            "engine": self.engine.fingerprint_fields(),
-            "pre_ranker": self.pre_ranker
-            and {"engine": self.pre_ranker.engine.fingerprint_fields(), "keep": self.pre_ranker.keep},
-            "prompt": self.prompt.fingerprint_fields(),
-            "strategy": _strategy_options(self.strategy),
-            "generation": self.generation.model_dump(mode="json"),
-        }
-
-    def hash(self) -> str:
-        """16 hex digits of the SHA-256 of `identity`."""
-        return hashlib.sha256(json.dumps(self.fingerprint_fields(), sort_keys=True).encode()).hexdigest()[:16]

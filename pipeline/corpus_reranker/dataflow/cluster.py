@@ -8,6 +8,8 @@ import threading
 import ray
 from ray.data import DataContext
 
+from corpus_reranker.dataflow.capacity import NodeResources
+
 _LOCAL_CPUS_AT_LEAST = 4
 """Logical CPUs of a local Ray. Reading, filtering finished queries, reranking and writing each hold one; with
 fewer, a resumed run on a 2-core machine waits for ever."""
@@ -56,3 +58,9 @@ def quieten() -> None:
 def _without_stacks(record: logging.LogRecord) -> bool:
     """Ray Data shows hundreds of lines where a task failed; the run's own error says why in one."""
     return record.exc_info is None
+
+
+def node_resources() -> list[NodeResources]:
+    """CPUs and GPUs of each live node of the cluster, in use or not."""
+    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [NodeResources(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0)) for total in totals]

@@ -1,117 +1,194 @@
-"""The plan: read, cut into small blocks, rerank, write. Nothing else, so that Ray Data's checkpoints can resume it."""
+"""The Ray Data plan: check, repartition into small blocks, rerank on an actor pool; and read and write around it."""
 
-import warnings
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
-from ray.data._internal.execution.backpressure_policy import (
-    ENABLED_BACKPRESSURE_POLICIES,
-    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-)
+from ray.data import ActorPoolStrategy, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import FilenameProvider
-from ray.util.annotations import RayDeprecationWarning
 
-from corpus_reranker.config.schema import ClusterConfig, JobConfig
-from corpus_reranker.dataflow.capacity import Blocks
-from corpus_reranker.dataflow.ray_compat import ReadAheadLimit
+from corpus_reranker.config.schema import JobConfig, RerankerConfig
+from corpus_reranker.dataflow.capacity import (
+    Blocks,
+    ReplicaPlan,
+    blocks_in_flight,
+    max_windows_in_flight,
+    plan_blocks,
+    plan_replicas,
+)
+from corpus_reranker.dataflow.cluster import node_resources
+from corpus_reranker.dataflow.ray_compat import buffer_output_blocks, limit_read_ahead, map_blocks
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.worker import RerankWorker
-from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.schemas import CANDIDATES, QUERY_ID
+from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sinks.output import Output
 from corpus_reranker.io.sources.parquet import Input
 from corpus_reranker.io.sources.rows import check_batch
 
-_WRITE = {"num_cpus": 0}
-"""Of a write task. If it had to wait for a CPU, a resumed run on a cluster that is full with replicas, the reader and
-the filter of finished queries would write nothing until all is read, and lose all of it to the next crash."""
+Reranker: TypeAlias = Callable[[Dataset], Dataset]
+"""From a dataset with one row for each query to the reranked dataset."""
 
-_CUT_AT_ONCE = 32
-"""Blocks that a task which cuts a file has ready. Ray Data collects them some ten times a second, and with its default
-of 2 a file gives no more than ten blocks a second: too few when many replicas begin."""
+_UPSCALING_THRESHOLD = 1e-6
+"""Any block in flight makes the actor pool grow, up to max_replicas and to what the cluster has. Ray Data's default,
+1.75 blocks in flight for each that an actor may run at once, is never reached: an actor is given no more than it runs,
+so that none queues on one replica while another is free."""
+
+_QUERIES_PER_BLOCK = 16
+"""Of a dataset with an unknown number of queries. A block leaves a replica when its slowest query is done."""
+
+_WRITE_TASK = {"num_cpus": 0}
+"""If a write had to wait for a CPU, a resumed run on a cluster that is full with replicas, the reader and the filter of
+finished queries would write nothing until all is read, and the next crash would lose all of it."""
+
+_BUFFERED_BLOCKS = 32
+"""Output blocks of one task that may wait for the driver, which collects about ten times a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """How many replicas a run starts with, and how its queries are given to them."""
+
+    replicas: ReplicaPlan
+    blocks: Blocks
 
 
 class DataFileNames(FilenameProvider):  # type: ignore[misc]
-    """part-*.parquet: the write's id keeps the files of a resumed run apart from those before."""
+    """part-*.parquet: the write's id tells the files of a resumed run from those before it."""
 
     def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
         return f"part-{write_uuid}-{task_index:06}.parquet"
 
 
+def plan_run(config: RerankerConfig, queries: int | None = None) -> RunPlan:
+    """Plan replicas and blocks for the cluster as it is now. Ray must be connected.
+
+    Args:
+        config: The reranker's config.
+        queries: Number of queries; None if it is unknown: then a replica can hold more than its share of them.
+    """
+    cluster, in_flight = config.cluster, max_windows_in_flight(config)
+    replicas = plan_replicas(cluster, config.engine.gpus_per_replica, node_resources())
+    if queries is None:
+        size = cluster.queries_per_block or _QUERIES_PER_BLOCK
+        return RunPlan(replicas, Blocks(size, blocks_in_flight(in_flight, size), queries_per_file=1))
+    blocks = plan_blocks(
+        queries,
+        cluster.max_replica_count,
+        in_flight,
+        fitting=replicas.fitting,
+        queries_per_block=cluster.queries_per_block,
+    )
+    return RunPlan(replicas, blocks)
+
+
+def build_reranker(
+    config: RerankerConfig,
+    *,
+    plan: RunPlan | None = None,
+    schema: pa.Schema | None = None,
+    services: RunServices | None = None,
+) -> Reranker:
+    """Build a function that reranks a Ray dataset, for use inside any Ray Data pipeline.
+
+    The dataset has one row for each query: `query_id`, `query` and `candidates`, a list of structs with `doc_id`,
+    `text` and optionally `title` and `score`, in first-stage order. Other columns pass through. The result has
+    `query_id`, `status`, `ranking`, `windows`, `error`, `started_at`, `finished_at`, and the other columns. A query
+    that cannot be reranked becomes a row with status `failed`; it raises nothing.
+
+    The function changes the dataset's `DataContext`: actor pools grow as soon as a block is in flight, and
+    `cluster.max_replica_start_failures` bounds how often an actor may fail to start.
+
+    Args:
+        config: Engine, prompt, strategy and replicas.
+        plan: Replicas and blocks; None plans for the cluster as it is when the function is called.
+        schema: Schema of the result; None derives it from each block.
+        services: What a run of the rerank job provides to its replicas; None for use outside a job.
+
+    Returns:
+        A function from the dataset to the reranked dataset. Like every Ray Data transform it is lazy.
+    """
+    return lambda dataset: _rerank(dataset, config, plan or plan_run(config), schema, services or RunServices())
+
+
+def _rerank(
+    dataset: Dataset, config: RerankerConfig, plan: RunPlan, schema: pa.Schema | None, services: RunServices
+) -> Dataset:
+    cluster, blocks = config.cluster, plan.blocks
+    context = dataset.context
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = _UPSCALING_THRESHOLD
+    context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
+    dataset = dataset.map_batches(
+        check_queries, fn_args=(services.row_limits,), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
+    )
+    dataset = dataset.repartition(target_num_rows_per_block=blocks.queries_per_block, strict=True)
+    return map_blocks(
+        dataset,
+        RerankWorker,
+        fn_constructor_args=(config.dump(), schema, services),
+        compute=ActorPoolStrategy(
+            min_size=cluster.min_replica_count,
+            max_size=cluster.max_replica_count,
+            initial_size=plan.replicas.initial,
+            max_concurrent_calls_per_actor=blocks.per_replica,
+            max_tasks_in_flight_per_actor=blocks.per_replica,
+            enable_true_multi_threading=True,
+        ),
+        num_cpus=cluster.cpus_per_replica,
+        num_gpus=config.engine.gpus_per_replica,
+        max_task_retries=cluster.max_block_retries,
+    )
+
+
+def check_queries(table: pa.Table, limits: RowLimits) -> pa.Table:
+    """`check_batch` of a block. Raises InputError for a block that has no queries in it, naming what is missing."""
+    missing = [name for name in (QUERY_ID, "query", CANDIDATES) if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"the dataset has no column {', '.join(missing)}; it has {', '.join(table.column_names)}. "
+            "The reranker needs one row for each query: query_id, query, and candidates, a list of structs with doc_id "
+            "and text"
+        )
+    return check_batch(table, limits)
+
+
 def rerank(
-    config: JobConfig,
-    nested: Input,
-    output: Output,
-    schema: pa.Schema,
-    blocks: Blocks,
-    run: RunServices,
+    config: JobConfig, nested: Input, output: Output, schema: pa.Schema, plan: RunPlan, services: RunServices
 ) -> None:
     """Rerank every query of `nested` that the output's checkpoint does not hold.
 
     Writes Parquet of `schema`, each block once: data files and checkpoints commit together (Ray Data's two-phase
-    commit). Raises what Ray Data raises when no replica can start or a block was lost more often than
+    commit). Raises what Ray Data raises when no replica can start, or when a block was lost more often than
     `cluster.max_block_retries`.
     """
-    cluster = config.cluster
-    context = DataContext.get_current()
-    context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
+    cluster, blocks = config.cluster, plan.blocks
+    dataset = ray.data.read_parquet(
+        nested.paths,
+        filesystem=nested.filesystem,
+        partitioning=None,  # otherwise the name of a folder such as dt=2026-11-25 becomes a column
+    )
+    context = dataset.context
     context.execution_no_progress_timeout_s = cluster.no_progress_timeout_seconds
     context.execution_options.preserve_order = False
-    context._max_num_blocks_in_streaming_gen_buffer = _CUT_AT_ONCE
-    context.memory_usage_poll_interval_s = None  # a thread for each block that looks at the replica's memory
-    read_ahead = partial(ReadAheadLimit, blocks.per_replica * cluster.max_replica_count)
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, read_ahead])
+    context.memory_usage_poll_interval_s = None  # a thread for each block that polls the replica's memory
+    buffer_output_blocks(context, _BUFFERED_BLOCKS)
+    limit_read_ahead(context, blocks.per_replica * cluster.max_replica_count)
     context.checkpoint_config = CheckpointConfig(
         id_column=QUERY_ID,
         checkpoint_path=output.checkpoint_folder,
         override_filesystem=output.filesystem,
         delete_checkpoint_on_success=False,
     )
-    try:
-        dataset = ray.data.read_parquet(
-            nested.paths,
-            filesystem=nested.filesystem,
-            partitioning=None,  # else a folder's name such as dt=2026-11-25 becomes a column
-        )
-        dataset = dataset.map_batches(
-            check_batch, fn_args=(config.input,), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
-        )
-        dataset = dataset.repartition(target_num_rows_per_block=blocks.queries_per_block, strict=True)
-        with warnings.catch_warnings():
-            # max_task_retries has no parameter of its own yet (2.60), and its default is to retry for ever
-            warnings.simplefilter("ignore", RayDeprecationWarning)
-            dataset = dataset.map_batches(
-                RerankWorker,
-                batch_size=None,  # a block a call
-                batch_format="pyarrow",
-                zero_copy_batch=True,
-                fn_constructor_args=(config.dump(), schema, run),
-                compute=_pool(cluster, blocks.per_replica),
-                num_cpus=cluster.cpus_per_replica,
-                num_gpus=config.engine.gpus_per_replica,
-                max_task_retries=cluster.max_block_retries,
-            )
-        dataset.write_parquet(
-            output.folder,
-            filesystem=output.filesystem,
-            schema=schema,
-            filename_provider=DataFileNames(),
-            min_rows_per_file=blocks.queries_per_file,
-            ray_remote_args=_WRITE,
-            concurrency=max(2, cluster.max_replica_count),  # each is a process, which takes seconds to start
-        )
-    finally:
-        context.checkpoint_config = None
-        context.remove_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY)
-
-
-def _pool(cluster: ClusterConfig, blocks: int) -> ActorPoolStrategy:
-    return ActorPoolStrategy(
-        min_size=cluster.min_replica_count,
-        max_size=cluster.max_replica_count,
-        max_concurrent_calls_per_actor=blocks,
-        max_tasks_in_flight_per_actor=blocks,
-        enable_true_multi_threading=True,  # the worker is called from one thread per block
+    build_reranker(config.reranker(), plan=plan, schema=schema, services=services)(dataset).write_parquet(
+        output.folder,
+        filesystem=output.filesystem,
+        schema=schema,
+        filename_provider=DataFileNames(),
+        min_rows_per_file=blocks.queries_per_file,
+        ray_remote_args=_WRITE_TASK,
+        concurrency=max(2, cluster.max_replica_count),  # each is a process, which takes seconds to start
     )

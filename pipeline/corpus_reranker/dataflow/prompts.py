@@ -1,11 +1,11 @@
-"""The prompt builder of a job config."""
+"""The prompt builder of a reranker config."""
 
-from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.tokenizer import load_tokenizer
 
 
-def create_prompt_builder(config: JobConfig) -> PromptBuilder:
+def create_prompt_builder(config: RerankerConfig) -> PromptBuilder:
     """Load template, examples and tokenizer. Raises ConfigError if one is missing or the context is too small."""
     return PromptBuilder(
         config.prompt.load_template(),

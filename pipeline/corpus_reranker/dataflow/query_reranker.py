@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from corpus_reranker.cache.completions import CompletionCache
-from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.admission import Admission, QuerySlot
 from corpus_reranker.dataflow.capacity import Capacity
 from corpus_reranker.dataflow.generate import compose_generate
@@ -22,7 +22,7 @@ from corpus_reranker.types import Generate, RerankRequest, RerankResult
 class QueryReranker:
     """Engine, pre-ranker, prompt builder, admission and completion cache of one replica."""
 
-    def __init__(self, config: JobConfig, replica: ReplicaId, run: RunServices, stats: ReplicaStats) -> None:
+    def __init__(self, config: RerankerConfig, replica: ReplicaId, run: RunServices, stats: ReplicaStats) -> None:
         self._config = config
         self._replica = replica
         self._run = run

@@ -1,39 +1,112 @@
-"""How far Ray Data cuts ahead of the replicas: no further than they need, so that what waits for them does not grow
-with the input.
+"""Everything private of Ray and Ray Data that this package touches. Nothing else imports `ray._private` or
+`ray.data._internal`, or sets a field of Ray's that begins with an underscore.
 
-Left alone, Ray Data (2.60) holds a stage back only when half of the object store is full. Until then it cuts all of the
-input into blocks, and those that are small lie in the driver's own memory: some 300 MB of a million short queries. Its
-own knob, RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD, is for all stages alike, and then replicas
-stand idle whenever the writes behind them are slow.
+Each use is behind a check: a Ray that lacks it works without it, and the log says what is missing and what that costs.
+Written for Ray 2.60.
 """
 
-from ray.data import DataContext
-from ray.data._internal.execution.backpressure_policy.backpressure_policy import BackpressurePolicy
-from ray.data._internal.execution.interfaces import PhysicalOperator
-from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
-from ray.data._internal.execution.resource_manager import ResourceManager
-from ray.data._internal.execution.streaming_executor_state import Topology
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import ray
+from ray.data import DataContext, Dataset
+
+try:
+    from ray.data._internal.execution.backpressure_policy import (
+        ENABLED_BACKPRESSURE_POLICIES,
+        ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+    )
+    from ray.data._internal.execution.backpressure_policy.backpressure_policy import BackpressurePolicy
+    from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+
+    _BACKPRESSURE_MISSING: ImportError | None = None
+except ImportError as error:
+    BackpressurePolicy = object
+    _BACKPRESSURE_MISSING = error
+
+logger = logging.getLogger(__name__)
+
+
+def _log_missing(what: str, consequence: str) -> None:
+    logger.warning("Ray %s has no %s: %s", ray.__version__, what, consequence)
+
+
+def map_blocks(
+    dataset: Dataset,
+    fn: type,
+    *,
+    max_task_retries: int,
+    actor_options: Callable[[], dict[str, Any]] | None = None,
+    **options: Any,
+) -> Dataset:
+    """`Dataset.map_batches` over whole blocks, with what its public form does not take.
+
+    The public form refuses GPUs without a batch size, and announces to remove `**ray_remote_args` and
+    `ray_remote_args_fn` in Ray 2.64 without a substitute for the two options here.
+
+    Args:
+        dataset: The input.
+        fn: Callable class, constructed once in each actor.
+        max_task_retries: How often a block is tried again after its actor was lost. Ray Data's default is for ever.
+        actor_options: Called before each actor starts; returns further options of it.
+        options: Other arguments of `map_batches`.
+    """
+    options |= {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+    map_batches = getattr(dataset, "map_batches_internal", None)
+    if map_batches is None:
+        _log_missing("Dataset.map_batches_internal", "a block is tried again for ever after its replica is lost")
+        return dataset.map_batches(fn, ray_remote_args_fn=actor_options, **options)
+    return map_batches(fn, max_task_retries=max_task_retries, ray_remote_args_fn=actor_options, **options)
+
+
+def buffer_output_blocks(context: DataContext, blocks: int) -> None:
+    """Let a task have `blocks` of its output ready before the driver collects them.
+
+    The driver collects about ten times a second. With Ray Data's default of 2, one task that cuts a file gives at most
+    20 blocks a second: too few when many replicas start.
+    """
+    if not hasattr(context, "_max_num_blocks_in_streaming_gen_buffer"):
+        _log_missing("DataContext._max_num_blocks_in_streaming_gen_buffer", "many replicas may start slowly")
+        return
+    context._max_num_blocks_in_streaming_gen_buffer = blocks
+
+
+def limit_read_ahead(context: DataContext, blocks: int) -> None:
+    """Stop reading while `blocks` wait for the replicas, so that memory does not grow with the input.
+
+    Left alone, Ray Data holds a stage back only when half of the object store is full. Until then it cuts all of the
+    input into blocks, and small blocks are kept in the driver's own memory: about 300 MB for a million short queries.
+    Ray Data's own setting, RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD, applies to every stage, and
+    then replicas stand idle whenever the writes behind them are slow.
+    """
+    if _BACKPRESSURE_MISSING is not None:
+        _log_missing(f"backpressure policies ({_BACKPRESSURE_MISSING})", "reading may fill the object store")
+        return
+    policies = [*ENABLED_BACKPRESSURE_POLICIES, partial(ReadAheadLimit, blocks)]
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
 
 
 class ReadAheadLimit(BackpressurePolicy):  # type: ignore[misc]
-    """Stages before the replicas begin no task, and give no block on, while `blocks` lie ready for a replica."""
+    """Stages before the replicas start no task, and emit no block, while `blocks` wait for a replica."""
 
-    def __init__(self, blocks: int, context: DataContext, topology: Topology, resources: ResourceManager) -> None:
+    def __init__(self, blocks: int, context: DataContext, topology: Any, resources: Any) -> None:
         super().__init__(context, topology, resources)
-        stages = list(topology)  # in the order in which blocks go through them
+        stages = list(topology)  # in the order in which blocks pass through them
         pools = (index for index, stage in enumerate(stages) if isinstance(stage, ActorPoolMapOperator))
-        index = next(pools, 0)  # none in the plan by which Ray Data reads the checkpoint
-        self._before = frozenset(stages[:index])
-        self._ready = topology[stages[index]].total_enqueued_input_blocks
+        index = next(pools, 0)  # the plan by which Ray Data reads its checkpoint has no actor pool
+        self._upstream = frozenset(stages[:index])
+        self._num_waiting = topology[stages[index]].total_enqueued_input_blocks
         self._blocks = blocks
 
-    def can_add_input(self, op: PhysicalOperator) -> bool:
-        """Whether this stage may begin a task now."""
-        return not self._waits(op)
+    def can_add_input(self, op: Any) -> bool:
+        """Whether this stage may start a task now."""
+        return not self._holds(op)
 
-    def max_task_output_bytes_to_read(self, op: PhysicalOperator) -> int | None:
-        """How much the stage's tasks may give on now; None: all they have. One task cuts some hundred MB of input."""
-        return 0 if self._waits(op) else None
+    def max_task_output_bytes_to_read(self, op: Any) -> int | None:
+        """How many bytes the stage's tasks may emit now; None: all. One task can cut hundreds of MB of input."""
+        return 0 if self._holds(op) else None
 
-    def _waits(self, op: PhysicalOperator) -> bool:
-        return op in self._before and self._ready() >= self._blocks
+    def _holds(self, op: Any) -> bool:
+        return op in self._upstream and self._num_waiting() >= self._blocks

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 
-from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.admission import QuerySlot
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.events import EventLog
@@ -45,11 +45,11 @@ class RerankWorker:
         """Start the engine.
 
         Args:
-            config: A dumped JobConfig.
+            config: A dumped RerankerConfig.
             schema: Schema of the returned tables; None derives it from each block.
             run: What the run provides; None outside a run.
         """
-        self._config = JobConfig.model_validate(config)
+        self._config = RerankerConfig.model_validate(config)
         self._schema = schema
         self._run = run or RunServices()
         self._replica = ReplicaId.current()

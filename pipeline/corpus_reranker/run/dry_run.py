@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import run_in_subprocess
@@ -38,7 +39,7 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
         f" windows, up to {config.policy.max_attempts} attempts each",
         f"replicas: {cluster.replicas or f'{cluster.min_replica_count} to {cluster.max_replica_count}'}"
         f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
-        f" {config.max_windows_in_flight} windows in flight each",
+        f" {max_windows_in_flight(config)} windows in flight each",
         f"config hash: {config.hash()}",
         f"first prompt ({len(prompt.token_ids):,} tokens of {config.engine.max_model_len:,}, up to"
         f" {config.generation.max_tokens:,} for the answer):",

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus_reranker.config.schema import EstimateConfig, JobConfig
+from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError, RequestError, RowError
 from corpus_reranker.io.filesystem import resolve
@@ -208,7 +209,7 @@ def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_pe
     replicas = config.estimate.replicas or config.cluster.max_replica_count
     latency_seconds = answers.latency_seconds_mean
     if latency_seconds is None:
-        latency_seconds = min(config.max_windows_in_flight, max(work.queries / replicas, 1)) * seconds_per_window
+        latency_seconds = min(max_windows_in_flight(config), max(work.queries / replicas, 1)) * seconds_per_window
     work_seconds = work.windows * seconds_per_window / replicas
     chain_seconds = work.depth * latency_seconds
     gpu_hours = replicas * config.engine.gpus_per_replica * max(work_seconds, chain_seconds) / 3600

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 import corpus_reranker
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.dataflow.capacity import plan_blocks
+from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.cluster import connect
 from corpus_reranker.dataflow.coordinator import running_coordinator
-from corpus_reranker.dataflow.processor import rerank
+from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.io.isolation import run_in_subprocess
 from corpus_reranker.io.sinks.output import Output, OutputState
@@ -80,12 +80,11 @@ def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, A
     config, output, record = run.config, run.output, run.record
     started = time.monotonic()
     connect()
-    cluster, in_flight = config.cluster, config.max_windows_in_flight
-    replicas = cluster.min_replica_count, cluster.max_replica_count
-    blocks = plan_blocks(remaining, *replicas, in_flight, cluster.queries_per_block)
+    plan = plan_run(config, remaining)
     run.log(
-        f"each replica holds up to {blocks.per_replica} blocks of {blocks.queries_per_block} queries,"
-        f" with up to {in_flight:,} windows in flight"
+        f"{plan.replicas.initial} replicas requested, at most {config.cluster.max_replica_count};"
+        f" each holds up to {plan.blocks.per_replica} blocks of {plan.blocks.queries_per_block} queries,"
+        f" with up to {max_windows_in_flight(config):,} windows in flight"
     )
     with running_stats_actor(record.run_id, remaining) as stats_actor, running_coordinator(remaining) as coordinator:
         services = RunServices(
@@ -98,11 +97,16 @@ def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, A
             keep_reasoning=config.output.keep_reasoning,
         )
         progress = ProgressReporter(
-            stats_actor, record.queries, record.queries - remaining, cluster.progress_seconds, run.log, output.publish
+            stats_actor,
+            record.queries,
+            record.queries - remaining,
+            config.cluster.progress_seconds,
+            run.log,
+            output.publish,
         )
         try:
             with progress:
-                rerank(config, run.source, output, schema, blocks, services)
+                rerank(config, run.source, output, schema, plan, services)
         except Exception as error:
             raise run_error(error, progress.last.start_failure) from error
     return _manifest_entry(progress, time.monotonic() - started)
