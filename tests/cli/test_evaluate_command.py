@@ -78,7 +78,7 @@ def test_paths_and_settings_from_a_job_config(output: Path, qrels: Path, tmp_pat
         (["OUTPUT", "--qrels", "absent"], "absent"),
         (["OUTPUT"], "evaluate.qrels: missing"),
         (["OUTPUT", "--qrels", "QRELS", "--measures", "nDGC"], "cannot compute measure 'nDGC'"),
-        (["OUTPUT", "--qrels", "QRELS", "--baseline", "x"], "no system is called 'x'"),
+        (["OUTPUT", "--qrels", "QRELS", "--baseline", "x"], "no system is named 'x'"),
         (["--qrels", "QRELS"], "output.path: missing"),
     ],
 )

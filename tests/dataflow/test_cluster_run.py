@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ def cluster() -> Iterator[Cluster]:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the jobs' `python`
         patch.delenv("RAY_ADDRESS", raising=False)
+        patch.delenv("PYTHONPATH", raising=False)  # the nodes find the package only through the jobs
         head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
         head["dashboard_agent_listen_port"] = 0  # by default a fixed one, which another Ray on this machine may have
         head["_system_config"] = {"metrics_report_interval_ms": 500}
@@ -53,16 +55,28 @@ def cluster() -> Iterator[Cluster]:
             cluster.shutdown()
 
 
-def entrypoint(folder: Path, *overrides: str) -> list[str]:
-    """Two replicas, one a node, that take their time over a query of two windows."""
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout whose package has a module more, which no installed package has."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("configs", "jobs", "pipeline"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    only_here = folder / "pipeline/corpus_reranker/only_in_the_checkout.py"
+    only_here.write_text("from corpus_reranker.engines.scripted import reverse_order as answers\n")
+    return folder
+
+
+FROM_CHECKOUT = ("python", "jobs/rerank.py", "--engine.answers=corpus_reranker.only_in_the_checkout:answers")
+INSTALLED = ("python", "-m", "corpus_reranker", "rerank")
+
+
+def entrypoint(program: Sequence[str], folder: Path, *overrides: str) -> list[str]:
+    """A job with two replicas, one per node, that answer slowly; a query has two windows."""
     return [
-        "python",
-        "-m",
-        "corpus-reranker rerank",
+        *program,
         f"--input.path={folder}/in",
         f"--output.path={folder}/out",
         "--engine.kind=scripted",
-        "--engine.answers=corpus_reranker.engines.scripted:reverse_order",
         "--engine.delay_seconds=0.2",
         "--strategy={window: 4, stride: 2}",
         "--cluster={replicas: 2, cpus_per_replica: 3, queries_in_flight: 4, queries_per_block: 2, progress_seconds: 1}",
@@ -70,11 +84,12 @@ def entrypoint(folder: Path, *overrides: str) -> list[str]:
     ]
 
 
-def ray_job(cluster: Cluster, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The `ray job` command line, from the checkout."""
+def ray_job(cluster: Cluster, folder: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the `ray job` command line in `folder`."""
     return subprocess.run(
         [Path(sys.executable).parent / "ray", "job", command, "--address", f"http://{cluster.webui_url}", *arguments],
-        cwd=REPOSITORY,
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
         check=False,
@@ -152,26 +167,30 @@ def dashboard_metrics() -> set[str]:
     return set(re.findall(rf"ray_{PREFIX}\w+", text))
 
 
-def test_a_wrong_config_fails_the_job(cluster: Cluster, tmp_path: Path) -> None:
-    refused = ray_job(cluster, "submit", "--working-dir", ".", "--", *entrypoint(tmp_path, "--strategy.strid=1"))
+def test_a_wrong_config_fails_the_job(cluster: Cluster, checkout: Path, tmp_path: Path) -> None:
+    command = entrypoint(FROM_CHECKOUT, tmp_path, "--strategy.strid=1")
+    refused = ray_job(cluster, checkout, "submit", "--working-dir", ".", "--", *command)
     assert (refused.returncode, "did you mean 'stride'?" in refused.stdout) == (1, True), refused.stdout
 
 
-def test_stopped_in_mid_run_then_submitted_again_and_followed_to_the_end(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path, tmp_path: Path) -> None:
+    """The package comes with the working directory; no node has it installed in this version."""
     sources = [query(number) for number in range(20)]
     write_input(tmp_path / "in", sources)
     client = JobSubmissionClient(f"http://{cluster.webui_url}")
-    command = entrypoint(tmp_path, f"--engine.log_path={tmp_path}/asked", "--cluster.queries_per_block=1")
-    never_ends = ["--", *command, "--engine.slow={q0019: 600}"]
-    job = ray_job(cluster, "submit", "--no-wait", "--submission-id", "stopped", "--working-dir", ".", *never_ends)
+    command = entrypoint(
+        FROM_CHECKOUT, tmp_path, f"--engine.log_path={tmp_path}/asked", "--cluster.queries_per_block=1"
+    )
+    options = ["--no-wait", "--submission-id", "stopped", "--working-dir", "."]
+    job = ray_job(cluster, checkout, "submit", *options, "--", *command, "--engine.slow={q0019: 600}")
     assert job.returncode == 0, job.stderr
     out = tmp_path / "out"
     wait_until(lambda: only_one_in_flight(scrape(cluster, out)[0]) and queries_written(out) == 19)
     scraped, names = scrape(cluster, out)
-    assert ray_job(cluster, "stop", "stopped").returncode == 0
+    assert ray_job(cluster, checkout, "stop", "stopped").returncode == 0
     assert client.get_job_status("stopped") == JobStatus.STOPPED
     assert not (out / "_SUCCESS").exists()
-    resumed = ray_job(cluster, "submit", "--working-dir", ".", "--", *command)
+    resumed = ray_job(cluster, checkout, "submit", "--working-dir", ".", "--", *command)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     done = re.search(r"(\d+) of 20 queries are finished; reranking the rest", resumed.stdout)
     assert done
@@ -189,13 +208,17 @@ def test_stopped_in_mid_run_then_submitted_again_and_followed_to_the_end(cluster
 
 
 def test_a_spot_node_goes_and_another_comes(cluster: Cluster, tmp_path: Path) -> None:
-    """Submitted as from an installed wheel: without a working directory."""
+    """The package is installed on the nodes; the working directory has folders with the checkout's names."""
     sources = [query(number) for number in range(40)]
     write_input(tmp_path / "in", sources)
     client = JobSubmissionClient(f"http://{cluster.webui_url}")
-    installed = {"env_vars": {"PYTHONPATH": str(REPOSITORY / "pipeline")}}
-    command = subprocess.list2cmdline(entrypoint(tmp_path))
-    job_id = client.submit_job(entrypoint=command, runtime_env=installed)
+    project = tmp_path / "project"
+    for name in ("pipeline", "jobs", "configs"):
+        (project / name).mkdir(parents=True)
+        (project / name / "__init__.py").write_text(f"raise ImportError('the {name} of a user')\n")
+    runtime_env = {"working_dir": str(project), "env_vars": {"PYTHONPATH": str(REPOSITORY / "pipeline")}}
+    command = subprocess.list2cmdline(entrypoint(INSTALLED, tmp_path))
+    job_id = client.submit_job(entrypoint=command, runtime_env=runtime_env)
     wait_until(lambda: " | 2 replicas" in client.get_job_logs(job_id) and queries_written(tmp_path / "out"))
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     cluster.add_node(num_cpus=WORKER_CPUS)
