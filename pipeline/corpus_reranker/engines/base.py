@@ -10,6 +10,8 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.section import Section
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
+_NEVER_DECIDES_ANSWERS = frozenset({"download_dir", "hang_timeout_seconds"})
+
 
 @dataclass(frozen=True, slots=True)
 class EngineCapabilities:
@@ -60,6 +62,11 @@ class EngineSettings(Section):
     max_model_len: int = Field(32768, gt=0, description="Context in tokens: prompt and output together.")
     max_num_seqs: int = Field(256, ge=1, description="Most windows in the engine's batch, if its KV cache holds them.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model or its tokenizer.")
+    download_dir: str | None = Field(
+        None,
+        description="Folder on each node for downloads of models. None: of hub ids the hub's own cache (HF_HOME), of "
+        "URLs corpus-reranker/models in the user's cache folder.",
+    )
     hang_timeout_seconds: float = Field(
         600.0,
         gt=0,
@@ -91,7 +98,7 @@ class EngineSettings(Section):
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """The settings that decide the answers (JSON values)."""
-        return self.model_dump(mode="json", exclude={"hang_timeout_seconds", *self.speed_only})
+        return self.model_dump(mode="json", exclude={*_NEVER_DECIDES_ANSWERS, *self.speed_only})
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:
         """Check what can be seen on the driver, before any actor starts.

@@ -111,6 +111,8 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
     }
     if tokenizer is not None:
         arguments["tokenizer"] = tokenizer
+    if settings.download_dir is not None:
+        arguments["download_dir"] = settings.download_dir
     if settings.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB_BYTES)
     return AsyncEngineArgs(**arguments | settings.engine_kwargs)

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
-from corpus_reranker.engines.model_files import check_folder
+from corpus_reranker.engines.model_files import check_model, local_source
 from corpus_reranker.engines.vllm import compat
 from corpus_reranker.engines.vllm.log import VllmLog, failure_reason
 from corpus_reranker.engines.vllm.process_group import guard_process_group
@@ -45,6 +45,9 @@ class VllmEngine:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._llm: AsyncLLM | None = None
+        self._model = settings.model
+        self._tokenizer: str | None = None
+        self._lora_path: str | None = None
         self._log: VllmLog
         self._lora: LoRARequest | None = None
         self._steps = 0
@@ -56,9 +59,7 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Load the model, which takes minutes. Raises ConfigError or EngineStartError with the reason."""
-        check_folder(self._settings.model, "config.json", "engine.model")
-        if self._settings.lora_path:
-            check_folder(self._settings.lora_path, "adapter_config.json", "engine.lora_path")
+        await asyncio.to_thread(self._localize)
         log = VllmLog()
         started: Future[None] = Future()
         started.set_running_or_notify_cancel()  # a start that nobody awaits any more still ends in order
@@ -98,6 +99,17 @@ class VllmEngine:
             raise EngineDeadError("the vLLM engine is not running")
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self._loop))
 
+    def _localize(self) -> None:
+        """Check that the model is where the config says, and download what has to be downloaded."""
+        settings, storage = self._settings, self._context.storage
+        check_model(settings.model, "config.json", "engine.model", storage)
+        if settings.lora_path:
+            check_model(settings.lora_path, "adapter_config.json", "engine.lora_path", storage)
+            self._lora_path = local_source(settings.lora_path, storage, settings.download_dir)
+        self._model = local_source(settings.model, storage, settings.download_dir)
+        if settings.tokenizer not in (None, "words"):
+            self._tokenizer = local_source(settings.tokenizer, storage, settings.download_dir, weights=False)
+
     async def _serve(self, log: VllmLog, started: "Future[None]") -> None:
         """The whole life of the engine on its own loop, from loading until `stop`."""
         self._loop = asyncio.get_running_loop()
@@ -130,18 +142,17 @@ class VllmEngine:
             compat.check_device(self._settings.device)
             if self._settings.device == "gpu":
                 compat.check_visible_gpus(_assigned_gpus())
-            tokenizer = self._settings.tokenizer if self._settings.tokenizer != "words" else None
-            return AsyncLLM.from_engine_args(compat.engine_args(self._settings, self._settings.model, tokenizer))
+            return AsyncLLM.from_engine_args(compat.engine_args(self._settings, self._model, self._tokenizer))
 
     async def _prepare(self, llm: "AsyncLLM") -> None:
         """Do what the first request would otherwise do, and then never end if the engine core died meanwhile."""
         await llm.get_supported_tasks()
         self._info = _info(self._settings, llm)
         compat.on_engine_output(llm, self._count_step)
-        if self._settings.lora_path:
+        if self._lora_path:
             from vllm.lora.request import LoRARequest
 
-            self._lora = LoRARequest("adapter", 1, self._settings.lora_path)
+            self._lora = LoRARequest("adapter", 1, self._lora_path)
             await llm.add_lora(self._lora)
 
     def _count_step(self) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from corpus_reranker.engines.base import EngineContext, EngineSettings
+from corpus_reranker.engines.model_files import load_engine_tokenizer
 from corpus_reranker.engines.vllm.engine import VllmEngine
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import RequestError, first_error
 from corpus_reranker.prompts.pointwise import PointwiseTexts, TokenIds
 from corpus_reranker.prompts.template import check_placeholders
-from corpus_reranker.prompts.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,7 @@ class VllmPreRanker(VllmEngine):
 
     async def start(self) -> None:
         settings = self._scoring
-        tokenizer: Any = await asyncio.to_thread(load_tokenizer, settings.tokenizer_source, settings.trust_remote_code)
+        tokenizer: Any = await asyncio.to_thread(load_engine_tokenizer, settings, self._context.storage)
         self._texts = PointwiseTexts(
             tokenizer, settings.max_model_len, settings.query_text, settings.passage_text, settings.pair_text
         )

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineSettings
-from corpus_reranker.engines.model_files import check_folder
+from corpus_reranker.engines.model_files import check_model, context_limit_tokens, read_model_config
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 
@@ -79,16 +79,36 @@ class VllmSettings(EngineSettings):
         return bool(self.engine_kwargs.get("distributed_executor_backend") == "ray")
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:
-        """Check the model's folder. On a cluster the driver may lack it, which is a warning."""
-        try:
-            check_folder(self.model, "config.json", f"{section}.model")
-            if self.lora_path:
-                check_folder(self.lora_path, "adapter_config.json", f"{section}.lora_path")
-        except ConfigError as error:
-            if "RAY_ADDRESS" not in os.environ:
-                raise
-            return [f"{error}; the cluster's GPU nodes may have it"]
-        return []
+        """Check the model's files and its context. On a cluster the driver may lack a folder, which is a warning."""
+        sources = [(self.model, "config.json", f"{section}.model")]
+        if self.lora_path:
+            sources.append((self.lora_path, "adapter_config.json", f"{section}.lora_path"))
+        warnings = []
+        for source, file, key in sources:
+            if self.spans_nodes and "://" in source:
+                raise ConfigError(
+                    f"{key}: {source} is downloaded by the node of the replica's actor alone, and this replica spans"
+                    " nodes; give a hub id, or a folder that every node has"
+                )
+            try:
+                check_model(source, file, key, storage)
+            except ConfigError as error:
+                if "RAY_ADDRESS" not in os.environ:
+                    raise
+                warnings.append(f"{error}; the cluster's GPU nodes may have it")
+        self._check_context(section, storage)
+        return warnings
+
+    def _check_context(self, section: str, storage: StorageConfig) -> None:
+        """vLLM refuses a context over the model's own limit, minutes later and on every replica."""
+        if "hf_overrides" in self.engine_kwargs or "VLLM_ALLOW_LONG_MAX_MODEL_LEN" in os.environ:
+            return
+        limit_tokens = context_limit_tokens(read_model_config(self.model, storage) or {})
+        if limit_tokens is not None and self.max_model_len > limit_tokens:
+            raise ConfigError(
+                f"{section}.max_model_len {self.max_model_len} is over the {limit_tokens} tokens of {self.model}"
+                " (max_position_embeddings of its config.json); lower it"
+            )
 
     @property
     def _world_size(self) -> int:
@@ -105,11 +125,13 @@ class VllmSettings(EngineSettings):
         return self
 
     @model_validator(mode="after")
-    def _parallel_sizes(self) -> Self:
+    def _supported_kwargs(self) -> Self:
         for name in (*_WORLD_SIZE_KWARGS, "decode_context_parallel_size", "data_parallel_size"):
             size = self.engine_kwargs.get(name, 1)
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"engine_kwargs.{name} must be a whole number of at least 1, got {size!r}")
+        if "revision" in self.engine_kwargs:
+            raise ValueError("engine_kwargs.revision pins the weights alone; write model: hf://owner/name@revision")
         if self.engine_kwargs.get("data_parallel_size", 1) > 1:
             raise ValueError(
                 "engine_kwargs.data_parallel_size is not supported: each replica is an engine of its own, with its own"
