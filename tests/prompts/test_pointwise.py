@@ -49,7 +49,7 @@ def test_of_a_written_pair_the_passage_is_cut_and_the_question_behind_it_kept(to
     text = tokenizer.decode(ids)
     assert "query : rain passage : word { query } word" in text
     assert text.endswith("yes or no? { y / n }")
-    with pytest.raises(RequestError, match="no room for a passage"):
+    with pytest.raises(RequestError, match="no tokens for a passage"):
         made.pairs("rain " * 30, ["word"])
 
 

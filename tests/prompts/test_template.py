@@ -43,17 +43,17 @@ def test_every_template_of_the_project_renders(path: Path) -> None:
     [
         ({"passage": "(left out)"}, "passage: missing"),
         ({"pasage": "x"}, "unknown key 'pasage'; did you mean 'passage'?"),
-        ({"passage": "[{rank}] {text}\n"}, "passage: unknown placeholder '{text}'; it can hold {passage}, {rank}"),
-        ({"passage": "[{rank}]\n"}, "passage: must hold {passage}"),
+        ({"passage": "[{rank}] {text}\n"}, "passage: unknown placeholder '{text}'; known: {passage}, {rank}"),
+        ({"passage": "[{rank}]\n"}, "passage: must contain {passage}"),
         ({"passage": "[{rank}] {passage}"}, "passage: must end with a line break"),
         ({"passage": "[{rank}] {passage.__class__}\n"}, "passage: unknown placeholder '{passage.__class__}"),
         ({"passage": "[{rank!r}] {passage}\n"}, "passage: unknown placeholder '{rank!r}"),
         ({"before_passages": "{query}\n{passage}\n"}, "before_passages: unknown placeholder '{passage}'"),
-        ({"after_passages": 'Answer as {"order": []}'}, "a literal brace is doubled"),
+        ({"after_passages": 'Answer as {"order": []}'}, "double a literal brace"),
         ({"answer_format": "json"}, "answer_format: unknown answer format 'json'; one of after_reasoning, first_token"),
         ({"identifiers": "roman"}, "identifiers: Input should be 'numbers' or 'letters'"),
-        ({"chat": "{system} USER:"}, "chat: must hold {user}"),
-        ({"special_tags": ["<a>", " "]}, "special_tags: a tag has at least two characters"),
+        ({"chat": "{system} USER:"}, "chat: must contain {user}"),
+        ({"special_tags": ["<a>", " "]}, "special_tags: a tag needs at least two characters"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file(changes: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from ftfy import fix_text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from corpus_reranker.prompts.text_cleanup import _is_sound, clean_prompt_text, clean_text
+from corpus_reranker.prompts.text_cleanup import _is_clean, clean_prompt_text, clean_text
 from helpers.fuzzing import examples
 from helpers.prompt_factories import hostile_text, unkind_text
 
@@ -33,7 +33,7 @@ def test_a_prompt_repaired_in_parts_is_the_prompt_repaired_as_a_whole(data_files
 
 def test_no_character_that_ftfy_replaces_counts_as_sound() -> None:
     characters = [chr(code) for code in range(sys.maxunicode + 1)]
-    sound = [character for character in characters if _is_sound(character)]
+    sound = [character for character in characters if _is_clean(character)]
     assert 1_000_000 < len(sound) < len(characters) - 3000
     text = " ".join(sound)
     assert fix_text(text, fix_encoding=False, unescape_html=False) == text
@@ -42,6 +42,6 @@ def test_no_character_that_ftfy_replaces_counts_as_sound() -> None:
 def test_ordinary_text_takes_the_shortcut() -> None:
     """Else the shortcut could be right by never being taken."""
     assert all(
-        map(_is_sound, ["plain, \t(old) ASCII & <b>", "naïve — café…\n10 °C", "第二定律。\nエントロピー", "жар α ≤ β"])
+        map(_is_clean, ["plain, \t(old) ASCII & <b>", "naïve — café…\n10 °C", "第二定律。\nエントロピー", "жар α ≤ β"])
     )
-    assert not any(map(_is_sound, ["“quotes”", "ﬁ", "ＡＢＣ", "cafÃ©", "e\u0301", "a\rb", "\x1b[0m"]))
+    assert not any(map(_is_clean, ["“quotes”", "ﬁ", "ＡＢＣ", "cafÃ©", "e\u0301", "a\rb", "\x1b[0m"]))

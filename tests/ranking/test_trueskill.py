@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.ranking.trueskill import BETA, Gaussian, skills_after
+from corpus_reranker.ranking.trueskill import BETA, Gaussian, update_beliefs
 
 PRIOR = Gaussian(0.0, 1.0)
 
@@ -24,7 +24,7 @@ def _variance(values: Sequence[float]) -> float:
 
 def test_two_players_as_trueskill_rates_them() -> None:
     """Two newcomers at 25 ± 25/3 become 29.205 ± 7.195 and 20.795 ± 7.195 (TrueSkill calculator, no draws)."""
-    winner, loser = skills_after([PRIOR, PRIOR])
+    winner, loser = update_beliefs([PRIOR, PRIOR])
     assert winner.mean == pytest.approx((29.205 - 25) / (25 / 3), abs=1e-3)
     assert loser.mean == pytest.approx((20.795 - 25) / (25 / 3), abs=1e-3)
     assert math.sqrt(winner.variance) == pytest.approx(7.195 / (25 / 3), abs=1e-3)
@@ -36,7 +36,7 @@ def test_eight_newcomers_as_sampling_finds() -> None:
     for _ in range(5_000):
         players = [(skill + rng.gauss(0, BETA), skill) for skill in (rng.gauss(0, 1) for _ in range(8))]
         games.append([skill for _, skill in sorted(players, reverse=True)])
-    for skill, values in zip(skills_after([PRIOR] * 8), zip(*games, strict=True), strict=True):
+    for skill, values in zip(update_beliefs([PRIOR] * 8), zip(*games, strict=True), strict=True):
         assert skill.mean == pytest.approx(_mean(values), abs=0.04)
         assert skill.variance == pytest.approx(_variance(values), abs=0.04)
 
@@ -50,7 +50,7 @@ def test_three_unequal_players_as_sampling_finds() -> None:
         first, second, third = (value + rng.gauss(0, BETA) for value in drawn)
         if first > second > third:
             kept.append(drawn)
-    for number, skill in enumerate(skills_after(skills)):
+    for number, skill in enumerate(update_beliefs(skills)):
         values = [drawn[number] for drawn in kept]
         assert skill.mean == pytest.approx(_mean(values), abs=0.04)
         assert skill.variance == pytest.approx(_variance(values), abs=0.04)
@@ -64,6 +64,6 @@ def test_three_unequal_players_as_sampling_finds() -> None:
     )
 )
 def test_any_beliefs_stay_beliefs(skills: list[Gaussian]) -> None:
-    for before, after in zip(skills, skills_after(skills), strict=True):
+    for before, after in zip(skills, update_beliefs(skills), strict=True):
         assert math.isfinite(after.mean)
         assert 0 < after.variance <= before.variance * (1 + 1e-9)

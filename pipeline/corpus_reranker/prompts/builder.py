@@ -1,7 +1,7 @@
-"""From a request to the prompts of its windows: passages cut to tokens, evenly shorter where a window is too long.
+"""From a request to the prompts of its windows: passages are truncated by tokens, further if a window is too long.
 
 The steps and their order are ReasonRank's: create_prompt in rerank/rank_listwise_os_llm.py and
-convert_doc_to_prompt_content in utils.py. Each passage is repaired and tokenised once a request.
+convert_doc_to_prompt_content in utils.py. Each passage of a request is cleaned up and tokenised once.
 """
 
 import re
@@ -19,16 +19,16 @@ from corpus_reranker.types import Candidate, Prompt, RerankRequest
 _WORD_END = re.compile(r"(?<=\S) ")
 
 _LIKELY_CHARACTERS_PER_TOKEN = 8
-"""English has 4 to 5 a token, so that 8 times the token limit nearly always holds enough of a long passage."""
+"""English has 4 to 5 characters per token, so 8 per token nearly always reach the token limit of a long passage."""
 
 _FIRST_READ_CHARACTERS = 8192
 _FIRST_READ_CHARACTERS_PER_TOKEN = 16
 _SECOND_READ_FACTOR = 8
-"""A longer passage is read so far at first, then 8 times as far if that gave too few tokens, and no further."""
+"""A longer passage is tokenised up to this length, then up to 8 times that length if the tokens are too few."""
 
 
 class PromptBuilder:
-    """Makes the prompts of one replica: call it with a request, and what it returns with indices of candidates."""
+    """Builds the prompts of one replica. Call it with a request, and the result with candidate indices."""
 
     def __init__(
         self,
@@ -38,13 +38,21 @@ class PromptBuilder:
         max_prompt_tokens: int,
         examples: Sequence[dict[str, str]] = (),
     ) -> None:
-        """`max_prompt_tokens` is what the context leaves beside the answer: max_model_len - max_tokens.
+        """Render the template around an example, which shows whether it fits the tokenizer.
 
-        Raises ConfigError if nothing fits, or template and tokenizer don't go together.
+        Args:
+            template: The prompt template.
+            tokenizer: The model's tokenizer.
+            max_passage_tokens: Longer passages are truncated.
+            max_prompt_tokens: The engine's context minus the tokens of the answer.
+            examples: Few-shot messages before the prompt.
+
+        Raises:
+            ConfigError: No prompt fits, or the template does not work with the tokenizer.
         """
         if max_passage_tokens < 1 or max_prompt_tokens < 1:
             raise ConfigError(
-                f"no room for a prompt: {max_prompt_tokens} tokens a prompt, {max_passage_tokens} a passage; "
+                f"the context has {max_prompt_tokens} tokens for a prompt and {max_passage_tokens} for a passage; "
                 "raise engine.max_model_len or lower generation.max_reasoning_tokens"
             )
         self.renderer = Renderer(template, tokenizer, examples)
@@ -60,7 +68,7 @@ class PromptBuilder:
 
 
 class RequestPromptBuilder:
-    """The prompts of one request's windows."""
+    """Builds the prompts of one request's windows."""
 
     def __init__(self, prompt_builder: PromptBuilder, request: RerankRequest) -> None:
         self._renderer = prompt_builder.renderer
@@ -70,7 +78,7 @@ class RequestPromptBuilder:
         self._candidates = request.candidates
         self._template = prompt_builder.template
         self._parser = prompt_builder.parser
-        self._query = self._without_identifiers(request.query).strip()
+        self._query = self._escape_citations(request.query).strip()
         self._query_checked = False
         self._splits_at_boundaries = prompt_builder.splits_at_boundaries
         self._around: dict[int, tuple[str, str]] = {}
@@ -81,51 +89,53 @@ class RequestPromptBuilder:
     def __call__(self, indices: Sequence[int]) -> Prompt:
         """The prompt that shows the candidates at `indices`, in this order, in at most `max_prompt_tokens`.
 
-        If they don't fit, every passage is cut to the same number of tokens, and `shortened_to_tokens` says to how
-        many; a passage that is shorter anyway stays whole. Raises RequestError if one token of each is still
-        too long, because the query is: half a query would rank by another question, so it is never cut.
+        If the prompt is too long, all passages are truncated to the same number of tokens, `shortened_to_tokens`.
+        The query is never truncated, because half a query is another question.
+
+        Raises:
+            RequestError: The prompt is too long with passages of one token.
         """
         self._check_query()
-        cap = self._max_passage_tokens
-        prompt = self._render(indices, cap)
-        while (excess := len(prompt.token_ids) - self._max_prompt_tokens) > 0:
-            cap = self._shorter(indices, cap, excess)
-            prompt = self._render(indices, cap, shortened_to_tokens=cap)
+        limit_tokens = self._max_passage_tokens
+        prompt = self._render(indices, limit_tokens)
+        while (excess_tokens := len(prompt.token_ids) - self._max_prompt_tokens) > 0:
+            limit_tokens = self._lower_limit(indices, limit_tokens, excess_tokens)
+            prompt = self._render(indices, limit_tokens, shortened_to_tokens=limit_tokens)
         self._renderer.check_special_tokens(prompt.token_ids)
         return prompt
 
-    def _render(self, indices: Sequence[int], cap: int, shortened_to_tokens: int | None = None) -> Prompt:
+    def _render(self, indices: Sequence[int], limit_tokens: int, shortened_to_tokens: int | None = None) -> Prompt:
         num = len(indices)
         if num not in self._around:
             self._around[num] = self._renderer.around(self._query, num)
         before, after = self._around[num]
-        pieces = [piece for rank, index in enumerate(indices, 1) for piece in self._passage(rank, index, cap)]
+        pieces = [piece for rank, index in enumerate(indices, 1) for piece in self._passage(rank, index, limit_tokens)]
         pieces = [before + pieces[0], *pieces[1:], after]
         return Prompt("".join(pieces), self._encode(pieces), shortened_to_tokens, self._choices(num))
 
     def _choices(self, num: int) -> tuple[int, ...]:
-        """The token ids of the identifiers of `num` passages, where the model ranks by its first token."""
+        """The token ids of the identifiers of `num` passages, if the model ranks by the first token."""
         if not self._parser.needs_choice_logprobs:
             return ()
         ids = [self._tokenizer.convert_tokens_to_ids(self._renderer.identifier(rank)) for rank in range(1, num + 1)]
         known = tuple(token_id for token_id in ids if token_id is not None)
         if len(set(known)) < num:
-            raise RequestError(f"the tokenizer has no single token for each of {num} {self._template.identifiers}")
+            raise RequestError(f"the tokenizer has no token of its own for each of {num} {self._template.identifiers}")
         return known
 
-    def _passage(self, rank: int, index: int, cap: int) -> tuple[str, ...]:
-        """A passage's lines: what names it, and the rest, which is made once. In one where they can't be parted."""
-        name = self._renderer.name(rank)
-        key = (index, min(cap, len(self._passage_tokens(index))))
+    def _passage(self, rank: int, index: int, limit_tokens: int) -> tuple[str, ...]:
+        """The passage's text as its label and its body, which is rendered once; as one piece if they don't separate."""
+        label = self._renderer.label(rank)
+        key = (index, min(limit_tokens, len(self._passage_tokens(index))))
         if key not in self._bodies:
-            line = self._renderer.passage(rank, self._text(index, cap))
-            if not name or not line.startswith(name):
-                return (line,)
-            self._bodies[key] = line[len(name) :]
-        return name, self._bodies[key]
+            text = self._renderer.passage(rank, self._text(index, limit_tokens))
+            if not label or not text.startswith(label):
+                return (text,)
+            self._bodies[key] = text[len(label) :]
+        return label, self._bodies[key]
 
     def _encode(self, pieces: list[str]) -> tuple[int, ...]:
-        """The token ids of all of them together; those of each are made once where that comes to the same."""
+        """The token ids of the joined pieces. Each piece is encoded once if that gives the same ids."""
         if not self._splits_at_boundaries or not all(
             is_token_boundary(left, right) for left, right in pairwise(pieces)
         ):
@@ -135,23 +145,24 @@ class RequestPromptBuilder:
                 self._ids[piece] = self._tokenizer.encode(piece)
         return tuple(chain.from_iterable(self._ids[piece] for piece in pieces))
 
-    def _shorter(self, indices: Sequence[int], cap: int, excess: int) -> int:
-        """The longest cap below `cap` that takes about `excess` tokens off the passages together."""
-        lengths = [min(len(self._passage_tokens(index)), cap) for index in indices]
+    def _lower_limit(self, indices: Sequence[int], limit_tokens: int, excess_tokens: int) -> int:
+        """The highest passage limit below `limit_tokens` that removes about `excess_tokens` from all passages."""
+        lengths = [min(len(self._passage_tokens(index)), limit_tokens) for index in indices]
         longest = max(lengths, default=0)
         if longest <= 1:
             raise RequestError(
-                f"the prompt does not fit: {excess} tokens too many for {self._max_prompt_tokens} even with "
-                f"{len(indices)} passages of one token; shorten the query ({len(self._query)} characters), ask "
-                "smaller windows, or raise engine.max_model_len"
+                f"the prompt does not fit: {excess_tokens} tokens too many for {self._max_prompt_tokens} even with "
+                f"{len(indices)} passages of one token; shorten the query ({len(self._query)} characters), lower "
+                "strategy.window, or raise engine.max_model_len"
             )
-        for shorter in range(longest - 1, 1, -1):
-            if sum(length - shorter for length in lengths if length > shorter) >= excess:
-                return shorter
+        for lower in range(longest - 1, 1, -1):
+            if sum(length - lower for length in lengths if length > lower) >= excess_tokens:
+                return lower
         return 1
 
-    def _text(self, index: int, cap: int) -> str:
-        return self._without_identifiers(self._tokenizer.convert_tokens_to_string(self._passage_tokens(index)[:cap]))
+    def _text(self, index: int, limit_tokens: int) -> str:
+        tokens = self._passage_tokens(index)[:limit_tokens]
+        return self._escape_citations(self._tokenizer.convert_tokens_to_string(tokens))
 
     def _passage_tokens(self, index: int) -> list[str]:
         if index not in self._tokens:
@@ -159,10 +170,11 @@ class RequestPromptBuilder:
         return self._tokens[index]
 
     def _tokenize(self, content: str) -> list[str]:
-        """The first tokens of a passage. Of megabytes it reads no more than it is likely to need.
+        """The first tokens of a passage, without reading megabytes for them.
 
-        Up to 8,192 characters, and 16 a token, it is what tokenising all of it gives. Beyond, ftfy does not see
-        the rest of a line, and runs of more than 128 characters a token (blanks, dashes) end early.
+        The result equals that of the whole text if the tokens lie within 8,192 characters or 16 characters per token.
+        Beyond that, ftfy does not see the rest of a line, and runs of more than 128 characters per token (spaces,
+        dashes) end early.
         """
         limit = self._max_passage_tokens
         characters = max(_FIRST_READ_CHARACTERS, _FIRST_READ_CHARACTERS_PER_TOKEN * limit)
@@ -173,21 +185,22 @@ class RequestPromptBuilder:
 
     def _first_tokens(self, content: str) -> list[str]:
         text = self._renderer.escape(clean_text(content))
-        if self._template.passage_blanks == "single":
+        if self._template.passage_whitespace == "collapse":
             text = " ".join(text.split())
         limit = self._max_passage_tokens
         if word_end := _WORD_END.search(text, limit * _LIKELY_CHARACTERS_PER_TOKEN):
-            # no token reaches from a word over the blank behind it, so those before it are the whole text's
+            # no token spans the space after a word, so the tokens before it are those of the whole text
             tokens = self._tokenizer.tokenize(text[: word_end.start()])
             if len(tokens) >= limit:
                 return tokens[:limit]
         return self._tokenizer.tokenize(text)[:limit]
 
-    def _without_identifiers(self, text: str) -> str:
+    def _escape_citations(self, text: str) -> str:
+        """`[3]` becomes `(3)`, so that no text names a passage."""
         return self._parser.identifiers.citation.sub(r"(\1)", text)
 
     def _check_query(self) -> None:
-        """Tell a query that alone is too long before it is rendered and tokenised with every window."""
+        """Refuse a query that is too long by itself before it is rendered and tokenised with every window."""
         if self._query_checked or len(self._query) <= self._max_prompt_tokens:
             return
         too_long = len(self._query) > _FIRST_READ_CHARACTERS_PER_TOKEN * self._max_prompt_tokens

@@ -1,4 +1,4 @@
-"""Few-shot examples: conversations that stand before the prompt's own."""
+"""Few-shot examples: conversations that precede the prompt's own messages."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,13 @@ from corpus_reranker.errors import ConfigError
 
 
 def load_examples(path: Path) -> list[dict[str, str]]:
-    """The messages, with `role` and `content`, of a JSONL file of conversations, in order.
+    """Read the messages, with `role` and `content`, of a JSONL file of conversations.
 
     A line is {"conversations": [{"role": "user", "value": ...}, {"role": "assistant", "value": ...}, ...]}, as in
-    RankLLM's few_shot_file. Raises ConfigError that names the file and the line.
+    RankLLM's few_shot_file.
+
+    Raises:
+        ConfigError: The file cannot be read; names the file and the line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -31,11 +34,11 @@ def load_examples(path: Path) -> list[dict[str, str]]:
 
 def _role(role: object) -> str:
     if role not in ("user", "assistant"):
-        raise ValueError(f"role is user or assistant, not {role!r}")
+        raise ValueError(f"role must be user or assistant, got {role!r}")
     return str(role)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"value is a text, not {value!r}")
+        raise TypeError(f"value must be a string, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Text from outside must not act as control: close its turn, open another, or answer for the model."""
+"""Special tokens in untrusted text: a passage must not end its turn, begin another, or answer for the model."""
 
 import re
 from collections.abc import Collection
@@ -8,33 +8,37 @@ _TAG = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 
 
 class SpecialTokens:
-    """Finds control tokens in text and makes them harmless. Text without them is never changed.
-
-    `tokens` are a tokenizer's, matched exactly; `tags` are a template's, matched in any case.
-    """
+    """Escapes special tokens in text. Text without them is never changed."""
 
     def __init__(self, tokens: Collection[str], tags: Collection[str] = ()) -> None:
+        """Compile one pattern for all of them.
+
+        Args:
+            tokens: The tokenizer's special tokens, matched exactly.
+            tags: The template's tags, matched in any case.
+        """
         alternatives = [*_longest_first(tokens), *(f"(?i:{tag})" for tag in _longest_first(tags))]
         self._pattern = re.compile("|".join(alternatives)) if alternatives else None
         starts = {token[0] for token in tokens} | {case(tag[0]) for tag in tags for case in (str.lower, str.upper)}
         self._starts = "".join(sorted(starts))
 
     def escape(self, text: str) -> str:
-        """`text` with `<|im_end|>` as `(|im_end|)`, as `[n]` becomes `(n)`; no control token is left in it.
+        """Replace the brackets of special tokens by parentheses: `<|im_end|>` becomes `(|im_end|)`.
 
-        A token without brackets loses its first character. Either way something is used up, so this ends.
+        A token without brackets loses its first character. No special token is left in the result; the loop ends
+        because each replacement removes a bracket or a character.
         """
         if self._pattern is None or not any(start in text for start in self._starts):
-            return text  # far faster than the pattern, and true of nearly every text
+            return text  # much faster than the pattern, and nearly every text returns here
         while self._pattern.search(text):
             text = self._pattern.sub(_escaped, text)
         return text
 
 
 def is_special(content: str, special: bool) -> bool:
-    """Whether an added token acts as control: the special ones, and any in the shape of a tag.
+    """Whether a tokenizer's added token must be escaped: if it is marked special or has the form of a tag.
 
-    The others are ordinary text that a tokenizer keeps whole, such as runs of spaces.
+    Other added tokens are ordinary text that the tokenizer does not split, such as runs of spaces.
     """
     return bool(content.strip()) and (special or _TAG.fullmatch(content) is not None)
 

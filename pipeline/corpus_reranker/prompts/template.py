@@ -1,4 +1,4 @@
-"""Prompt templates: data in configs/prompts, checked when loaded, with four placeholders and nothing that can run."""
+"""Prompt templates: YAML files in configs/prompts with four placeholders and no code, checked when loaded."""
 
 import hashlib
 import json
@@ -18,12 +18,12 @@ from corpus_reranker.section import Section
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
-_AROUND = frozenset({"num", "query"})
-_OF_A_PASSAGE = frozenset({"rank", "passage"})
+_MESSAGE_PLACEHOLDERS = frozenset({"num", "query"})
+_PASSAGE_PLACEHOLDERS = frozenset({"rank", "passage"})
 
 
 class PromptTemplate(Section):
-    """What a listwise reranker was trained to read. Literal braces are doubled, as in Python's format strings."""
+    """The prompt of one listwise reranker. Literal braces are doubled, as in Python's format strings."""
 
     system: str | None = Field(None, description="System message; None for models without one.")
     before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
@@ -35,36 +35,36 @@ class PromptTemplate(Section):
     identifiers: Literal["numbers", "letters"] = Field("numbers", description="What {rank} is: 1, 2, ... or A, B, ...")
     chat: str | None = Field(
         None,
-        description="{system} and {user}, for a model whose tokenizer has no chat template; None: the tokenizer's.",
+        description="Chat template with {system} and {user}. None: the tokenizer's.",
     )
     chat_template_kwargs: dict[str, bool | int | str] = Field(
-        default_factory=dict, description="For the tokenizer's chat template, such as enable_thinking."
+        default_factory=dict, description="Variables of the chat template, such as enable_thinking."
     )
-    prefill: str = Field("", description="The answer's first characters, put into its mouth.")
-    passage_blanks: Literal["kept", "single"] = Field(
-        "kept", description="single: a run of blanks and line breaks in a passage becomes one blank."
+    prefill: str = Field("", description="First characters of the response, appended to the prompt.")
+    passage_whitespace: Literal["keep", "collapse"] = Field(
+        "keep", description="collapse: runs of spaces and line breaks in a passage become one space."
     )
-    special_tags: tuple[str, ...] = Field((), description="Made harmless, in any case, in passages and queries.")
+    special_tags: tuple[str, ...] = Field((), description="Tags to escape in passages and queries, in any case.")
 
     @field_validator("before_passages", "after_passages")
     @classmethod
-    def _around(cls, text: str) -> str:
-        check_placeholders(text, _AROUND)
+    def _message_placeholders(cls, text: str) -> str:
+        check_placeholders(text, _MESSAGE_PLACEHOLDERS)
         return text
 
     @field_validator("passage")
     @classmethod
-    def _of_a_passage(cls, text: str) -> str:
-        used = check_placeholders(text, _OF_A_PASSAGE)
-        if missing := sorted(_OF_A_PASSAGE - used):
-            raise ValueError(f"must hold {' and '.join(f'{{{name}}}' for name in missing)}")
+    def _passage_placeholders(cls, text: str) -> str:
+        used = check_placeholders(text, _PASSAGE_PLACEHOLDERS)
+        if missing := sorted(_PASSAGE_PLACEHOLDERS - used):
+            raise ValueError(f"must contain {' and '.join(f'{{{name}}}' for name in missing)}")
         return text
 
     @field_validator("before_passages", "passage")
     @classmethod
     def _whole_lines(cls, text: str) -> str:
         if not text.endswith("\n"):
-            raise ValueError("must end with a line break, so that each passage has lines of its own")
+            raise ValueError("must end with a line break, so that each passage begins a line")
         return text
 
     @field_validator("answer_format")
@@ -75,16 +75,16 @@ class PromptTemplate(Section):
 
     @field_validator("chat")
     @classmethod
-    def _whole_turn(cls, text: str | None) -> str | None:
+    def _has_user_message(cls, text: str | None) -> str | None:
         if text is not None and "user" not in check_placeholders(text, frozenset({"system", "user"})):
-            raise ValueError("must hold {user}")
+            raise ValueError("must contain {user}")
         return text
 
     @field_validator("special_tags")
     @classmethod
     def _tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         if blank := [tag for tag in tags if len(tag.strip()) < 2]:
-            raise ValueError(f"a tag has at least two characters, got {blank}")
+            raise ValueError(f"a tag needs at least two characters, got {blank}")
         return tags
 
     @property
@@ -94,18 +94,22 @@ class PromptTemplate(Section):
 
     @property
     def hash(self) -> str:
-        """16 hex digits of the SHA-256 of what it says; comments and layout of the file don't count."""
+        """16 hex digits of the SHA-256 of the values. Comments and layout of the file do not change it."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def substitute(text: str, values: Mapping[str, object]) -> str:
-    """`text` with its placeholders replaced. Braces in the values are characters like any other."""
+    """`text` with its placeholders replaced. Braces in `values` have no meaning."""
     return _BRACES.sub(lambda match: str(values[match[1]]) if match[1] else match[0][0], text)
 
 
 def load_template(path: Path) -> PromptTemplate:
-    """Read and check a template file. Raises ConfigError that names the file and every problem in it."""
+    """Read and check a template file.
+
+    Raises:
+        ConfigError: Names the file and every problem in it.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -122,7 +126,11 @@ def load_template(path: Path) -> PromptTemplate:
 
 
 def template_path(name: str, directory: Path) -> Path:
-    """The file of a template given by name in `directory`, or by path. Raises ConfigError naming those there are."""
+    """The file of a template given by its name in `directory`, or by its path.
+
+    Raises:
+        ConfigError: There is no such file; names those in `directory`.
+    """
     is_path = "/" in name or name.endswith((".yaml", ".yml"))
     path = Path(name) if is_path else directory / f"{name}.yaml"
     if not path.is_file():
@@ -132,7 +140,11 @@ def template_path(name: str, directory: Path) -> Path:
 
 
 def check_placeholders(text: str, allowed: frozenset[str]) -> set[str]:
-    """The placeholders used in `text`. Raises ValueError for any other single brace."""
+    """The placeholders in `text`.
+
+    Raises:
+        ValueError: `text` has an unknown placeholder or a single brace.
+    """
     used = set()
     for match in _BRACES.finditer(text):
         if match[0] in ("{{", "}}"):
@@ -140,7 +152,7 @@ def check_placeholders(text: str, allowed: frozenset[str]) -> set[str]:
         if match[1] not in allowed:
             found = match[0] if match[1] else text[match.start() : match.start() + 20]
             names = ", ".join(f"{{{name}}}" for name in sorted(allowed))
-            raise ValueError(f"unknown placeholder {found!r}; it can hold {names}; a literal brace is doubled")
+            raise ValueError(f"unknown placeholder {found!r}; known: {names}; double a literal brace")
         used.add(match[1])
     return used
 

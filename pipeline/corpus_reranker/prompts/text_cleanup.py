@@ -1,8 +1,7 @@
-"""ftfy with a shortcut. It repairs mojibake, entities, odd widths, quotes and line breaks, in slow pure Python.
+"""ftfy with a shortcut: text that ftfy cannot change is returned at once.
 
-`ftfy.fix_text` repairs each line by itself, until a round of its steps changes nothing (`ftfy.fix_and_explain`).
-Text that none of the steps can change need not go through them: tests/prompting/test_repair.py checks this
-against ftfy, over all of Unicode.
+`ftfy.fix_text` fixes mojibake, HTML entities, character widths, quotes and line breaks, line by line, in slow pure
+Python. tests/prompts/test_text_cleanup.py checks the shortcut against ftfy over all of Unicode.
 """
 
 import re
@@ -22,28 +21,28 @@ _REPLACED_CHARACTERS = re.compile(
     "\ud800-\udfff"  # surrogates
     "]"
 )
-"""Every character that ftfy replaces wherever it stands, C1 control characters and "\\x1b" of terminal escapes too."""
+"""Every character that ftfy replaces in any context, with C1 control characters and the "\\x1b" of terminal escapes."""
 
 
 def clean_text(text: str) -> str:
     """`ftfy.fix_text(text)`."""
-    return text if "&" not in text and _is_sound(text) else str(fix_text(text))
+    return text if "&" not in text and _is_clean(text) else str(fix_text(text))
 
 
 def clean_prompt_text(text: str) -> str:
-    """What `ftfy.fix_text` over a whole prompt makes of `text`, whole lines after a line that holds a "<".
+    """The result of `ftfy.fix_text` over a whole prompt for `text`, which is whole lines after a line with a "<".
 
-    From such a line on, ftfy takes entities for a part of HTML and leaves them as they are.
+    From such a line on, ftfy takes the text for HTML and leaves entities as they are.
     """
-    return text if _is_sound(text) else str(fix_text(text, unescape_html=False))
+    return text if _is_clean(text) else str(fix_text(text, unescape_html=False))
 
 
-def _is_sound(text: str) -> bool:
-    """True only if ftfy would change nothing, entities aside."""
+def _is_clean(text: str) -> bool:
+    """True only if ftfy changes nothing but HTML entities."""
     if _PLAIN_ASCII.fullmatch(text):
         return True
     return (
         not _REPLACED_CHARACTERS.search(text)
         and unicodedata.is_normalized("NFC", text)
-        and not any(is_bad(f"{line}\n") for line in text.split("\n"))  # ftfy's own test for mojibake
+        and not any(is_bad(f"{line}\n") for line in text.split("\n"))  # ftfy's test for mojibake
     )

@@ -1,8 +1,8 @@
-"""Where a prompt may be cut so that the token ids of its pieces, put together, are those of the whole.
+"""Token boundaries: where a prompt can be split so that the token ids of the pieces are those of the whole.
 
-A tokenizer that splits text into words before it looks for tokens (GPT-2's, Qwen's and Llama 3's do) joins nothing over
-a line break that follows text, nor over the one blank before a word. So a passage is tokenised once, in whichever
-windows and places it is shown.
+A tokenizer that splits text into words before it looks for tokens (GPT-2's, Qwen's and Llama 3's do) merges nothing
+across a line break after text, nor across the single space before a word. A passage is therefore tokenised once,
+whichever windows and positions show it.
 """
 
 from corpus_reranker.prompts.tokenizer import Tokenizer
@@ -14,14 +14,14 @@ _PASSAGES = (" word", " 7", " .", " (", " é", " 字", " 🙂", " 'tis", ' "', "
 
 
 def is_token_boundary(left: str, right: str) -> bool:
-    """Whether `left` ends in text and one line break and `right` begins with text, or a single blank parts them."""
+    """Whether `left` ends with text and one line break and `right` begins with text, or one space separates them."""
     if right[:1] == " ":
         return not left[-1:].isspace() and bool(right[1:2].strip())
     return left[-1:] == "\n" and bool(left[-2:-1].strip()) and bool(right[:1].strip())
 
 
 def splits_at_boundaries(tokenizer: Tokenizer) -> bool:
-    """Whether it gives the same ids for the pieces as for the whole, tried on every kind of seam there is."""
+    """Whether `tokenizer` gives the same ids for pieces as for the whole, tried on samples of every boundary."""
     boundaries = [(f"{line}\n", following) for line in _LINES for following in _NEXT_LINES]
     boundaries += [(name, passage) for name in _NAMES for passage in _PASSAGES]
     return all(

@@ -1,4 +1,4 @@
-"""The tokenizer seen from a prompt: what Hugging Face's already are, and a stand-in that needs no files."""
+"""The tokenizer protocol, which Hugging Face's fast tokenizers implement, and a word tokenizer that needs no files."""
 
 import re
 import zlib
@@ -9,12 +9,12 @@ from typing import Literal, Protocol
 
 from corpus_reranker.errors import ConfigError
 
-STAND_IN = "words"
-"""Source of the stand-in tokenizer, for simulated engines and tests."""
+WORDS = "words"
+"""Source of WordsTokenizer, for simulated engines, tests and prompts without a model."""
 
 
 class AddedToken(Protocol):
-    """A token that is looked for in the text as it stands, before it is split into pieces."""
+    """A token that the tokenizer finds in the raw text, before it splits the rest."""
 
     @property
     def content(self) -> str: ...
@@ -24,27 +24,27 @@ class AddedToken(Protocol):
 
 
 class Tokenizer(Protocol):
-    """The part of transformers' PreTrainedTokenizerFast that prompting uses. Not for two threads at once."""
+    """The part of transformers' PreTrainedTokenizerFast that prompts use. Not thread-safe."""
 
     @property
     def added_tokens_decoder(self) -> Mapping[int, AddedToken]:
-        """Added tokens by id, the special ones among them."""
+        """Added tokens by id, special tokens included."""
         ...
 
     def tokenize(self, text: str) -> list[str]:
-        """Pieces of `text`, nothing added."""
+        """The tokens of `text`, without special tokens."""
         ...
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Text of some pieces; a character cut in two becomes U+FFFD."""
+        """The text of `tokens`. A character that is cut in two becomes U+FFFD."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Ids as the engine would make them of a prompt's text, with the tokens the tokenizer itself adds."""
+        """The token ids that the engine makes of a prompt's text, with the special tokens that the tokenizer adds."""
         ...
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
-        """The id of a piece, None or that of the unknown token if there is no such piece."""
+        """The id of `token`. None, or the id of the unknown token, if there is none."""
         ...
 
     def apply_chat_template(
@@ -53,18 +53,19 @@ class Tokenizer(Protocol):
         *,
         tokenize: Literal[False],
         add_generation_prompt: bool,
-        **arguments: bool | int | str,
+        **chat_template_kwargs: bool | int | str,
     ) -> str:
-        """The text of a chat of messages with `role` and `content`; `arguments` are the chat template's own."""
+        """The text of messages with `role` and `content`. `chat_template_kwargs` go to the chat template."""
         ...
 
 
 def load_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
-    """The tokenizer at `source`: a folder, a hub id (its cached copy serves where the hub is out of reach), "words".
+    """Load the tokenizer at `source`: a folder, a hub id (from the local cache if the hub cannot be reached), "words".
 
-    Raises ConfigError if it cannot be loaded.
+    Raises:
+        ConfigError: It cannot be loaded.
     """
-    if source == STAND_IN:
+    if source == WORDS:
         return WordsTokenizer()
     from transformers import AutoTokenizer  # seconds to import
 
@@ -72,10 +73,10 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
             source, trust_remote_code=trust_remote_code, local_files_only=Path(source).is_dir()
         )
-    except Exception as error:  # anything from a missing file to remote code; a person has to read it either way
+    except Exception as error:  # from a missing file to an error of remote code
         raise ConfigError(
             f"cannot load a tokenizer from {source!r}: {type(error).__name__}: {error}\n"
-            f'Set engine.tokenizer to a folder with tokenizer.json, a hub id, or "{STAND_IN}".'
+            f'Set engine.tokenizer to a folder with tokenizer.json, a hub id, or "{WORDS}".'
         ) from error
     return tokenizer
 
@@ -87,27 +88,27 @@ class _Added:
 
 
 class WordsTokenizer:
-    """Word pieces of up to 8 characters with the space before them: about a real tokenizer's count for English.
+    """Words of up to 8 characters with the space before them; about as many tokens as a real tokenizer for English.
 
-    Chats are rendered as ChatML. Ids are hashes: distinct pieces have distinct ids but for rare collisions,
-    and no piece has the id of a control token.
+    Chats are rendered as ChatML. Ids are hashes: distinct tokens rarely share an id, and no other token has the id of a
+    special token.
     """
 
     @property
     def added_tokens_decoder(self) -> Mapping[int, AddedToken]:
-        return {token_id: _Added(content) for content, token_id in _CONTROL_IDS.items()}
+        return {token_id: _Added(content) for content, token_id in _SPECIAL_IDS.items()}
 
     def tokenize(self, text: str) -> list[str]:
-        return _PIECE.findall(text)
+        return _TOKEN.findall(text)
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         return "".join(tokens)
 
     def encode(self, text: str) -> list[int]:
-        return [_piece_id(piece) for piece in self.tokenize(text)]
+        return [_token_id(token) for token in self.tokenize(text)]
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
-        return _piece_id(token)
+        return _token_id(token)
 
     def apply_chat_template(
         self,
@@ -115,17 +116,17 @@ class WordsTokenizer:
         *,
         tokenize: Literal[False],
         add_generation_prompt: bool,
-        **arguments: bool | int | str,
+        **chat_template_kwargs: bool | int | str,
     ) -> str:
         turns = [f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in conversation]
         return "".join(turns) + ("<|im_start|>assistant\n" if add_generation_prompt else "")
 
 
-_CONTROL_IDS = {"<|im_start|>": 0, "<|im_end|>": 1}
-_PIECE = re.compile(r"<\|im_(?:start|end)\|>| ?\w{1,8}|\s+|[^\w\s]")
+_SPECIAL_IDS = {"<|im_start|>": 0, "<|im_end|>": 1}
+_TOKEN = re.compile(r"<\|im_(?:start|end)\|>| ?\w{1,8}|\s+|[^\w\s]")
 
 
-def _piece_id(piece: str) -> int:
-    if piece in _CONTROL_IDS:
-        return _CONTROL_IDS[piece]
-    return len(_CONTROL_IDS) + (zlib.crc32(piece.encode("utf-8", "surrogatepass")) & 0x3FFFFFFF)
+def _token_id(token: str) -> int:
+    if token in _SPECIAL_IDS:
+        return _SPECIAL_IDS[token]
+    return len(_SPECIAL_IDS) + (zlib.crc32(token.encode("utf-8", "surrogatepass")) & 0x3FFFFFFF)

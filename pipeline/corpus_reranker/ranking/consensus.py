@@ -1,28 +1,28 @@
-"""One ranking out of several: the Kendall-optimal (Kemeny) one where it can be found, a local optimum otherwise."""
+"""Rank aggregation: the Kemeny consensus of several rankings, exact for small groups and a local optimum beyond."""
 
 from collections.abc import Sequence
 
 EXACT_LIMIT = 8
-"""Items that no majority separates are ordered exactly up to here, by dynamic programming over 2^n subsets."""
+"""Largest group that is ordered exactly, by dynamic programming over 2^n subsets."""
 
 
 def kemeny_consensus(rankings: Sequence[Sequence[int]]) -> list[int]:
-    """The order with the fewest pairs against `rankings`, each a permutation of the same items.
+    """The order with the smallest total Kendall distance to `rankings`, each a permutation of the same items.
 
-    Where every item of a group is before every item of another in most rankings, so it is in the optimum (the
-    extended Condorcet criterion: Truchon, "An extension of the Condorcet criterion and Kemeny orders", 1998), so
-    groups are solved apart: exactly up to EXACT_LIMIT items, beyond that Borda's order by mean position, improved by
-    local Kemenization (Dwork et al., "Rank aggregation methods for the Web", 2001). Equal orders: the first's wins.
+    If most rankings place every item of one group before every item of another, the optimum does too (the extended
+    Condorcet criterion: Truchon, "An extension of the Condorcet criterion and Kemeny orders", 1998). Each such group is
+    solved separately: exactly up to EXACT_LIMIT items, else by Borda's order improved by local Kemenization (Dwork et
+    al., "Rank aggregation methods for the Web", 2001). Ties go to the order of the first ranking.
     """
     before = _pair_counts(rankings)
     consensus: list[int] = []
     for group in _majority_groups(_borda(rankings), before):
-        consensus += _exact(group, before) if len(group) <= EXACT_LIMIT else _locally_kemenized(group, before)
+        consensus += _exact(group, before) if len(group) <= EXACT_LIMIT else _local_kemenization(group, before)
     return consensus
 
 
 _PairCounts = dict[int, dict[int, int]]
-"""counts[a][b]: in how many rankings a stands before b."""
+"""counts[a][b]: the number of rankings with a before b."""
 
 
 def _pair_counts(rankings: Sequence[Sequence[int]]) -> _PairCounts:
@@ -44,7 +44,7 @@ def _borda(rankings: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _majority_groups(items: Sequence[int], before: _PairCounts) -> list[list[int]]:
-    """Smallest groups of which each beats all later ones in every pair by strict majority, best first."""
+    """The smallest groups such that each wins every pair against all later groups by strict majority, best first."""
 
     def unbeaten_by(item: int) -> int:
         return sum(before[item][other] >= before[other][item] for other in items)
@@ -61,7 +61,7 @@ def _majority_groups(items: Sequence[int], before: _PairCounts) -> list[list[int
 
 
 def _exact(group: Sequence[int], before: _PairCounts) -> list[int]:
-    """Held-Karp: the best order of a set is the best order of the set without its last item, then that item."""
+    """Dynamic programming (Held-Karp): the best order of a set is that of a subset, then the one item left."""
     best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     for members in range(1, 1 << len(group)):
         options = []
@@ -73,8 +73,8 @@ def _exact(group: Sequence[int], before: _PairCounts) -> list[int]:
     return list(best[-1][1])
 
 
-def _locally_kemenized(group: Sequence[int], before: _PairCounts) -> list[int]:
-    """Insertion sort by majority: no swap of neighbours can improve the result."""
+def _local_kemenization(group: Sequence[int], before: _PairCounts) -> list[int]:
+    """Insertion sort by majority: no swap of adjacent items improves the result."""
     order: list[int] = []
     for item in group:
         position = len(order)

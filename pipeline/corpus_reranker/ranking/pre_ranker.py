@@ -1,4 +1,4 @@
-"""A cheap pass over all candidates decides which of them, and in what order, the strategy gets to see."""
+"""A cascade: a pre-ranker scores all candidates, and the LLM ranks the best of them."""
 
 import asyncio
 import math
@@ -16,11 +16,20 @@ async def cascade(
     timeout_seconds: float,
     rank: Callable[[RerankRequest], Awaitable[RerankResult]],
 ) -> RerankResult:
-    """Order the candidates by `score`, have the best `keep` ranked by `rank`, and leave the others behind them.
+    """Order the candidates by `score`, then rank the best `keep` of them with `rank`.
 
-    Those cut off stay in the order of their scores; equal scores keep the first stage's order. Where the pre-ranker
-    fails or takes longer than `timeout_seconds`, the first stage's best `keep` are ranked instead, the query is
-    degraded at best, and its error says why. Raises what `rank` raises, and EngineDeadError of the pre-ranker.
+    The other candidates follow in the order of their scores; equal scores keep the first-stage order. If the pre-ranker
+    fails, `rank` gets the best `keep` of the first stage, the query is never `complete`, and its error has the reason.
+
+    Args:
+        request: The query with all its candidates.
+        score: The pre-ranker.
+        keep: The number of candidates for `rank`.
+        timeout_seconds: The pre-ranker fails after this time.
+        rank: Reranks a request, such as `rerank_query` with its settings bound.
+
+    Raises:
+        EngineDeadError: The pre-ranker's or the LLM's engine is lost.
     """
     scores, failure = await _scores(request, score, timeout_seconds)
     order = list(range(len(request.candidates))) if scores is None else order_by_score(scores)
@@ -36,19 +45,19 @@ async def cascade(
 
 
 def order_by_score(scores: Sequence[float]) -> list[int]:
-    """Indices by falling score; equal scores keep their order."""
+    """Indices by descending score; equal scores keep their order."""
     return sorted(range(len(scores)), key=lambda index: -scores[index])
 
 
 def passage_text(candidate: Candidate) -> str:
-    """Title and text with a blank between, as retrievers are trained and BEIR evaluates them (arXiv 2104.08663)."""
+    """Title and text separated by a space, as in BEIR (arXiv 2104.08663) and in the training of most retrievers."""
     return f"{candidate.title} {candidate.text}".strip() if candidate.title else candidate.text
 
 
 async def _scores(
     request: RerankRequest, score: Score, timeout_seconds: float
 ) -> tuple[tuple[float, ...] | None, str | None]:
-    """The scores, or why there are none."""
+    """The scores and None, or None and the reason why there are none."""
     try:
         async with asyncio.timeout(timeout_seconds):
             scores = tuple(await score(request.query, [passage_text(candidate) for candidate in request.candidates]))
@@ -56,8 +65,8 @@ async def _scores(
         raise
     except TimeoutError:
         return None, f"pre-ranker: no scores within {timeout_seconds:g} s"
-    except Exception as error:  # as a window's: recorded, never raised, or the whole block would run again
+    except Exception as error:  # recorded, never raised: an error would rerun the whole block of queries
         return None, f"pre-ranker: {type(error).__name__}: {error}"
     if len(scores) != len(request.candidates) or not all(map(math.isfinite, scores)):
-        return None, f"pre-ranker: {len(scores)} scores for {len(request.candidates)} candidates, or one is no number"
+        return None, f"pre-ranker: {len(scores)} scores for {len(request.candidates)} candidates, or not all finite"
     return scores, None

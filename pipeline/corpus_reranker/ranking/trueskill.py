@@ -1,8 +1,8 @@
-"""Gaussian skills from the order of a window: the TrueSkill update for a game of single players without draws.
+"""The TrueSkill update for a game of single players without draws: a ranked window as a game of its passages.
 
-Herbrich, Minka and Graepel, "TrueSkill: A Bayesian skill rating system" (NIPS 2006): a player's performance is the
-skill plus noise of deviation BETA, and the order says that each performance is above the next one's. The chain of
-those differences is solved by expectation propagation.
+Herbrich, Minka and Graepel, "TrueSkill: A Bayesian skill rating system" (NIPS 2006). A player's performance is the
+skill plus Gaussian noise with standard deviation BETA. The order of the game says that each performance exceeds the
+next one. Expectation propagation solves the chain of these differences.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BETA = 0.5
-"""In units of a skill's deviation before any window: TrueSkill's 25/6 beside 25/3."""
+"""In standard deviations of the prior: TrueSkill's 25/6 over 25/3."""
 
 _SWEEPS = 20
 _CONVERGED = 1e-3
@@ -18,13 +18,13 @@ _CONVERGED = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
-    """A normal belief."""
+    """A normal distribution."""
 
     mean: float
     variance: float
 
     def __mul__(self, other: "Gaussian") -> "Gaussian":
-        """Both beliefs together."""
+        """The normalised product of both densities."""
         if math.isinf(other.variance):
             return self
         if math.isinf(self.variance):
@@ -33,42 +33,42 @@ class Gaussian:
         return Gaussian(variance * (self.mean / self.variance + other.mean / other.variance), variance)
 
     def above(self, threshold: float) -> float:
-        """Probability of a value above it."""
-        return _below((self.mean - threshold) / math.sqrt(self.variance))
+        """The probability of a value above `threshold`."""
+        return _cdf((self.mean - threshold) / math.sqrt(self.variance))
 
 
-_NOTHING = Gaussian(0.0, math.inf)
+_UNINFORMATIVE = Gaussian(0.0, math.inf)
 
 
-def skills_after(skills: Sequence[Gaussian]) -> list[Gaussian]:
-    """Skills of players given best first, after a game that ended in this order."""
+def update_beliefs(skills: Sequence[Gaussian]) -> list[Gaussian]:
+    """The posterior skills of players after a game that ended in the order of `skills`, best first."""
     performances = [Gaussian(skill.mean, skill.variance + BETA**2) for skill in skills]
-    from_below = [_NOTHING] * len(skills)  # what beating the next one says of each performance
-    from_above = [_NOTHING] * len(skills)  # what losing to the one before says of it
+    from_below = [_UNINFORMATIVE] * len(skills)  # messages from beating the next player
+    from_above = [_UNINFORMATIVE] * len(skills)  # messages from losing to the previous player
     for _ in range(_SWEEPS):
-        moved = 0.0
+        change = 0.0
         for better in [*range(len(skills) - 1), *reversed(range(len(skills) - 2))]:
             worse = better + 1
             winner = performances[better] * from_above[better]
             loser = performances[worse] * from_below[worse]
             ahead = _positive_difference(winner.mean - loser.mean, winner.variance + loser.variance)
-            moved = max(moved, abs(ahead.mean - (from_below[better].mean - loser.mean)))
+            change = max(change, abs(ahead.mean - (from_below[better].mean - loser.mean)))
             from_below[better] = Gaussian(loser.mean + ahead.mean, loser.variance + ahead.variance)
             from_above[worse] = Gaussian(winner.mean - ahead.mean, winner.variance + ahead.variance)
-        if moved < _CONVERGED:
+        if change < _CONVERGED:
             break
-    seen = [above * below for above, below in zip(from_above, from_below, strict=True)]
+    observed = [above * below for above, below in zip(from_above, from_below, strict=True)]
     return [
         skill * Gaussian(performance.mean, performance.variance + BETA**2)
-        for skill, performance in zip(skills, seen, strict=True)
+        for skill, performance in zip(skills, observed, strict=True)
     ]
 
 
 def _positive_difference(mean: float, variance: float) -> Gaussian:
-    """The message that a difference with this belief is above 0."""
+    """The message to a difference with this distribution from the observation that it is positive."""
     deviation = math.sqrt(variance)
     z = mean / deviation
-    ratio = _density(z) / _below(z) if z > -30 else -z  # its limit, where both underflow
+    ratio = _density(z) / _cdf(z) if z > -30 else -z  # the limit; both underflow below
     shrink = min(max(ratio * (ratio + z), 1e-9), 1 - 1e-9)
     kept_mean, kept_variance = mean + deviation * ratio, variance * (1 - shrink)
     message_variance = 1 / (1 / kept_variance - 1 / variance)
@@ -79,5 +79,5 @@ def _density(z: float) -> float:
     return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-def _below(z: float) -> float:
+def _cdf(z: float) -> float:
     return math.erfc(-z / math.sqrt(2)) / 2

@@ -1,11 +1,11 @@
-"""Window arithmetic, in one place."""
+"""Window arithmetic: which positions a window covers."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 
 def check_window(window: int, depth: int) -> None:
-    """Raise ValueError unless a window of so many passages can rank the best `depth` candidates."""
+    """Raise ValueError unless windows of `window` passages can rank the best `depth` candidates."""
     if window < 2:
         raise ValueError(f"window must hold at least 2 passages, got {window}")
     if depth < window:
@@ -13,19 +13,20 @@ def check_window(window: int, depth: int) -> None:
 
 
 def chunks(indices: Sequence[int], size: int) -> list[list[int]]:
-    """`indices` in as few runs of at most `size` as can be, none more than one longer than another."""
+    """Split `indices` into as few chunks of at most `size` as possible. Their lengths differ by at most one."""
     count = -(-len(indices) // size)
     bounds = [len(indices) * number // count for number in range(count + 1)] if count else [0]
     return [list(indices[start:end]) for start, end in pairwise(bounds)]
 
 
 def sliding_windows(num_candidates: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Windows `[start, end)` over `num_candidates` positions, last first, each `stride` nearer the top.
+    """Windows `[start, end)` over `num_candidates` positions, from the bottom of the list to the top.
 
-    The one that reaches the top is the last; it may be shorter than `window`. Same lists as
-    `sliding_windows_batched` of ReasonRank's rerank/rankllm.py with rank_start 0 and rank_end `num_candidates`.
+    The window at the top comes last and can be shorter than `window`. The list equals that of
+    `sliding_windows_batched` in ReasonRank's rerank/rankllm.py with rank_start 0 and rank_end `num_candidates`.
 
-    Raises ValueError unless num_candidates >= 1 and 1 <= stride <= window.
+    Raises:
+        ValueError: num_candidates < 1, or not 1 <= stride <= window.
     """
     if num_candidates < 1:
         raise ValueError(f"num_candidates must be at least 1, got {num_candidates}")

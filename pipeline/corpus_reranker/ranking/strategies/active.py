@@ -1,28 +1,31 @@
-"""Ask where the top is uncertain (Yoon et al., AcuRank, arXiv 2505.18512)."""
+"""Adaptive reranking of the candidates whose place in the top is uncertain (AcuRank: Yoon et al., arXiv 2505.18512)."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows
-from corpus_reranker.ranking.trueskill import Gaussian, skills_after
+from corpus_reranker.ranking.trueskill import Gaussian, update_beliefs
 from corpus_reranker.ranking.windows import check_window, chunks
 
 PRIOR_SPREAD = 2.0
-"""Between the prior means of the first and the last candidate, in deviations of the prior. AcuRank starts from the
-first stage's scores, with a third of the score as deviation; for BM25 on TREC DL 2020 that spreads them 2.0."""
+"""Distance between the prior means of the first and the last candidate, in standard deviations of the prior. AcuRank's
+prior is the first stage's score with a third of it as standard deviation; BM25 on TREC DL 2020 then spreads by 2.0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """Keep a Gaussian belief of each candidate's relevance, and ask again only those that may or may not be in the top.
+    """Keep a Gaussian belief of each candidate's relevance, and rank again only the uncertain candidates.
 
-    All `depth` are asked once. Then, unless one window held them all, those whose probability of being among the
-    first `cutoff` lies between `tolerance` and 1 - `tolerance` are asked again, at once, in windows of neighbours,
-    until fewer than `min_uncertain` are left; at the end the top is asked a last time. Never more than `max_calls`
-    windows in all: where the budget ends a round, the likeliest are asked.
+    The first round ranks the best `depth` candidates once. If that takes more than one window, each further round ranks
+    the candidates whose probability of being among the first `cutoff` lies between `tolerance` and 1 - `tolerance`, in
+    windows of neighbours. Once fewer than `min_uncertain` are left, a last round ranks the likely top.
 
-    Tolerance 0.01 and 10 uncertain are the authors' defaults; `max_calls` 9 is what sliding windows take for 100.
+    Attributes:
+        max_calls: Windows of one query. The round that reaches it ranks its likeliest candidates only. 9 is what
+            sliding windows take for 100 candidates.
+        tolerance: 0.01 is the authors' default.
+        min_uncertain: 10 is the authors' default.
     """
 
     window: int = 20
@@ -54,32 +57,32 @@ class Active:
             return [*await rank_window(range(depth), 0), *range(depth, num_candidates)]
         beliefs = [Gaussian(-PRIOR_SPREAD * index / (depth - 1), 1.0) for index in range(depth)]
         calls_left = self.max_calls
-        doubtful, last = list(range(depth)), False
-        while doubtful and calls_left:
-            windows = chunks(doubtful, self.window)[:calls_left]
+        to_rank, last_round = list(range(depth)), False
+        while to_rank and calls_left:
+            windows = chunks(to_rank, self.window)[:calls_left]
             calls_left -= len(windows)
-            await self._ask(windows, beliefs, rank_window)
-            if last:
+            await _rank_and_update(windows, beliefs, rank_window)
+            if last_round:
                 break
-            doubtful, last = self._doubtful(beliefs)
+            to_rank, last_round = self._next_round(beliefs)
         return [*_by_mean(beliefs), *range(depth, num_candidates)]
 
-    async def _ask(self, windows: Sequence[Sequence[int]], beliefs: list[Gaussian], rank_window: RankWindow) -> None:
-        """Ask windows at once and put what they say into `beliefs`."""
-        position = {index: position for position, index in enumerate(_by_mean(beliefs))}
-        for answer in await rank_windows(
-            rank_window, [(indices, min(map(position.__getitem__, indices))) for indices in windows]
-        ):
-            for index, skill in zip(answer, skills_after([beliefs[index] for index in answer]), strict=True):
-                beliefs[index] = skill
-
-    def _doubtful(self, beliefs: Sequence[Gaussian]) -> tuple[list[int], bool]:
-        """Candidates to ask next, likeliest in the top first, and whether that is for the last time."""
+    def _next_round(self, beliefs: Sequence[Gaussian]) -> tuple[list[int], bool]:
+        """The candidates to rank next, likeliest in the top first, and whether this is the last round."""
         threshold = _threshold(beliefs, self.cutoff)
-        chances = {index: beliefs[index].above(threshold) for index in range(len(beliefs))}
-        likely = sorted((i for i in chances if chances[i] > self.tolerance), key=lambda i: -chances[i])
-        uncertain = [index for index in likely if chances[index] < 1 - self.tolerance]
+        probability = {index: belief.above(threshold) for index, belief in enumerate(beliefs)}
+        likely = sorted((i for i in probability if probability[i] > self.tolerance), key=lambda i: -probability[i])
+        uncertain = [index for index in likely if probability[index] < 1 - self.tolerance]
         return (likely, True) if len(uncertain) < self.min_uncertain else (uncertain, False)
+
+
+async def _rank_and_update(windows: Sequence[Sequence[int]], beliefs: list[Gaussian], rank_window: RankWindow) -> None:
+    """Rank `windows` concurrently and update `beliefs` by their orders."""
+    position = {index: position for position, index in enumerate(_by_mean(beliefs))}
+    started = [(indices, min(map(position.__getitem__, indices))) for indices in windows]
+    for order in await rank_windows(rank_window, started):
+        for index, belief in zip(order, update_beliefs([beliefs[index] for index in order]), strict=True):
+            beliefs[index] = belief
 
 
 def _by_mean(beliefs: Sequence[Gaussian]) -> list[int]:
@@ -87,7 +90,7 @@ def _by_mean(beliefs: Sequence[Gaussian]) -> list[int]:
 
 
 def _threshold(beliefs: Sequence[Gaussian], count: int) -> float:
-    """The value that `count` candidates are expected to be above, by bisection."""
+    """The value that `count` candidates are expected to exceed, by bisection."""
     scaled = [(belief.mean, 1 / math.sqrt(2 * belief.variance)) for belief in beliefs]
     low = min(mean - 8 / scale for mean, scale in scaled)
     high = max(mean + 8 / scale for mean, scale in scaled)

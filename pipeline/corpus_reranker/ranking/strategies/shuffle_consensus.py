@@ -1,4 +1,4 @@
-"""Permutation self-consistency (Tang et al., arXiv 2310.07712): the LLM's places in the prompt, averaged away."""
+"""Permutation self-consistency (Tang et al., arXiv 2310.07712): position bias averaged out over shuffled prompts."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,9 @@ from corpus_reranker.ranking.windows import check_window, sliding_windows
 
 @dataclass(frozen=True, slots=True)
 class ShuffleConsensus:
-    """Sliding windows, each asked `shuffles` times at once in shuffled orders and settled by the Kemeny consensus.
+    """Sliding windows, each ranked `shuffles` times concurrently in shuffled orders, merged by Kemeny consensus.
 
-    With `depth` = `window` it is the paper's procedure on one list. `shuffles` 1 takes each window's order from one
-    shuffled prompt.
+    With `depth` equal to `window` this is the paper's procedure on one list.
     """
 
     window: int = 20
@@ -38,10 +37,9 @@ class ShuffleConsensus:
     async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
         order = list(range(num_candidates))
         for start, end in self._windows(num_candidates):
-            samples = [(order[start:end], start)] * self.shuffles
-            order[start:end] = kemeny_consensus(
-                await rank_windows_shuffled(rank_window, samples, f"{self.seed}/{start}")
-            )
+            windows = [(order[start:end], start)] * self.shuffles
+            rankings = await rank_windows_shuffled(rank_window, windows, f"{self.seed}/{start}")
+            order[start:end] = kemeny_consensus(rankings)
         return order
 
     def _windows(self, num_candidates: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""One window over the first stage's best: the least that is still reranking, and the base of every comparison."""
+"""One window over the best candidates of the first stage: the cheapest strategy, and a baseline."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from corpus_reranker.ranking.windows import check_window
 
 @dataclass(frozen=True, slots=True)
 class SingleWindow:
-    """Rank the best `window` candidates of the first stage; the rest keep their places behind them."""
+    """Rank the best `window` candidates of the first stage. The others follow in first-stage order."""
 
     window: int = 20
 
@@ -23,5 +23,5 @@ class SingleWindow:
         return 1
 
     async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
-        top = await rank_window(range(min(self.window, num_candidates)), 0)
-        return [*top, *range(len(top), num_candidates)]
+        order = await rank_window(range(min(self.window, num_candidates)), 0)
+        return [*order, *range(len(order), num_candidates)]

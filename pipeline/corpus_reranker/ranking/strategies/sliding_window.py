@@ -1,4 +1,4 @@
-"""Back-to-front sliding windows (Sun et al., RankGPT, arXiv 2304.09542), the plan ReasonRank was evaluated with."""
+"""Back-to-front sliding windows (RankGPT: Sun et al., arXiv 2304.09542). ReasonRank was evaluated with them."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,15 @@ from corpus_reranker.ranking.windows import check_window, sliding_windows
 
 @dataclass(frozen=True, slots=True)
 class SlidingWindow:
-    """Rank the best `depth` candidates of the first stage by windows that carry the best ones to the front.
+    """Rank the best `depth` candidates of the first stage, from the last window to the first.
 
-    Defaults are ReasonRank's (arXiv 2508.07050): top 100, window 20, stride 10, one pass. `stop_when_stable` ends
-    after a pass that changed nothing: at temperature 0 the next would ask the same prompts again.
+    Consecutive windows overlap by `window - stride` positions, so the best passages of each window compete in the next.
+    The defaults are ReasonRank's (arXiv 2508.07050).
+
+    Attributes:
+        passes: Times that all windows are ranked.
+        stop_when_stable: Skip the remaining passes after one that changes nothing. At temperature 0 the next pass would
+            repeat the same prompts.
     """
 
     window: int = 20

@@ -1,8 +1,8 @@
-"""Top-down partitioning (Parry, MacAvaney and Ganguly, arXiv 2405.14589): a pivot instead of a bubble.
+"""Top-down partitioning (TDPart: Parry, MacAvaney and Ganguly, arXiv 2405.14589).
 
-The top window is ranked first and the passage at rank `cutoff` in it becomes the pivot. Everything below the window
-is compared with the pivot in partitions that are asked at once, and what beats the pivot is ranked once more with
-what stood above it. Three windows deep instead of nine.
+The top window is ranked first, and the passage at rank `cutoff` in it becomes the pivot. All passages below the window
+are compared with the pivot in partitions that run concurrently. The passages that beat the pivot are ranked once more
+with those above it. The longest chain has three windows; sliding windows need nine.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,15 @@ from corpus_reranker.ranking.windows import check_window, chunks
 
 @dataclass(frozen=True, slots=True)
 class TopDown:
-    """Rank the best `depth` candidates for the sake of the first `cutoff`.
+    """Rank the best `depth` candidates of the first stage to find the first `cutoff`.
 
-    A partition holds the pivot and up to `window - 1` passages; there is no small leftover partition, they are cut
-    evenly. A last partition costs a window however few its passages, so `depth` = window + m (window - 1) wastes
-    none: 96 takes one window fewer than 100. If more passages beat the pivot than the last window holds, the best
-    placed in their partitions go in and the others follow behind it, or, with `rounds` > 1, top-down starts again on
-    all that beat it.
+    A partition holds the pivot and up to `window - 1` passages; partitions have nearly equal sizes. Every partition
+    costs one window, so a depth of window + m * (window - 1) fills all of them: depth 96 takes one window less than
+    depth 100. If more passages beat the pivot than the last window holds, those placed best in their partitions enter
+    it and the others follow. With `rounds` above 1, top-down starts again on all that beat the pivot.
 
-    Differs from the authors' code (Parry-Parry/TDPart): all partitions are asked, at once, where it asks them in turn
-    until it has `window` winners and takes these first come.
+    Differs from the authors' code (Parry-Parry/TDPart): all partitions run concurrently. Their code runs them in
+    sequence until `window` passages have beaten the pivot, and keeps the first ones.
     """
 
     window: int = 20
@@ -50,30 +49,31 @@ class TopDown:
                 break
             below = remaining - self.window
             windows += 1 + len(chunks(range(below), self.window - 1))
-            remaining = self.cutoff - 1 + below  # all of them beat the pivot
+            remaining = self.cutoff - 1 + below  # worst case: all beat the pivot
         return windows
 
     async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
         contenders = list(range(min(num_candidates, self.depth)))
-        settled = list(range(len(contenders), num_candidates))
+        final_tail = list(range(len(contenders), num_candidates))
         for _ in range(self.rounds):
             if len(contenders) <= self.window:
                 break
             above, pivot, below = await self._split(contenders, rank_window)
-            contenders, settled = above, [pivot, *below, *settled]
-            if len(above) < self.cutoff:  # nothing beat the pivot: they stand as the top window ranked them
-                return contenders + settled
-        final = await rank_window(contenders[: self.window], 0)
-        return final + contenders[self.window :] + settled
+            contenders, final_tail = above, [pivot, *below, *final_tail]
+            if len(above) < self.cutoff:  # nothing beat the pivot: the top window's order is final
+                return contenders + final_tail
+        top = await rank_window(contenders[: self.window], 0)
+        return top + contenders[self.window :] + final_tail
 
     async def _split(self, contenders: Sequence[int], rank_window: RankWindow) -> tuple[list[int], int, list[int]]:
-        """What stands above the pivot (the top window's part first, then the winners), the pivot, what stands below."""
+        """One round: the passages above the pivot (the top window's first), the pivot, the passages below it."""
         top = await rank_window(contenders[: self.window], 0)
-        pivot_at = self.cutoff - 1
-        pivot = top[pivot_at]
+        pivot_position = self.cutoff - 1
+        pivot = top[pivot_position]
         partitions = chunks(contenders[self.window :], self.window - 1)
-        answers = await rank_windows(rank_window, [([pivot, *partition], pivot_at) for partition in partitions])
-        winners = [answer[: answer.index(pivot)] for answer in answers]
-        losers = [index for answer in answers for index in answer[answer.index(pivot) + 1 :]]
+        windows = [([pivot, *partition], pivot_position) for partition in partitions]
+        orders = await rank_windows(rank_window, windows)
+        winners = [order[: order.index(pivot)] for order in orders]
+        losers = [index for order in orders for index in order[order.index(pivot) + 1 :]]
         best_placed_first = [index for rank in zip_longest(*winners) for index in rank if index is not None]
-        return top[:pivot_at] + best_placed_first, pivot, top[pivot_at + 1 :] + losers
+        return top[:pivot_position] + best_placed_first, pivot, top[pivot_position + 1 :] + losers

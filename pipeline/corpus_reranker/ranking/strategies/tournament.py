@@ -1,4 +1,4 @@
-"""Tournaments with points (Chen et al., TourRank, arXiv 2406.11678)."""
+"""Tournaments with points (TourRank: Chen et al., arXiv 2406.11678)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,18 @@ from corpus_reranker.ranking.windows import check_window
 
 @dataclass(frozen=True, slots=True)
 class Tournament:
-    """Stages of groups; whoever is among the best of a group gets a point and plays the next stage.
+    """Stages of groups: the best passages of a group get a point and enter the next stage.
 
-    `survivors` is how many are left after each stage; longer lists are halved first. Groups are seeded as in sports,
-    by every n-th of the order so far, and each is shown shuffled. `rounds` whole tournaments run side by side and
-    their points add up; equal points are told apart by the place in the last group played, then by the first stage.
+    Group g of n holds every n-th passage of the current order from position g, and is shown shuffled. Ties in points
+    are broken by the position in the last group played, then by the first stage.
 
-    The paper's tournament for 100 passages (100, 50, 20, 10, 5, 2) has five groups of 10 in its second stage. Here
-    as few groups as `window` allows: 11 windows a tournament instead of 13. It breaks ties by the first stage alone.
+    The paper's tournament for 100 passages (100, 50, 20, 10, 5, 2) has five groups of 10 in its second stage. This one
+    has as few groups as `window` allows: 11 windows per tournament, not 13. The paper breaks ties by the first stage
+    alone.
+
+    Attributes:
+        rounds: Independent tournaments that run concurrently; their points add up.
+        survivors: Passages left after each stage. Lists of more than twice the first number are halved first.
     """
 
     window: int = 20
@@ -30,9 +34,9 @@ class Tournament:
         check_window(self.window, self.depth)
         if self.rounds < 1:
             raise ValueError(f"rounds must be at least 1, got {self.rounds}")
-        falling = all(before > after for before, after in pairwise(self.survivors))
-        if not self.survivors or self.survivors[-1] < 1 or not falling:
-            raise ValueError(f"survivors must fall from stage to stage and end at 1 or more, got {self.survivors}")
+        decreasing = all(before > after for before, after in pairwise(self.survivors))
+        if not self.survivors or self.survivors[-1] < 1 or not decreasing:
+            raise ValueError(f"survivors must decrease and end at 1 or more, got {self.survivors}")
 
     @property
     def max_window(self) -> int:
@@ -40,28 +44,26 @@ class Tournament:
 
     def max_windows(self, num_candidates: int) -> int:
         depth = min(num_candidates, self.depth)
-        players = [depth, *self._stages(depth)][:-1]
-        return self.rounds * sum(-(-count // self.window) for count in players)
+        stage_sizes = [depth, *self._stages(depth)][:-1]
+        return self.rounds * sum(-(-size // self.window) for size in stage_sizes)
 
     async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
         depth = min(num_candidates, self.depth)
         tables = [_Table(depth) for _ in range(self.rounds)]
-        players = depth
+        remaining = depth
         for stage, survivors in enumerate(self._stages(depth)):
-            num_groups = -(-players // self.window)
+            num_groups = -(-remaining // self.window)
             orders = [table.order() for table in tables]
-            groups = [order[group:players:num_groups] for order in orders for group in range(num_groups)]
-            starts = list(range(num_groups)) * self.rounds
-            answers = await rank_windows_shuffled(
-                rank_window, list(zip(groups, starts, strict=True)), f"{self.seed}/{stage}"
-            )
+            groups = [order[group:remaining:num_groups] for order in orders for group in range(num_groups)]
+            windows = list(zip(groups, list(range(num_groups)) * self.rounds, strict=True))
+            ranked = await rank_windows_shuffled(rank_window, windows, f"{self.seed}/{stage}")
             for number, table in enumerate(tables):
-                table.settle(answers[number * num_groups : (number + 1) * num_groups], survivors)
-            players = survivors
-        return [*_overall(tables), *range(depth, num_candidates)]
+                table.add_stage(ranked[number * num_groups : (number + 1) * num_groups], survivors)
+            remaining = survivors
+        return [*_order_by_points(tables), *range(depth, num_candidates)]
 
     def _stages(self, depth: int) -> list[int]:
-        """How many are left after each stage: at least one of each group, until one group plays for the end."""
+        """Passages left after each stage: at least one of each group, until one group is left."""
         stages = []
         while True:
             num_groups = -(-depth // self.window)
@@ -75,26 +77,27 @@ class Tournament:
 
 
 class _Table:
-    """Points of one tournament."""
+    """The points of one tournament."""
 
-    def __init__(self, num_players: int) -> None:
-        self.points = [0] * num_players
-        self.placing = [0.0] * num_players
-        """Place in the last group played, as a fraction of its size."""
+    def __init__(self, num_candidates: int) -> None:
+        self.points = [0] * num_candidates
+        self.last_position = [0.0] * num_candidates
+        """Position in the last group played, as a fraction of the group's size."""
 
-    def settle(self, answers: Sequence[Sequence[int]], survivors: int) -> None:
-        for group, answer in enumerate(answers):
-            through = survivors // len(answers) + (group < survivors % len(answers))
-            for position, index in enumerate(answer):
-                self.points[index] += position < through
-                self.placing[index] = position / len(answer)
+    def add_stage(self, groups: Sequence[Sequence[int]], survivors: int) -> None:
+        """Give a point to the best of each ranked group, `survivors` in all."""
+        for number, group in enumerate(groups):
+            group_survivors = survivors // len(groups) + (number < survivors % len(groups))
+            for position, index in enumerate(group):
+                self.points[index] += position < group_survivors
+                self.last_position[index] = position / len(group)
 
     def order(self) -> list[int]:
-        return _overall([self])
+        return _order_by_points([self])
 
 
-def _overall(tables: Sequence[_Table]) -> list[int]:
+def _order_by_points(tables: Sequence[_Table]) -> list[int]:
     def key(index: int) -> tuple[int, float]:
-        return -sum(table.points[index] for table in tables), sum(table.placing[index] for table in tables)
+        return -sum(table.points[index] for table in tables), sum(table.last_position[index] for table in tables)
 
     return sorted(range(len(tables[0].points)), key=key)
