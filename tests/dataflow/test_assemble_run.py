@@ -85,13 +85,13 @@ def test_texts_stand_beside_ids_in_the_runs_order(tmp_path: Path) -> None:
 
 def test_files_say_how_they_were_made_and_the_reranker_can_read_them(tmp_path: Path) -> None:
     write_all(tmp_path)
-    assemble(tmp_path, top_k=2)
+    assemble(tmp_path, hits=2)
     (part,) = (tmp_path / "candidates").glob("*.parquet")
     first_stage = json.loads(pq.read_schema(part).metadata[b"first_stage"])
     assert first_stage == {
         "method": "run",
         "run": f"{tmp_path}/run.txt",
-        "top_k": 2,
+        "hits": 2,
         "corpus": f"{tmp_path}/corpus.jsonl",
     }
     config = InputConfig(path=str(tmp_path / "candidates"))
@@ -152,7 +152,7 @@ def test_what_is_missing_is_counted_and_listed(tmp_path: Path, no_candidates: st
 
 def test_what_is_missing_is_an_error_where_that_is_wanted(tmp_path: Path) -> None:
     write_all(tmp_path, RUN_WITH_GAPS, "q1\tfirst\nq2\tsecond\nq3\tthird\nq4\tfourth\n", {**DOCUMENTS, "blank": ""})
-    with pytest.raises(InputError, match=r"corpus.jsonl lacks 2 that the run names: .*'gone' \(not in the corpus\)"):
+    with pytest.raises(InputError, match=r"corpus.jsonl lacks 2 entries of the run: .*'gone' \(not in the corpus\)"):
         assemble(tmp_path, missing="error")
     assert list((tmp_path / "candidates").glob("*.parquet")) == []
     (tmp_path / "queries.tsv").write_text("q1\tfirst\nq2\tsecond\nq4\tfourth\n")
@@ -190,7 +190,7 @@ def test_any_corpus_gives_what_a_dictionary_gives(tmp_path: Path) -> None:
         for rank, doc in enumerate(docs)
     )
     write_all(tmp_path, run, "".join(f"{query}\ttext of {query}\n" for query in expected))
-    assemble(tmp_path, corpus={"path": str(corpus)}, corpus_bytes_per_task=8192, queries_per_block=7, top_k=20)
+    assemble(tmp_path, corpus={"path": str(corpus)}, corpus_bytes_per_task=8192, queries_per_block=7, hits=20)
     rows = rows_of(tmp_path)
     assert rows.keys() == expected.keys()
     for query, docs in expected.items():
@@ -206,9 +206,9 @@ def test_candidates_that_are_there_are_left_alone_and_others_refused(tmp_path: P
     parquet = [path for path in files if path.suffix == ".parquet"]
     assert parquet
     assert all(path.stat().st_mtime_ns == files[path] for path in parquet)
-    with pytest.raises(OutputError, match="candidates made with another top_k"):
-        assemble(tmp_path, top_k=1)
-    assert assemble(tmp_path, top_k=1, overwrite=True).candidates == 2
+    with pytest.raises(OutputError, match="candidates made with another hits"):
+        assemble(tmp_path, hits=1)
+    assert assemble(tmp_path, hits=1, overwrite=True).candidates == 2
     assert {len(row["candidates"]) for row in rows_of(tmp_path).values()} == {1}
 
 
@@ -217,7 +217,7 @@ def test_what_broke_off_is_done_again_and_foreign_files_are_not_touched(tmp_path
     folder = tmp_path / "candidates"
     folder.mkdir()
     (folder / "mine.parquet").write_bytes(b"precious")
-    with pytest.raises(OutputError, match="not candidates of this job"):
+    with pytest.raises(OutputError, match="this job did not write"):
         assemble(tmp_path)
     assert (folder / "mine.parquet").read_bytes() == b"precious"
     (folder / "mine.parquet").unlink()

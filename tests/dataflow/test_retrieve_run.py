@@ -68,7 +68,7 @@ def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def settings(folder: Path, **changes: Any) -> RetrieveConfig:
     given = {"queries": {"path": f"{folder}/queries.parquet"}, "index": f"{folder}/index", "jvm_heap_bytes": 1 << 28}
-    return RetrieveConfig.model_validate({**given, "top_k": 3, **changes})
+    return RetrieveConfig.model_validate({**given, "hits": 3, **changes})
 
 
 def retrieve(folder: Path, to: str, **changes: Any) -> CandidatesSummary:
@@ -128,7 +128,7 @@ def test_files_say_how_they_were_made(made: Path) -> None:
         "k1": 0.9,
         "b": 0.4,
         "rm3": None,
-        "top_k": 3,
+        "hits": 3,
         "index": f"{made}/index",
         "corpus": f"{made}/corpus.jsonl",
         "documents": 5,

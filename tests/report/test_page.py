@@ -165,7 +165,7 @@ def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> No
     page = Page(report(write_data_files(tmp_path / "out", [[]], schema)))
     assert page.has("no started_at and finished_at columns")
     assert page.has("No window was requested")
-    assert page.has("keeps no prompts and answers")
+    assert page.has("has no prompts and responses")
     assert page.has("has no _run/config.yaml")
 
 
@@ -236,7 +236,7 @@ def test_windows_in_flight_stand_beside_those_wanted(tmp_path: Path) -> None:
     source = report(folder)
     page = Page(source)
     assert page.has("Over the middle 80% of the time, windows in flight were 90.0% of the target")  # the tail is not in it
-    assert page.has("min since the run began, engine start included")
+    assert page.has("min since the run started, including engine start")
     (line,) = [value for name, value in page.attributes if name == "points"]
     heights = {point.split(",")[1] for point in (line or "").split()}
     assert len(heights) == 1  # 100 wanted all the time

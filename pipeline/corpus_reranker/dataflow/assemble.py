@@ -1,8 +1,7 @@
-"""Candidates from a run, queries and a corpus, however large the corpus is.
+"""Assembles candidates from a run, queries and a corpus of any size.
 
-Only the run's documents are ever kept. Their ids go to every scanner of the corpus, which drops all other rows as it
-reads; what is left lies in Ray's object store, from where it is spilled to disk if it must be, and is looked up for
-one block of queries after the other.
+Scanners read the corpus once and keep only the documents of the run. The kept rows stay in Ray's object store, which
+spills to disk if it must, and are looked up for one block of queries at a time.
 """
 
 import _thread
@@ -45,8 +44,8 @@ Int32s = np.ndarray[Any, np.dtype[np.int32]]
 
 _FOUND = pa.schema(
     [
-        pa.field("document", pa.int32()),  # its number in Run.doc_ids
-        pa.field("position", pa.int64()),  # in the corpus: piece * 2**32 + row of the piece
+        pa.field("document", pa.int32()),  # index in FirstStageRun.doc_ids
+        pa.field("position", pa.int64()),  # position in the corpus: piece * 2**32 + row within the piece
         pa.field("title", pa.string()),
         pa.field("text", pa.string()),
     ]
@@ -55,10 +54,14 @@ _FOUND = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """Where the run's documents are: number d is row `rows[d]` of `blocks[places[d]]`; `places[d]` is -1 for none.
+    """Locations of the run's documents.
 
-    `blank` are the documents that are there with neither text nor title (`places` -1, too). `doubled` counts those
-    that come more than once in the corpus, of which the first counts.
+    Attributes:
+        blocks: Tables with the found documents.
+        positions: Index of each document's block, -1 for a document without a passage.
+        rows: Row of each document in its block.
+        blank: Documents with neither text nor title.
+        duplicated: Number of documents that occur again in the corpus; the first occurrence counts.
     """
 
     blocks: "list[ObjectRef[pa.Table]]"
@@ -68,14 +71,16 @@ class Passages:
     duplicated: int
 
     def missing(self) -> list[int]:
-        """Numbers of the documents without a passage."""
+        """Indices of the documents without a passage."""
         return [int(number) for number in np.flatnonzero(self.positions < 0)]
 
 
 def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_url: str) -> CandidatesSummary:
-    """Make the candidates of every query of the run, in a folder of Parquet files; nothing if they are there already.
+    """Write the candidates of the run's queries into a folder of Parquet files, unless they are there already.
 
-    Raises InputError for what cannot be read, or is missing where config wants none missing, and OutputError.
+    Raises:
+        InputError: Run, queries or corpus cannot be read, or lack an entry and `missing` is "error".
+        OutputError: The folder cannot be written.
     """
     filesystem, folder = resolve(folder_url, storage)
     control = open_object_store(folder_url, storage)
@@ -96,14 +101,16 @@ def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_u
         first_stage = {"method": "run", "run": config.run.path, "hits": config.hits, "corpus": config.corpus.path}
         assemble(config, run, queries.table, passages, first_stage, filesystem, folder)
         known = written(filesystem, folder).keys() | {row["query_id"] for row in without_text}
-        emptied = [{"query_id": query, "reason": "no candidate left"} for query in run.query_ids if query not in known]
-        skipped = [*without_text, *queries_without_run(queries, run), *emptied, *missing]
+        without_candidates = [
+            {"query_id": query, "reason": "no candidate left"} for query in run.query_ids if query not in known
+        ]
+        skipped = [*without_text, *queries_without_run(queries, run), *without_candidates, *missing]
         lease.check()
         return finish(filesystem, folder, control, fingerprint_fields, skipped)
 
 
 def find_passages(config: AssembleConfig, storage: StorageConfig, run: FirstStageRun) -> Passages:
-    """Scan the corpus, once, for the documents of the run. Raises InputError where it cannot be read."""
+    """Scan the corpus once for the documents of the run. Raises InputError if it cannot be read."""
     filesystem, path = resolve(config.corpus.path, storage)
     pieces = corpus_pieces(config.corpus, filesystem, path, config.corpus_bytes_per_task)
     doc_ids = ray.put(pa.array(run.doc_ids, pa.string()))
@@ -128,7 +135,7 @@ def assemble(
     filesystem: FileSystem,
     folder: str,
 ) -> None:
-    """Write the candidates of the run's queries as Parquet into `folder`; a query not in `queries` is left out."""
+    """Write the candidates of the run's queries as Parquet into `folder`. Queries that `queries` lacks are skipped."""
     schema = candidates_schema(queries.schema, first_stage)
     table = _with_documents(queries, run)
     blocks = [table.slice(start, config.queries_per_block) for start in range(0, len(table), config.queries_per_block)]
@@ -147,7 +154,7 @@ def assemble(
 
 
 class _Scanner:
-    """Reads pieces of the corpus and lets pass what the run names. Memory: a dict of the run's doc ids."""
+    """Reads pieces of the corpus and keeps the documents of the run. Memory: a dict of the run's doc ids."""
 
     def __init__(
         self, corpus: CorpusConfig, storage: StorageConfig, pieces: Sequence[Piece], doc_ids: "ObjectRef[pa.Array]"
@@ -173,7 +180,7 @@ class _Scanner:
 
 
 def _contents(block: pa.Table) -> tuple[Int32s, "np.ndarray[Any, np.dtype[np.int64]]", "np.ndarray[Any, Any]"]:
-    """Number and position of each document of a block, and whether it has neither text nor title."""
+    """Index and position of each document of a block, and whether it has neither text nor title."""
     if not len(block):
         return np.array([], np.int32), np.array([], np.int64), np.array([], bool)
     both = pc.binary_join_element_wise(pc.fill_null(block["title"], ""), pc.fill_null(block["text"], ""), "")
@@ -199,7 +206,7 @@ def _locate(blocks: "list[ObjectRef[pa.Table]]", num_documents: int) -> Passages
 
 
 def _with_documents(queries: pa.Table, run: FirstStageRun) -> pa.Table:
-    """The run's queries that have a text, in the run's order, with lists of document numbers and scores."""
+    """The run's queries that have a text, in the run's order, with lists of document indices and scores."""
     positions = pc.index_in(pa.array(run.query_ids, pa.string()), queries["query_id"].combine_chunks())
     known = np.flatnonzero(positions.is_valid().to_numpy(zero_copy_only=False))
     documents = pa.ListArray.from_arrays(pa.array(run.offsets, pa.int32()), pa.array(run.documents))
@@ -215,15 +222,15 @@ def _look_up(
     schema: pa.Schema,
     keep_empty: bool,
 ) -> pa.Table:
-    """Put the passages of a block of queries beside them. One block of passages is held at a time."""
-    where: Passages = ray.get(passages)
+    """Add the passages to a block of queries. Holds one block of passages at a time."""
+    located: Passages = ray.get(passages)
     offsets = np.concatenate([[0], np.cumsum(block["_documents"].combine_chunks().value_lengths().to_numpy())])
     documents = block["_documents"].combine_chunks().flatten().to_numpy()
     scores = block["_scores"].combine_chunks().flatten().to_numpy()
-    there = where.positions[documents] >= 0
-    offsets = np.concatenate([[0], np.cumsum(there)])[offsets]
-    documents, scores = documents[there], scores[there]
-    texts = _texts(where, documents)
+    found = located.positions[documents] >= 0
+    offsets = np.concatenate([[0], np.cumsum(found)])[offsets]
+    documents, scores = documents[found], scores[found]
+    texts = _texts(located, documents)
     candidates = pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()),
         pa.StructArray.from_arrays(
@@ -244,7 +251,7 @@ def _look_up(
 
 
 def _texts(passages: Passages, documents: Int32s) -> pa.RecordBatch:
-    """Title and text of each of these documents, in this order."""
+    """Title and text of each of `documents`, in their order."""
     unique, inverse = np.unique(documents, return_inverse=True)
     positions = passages.positions[unique]
     data_files, order = [_FOUND.empty_table()], []

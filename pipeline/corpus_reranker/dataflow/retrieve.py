@@ -1,4 +1,4 @@
-"""The first stage as a dataset: queries in, candidates out, one searcher a worker."""
+"""Retrieval as a Ray Data pipeline: queries in, candidates out, one searcher per worker."""
 
 import _thread
 import os
@@ -36,24 +36,27 @@ from corpus_reranker.retrieval.settings import RetrieveConfig
 from corpus_reranker.retrieval.skipped import queries_without_hit
 
 FILE_BYTES = 128 << 20
-"""Candidates are written in files of at least so many bytes (in memory), rather than one file a block."""
+"""Minimum size of a candidates file in memory, so that not every block becomes a file."""
 
 ROW_GROUP_QUERIES = 128
-"""Readers hold a row group at once: about 12 MB at 100 passages of 1 kB a query."""
+"""Queries per row group. Readers hold one row group: about 12 MB at 100 passages of 1 kB per query."""
 
 LEASE_SECONDS = 60.0
-"""A job that has not renewed its lease on the folder for so long may be taken over."""
+"""Lease on the candidates folder: a job that does not renew it for this long can be replaced."""
 
 _CORPUS_PIECE_BYTES = 64 << 20
 _NOT_IN_FINGERPRINT = {"overwrite", "workers", "jvm_heap_bytes", "queries_per_block"}
 
 
 def retrieve_candidates(config: RetrieveConfig, storage: StorageConfig, folder_url: str) -> CandidatesSummary:
-    """Find the candidates of every query, in a folder of Parquet files; nothing if they are there already.
+    """Write the candidates of every query into a folder of Parquet files, unless they are there already.
 
-    Raises ConfigError for what is not installed or not an index, InputError and OutputError.
+    Raises:
+        ConfigError: pyserini, Java or the index is missing.
+        InputError: Queries or corpus cannot be read.
+        OutputError: The folder cannot be written.
     """
-    find_java()  # what is most likely to be missing, before anything starts
+    find_java()  # most likely to be missing, so checked before anything starts
     filesystem, folder = resolve(folder_url, storage)
     control = open_object_store(folder_url, storage)
     fingerprint_fields = {"job": "retrieve", **config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)}
@@ -72,9 +75,9 @@ def retrieve_candidates(config: RetrieveConfig, storage: StorageConfig, folder_u
 
 
 def prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
-    """Build the index if it is not there, open it, and return how many documents it holds.
+    """Build the index if it does not exist, open it, and return its number of documents.
 
-    Runs on a node with a free CPU, not on the driver. Raises ConfigError, InputError or OutputError.
+    Runs on a node with a free CPU, not in the driver. Raises what `build_index` and `Searcher` raise.
     """
     try:
         return int(ray.get(ray.remote(num_cpus=1)(_prepare_index).remote(config, storage)))
@@ -85,10 +88,10 @@ def prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
 
 
 def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesystem: FileSystem, folder: str) -> None:
-    """Write the candidates of every query of `queries` (see retrieval.queries.QuerySet) as Parquet into `folder`."""
+    """Write the candidates of `queries` (see retrieval.queries.QuerySet) as Parquet into `folder`."""
     schema = candidates_schema(queries.schema, {**first_stage(config), "documents": documents})
     starts = range(0, len(queries), config.queries_per_block)
-    free_cpus = int(ray.cluster_resources().get("CPU", 1)) - 1  # writing wants one
+    free_cpus = int(ray.cluster_resources().get("CPU", 1)) - 1  # one for writing
     workers = min(config.workers or max(1, free_cpus), len(starts))
     dataset = ray.data.from_arrow([queries.slice(start, config.queries_per_block) for start in starts])
     dataset = dataset.map_batches(
@@ -103,7 +106,7 @@ def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesyst
 
 
 def write_candidates(dataset: ray.data.Dataset, filesystem: FileSystem, folder: str, schema: pa.Schema) -> None:
-    """Write a dataset of candidates. The schema's metadata goes into every file."""
+    """Write a dataset of candidates. Every file carries the metadata of `schema`."""
     dataset.write_parquet(
         folder,
         filesystem=filesystem,
@@ -119,10 +122,10 @@ def _prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
         if folder.exists():
             info = read_info(folder)
             if info is None or info.corpus != config.corpus.path:
-                built_from = info.corpus if info else "another program's corpus"
+                built_from = info.corpus if info else "an unknown corpus"
                 raise ConfigError(
                     f"index {folder} is built from {built_from}, not from {config.corpus.path};"
-                    " give another index, or leave the corpus out to search this one"
+                    " choose another index, or remove the corpus from the config to search this one"
                 )
         else:
             build_index(
@@ -144,7 +147,7 @@ def _reader(config: RetrieveConfig, storage: StorageConfig) -> Callable[[], Any]
 
 
 class _SearchWorker:
-    """A searcher and its JVM in one process of its own."""
+    """An actor with a searcher and its JVM."""
 
     def __init__(self, config: RetrieveConfig, schema: pa.Schema) -> None:
         self._config = config
