@@ -1,8 +1,8 @@
-"""Airflow 3: each night, rerank the day's partition on a Ray cluster, then hand the output's path on.
+"""Airflow 3: every night, rerank the previous day's partition on a Ray cluster and pass the output's path on.
 
-Put this file into the DAGs folder; the workers need `ray[default]`, of the cluster's version, and RAY_ADDRESS, the
-cluster's dashboard (http://HEAD:8265). A retry, or clearing the task, is safe: the job resumes, and does nothing for
-a day that is done.
+Put this file into the DAGs folder. The Airflow workers need `ray[default]` in the cluster's version, and RAY_ADDRESS:
+the address of the cluster's dashboard (http://HEAD:8265). Retrying or clearing the task is safe: the job resumes, and
+does nothing for a day that is finished.
 """
 
 import logging
@@ -22,11 +22,11 @@ POLL_SECONDS = 30
 
 @dag(schedule="0 1 * * *", start_date=datetime(2026, 1, 1), catchup=False, max_active_runs=1, tags=["rerank"])
 def corpus_rerank() -> None:
-    """The day before the DAG's run: candidates to reranked output, then whoever reads it."""
+    """Rerank the day before the DAG run, then publish."""
 
     @task(retries=3, retry_delay=timedelta(minutes=10), execution_timeout=timedelta(hours=20))
     def rerank(date: str) -> str:
-        """Submit, wait, and return the output's path. Raises RuntimeError unless the job succeeded."""
+        """Submit the job, wait for it and return the output's path. Raises RuntimeError if the job did not succeed."""
         client = JobSubmissionClient(os.environ["RAY_ADDRESS"])
         command = ["corpus-reranker", "rerank", "--config", "reasonrank-7b", f"--date={date}"]
         command += [f"--input.path={INPUT}", f"--output.path={OUTPUT}"]
@@ -36,16 +36,16 @@ def corpus_rerank() -> None:
             while not status.is_terminal():
                 time.sleep(POLL_SECONDS)
                 status = client.get_job_status(job)
-        finally:  # the task was killed or timed out: the job must not go on alone
+        finally:  # the task was killed or timed out: stop the job, too
             if not status.is_terminal():
                 client.stop_job(job)
         if status != JobStatus.SUCCEEDED:
-            raise RuntimeError(f"job {job} is {status}; its last lines:\n{client.get_job_logs(job)[-4000:]}")
+            raise RuntimeError(f"job {job} is {status}; the end of its log:\n{client.get_job_logs(job)[-4000:]}")
         return OUTPUT.format(date=date)
 
     @task
     def publish(output: str) -> None:
-        """Replace by what comes next: an indexer, a training job."""
+        """Replace this by the next step: an indexer, a training job."""
         logging.info("reranked: %s/part-*.parquet", output)
 
     # The day before the run, whichever of Airflow's cron timetables is set.
