@@ -98,7 +98,7 @@ def test_a_script_of_jobs_runs_the_package_beside_it(tmp_path: Path) -> None:
         (["--", "--input.path=a"], ["--", "--input.path=a"], []),
     ],
 )
-def test_overrides_are_told_from_own_arguments(arguments: list[str], own: list[str], overrides: list[str]) -> None:
+def test_overrides_are_separated_from_own_arguments(arguments: list[str], own: list[str], overrides: list[str]) -> None:
     assert split_overrides(arguments, {"--estimate", "--limit"}) == (own, overrides)
 
 
