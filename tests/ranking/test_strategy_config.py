@@ -1,9 +1,7 @@
-"""Strategies as the job config names them: the package's own, and one that lies outside it."""
+"""Strategies in a job config: registered ones, and one from outside the package."""
 
 import json
 import random
-import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,8 @@ from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.ranking.strategies.registry import STRATEGIES
+from helpers.contributing import guide_code
 from helpers.scripts import oracle, rerank
-
-
-def strategy_of_the_contributing_guide() -> str:
-    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^   ```python\n(.*?)^   ```", guide, flags=re.MULTILINE | re.DOTALL)
-    return textwrap.dedent(block)
 
 
 def config_with(tmp_path: Path, strategy: dict[str, Any]) -> JobConfig:
@@ -35,18 +28,18 @@ def config_with(tmp_path: Path, strategy: dict[str, Any]) -> JobConfig:
     return load_config(path)
 
 
-async def test_a_strategy_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "plan_outside.py").write_text(strategy_of_the_contributing_guide(), encoding="utf-8")
+async def test_strategy_from_outside_the_package_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outside_strategy.py").write_text(guide_code("Add a strategy"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    config = config_with(tmp_path, {"name": "plan_outside:MyPlan", "window": 4})
+    config = config_with(tmp_path, {"name": "outside_strategy:FirstWindow", "window": 4})
     assert config.strategy.max_window == 4
-    assert config.dump()["strategy"] == {"name": "plan_outside:MyPlan", "window": 4}
+    assert config.dump()["strategy"] == {"name": "outside_strategy:FirstWindow", "window": 4}
     result = await rerank(7, oracle(lambda index: index), config.strategy)
     assert result.order == (3, 2, 1, 0, 4, 5, 6)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
-async def test_the_packages_own_by_name(name: str, tmp_path: Path) -> None:
+async def test_registered_strategy_is_loaded_by_name(name: str, tmp_path: Path) -> None:
     config = config_with(tmp_path, {"name": name, "window": 12})
     assert config.strategy.max_window == 12
     assert JobConfig.model_validate(json.loads(json.dumps(config.dump()))) == config
@@ -67,6 +60,6 @@ async def test_the_packages_own_by_name(name: str, tmp_path: Path) -> None:
         ({"name": "tournament", "survivors": "many"}, "survivors"),
     ],
 )
-def test_what_is_wrong_is_said(strategy: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_strategy_is_refused(strategy: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         config_with(tmp_path, strategy)
