@@ -18,8 +18,8 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-gpu-build docs bench chaos fuzz lint format dist constraints \
-	constraints-gpu clean
+.PHONY: help setup demo demo-pipeline demo-s3 test test-gpu-build gpu-check docs bench chaos fuzz lint format dist \
+	constraints constraints-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ $(GPU_INSTALLED): pyproject.toml constraints-gpu.txt
 	UV_FIND_LINKS= VIRTUAL_ENV=$(GPU_VENV) $(GPU_BIN)/uv pip install --quiet $(GPU_VERSIONS) \
 		--editable '.[gpu,cluster,test-gpu-build]'
 	touch $(GPU_INSTALLED)
+
+gpu-check: $(GPU_INSTALLED) ## on a machine with a GPU: windows/s beside the floor, then the whole job; one table, ten minutes
+	PYTHONPATH=pipeline:tests $(GPU_BIN)/python -m gpu_check $(ARGUMENTS)
 
 bench: setup ## throughput, scale and size: tables on the screen, figures in out/benchmarks (docs/throughput.md); hours
 	$(BIN)/python tests/benchmarks/saturation.py
