@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -29,6 +30,18 @@ def test_rerank_one_query_without_ray() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["['d2', 'd1']", "[]"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_rerank_inside_a_ray_data_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    code = example("Rerank inside a Ray Data pipeline")
+    engine = '{"kind": "vllm", "model": "liuwenhan/reasonrank-7B"}'
+    assert engine in code
+    answers = "corpus_reranker.engines.scripted:reverse_order"
+    namespace: dict[str, Any] = {}
+    exec(compile(code.replace(engine, str({"kind": "scripted", "answers": answers})), str(PAGE), "exec"), namespace)
+    assert capsys.readouterr().out.splitlines()[-1] == "['q0', 'q1', 'q2']"
+    assert {row["best"] for row in namespace["best"].take_all()} == {"d4"}
 
 
 @pytest.mark.usefixtures("ray_cluster")
