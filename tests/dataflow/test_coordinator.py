@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayActorError
 
-from corpus_reranker.dataflow.coordinator import Coordinator
+from corpus_reranker.dataflow.coordinator import Coordinator, CoordinatorClient
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
 REPLICA = ReplicaId("actor-1", "host:1")
@@ -70,3 +71,40 @@ def test_deleting_the_state_leaves_no_file(tmp_path: Path) -> None:
     coordinator.record_engine_death(REPLICA, ["a"])
     coordinator.delete_state()
     assert list(tmp_path.iterdir()) == []
+
+
+class FakeHandle:
+    """Stands in for Ray's handle of a coordinator: `report_arrivals.remote` answers, or fails, as scripted."""
+
+    def __init__(self, answers: list[bool | Exception]) -> None:
+        self.answers = answers
+        self.report_arrivals = self
+
+    async def remote(self, *_: object) -> bool:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_a_client_stops_reporting_once_the_input_has_ended() -> None:
+    client = CoordinatorClient(REPLICA, FakeHandle([False, True]))
+    for expected in (False, True, True):  # a third call would find no answer
+        await client.report_arrivals(1, 0)
+        assert client.input_ended is expected
+
+
+@pytest.mark.parametrize("error", [RayActorError(), TimeoutError()])
+async def test_a_lost_report_is_repeated_by_the_next_one(error: Exception) -> None:
+    client = CoordinatorClient(REPLICA, FakeHandle([error, True]))
+    await client.report_arrivals(1, 0)
+    assert not client.input_ended
+    await client.report_arrivals(1, 0)
+    assert client.input_ended
+
+
+async def test_without_a_coordinator_nothing_is_known_and_nothing_ends() -> None:
+    client = CoordinatorClient(REPLICA)
+    client.record_engine_death(["a"])
+    await client.report_arrivals(10**9, 0)
+    assert (client.engine_deaths(), client.input_ended) == ({}, False)
