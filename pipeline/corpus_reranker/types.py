@@ -64,6 +64,8 @@ class SamplingParams:
         top_k: 0 samples from all tokens.
         max_tokens: Reasoning and answer together.
         regex: The completion's text must match it (structured output). None: any text.
+        max_reasoning_tokens: The engine closes the reasoning after so many tokens. None: it does not. Only for engines
+            whose capabilities have a reasoning budget.
     """
 
     temperature: float
@@ -74,6 +76,7 @@ class SamplingParams:
     seed: int
     stop: tuple[str, ...] = ()
     regex: str | None = None
+    max_reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ class Completion:
     """One response of the LLM.
 
     Attributes:
-        finish_reason: "stop" at an end token or stop string, "length" at max_tokens.
+        finish_reason: "stop" at an end token or stop string, "length" at max_tokens, "capped" where the engine closed
+            the reasoning and the answer then ended as at "stop".
         choice_logprobs: Log-probabilities of the prompt's `choices` as the first token. Empty if the prompt has none.
     """
 

@@ -63,6 +63,20 @@ async def test_a_draft_inside_thoughts_is_not_the_answer() -> None:
     assert completion.output_tokens == len(whole)
 
 
+async def test_an_engine_that_closes_the_reasoning_itself_is_asked_once() -> None:
+    text = "<think>hm hm</think><answer>[2] > [1]</answer>"
+    requests: list[SamplingParams] = []
+
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        requests.append(params)
+        return Completion(text, "capped", 3, 20)
+
+    params = replace(PARAMS, max_reasoning_tokens=5)
+    completion = await continue_reasoning(generate, encode)(PROMPT, params)
+    assert (completion.text, completion.finish_reason, completion.output_tokens) == (text, "capped", 20)
+    assert requests == [params]
+
+
 async def test_thoughts_without_end_are_closed_and_the_model_answers() -> None:
     engine = expected(lambda prefix: "[2] > [1]</answer>" if "</think>" in prefix else "<think>" + "hm " * 100)
     completion = await continue_reasoning(engine, encode, max_reasoning_tokens=20)(PROMPT, PARAMS)

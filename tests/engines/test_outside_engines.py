@@ -131,7 +131,7 @@ def test_a_wrong_kind_is_named(kind: str, message: str) -> None:
 
 
 def test_a_misspelt_setting_is_reported_with_its_section() -> None:
-    with pytest.raises(ConfigError, match=r"engine: unknown key 'prefx'; did you mean 'prefix'"):
+    with pytest.raises(ConfigError, match=r"engine\.prefx: unknown key; did you mean 'prefix'"):
         config("--engine.kind=my_engines:Echo", "--engine.prefx=1")
     with pytest.raises(ConfigError, match="engine needs a kind"):
         config("--engine.model=m")

@@ -1,4 +1,4 @@
-"""A real model in vLLM on the CPU, started once for all tests but the first. The last test kills it: keep it last."""
+"""A real model in vLLM on the CPU, started once for all tests but the first. The last test kills it and stays last."""
 
 import asyncio
 import multiprocessing
@@ -21,6 +21,7 @@ from corpus_reranker.types import Prompt, SamplingParams
 pytestmark = pytest.mark.vllm
 
 MAX_MODEL_LEN = 2048
+START, END = "<repo_name>", "<file_sep>"
 GREEDY = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=24, seed=0)
 SAMPLED = replace(GREEDY, temperature=1.0)
 LONG = replace(SAMPLED, max_tokens=1900)  # minutes, if nothing ends it before
@@ -36,6 +37,8 @@ def vllm_settings(demo_model: Path, **changes: Any) -> VllmSettings:
         "max_model_len": MAX_MODEL_LEN,
         "max_num_seqs": 8,
         "kv_cache_gib": 1,
+        # any two tokens of this model that it does not write by itself
+        "engine_kwargs": {"reasoning_config": {"reasoning_start_str": START, "reasoning_end_str": END}},
     }
     return VllmSettings(**settings | changes)
 
@@ -105,7 +108,7 @@ async def test_ends_at_max_tokens_and_at_a_stop_string_which_it_keeps(engine: Vl
     assert stopped.text.endswith("France")
 
 
-async def test_tells_how_likely_each_choice_is_as_the_first_token(engine: VllmEngine, tokens: Any) -> None:
+async def test_gives_the_log_probability_of_each_choice_as_the_first_token(engine: VllmEngine, tokens: Any) -> None:
     prompt = question(tokens, "What is the capital of France?")
     first = (await engine.generate(prompt, replace(GREEDY, max_tokens=1))).text
     rome, likeliest = tokens.convert_tokens_to_ids(["Rome", first])
@@ -114,14 +117,33 @@ async def test_tells_how_likely_each_choice_is_as_the_first_token(engine: VllmEn
     assert requested.text == first
 
 
-async def test_lets_nothing_through_but_what_the_regex_matches(engine: VllmEngine, tokens: Any) -> None:
+async def test_a_completion_matches_its_regex(engine: VllmEngine, tokens: Any) -> None:
     ranking = r"\[(1|2|3)\]( > \[(1|2|3)\]){2}"
     completion = await engine.generate(question(tokens, "Tell me a story."), replace(GREEDY, regex=ranking))
     assert re.fullmatch(ranking, completion.text)
     assert completion.finish_reason == "stop"
 
 
-async def test_a_seed_gives_the_same_answer_again_whatever_runs_beside(engine: VllmEngine, tokens: Any) -> None:
+async def test_the_engine_closes_reasoning_at_its_budget(engine: VllmEngine, tokens: Any) -> None:
+    assert engine.capabilities.reasoning_budget
+    asked = question(tokens, "Tell me a story.")
+    opened = replace(asked, text=asked.text + START, token_ids=tuple(tokens(asked.text + START)["input_ids"]))
+    for budget in (1, 8):
+        params = replace(GREEDY, max_reasoning_tokens=budget, max_tokens=budget + 40, stop=(".",))
+        capped = await engine.generate(opened, params)
+        assert capped.finish_reason == "capped"
+        assert capped.output_tokens < params.max_tokens
+    uncapped = await engine.generate(opened, replace(params, max_reasoning_tokens=1000))
+    assert uncapped.finish_reason == "stop"
+
+
+async def test_every_step_of_the_engine_is_progress(engine: VllmEngine, tokens: Any) -> None:
+    before = engine.progress()
+    completion = await engine.generate(question(tokens, "Tell me a story."), replace(GREEDY, max_tokens=10))
+    assert engine.progress() - before >= completion.output_tokens - 1  # the first step may end before the count
+
+
+async def test_a_seed_gives_the_same_answer_again_whatever_else_runs(engine: VllmEngine, tokens: Any) -> None:
     prompt = question(tokens, "Tell me a story.")
     alone = await engine.generate(prompt, SAMPLED)
     together = await asyncio.gather(*(engine.generate(prompt, replace(SAMPLED, seed=seed)) for seed in range(6)))
@@ -150,13 +172,14 @@ async def test_a_cancelled_call_is_aborted_in_the_engine(engine: VllmEngine, tok
     assert "Paris" in completion.text
 
 
-def test_facts_tell_version_and_capacity(engine: VllmEngine) -> None:
+def test_info_has_version_and_capacity(engine: VllmEngine) -> None:
     info = engine.info()
     assert info["engine"] == "vllm"
     assert info["simulated"] is False
     assert info["device"] == "cpu"
     assert info["max_num_seqs"] == 8
     assert info["max_model_len"] == MAX_MODEL_LEN
+    assert info["sliding_layers_fraction"] == 0
     # 1 GiB of float32 keys and values: 30 layers, 3 KV heads of 64
     assert info["kv_cache_tokens"] == pytest.approx(2**30 / (2 * 4 * 30 * 3 * 64), rel=0.01)
 

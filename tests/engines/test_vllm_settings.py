@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from corpus_reranker.dataflow.capacity import Capacity
 from corpus_reranker.engines.vllm import compat
 from corpus_reranker.engines.vllm.engine import VllmEngine
 from corpus_reranker.engines.vllm.log import VllmLog, exit_reason
+from corpus_reranker.engines.vllm.sampling import completion, reasoning_tokens
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError, EngineStartError
 from helpers.paths import REPOSITORY
@@ -173,6 +177,88 @@ def test_a_replica_that_spans_nodes_has_a_bundle_for_each_gpu() -> None:
     settings = VllmSettings(model="m", tensor_parallel_size=8, engine_kwargs=ray)
     assert settings.placement_bundles == ({"GPU": 1.0},) * 16
     assert settings.gpus_per_replica == 16
+
+
+def vllm_config(concurrency: float, max_model_len: int, **changes: Any) -> Any:
+    """The parts of vLLM's config that capacity is read from."""
+    config = {
+        "cache_config": SimpleNamespace(kv_cache_max_concurrency=concurrency, sliding_window=None),
+        "model_config": SimpleNamespace(max_model_len=max_model_len, hf_text_config=SimpleNamespace()),
+        "scheduler_config": SimpleNamespace(disable_hybrid_kv_cache_manager=False, max_num_batched_tokens=2048),
+        "max_in_flight_tokens": 2048,
+    }
+    return SimpleNamespace(vllm_config=SimpleNamespace(**config | changes))
+
+
+def windows(llm: Any, window_tokens: int) -> int:
+    return Capacity.from_engine_info(10_000, compat.kv_cache_info(llm)).windows(window_tokens, 0)
+
+
+def test_capacity_of_full_attention_is_what_vllm_reports() -> None:
+    assert compat.kv_cache_info(vllm_config(10.0, 32768))["kv_cache_tokens"] == 327_680
+    assert windows(vllm_config(10.0, 32768), 6000) == 54
+
+
+def test_capacity_of_sliding_windows_is_not_multiplied_with_the_context() -> None:
+    """Mistral 7B: vLLM holds 60 requests of 32,768 tokens, of which each layer keeps 4,096 and a step."""
+    sliding = SimpleNamespace(kv_cache_max_concurrency=60.0, sliding_window=4096)
+    llm = vllm_config(60.0, 32768, cache_config=sliding)
+    kv_tokens = 60 * (4096 - 1 + 2048)
+    assert compat.kv_cache_info(llm)["kv_cache_tokens"] == kv_tokens
+    assert windows(llm, 3000) == kv_tokens // 3000  # vLLM's product with the context is 655
+    assert windows(llm, 30_000) == kv_tokens // 4096  # a longer request keeps no more
+
+
+def test_capacity_of_a_hybrid_model_counts_its_sliding_layers() -> None:
+    """gpt-oss: every other layer has a window of 128 tokens."""
+    hf_config = SimpleNamespace(layer_types=["sliding_attention", "full_attention"] * 12, sliding_window=128)
+    model = SimpleNamespace(max_model_len=32768, hf_text_config=hf_config)
+    llm = vllm_config(10.0, 32768, model_config=model)
+    kv_tokens = 10 * (32768 + 127 + 2048) / 2
+    assert windows(llm, 6000) == int(kv_tokens / ((6000 + 128) / 2))
+    scheduler = SimpleNamespace(disable_hybrid_kv_cache_manager=True, max_num_batched_tokens=2048)
+    plain = vllm_config(10.0, 32768, model_config=model, scheduler_config=scheduler)
+    assert compat.kv_cache_info(plain)["sliding_layers_fraction"] == 0
+
+
+START, END = 1, 2
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "count"),
+    [
+        ([9, START, 5, 5, 5, END, 7], 3),
+        ([START, END, 9, START, 5, 5, END, 7], 2),  # a prompt that mentions both markers
+        ([9, START, 5, 5], 0),  # still open
+        ([9, 5, 5, END], 0),  # never opened
+        ([9, START, 5, END, 7, END], 0),
+        ([], 0),
+    ],
+)
+def test_reasoning_tokens_are_those_between_the_markers(token_ids: list[int], count: int) -> None:
+    assert reasoning_tokens(token_ids, START, END) == count
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason", "expected"),
+    [(3, "stop", "capped"), (4, "stop", "stop"), (None, "stop", "stop"), (3, "length", "length")],
+)
+def test_a_completion_whose_reasoning_used_its_budget_is_capped(budget: Any, reason: str, expected: str) -> None:
+    output = SimpleNamespace(text="t", finish_reason=reason, token_ids=[5, 5, END, 7], logprobs=None)
+    final: Any = SimpleNamespace(outputs=[output], prompt_token_ids=[9, START, 5])
+    assert completion(final, (), (START, END), budget).finish_reason == expected
+
+
+async def test_each_output_of_the_engine_core_counts_as_progress() -> None:
+    class Core:
+        async def get_output_async(self) -> str:
+            return "output"
+
+    llm: Any = SimpleNamespace(engine_core=Core())
+    counted: list[None] = []
+    compat.on_engine_output(llm, lambda: counted.append(None))
+    assert await llm.engine_core.get_output_async() == "output"
+    assert len(counted) == 1
 
 
 def test_environment_that_vllm_starts_with(monkeypatch: pytest.MonkeyPatch) -> None:

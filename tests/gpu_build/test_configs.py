@@ -43,15 +43,6 @@ def test_a_pre_ranker_of_a_ready_made_config_is_one_for_vllm(name: str, models: 
     assert config.model_config.max_model_len == pre_ranker.engine.max_model_len
 
 
-def test_rankvicuna_as_the_rankzephyr_config_suggests(models: Path) -> None:
-    comment = (CONFIGS_DIRECTORY / "rankzephyr.yaml").read_text()
-    overrides = [word for word in comment.split() if word.startswith("--") and "vicuna" in word]
-    assert len(overrides) >= 2
-    extra = [word for word in comment.split() if word.startswith("--engine.max_model_len")]
-    job = ready_made("rankzephyr", *overrides, *extra)
-    assert vllm_config(job.engine, models).model_config.max_model_len <= 4096
-
-
 @pytest.mark.parametrize(
     "override",
     [

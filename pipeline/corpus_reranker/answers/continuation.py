@@ -39,6 +39,8 @@ def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens:
             limit_tokens = params.max_tokens if _reasoning_ended(text) else cap_tokens
             request = prompt if not text else append_text(prompt, text, encode)
             completion = await generate(request, replace(params, max_tokens=limit_tokens - output_tokens))
+            if completion.finish_reason == CAPPED:  # the engine closed the reasoning by itself
+                completion, capped = replace(completion, finish_reason="stop"), True
             text += completion.text
             prompt_tokens += completion.prompt_tokens
             output_tokens += completion.output_tokens

@@ -1,8 +1,9 @@
 """Arithmetic of load: windows in an engine, blocks of queries on a replica, replicas at the start of a run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from corpus_reranker.config.schema import ClusterConfig, RerankerConfig
 
@@ -47,17 +48,33 @@ def max_windows_in_flight(config: RerankerConfig) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What an engine holds: at most `max_num_seqs` windows, in a KV cache of `kv_cache_tokens` (None: no limit)."""
+    """What an engine holds: at most `max_num_seqs` windows, as far as its KV cache has space for them."""
 
     max_num_seqs: int
     kv_cache_tokens: int | None = None
+    """Tokens of full-attention layers that the KV cache holds. None: no limit."""
+    sliding_layers_fraction: float = 0.0
+    """Fraction of layers that keep the last `sliding_window_tokens` of a window and no more."""
+    sliding_window_tokens: int = 0
+
+    @classmethod
+    def from_engine_info(cls, max_num_seqs: int, info: Mapping[str, Any]) -> "Capacity":
+        """The capacity in Engine.info() of a started engine."""
+        return cls(
+            max_num_seqs,
+            info.get("kv_cache_tokens"),
+            info.get("sliding_layers_fraction", 0.0),
+            info.get("sliding_window_tokens", 0),
+        )
 
     def windows(self, prompt_tokens: float, output_tokens: float) -> int:
         """How many windows of these mean lengths the engine holds at once. On average, half of an output is there."""
         if self.kv_cache_tokens is None:
             return self.max_num_seqs
         held_tokens = max(prompt_tokens + output_tokens / 2, 1.0)
-        return max(1, min(self.max_num_seqs, int(self.kv_cache_tokens / held_tokens)))
+        in_sliding_layers = min(held_tokens, self.sliding_window_tokens)
+        average_tokens = held_tokens + self.sliding_layers_fraction * (in_sliding_layers - held_tokens)
+        return max(1, min(self.max_num_seqs, int(self.kv_cache_tokens / average_tokens)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The models of one replica, and one query's way through them."""
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ class QueryReranker:
         if self._pre_ranker is not None:
             await self._pre_ranker.start()
         config, run = self._config, self._run
-        capacity = Capacity(config.engine.max_num_seqs, self._engine.info().get("kv_cache_tokens"))
+        capacity = Capacity.from_engine_info(config.engine.max_num_seqs, self._engine.info())
         self.admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
         if run.output is not None and run.completion_index is not None:
             self._completion_cache = run.output.completion_cache(
@@ -93,12 +94,22 @@ class QueryReranker:
                 strategy=config.strategy,
                 prompt_builder=prompt_builder,
                 parser=parser,
-                sampling=config.generation.sampling_params(parser),
+                sampling=replace(
+                    config.generation.sampling_params(parser), max_reasoning_tokens=self._engine_reasoning_budget
+                ),
                 policy=config.policy,
                 encode=prompt_builder.tokenizer.encode,
             )
 
+    @property
+    def _engine_reasoning_budget(self) -> int | None:
+        """The tokens after which the engine itself closes the reasoning. None: it cannot, or is not to."""
+        generation = self._config.generation
+        engine_closes = generation.close_reasoning and self._engine.capabilities.reasoning_budget
+        return generation.max_reasoning_tokens if engine_closes else None
+
     def _continue_answers(self, generate: Generate) -> Generate:
         generation, prompt_builder = self._config.generation, self._prompt_builder
-        max_reasoning_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
+        closes_here = generation.close_reasoning and self._engine_reasoning_budget is None
+        max_reasoning_tokens = generation.max_reasoning_tokens if closes_here else None
         return prompt_builder.parser.extend(generate, prompt_builder.tokenizer.encode, max_reasoning_tokens)

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from corpus_reranker.errors import ConfigError, EngineStartError
@@ -115,7 +115,89 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
         arguments["download_dir"] = settings.download_dir
     if settings.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB_BYTES)
-    return AsyncEngineArgs(**arguments | settings.engine_kwargs)
+    arguments |= settings.engine_kwargs
+    if isinstance(markers := arguments.get("reasoning_config"), Mapping):
+        arguments["reasoning_config"] = reasoning_config(markers)
+    return AsyncEngineArgs(**arguments)
+
+
+def supports_reasoning_budget() -> bool:
+    """Whether this vLLM closes open reasoning by itself, with either of its model runners.
+
+    Both know SamplingParams.thinking_token_budget from the version on whose ReasoningConfig tells the natural end of
+    reasoning from a forced one; in an older one the V2 runner refuses it (vllm/v1/engine/input_processor.py, 0.24).
+    """
+    try:
+        from vllm.config.reasoning import ReasoningConfig
+    except ImportError:
+        ReasoningConfig = None
+    if not hasattr(ReasoningConfig, "natural_reasoning_end_token_ids"):
+        _missing("ReasoningConfig.natural_reasoning_end_token_ids", "reasoning is closed by a second request")
+        return False
+    return True
+
+
+def reasoning_config(markers: Mapping[str, str]) -> Any:
+    """vLLM's ReasoningConfig from `reasoning_start_str`, `reasoning_end_str` and its other fields."""
+    from vllm.config.reasoning import ReasoningConfig
+
+    return ReasoningConfig(**markers)
+
+
+def reasoning_token_ids(llm: "AsyncLLM") -> tuple[int, int] | None:
+    """The tokens that open and close reasoning, if this engine has a reasoning budget and each is one token.
+
+    A marker of several tokens merges with the text around it ("<think>" and a newline), so that vLLM would miss it.
+    """
+    config = getattr(llm.vllm_config, "reasoning_config", None)
+    start: list[int] = getattr(config, "reasoning_start_token_ids", None) or []
+    end: list[int] = getattr(config, "reasoning_end_token_ids", None) or []
+    if not getattr(config, "enabled", False) or len(start) != 1 or len(end) != 1:
+        return None
+    return start[0], end[0]
+
+
+def kv_cache_info(llm: "AsyncLLM") -> dict[str, Any]:
+    """Capacity of the KV cache, for `Engine.info`.
+
+    vLLM reports how many requests of max_model_len it holds at once, and as tokens that number times max_model_len. A
+    layer with a sliding window keeps only the end of a long request, so for short requests the product is several times
+    too high. What counts is the number of tokens that an average layer has space for.
+
+    Returns:
+        kv_cache_tokens: That number; None if vLLM does not tell. sliding_layers_fraction and sliding_window_tokens:
+        which layers keep less of a request, and how much.
+    """
+    config = llm.vllm_config
+    concurrency = getattr(config.cache_config, "kv_cache_max_concurrency", None)
+    if concurrency is None:
+        _missing("cache_config.kv_cache_max_concurrency", "the engine's capacity is max_num_seqs alone")
+        return {"kv_cache_tokens": getattr(config.cache_config, "kv_cache_size_tokens", None)}
+    fraction, window_tokens = _sliding_layers(config)
+    max_model_len = config.model_config.max_model_len
+    # SlidingWindowSpec.max_memory_usage_bytes, vllm/v1/kv_cache_interface.py: the window and the tokens of a step.
+    step_tokens = getattr(config, "max_in_flight_tokens", config.scheduler_config.max_num_batched_tokens)
+    in_sliding_layers = min(max_model_len, window_tokens - 1 + step_tokens)
+    average_tokens = max_model_len + fraction * (in_sliding_layers - max_model_len)
+    return {
+        "kv_cache_tokens": int(concurrency * average_tokens),
+        "sliding_layers_fraction": fraction,
+        "sliding_window_tokens": window_tokens,
+    }
+
+
+def _sliding_layers(config: Any) -> tuple[float, int]:
+    """Fraction of the layers that have a sliding window, and its length in tokens."""
+    if window_tokens := getattr(config.cache_config, "sliding_window", None):
+        return 1.0, int(window_tokens)  # set only for models all of whose layers have one
+    hf_config = config.model_config.hf_text_config
+    layer_types = getattr(hf_config, "layer_types", None) or ()
+    sliding = sum(layer_type == "sliding_attention" for layer_type in layer_types)
+    window_tokens = getattr(hf_config, "sliding_window", None)
+    # Without the hybrid manager every layer keeps the whole request.
+    if not sliding or not window_tokens or config.scheduler_config.disable_hybrid_kv_cache_manager:
+        return 0.0, 0
+    return sliding / len(layer_types), int(window_tokens)
 
 
 def on_engine_output(llm: "AsyncLLM", callback: Callable[[], None]) -> None:

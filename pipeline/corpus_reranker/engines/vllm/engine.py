@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterable, Coroutine
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
@@ -20,6 +21,7 @@ from corpus_reranker.engines.vllm.process_group import guard_process_group
 from corpus_reranker.engines.vllm.sampling import completion, sampling_params
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import EngineDeadError, EngineStartError, RequestError, RerankerError
+from corpus_reranker.prompts.tokenizer import load_tokenizer
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 T = TypeVar("T")
+
+_REASONING_MARKERS = {"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}
+"""vLLM's names. The forced end has no opening of an answer behind it: vLLM's V1 model runner looks for the forced end
+alone (vllm/v1/sample/thinking_budget_state.py), and would miss a bare </think>."""
 
 _STOP_SECONDS = 60.0
 """How long `stop` waits for the engine's thread. One that hangs is left to the guard of the process group."""
@@ -50,12 +56,13 @@ class VllmEngine:
         self._lora_path: str | None = None
         self._log: VllmLog
         self._lora: LoRARequest | None = None
+        self._reasoning_token_ids: tuple[int, int] | None = None
         self._steps = 0
         self._info: dict[str, Any] = {}
 
     @property
     def capabilities(self) -> EngineCapabilities:
-        return self._settings.capabilities
+        return replace(self._settings.capabilities, reasoning_budget=self._reasoning_token_ids is not None)
 
     async def start(self) -> None:
         """Load the model, which takes minutes. Raises ConfigError or EngineStartError with the reason."""
@@ -142,12 +149,33 @@ class VllmEngine:
             compat.check_device(self._settings.device)
             if self._settings.device == "gpu":
                 compat.check_visible_gpus(_assigned_gpus())
-            return AsyncLLM.from_engine_args(compat.engine_args(self._settings, self._model, self._tokenizer))
+            arguments = compat.engine_args(self._settings, self._model, self._tokenizer)
+            if self._wants_reasoning_budget() and compat.supports_reasoning_budget():
+                arguments.reasoning_config = compat.reasoning_config(_REASONING_MARKERS)
+            return AsyncLLM.from_engine_args(arguments)
+
+    def _wants_reasoning_budget(self) -> bool:
+        """Whether reasoning is to be closed, at markers that are single tokens of the model.
+
+        Qwen3 has such tokens. Qwen2.5 writes <think> in pieces, which vLLM would not find; a second request closes its
+        reasoning (answers/continuation.py).
+        """
+        settings = self._settings
+        if (
+            not self._context.close_reasoning
+            or settings.runner != "generate"
+            or "reasoning_config" in (settings.engine_kwargs)
+        ):
+            return False
+        tokenizer = load_tokenizer(self._tokenizer or self._model, settings.trust_remote_code)
+        added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+        return added.issuperset(_REASONING_MARKERS.values())
 
     async def _prepare(self, llm: "AsyncLLM") -> None:
         """Do what the first request would otherwise do, and then never end if the engine core died meanwhile."""
         await llm.get_supported_tasks()
         self._info = _info(self._settings, llm)
+        self._reasoning_token_ids = compat.reasoning_token_ids(llm)
         compat.on_engine_output(llm, self._count_step)
         if self._lora_path:
             from vllm.lora.request import LoRARequest
@@ -166,7 +194,9 @@ class VllmEngine:
         outputs = llm.generate(
             request, sampling_params(params, prompt.choices), self._request_id(), lora_request=self._lora
         )
-        return completion(await self._final(llm, outputs), prompt.choices)
+        return completion(
+            await self._final(llm, outputs), prompt.choices, self._reasoning_token_ids, params.max_reasoning_tokens
+        )
 
     def _running(self) -> "AsyncLLM":
         if self._llm is None:
@@ -215,7 +245,7 @@ def _info(settings: VllmSettings, llm: "AsyncLLM") -> dict[str, Any]:
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "max_model_len": config.model_config.max_model_len,
         "max_num_seqs": config.scheduler_config.max_num_seqs,
-        "kv_cache_tokens": getattr(config.cache_config, "kv_cache_size_tokens", None),
+        **compat.kv_cache_info(llm),
     }
 
 
