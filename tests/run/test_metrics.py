@@ -1,4 +1,4 @@
-"""Which metrics there are, and that dashboard and docs name those and no others. Their values: test_cluster_run.py."""
+"""Names of the metrics, in code, dashboard and docs. Their values on a cluster: test_cluster_run.py."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from corpus_reranker.run.metrics import PREFIX, RunMetrics
 from helpers.paths import REPOSITORY
 
 SUFFIXES = {"Counter": ["_total"], "Gauge": [""], "Histogram": ["_bucket", "_sum", "_count"]}
-"""What Ray's exporter makes of a metric's name."""
+"""Suffixes that Ray's exporter appends to a metric's name."""
 
 
 class Recorder:
@@ -58,7 +58,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return Recorder(monkeypatch)
 
 
-def test_counts_go_where_they_belong(recorder: Recorder) -> None:
+def test_counts_reach_their_metrics(recorder: Recorder) -> None:
     run = RunMetrics("r1", 10)
     run.count(
         {"queries_complete": 3, "windows_no_answer": 2, "output_tokens": 70, "engine_deaths": 1, "completions": 0}
@@ -76,7 +76,7 @@ def test_counts_go_where_they_belong(recorder: Recorder) -> None:
     assert not recorder.values["completions"]
 
 
-def test_the_dashboard_asks_for_metrics_that_exist(recorder: Recorder) -> None:
+def test_the_dashboard_queries_existing_metrics(recorder: Recorder) -> None:
     RunMetrics("r1", 0)
     board = json.loads((CONFIGS_DIRECTORY / "deploy" / "grafana-dashboard.json").read_text())
     requested = [target["expr"] for panel in board["panels"] for target in panel["targets"]]

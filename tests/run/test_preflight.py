@@ -1,4 +1,4 @@
-"""What is refused before any actor starts."""
+"""Configs that are refused before any actor starts, and those with a warning."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def config(*overrides: str) -> JobConfig:
     )
 
 
-def test_the_authors_settings_fit() -> None:
+def test_the_settings_of_reasonrank_pass() -> None:
     assert preflight(config()) == []
 
 
@@ -32,14 +32,14 @@ def test_on_a_cluster_the_driver_may_lack_the_model(tmp_path: Path, monkeypatch:
     assert "GPU nodes may have it" in preflight(config(f"--engine.model={tmp_path}/nowhere"))[0]
 
 
-FIRST_PASS = ("--pre_ranker.engine.kind=vllm", "--pre_ranker.engine.method=embedding")
+PRE_RANKER = ("--pre_ranker.engine.kind=vllm", "--pre_ranker.engine.method=embedding")
 
 
 def test_a_pre_ranker_must_have_its_model_and_share_the_gpu(tmp_path: Path) -> None:
-    small = (*FIRST_PASS, "--pre_ranker.engine.model=hub/small")
+    small = (*PRE_RANKER, "--pre_ranker.engine.model=hub/small")
     assert preflight(config(*small)) == []
     with pytest.raises(ConfigError, match=r"pre_ranker\.engine\.model: no folder .*nowhere"):
-        preflight(config(*FIRST_PASS, f"--pre_ranker.engine.model={tmp_path}/nowhere"))
+        preflight(config(*PRE_RANKER, f"--pre_ranker.engine.model={tmp_path}/nowhere"))
     with pytest.raises(ConfigError, match="more than one GPU"):
         preflight(config(*small, "--engine.gpu_memory_utilization=0.95"))
     with pytest.raises(ConfigError, match="both run in one vLLM"):
@@ -69,7 +69,7 @@ def test_input_and_output_must_not_contain_each_other(source: str, target: str) 
         preflight(config(f"--input.path={source}", f"--output.path={target}"))
 
 
-def test_places_that_only_share_a_prefix_are_fine() -> None:
+def test_paths_that_only_share_a_prefix_are_accepted() -> None:
     assert preflight(config("--input.path=/data/in", "--output.path=/data/in2")) == []
 
 
