@@ -253,6 +253,20 @@ def test_no_query_is_lost_when_an_engine_dies(tmp_path: Path) -> None:
     assert manifest["info"]["passes"][0]["engine_deaths"] == 1
 
 
+def test_no_query_fails_when_an_engine_hangs(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(16)]
+    write_input(tmp_path / "in", rows)
+    hang = ("--engine.hang={q0009: 1}", f"--engine.hang_marker={tmp_path}/hung", "--engine.hang_timeout_seconds=5")
+    settings = config(tmp_path, *hang)
+    manifest, _ = rerank(settings)
+    assert (tmp_path / "hung").exists()
+    assert manifest["info"]["passes"][0]["engine_deaths"] >= 1  # the replica was replaced
+    assert manifest["queries_by_status"] == {"complete": 16}
+    out = rows_of(settings)
+    for row in rows:
+        check_ranking(out[row["query_id"]], row)
+
+
 def test_no_query_is_lost_when_a_replica_is_killed(tmp_path: Path) -> None:
     rerank_with_one_fault(tmp_path, "killed_once")
 

@@ -97,8 +97,10 @@ class GenerationConfig(Section):
     )
     close_reasoning: bool = Field(
         False,
-        description="Close thoughts still open after max_reasoning_tokens and let the model answer (finish_reason "
-        "`capped`). Without it, as ReasonRank's authors do, such a window is truncated and asked again.",
+        description="Close reasoning that is still open after max_reasoning_tokens and let the model answer "
+        "(finish_reason `capped`). vLLM does so within the request if <think> and </think> are single tokens of the "
+        "model (Qwen3), else a second request does. Off, as ReasonRank's authors have it, such a window is truncated "
+        "and requested again.",
     )
     seed: int = 0
 

@@ -1,17 +1,17 @@
 """A cost model of continuous batching, in simulated seconds. Pure: no clock, no asyncio.
 
-What it takes from vLLM's scheduler (v1, first come first served, chunked prefill):
+Taken from vLLM's scheduler (v1, first come first served, chunked prefill):
 - Every step gives each decoding sequence one token, and fills the rest of its token budget with prompt tokens of the
   sequences that were admitted and are not prefilled yet, the oldest first.
-- A waiting request is admitted when a place (`max_num_seqs`) and KV cache for it are free; those behind it wait too.
+- A waiting request is admitted when a slot (`max_num_seqs`) and KV cache for it are free; those behind it wait too.
 
-What it simplifies:
+Simplified:
 - A step lasts `step_seconds` + `step_seconds_per_sequence` x decoding sequences + prompt tokens / prefill rate.
-- Steps are a stream: between two events the batch stays the same, so tokens flow at a constant rate, and the next
-  event is known by a division. An event is a prompt prefilled, a sequence finished, a request come or gone; a
-  request costs a few of them however many tokens it has.
-- A request reserves KV cache for its prompt and its whole output at admission. vLLM admits on what is needed at the
-  time and preempts when the cache runs out, so it holds somewhat more at once than this model.
+- Steps are continuous: between two events the batch stays the same, so tokens flow at a constant rate, and a division
+  gives the next event. An event is the end of a prefill, the end of a sequence, or a request that arrives or is
+  cancelled: a request costs a few events, however many tokens it has.
+- A request reserves KV cache for its prompt and its whole output at admission. vLLM admits by what is needed
+  at that time and preempts when the cache is full, so it holds somewhat more at once than this model.
 - No prefix cache.
 """
 
@@ -24,7 +24,7 @@ from operator import itemgetter
 
 @dataclass(frozen=True, slots=True)
 class BatchCosts:
-    """What a step costs, and what a batch can hold."""
+    """Costs of a step, and limits of a batch."""
 
     prefill_tokens_per_second: float
     step_seconds: float
@@ -71,12 +71,12 @@ class Batch:
         self._waiting: OrderedDict[int, Sequence] = OrderedDict()
         self._prefilling: OrderedDict[int, Sequence] = OrderedDict()
         self._prompt_tokens_left = 0.0
-        """Of the oldest that is prefilling."""
+        """Tokens not yet prefilled of the oldest prefilling sequence."""
         self._decoding: dict[int, Sequence] = {}
         self._tokens_each = 0.0
-        """Tokens a sequence would have that decoded since the beginning; all advance at the same rate."""
-        self._finish_line: list[tuple[float, int]] = []
-        """Heap of `_tokens_each` at which a ticket finishes. Those of cancelled tickets stay until they surface."""
+        """Tokens of a sequence that has decoded since the beginning; all sequences advance at the same rate."""
+        self._finish_heap: list[tuple[float, int]] = []
+        """Heap of (`_tokens_each` at the finish, ticket). Entries of cancelled tickets stay until they are on top."""
         self._finished: list[tuple[int, float]] = []
 
     @property
@@ -88,7 +88,7 @@ class Batch:
         return len(self._waiting)
 
     def submit(self, now: float, sequence: Sequence) -> int:
-        """Its ticket. Raises ValueError if the KV cache is too small for it alone."""
+        """Add a sequence and return its ticket. Raises ValueError if it alone exceeds the KV cache."""
         if sequence.kv_tokens > self._costs.kv_cache_tokens:
             raise ValueError(
                 f"{sequence.kv_tokens} tokens do not fit the KV cache of {self._costs.kv_cache_tokens} tokens"
@@ -105,7 +105,7 @@ class Batch:
         """Free what a ticket holds. Nothing happens if it has finished."""
         self._move_to(now)
         if self._waiting.pop(ticket, None) is not None:
-            self._admit()  # what waited behind it may be small enough
+            self._admit()  # a sequence behind it may be small enough
             return
         if ticket in self._prefilling:
             oldest = next(iter(self._prefilling)) == ticket
@@ -117,13 +117,13 @@ class Batch:
         self._admit()
 
     def advance(self, now: float) -> list[tuple[int, float]]:
-        """Tickets that finished since the last call and when, in order."""
+        """Tickets that finished since the last call, with their times, in order."""
         self._move_to(now)
         finished, self._finished = self._finished, []
         return finished
 
     def next_event(self) -> float | None:
-        """When something will change if nothing is submitted or cancelled; None when idle."""
+        """Time of the next change if nothing is submitted or cancelled; None if the batch is empty."""
         if self._finished:
             return self._now
         event = self._next()
@@ -138,7 +138,7 @@ class Batch:
         self._flow(max(now - self._now, 0.0))
 
     def _rates(self) -> tuple[float, float]:
-        """Output tokens a second of each decoding sequence, prompt tokens a second of the oldest prefilling one."""
+        """Output tokens per second of each decoding sequence, prompt tokens per second of the oldest prefilling one."""
         decoding, costs = len(self._decoding), self._costs
         step_seconds = costs.step_seconds + costs.step_seconds_per_sequence * decoding
         if not self._prefilling:
@@ -149,14 +149,14 @@ class Batch:
 
     def _next(self) -> tuple[float, Callable[[], None]] | None:
         """Seconds to the next event, and what happens then."""
-        while self._finish_line and self._finish_line[0][1] not in self._decoding:
-            heapq.heappop(self._finish_line)
+        while self._finish_heap and self._finish_heap[0][1] not in self._decoding:
+            heapq.heappop(self._finish_heap)
         decode_rate, prefill_rate = self._rates()
         events: list[tuple[float, Callable[[], None]]] = []
         if self._prefilling:
             events.append((max(self._prompt_tokens_left / prefill_rate, 0.0), self._prefilled))
-        if self._finish_line:
-            events.append((max((self._finish_line[0][0] - self._tokens_each) / decode_rate, 0.0), self._finish))
+        if self._finish_heap:
+            events.append((max((self._finish_heap[0][0] - self._tokens_each) / decode_rate, 0.0), self._finish))
         return min(events, key=itemgetter(0), default=None)
 
     def _flow(self, seconds: float) -> None:
@@ -165,7 +165,7 @@ class Batch:
         self._tokens_each += decode_rate * seconds
         self._prompt_tokens_left -= prefill_rate * seconds
         totals, running = self.totals, self.running
-        if not running:  # nothing waits either: what is submitted to an empty batch is admitted
+        if not running:  # nothing waits either: an empty batch admits at once
             self._idle_seconds += seconds
             return
         totals.seconds += seconds
@@ -174,15 +174,15 @@ class Batch:
         totals.waiting_seconds += len(self._waiting) * seconds
 
     def _prefilled(self) -> None:
-        """The oldest prompt is; that yields the first output token."""
+        """End the prefill of the oldest sequence, which yields its first output token."""
         ticket, sequence = self._prefilling.popitem(last=False)
         self._decoding[ticket] = sequence
         self._next_prefill()
-        heapq.heappush(self._finish_line, (self._tokens_each + sequence.output_tokens - 1, ticket))
+        heapq.heappush(self._finish_heap, (self._tokens_each + sequence.output_tokens - 1, ticket))
 
     def _finish(self) -> None:
-        """The first in line has."""
-        self._tokens_each, ticket = heapq.heappop(self._finish_line)
+        """Finish the sequence that is due next."""
+        self._tokens_each, ticket = heapq.heappop(self._finish_heap)
         self._release(self._decoding.pop(ticket))
         self._finished.append((ticket, self._now))
         self._admit()

@@ -41,6 +41,9 @@ class ScriptedSettings(EngineSettings):
     hang: dict[str, int] = Field(
         default_factory=dict, description="Substring: the engine answers nothing any more from its nth request on."
     )
+    hang_marker: str | None = Field(
+        None, description="File on this node that the first hang creates. Once it exists, no engine hangs."
+    )
     log_path: str | None = Field(
         None, description="File on this node that gets a line when a request begins and one when it is answered."
     )
@@ -125,9 +128,18 @@ class ScriptedEngine:
 
     async def _hang_if_scripted(self, text: str) -> None:
         for substring, nth in self._settings.hang.items():
-            self._hung |= self._nth("hang", substring, text) == nth
+            self._hung |= self._nth("hang", substring, text) == nth and self._take_hang_marker()
         if self._hung:
             await asyncio.get_running_loop().create_future()
+
+    def _take_hang_marker(self) -> bool:
+        if self._settings.hang_marker is None:
+            return True
+        try:
+            Path(self._settings.hang_marker).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
     def _nth(self, event: str, substring: str, text: str) -> int:
         """Which request with `substring` this one is, from 1; 0 if its text has no such substring."""

@@ -1,6 +1,6 @@
-"""A continuously batching engine by a cost model, for benchmarks. Its answers are random; no LLM.
+"""An engine with continuous batching by a cost model, for benchmarks. Its answers are random; there is no LLM.
 
-Simulated time runs `speedup` times as fast as the clock. Lengths and answers depend on the seeds and the prompt alone,
+Simulated time runs `speedup` times as fast as the clock. Lengths and answers depend only on the seeds and the prompt,
 so that two runs differ only in what is measured.
 """
 
@@ -23,12 +23,12 @@ _Z_99 = 2.3263478740408408
 
 
 class SimulatedSettings(EngineSettings):
-    """Defaults stand for ReasonRank-7B in bfloat16 on one H100 SXM. Computed from data sheets, measured on no GPU.
+    """Defaults model ReasonRank-7B in bfloat16 on one H100 SXM. They are computed from data sheets, not measured.
 
     H100 SXM (NVIDIA's data sheet): 3.35 TB/s, 989 TFLOP/s dense bfloat16, 80 GB. Qwen2.5-7B (its model card and
-    config): 7.6e9 parameters, 28 layers, 4 KV heads of 128, so 15.2 GB of weights and 57,344 bytes a KV token.
+    config): 7.6e9 parameters, 28 layers, 4 KV heads of 128, so 15.2 GB of weights and 57,344 bytes per KV token.
     Window lengths: 5,690 prompt and 750 output tokens. Assumed: 75% of the bandwidth and 50% of the operations
-    are reached, 2 GB are taken by activations.
+    are reached, activations take 2 GB.
     """
 
     speed_only: ClassVar[frozenset[str]] = frozenset(
@@ -46,22 +46,28 @@ class SimulatedSettings(EngineSettings):
     kind: Literal["simulated"] = "simulated"
     model: str = "simulated"
     tokenizer: str | None = "words"
-    speedup: float = Field(1.0, gt=0, description="Simulated seconds a second of the clock.")
+    speedup: float = Field(1.0, gt=0, description="Simulated seconds per second of the clock.")
     max_num_batched_tokens: int = Field(8192, ge=1)
     kv_cache_tokens: int = Field(950_000, ge=1, description="(0.9 x 80 GB - 15.2 GB - 2 GB) / 57,344 bytes.")
     prefill_tokens_per_second: float = Field(
-        30_000.0, gt=0, description="0.5 x 989e12 / (2 x 7.6e9 operations a token), less a little for attention."
+        30_000.0, gt=0, description="0.5 x 989e12 / (2 x 7.6e9 operations per token), minus some for attention."
     )
     step_seconds: float = Field(0.006, gt=0, description="Reading the weights: 15.2 GB / (0.75 x 3.35 TB/s).")
     step_seconds_per_sequence: float = Field(
         0.00014, ge=0, description="Reading its KV cache: 6,065 tokens x 57,344 bytes / (0.75 x 3.35 TB/s)."
     )
     prompt_tokens: int | None = Field(
-        None, ge=1, description="Every prompt counts as this long: short texts stand for long ones, to save rendering."
+        None,
+        ge=1,
+        description="Count every prompt as this long: short texts then stand for long ones, which saves rendering.",
     )
-    output_tokens_mean: float = Field(750.0, ge=1, description="Of a lognormal distribution; the 99th percentile too.")
-    output_tokens_p99: float = Field(3000.0, ge=1, description="Same as the mean: all outputs have that length.")
-    output_tokens_cap: int | None = Field(None, ge=1, description="Longer ones are cut to this and still answer.")
+    output_tokens_mean: float = Field(750.0, ge=1, description="Mean of a lognormal distribution.")
+    output_tokens_p99: float = Field(
+        3000.0, ge=1, description="Its 99th percentile; equal to the mean: all outputs have that length."
+    )
+    output_tokens_cap: int | None = Field(
+        None, ge=1, description="Longer outputs are cut to this length and still answer."
+    )
     answer_format: Literal["reasoning", "plain"] = "reasoning"
     seed: int = 0
 
@@ -71,7 +77,7 @@ class SimulatedSettings(EngineSettings):
 
     @property
     def output_tokens_sigma(self) -> float:
-        """Of the logarithm. From p99 / mean = exp(z sigma - sigma^2 / 2), the smaller solution."""
+        """Sigma of the lognormal distribution: the smaller solution of p99 / mean = exp(z sigma - sigma^2 / 2)."""
         return _Z_99 - math.sqrt(max(_Z_99**2 - 2 * math.log(self.output_tokens_p99 / self.output_tokens_mean), 0.0))
 
     @model_validator(mode="after")
@@ -86,7 +92,7 @@ class SimulatedSettings(EngineSettings):
 
 
 class SimulatedEngine:
-    """Completes requests when the model of the batch says so. One timer, set to the batch's next event."""
+    """Completes requests when the cost model finishes them. One timer is set to the next event of the batch."""
 
     settings_class: ClassVar[type[EngineSettings]] = SimulatedSettings
 
@@ -110,16 +116,16 @@ class SimulatedEngine:
         self._started_at = asyncio.get_running_loop().time()
 
     async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
-        """A random permutation of the prompt's passages, after as long as it would take. Cancelling frees its place."""
+        """Return a random permutation of the passages after the simulated time. Cancelling frees the slot."""
         prompt_tokens = self._settings.prompt_tokens or len(prompt.token_ids)
         remaining_tokens = self._settings.max_model_len - prompt_tokens
         if remaining_tokens < 1:
             raise RequestError(f"prompt of {prompt_tokens} tokens in a context of {self._settings.max_model_len}")
         rng = _rng(self._settings.seed, prompt, params)
-        wanted = self._draw_output_tokens(rng)
-        output_tokens = min(wanted, params.max_tokens, remaining_tokens)
+        drawn_tokens = self._draw_output_tokens(rng)
+        output_tokens = min(drawn_tokens, params.max_tokens, remaining_tokens)
         await self._run(Sequence(prompt_tokens, output_tokens))
-        cut = wanted > output_tokens
+        cut = drawn_tokens > output_tokens
         text = _answer(rng, len(passages(prompt.text)), self._settings.answer_format, cut)
         return Completion(text, "length" if cut else "stop", prompt_tokens, output_tokens)
 
@@ -139,7 +145,7 @@ class SimulatedEngine:
                 completion.set_exception(EngineDeadError("the simulated engine was stopped"))
 
     def info(self) -> dict[str, Any]:
-        """Capacity, and averages from the first request to the last completion, from which saturation is read."""
+        """Capacity, and averages from the first request to the last completion: saturation is computed from them."""
         if self._started_at is not None:
             self._wake()
         totals, batch = self._batch.totals, self._batch
@@ -183,7 +189,7 @@ class SimulatedEngine:
         self._output_tokens += sequence.output_tokens
 
     def _now(self) -> float:
-        """In simulated seconds since the start."""
+        """Simulated seconds since the start."""
         assert self._started_at is not None
         return (asyncio.get_running_loop().time() - self._started_at) * self._settings.speedup
 
@@ -199,12 +205,12 @@ class SimulatedEngine:
         due = self._started_at + event / self._settings.speedup
         if self._timer is not None:
             if self._timer_due <= due:
-                return  # it wakes early and sets itself anew: cheaper than a new timer for every request
+                return  # it wakes early and is set again: cheaper than a new timer for every request
             self._timer.cancel()
         self._timer, self._timer_due = asyncio.get_running_loop().call_at(due, self._on_timer), due
 
     def _on_timer(self) -> None:
-        self._timer = None  # before anything else: uvloop's timers may go off half a millisecond early
+        self._timer = None  # first of all: uvloop's timers may fire half a millisecond early
         self._wake()
 
     def _draw_output_tokens(self, rng: random.Random) -> int:
@@ -218,7 +224,7 @@ def _rng(seed: int, prompt: Prompt, params: SamplingParams) -> random.Random:
 
 
 def _answer(rng: random.Random, num_passages: int, answer_format: str, cut: bool) -> str:
-    """As a reasoning model or a plain one would write it; a cut one never came to its ranking."""
+    """A ranking as a reasoning model or a plain one writes it; a cut answer has no ranking."""
     order = rng.sample(range(1, num_passages + 1), num_passages)
     ranking = "" if cut else " > ".join(f"[{number}]" for number in order)
     if answer_format == "plain":
