@@ -17,14 +17,14 @@ _LONGEST_HANG_SECONDS = 900.0
 
 
 def ask_for(fault: Fault) -> Path:
-    """Let the next step of one worker have this fault. The returned file is gone once a worker has it."""
+    """Let the next step of one engine have this fault. The returned file is gone once it has."""
     path = Path(os.environ[FOLDER_VARIABLE]) / fault
     path.touch()
     return path
 
 
 def fail_if_asked() -> None:
-    """Have the fault that a test asks for, if one does and no other worker was faster."""
+    """Have the fault that a test asks for, if one does and no other engine was faster."""
     folder = Path(os.environ[FOLDER_VARIABLE])
     for fault in get_args(Fault):
         try:
