@@ -12,9 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from corpus_reranker.dataflow.capacity import Capacity
+from corpus_reranker.engines.base import EngineContext
 from corpus_reranker.engines.vllm import compat
 from corpus_reranker.engines.vllm.engine import VllmEngine
 from corpus_reranker.engines.vllm.log import VllmLog, exit_reason
+from corpus_reranker.engines.vllm.pre_ranker import VllmPreRankerSettings
 from corpus_reranker.engines.vllm.sampling import completion, reasoning_tokens
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError, EngineStartError
@@ -259,6 +261,36 @@ async def test_each_output_of_the_engine_core_counts_as_progress() -> None:
     compat.on_engine_output(llm, lambda: counted.append(None))
     assert await llm.engine_core.get_output_async() == "output"
     assert len(counted) == 1
+
+
+class Tokens:
+    """A tokenizer with the added tokens of Qwen3, or of a model that writes <think> in pieces."""
+
+    def __init__(self, *added: str) -> None:
+        self.added_tokens_decoder = {number: SimpleNamespace(content=content) for number, content in enumerate(added)}
+
+
+@pytest.mark.parametrize(
+    ("added", "settings", "close_reasoning", "wanted"),
+    [
+        (("<think>", "</think>"), VllmSettings(model="m"), True, True),
+        (("<think>", "</think>"), VllmSettings(model="m"), False, False),
+        (("<|im_end|>",), VllmSettings(model="m"), True, False),
+        (("<think>", "</think>"), VllmSettings(model="m", engine_kwargs={"reasoning_config": {}}), True, False),
+        (("<think>", "</think>"), VllmPreRankerSettings(kind="vllm", model="m", method="embedding"), True, False),
+    ],
+)
+def test_vllm_closes_reasoning_at_single_tokens_alone(
+    added: tuple[str, ...],
+    settings: VllmSettings,
+    close_reasoning: bool,
+    wanted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("corpus_reranker.engines.vllm.engine.load_tokenizer", lambda *_: Tokens(*added))
+    engine = VllmEngine(settings, EngineContext(close_reasoning=close_reasoning))
+    assert engine._wants_reasoning_budget() is wanted
+    assert not engine.capabilities.reasoning_budget  # before the start nobody knows
 
 
 def test_environment_that_vllm_starts_with(monkeypatch: pytest.MonkeyPatch) -> None:
