@@ -202,7 +202,7 @@ def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path,
     answered = Counter(
         re.findall(r"q\d{4}", entry["prompt"])[0]
         for entry in map(json.loads, (tmp_path / "asked").read_text().splitlines())
-        if entry["event"] == "answered"
+        if entry["event"] == "completed"
     )
     assert answered == {source["query_id"]: 2 for source in sources}  # each of its two windows once, over both runs
 

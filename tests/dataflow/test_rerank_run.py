@@ -140,7 +140,7 @@ def test_a_replica_that_starts_late_gets_its_share(tmp_path: Path) -> None:
     )
     rerank(settings)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert sorted(Counter(line["process"] for line in lines if line["event"] == "asked").values()) == [4, 4]
+    assert sorted(Counter(line["process"] for line in lines if line["event"] == "requested").values()) == [4, 4]
 
 
 def test_long_form_input_gives_the_same_rankings(tmp_path: Path) -> None:

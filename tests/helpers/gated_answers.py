@@ -57,7 +57,7 @@ def second_starts_late(log: str, requested: int) -> Answer:
     try:
         Path(log).touch(exist_ok=False)
     except FileExistsError:
-        while Path(log).read_text().count('"asked"') < requested:
+        while Path(log).read_text().count('"requested"') < requested:
             time.sleep(0.05)
     return reverse_order()
 

@@ -11,7 +11,7 @@ _QUERY = re.compile(r"what is (q\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`event` is "asked" or "answered", `seconds` a time as time.time() gives it, `process` the replica's id."""
+    """`event` is "requested" or "completed", `seconds` a time as time.time() gives it, `process` the replica's id."""
 
     event: str
     seconds: float
@@ -42,7 +42,7 @@ class RequestLog:
             whole = new[: new.rfind(b"\n") + 1]
             self._read_bytes += len(whole)
             requests = [Request(**json.loads(line)) for line in whole.splitlines()]
-            self._times_asked.update(request.prompt for request in requests if request.event == "asked")
+            self._times_asked.update(request.prompt for request in requests if request.event == "requested")
             self.requests += requests
         return self
 
@@ -70,14 +70,14 @@ class RequestLog:
         requested: defaultdict[str, set[str]] = defaultdict(set)
         for request in self.requests:
             if request.seconds <= until:
-                (requested if request.event == "asked" else answered)[request.query].add(request.prompt)
+                (requested if request.event == "requested" else answered)[request.query].add(request.prompt)
         return sum(len(requested[query]) for query in requested if len(answered[query]) < windows_per_query)
 
     def in_flight(self, at: float, longest_seconds: float) -> int:
         """Windows that were being answered. One asked longer ago than any takes died with its replica."""
         recent = [request for request in self.requests if at - longest_seconds <= request.seconds <= at]
         requested, answered = (
-            {each.prompt for each in recent if each.event == event} for event in ("asked", "answered")
+            {each.prompt for each in recent if each.event == event} for event in ("requested", "completed")
         )
         return len(requested - answered)
 
@@ -89,6 +89,6 @@ class RequestLog:
         times = (
             request.seconds
             for request in self.requests
-            if request.event == "asked" and request.seconds > seconds and request.process not in known
+            if request.event == "requested" and request.seconds > seconds and request.process not in known
         )
         return min(times, default=None)

@@ -82,7 +82,7 @@ class ScriptedEngine:
             raise EngineDeadError(self._dead)
         self._in_flight += 1
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
-        self._log("asked", prompt.text)
+        self._log("requested", prompt.text)
         try:
             await asyncio.sleep(self._delay_seconds(prompt.text))
             self._fail_or_die(prompt.text)
@@ -91,7 +91,7 @@ class ScriptedEngine:
             self._in_flight -= 1
         answer = self._answer(prompt.text, params)
         text, finish_reason = (answer, "stop") if isinstance(answer, str) else answer
-        self._log("answered", prompt.text)
+        self._log("completed", prompt.text)
         self._completed += 1
         return Completion(text, finish_reason, len(prompt.token_ids), len(text.split()))
 
