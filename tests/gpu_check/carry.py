@@ -62,6 +62,7 @@ PACKAGES = (
     "sniffio==1.3.1",
     "starlette==1.10.0",
     "truststore==0.10.5",
+    "typing-inspection==0.4.5",
     "xgrammar==0.2.7",
 )
 """What vLLM imports to start an engine and what the machine does not have."""
