@@ -5,8 +5,7 @@ The reranker is an oracle made of the qrels, so that the result is known; pyseri
 
 import json
 import re
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,13 @@ DEMO = CONFIGS_DIRECTORY / "demo"
 
 
 @pytest.fixture(autouse=True)
-def lucene(ray_cluster: None) -> Iterator[None]:
-    """Ray, and what the first stage needs. The rerank job's signal handler goes with the test."""
+def lucene(ray_cluster: None) -> None:
+    """Ray, and pyserini with Java, without which these tests are skipped."""
     pytest.importorskip("pyserini")
     try:
         find_java()
     except ConfigError as error:
         pytest.skip(str(error))
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
 
 
 def run_chain(config: Path) -> dict[str, str]:
@@ -50,12 +46,12 @@ def run_chain(config: Path) -> dict[str, str]:
 
 
 def oracle_config(folder: Path, base: Path, changes: Mapping[str, Any]) -> Path:
-    """`base` with all its outputs in `folder`, its inputs absolute, and the oracle for an engine."""
+    """Write `base` with outputs in `folder`, absolute input paths, and the oracle as the engine; return its path."""
     text = base.read_text(encoding="utf-8").replace("out/demo-pipeline", str(folder))
     config = yaml.safe_load(text.replace("configs/demo", str(DEMO)))
     engine = {"kind": "scripted", "answers": "helpers.oracle:oracle", "max_model_len": 65536}
     config["engine"] = {**engine, "arguments": {"grades_path": str(folder / "grades.json")}}
-    config["prompt"] = {"template": "reasonrank", "max_passage_tokens": 2000}  # whole passages: the oracle knows them
+    config["prompt"] = {"template": "reasonrank", "max_passage_tokens": 2000}  # the oracle needs whole passages
     config["cluster"]["cpus_per_replica"] = 1
     config["strategy"] = {"window": 10, "stride": 5, "depth": 20}
     del config["pre_ranker"]
@@ -69,6 +65,7 @@ def oracle_config(folder: Path, base: Path, changes: Mapping[str, Any]) -> Path:
 def write_oracle(
     folder: Path, queries: Mapping[str, str], corpus: Mapping[str, tuple[str | None, str]], qrels_path: Path
 ) -> None:
+    """Write the oracle's grades: query text -> passage as the prompt shows it -> grade of the qrels."""
     qrels = load_qrels(LocalFileSystem(), str(qrels_path))
 
     def shown(title: str | None, text: str) -> str:

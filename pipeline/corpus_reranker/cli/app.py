@@ -35,9 +35,10 @@ COMMANDS = {
 """In the order of the pipeline. The help texts stand here so that `--help` imports no command."""
 
 EPILOG = (
-    "Any config value can be given to any command as --section.key=value. Exit codes: 0 done; 1 the run failed, the "
-    "same command resumes it; 2 fix the command line, config, input or output; 3 done, but more queries failed than "
-    "max_failed_fraction; 4 not finished (status, watch); 130 and 143 stopped by Ctrl-C or SIGTERM. Demo and "
+    "Any config value can be given to any command as --section.key=value. --json prints one JSON document instead of "
+    "text; files are written by config keys such as --evaluate.json_path=FILE. Exit codes: 0 done; 1 the run failed, "
+    "the same command resumes it; 2 fix the command line, config, input or output; 3 done, but more queries failed "
+    "than max_failed_fraction; 4 not finished (status, watch); 130 and 143 stopped by Ctrl-C or SIGTERM. Demo and "
     "developer tools: corpus-reranker dev --help."
 )
 
