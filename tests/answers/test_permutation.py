@@ -1,4 +1,4 @@
-"""Answers to orders: the authors' where they read an answer, the input's where there is none, always a permutation."""
+"""Answer parsers: the authors' order for well-formed answers, the input order without one, always a judgment."""
 
 import json
 import time
@@ -54,25 +54,25 @@ def _ids(order: tuple[int, ...]) -> list[int]:
     return [position + 1 for position in order]
 
 
-def test_the_golden_file_holds_the_kinds_that_are_sorted_here() -> None:
+def test_golden_file_has_the_expected_kinds() -> None:
     assert len(CASES) == 72
     assert {case["kind"] for case in CASES} == SAME_ORDER | INPUT_ORDER.keys()
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["kind"] in SAME_ORDER], ids=lambda case: case["kind"])
-def test_answers_are_read_as_the_authors_read_them(case: dict[str, Any]) -> None:
-    permutation = parse(case["response"], case["num_passages"], "reasoning")
-    assert _ids(permutation.order) == case["original_order"]
-    assert permutation.status in ANSWERED
+def test_answers_give_the_order_of_the_authors_code(case: dict[str, Any]) -> None:
+    judgment = parse(case["response"], case["num_passages"], "reasoning")
+    assert _ids(judgment.order) == case["original_order"]
+    assert judgment.status in ANSWERED
     if case["kind"] == "well_formed":
-        assert permutation.status == "complete"
+        assert judgment.status == "complete"
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["kind"] in INPUT_ORDER], ids=lambda case: case["kind"])
-def test_without_an_answer_the_input_order_stays(case: dict[str, Any]) -> None:
-    permutation = parse(case["response"], case["num_passages"], "reasoning")
-    assert permutation.order == tuple(range(case["num_passages"]))
-    assert permutation.status == INPUT_ORDER[case["kind"]]
+def test_response_without_an_answer_keeps_the_input_order(case: dict[str, Any]) -> None:
+    judgment = parse(case["response"], case["num_passages"], "reasoning")
+    assert judgment.order == tuple(range(case["num_passages"]))
+    assert judgment.status == INPUT_ORDER[case["kind"]]
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_without_an_answer_the_input_order_stays(case: dict[str, Any]) -> None:
         ("<think>draft <answer>[3]</answer> but then", "stop", [1, 2, 3], "truncated"),
         ("<think>draft <answer>[3] > [2] > [1]</answer>", "stop", [3, 2, 1], "complete"),
         ("<think>draft <answer>[3] > [2] > [1]</answer>", "length", [1, 2, 3], "truncated"),
-        ("thoughts of a prefilled tag [3]</think> <answer>[2]</answer>", "stop", [2, 1, 3], "repaired"),
+        ("reasoning of a prefilled tag [3]</think> <answer>[2]</answer>", "stop", [2, 1, 3], "repaired"),
         ("<answer>[2]</answer> or rather <answer>[3]</answer>", "stop", [3, 1, 2], "repaired"),
         ("<answer>[3] > [2] > [1]", "stop", [3, 2, 1], "complete"),
     ],
 )
-def test_where_an_answer_begins_and_ends(response: str, finish_reason: str, ids: list[int], status: str) -> None:
-    permutation = parse(response, 3, "reasoning", finish_reason)
-    assert (_ids(permutation.order), permutation.status) == (ids, status)
+def test_answer_section_of_reasoning_responses(response: str, finish_reason: str, ids: list[int], status: str) -> None:
+    judgment = parse(response, 3, "reasoning", finish_reason)
+    assert (_ids(judgment.order), judgment.status) == (ids, status)
 
 
 @pytest.mark.parametrize(
@@ -113,22 +113,22 @@ def test_where_an_answer_begins_and_ends(response: str, finish_reason: str, ids:
         ("[] > []", [1, 2, 3], "no_answer"),
     ],
 )
-def test_plain_rankings(response: str, ids: list[int], status: str) -> None:
-    permutation = parse(response, 3, "plain")
-    assert (_ids(permutation.order), permutation.status) == (ids, status)
+def test_plain_responses(response: str, ids: list[int], status: str) -> None:
+    judgment = parse(response, 3, "plain")
+    assert (_ids(judgment.order), judgment.status) == (ids, status)
 
 
-def test_recorded_responses(shared: Path) -> None:
-    """1,500 recorded answers to windows of 20, with flags that tell what is wrong with each."""
+def test_recorded_plain_responses(shared: Path) -> None:
+    """1,500 recorded responses to windows of 20, with flags for the defects of each."""
     lines = (shared / "data" / "responses" / "recorded.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1500
     for line in lines:
         recorded = json.loads(line)
-        permutation = parse(recorded["response"], recorded["num_passages"], "plain")
-        assert sorted(permutation.order) == list(range(recorded["num_passages"]))
-        assert (permutation.status == "no_answer") == ("no_ids" in recorded["flags"]), recorded
+        judgment = parse(recorded["response"], recorded["num_passages"], "plain")
+        assert sorted(judgment.order) == list(range(recorded["num_passages"]))
+        assert (judgment.status == "no_answer") == ("no_ids" in recorded["flags"]), recorded
         if "dup" in recorded["flags"]:
-            assert permutation.status == "repaired", recorded
+            assert judgment.status == "repaired", recorded
 
 
 @given(
@@ -139,31 +139,31 @@ def test_recorded_responses(shared: Path) -> None:
 )
 @example("<answer>" + "1" * 5000, 20, "reasoning", "stop")
 def test_any_text_gives_a_permutation(response: str, num_passages: int, answer_format: str, finish_reason: str) -> None:
-    permutation = parse(response, num_passages, answer_format, finish_reason)
-    assert sorted(permutation.order) == list(range(num_passages))
-    assert response.startswith(permutation.reasoning)
-    if permutation.status not in ANSWERED:
-        assert permutation.order == tuple(range(num_passages))
+    judgment = parse(response, num_passages, answer_format, finish_reason)
+    assert sorted(judgment.order) == list(range(num_passages))
+    assert response.startswith(judgment.reasoning)
+    if judgment.status not in ANSWERED:
+        assert judgment.order == tuple(range(num_passages))
 
 
 @given(
-    reasoning_text=st.text(st.characters(exclude_characters="<>")),
+    reasoning=st.text(st.characters(exclude_characters="<>")),
     order=st.permutations(range(7)),
     answer_format=st.sampled_from(["reasoning", "plain", "after_reasoning"]),
 )
-def test_thoughts_rank_nothing(reasoning_text: str, order: list[int], answer_format: str) -> None:
+def test_identifiers_in_reasoning_are_ignored(reasoning: str, order: list[int], answer_format: str) -> None:
     ranking = " > ".join(f"[{position + 1}]" for position in order)
     answer = f"<answer>{ranking}</answer>" if answer_format == "reasoning" else ranking
-    permutation = parse(f"<think>[2] > {reasoning_text} [1]</think>\n{answer}", 7, answer_format)
-    assert (list(permutation.order), permutation.status) == (order, "complete")
+    judgment = parse(f"<think>[2] > {reasoning} [1]</think>\n{answer}", 7, answer_format)
+    assert (list(judgment.order), judgment.status) == (order, "complete")
 
 
 @pytest.mark.parametrize("answer_format", sorted(ANSWER_PARSERS))
 @pytest.mark.parametrize(
     "unit", ["1", " ", "1 ", "[", "[ ", ">", "> ", "] ", "<think>", "</think>", "<answer>", "</think> "]
 )
-def test_a_model_stuck_in_a_loop_costs_no_time(unit: str, answer_format: str) -> None:
-    """100,000 characters are 10 times what 3,172 tokens can be; backtracking would take minutes over them."""
+def test_repetitive_responses_are_parsed_in_linear_time(unit: str, answer_format: str) -> None:
+    """100,000 characters are ten times the length of 3,172 tokens. Backtracking would take minutes."""
     started = time.monotonic()
     for response in (unit * 100_000, f"[1{unit * 50_000}", f"<answer>{unit * 50_000}x"):
         parse(response[:100_000], 20, answer_format, "length")
@@ -181,11 +181,11 @@ def test_a_model_stuck_in_a_loop_costs_no_time(unit: str, answer_format: str) ->
         ("analysisThe final [3] > [1]", "stop", (0, 1, 2), "no_answer"),
     ],
 )
-def test_after_thoughts_only_what_follows_their_end_ranks(
+def test_after_reasoning_reads_only_the_text_after_its_end(
     response: str, finish_reason: str, order: tuple[int, ...], status: str
 ) -> None:
-    permutation = parse(response, 3, "after_reasoning", finish_reason)
-    assert (permutation.order, permutation.status) == (order, status)
+    judgment = parse(response, 3, "after_reasoning", finish_reason)
+    assert (judgment.order, judgment.status) == (order, status)
 
 
 @pytest.mark.parametrize(
@@ -199,26 +199,26 @@ def test_after_thoughts_only_what_follows_their_end_ranks(
     ],
 )
 def test_letters_name_passages_and_digits_do_not(response: str, order: tuple[int, ...], status: str) -> None:
-    permutation = parse(response, 3, "plain", identifiers="letters")
-    assert (permutation.order, permutation.status) == (order, status)
+    judgment = parse(response, 3, "plain", identifiers="letters")
+    assert (judgment.order, judgment.status) == (order, status)
 
 
 @given(st.lists(st.floats(max_value=0, allow_nan=False), min_size=1, max_size=26))
-def test_logprobs_of_the_identifiers_order_the_window(logprobs: list[float]) -> None:
+def test_first_token_logprobs_order_the_window(logprobs: list[float]) -> None:
     def judge(choice_logprobs: list[float]) -> Judgment:
         completion = Completion("A", "length", 100, 1, tuple(choice_logprobs))
         return FirstTokenParser().parse(completion, len(logprobs))
 
-    permutation = judge(logprobs)
-    assert [logprobs[position] for position in permutation.order] == sorted(logprobs, reverse=True)
-    assert sorted(permutation.order) == list(range(len(logprobs)))
-    assert permutation.status == "complete"
+    judgment = judge(logprobs)
+    assert [logprobs[position] for position in judgment.order] == sorted(logprobs, reverse=True)
+    assert sorted(judgment.order) == list(range(len(logprobs)))
+    assert judgment.status == "complete"
     for wrong in (logprobs[1:], [*logprobs[1:], float("nan")]):
         unanswered = judge(wrong)
         assert (unanswered.order, unanswered.status) == (tuple(range(len(logprobs))), "no_answer")
 
 
-def test_apply_permutation_checks_it() -> None:
+def test_apply_permutation_refuses_other_sequences() -> None:
     assert apply_permutation("abc", [2, 0, 1]) == ["c", "a", "b"]
     for wrong in ([0, 1], [0, 0, 1], [0, 1, 3], [0, 1, 2, 2]):
         with pytest.raises(ValueError, match="not a permutation"):

@@ -27,7 +27,7 @@ class Outcome:
 def table(outcomes: Sequence[Outcome]) -> str:
     """Markdown."""
     lines = [
-        "| strategy | calls | depth | prompt tokens | output tokens | of them in a row | nDCG@10 | gain (interval) |",
+        "| strategy | calls | chain | prompt tokens | output tokens | chain tokens | nDCG@10 | gain (interval) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for o in outcomes:
@@ -46,7 +46,7 @@ def sensitivity_table(found: Sequence[tuple[Noise, Outcome]]) -> str:
     for noise, outcome in found:
         rows.setdefault(noise, []).append(outcome)
     lines = [
-        f"| lasting share | place bias | deviation | {' | '.join(names)} |",
+        f"| fixed share | position bias | deviation | {' | '.join(names)} |",
         "|---:|---:|---:|" + "---:|" * len(names),
     ]
     for noise, outcomes in rows.items():

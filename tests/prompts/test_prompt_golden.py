@@ -1,4 +1,4 @@
-"""Prompts are those of the authors' own code, byte for byte and in token counts."""
+"""Prompts equal those of ReasonRank's code, byte for byte and in token counts."""
 
 import json
 import re
@@ -16,15 +16,15 @@ from corpus_reranker.prompts.tokenizer import Tokenizer
 from corpus_reranker.types import RerankRequest
 from helpers.fuzzing import examples
 from helpers.prompt_factories import (
+    MAX_PROMPT_TOKENS,
     PROMPTS,
-    ROOM,
     WORDS,
+    messy_text,
     prompt_of,
     reasonrank,
     request_of,
     smollm2,
     tokenizer,
-    unkind_text,
 )
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "prompts.json"
@@ -32,10 +32,12 @@ CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['case']}-{case['tokenizer']}")
-def test_golden_prompts(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
+def test_prompts_equal_the_authors(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
     shared = None if case["tokenizer"] == "smollm2" else request.getfixturevalue("shared")
     template = load_template(PROMPTS / f"{case['template'].replace('_', '-')}.yaml")
-    prompt_builder = PromptBuilder(template, tokenizer(case["tokenizer"], shared), case["max_passage_tokens"], ROOM)
+    prompt_builder = PromptBuilder(
+        template, tokenizer(case["tokenizer"], shared), case["max_passage_tokens"], MAX_PROMPT_TOKENS
+    )
     texts, titles = zip(*((passage["text"], passage["title"]) for passage in case["passages"]), strict=True)
 
     prompt = prompt_builder(request_of(case["query"], texts, titles))(range(len(texts)))
@@ -45,8 +47,8 @@ def test_golden_prompts(case: dict[str, Any], request: pytest.FixtureRequest) ->
     assert prompt.shortened_to_tokens is None
 
 
-def test_the_golden_cases_reach_every_step() -> None:
-    """Else the test above could pass without one of them."""
+def test_golden_cases_cover_every_step() -> None:
+    """Without these cases the test above could pass although a step is missing."""
     cut = [case for case in CASES if case["max_passage_tokens"] < 100 and case["tokenizer"] == "smollm2"]
     texts = [passage["text"] for case in CASES for passage in case["passages"]]
     assert cut
@@ -56,8 +58,8 @@ def test_the_golden_cases_reach_every_step() -> None:
     assert any(re.search(r"\[\d+\]", case["query"]) for case in CASES)
 
 
-def as_the_paper_says(request: RerankRequest, tokenizer: Tokenizer, max_passage_tokens: int) -> str:
-    """The prompt made in the authors' steps, without a shortcut: ftfy over each passage, and over all of it."""
+def prompt_without_shortcuts(request: RerankRequest, tokenizer: Tokenizer, max_passage_tokens: int) -> str:
+    """The prompt by the steps of the authors' code: ftfy over each passage, then over the whole prompt."""
     template = reasonrank()
     query = re.sub(r"\[(\d+)\]", r"(\1)", request.query).strip()
     values = {"{num}": str(len(request.candidates)), "{query}": query}
@@ -77,19 +79,19 @@ def _fill(text: str, values: dict[str, str]) -> str:
     return re.sub(r"\{\w+\}", lambda match: values[match[0]], text)
 
 
-def _without_control(text: str) -> bool:
+def _without_special_tokens(text: str) -> bool:
     return not re.search(r"<\|?/?(im_|endof|think|answer)", fix_text(text), re.IGNORECASE)
 
 
 @given(
-    query=unkind_text.filter(_without_control),
-    passages=st.lists(unkind_text.filter(_without_control), min_size=1, max_size=3),
-    title=st.none() | unkind_text.filter(_without_control),
+    query=messy_text.filter(_without_special_tokens),
+    passages=st.lists(messy_text.filter(_without_special_tokens), min_size=1, max_size=3),
+    title=st.none() | messy_text.filter(_without_special_tokens),
     max_passage_tokens=st.sampled_from([1, 3, 8, 512]),
     real=st.booleans(),
 )
 @settings(max_examples=examples(150))
-def test_shortcuts_change_nothing(
+def test_prompt_equals_the_steps_without_shortcuts(
     query: str, passages: list[str], title: str | None, max_passage_tokens: int, real: bool
 ) -> None:
     request = request_of(query, passages, [title])
@@ -97,5 +99,5 @@ def test_shortcuts_change_nothing(
 
     prompt = prompt_of(request, tokenizer, max_passage_tokens)
 
-    assert prompt.text == as_the_paper_says(request, tokenizer, max_passage_tokens)
+    assert prompt.text == prompt_without_shortcuts(request, tokenizer, max_passage_tokens)
     assert list(prompt.token_ids) == tokenizer.encode(prompt.text)

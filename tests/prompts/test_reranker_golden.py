@@ -1,7 +1,7 @@
-"""Prompts of other listwise rerankers are those that their sources' code makes, byte for byte.
+"""Prompts of other listwise rerankers equal those of their sources' code, byte for byte.
 
-tests/data/golden/rerankers.json was made by running that code (each case names it). Where a model's tokenizer is not at
-hand, its chat is compared as a list of messages: rendered by the stand-in tokenizer on both sides.
+tests/data/golden/rerankers.json was made by running that code (each case names it). Cases without a model's tokenizer
+compare the messages, rendered by the word tokenizer on both sides.
 """
 
 import json
@@ -16,7 +16,7 @@ from corpus_reranker.prompts.few_shot import load_examples
 from corpus_reranker.prompts.template import PromptTemplate, load_template
 from corpus_reranker.prompts.tokenizer import Tokenizer
 from corpus_reranker.types import Prompt
-from helpers.prompt_factories import PROMPTS, ROOM, WORDS, request_of, tokenizer
+from helpers.prompt_factories import MAX_PROMPT_TOKENS, PROMPTS, WORDS, request_of, tokenizer
 
 CASES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "golden" / "rerankers.json").read_text(encoding="utf-8")
@@ -30,13 +30,13 @@ def template_of(case: dict[str, Any]) -> PromptTemplate:
 def prompt_of(case: dict[str, Any], tokenizer: Tokenizer, folder: Path) -> Prompt:
     file = folder / "examples.jsonl"
     file.write_text("\n".join(json.dumps(each) for each in case.get("examples", ())), encoding="utf-8")
-    prompt_builder = PromptBuilder(template_of(case), tokenizer, 512, ROOM, load_examples(file))
+    prompt_builder = PromptBuilder(template_of(case), tokenizer, 512, MAX_PROMPT_TOKENS, load_examples(file))
     texts, titles = zip(*((passage["text"], passage["title"]) for passage in case["passages"]), strict=True)
     return prompt_builder(request_of(case["query"], texts, titles))(range(len(texts)))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['template']} {case['source']}")
-def test_messages(case: dict[str, Any], tmp_path: Path) -> None:
+def test_messages_equal_the_source(case: dict[str, Any], tmp_path: Path) -> None:
     prompt = prompt_of(case, WORDS, tmp_path).text
     if "messages" in case:
         chat = WORDS.apply_chat_template(case["messages"], tokenize=False, add_generation_prompt=True)
@@ -46,18 +46,18 @@ def test_messages(case: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "tokenizer" in case], ids=lambda case: case["template"])
-def test_whole_prompts(case: dict[str, Any], tmp_path: Path, shared: Path) -> None:
+def test_whole_prompts_equal_the_source(case: dict[str, Any], tmp_path: Path, shared: Path) -> None:
     prompt = prompt_of(case, tokenizer(case["tokenizer"], shared), tmp_path)
     assert prompt.text == case["prompt"]
     assert len(prompt.token_ids) == case["prompt_tokens"]
 
 
-def test_every_template_but_reasonranks_has_a_golden_case() -> None:
+def test_every_other_template_has_a_golden_case() -> None:
     named = {case["template"] for case in CASES}
     assert {path.stem for path in PROMPTS.glob("*.yaml")} == named | {"reasonrank", "reasonrank-qwen3", "rankgpt"}
 
 
-def test_thinking_off_closes_the_thoughts_in_the_prompt(shared: Path, tmp_path: Path) -> None:
+def test_thinking_off_closes_the_reasoning_in_the_prompt(shared: Path, tmp_path: Path) -> None:
     on, off = (
         next(case for case in CASES if case["template"] == name) for name in ("qwen3-thinking", "qwen3-non-thinking")
     )
@@ -66,7 +66,7 @@ def test_thinking_off_closes_the_thoughts_in_the_prompt(shared: Path, tmp_path: 
     assert prompt_of(on, qwen3, tmp_path).text.endswith("<|im_start|>assistant\n")
 
 
-def test_choices_are_the_identifiers_tokens(shared: Path, tmp_path: Path) -> None:
+def test_choices_are_the_tokens_of_the_identifiers(shared: Path, tmp_path: Path) -> None:
     case = next(case for case in CASES if case["template"] == "first-rankllm")
     qwen3: Any = tokenizer("qwen3", shared)
     prompt = prompt_of(case, qwen3, tmp_path)
@@ -78,7 +78,7 @@ def test_choices_are_the_identifiers_tokens(shared: Path, tmp_path: Path) -> Non
     "line",
     ["[]", "{", '{"conversations": [{"role": "system", "value": "x"}]}', '{"conversations": [{"role": "user"}]}'],
 )
-def test_examples_that_cannot_be_read_name_the_line(line: str, tmp_path: Path) -> None:
+def test_unreadable_examples_name_the_line(line: str, tmp_path: Path) -> None:
     file = tmp_path / "examples.jsonl"
     file.write_text('{"conversations": []}\n' + line, encoding="utf-8")
     with pytest.raises(ConfigError, match="line 2"):

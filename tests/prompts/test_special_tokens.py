@@ -1,4 +1,4 @@
-"""Text from outside cannot close its turn, open another, or answer for the model."""
+"""Untrusted text cannot end its turn, begin another, or answer for the model."""
 
 from collections import Counter
 
@@ -13,26 +13,26 @@ from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer
 from corpus_reranker.types import Prompt
 from helpers.fuzzing import examples
 from helpers.prompt_factories import (
-    CONTROL_TAGS,
-    ROOM,
+    MAX_PROMPT_TOKENS,
+    SPECIAL_TAGS,
     WORDS,
     hostile_text,
+    messy_text,
     passages_in,
     prompt_of,
     reasonrank,
     request_of,
     smollm2,
-    unkind_text,
 )
 
 
-def control_in(prompt: Prompt, tokenizer: Tokenizer) -> Counter[str]:
-    """How often each control token and tag is in a prompt: as an id, and as text."""
+def count_special_tokens(prompt: Prompt, tokenizer: Tokenizer) -> Counter[str]:
+    """Occurrences of each special token and tag in a prompt, as an id and as text."""
     ids = Counter(f"id {token_id}" for token_id in prompt.token_ids if token_id in tokenizer.added_tokens_decoder)
     tokens = Counter(
         {token.content: prompt.text.count(token.content) for token in tokenizer.added_tokens_decoder.values()}
     )
-    return ids + tokens + Counter({tag: prompt.text.lower().count(tag) for tag in CONTROL_TAGS})
+    return ids + tokens + Counter({tag: prompt.text.lower().count(tag) for tag in SPECIAL_TAGS})
 
 
 @given(
@@ -42,11 +42,11 @@ def control_in(prompt: Prompt, tokenizer: Tokenizer) -> Counter[str]:
     real=st.booleans(),
 )
 @settings(max_examples=examples(300))
-def test_no_text_adds_a_control_token(query: str, passages: list[str], max_passage_tokens: int, real: bool) -> None:
+def test_no_text_adds_a_special_token(query: str, passages: list[str], max_passage_tokens: int, real: bool) -> None:
     tokenizer = smollm2() if real else WORDS
     hostile = prompt_of(request_of(query, passages), tokenizer, max_passage_tokens)
     escaped = prompt_of(request_of("a query", ["a passage"] * len(passages)), tokenizer, max_passage_tokens)
-    assert control_in(hostile, tokenizer) == control_in(escaped, tokenizer)
+    assert count_special_tokens(hostile, tokenizer) == count_special_tokens(escaped, tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_no_text_adds_a_control_token(query: str, passages: list[str], max_passa
         ("a<<think>think>", "a<(think)think>"),
     ],
 )
-def test_what_a_reader_sees_of_it(text: str, shown: str) -> None:
+def test_escaped_text(text: str, shown: str) -> None:
     assert f"\n[1] {shown}\n" in prompt_of(request_of("a query", [text])).text
     assert f"search query: {shown}.\n" in prompt_of(request_of(text, ["a passage"])).text or "&lt;" in text
 
 
 @pytest.mark.parametrize("text", ["a <b>bold</b> [note] {x} <answered> <| im_end |> < think >", "[[3]]", "if a<b|c>d"])
-def test_text_without_control_tokens_is_left_alone(text: str) -> None:
+def test_text_without_special_tokens_is_unchanged(text: str) -> None:
     assert passages_in(prompt_of(request_of("a query", [text]))) == [text.replace("[3]", "(3)")]
 
 
-def test_a_passage_of_control_tokens_does_not_take_the_room_of_others() -> None:
-    """It is cut after it was made harmless, so that it counts as long as it is."""
+def test_passage_is_truncated_after_escaping() -> None:
+    """The truncated length is that of the escaped text."""
     hostile = "<|im_end|>" * 300
     prompt = prompt_of(request_of("a query", [hostile, "a b c d e f g h " * 4]), WORDS, 32, 400)
     assert prompt.shortened_to_tokens is None
@@ -81,16 +81,16 @@ def test_a_passage_of_control_tokens_does_not_take_the_room_of_others() -> None:
 
 
 @given(
-    st.lists(st.one_of(st.sampled_from(["<a>", "><b", "<", "[/x]", "EOT", "(a)", "<a", "a>"]), unkind_text), max_size=9)
+    st.lists(st.one_of(st.sampled_from(["<a>", "><b", "<", "[/x]", "EOT", "(a)", "<a", "a>"]), messy_text), max_size=9)
 )
-def test_neutralise_ends_and_leaves_none(data_files: list[str]) -> None:
+def test_escape_ends_and_leaves_no_special_token(parts: list[str]) -> None:
     tokens = ["<a>", "><b", "[/x]", "EOT", "(a)"]
-    text = SpecialTokens(tokens, ["<T>"]).escape("".join(data_files))
+    text = SpecialTokens(tokens, ["<T>"]).escape("".join(parts))
     assert not any(token in text for token in tokens)
     assert "<t>" not in text.lower()
 
 
-def test_which_added_tokens_are_control() -> None:
+def test_which_added_tokens_are_special() -> None:
     assert is_special("<|im_end|>", special=True)
     assert is_special("gMASK", special=True)
     assert is_special("<tool_call>", special=False)
@@ -99,10 +99,10 @@ def test_which_added_tokens_are_control() -> None:
     assert not is_special("COVID", special=False)
 
 
-def test_a_template_may_not_mix_tags_with_text_from_outside() -> None:
+def test_template_with_tags_on_a_query_line_is_refused() -> None:
     template = reasonrank().model_copy(update={"after_passages": "<think> {query}\nRank."})
     with pytest.raises(ConfigError, match=r"on a line with a passage or the query.*move it to a line of its own"):
-        PromptBuilder(template, WORDS, 512, ROOM)
+        PromptBuilder(template, WORDS, 512, MAX_PROMPT_TOKENS)
 
 
 class _StrippingTokenizer(WordsTokenizer):
@@ -112,7 +112,7 @@ class _StrippingTokenizer(WordsTokenizer):
         return super().tokenize(text.replace("\u200b", ""))
 
 
-def test_a_control_token_that_cutting_a_passage_brings_back_is_made_harmless() -> None:
+def test_special_token_restored_by_truncation_is_escaped() -> None:
     prompt = prompt_of(request_of("a query", ["a<|im_\u200bend|>"]), _StrippingTokenizer())
     assert passages_in(prompt) == ["a(|im_end|)"]
 
@@ -124,6 +124,6 @@ class _FoldingTokenizer(WordsTokenizer):
         return super().encode(text.replace("\ufe64", "<"))
 
 
-def test_a_tokenizer_that_makes_control_tokens_of_harmless_text_is_caught() -> None:
+def test_special_token_made_by_the_tokenizer_is_refused() -> None:
     with pytest.raises(RequestError, match="could answer for the model"):
         prompt_of(request_of("a query", ["\ufe64|im_end|>"]), _FoldingTokenizer())

@@ -1,4 +1,4 @@
-"""Templates are data: checked when loaded, with four placeholders, and inert whatever they are filled with."""
+"""Prompt templates are data: checked when loaded, with four placeholders, and no value is interpreted."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize("path", sorted(PROMPTS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_template_of_the_project_renders(path: Path) -> None:
+def test_every_template_renders(path: Path) -> None:
     template = load_template(path)
     prompt = PromptBuilder(template, WORDS, 512, 29596)(request_of("why?", ["first", "second"]))([1, 0])
     first, second = ("A", "B") if template.identifiers == "letters" else ("1", "2")
@@ -56,7 +56,7 @@ def test_every_template_of_the_project_renders(path: Path) -> None:
         ({"special_tags": ["<a>", " "]}, "special_tags: a tag needs at least two characters"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_file(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_problem_is_named_with_its_file(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     path = write(tmp_path, **changes)
     with pytest.raises(ConfigError) as caught:
         load_template(path)
@@ -71,14 +71,14 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["- a list", "a: [", "just text", "", "\xff"])
-def test_files_that_are_no_template(content: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(content, encoding="latin-1")
     with pytest.raises(ConfigError, match=r"prompt template .*own\.yaml"):
         load_template(path)
 
 
-def test_templates_are_found_by_name_and_by_path(tmp_path: Path) -> None:
+def test_template_is_found_by_name_and_by_path(tmp_path: Path) -> None:
     path = write(tmp_path)
     assert template_path("own", tmp_path) == path
     assert template_path(str(path), PROMPTS) == path
@@ -90,7 +90,7 @@ def test_templates_are_found_by_name_and_by_path(tmp_path: Path) -> None:
         template_path("mine.yaml", PROMPTS)
 
 
-def test_the_hash_is_of_what_the_template_says(tmp_path: Path) -> None:
+def test_hash_depends_on_values_only(tmp_path: Path) -> None:
     path = write(tmp_path)
     before = load_template(path).hash
     path.write_text("# a comment\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
@@ -100,19 +100,19 @@ def test_the_hash_is_of_what_the_template_says(tmp_path: Path) -> None:
 
 
 @given(st.text(), st.text())
-def test_values_are_never_read_as_a_template(query: str, passage: str) -> None:
+def test_placeholders_in_values_are_not_replaced(query: str, passage: str) -> None:
     values = {"query": query, "passage": passage}
     assert substitute("a {query} {{b}} {passage}", values) == f"a {query} {{b}} {passage}"
 
 
 @pytest.mark.parametrize("text", ["{num} {query}", "{{x}}", "{0.__class__}", "%s $x", "{", "}"])
-def test_braces_in_a_passage_or_query_are_inert(text: str) -> None:
+def test_braces_in_passage_and_query_are_kept(text: str) -> None:
     prompt = prompt_of(request_of(text, [text]))
     assert f"\n[1] {text}\n" in prompt.text
     assert f"search query: {text}.\n" in prompt.text
 
 
-def test_a_template_without_a_system_message_sends_none() -> None:
+def test_template_without_a_system_message_sends_none() -> None:
     template = reasonrank().model_copy(update={"system": None})
     prompt = PromptBuilder(template, WORDS, 512, 29596)(request_of("why?", ["first", "second"]))([0, 1])
     assert "system" not in prompt.text

@@ -1,4 +1,4 @@
-"""Prompts put together from pieces that were tokenised once are those of the whole text, to the token."""
+"""The token ids of a prompt's pieces, each encoded once, equal those of the whole text."""
 
 from functools import cache
 
@@ -12,20 +12,28 @@ from corpus_reranker.prompts.token_boundary import is_token_boundary, splits_at_
 from corpus_reranker.prompts.tokenizer import WordsTokenizer
 from helpers.fuzzing import examples
 from helpers.paths import SHARED
-from helpers.prompt_factories import ROOM, WORDS, hostile_text, reasonrank, request_of, tokenizer, unkind_text
+from helpers.prompt_factories import (
+    MAX_PROMPT_TOKENS,
+    WORDS,
+    hostile_text,
+    messy_text,
+    reasonrank,
+    request_of,
+    tokenizer,
+)
 
 
 @cache
 def prompt_builder(name: str, max_passage_tokens: int) -> PromptBuilder:
     if name == "words":
-        return PromptBuilder(reasonrank(), WORDS, max_passage_tokens, ROOM)
+        return PromptBuilder(reasonrank(), WORDS, max_passage_tokens, MAX_PROMPT_TOKENS)
     if name.startswith("qwen") and not SHARED.is_dir():
-        pytest.skip(f"{name}'s tokenizer is not here: {SHARED}")
-    return PromptBuilder(reasonrank(), tokenizer(name, SHARED), max_passage_tokens, ROOM)
+        pytest.skip(f"{name}'s tokenizer is missing: {SHARED}")
+    return PromptBuilder(reasonrank(), tokenizer(name, SHARED), max_passage_tokens, MAX_PROMPT_TOKENS)
 
 
-def whole(request: RequestPromptBuilder) -> RequestPromptBuilder:
-    """The same, but that it encodes every prompt as a whole."""
+def encoding_the_whole(request: RequestPromptBuilder) -> RequestPromptBuilder:
+    """The same builder, with every prompt encoded as a whole."""
     request._splits_at_boundaries = False
     return request
 
@@ -33,22 +41,22 @@ def whole(request: RequestPromptBuilder) -> RequestPromptBuilder:
 @pytest.mark.parametrize("name", ["words", "smollm2", "qwen2.5", "qwen3"])
 @settings(max_examples=examples(60))
 @given(
-    st.lists(st.one_of(unkind_text, hostile_text), min_size=2, max_size=5),
+    st.lists(st.one_of(messy_text, hostile_text), min_size=2, max_size=5),
     st.sampled_from([3, 512]),
     st.permutations(range(5)),
 )
-def test_a_second_window_is_what_it_would_be_as_the_first(
+def test_prompt_does_not_depend_on_earlier_windows(
     name: str, passages: list[str], max_passage_tokens: int, order: list[int]
 ) -> None:
-    """Passages come at other places, from the pieces kept; a prompter that has seen nothing makes them anew."""
+    """Cached pieces at other positions give the prompt that a new builder makes."""
     made = prompt_builder(name, max_passage_tokens)
     request = request_of("what is it", passages)
     shown = [index for index in order if index < len(passages)]
     warm = made(request)
     try:
         warm(range(len(passages)))
-        expected = whole(made(request))(shown)
-    except RequestError:  # the tokenizer makes control of harmless text: the window is not asked at all
+        expected = encoding_the_whole(made(request))(shown)
+    except RequestError:  # the tokenizer makes a special token of escaped text
         return
     prompt = warm(shown)
     assert prompt == expected
@@ -56,12 +64,12 @@ def test_a_second_window_is_what_it_would_be_as_the_first(
 
 
 @pytest.mark.parametrize("name", ["words", "smollm2", "qwen2.5", "qwen3"])
-def test_tokenizers_of_words_part_at_seams(name: str) -> None:
+def test_word_splitting_tokenizers_split_at_boundaries(name: str) -> None:
     assert prompt_builder(name, 512).splits_at_boundaries
 
 
 class Joining(WordsTokenizer):
-    """Has a token that reaches over a line break, or puts one before every text."""
+    """Has a token that spans a boundary, or adds one before every text."""
 
     def __init__(self, joined: str, first: int | None) -> None:
         self._joined = joined
@@ -75,10 +83,10 @@ class Joining(WordsTokenizer):
 
 
 @pytest.mark.parametrize(("joined", "first"), [("\n[", None), (".\n9", None), ("] ", None), ("never", 5)])
-def test_others_are_found_out_and_encode_the_whole(joined: str, first: int | None) -> None:
+def test_other_tokenizers_encode_the_whole_prompt(joined: str, first: int | None) -> None:
     joining = Joining(joined, first)
     assert not splits_at_boundaries(joining)
-    made = PromptBuilder(reasonrank(), joining, 512, ROOM)
+    made = PromptBuilder(reasonrank(), joining, 512, MAX_PROMPT_TOKENS)
     prompt = made(request_of("q", ["first.", "9 second", "third"]))([2, 0, 1])
     assert list(prompt.token_ids) == joining.encode(prompt.text)
 
@@ -88,7 +96,7 @@ def test_others_are_found_out_and_encode_the_whole(joined: str, first: int | Non
     [
         ("[1]", " word\n", True),
         ("end.\n", "[2]", True),
-        ("[1]", "  word", False),  # two blanks may be one token
+        ("[1]", "  word", False),  # two spaces can be one token
         ("[1]", " ", False),
         ("[1] ", " word", False),
         ("end\n\n", "[2]", False),
@@ -98,11 +106,11 @@ def test_others_are_found_out_and_encode_the_whole(joined: str, first: int | Non
         ("end", "[2]", False),
     ],
 )
-def test_seams_are_single_blanks_and_single_line_breaks(left: str, right: str, boundary: bool) -> None:
+def test_boundaries_are_single_spaces_and_single_line_breaks(left: str, right: str, boundary: bool) -> None:
     assert is_token_boundary(left, right) is boundary
 
 
-class Counting(WordsTokenizer):
+class CountingTokenizer(WordsTokenizer):
     def __init__(self) -> None:
         self.encoded: list[str] = []
 
@@ -111,9 +119,9 @@ class Counting(WordsTokenizer):
         return super().encode(text)
 
 
-def test_a_passage_is_encoded_once() -> None:
-    counting = Counting()
-    made = PromptBuilder(reasonrank(), counting, 512, ROOM)
+def test_passage_is_encoded_once() -> None:
+    counting = CountingTokenizer()
+    made = PromptBuilder(reasonrank(), counting, 512, MAX_PROMPT_TOKENS)
     render = made(request_of("q", [f"passage number {number}" for number in range(6)]))
     counting.encoded.clear()
     for window in ([2, 3, 4, 5], [0, 1, 5, 2], [5, 0, 1, 4]):

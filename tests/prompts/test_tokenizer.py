@@ -1,4 +1,4 @@
-"""Loading tokenizers, and the stand-in for simulated engines."""
+"""Tokenizers: loading them, and the word tokenizer."""
 
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,23 @@ from hypothesis import strategies as st
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
-from helpers.prompt_factories import ROOM, WORDS, prompt_of, reasonrank, request_of, smollm2
+from helpers.prompt_factories import MAX_PROMPT_TOKENS, WORDS, prompt_of, reasonrank, request_of, smollm2
 
 
 @given(st.text())
-def test_words_lose_nothing(text: str) -> None:
+def test_word_tokenizer_is_lossless(text: str) -> None:
     assert WORDS.convert_tokens_to_string(WORDS.tokenize(text)) == text
     assert len(WORDS.encode(text)) == len(WORDS.tokenize(text))
     if "<|im_" not in text:
         assert not set(WORDS.encode(text)) & set(WORDS.added_tokens_decoder)
 
 
-def test_words_count_english_about_as_a_real_tokenizer_does() -> None:
+def test_word_tokenizer_counts_like_a_real_one() -> None:
     text = (Path(__file__).parents[2] / "configs/demo/collection/corpus.jsonl").read_text(encoding="utf-8")[:50_000]
     assert 0.8 < len(WORDS.encode(text)) / len(smollm2().encode(text)) < 1.2
 
 
-def test_tokenizers_are_loaded_by_name_or_folder(tmp_path: Path) -> None:
+def test_tokenizer_is_loaded_by_name_or_folder(tmp_path: Path) -> None:
     saved: Any = smollm2()
     saved.save_pretrained(tmp_path)
     request = request_of("a query", ["a passage <|im_end|>", "another"])
@@ -35,7 +35,7 @@ def test_tokenizers_are_loaded_by_name_or_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{}", "not json"])
-def test_a_tokenizer_that_cannot_be_loaded_is_a_config_error(content: str | None, tmp_path: Path) -> None:
+def test_unreadable_tokenizer_is_a_config_error(content: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     if content is not None:
         folder.mkdir()
@@ -65,29 +65,29 @@ def _no_system_role(conversation: Any) -> str:
         (lambda conversation: conversation[-1]["content"].replace("\n", " "), "does not keep the user message"),
     ],
 )
-def test_chat_templates_that_do_not_fit(render: Any, message: str) -> None:
+def test_unusable_chat_template_is_a_config_error(render: Any, message: str) -> None:
     tokenizer: Tokenizer = _Chats(render)
     with pytest.raises(ConfigError, match=message):
-        PromptBuilder(reasonrank(), tokenizer, 512, ROOM)
+        PromptBuilder(reasonrank(), tokenizer, 512, MAX_PROMPT_TOKENS)
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "attack",
     [
-        "cycler.__init__.__globals__.os.mkdir('{there}')",
+        "cycler.__init__.__globals__.os.mkdir('{folder}')",
         "messages.__class__.__base__.__subclasses__()",
         "messages.clear()",
     ],
 )
-def test_a_chat_template_of_a_stranger_executes_nothing(harm: str, tmp_path: Path) -> None:
+def test_untrusted_chat_template_executes_nothing(attack: str, tmp_path: Path) -> None:
     saved: Any = smollm2()
     saved.save_pretrained(tmp_path / "model")
-    unknown_id: Any = load_tokenizer(str(tmp_path / "model"))
-    there = tmp_path / "there"
-    escaped = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-    unknown_id.chat_template = escaped
-    PromptBuilder(reasonrank(), unknown_id, 512, ROOM)
-    unknown_id.chat_template = "{{ " + harm.format(there=there) + " }}" + escaped
+    tokenizer: Any = load_tokenizer(str(tmp_path / "model"))
+    folder = tmp_path / "created"
+    messages = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+    tokenizer.chat_template = messages
+    PromptBuilder(reasonrank(), tokenizer, 512, MAX_PROMPT_TOKENS)
+    tokenizer.chat_template = "{{ " + attack.format(folder=folder) + " }}" + messages
     with pytest.raises(ConfigError, match="chat template cannot render the prompt"):
-        PromptBuilder(reasonrank(), unknown_id, 512, ROOM)
-    assert not there.exists()
+        PromptBuilder(reasonrank(), tokenizer, 512, MAX_PROMPT_TOKENS)
+    assert not folder.exists()

@@ -1,4 +1,4 @@
-"""The consensus of rankings, against every order there is."""
+"""Kemeny consensus, compared with all possible orders."""
 
 import itertools
 import random
@@ -24,14 +24,14 @@ def rankings_of(num_items: int, num_rankings: int) -> st.SearchStrategy[list[lis
 
 
 @given(st.integers(1, 6).flatmap(lambda items: st.integers(1, 6).flatmap(lambda count: rankings_of(items, count))))
-def test_no_order_is_nearer(rankings: list[list[int]]) -> None:
+def test_consensus_has_the_smallest_total_distance(rankings: list[list[int]]) -> None:
     consensus = kemeny_consensus(rankings)
     assert cost(consensus, rankings) == min(cost(order, rankings) for order in itertools.permutations(rankings[0]))
 
 
 @settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(0, 999))
-def test_twenty_items_give_a_local_optimum(num_rankings: int, seed: int) -> None:
+def test_consensus_of_twenty_items_is_a_local_optimum(num_rankings: int, seed: int) -> None:
     rng = random.Random(seed)
     rankings = [rng.sample(range(20), 20) for _ in range(num_rankings)]
     consensus = kemeny_consensus(rankings)
@@ -42,20 +42,20 @@ def test_twenty_items_give_a_local_optimum(num_rankings: int, seed: int) -> None
         assert cost(swapped, rankings) >= reached
 
 
-def test_groups_that_a_majority_separates_are_solved_apart() -> None:
-    """Three tangles of seven in one list of 21, far beyond the exact limit as a whole, are exact in parts.
+def test_groups_separated_by_majority_are_solved_exactly() -> None:
+    """Three groups of seven in a list of 21 items, more than EXACT_LIMIT, are each ordered exactly.
 
-    Of this tangle local Kemenization makes 40 pairs against the rankings where 39 is the least.
+    Local Kemenization alone reaches distance 40 for such a group; the optimum is 39.
     """
-    tangle = [[2, 0, 4, 3, 1, 6, 5], [1, 6, 3, 5, 4, 2, 0], [0, 4, 3, 5, 6, 2, 1], [1, 6, 3, 5, 2, 4, 0]]
-    tangle.append([6, 3, 5, 0, 4, 1, 2])
-    assert min(cost(order, tangle) for order in itertools.permutations(range(7))) == 39
-    rankings = [[item + 7 * block for block in range(3) for item in ranking] for ranking in tangle]
+    group = [[2, 0, 4, 3, 1, 6, 5], [1, 6, 3, 5, 4, 2, 0], [0, 4, 3, 5, 6, 2, 1], [1, 6, 3, 5, 2, 4, 0]]
+    group.append([6, 3, 5, 0, 4, 1, 2])
+    assert min(cost(order, group) for order in itertools.permutations(range(7))) == 39
+    rankings = [[item + 7 * block for block in range(3) for item in ranking] for ranking in group]
     assert len(rankings[0]) > EXACT_LIMIT >= 7
     assert cost(kemeny_consensus(rankings), rankings) == 3 * 39
 
 
-def test_agreement_and_majority_win() -> None:
+def test_consensus_follows_agreement_and_majority() -> None:
     assert kemeny_consensus([[3, 1, 2]]) == [3, 1, 2]
     assert kemeny_consensus([[3, 1, 2, 0]] * 2 + [[0, 1, 2, 3]]) == [3, 1, 2, 0]
     assert kemeny_consensus([[0, 1], [1, 0]]) == [0, 1]

@@ -52,8 +52,8 @@ async def fails(prompt: Prompt, params: SamplingParams) -> Completion:
     raise RequestError("no")
 
 
-async def test_the_best_by_score_go_on_and_the_others_stay_behind_in_its_order() -> None:
-    # the LLM likes its last passage most: among those kept, by place in what it is shown
+async def test_best_by_score_are_ranked_and_the_rest_follows_by_score() -> None:
+    # the LLM prefers the last passage that it is shown
     result = await run(6, scores_of([1.0, 6.0, 3.0, 5.0, 2.0, 4.0]), 3, oracle(lambda position: position))
     assert result.order == (5, 3, 1, 2, 4, 0)
     assert result.pre_ranker_scores == (1.0, 6.0, 3.0, 5.0, 2.0, 4.0)
@@ -62,7 +62,7 @@ async def test_the_best_by_score_go_on_and_the_others_stay_behind_in_its_order()
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=12), st.integers(1, 15))
-def test_every_candidate_once_whatever_the_scores(scores: list[float], keep: int) -> None:
+def test_every_candidate_appears_once_for_any_scores(scores: list[float], keep: int) -> None:
     result = asyncio.run(run(len(scores), scores_of(scores), keep, oracle(lambda position: -position)))
     assert sorted(result.order) == list(range(len(scores)))
     assert list(result.order) == order_by_score(scores)
@@ -70,29 +70,29 @@ def test_every_candidate_once_whatever_the_scores(scores: list[float], keep: int
     assert ranked == sorted(scores, reverse=True)
 
 
-def test_equal_scores_keep_the_first_stages_order() -> None:
+def test_equal_scores_keep_the_first_stage_order() -> None:
     assert order_by_score([1.0, 2.0, 1.0, 2.0, -0.0, 0.0]) == [1, 3, 0, 2, 4, 5]
 
 
-async def test_a_pre_ranker_that_fails_degrades_the_query_and_the_llm_ranks_the_first_stages_best() -> None:
+async def test_failed_pre_ranker_degrades_the_query() -> None:
     async def broken(query: str, passages: Sequence[str]) -> Sequence[float]:
-        raise RequestError("the scorer stumbled")
+        raise RequestError("scoring failed")
 
     result = await run(5, broken, 3, oracle(lambda position: position))
     assert result.order == (2, 1, 0, 3, 4)
     assert result.status == "degraded"
-    assert result.error == "pre-ranker: RequestError: the scorer stumbled"
+    assert result.error == "pre-ranker: RequestError: scoring failed"
     assert result.pre_ranker_scores is None
 
 
 @pytest.mark.parametrize("scores", [[1.0, math.nan, 0.0], [1.0, 2.0], [math.inf, 1.0, 0.0]])
-async def test_scores_that_cannot_order_are_a_failed_pre_ranker(scores: list[float]) -> None:
+async def test_invalid_scores_are_a_failed_pre_ranker(scores: list[float]) -> None:
     result = await run(3, scores_of(scores), 2, oracle(lambda position: -position))
     assert (result.order, result.status) == ((0, 1, 2), "degraded")
     assert "pre-ranker" in str(result.error)
 
 
-async def test_a_pre_ranker_that_takes_too_long_is_ended() -> None:
+async def test_slow_pre_ranker_is_cancelled() -> None:
     ended = []
 
     async def never(query: str, passages: Sequence[str]) -> Sequence[float]:
@@ -110,20 +110,20 @@ async def test_a_pre_ranker_that_takes_too_long_is_ended() -> None:
     assert (result.status, result.order) == ("degraded", (0, 1, 2))
 
 
-async def test_a_query_the_llm_never_answered_is_failed_in_the_pre_rankers_order() -> None:
+async def test_query_without_llm_answers_fails_in_pre_ranker_order() -> None:
     result = await run(4, scores_of([1.0, 2.0, 3.0, 4.0]), 2, fails)
     assert (result.status, result.order) == ("failed", (3, 2, 1, 0))
     assert str(result.error).startswith("window [0, 2)")
 
 
-async def test_both_stages_failing_leave_the_input_order_and_both_reasons() -> None:
+async def test_failure_of_both_stages_keeps_input_order_and_both_reasons() -> None:
     result = await run(4, scores_of([math.nan] * 4), 2, fails)
     assert (result.status, result.order) == ("failed", (0, 1, 2, 3))
     assert "pre-ranker" in str(result.error)
     assert "window [0, 2)" in str(result.error)
 
 
-async def test_a_dead_scorer_is_the_replicas_end() -> None:
+async def test_dead_pre_ranker_engine_is_raised() -> None:
     async def dead(query: str, passages: Sequence[str]) -> Sequence[float]:
         raise EngineDeadError("gone")
 
@@ -131,6 +131,6 @@ async def test_a_dead_scorer_is_the_replicas_end() -> None:
         await run(3, dead, 2, fails)
 
 
-def test_a_title_comes_before_the_text() -> None:
+def test_title_precedes_the_text() -> None:
     assert passage_text(Candidate("d", "text", 0.0, "Title")) == "Title text"
     assert passage_text(Candidate("d", "text", 0.0, "")) == "text"

@@ -1,4 +1,4 @@
-"""One query's promise: every candidate exactly once, whatever the engine does."""
+"""rerank_query: every candidate exactly once, whatever the engine does."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ SMALL = SlidingWindow(window=4, stride=2, depth=100)
 
 
 class Script:
-    """An engine that gives its steps one after the other: a completion, or an exception to raise, or "hang"."""
+    """An engine that plays its steps in order: a completion, an exception to raise, or "hang"."""
 
     def __init__(self, *steps: object) -> None:
         self.steps = list(steps)
@@ -47,24 +47,24 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class AllAtOnce:
-    """Asks windows of four at once, one task each."""
+class ConcurrentWindows:
+    """Ranks windows of four concurrently, one task each."""
 
     max_window: int = 4
 
     def max_windows(self, num_candidates: int) -> int:
         return -(-num_candidates // 4)
 
-    async def rank(self, num_candidates: int, ask: RankWindow) -> list[int]:
+    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
         starts = range(0, num_candidates, 4)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(range(s, min(s + 4, num_candidates)), s)) for s in starts]
+            tasks = [group.create_task(rank_window(range(s, min(s + 4, num_candidates)), s)) for s in starts]
         return [index for task in tasks for index in task.result()]
 
 
 @dataclass(frozen=True, slots=True)
-class Asks:
-    """A strategy that asks one given window and returns a given order."""
+class OneWindow:
+    """A strategy that ranks one given window and returns a given order."""
 
     window: Sequence[int]
     order: Sequence[int]
@@ -73,8 +73,8 @@ class Asks:
     def max_windows(self, num_candidates: int) -> int:
         return 1
 
-    async def rank(self, num_candidates: int, ask: RankWindow) -> list[int]:
-        await ask(self.window, 0)
+    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
+        await rank_window(self.window, 0)
         return list(self.order)
 
 
@@ -88,11 +88,11 @@ STEPS = st.one_of(
 )
 
 
-@given(steps=st.lists(STEPS, max_size=30), num_candidates=st.integers(1, 15), at_once=st.booleans())
-async def test_every_candidate_exactly_once(steps: list[object], num_candidates: int, at_once: bool) -> None:
+@given(steps=st.lists(STEPS, max_size=30), num_candidates=st.integers(1, 15), concurrent=st.booleans())
+async def test_every_candidate_appears_exactly_once(steps: list[object], num_candidates: int, concurrent: bool) -> None:
     script = Script(*steps)
     policy = RetryPolicy(backoff_seconds=0.0, window_timeout_seconds=0.001)
-    result = await rerank(num_candidates, script, AllAtOnce() if at_once else SMALL, policy)
+    result = await rerank(num_candidates, script, ConcurrentWindows() if concurrent else SMALL, policy)
     assert sorted(result.order) == list(range(num_candidates))
     assert all(window.status in get_args(WindowStatus) for window in result.windows)
     assert sum(window.attempts for window in result.windows) == len(script.requested)
@@ -102,7 +102,7 @@ async def test_every_candidate_exactly_once(steps: list[object], num_candidates:
     assert (result.error is None) == (expected == "complete")
 
 
-async def test_the_first_tokens_logprobs_rank_a_window_and_their_absence_is_no_answer() -> None:
+async def test_first_token_logprobs_rank_a_window_and_missing_ones_are_retried() -> None:
     requested: list[Prompt] = []
 
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
@@ -125,7 +125,7 @@ async def forced_rerank(script: Script, answer_format: str, policy: RetryPolicy 
     return await rerank(4, script, SlidingWindow(4, 4), policy, answer_format=answer_format, encode=encode)
 
 
-async def test_a_window_without_a_ranking_is_forced_to_give_one_after_its_thoughts() -> None:
+async def test_forced_answer_follows_the_reasoning() -> None:
     draft = "<think>[4] is about it."
     script = Script(completion("no idea"), completion(draft, "length"), completion("[4] > [2] > [2] > [1]"))
     result = await forced_rerank(script, "reasoning")
@@ -142,7 +142,7 @@ async def test_a_window_without_a_ranking_is_forced_to_give_one_after_its_though
     assert [params.regex for _, params in script.requested[:2]] == [None, None]
 
 
-async def test_thoughts_are_cut_where_they_leave_no_room_for_the_forced_ranking() -> None:
+async def test_forced_answer_shortens_reasoning_to_fit_the_context() -> None:
     script = Script(*[completion("<think>" + "hm " * 5000, "length")] * 2, completion("[4] > [3] > [2] > [1]"))
     result = await forced_rerank(script, "reasoning")
     assert result.order == (3, 2, 1, 0)
@@ -152,14 +152,14 @@ async def test_thoughts_are_cut_where_they_leave_no_room_for_the_forced_ranking(
     assert prompt.text.endswith("\n</think>\n<answer>")
 
 
-async def test_a_plain_ranking_is_forced_by_the_prompt_alone() -> None:
+async def test_forced_plain_answer_reuses_the_prompt() -> None:
     script = Script(*[completion("no idea")] * 2, completion("[4] > [3] > [2] > [1]"))
     result = await forced_rerank(script, "plain")
     assert (result.order, result.windows[0].status) == ((3, 2, 1, 0), "complete")
     assert script.requested[-1][0] == script.requested[0][0]
 
 
-async def test_what_failed_or_was_answered_is_not_forced() -> None:
+async def test_failed_or_answered_windows_are_not_forced() -> None:
     for steps in ([RequestError("no")] * 3, [completion(answer([1, 0, 3, 2]))]):
         script = Script(*steps)
         await forced_rerank(script, "reasoning")
@@ -168,7 +168,7 @@ async def test_what_failed_or_was_answered_is_not_forced() -> None:
     assert (kept.status, kept.order, kept.windows[0].attempts) == ("failed", (0, 1, 2, 3), 2)
 
 
-async def test_a_retry_samples_differently_and_tokens_add_up() -> None:
+async def test_retry_changes_seed_and_temperature_and_sums_tokens() -> None:
     script = Script(completion("no answer here"), completion("<think>on and on", "length"), completion(answer([1, 0])))
     result = await rerank(2, script, SMALL, RetryPolicy(max_attempts=3, retry_temperature=0.7))
     assert result.order == (1, 0)
@@ -178,7 +178,7 @@ async def test_a_retry_samples_differently_and_tokens_add_up() -> None:
     assert len({params.seed for _, params in script.requested}) == 3
 
 
-async def test_waits_after_errors_double_and_differ_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_backoff_doubles_and_differs_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -192,7 +192,7 @@ async def test_waits_after_errors_double_and_differ_by_window(monkeypatch: pytes
     assert len(set(waited)) == 6
 
 
-async def test_a_wait_ends_with_the_query_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_backoff_ends_at_the_query_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -205,7 +205,7 @@ async def test_a_wait_ends_with_the_query_deadline(monkeypatch: pytest.MonkeyPat
     assert waited[0] <= 5.0
 
 
-async def test_a_retry_never_lowers_the_temperature() -> None:
+async def test_retry_never_lowers_the_temperature() -> None:
     script = Script(completion("no answer here"))
     hot = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=10, seed=0)
     await rerank(2, script, SMALL, sampling=hot)
@@ -221,7 +221,7 @@ async def test_a_retry_never_lowers_the_temperature() -> None:
         ("hang", "timeout"),
     ],
 )
-async def test_a_window_without_an_answer_keeps_its_order_and_the_rest_goes_on(step: object, status: str) -> None:
+async def test_window_without_an_answer_keeps_its_order_and_the_query_continues(step: object, status: str) -> None:
     script = Script(step, step)
     result = await rerank(6, script, SMALL, RetryPolicy(backoff_seconds=0.0, window_timeout_seconds=0.01))
     assert [window.status for window in result.windows] == [status, "complete"]
@@ -231,16 +231,16 @@ async def test_a_window_without_an_answer_keeps_its_order_and_the_rest_goes_on(s
     assert result.error.startswith("window [2, 6): ")
 
 
-async def test_a_query_that_always_fails_keeps_its_order() -> None:
+async def test_query_without_any_answer_keeps_its_order() -> None:
     script = Script(*[RequestError("no") for _ in range(100)])
     result = await rerank(5, script, SlidingWindow(window=4, stride=4, depth=4))
     assert (result.status, result.order) == ("failed", (0, 1, 2, 3, 4))
     failing = await rerank(5, Script(*[RequestError("no")] * 9), SlidingWindow(window=4, stride=4, depth=5))
-    assert failing.status == "failed", "the window of one passage above the failed one answers nothing"
+    assert failing.status == "failed", "a window of one passage counts as no answer"
     assert failing.windows[0].error == "RequestError: no"
 
 
-async def test_past_its_deadline_a_query_asks_no_more() -> None:
+async def test_no_window_is_requested_after_the_query_deadline() -> None:
     script = Script("hang")
     result = await rerank(20, script, SMALL, RetryPolicy(query_deadline_seconds=0.02))
     assert len(script.requested) == 1
@@ -249,7 +249,7 @@ async def test_past_its_deadline_a_query_asks_no_more() -> None:
     assert (result.status, result.order) == ("failed", tuple(range(20)))
 
 
-async def test_a_hanging_window_is_cancelled_in_the_engine() -> None:
+async def test_window_timeout_cancels_the_engine_request() -> None:
     cancelled = asyncio.Event()
 
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
@@ -265,14 +265,14 @@ async def test_a_hanging_window_is_cancelled_in_the_engine() -> None:
     assert result.windows[0].latency_seconds >= 0.01
 
 
-@pytest.mark.parametrize("strategy", [SMALL, AllAtOnce()])
-async def test_a_dead_engine_is_no_answer(strategy: SlidingWindow | AllAtOnce) -> None:
+@pytest.mark.parametrize("strategy", [SMALL, ConcurrentWindows()])
+async def test_dead_engine_is_raised(strategy: SlidingWindow | ConcurrentWindows) -> None:
     with pytest.raises(EngineDeadError, match="gone"):
         await rerank(12, Script(RequestError("first"), EngineDeadError("gone")), strategy)
 
 
-@pytest.mark.parametrize("strategy", [SMALL, AllAtOnce()])
-async def test_a_single_candidate_asks_nothing(strategy: SlidingWindow | AllAtOnce) -> None:
+@pytest.mark.parametrize("strategy", [SMALL, ConcurrentWindows()])
+async def test_single_candidate_needs_no_request(strategy: SlidingWindow | ConcurrentWindows) -> None:
     script = Script()
     result = await rerank(1, script, strategy)
     assert (result.status, result.order, result.windows, script.requested) == ("complete", (0,), (), [])
@@ -289,19 +289,19 @@ async def test_a_single_candidate_asks_nothing(strategy: SlidingWindow | AllAtOn
         ([], [0, 1, 2]),
     ],
 )
-async def test_a_strategy_that_breaks_its_contract_is_told(window: list[int], order: list[int]) -> None:
+async def test_strategy_that_breaks_its_contract_raises(window: list[int], order: list[int]) -> None:
     with pytest.raises(ValueError, match=r"not a permutation|a window must show"):
-        await rerank(3, Script(), Asks(window, order))
+        await rerank(3, Script(), OneWindow(window, order))
 
 
-async def test_same_answers_same_result() -> None:
+async def test_same_answers_give_the_same_seeds_and_order() -> None:
     def relevance(index: int) -> float:
         return float(index * 7919 % 101)
 
     seeds = []
     for _ in range(2):
         script = Script()
-        await rerank(40, script, AllAtOnce())
+        await rerank(40, script, ConcurrentWindows())
         seeds.append([params.seed for _, params in script.requested])
     assert seeds[0] == seeds[1]
     orders = [(await rerank(100, oracle(relevance), SlidingWindow())).order for _ in range(2)]
@@ -309,7 +309,7 @@ async def test_same_answers_same_result() -> None:
     assert list(orders[0][:10]) == sorted(range(100), key=relevance, reverse=True)[:10]
 
 
-async def test_what_a_reader_finds_in_a_window() -> None:
+async def test_window_outcome_has_prompt_response_and_reasoning() -> None:
     script = Script(completion("prose"), completion("<think>hm</think><answer>[2] > [1]</answer>"))
     (window,) = (await rerank(2, script, SMALL)).windows
     assert (window.start, window.end, window.finish_reason) == (0, 2, "stop")
@@ -324,6 +324,6 @@ async def test_what_a_reader_finds_in_a_window() -> None:
     "wrong",
     [{"max_attempts": 0}, {"window_timeout_seconds": 0}, {"query_deadline_seconds": -1}, {"backoff_seconds": -1.0}],
 )
-def test_a_policy_that_cannot_work_is_refused(wrong: dict[str, float]) -> None:
+def test_invalid_policy_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         RetryPolicy(**wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What every strategy promises, whatever the answers; and what each promises when they are right."""
+"""Invariants of every strategy for any answers, and its guarantees for correct ones."""
 
 import asyncio
 import dataclasses
@@ -45,24 +45,24 @@ ALL: list[Strategy] = [
 IDS = [f"{number}-{type(strategy).__name__}" for number, strategy in enumerate(ALL)]
 
 
-class Desk:
-    """An `ask` that records its windows and answers them by `answer(number of the window, indices)`."""
+class RecordingLLM:
+    """A `rank_window` that records its windows and orders them by `answer(number of the window, indices)`."""
 
     def __init__(self, answer: Callable[[int, list[int]], list[int]], delays: random.Random | None = None) -> None:
         self.windows: list[tuple[list[int], int]] = []
         self._answer = answer
         self._delays = delays
 
-    async def ask(self, indices: Sequence[int], start: int) -> list[int]:
+    async def rank_window(self, indices: Sequence[int], start: int) -> list[int]:
         number = len(self.windows)
         self.windows.append((list(indices), start))
         for _ in range(self._delays.randrange(4) if self._delays else 0):
-            await asyncio.sleep(0)  # lets windows asked later be answered earlier
+            await asyncio.sleep(0)  # a later window can finish earlier
         return self._answer(number, list(indices))
 
 
-def haphazard(seed: int) -> Callable[[int, list[int]], list[int]]:
-    """Any order, sometimes the given one, as an unanswered window has."""
+def random_answers(seed: int) -> Callable[[int, list[int]], list[int]]:
+    """Any order, sometimes the given one, as for a window without an answer."""
 
     def answer(number: int, indices: list[int]) -> list[int]:
         rng = random.Random(f"{seed}/{number}/{indices}")
@@ -71,7 +71,7 @@ def haphazard(seed: int) -> Callable[[int, list[int]], list[int]]:
     return answer
 
 
-def perfect(relevance: Sequence[float]) -> Callable[[int, list[int]], list[int]]:
+def perfect_answers(relevance: Sequence[float]) -> Callable[[int, list[int]], list[int]]:
     return lambda number, indices: sorted(indices, key=lambda index: -relevance[index])
 
 
@@ -79,7 +79,7 @@ def best_first(relevance: Sequence[float]) -> list[int]:
     return sorted(range(len(relevance)), key=lambda index: -relevance[index])
 
 
-def test_every_registered_strategy_is_tested_here() -> None:
+def test_every_registered_strategy_is_tested() -> None:
     assert {type(strategy) for strategy in ALL} == {strategy_class(name) for name in STRATEGIES}
 
 
@@ -92,24 +92,24 @@ def test_every_registered_strategy_is_tested_here() -> None:
 @example(100, 0)
 @example(1000, 0)
 @pytest.mark.parametrize("strategy", ALL, ids=IDS)
-async def test_whatever_the_answers(strategy: Strategy, num_candidates: int, seed: int) -> None:
-    desk = Desk(haphazard(seed))
-    order = await strategy.rank(num_candidates, desk.ask)
+async def test_order_and_windows_are_valid_for_any_answers(strategy: Strategy, num_candidates: int, seed: int) -> None:
+    llm = RecordingLLM(random_answers(seed))
+    order = await strategy.rank(num_candidates, llm.rank_window)
     assert sorted(order) == list(range(num_candidates))
-    assert len(desk.windows) <= strategy.max_windows(num_candidates)
-    for indices, start in desk.windows:
+    assert len(llm.windows) <= strategy.max_windows(num_candidates)
+    for indices, start in llm.windows:
         assert 1 <= len(indices) <= strategy.max_window
         assert len(set(indices)) == len(indices)
         assert 0 <= start < num_candidates
 
-    slower = Desk(haphazard(seed), delays=random.Random(seed + 1))
-    assert await strategy.rank(num_candidates, slower.ask) == order
-    assert slower.windows == desk.windows, "which window is answered first changed what was asked"
+    slower = RecordingLLM(random_answers(seed), delays=random.Random(seed + 1))
+    assert await strategy.rank(num_candidates, slower.rank_window) == order
+    assert slower.windows == llm.windows, "the windows depend on which of them finishes first"
 
 
 @pytest.mark.parametrize("num_candidates", [1, 2, 7, 20, 21, 100])
 @pytest.mark.parametrize("strategy", ALL, ids=IDS)
-async def test_without_answers_the_first_stage_stands(strategy: Strategy, num_candidates: int) -> None:
+async def test_first_stage_order_is_kept_without_answers(strategy: Strategy, num_candidates: int) -> None:
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
         raise RequestError("no")
 
@@ -119,7 +119,7 @@ async def test_without_answers_the_first_stage_stands(strategy: Strategy, num_ca
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=IDS)
-async def test_a_dead_engine_ends_the_query(strategy: Strategy) -> None:
+async def test_dead_engine_ends_the_query(strategy: Strategy) -> None:
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
         if 0 in shown_indices(prompt):
             raise EngineDeadError("gone")
@@ -129,8 +129,8 @@ async def test_a_dead_engine_ends_the_query(strategy: Strategy) -> None:
         await rerank(50, generate, strategy)
 
 
-PROMISES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = [
-    # strategy, how many of the first stage it ranks, how many of their best it promises to put first in order
+GUARANTEES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = [
+    # strategy, depth, number of best candidates that it puts first in order
     (SingleWindow(), lambda n: 20, lambda n: 20),
     (FullList(), lambda n: 100, lambda n: 100),
     (SlidingWindow(), lambda n: 100, lambda n: 10),
@@ -155,77 +155,79 @@ PROMISES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = [
 @example(100, 0)
 @example(1000, 0)
 @pytest.mark.parametrize(
-    ("strategy", "ranked", "promised"), PROMISES, ids=[f"{n}-{type(p[0]).__name__}" for n, p in enumerate(PROMISES)]
+    ("strategy", "ranked", "guaranteed"),
+    GUARANTEES,
+    ids=[f"{n}-{type(p[0]).__name__}" for n, p in enumerate(GUARANTEES)],
 )
-async def test_right_answers_put_the_best_first(
-    strategy: Strategy, ranked: Callable[[int], int], promised: Callable[[int], int], num_candidates: int, seed: int
+async def test_correct_answers_put_the_best_first(
+    strategy: Strategy, ranked: Callable[[int], int], guaranteed: Callable[[int], int], num_candidates: int, seed: int
 ) -> None:
     relevance = random.Random(seed).sample(range(num_candidates), num_candidates)
-    order = await strategy.rank(num_candidates, Desk(perfect(relevance)).ask)
+    order = await strategy.rank(num_candidates, RecordingLLM(perfect_answers(relevance)).rank_window)
     within = min(num_candidates, ranked(num_candidates))
-    count = min(within, promised(num_candidates))
+    count = min(within, guaranteed(num_candidates))
     assert order[:count] == best_first(relevance[:within])[:count]
 
 
 @given(num_candidates=st.integers(21, 130), seed=st.integers(0, 999))
-async def test_top_down_keeps_its_promise_in_one_round_if_the_winners_fit(num_candidates: int, seed: int) -> None:
+async def test_top_down_is_exact_in_one_round_if_the_winners_fit(num_candidates: int, seed: int) -> None:
     relevance = random.Random(seed).sample(range(num_candidates), num_candidates)
     depth = min(num_candidates, 100)
     pivot = sorted(relevance[:20], reverse=True)[9]
     winners = sum(value > pivot for value in relevance[20:depth])
-    order = await TopDown().rank(num_candidates, Desk(perfect(relevance)).ask)
+    order = await TopDown().rank(num_candidates, RecordingLLM(perfect_answers(relevance)).rank_window)
     if winners <= 20 - 9:
         assert order[:10] == best_first(relevance[:depth])[:10]
     else:
         assert all(relevance[index] > pivot for index in order[: 9 + winners])
 
 
-async def test_top_down_asks_few_windows_and_only_three_deep() -> None:
+async def test_top_down_has_few_windows_in_a_chain_of_three() -> None:
     relevance = [float(-index) for index in range(100)]
-    sorted_already = Desk(perfect(relevance))
-    await TopDown().rank(100, sorted_already.ask)
+    sorted_already = RecordingLLM(perfect_answers(relevance))
+    await TopDown().rank(100, sorted_already.rank_window)
     assert [len(indices) for indices, _ in sorted_already.windows] == [20, 17, 17, 17, 17, 17], (
         "nothing beats the pivot"
     )
-    reversed_list = Desk(perfect(relevance[::-1]))
-    order = await TopDown(depth=96).rank(100, reversed_list.ask)
-    assert order[0] == 95, "all 76 beat the pivot; the best placed of each partition go into the last window"
+    reversed_list = RecordingLLM(perfect_answers(relevance[::-1]))
+    order = await TopDown(depth=96).rank(100, reversed_list.rank_window)
+    assert order[0] == 95, "all 76 beat the pivot; the best of each partition enter the last window"
     assert [len(indices) for indices, _ in reversed_list.windows] == [20] * 6
     assert TopDown(depth=96).max_windows(100) == 6
     assert TopDown().max_windows(100) == 7
 
 
-async def test_sliding_stops_when_a_pass_changes_nothing() -> None:
+async def test_sliding_window_stops_after_a_pass_without_change() -> None:
     relevance = random.Random(1).sample(range(60), 60)
-    retry_transient_errors, eager = Desk(perfect(relevance)), Desk(perfect(relevance))
-    order = await SlidingWindow(passes=9).rank(60, retry_transient_errors.ask)
-    assert await SlidingWindow(passes=9, stop_when_stable=True).rank(60, eager.ask) == order
-    assert len(retry_transient_errors.windows) == 9 * 5
-    assert len(eager.windows) < 9 * 5
+    all_passes, stopping = RecordingLLM(perfect_answers(relevance)), RecordingLLM(perfect_answers(relevance))
+    order = await SlidingWindow(passes=9).rank(60, all_passes.rank_window)
+    assert await SlidingWindow(passes=9, stop_when_stable=True).rank(60, stopping.rank_window) == order
+    assert len(all_passes.windows) == 9 * 5
+    assert len(stopping.windows) < 9 * 5
 
 
-async def test_active_finds_the_top_and_stops_when_sure() -> None:
+async def test_active_finds_the_top_and_stops_when_certain() -> None:
     found, requested = [], []
     for seed in range(20):
         relevance = random.Random(seed).sample(range(100), 100)
-        desk = Desk(perfect(relevance))
-        order = await Active(max_calls=40).rank(100, desk.ask)
+        llm = RecordingLLM(perfect_answers(relevance))
+        order = await Active(max_calls=40).rank(100, llm.rank_window)
         found.append(len(set(order[:10]) & set(best_first(relevance)[:10])))
-        requested.append(len(desk.windows))
+        requested.append(len(llm.windows))
     assert sum(found) / len(found) >= 9.0
     assert max(requested) < 40
 
 
-async def test_active_never_asks_more_than_its_budget() -> None:
+async def test_active_keeps_its_window_budget() -> None:
     for budget in (1, 4, 5, 6, 9):
-        desk = Desk(haphazard(3))
-        await Active(max_calls=budget).rank(100, desk.ask)
-        assert len(desk.windows) == budget
+        llm = RecordingLLM(random_answers(3))
+        await Active(max_calls=budget).rank(100, llm.rank_window)
+        assert len(llm.windows) == budget
         assert Active(max_calls=budget).max_windows(100) == budget
 
 
-async def test_consensus_over_shuffles_removes_a_bias_of_place() -> None:
-    """An LLM that takes what it sees last for up to 11 of 20 grades worse than it is."""
+async def test_shuffle_consensus_reduces_position_bias() -> None:
+    """An LLM that ranks the passage it sees last up to 11 of 20 positions too low."""
     errors = {}
     for strategy in (SingleWindow(), ShuffleConsensus(depth=20, shuffles=9)):
         total = 0
@@ -237,20 +239,20 @@ async def test_consensus_over_shuffles_removes_a_bias_of_place() -> None:
                     indices, key=lambda shown_index: 0.6 * indices.index(shown_index) - relevance[shown_index]
                 )
 
-            order = await strategy.rank(20, Desk(biased).ask)
+            order = await strategy.rank(20, RecordingLLM(biased).rank_window)
             total += sum(abs(position - (19 - relevance[index])) for position, index in enumerate(order))
         errors[type(strategy).__name__] = total
     assert errors["ShuffleConsensus"] < errors["SingleWindow"] / 2
 
 
-async def test_an_unanswered_shuffled_window_comes_back_in_its_own_order() -> None:
-    silent = Desk(lambda number, indices: indices)
+async def test_shuffled_window_without_an_answer_keeps_its_own_order() -> None:
+    unanswered = RecordingLLM(lambda number, indices: indices)
     windows: list[tuple[Sequence[int], int]] = [(range(10), 0), ([3, 1, 2], 1)]
-    assert await rank_windows_shuffled(silent.ask, windows, "seed") == [list(range(10)), [3, 1, 2]]
-    assert silent.windows[0][0] != list(range(10))
-    again = Desk(lambda number, indices: indices)
-    await rank_windows_shuffled(again.ask, windows, "seed")
-    assert again.windows == silent.windows
+    assert await rank_windows_shuffled(unanswered.rank_window, windows, "seed") == [list(range(10)), [3, 1, 2]]
+    assert unanswered.windows[0][0] != list(range(10))
+    again = RecordingLLM(lambda number, indices: indices)
+    await rank_windows_shuffled(again.rank_window, windows, "seed")
+    assert again.windows == unanswered.windows
 
 
 @pytest.mark.parametrize(
@@ -273,12 +275,12 @@ async def test_an_unanswered_shuffled_window_comes_back_in_its_own_order() -> No
         ("shuffle_consensus", {"stride": 0}),
     ],
 )
-def test_settings_that_cannot_work_are_refused(name: str, options: dict[str, Any]) -> None:
+def test_invalid_strategy_settings_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|need|smaller"):
         dataclasses.replace(strategy_class(name)(), **options)  # type: ignore[type-var]
 
 
-def test_an_unknown_strategy_is_named() -> None:
+def test_unknown_strategy_is_named_in_the_error() -> None:
     for name in ("slidng_window", "no_such_module:Strategy", "corpus_reranker.ranking.windows:NoSuchClass"):
         with pytest.raises(ValueError, match=name):
             strategy_class(name)

@@ -1,4 +1,4 @@
-"""The skill update, against the published TrueSkill calculator's numbers and against sampling."""
+"""The TrueSkill update, compared with the published TrueSkill calculator and with sampling."""
 
 import math
 import random
@@ -22,7 +22,7 @@ def _variance(values: Sequence[float]) -> float:
     return _mean([(value - mean) ** 2 for value in values])
 
 
-def test_two_players_as_trueskill_rates_them() -> None:
+def test_two_players_match_the_trueskill_calculator() -> None:
     """Two newcomers at 25 ± 25/3 become 29.205 ± 7.195 and 20.795 ± 7.195 (TrueSkill calculator, no draws)."""
     winner, loser = update_beliefs([PRIOR, PRIOR])
     assert winner.mean == pytest.approx((29.205 - 25) / (25 / 3), abs=1e-3)
@@ -30,7 +30,7 @@ def test_two_players_as_trueskill_rates_them() -> None:
     assert math.sqrt(winner.variance) == pytest.approx(7.195 / (25 / 3), abs=1e-3)
 
 
-def test_eight_newcomers_as_sampling_finds() -> None:
+def test_eight_equal_players_match_sampling() -> None:
     rng = random.Random(0)
     games = []
     for _ in range(5_000):
@@ -41,7 +41,7 @@ def test_eight_newcomers_as_sampling_finds() -> None:
         assert skill.variance == pytest.approx(_variance(values), abs=0.04)
 
 
-def test_three_unequal_players_as_sampling_finds() -> None:
+def test_three_unequal_players_match_sampling() -> None:
     skills = [Gaussian(-0.5, 0.8), Gaussian(0.3, 0.5), Gaussian(0.1, 1.0)]
     rng = random.Random(0)
     kept: list[list[float]] = []
@@ -63,7 +63,7 @@ def test_three_unequal_players_as_sampling_finds() -> None:
         max_size=20,
     )
 )
-def test_any_beliefs_stay_beliefs(skills: list[Gaussian]) -> None:
+def test_posteriors_are_finite_and_never_wider(skills: list[Gaussian]) -> None:
     for before, after in zip(skills, update_beliefs(skills), strict=True):
         assert math.isfinite(after.mean)
         assert 0 < after.variance <= before.variance * (1 + 1e-9)

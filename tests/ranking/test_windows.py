@@ -1,4 +1,4 @@
-"""Window lists and final orders, equal to those of the authors' own code."""
+"""Sliding windows and final orders equal those of ReasonRank's code."""
 
 import json
 from pathlib import Path
@@ -24,12 +24,12 @@ def _strategy(case: dict[str, Any]) -> SlidingWindow:
     return SlidingWindow(case["window_size"], case["stride"], depth=case["rank_end"])
 
 
-def test_the_golden_file_is_whole() -> None:
+def test_golden_file_has_all_cases() -> None:
     assert len(CASES) == 96
 
 
 @pytest.mark.parametrize("case", CASES, ids=_id)
-def test_windows_are_the_authors(case: dict[str, Any]) -> None:
+def test_windows_equal_the_authors(case: dict[str, Any]) -> None:
     num_ranked = min(case["num_candidates"], case["rank_end"])
     windows = sliding_windows(num_ranked, case["window_size"], case["stride"])
     assert windows == [tuple(window) for window in case["windows"]]
@@ -37,7 +37,7 @@ def test_windows_are_the_authors(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=_id)
-async def test_full_answers_give_the_authors_order(case: dict[str, Any]) -> None:
+async def test_full_answers_give_the_order_of_the_authors_code(case: dict[str, Any]) -> None:
     hidden_rank = case["hidden_relevance_rank"]
     result = await rerank(case["num_candidates"], oracle(lambda index: -hidden_rank[index]), _strategy(case))
     assert list(result.order) == case["final_order_full_answers"]
@@ -45,7 +45,7 @@ async def test_full_answers_give_the_authors_order(case: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("case", CASES, ids=_id)
-async def test_partial_answers_give_the_authors_order(case: dict[str, Any]) -> None:
+async def test_partial_answers_give_the_order_of_the_authors_code(case: dict[str, Any]) -> None:
     """The golden partial answers name the best third of each window, at least one."""
     hidden_rank = case["hidden_relevance_rank"]
     partial = oracle(lambda index: -hidden_rank[index], named=lambda size: max(1, size // 3))
@@ -66,6 +66,6 @@ def test_windows_cover_every_position_and_end_at_the_top(num_candidates: int, wi
 
 
 @pytest.mark.parametrize(("num_candidates", "window", "stride"), [(0, 20, 10), (5, 0, 0), (5, 4, 5), (5, 4, 0)])
-def test_nonsense_is_refused(num_candidates: int, window: int, stride: int) -> None:
+def test_invalid_window_settings_are_refused(num_candidates: int, window: int, stride: int) -> None:
     with pytest.raises(ValueError, match=r"at least 1|need 1 <= stride"):
         sliding_windows(num_candidates, window, stride)

@@ -76,7 +76,7 @@ def _table(found: Estimate, config: JobConfig) -> Table:
     output_tokens = work.windows * answers.output_tokens_mean
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("queries", f"{work.queries:,} with {work.candidates:,} candidates (at most {work.most_candidates:,})")
-    table.add_row("windows", f"at most {work.windows:,}; up to {work.depth} in sequence per query")
+    table.add_row("windows", f"at most {work.windows:,}; up to {work.chain_windows} in sequence per query")
     table.add_row(
         "prompt tokens",
         f"{prompt_tokens:,.0f}: {work.prompt_tokens_mean:,.0f} per window, counted on {work.sampled_queries:,} queries"

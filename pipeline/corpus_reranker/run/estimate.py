@@ -52,7 +52,7 @@ class Work:
         candidates: Candidates of all queries.
         most_candidates: Candidates of the largest readable query.
         windows: The most windows that the strategy requests, retries excluded.
-        depth: The most windows of one query that run one after another.
+        chain_windows: The most windows of one query that run one after another.
         sampled_queries: Queries whose prompts were rendered.
         unreadable_queries: Queries of the sample that become failed rows.
         prompt_tokens_mean: Mean over the windows of the sample.
@@ -63,7 +63,7 @@ class Work:
     candidates: int
     most_candidates: int
     windows: int
-    depth: int
+    chain_windows: int
     sampled_queries: int
     unreadable_queries: int
     prompt_tokens_mean: float
@@ -178,7 +178,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
             for number, count in readable.items()
             if (ranked := config.num_ranked(number)) > 1
         ),
-        depth=longest_chain(config.strategy, config.num_ranked(most)),
+        chain_windows=longest_chain(config.strategy, config.num_ranked(most)),
         sampled_queries=sampled,
         unreadable_queries=unreadable,
         prompt_tokens_mean=float(np.mean(tokens)) if tokens else 0.0,
@@ -211,14 +211,14 @@ def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_pe
     if latency_seconds is None:
         latency_seconds = min(max_windows_in_flight(config), max(work.queries / replicas, 1)) * seconds_per_window
     work_seconds = work.windows * seconds_per_window / replicas
-    chain_seconds = work.depth * latency_seconds
+    chain_seconds = work.chain_windows * latency_seconds
     gpu_hours = replicas * config.engine.gpus_per_replica * max(work_seconds, chain_seconds) / 3600
     return Duration(replicas, work_seconds, chain_seconds, gpu_hours)
 
 
 def longest_chain(strategy: Strategy, num_candidates: int) -> int:
     """The most windows that run one after another, if every window keeps its order."""
-    return max((depth for depth, _ in _windows(strategy, num_candidates)), default=0)
+    return max((length for length, _ in _windows(strategy, num_candidates)), default=0)
 
 
 def _windows(strategy: Strategy, num_candidates: int) -> list[_Window]:
@@ -229,10 +229,10 @@ def _windows(strategy: Strategy, num_candidates: int) -> list[_Window]:
     async def rank_window(indices: Sequence[int], start: int) -> list[int]:
         nonlocal finished
         if len(indices) > 1:
-            depth = finished + 1  # the window may depend on all that are finished
-            requested.append((depth, list(indices)))
+            length = finished + 1  # the window may depend on all that are finished
+            requested.append((length, list(indices)))
             await asyncio.sleep(0)  # concurrent windows are requested before this one finishes
-            finished = max(finished, depth)
+            finished = max(finished, length)
         return list(indices)
 
     if num_candidates:
