@@ -156,7 +156,7 @@ def test_what_is_missing_is_an_error_where_that_is_wanted(tmp_path: Path) -> Non
         assemble(tmp_path, missing="error")
     assert list((tmp_path / "candidates").glob("*.parquet")) == []
     (tmp_path / "queries.tsv").write_text("q1\tfirst\nq2\tsecond\nq4\tfourth\n")
-    with pytest.raises(InputError, match=r"queries.tsv lacks 1 that the run names: 'q3' \(not in the queries\)"):
+    with pytest.raises(InputError, match=r"queries.tsv lacks 1 entries of the run: 'q3' \(not in the queries\)"):
         assemble(tmp_path, missing="error")
     write_all(tmp_path, RUN)
     assert assemble(tmp_path, missing="error").candidates == 5

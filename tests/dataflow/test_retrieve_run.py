@@ -152,7 +152,7 @@ def test_another_corpus_is_not_searched_for_this_one(made: Path) -> None:
 
 def test_what_is_wrong_in_a_worker_is_told_as_it_is(made: Path) -> None:
     write_jsonl(made / "doubled.jsonl", [*DOCUMENTS, DOCUMENTS[0]])
-    with pytest.raises(InputError, match="doc_id 'horse 1' comes twice"):
+    with pytest.raises(InputError, match="doc_id 'horse 1' occurs twice"):
         retrieve(made, "doubled", corpus={"path": f"{made}/doubled.jsonl"}, index=f"{made}/doubled-index")
     assert not (made / "doubled-index").exists()
     assert list((made / "doubled").glob("*.parquet")) == []
