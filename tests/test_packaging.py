@@ -89,7 +89,7 @@ def test_ready_made_configs_and_their_templates_load_by_name(site: Path, folder:
         "from corpus_reranker.config.loader import load_config\n"
         "from corpus_reranker.paths import CONFIGS_DIRECTORY\n"
         "names = ['reasonrank-7b', 'reasonrank-8b', 'reasonrank-32b', 'demo/demo']\n"
-        "print(len({load_config(name).hash() for name in names}), CONFIGS_DIRECTORY)"
+        "print(len({load_config(name).fingerprint() for name in names}), CONFIGS_DIRECTORY)"
     )
     done = run_installed(site, folder, "-c", code)
     assert done.stdout.split() == ["4", str(site / "corpus_reranker" / "configs")], done.stderr

@@ -1,10 +1,11 @@
-"""MkDocs hook: generates the config and command references, and points links out of docs/ at the repository.
+"""MkDocs hook: generates the config and command references, and unlinks files outside docs/.
 
 A page asks for generated content with a line `<!-- generated: NAME -->`.
 """
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import typer.main
@@ -13,6 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.engines.registry import ENGINES, PRE_RANKERS, settings_class
+from corpus_reranker.ranking.retry import RetryPolicy
+from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
 
 _MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 _OUTSIDE_LINK = re.compile(r"\[([^\]]+)\]\(\.\./(?!strategies|answers)[^)]+\)")
@@ -30,45 +34,68 @@ def config_reference() -> str:
 
 
 def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    plain = [(name, field) for name, field in model.model_fields.items() if not _models(field)]
-    if prefix:
-        yield f"\n## {prefix}\n"
-        yield f"{_one_line(model.__doc__)}\n"
-    if plain:
-        if not prefix:
-            yield "\n## Top level\n"
-        yield "| key | type | default | |\n|---|---|---|---|"
-        yield from (_row(f"{prefix}.{name}".lstrip("."), field) for name, field in plain)
+    """The section's own keys, then its sub-sections. Engines have one table per kind."""
+    by_kind: dict[str, tuple[str, Mapping[str, str]]] = {
+        "engine": ("engine", ENGINES),
+        "pre_ranker.engine": ("pre-ranker", PRE_RANKERS),
+    }
+    subsections: list[str] = []
+    rows: list[str] = []
     for name, field in model.model_fields.items():
-        for section in _models(field):
-            label = f"{prefix}.{name}".lstrip(".")
-            kinds = _models(field)
-            yield from _sections(section, label if len(kinds) == 1 else f"{label} (kind: {_kind(section)})")
+        key = f"{prefix}.{name}".lstrip(".")
+        if key in by_kind:
+            role, registered = by_kind[key]
+            for kind in registered:
+                subsections += _table(f"{key} (kind: {kind})", settings_class(role, kind, registered), key)
+        elif key == "policy":
+            subsections += _dataclass_table("policy", RetryPolicy)
+        elif key == "strategy":
+            for strategy in STRATEGIES:
+                subsections += _dataclass_table(f"strategy (name: {strategy})", strategy_class(strategy))
+        elif section := _section_of(field):
+            subsections += _sections(section, key)
+        else:
+            rows.append(_row(key, field))
+    if rows:
+        yield f"\n## {prefix or 'Top level'}\n"
+        yield f"{_one_line(model.__doc__)}\n" if prefix else ""
+        yield "| key | type | default | |\n|---|---|---|---|"
+        yield from rows
+    yield from subsections
 
 
-def _models(field: FieldInfo) -> list[type[BaseModel]]:
-    """The config sections that a field can hold."""
-    found: list[type[BaseModel]] = []
+def _table(title: str, model: type[BaseModel], prefix: str) -> Iterator[str]:
+    yield f"\n## {title}\n"
+    yield f"{_one_line(model.__doc__)}\n"
+    yield "| key | type | default | |\n|---|---|---|---|"
+    yield from (_row(f"{prefix}.{name}", field) for name, field in model.model_fields.items())
+
+
+def _dataclass_table(title: str, cls: Any) -> Iterator[str]:
+    summary, _, attributes = (cls.__doc__ or "").partition("Attributes:")
+    described = dict(re.findall(r"^\s+(\w+): (.+?)(?=\n\s+\w+: |\Z)", attributes, re.MULTILINE | re.DOTALL))
+    yield f"\n## {title}\n"
+    yield f"{_one_line(summary)}\n"
+    yield "| key | type | default | |\n|---|---|---|---|"
+    for field in dataclasses.fields(cls):
+        key = f"{title.partition(' ')[0]}.{field.name}"
+        yield f"| `{key}` | {_type(field.type)} | `{field.default}` | {_one_line(described.get(field.name))} |"
+
+
+def _section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The config section that a field holds, None for a plain value."""
     pending = [field.annotation]
     while pending:
         annotation = pending.pop(0)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found.append(annotation)
-        else:
-            pending += get_args(annotation)
-    return found
-
-
-def _kind(section: type[BaseModel]) -> str:
-    kind = section.model_fields.get("kind")
-    values = get_args(kind.annotation) if kind else ()
-    return str(values[0]) if values else section.__name__
+            return annotation
+        pending += get_args(annotation)
+    return None
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    name = key.rpartition(") ")[2] if ") " in key else key
     default = "required" if field.is_required() else f"`{_default(field)}`"
-    return f"| `{name}` | {_type(field.annotation)} | {default} | {_one_line(field.description)} |"
+    return f"| `{key}` | {_type(field.annotation)} | {default} | {_one_line(field.description)} |"
 
 
 def _default(field: FieldInfo) -> Any:

@@ -14,7 +14,7 @@ DATED = ("--input.path=s3://b/in/dt={date}/", "--output.path=s3://b/out/dt={date
 def test_the_date_replaces_every_placeholder() -> None:
     config = load_config(None, DATED, date="2026-11-25")
     assert (config.input.path, config.output.path) == ("s3://b/in/dt=2026-11-25/", "s3://b/out/dt=2026-11-25")
-    assert config.hash() == load_config(None, DATED, date="2026-11-26").hash()
+    assert config.fingerprint() == load_config(None, DATED, date="2026-11-26").fingerprint()
 
 
 @pytest.mark.parametrize(

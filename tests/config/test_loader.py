@@ -43,7 +43,7 @@ def test_defaults_are_the_authors_settings() -> None:
 def test_a_dumped_config_is_the_same_config() -> None:
     config = load_config(None, [*MINIMAL, "--strategy.window=10", "--strategy.stride=5"])
     assert JobConfig.model_validate(config.dump()) == config
-    assert JobConfig.model_validate(config.dump()).hash() == config.hash()
+    assert JobConfig.model_validate(config.dump()).fingerprint() == config.fingerprint()
 
 
 def test_overrides_win_over_the_file_and_are_typed(tmp_path: Path) -> None:
@@ -123,9 +123,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_only_what_decides_the_ranking_is_in_the_hash() -> None:
     base = load_config(None, MINIMAL)
-    assert base.hash() == load_config(None, [*MINIMAL, "--output.path=elsewhere", "--cluster.replicas=4"]).hash()
-    assert base.hash() != load_config(None, [*MINIMAL, "--strategy.window=10"]).hash()
-    assert base.hash() != load_config(None, [*MINIMAL, "--engine.model=other"]).hash()
+    assert (
+        base.fingerprint()
+        == load_config(None, [*MINIMAL, "--output.path=elsewhere", "--cluster.replicas=4"]).fingerprint()
+    )
+    assert base.fingerprint() != load_config(None, [*MINIMAL, "--strategy.window=10"]).fingerprint()
+    assert base.fingerprint() != load_config(None, [*MINIMAL, "--engine.model=other"]).fingerprint()
 
 
 def test_one_section_loads_alone_but_all_section_names_are_checked(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.config.schema import ClusterConfig
+from corpus_reranker.config.cluster import ClusterConfig
 from corpus_reranker.dataflow.capacity import (
     Capacity,
     NodeResources,

@@ -60,7 +60,7 @@ def test_output_files_have_the_declared_schema_and_metadata(tmp_path: Path) -> N
     for schema in schemas:
         assert schema.field("ranking").type.value_type.field("rank").type == pa.int32()
         assert schema.field("windows").type.value_type.field("reasoning").type == pa.string()
-        assert schema.metadata[b"reranker.config_hash"].decode() == settings.hash()
+        assert schema.metadata[b"reranker.fingerprint"].decode() == settings.fingerprint()
         assert schema.metadata[b"reranker.simulated"] == b"true"
     assert (folder / "_SUCCESS").exists()
     assert ds.dataset(folder).count_rows() == 3

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corpus_reranker.config.schema import ClusterConfig, RerankerConfig
+from corpus_reranker.config.cluster import ClusterConfig
+from corpus_reranker.config.schema import RerankerConfig
 
 _HEADROOM_FRACTION = 0.125
 """Windows that wait in the engine beside those that run, so that a slot is filled in the step in which it becomes free.

@@ -66,7 +66,7 @@ def run_job(
         if state.done:
             log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
         events = EventLog(config.cluster.event_log, record.run_id)
-        with events.run(queries=state.queries, remaining=state.remaining, config_hash=config.hash()):
+        with events.run(queries=state.queries, remaining=state.remaining, fingerprint=config.fingerprint()):
             run = RunContext(config, source, output, record, log)
             state, passes = run_passes(run, schema, query_ids, state)
             manifest = output.finish(state, schema, {"passes": passes})

@@ -40,7 +40,7 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
         f"replicas: {cluster.replicas or f'{cluster.min_replica_count} to {cluster.max_replica_count}'}"
         f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
         f" {max_windows_in_flight(config)} windows in flight each",
-        f"config hash: {config.hash()}",
+        f"fingerprint: {config.fingerprint()}",
         f"first prompt ({len(prompt.token_ids):,} tokens of {config.engine.max_model_len:,}, up to"
         f" {config.generation.max_tokens:,} for the answer):",
         "",

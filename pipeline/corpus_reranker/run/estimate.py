@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus_reranker.config.schema import EstimateConfig, JobConfig
+from corpus_reranker.config.estimate import EstimateConfig
+from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError, RequestError, RowError

@@ -71,7 +71,7 @@ def file_metadata(config: JobConfig) -> dict[str, str]:
         "reranker.simulated": str(config.simulated).lower(),
         "reranker.template": config.prompt.template,
         "reranker.template_hash": config.prompt.load_template().hash,
-        "reranker.config_hash": config.hash(),
+        "reranker.fingerprint": config.fingerprint(),
     }
 
 

@@ -1,0 +1,30 @@
+"""Config section `strategy`: the name of a strategy and its settings."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter
+
+from corpus_reranker.plugins import registered_name
+from corpus_reranker.ranking.strategies.base import Strategy
+from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
+from corpus_reranker.section import check_known_keys
+
+
+def build_strategy(value: Any) -> Any:
+    """The strategy of a mapping with `name` and settings. Raises ValueError for an unknown name or setting."""
+    if not isinstance(value, Mapping):
+        return value
+    options = dict(value)
+    cls = strategy_class(str(options.pop("name", "sliding_window")))
+    check_known_keys(options, [field.name for field in dataclasses.fields(cls)])  # type: ignore[arg-type]
+    return TypeAdapter(cls).validate_python(options)
+
+
+def strategy_options(strategy: Strategy) -> dict[str, Any]:
+    """The mapping that `build_strategy` turns into this strategy."""
+    return {"name": registered_name(type(strategy), STRATEGIES), **dataclasses.asdict(strategy)}  # type: ignore[call-overload]
+
+
+StrategySetting: TypeAlias = Annotated[Any, PlainValidator(build_strategy), PlainSerializer(strategy_options)]
