@@ -121,7 +121,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere.yaml")
 
 
-def test_only_what_decides_the_ranking_is_in_the_hash() -> None:
+def test_the_fingerprint_covers_what_decides_the_ranking() -> None:
     base = load_config(None, MINIMAL)
     assert (
         base.fingerprint()

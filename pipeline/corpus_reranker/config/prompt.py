@@ -16,9 +16,7 @@ from corpus_reranker.section import Section
 class PromptConfig(Section):
     """Prompt template and the length of passages."""
 
-    template: str = Field(
-        "reasonrank", description="Name of a template in configs/prompts, or path of a file."
-    )
+    template: str = Field("reasonrank", description="Name of a template in configs/prompts, or path of a file.")
     max_passage_tokens: int = Field(
         512,
         ge=1,
