@@ -235,13 +235,9 @@ def test_windows_in_flight_stand_beside_those_wanted(tmp_path: Path) -> None:
     (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [{}, {"in_flight": full + tail}]}}))
     source = report(folder)
     page = Page(source)
-<<<<<<< HEAD
     assert page.has(
         "Over the middle 80% of the time, windows in flight were 90.0% of the target"
     )  # the tail is not in it
-=======
-    assert page.has("Over the middle 80% of the time, windows in flight were 90.0% of the target")
->>>>>>> 4ad9b8b (Format)
     assert page.has("min since the run started, including engine start")
     (line,) = [value for name, value in page.attributes if name == "points"]
     heights = {point.split(",")[1] for point in (line or "").split()}
