@@ -24,7 +24,8 @@ def force_ranking(prompt: Prompt, params: SamplingParams, names: Sequence[str]) 
     name = "(" + "|".join(map(re.escape, names)) + ")"
     regex = rf"\[{name}\]( > \[{name}\]){{{len(names) - 1}}}"
     max_tokens = _TOKENS_PER_IDENTIFIER * len(names)
-    return ForcedRequest(prompt, replace(params, regex=regex, max_tokens=max_tokens, stop=()))
+    forced = replace(params, regex=regex, max_tokens=max_tokens, max_reasoning_tokens=None, stop=())
+    return ForcedRequest(prompt, forced)
 
 
 def force_ranking_after_reasoning(
