@@ -41,7 +41,7 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(params=["local", "s3"])
-def position(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A test that takes this runs twice: on local disk and on the S3 server."""
     if request.param == "local":
         return Location(str(tmp_path), StorageConfig())

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from corpus_reranker.cache import completions
-from corpus_reranker.cache.completions import CompletionCache
+from corpus_reranker.cache.completions import CompletionCache, completion_index, open_completion_cache
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject, open_object_store
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.layout import COMPLETIONS_FOLDER, Layout
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 from helpers.locations import Location
 
@@ -38,16 +38,17 @@ def prompt(text: str) -> Prompt:
     return Prompt(text, (1, 2, 3))
 
 
-def open_completion_cache(position: Location, replica: str, counts: Counter[str] | None = None) -> CompletionCache:
+def open_cache(location: Location, replica: str, counts: Counter[str] | None = None) -> CompletionCache:
     """As a replica of a pass that begins now has it."""
-    output = Output(position.output(), position.storage)
+    layout = Layout.of(location.output(), location.storage)
     counts = Counter() if counts is None else counts
-    return output.completion_cache(replica, output.completion_index(), lambda what: counts.update([what]))
+    index = completion_index(layout)
+    return open_completion_cache(layout, replica, index, lambda name: counts.update([name]))
 
 
-def index_of(position: Location) -> dict[str, list[str]]:
+def index_of(location: Location) -> dict[str, list[str]]:
     """What the journals of all replicas hold."""
-    return Output(position.output(), position.storage).completion_index()
+    return completion_index(Layout.of(location.output(), location.storage))
 
 
 async def ask(
@@ -57,20 +58,20 @@ async def ask(
         return [(await generate(prompt(text), params)).text for text in texts]
 
 
-async def test_another_replica_is_told_what_one_was_answered(position: Location) -> None:
+async def test_another_replica_is_told_what_one_was_answered(location: Location) -> None:
     model, counts = Model(), Counter[str]()
-    first = await ask(open_completion_cache(position, "one"), model, "q1", "window 1", "window 2")
-    after = open_completion_cache(position, "two", counts)
+    first = await ask(open_cache(location, "one"), model, "q1", "window 1", "window 2")
+    after = open_cache(location, "two", counts)
     assert await ask(after, model, "q1", "window 1", "window 2", "window 3") == [*first, "window 3 \ud55c [2] > [1] 1"]
     assert model.requested == {"window 1": 1, "window 2": 1, "window 3": 1}
     assert counts == {"cache_hits": 2}
 
 
-async def test_a_completion_comes_back_as_it_was(position: Location) -> None:
+async def test_a_completion_comes_back_as_it_was(location: Location) -> None:
     model = Model()
-    async with open_completion_cache(position, "one").caching("q1", model) as generate:
+    async with open_cache(location, "one").caching("q1", model) as generate:
         given = await generate(prompt("window"), PARAMS)
-    async with open_completion_cache(position, "two").caching("q1", model) as generate:
+    async with open_cache(location, "two").caching("q1", model) as generate:
         assert await generate(prompt("window"), PARAMS) == given
     assert model.requested.total() == 1
 
@@ -86,32 +87,33 @@ OTHERS = [
 @pytest.mark.parametrize("params", OTHERS)
 async def test_other_sampling_is_another_request(local_location: Location, params: SamplingParams) -> None:
     model = Model()
-    await ask(open_completion_cache(local_location, "one"), model, "q1", "window")
-    await ask(open_completion_cache(local_location, "two"), model, "q1", "window", params=params)
+    await ask(open_cache(local_location, "one"), model, "q1", "window")
+    await ask(open_cache(local_location, "two"), model, "q1", "window", params=params)
     assert model.requested == {"window": 2}
 
 
 async def test_a_replica_that_is_restarted_in_mid_pass_finds_its_own(local_location: Location) -> None:
     model = Model()
-    index = index_of(local_location)
+    layout = Layout.of(local_location.output(), local_location.storage)
+    index = completion_index(layout)
     assert index == {}
-    await ask(open_completion_cache(local_location, "one"), model, "q1", "window")
-    again = Output(local_location.output(), local_location.storage).completion_cache("one", index, lambda what: None)
+    await ask(open_cache(local_location, "one"), model, "q1", "window")
+    again = open_completion_cache(layout, "one", index, lambda name: None)
     await ask(again, model, "q1", "window")
-    other = Output(local_location.output(), local_location.storage).completion_cache("two", index, lambda what: None)
+    other = open_completion_cache(layout, "two", index, lambda name: None)
     await ask(other, model, "q1", "window")
     assert model.requested == {"window": 2}
 
 
 async def test_it_is_in_the_store_before_the_window_is_done(local_location: Location) -> None:
-    open_ = open_completion_cache(local_location, "one")
+    open_ = open_cache(local_location, "one")
     async with open_.caching("q1", Model()) as generate:
         await generate(prompt("window"), PARAMS)
         assert index_of(local_location).keys() == {"q1"}
 
 
 async def test_windows_that_end_together_share_segments(local_location: Location) -> None:
-    open_ = open_completion_cache(local_location, "one")
+    open_ = open_cache(local_location, "one")
     async with asyncio.TaskGroup() as group:
         for number in range(200):
             group.create_task(ask(open_, Model(), f"q{number}", "window"))
@@ -150,9 +152,7 @@ async def test_a_store_that_is_away_costs_no_window_and_is_written_when_it_is_ba
 ) -> None:
     monkeypatch.setattr(completions, "_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(completions, "_RETRY_SECONDS", 0.01)
-    store = Away(
-        open_object_store(f"{local_location.output().path}/{completions.COMPLETIONS_FOLDER}", local_location.storage)
-    )
+    store = Away(open_object_store(f"{local_location.output().path}/{COMPLETIONS_FOLDER}", local_location.storage))
     model, counts = Model(), Counter[str]()
     open_ = CompletionCache(store, "one", {"q1": ["gone.parquet"]}, lambda what: counts.update([what]))
     assert len(await ask(open_, model, "q1", "window 1", "window 2")) == 2
@@ -170,7 +170,7 @@ async def test_full_segments_go_when_their_queries_are_long_done(
     monkeypatch.setattr(completions, "_SEGMENT_ROWS", 1)
     monkeypatch.setattr(completions, "_KEEP_SECONDS", -1.0)
     monkeypatch.setattr(completions, "_FORGET_SECONDS", 0.0)
-    open_ = open_completion_cache(local_location, "one")
+    open_ = open_cache(local_location, "one")
     async with open_.caching("q1", Model()) as generate:
         await generate(prompt("window 1"), PARAMS)
         await ask(open_, Model(), "q2", "window")

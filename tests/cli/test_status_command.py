@@ -10,7 +10,7 @@ import pytest
 
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.schemas import NESTED_INPUT, output_schema
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.parquet import ParquetSink
 from helpers.command_line import check_refused, run_command
 from helpers.scenario import make_scenario
 
@@ -20,7 +20,7 @@ def config(tmp_path: Path) -> JobConfig:
     return make_scenario(tmp_path, queries=4).config
 
 
-def write_rows(output: Output, name: str, statuses: dict[str, str]) -> pa.Schema:
+def write_rows(sink: ParquetSink, name: str, statuses: dict[str, str]) -> pa.Schema:
     """Write a data file with these queries, which have no windows."""
     schema = output_schema(NESTED_INPUT, {})
     empty: dict[str, Any] = {
@@ -32,7 +32,7 @@ def write_rows(output: Output, name: str, statuses: dict[str, str]) -> pa.Schema
         "finished_at": None,
     }
     rows = [{"query_id": query_id, "status": status, **empty} for query_id, status in statuses.items()]
-    pq.write_table(pa.Table.from_pylist(rows, schema), f"{output.folder}/part-{name}.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema), f"{sink.layout.folder}/part-{name}.parquet")
     return schema
 
 
@@ -42,11 +42,11 @@ def test_an_output_without_a_run(config: JobConfig) -> None:
 
 
 def test_a_run_from_start_to_finish(config: JobConfig) -> None:
-    output = Output(config.output, config.storage)
+    sink = ParquetSink(config.output, config.storage)
     query_ids = pa.chunked_array([["q0000", "q0001", "q0002", "q0003"]])
-    with output.lease():
-        output.begin({"model": "m"}, 4, config_yaml="")
-        write_rows(output, "a", {"q0000": "complete", "q0001": "failed"})
+    with sink.lease():
+        sink.begin({"model": "m"}, 4, config_yaml="")
+        write_rows(sink, "a", {"q0000": "complete", "q0001": "failed"})
         result = run_command("status", config.output.path)
         assert result.exit_code == 4
         assert "not finished, run " in result.output
@@ -56,8 +56,8 @@ def test_a_run_from_start_to_finish(config: JobConfig) -> None:
     assert result.exit_code == 4
     status = json.loads(result.output)
     assert (status["finished"], status["by_status"], status["holder"]) == (False, {"complete": 1, "failed": 1}, None)
-    schema = write_rows(output, "b", {"q0002": "complete", "q0003": "complete"})
-    output.finish(output.prepare(query_ids), schema)
+    schema = write_rows(sink, "b", {"q0002": "complete", "q0003": "complete"})
+    sink.finish(sink.prepare(query_ids), schema)
     result = run_command("status", config.output.path)
     assert result.exit_code == 0
     assert ": finished, run " in result.output

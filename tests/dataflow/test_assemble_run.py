@@ -227,14 +227,14 @@ def test_what_broke_off_is_done_again_and_foreign_files_are_not_touched(tmp_path
     assert rows_of(tmp_path).keys() == {"q1", "q2"}
 
 
-def test_everything_on_s3(position: Location, tmp_path: Path) -> None:
+def test_everything_on_s3(location: Location, tmp_path: Path) -> None:
     write_all(tmp_path / "made")
-    filesystem, folder = resolve(f"{position.url}/in", position.storage)
+    filesystem, folder = resolve(f"{location.url}/in", location.storage)
     filesystem.create_dir(folder, recursive=True)
     copy_files(str(tmp_path / "made"), folder, LOCAL, filesystem)
-    summary = assemble_candidates(settings(f"{position.url}/in"), position.storage, f"{position.url}/candidates")
+    summary = assemble_candidates(settings(f"{location.url}/in"), location.storage, f"{location.url}/candidates")
     assert summary == CandidatesSummary(2, 5, 0, 0, 0)
-    filesystem, folder = resolve(f"{position.url}/candidates", position.storage)
+    filesystem, folder = resolve(f"{location.url}/candidates", location.storage)
     data_files = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
     found = [row for part in data_files for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
     assert {row["query_id"]: len(row["candidates"]) for row in found} == {"q1": 3, "q2": 2}

@@ -161,10 +161,10 @@ def test_what_is_wrong_in_a_worker_is_told_as_it_is(made: Path) -> None:
         retrieve(made, "blank", queries={"path": f"{made}/blank.tsv"})
 
 
-def test_candidates_on_s3(made: Path, position: Location) -> None:
-    summary = retrieve_candidates(settings(made), position.storage, f"{position.url}/candidates")
+def test_candidates_on_s3(made: Path, location: Location) -> None:
+    summary = retrieve_candidates(settings(made), location.storage, f"{location.url}/candidates")
     assert summary == CandidatesSummary(3, 7, 0, 2, 0)
-    filesystem, folder = resolve(f"{position.url}/candidates", position.storage)
+    filesystem, folder = resolve(f"{location.url}/candidates", location.storage)
     data_files = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
     found = [row for part in data_files for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
     assert {row["query_id"]: ids(row) for row in found} == {

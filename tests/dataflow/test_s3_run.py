@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker.io.filesystem import list_files, resolve
+from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.schemas import LONG_INPUT
 from corpus_reranker.io.sinks.data_files import list_data_files
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.layout import Layout
 from helpers.fault_proxy import Fault, fault_proxy
 from helpers.runs import check_ranking, config, query, rerank
 from helpers.s3_server import S3Server
@@ -32,8 +33,8 @@ def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -
             f"--storage={{endpoint_url: {proxy.endpoint_url}, region: us-east-1, request_timeout_seconds: 1.0}}",
         )
         rerank(settings)
-        output = Output(settings.output, settings.storage)
-        output._control.delete("_SUCCESS")
+        output = Layout.of(settings.output, settings.storage)
+        open_object_store(output.url, settings.storage).delete("_SUCCESS")
         for data_file in list_data_files(output.filesystem, output.folder)[:2]:
             output.filesystem.delete_file(data_file.path)
         manifest, lines = rerank(settings)

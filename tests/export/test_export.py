@@ -92,11 +92,11 @@ def test_long_rows_are_ordered_by_rank_within_their_query(orders: list[list[int]
 
 
 @pytest.mark.parametrize("to", ["trec", "parquet"])
-def test_from_and_to_local_disk_and_s3(position: Location, output: Path, to: str) -> None:
-    filesystem, folder = resolve(f"{position.url}/out", position.storage)
+def test_from_and_to_local_disk_and_s3(location: Location, output: Path, to: str) -> None:
+    filesystem, folder = resolve(f"{location.url}/out", location.storage)
     copy_files(str(output), folder, LOCAL, filesystem)
-    destination = resolve(f"{position.url}/to", position.storage)
-    config = ExportConfig.model_validate({"to": to, "destination": f"{position.url}/to"})
+    destination = resolve(f"{location.url}/to", location.storage)
+    config = ExportConfig.model_validate({"to": to, "destination": f"{location.url}/to"})
     exported = export((filesystem, folder), destination, config)
     assert exported.queries == 3
     found = {info.path.removeprefix(f"{destination[1]}/") for info in list_files(*destination, recursive=True)}

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.io.filesystem import join, list_files, resolve
 from corpus_reranker.io.schemas import NESTED_INPUT, output_row, output_schema
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.types import Candidate, RerankRequest, RerankResult, WindowOutcome
 from helpers.locations import Location
 
@@ -26,11 +26,11 @@ def input_row(query_id: str, num_candidates: int = 3, **columns: Any) -> dict[st
 
 
 def write(
-    position: Location, name: str, rows: Sequence[dict[str, Any]] | pa.Table, schema: pa.Schema = NESTED_INPUT
+    location: Location, name: str, rows: Sequence[dict[str, Any]] | pa.Table, schema: pa.Schema = NESTED_INPUT
 ) -> str:
     """Write a Parquet file at `name` under the place; its path."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema)
-    filesystem, path = resolve(join(position.url, name), position.storage)
+    filesystem, path = resolve(join(location.url, name), location.storage)
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     pq.write_table(table, path, filesystem=filesystem)
     return path
@@ -54,15 +54,15 @@ def in_time(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_part(
-    position: Location, name: str, query_ids: Iterable[str], status: Any = "complete", seed: int = 0
+    location: Location, name: str, query_ids: Iterable[str], status: Any = "complete", seed: int = 0
 ) -> None:
     """Write a part of the output `out`, as a pass over the input would."""
-    write(position, f"out/{name}", [result_row(query_id, status, seed) for query_id in query_ids], SCHEMA)
+    write(location, f"out/{name}", [result_row(query_id, status, seed) for query_id in query_ids], SCHEMA)
 
 
-def read_parts(position: Location, name: str = "out") -> list[dict[str, Any]]:
+def read_parts(location: Location, name: str = "out") -> list[dict[str, Any]]:
     """All rows a reader of the output folder sees, each file on its own."""
-    filesystem, folder = resolve(join(position.url, name), position.storage)
+    filesystem, folder = resolve(join(location.url, name), location.storage)
     rows: list[dict[str, Any]] = []
     for info in list_files(filesystem, folder):
         if info.base_name.endswith(".parquet") and not info.base_name.startswith("_"):
@@ -70,16 +70,16 @@ def read_parts(position: Location, name: str = "out") -> list[dict[str, Any]]:
     return rows
 
 
-def names(position: Location, name: str = "out") -> list[str]:
+def names(location: Location, name: str = "out") -> list[str]:
     """Names of all files in a folder, with those of folders in it."""
-    filesystem, folder = resolve(join(position.url, name), position.storage)
+    filesystem, folder = resolve(join(location.url, name), location.storage)
     return [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
 
 
-def checkpointed(output: Output) -> list[str]:
-    """What Ray Data would take for done."""
+def checkpointed(sink: ParquetSink) -> list[str]:
+    """The query ids that Ray Data would skip."""
     tables = [
-        pq.read_table(info.path, filesystem=output.filesystem)
-        for info in list_files(output.filesystem, output.checkpoint_folder)
+        pq.read_table(info.path, filesystem=sink.layout.filesystem)
+        for info in list_files(sink.layout.filesystem, sink.layout.checkpoint_folder)
     ]
     return sorted(query_id for table in tables for query_id in table["query_id"].to_pylist())

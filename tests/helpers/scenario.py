@@ -14,7 +14,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.sinks.data_files import list_data_files
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.layout import Layout
 
 QUERIES = 48
 CANDIDATES = 12
@@ -120,7 +120,7 @@ def baseline_rankings(scenario: Scenario) -> dict[str, Ranking]:
 def judge(scenario: Scenario, baseline: dict[str, Ranking]) -> Found:
     """Compare the output with a calm run's rankings."""
     config = scenario.config
-    output = Output(config.output, config.storage)
+    output = Layout.of(config.output, config.storage)
     rows = [
         row
         for part in list_data_files(output.filesystem, output.folder)

@@ -9,8 +9,8 @@ from corpus_reranker.io.filesystem import list_files, resolve
 from helpers.locations import Location
 
 
-def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(position: Location) -> None:
-    filesystem, folder = resolve(f"{position.url}/new", position.storage)
+def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(location: Location) -> None:
+    filesystem, folder = resolve(f"{location.url}/new", location.storage)
     for content in (b"old", b"new"):
         with publish(filesystem, f"{folder}/x.txt") as stream:
             stream.write(content[:2])
@@ -24,8 +24,8 @@ def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(position: Loca
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_nothing_appears_of_what_breaks_off(position: Location, error: type[BaseException]) -> None:
-    filesystem, folder = resolve(f"{position.url}/new", position.storage)
+def test_nothing_appears_of_what_breaks_off(location: Location, error: type[BaseException]) -> None:
+    filesystem, folder = resolve(f"{location.url}/new", location.storage)
     with pytest.raises(error):
         _break_off(filesystem, f"{folder}/x.txt", error)
     assert list_files(filesystem, folder) == []

@@ -22,8 +22,8 @@ from helpers.s3_server import S3Server
 SECRETS = ("wJalrXUtnFEMI-secret", "AKIA-key-id", "token-of-a-session")
 
 
-def test_round_trip_of_a_table(position: Location) -> None:
-    filesystem, path = resolve(f"{position.url}/a folder/ü=1/x.parquet", position.storage)
+def test_round_trip_of_a_table(location: Location) -> None:
+    filesystem, path = resolve(f"{location.url}/a folder/ü=1/x.parquet", location.storage)
     table = pa.table({"x": list(range(1000))})
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     pq.write_table(table, path, filesystem=filesystem)
@@ -53,8 +53,8 @@ def test_an_unknown_scheme_names_the_url() -> None:
         resolve("s3:///x", StorageConfig())
 
 
-def test_lists_only_the_folder_and_nothing_where_there_is_none(position: Location) -> None:
-    filesystem, folder = resolve(f"{position.url}/f", position.storage)
+def test_lists_only_the_folder_and_nothing_where_there_is_none(location: Location) -> None:
+    filesystem, folder = resolve(f"{location.url}/f", location.storage)
     assert list_files(filesystem, folder) == []
     delete_folder(filesystem, folder)
     for name in ("b.txt", "a.txt", "sub/c.txt"):

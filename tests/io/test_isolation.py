@@ -9,35 +9,40 @@ import pytest
 
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.io.isolation import _run_in_subprocess, run_in_subprocess
-from corpus_reranker.io.sinks.output import Output
-from corpus_reranker.io.sources.parquet import check_input, read_query_ids
+from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.io.sources.parquet import open_parquet
+from corpus_reranker.io.sources.parquet_files import read_query_ids
 from helpers.locations import Location
 from helpers.outputs import input_row, write, write_part
 
 
-def test_answers_and_errors_come_back(position: Location) -> None:
-    write(position, "in/a.parquet", [input_row("q1"), input_row("q2")])
-    source = run_in_subprocess(check_input, position.input(), position.storage)
-    assert source.fingerprint_fields() == check_input(position.input(), position.storage).fingerprint_fields()
-    assert run_in_subprocess(read_query_ids, source).to_pylist() == ["q1", "q2"]
+def test_answers_and_errors_come_back(location: Location) -> None:
+    write(location, "in/a.parquet", [input_row("q1"), input_row("q2")])
+    source = run_in_subprocess(open_parquet, location.input(), location.storage)
+    assert source.fingerprint_fields() == open_parquet(location.input(), location.storage).fingerprint_fields()
+    assert source.nested_files is not None
+    assert run_in_subprocess(read_query_ids, source.nested_files).to_pylist() == ["q1", "q2"]
     with pytest.raises(InputError, match="no file or folder"):
-        run_in_subprocess(check_input, position.input("nothing"), position.storage)
+        run_in_subprocess(open_parquet, location.input("nothing"), location.storage)
 
 
-def test_an_output_goes_along(position: Location) -> None:
-    output = Output(position.output(), position.storage)
-    output.begin({"model": "m"}, 2, config_yaml="")
-    write_part(position, "part-0.parquet", ["a", "b"])
-    progress = run_in_subprocess(output.prepare, pa.chunked_array([["a", "b", "c"]]))
+def test_an_output_goes_along(location: Location) -> None:
+    sink = ParquetSink(location.output(), location.storage)
+    sink.begin({"model": "m"}, 2, config_yaml="")
+    write_part(location, "part-0.parquet", ["a", "b"])
+    progress = run_in_subprocess(sink.prepare, pa.chunked_array([["a", "b", "c"]]))
     assert (progress.queries, progress.done, progress.by_status) == (3, 2, {"complete": 2})
-    with pytest.raises(OutputError, match="holds 1 queries that the input has not"):
-        run_in_subprocess(output.prepare, pa.chunked_array([["a"]]))
+    with pytest.raises(OutputError, match="holds 1 queries that the input does not have"):
+        run_in_subprocess(sink.prepare, pa.chunked_array([["a"]]))
 
 
 def test_it_dies_with_its_driver() -> None:
     """The driver has no time to say anything. `input` waits for a line that never comes."""
-    script = "from corpus_reranker.io.isolation import run_in_subprocess; import test_isolation; run_in_subprocess(test_isolation.tell_and_wait)"
-    path = os.pathsep.join(each for each in sys.path if each)
+    script = (
+        "from corpus_reranker.io.isolation import run_in_subprocess; import test_isolation;"
+        "run_in_subprocess(test_isolation.tell_and_wait)"
+    )
+    path = os.pathsep.join([*(each for each in sys.path if each), str(Path(__file__).parent)])
     command = [sys.executable, "-c", script]
     with subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

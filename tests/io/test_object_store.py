@@ -13,8 +13,8 @@ from helpers.s3_server import S3Server
 
 
 @pytest.fixture
-def control(position: Location) -> ObjectStore:
-    return open_object_store(f"{position.url}/out", position.storage)
+def control(location: Location) -> ObjectStore:
+    return open_object_store(f"{location.url}/out", location.storage)
 
 
 def test_create_replace_delete_elsewhere() -> None:
@@ -43,12 +43,12 @@ def test_create_replace_delete(control: ObjectStore) -> None:
     assert control.read("a/b.json") is None
 
 
-def test_one_of_many_creators_wins_and_no_update_is_lost(position: Location) -> None:
-    url = f"{position.url}/out"
+def test_one_of_many_creators_wins_and_no_update_is_lost(location: Location) -> None:
+    url = f"{location.url}/out"
     together = threading.Barrier(4)
 
     def create_and_count(number: int) -> bool:
-        control = open_object_store(url, position.storage)
+        control = open_object_store(url, location.storage)
         together.wait()
         created = control.create("n", f"0 by {number}".encode()) is not None
         for _ in range(2):
@@ -62,7 +62,7 @@ def test_one_of_many_creators_wins_and_no_update_is_lost(position: Location) -> 
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(create_and_count, range(4))) == 1
-    stored = open_object_store(url, position.storage).read("n")
+    stored = open_object_store(url, location.storage).read("n")
     assert stored is not None
     assert stored.body.startswith(b"8 by")
 

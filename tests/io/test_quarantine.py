@@ -6,7 +6,7 @@ import pytest
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.quarantine import QuarantineWriter, delete_from_quarantine, write_sample
 from corpus_reranker.io.schemas import MAX_PROMPT_CHARS, QUARANTINE
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import RerankResult, WindowOutcome, WindowStatus
 from helpers.locations import Location
 from helpers.outputs import names
@@ -20,8 +20,8 @@ def result(query_id: str, *statuses: WindowStatus) -> RerankResult:
     return RerankResult(query_id, "degraded", tuple(range(20)), windows)
 
 
-def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(position: Location) -> None:
-    output = Output(position.output(), position.storage)
+def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(location: Location) -> None:
+    output = Layout.of(location.output(), location.storage)
     writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
     assert writer.write(result("q1", "complete", "repaired", "truncated"))
     assert not writer.write(result("q2", "complete"))
@@ -33,8 +33,8 @@ def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(p
     assert (second["prompt"], second["response"], second["attempts"]) == ("the prompt", "[1] >", 2)
 
 
-def test_a_sample_has_all_windows_of_a_query(position: Location) -> None:
-    output = Output(position.output(), position.storage)
+def test_a_sample_has_all_windows_of_a_query(location: Location) -> None:
+    output = Layout.of(location.output(), location.storage)
     assert write_sample(output.filesystem, output.samples_folder, result("q1", "complete", "repaired"))
     (info,) = list_files(output.filesystem, output.samples_folder)
     rows = pq.read_table(info.path, filesystem=output.filesystem).to_pylist()
@@ -42,7 +42,7 @@ def test_a_sample_has_all_windows_of_a_query(position: Location) -> None:
 
 
 def test_a_query_asked_again_replaces_its_file_and_can_be_forgotten(local_location: Location) -> None:
-    output = Output(local_location.output(), local_location.storage)
+    output = Layout.of(local_location.output(), local_location.storage)
     writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
     for query_id in ("../../etc/passwd", "a/b", "a/b"):
         writer.write(result(query_id, "error"))

@@ -8,8 +8,9 @@ import pytest
 
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.output import Output
-from corpus_reranker.io.sources.parquet import check_input, read_query_ids
+from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.io.sources.parquet import read_nested_files
+from corpus_reranker.io.sources.parquet_files import read_query_ids
 from helpers.fault_proxy import Fault, fault_proxy
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, input_row, read_parts, write, write_part
@@ -32,26 +33,26 @@ def through(endpoint_url: str, bucket: str) -> Location:
 )
 def test_a_run_through_a_bad_network(s3_server: S3Server, faults: list[Fault], every: int) -> None:
     with fault_proxy(s3_server.endpoint_url, faults, every=every, stall_seconds=2.5) as proxy:
-        position = through(proxy.endpoint_url, s3_server.bucket)
-        write(position, "in/a.parquet", [input_row(each) for each in QUERY_IDS])
-        query_ids = read_query_ids(check_input(position.input(), position.storage))
-        output = Output(position.output(), position.storage)
-        output.begin({"model": "m"}, len(QUERY_IDS), config_yaml="")
-        output.prepare(query_ids)
-        write_part(position, "part-0.parquet", QUERY_IDS[:4])
-        write_part(position, "part-1.parquet", QUERY_IDS[3:])
-        output.finish(output.prepare(query_ids), SCHEMA)
+        location = through(proxy.endpoint_url, s3_server.bucket)
+        write(location, "in/a.parquet", [input_row(each) for each in QUERY_IDS])
+        query_ids = read_query_ids(read_nested_files(location.input().path, location.storage))
+        sink = ParquetSink(location.output(), location.storage)
+        sink.begin({"model": "m"}, len(QUERY_IDS), config_yaml="")
+        sink.prepare(query_ids)
+        write_part(location, "part-0.parquet", QUERY_IDS[:4])
+        write_part(location, "part-1.parquet", QUERY_IDS[3:])
+        sink.finish(sink.prepare(query_ids), SCHEMA)
         assert all(proxy.met[fault] >= 2 for fault in faults)
-    clean = Location(position.url, s3_server.storage)
+    clean = Location(location.url, s3_server.storage)
     assert sorted(row["query_id"] for row in read_parts(clean)) == QUERY_IDS
-    assert Output(clean.output(), clean.storage).check({"model": "m"}) is True
+    assert ParquetSink(clean.output(), clean.storage).check({"model": "m"}) is True
 
 
 def test_a_lease_through_a_bad_network(s3_server: S3Server) -> None:
     faults: list[Fault] = ["slow_down", "reset_after", "wrong_etag", "reset_before"]
     with fault_proxy(s3_server.endpoint_url, faults, every=2) as proxy:
-        position = through(proxy.endpoint_url, s3_server.bucket)
-        with Output(position.output(lease_seconds=12), position.storage).lease() as lease:
+        location = through(proxy.endpoint_url, s3_server.bucket)
+        with ParquetSink(location.output(lease_seconds=12), location.storage).lease() as lease:
             while proxy.met.total() < len(faults):  # it renews every three seconds
                 assert not lease._stopping.wait(0.1)
                 lease.check()
@@ -62,8 +63,8 @@ def test_a_large_file_in_parts(s3_server: S3Server) -> None:
     faults: list[Fault] = ["slow_down", "reset_before", "reset_in_body"]
     table = pa.table({"x": pa.array(range(3_000_000), pa.int64())})
     with fault_proxy(s3_server.endpoint_url, faults, every=3) as proxy:
-        position = through(proxy.endpoint_url, s3_server.bucket)
-        filesystem, path = resolve(f"{position.url}/x.parquet", position.storage)
+        location = through(proxy.endpoint_url, s3_server.bucket)
+        filesystem, path = resolve(f"{location.url}/x.parquet", location.storage)
         pq.write_table(table, path, filesystem=filesystem, compression="none", use_dictionary=False)
         assert pq.read_table(path, filesystem=filesystem).equals(table)
         assert proxy.met.total() >= 2
@@ -72,9 +73,9 @@ def test_a_large_file_in_parts(s3_server: S3Server) -> None:
 def test_a_part_whose_etag_is_wrong_is_an_error_and_no_object(s3_server: S3Server) -> None:
     table = pa.table({"x": pa.array(range(3_000_000), pa.int64())})
     with fault_proxy(s3_server.endpoint_url, ["wrong_etag"], every=1) as proxy:
-        position = through(proxy.endpoint_url, s3_server.bucket)
-        filesystem, path = resolve(f"{position.url}/x.parquet", position.storage)
+        location = through(proxy.endpoint_url, s3_server.bucket)
+        filesystem, path = resolve(f"{location.url}/x.parquet", location.storage)
         with pytest.raises(OSError, match="CompleteMultipartUpload"):
             pq.write_table(table, path, filesystem=filesystem, compression="none", use_dictionary=False)
-    clean, _ = resolve(position.url, s3_server.storage)
+    clean, _ = resolve(location.url, s3_server.storage)
     assert clean.get_file_info(path).type.name == "NotFound"

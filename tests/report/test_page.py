@@ -147,8 +147,8 @@ def test_hostile_texts_are_shown_as_text_wherever_they_come_from(tmp_path: Path)
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", source)
 
 
-def test_beside_an_output_on_s3(position: Location, tmp_path: Path) -> None:
-    filesystem, folder = resolve(f"{position.url}/out", position.storage)
+def test_beside_an_output_on_s3(location: Location, tmp_path: Path) -> None:
+    filesystem, folder = resolve(f"{location.url}/out", location.storage)
     copy_files(str(write_data_files(tmp_path / "made", [simulated_rows(3)])), folder, LOCAL, filesystem)
     path = write_report((filesystem, folder), ReportConfig(), "on s3")
     assert [info.path for info in list_files(filesystem, f"{folder}/_run")] == [path]

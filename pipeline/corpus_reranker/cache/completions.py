@@ -17,7 +17,7 @@ import io
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -25,14 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem
 
 from corpus_reranker.io.filesystem import list_files
-from corpus_reranker.io.object_store import ObjectStore
+from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.schemas import COMPLETIONS, QUERY_ID
+from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
-
-COMPLETIONS_FOLDER = "_run/completions"
 
 _SEGMENT_ROWS = 64
 """A segment is written anew with each commit until it has so many; some 4 kB a row with ReasonRank's answers."""
@@ -54,9 +52,10 @@ _FORGET_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
-def completion_index(filesystem: FileSystem, folder: str, under: str = "") -> dict[str, list[str]]:
-    """Names, below `folder`, of the segments that hold completions of each query; of one replica's with `under`."""
-    paths = [info.path for info in list_files(filesystem, f"{folder}/{under}".rstrip("/"), recursive=True)]
+def completion_index(layout: Layout, replica: str = "") -> dict[str, list[str]]:
+    """The names of the segments that hold completions of each query, of one replica or of all."""
+    filesystem, folder = layout.filesystem, layout.completions_folder
+    paths = [info.path for info in list_files(filesystem, f"{folder}/{replica}".rstrip("/"), recursive=True)]
     index: defaultdict[str, list[str]] = defaultdict(list)
     if paths := [path for path in paths if path.endswith(".parquet")]:
         segments = ds.dataset(paths, schema=COMPLETIONS, format="parquet", filesystem=filesystem)
@@ -64,6 +63,23 @@ def completion_index(filesystem: FileSystem, folder: str, under: str = "") -> di
         for query_id, path in zip(*(rows[name].to_pylist() for name in (QUERY_ID, "__filename")), strict=True):
             index[query_id].append(path[len(folder) + 1 :])
     return dict(index)
+
+
+def open_completion_cache(
+    layout: Layout, replica: str, index: Mapping[str, Sequence[str]], count: Callable[[str], None]
+) -> "CompletionCache":
+    """The cache of one replica.
+
+    Args:
+        layout: The output.
+        replica: Name of the replica, the same after a restart: it finds what it wrote before.
+        index: What `completion_index` returned before the pass.
+        count: Called with the name of a counter for each event.
+    """
+    segments = defaultdict(list, {query_id: list(names) for query_id, names in index.items()})
+    for query_id, names in completion_index(layout, replica).items():
+        segments[query_id] += names
+    return CompletionCache(open_object_store(layout.completions_url, layout.storage), replica, segments, count)
 
 
 class CompletionCache:

@@ -14,8 +14,9 @@ from corpus_reranker.cli.status import NOT_FINISHED
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.sinks.layout import SUCCESS
 from corpus_reranker.io.sinks.run_record import read_run
-from corpus_reranker.io.status import SUCCESS, read_holder
+from corpus_reranker.io.status import read_holder
 
 app = command_app()
 

@@ -26,8 +26,8 @@ from corpus_reranker.dataflow.worker import RerankWorker
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.schemas import CANDIDATES, QUERY_ID
 from corpus_reranker.io.settings import RowLimits
-from corpus_reranker.io.sinks.output import Output
-from corpus_reranker.io.sources.parquet import Input
+from corpus_reranker.io.sinks.base import Sink
+from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.io.sources.rows import check_batch
 
 Reranker: TypeAlias = Callable[[Dataset], Dataset]
@@ -157,9 +157,9 @@ def check_queries(table: pa.Table, limits: RowLimits) -> pa.Table:
 
 
 def rerank(
-    config: JobConfig, nested: Input, output: Output, schema: pa.Schema, plan: RunPlan, services: RunServices
+    config: JobConfig, candidates: ParquetFiles, sink: Sink, schema: pa.Schema, plan: RunPlan, services: RunServices
 ) -> None:
-    """Rerank every query of `nested` that the output's checkpoint does not hold.
+    """Rerank every query of `candidates` that the output's checkpoint does not hold.
 
     Writes Parquet of `schema`, each block once: data files and checkpoints commit together (Ray Data's two-phase
     commit). Raises what Ray Data raises when no replica can start, or when a block was lost more often than
@@ -167,8 +167,8 @@ def rerank(
     """
     cluster, blocks = config.cluster, plan.blocks
     dataset = ray.data.read_parquet(
-        nested.paths,
-        filesystem=nested.filesystem,
+        candidates.paths,
+        filesystem=candidates.filesystem,
         partitioning=None,  # otherwise the name of a folder such as dt=2026-11-25 becomes a column
     )
     context = dataset.context
@@ -179,14 +179,13 @@ def rerank(
     limit_read_ahead(context, blocks.per_replica * cluster.max_replica_count)
     context.checkpoint_config = CheckpointConfig(
         id_column=QUERY_ID,
-        checkpoint_path=output.checkpoint_folder,
-        override_filesystem=output.filesystem,
+        checkpoint_path=sink.layout.checkpoint_folder,
+        override_filesystem=sink.layout.filesystem,
         delete_checkpoint_on_success=False,
     )
-    build_reranker(config.reranker(), plan=plan, schema=schema, services=services)(dataset).write_parquet(
-        output.folder,
-        filesystem=output.filesystem,
-        schema=schema,
+    sink.write(
+        build_reranker(config.reranker(), plan=plan, schema=schema, services=services)(dataset),
+        schema,
         filename_provider=DataFileNames(),
         min_rows_per_file=blocks.queries_per_file,
         ray_remote_args=_WRITE_TASK,

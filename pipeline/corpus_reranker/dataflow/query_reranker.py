@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from corpus_reranker.cache.completions import CompletionCache
+from corpus_reranker.cache.completions import CompletionCache, open_completion_cache
 from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.admission import Admission, QuerySlot
 from corpus_reranker.dataflow.capacity import Capacity
@@ -42,9 +42,9 @@ class QueryReranker:
         config, run = self._config, self._run
         capacity = Capacity.from_engine_info(config.engine.max_num_seqs, self._engine.info())
         self.admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
-        if run.output is not None and run.completion_index is not None:
-            self._completion_cache = run.output.completion_cache(
-                self._replica.actor_id, run.completion_index, self._stats.count
+        if run.layout is not None and run.completion_index is not None:
+            self._completion_cache = open_completion_cache(
+                run.layout, self._replica.actor_id, run.completion_index, self._stats.count
             )
 
     def engine_info(self) -> dict[str, Any]:

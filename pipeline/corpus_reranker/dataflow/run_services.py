@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpus_reranker.io.settings import RowLimits
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class RunServices:
     run_id: str = ""
     stats_actor: Any = None
     coordinator: Any = None
-    output: Output | None = None
+    layout: Layout | None = None
     completion_index: Mapping[str, list[str]] | None = None
     row_limits: RowLimits = field(default_factory=RowLimits)
     keep_reasoning: bool = False

@@ -70,7 +70,7 @@ class RerankWorker:
     async def _start(self) -> None:
         started = time.monotonic()
         self._events = EventLog(self._config.cluster.event_log, self._run.run_id)
-        self._recorder = WindowRecorder(self._run.output)
+        self._recorder = WindowRecorder(self._run.layout)
         self._reranker = QueryReranker(self._config, self._replica, self._run, self._stats)
         await self._reranker.start()
         seconds = time.monotonic() - started

@@ -13,9 +13,6 @@ from corpus_reranker.io.filesystem import join
 from corpus_reranker.io.schemas import QUARANTINE, quarantine_rows
 from corpus_reranker.types import RerankResult
 
-QUARANTINE_FOLDER = "_quarantine"
-SAMPLES_FOLDER = "_run/samples"
-
 logger = logging.getLogger(__name__)
 
 

@@ -1,6 +1,6 @@
-"""Config sections of the storage room."""
+"""Config sections of input, output and storage."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -44,13 +44,19 @@ class RowLimits(Section):
 class InputConfig(RowLimits):
     """Where the candidates are, and the limits on a row."""
 
-    path: Url = Field(description="Parquet file or folder, local or s3://, of candidates in nested or long form.")
+    path: Url = Field(description="File or folder, local or s3://, of candidates in nested or long form.")
+    format: str = Field("parquet", description='Name of an input format, or "module:Class" of one outside the package.')
+    options: dict[str, Any] = Field({}, description="Settings of an input format outside the package.")
 
 
 class OutputConfig(Section):
     """Where the results go, and what of them is kept."""
 
-    path: Url = Field(description="Folder, local or s3://. Parquet parts at its top, control files in names with _.")
+    path: Url = Field(description="Folder, local or s3://: data files, and control files whose names start with _.")
+    format: str = Field(
+        "parquet", description='Name of an output format, or "module:Class" of one outside the package.'
+    )
+    options: dict[str, Any] = Field({}, description="Settings of an output format outside the package.")
     keep_reasoning: bool = Field(False, description="Keep each window's chain of thought in the output.")
     completion_cache: bool = Field(
         True, description="Keep each window's completion until its query is written, for a resumed run."

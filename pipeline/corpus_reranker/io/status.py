@@ -11,11 +11,9 @@ from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import count_statuses, list_data_files
+from corpus_reranker.io.sinks.layout import MANIFEST, SUCCESS
 from corpus_reranker.io.sinks.lease import LEASE, LeaseHolder, parse_lease
 from corpus_reranker.io.sinks.run_record import RunRecord, read_run
-
-SUCCESS = "_SUCCESS"
-MANIFEST = "_manifest.json"
 
 
 @dataclass(frozen=True, slots=True)

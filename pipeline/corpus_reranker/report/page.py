@@ -23,9 +23,8 @@ from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import join, redact, resolve
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.output import CONFIG
+from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, SUCCESS
 from corpus_reranker.io.sinks.run_record import RUN
-from corpus_reranker.io.status import MANIFEST, SUCCESS
 from corpus_reranker.report.charts import (
     Chart,
     Floats,

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.rankings import find_data_files, map_data_files, read_batches
 from corpus_reranker.io.filesystem import join, list_files
-from corpus_reranker.io.quarantine import QUARANTINE_FOLDER, SAMPLES_FOLDER
 from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated
+from corpus_reranker.io.sinks.layout import QUARANTINE_FOLDER, SAMPLES_FOLDER
 from corpus_reranker.report.settings import ReportConfig
 
 Floats = npt.NDArray[np.float64]

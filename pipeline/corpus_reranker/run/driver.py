@@ -10,9 +10,10 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.io.isolation import run_in_subprocess
 from corpus_reranker.io.schemas import output_schema
-from corpus_reranker.io.sinks.output import Output
-from corpus_reranker.io.sources.long_form import as_nested_input
-from corpus_reranker.io.sources.parquet import check_input, read_query_ids
+from corpus_reranker.io.sinks.registry import open_sink
+from corpus_reranker.io.sources.parquet_files import read_query_ids
+from corpus_reranker.io.sources.registry import open_source
+from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.final_report import write_final_report
 from corpus_reranker.run.output_lease import output_lease
@@ -48,27 +49,27 @@ def run_job(
     """
     for warning in preflight(config):
         log(f"warning: {warning}")
-    source = run_in_subprocess(check_input, config.input, config.storage)
-    output = Output(config.output, config.storage)
+    source = run_in_subprocess(open_source, config.input, config.storage)
+    sink = open_sink(config.output, config.storage)
     fingerprint = {**config.fingerprint_fields(), "input": source.fingerprint_fields(), "limit": limit}
-    if output.check(fingerprint, new_run=new_run) and not retry:
+    if sink.check(fingerprint, new_run=new_run) and not retry:
         log(f"nothing to do: {config.output.path} holds this run's finished output")
         return read_status(config.output.path, config.storage).manifest or {}
-    with output_lease(output):
+    with output_lease(sink):
         if new_run:
-            output.discard()
-        source = as_nested_input(source, output.candidates_url, config.input, config.storage, limit)
-        query_ids = run_in_subprocess(read_query_ids, source)
+            sink.discard()
+        candidates = stage(source, sink.layout.candidates_url, config.input, config.storage, limit)
+        query_ids = run_in_subprocess(read_query_ids, candidates)
         config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
-        record = output.begin(fingerprint, len(query_ids), config_yaml=config_yaml)
-        schema = output_schema(source.schema, file_metadata(config))
-        state = run_in_subprocess(output.prepare, query_ids, retry=retry)
+        record = sink.begin(fingerprint, len(query_ids), config_yaml=config_yaml)
+        schema = output_schema(candidates.schema, file_metadata(config))
+        state = run_in_subprocess(sink.prepare, query_ids, retry=retry)
         if state.done:
             log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
         events = EventLog(config.cluster.event_log, record.run_id)
         with events.run(queries=state.queries, remaining=state.remaining, fingerprint=config.fingerprint()):
-            run = RunContext(config, source, output, record, log)
+            run = RunContext(config, candidates, sink, record, log)
             state, passes = run_passes(run, schema, query_ids, state)
-            manifest = output.finish(state, schema, {"passes": passes})
+            manifest = sink.finish(state, schema, {"passes": passes})
         write_final_report(config, log)
         return manifest

@@ -1,17 +1,12 @@
 """Dry run: the plan of a run and its first prompt, without starting anything."""
 
-from collections.abc import Iterator
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import run_in_subprocess
-from corpus_reranker.io.sources.long_form import group_by_query
-from corpus_reranker.io.sources.parquet import Input, check_input
+from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.types import RerankRequest
 
@@ -23,14 +18,13 @@ def describe_plan(config: JobConfig, limit: int | None = None) -> str:
         ConfigError: The config cannot work.
         InputError: The input cannot be read.
     """
-    source = run_in_subprocess(check_input, config.input, config.storage)
+    source = run_in_subprocess(open_source, config.input, config.storage)
     request = _first_request(config, source)
     ranked = config.num_ranked(len(request.candidates))
     prompt = create_prompt_builder(config)(request)(range(min(config.strategy.max_window, ranked)))
     cluster, strategy = config.cluster, config.strategy
-    rows = "queries" if source.form == "nested" else "candidate rows"
     lines = [
-        f"input: {config.input.path}: {len(source.files)} Parquet files, {source.rows:,} {rows} ({source.form} form)"
+        f"input: {config.input.path}: {source.describe()}"
         + (f", of which the first {limit:,} queries" if limit else ""),
         f"output: {config.output.path}",
         *_pre_ranker_lines(config),
@@ -55,17 +49,9 @@ def _pre_ranker_lines(config: JobConfig) -> list[str]:
     return [f"pre-ranker: {config.pre_ranker.engine.model} keeps {config.pre_ranker.keep} candidates of a query"]
 
 
-def _first_request(config: JobConfig, source: Input) -> RerankRequest:
+def _first_request(config: JobConfig, source: Source) -> RerankRequest:
     """Raises InputError if the input is empty, RowError if its first query cannot be read."""
-    tables = group_by_query(source, config.input) if source.form == "long" else _tables(source)
-    table = next((table for table in tables if table.num_rows), None)
+    table = next((table for table in source.tables() if table.num_rows), None)
     if table is None:
         raise InputError(f"{config.input.path} has no rows")
     return parse_row(check_batch(table.slice(0, 1), config.input).to_pylist()[0], config.input)
-
-
-def _tables(source: Input) -> Iterator[pa.Table]:
-    for path in source.paths:
-        with source.filesystem.open_input_file(path) as opened, pq.ParquetFile(opened) as file:
-            for batch in file.iter_batches(1):
-                yield pa.Table.from_batches([batch])

@@ -8,7 +8,6 @@ replica come from the config or an earlier run.
 import asyncio
 import functools
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus_reranker.config.estimate import EstimateConfig
@@ -27,8 +25,8 @@ from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError, RequestError, RowError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sources.long_form import group_by_query
-from corpus_reranker.io.sources.parquet import Input, check_input
+from corpus_reranker.io.sources.base import ParquetFiles, Source
+from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.ranking.strategies.base import Strategy
@@ -152,8 +150,8 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         ConfigError: The config cannot work.
         InputError: The input or every sampled query cannot be read.
     """
-    source = check_input(config.input, config.storage)
-    counts = _candidate_counts(source)
+    source = open_source(config.input, config.storage)
+    counts = source.candidate_counts()
     if not counts.total():
         raise InputError(f"{config.input.path} holds no query")
     readable = {number: count for number, count in counts.items() if 0 < number <= config.input.max_candidates}
@@ -257,41 +255,23 @@ def _prompt_tokens(
     return lengths, shortened
 
 
-def _candidate_counts(source: Input) -> Counter[int]:
-    """Number of candidates -> number of queries that have so many. Reads one small column of the input."""
-    sizes: Counter[int] = Counter()
-    of_query: Counter[str] = Counter()
-    for path in source.paths:
-        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
-            column = _score_leaf(file) if source.form == "nested" else "query_id"
-            for batch in file.iter_batches(columns=[column]):
-                if source.form == "nested":
-                    sizes.update(pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_pylist())
-                else:
-                    of_query.update(batch.column(0).to_pylist())
-    sizes.update(of_query.values())
-    return sizes
+def _sample(source: Source, config: JobConfig, size: int | None, seed: int) -> Iterator[RerankRequest | None]:
+    """Requests of sampled queries, None for one that cannot be read.
 
-
-def _score_leaf(file: pq.ParquetFile) -> str:
-    """The path of the candidates' scores: the levels of a list have other names in files of other writers."""
-    paths = (file.schema.column(number).path for number in range(len(file.schema)))
-    return str(next(path for path in paths if path.startswith("candidates.") and path.endswith(".score")))
-
-
-def _sample(source: Input, config: JobConfig, size: int | None, seed: int) -> Iterator[RerankRequest | None]:
-    """Requests of sampled queries, None for one that cannot be read. The long form gives its first ones."""
-    if source.form == "long":
-        rows = (row for table in group_by_query(source, config.input) for row in _rows(table, config))
+    An input that is not in nested Parquet files gives its first queries.
+    """
+    files = source.nested_files
+    if files is None:
+        rows = (row for table in source.tables() for row in _rows(table, config))
         yield from (_parse(row, config) for row in islice(rows, size))
         return
     rng = random.Random(seed)
-    groups = list(_row_groups(source))
+    groups = list(_row_groups(files))
     if size is not None:
         groups = sorted(rng.sample(groups, min(len(groups), _SAMPLED_ROW_GROUPS)))
     left = size or 0
     for position, (path, group) in enumerate(groups):
-        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+        with files.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
             table = file.read_row_group(group)
         wanted = len(table) if size is None else min(len(table), -(-left // (len(groups) - position)))
         left -= wanted
@@ -299,9 +279,9 @@ def _sample(source: Input, config: JobConfig, size: int | None, seed: int) -> It
             yield _parse(row, config)
 
 
-def _row_groups(source: Input) -> Iterator[tuple[str, int]]:
-    for path in source.paths:
-        with source.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+def _row_groups(files: ParquetFiles) -> Iterator[tuple[str, int]]:
+    for path in files.paths:
+        with files.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
             yield from ((path, group) for group in range(file.num_row_groups))
 
 

@@ -5,19 +5,19 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.run.ray_errors import run_error
 
 
 @contextlib.contextmanager
-def output_lease(output: Output) -> Iterator[None]:
+def output_lease(sink: Sink) -> Iterator[None]:
     """Hold the output's lease. Its renewal thread interrupts the main thread when the lease is lost.
 
     Raises:
         OutputError: Another run holds the lease, or this one has lost it.
         RunError: The store failed between two passes.
     """
-    lease = output.lease(job_id=os.environ.get("RAY_JOB_SUBMISSION_ID"), on_lost=_thread.interrupt_main)
+    lease = sink.lease(job_id=os.environ.get("RAY_JOB_SUBMISSION_ID"), on_lost=_thread.interrupt_main)
     with lease:
         try:
             yield

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 import corpus_reranker
+from corpus_reranker.cache.completions import completion_index
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.cluster import connect
@@ -15,9 +16,9 @@ from corpus_reranker.dataflow.coordinator import running_coordinator
 from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.io.isolation import run_in_subprocess
-from corpus_reranker.io.sinks.output import Output, OutputState
+from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.run_record import RunRecord
-from corpus_reranker.io.sources.parquet import Input
+from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.run.progress import ProgressReporter
 from corpus_reranker.run.ray_errors import run_error
 from corpus_reranker.run.stats import running_stats_actor
@@ -25,18 +26,18 @@ from corpus_reranker.run.stats import running_stats_actor
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all passes of a run share. `source` is the input in nested form; the lease on `output` is held."""
+    """What all passes of a run share. The lease on the output is held."""
 
     config: JobConfig
-    source: Input
-    output: Output
+    candidates: ParquetFiles
+    sink: Sink
     record: RunRecord
     log: Callable[[str], None]
 
 
 def run_passes(
-    run: RunContext, schema: pa.Schema, query_ids: pa.ChunkedArray, state: OutputState
-) -> tuple[OutputState, list[dict[str, Any]]]:
+    run: RunContext, schema: pa.Schema, query_ids: pa.ChunkedArray, state: ResumePoint
+) -> tuple[ResumePoint, list[dict[str, Any]]]:
     """Run passes until no query remains, or a pass leaves as many as it found.
 
     Args:
@@ -55,7 +56,7 @@ def run_passes(
     while state.remaining:
         before = state.remaining
         entries.append(_run_pass(run, schema, before))
-        state = run_in_subprocess(run.output.prepare, query_ids)
+        state = run_in_subprocess(run.sink.prepare, query_ids)
         if state.remaining >= before:
             break
     return state, entries
@@ -77,7 +78,7 @@ def file_metadata(config: JobConfig) -> dict[str, str]:
 
 def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, Any]:
     """Rerank every query that the output's checkpoint does not hold, and return the manifest's entry."""
-    config, output, record = run.config, run.output, run.record
+    config, sink, record = run.config, run.sink, run.record
     started = time.monotonic()
     connect()
     plan = plan_run(config, remaining)
@@ -91,8 +92,8 @@ def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, A
             run_id=record.run_id,
             stats_actor=stats_actor,
             coordinator=coordinator,
-            output=output,
-            completion_index=output.completion_index() if config.output.completion_cache else None,
+            layout=sink.layout,
+            completion_index=completion_index(sink.layout) if config.output.completion_cache else None,
             row_limits=config.input,
             keep_reasoning=config.output.keep_reasoning,
         )
@@ -102,11 +103,11 @@ def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, A
             record.queries - remaining,
             config.cluster.progress_seconds,
             run.log,
-            output.publish,
+            sink.publish,
         )
         try:
             with progress:
-                rerank(config, run.source, output, schema, plan, services)
+                rerank(config, run.candidates, sink, schema, plan, services)
         except Exception as error:
             raise run_error(error, progress.last.start_failure) from error
     return _manifest_entry(progress, time.monotonic() - started)

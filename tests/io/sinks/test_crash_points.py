@@ -1,6 +1,7 @@
 """Whatever dies at whatever point, running again gives an output with every query once and nothing lost."""
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem
 
-from corpus_reranker.io.filesystem import join
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated, list_data_files
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.types import QueryStatus
 from helpers.crash_points import CrashError, CrashingControl, Fuse, crashing
 from helpers.locations import Location
@@ -23,27 +24,27 @@ QUERY_IDS = [f"q{number}" for number in range(6)]
 BETTER_FIRST = ["complete", "degraded", "failed"]
 
 
-def job(position: Location, fuse: Fuse, retry: tuple[QueryStatus, ...] = (), new_run: bool = False) -> None:
+def job(location: Location, fuse: Fuse, retry: tuple[QueryStatus, ...] = (), new_run: bool = False) -> None:
     """What a rerank job does to its output, two queries a file as Ray would write them."""
-    output = Output(position.output(), position.storage)
-    output.filesystem = crashing(output.filesystem, fuse)
-    output._control = CrashingControl(output._control, fuse)
+    sink = ParquetSink(location.output(), location.storage)
+    layout = dataclasses.replace(sink.layout, filesystem=crashing(sink.layout.filesystem, fuse))
+    sink._layout, sink._control = layout, CrashingControl(sink._control, fuse)
     query_ids = pa.chunked_array([QUERY_IDS])
-    output.check(IDENTITY, new_run=new_run)
+    sink.check(IDENTITY, new_run=new_run)
     if new_run:
-        output.discard()
-    output.begin(IDENTITY, len(QUERY_IDS), config_yaml="")
-    output.prepare(query_ids, retry=retry)
-    left = sorted({*QUERY_IDS} - {*checkpointed(output)})
+        sink.discard()
+    sink.begin(IDENTITY, len(QUERY_IDS), config_yaml="")
+    sink.prepare(query_ids, retry=retry)
+    left = sorted({*QUERY_IDS} - {*checkpointed(sink)})
     for pair in (left[at : at + 2] for at in range(0, len(left), 2)):
         table = pa.Table.from_pylist([result_row(query_id) for query_id in pair], SCHEMA)
-        pq.write_table(table, join(output.folder, f"part-{pair[0]}-{fuse.left}.parquet"), filesystem=output.filesystem)
-    output.finish(output.prepare(query_ids), SCHEMA)
+        pq.write_table(table, layout.path(f"part-{pair[0]}-{fuse.left}.parquet"), filesystem=layout.filesystem)
+    sink.finish(sink.prepare(query_ids), SCHEMA)
 
 
-def whole_rows(position: Location) -> dict[str, str]:
+def whole_rows(location: Location) -> dict[str, str]:
     """The best status there is of each query, in files that are not torn."""
-    output = Output(position.output(), position.storage)
+    output = ParquetSink(location.output(), location.storage).layout
     best: dict[str, str] = {}
     for info in list_data_files(output.filesystem, output.folder):
         if not is_truncated(output.filesystem, info):
@@ -59,23 +60,23 @@ def nothing(_: Location) -> None:
     pass
 
 
-def interrupted(position: Location) -> None:
+def interrupted(location: Location) -> None:
     """A run that was killed, and one that outlived its driver: torn, double and failed rows."""
-    Output(position.output(), position.storage).begin(IDENTITY, len(QUERY_IDS), config_yaml="")
-    write_part(position, "part-0.parquet", ["q0", "q1", "q2"])
-    write_part(position, "part-1.parquet", ["q1", "q3"], "failed")
-    write_part(position, "part-2.parquet", ["q2", "q0"], "degraded")
-    write_part(position, "part-3.parquet", ["q3", "q1"], "complete")  # newer: of part-0, q0 and q2 are to stay
-    Path(position.url, "out", "part-4.parquet").write_bytes(b"PAR1 and half of it")
+    ParquetSink(location.output(), location.storage).begin(IDENTITY, len(QUERY_IDS), config_yaml="")
+    write_part(location, "part-0.parquet", ["q0", "q1", "q2"])
+    write_part(location, "part-1.parquet", ["q1", "q3"], "failed")
+    write_part(location, "part-2.parquet", ["q2", "q0"], "degraded")
+    write_part(location, "part-3.parquet", ["q3", "q1"], "complete")  # newer: of part-0, q0 and q2 are to stay
+    Path(location.url, "out", "part-4.parquet").write_bytes(b"PAR1 and half of it")
 
 
-def finished(position: Location) -> None:
-    job(position, Fuse(10**9, late=False))
-    write_part(position, "part-9.parquet", ["q5"], "failed")  # by a zombie, after the end
-    for info in list_data_files(Output(position.output(), position.storage).filesystem, f"{position.url}/out"):
+def finished(location: Location) -> None:
+    job(location, Fuse(10**9, late=False))
+    write_part(location, "part-9.parquet", ["q5"], "failed")  # by a zombie, after the end
+    for info in list_data_files(LocalFileSystem(), f"{location.url}/out"):
         if "q4" in info.base_name:
             Path(info.path).unlink()
-    write_part(position, "part-8.parquet", ["q4", "q5"], "failed")
+    write_part(location, "part-8.parquet", ["q4", "q5"], "failed")
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
@@ -92,21 +93,21 @@ def test_a_crash_at_any_operation_loses_nothing(
     new_run: bool,
 ) -> None:
     for at in itertools.count(1):
-        position = Location(str(tmp_path / str(at)), StorageConfig())
-        start(position)
-        before = whole_rows(position)
+        location = Location(str(tmp_path / str(at)), StorageConfig())
+        start(location)
+        before = whole_rows(location)
         fuse = Fuse(at, late)
         with contextlib.suppress(CrashError):
-            job(position, fuse, retry, new_run)
+            job(location, fuse, retry, new_run)
         if not new_run:
-            after = whole_rows(position)
+            after = whole_rows(location)
             assert all(after[query_id] <= status for query_id, status in before.items()), at
         if not fuse.blown:
             assert at > 5
             break
-        job(position, Fuse(10**9, late=False), retry, new_run)
-        rows = read_parts(position)
+        job(location, Fuse(10**9, late=False), retry, new_run)
+        rows = read_parts(location)
         assert sorted(row["query_id"] for row in rows) == QUERY_IDS, at
         assert {row["status"] for row in rows} == {"complete"} or not (retry or new_run), at
-        left = [name for name in names(position) if not is_data_file(name)]
+        left = [name for name in names(location) if not is_data_file(name)]
         assert sorted(set(left) - {"_lock"}) == ["_SUCCESS", "_manifest.json", "_run/config.yaml", "_run/run.json"], at

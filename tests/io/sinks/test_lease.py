@@ -18,8 +18,8 @@ from helpers.s3_server import S3Server
 SHORT_SECONDS = 2.0
 
 
-def object_store_of(position: Location) -> ObjectStore:
-    return open_object_store(f"{position.url}/out", position.storage)
+def object_store_of(location: Location) -> ObjectStore:
+    return open_object_store(f"{location.url}/out", location.storage)
 
 
 def elsewhere(lease_seconds: float = SHORT_SECONDS, released: bool = False) -> bytes:
@@ -28,34 +28,34 @@ def elsewhere(lease_seconds: float = SHORT_SECONDS, released: bool = False) -> b
     return json.dumps(asdict(holder)).encode()
 
 
-def test_a_second_run_is_told_who_holds_the_output(position: Location) -> None:
-    with Lease(object_store_of(position), SHORT_SECONDS, job_id="raysubmit_1") as held:
+def test_a_second_run_is_told_who_holds_the_output(location: Location) -> None:
+    with Lease(object_store_of(location), SHORT_SECONDS, job_id="raysubmit_1") as held:
         with pytest.raises(OutputError, match=r"process \d+ on .*, job raysubmit_1, since 20"):
-            Lease(object_store_of(position), SHORT_SECONDS).acquire()
+            Lease(object_store_of(location), SHORT_SECONDS).acquire()
         held.check()
-        assert read_holder(object_store_of(position)) is not None
-    assert read_holder(object_store_of(position)) is None
-    with Lease(object_store_of(position), SHORT_SECONDS):
+        assert read_holder(object_store_of(location)) is not None
+    assert read_holder(object_store_of(location)) is None
+    with Lease(object_store_of(location), SHORT_SECONDS):
         pass
 
 
 def test_renewal_keeps_the_lease_past_its_length(s3_server: S3Server) -> None:
-    position = Location(f"s3://{s3_server.bucket}/renewal", s3_server.storage)
-    with Lease(object_store_of(position), SHORT_SECONDS) as held:
+    location = Location(f"s3://{s3_server.bucket}/renewal", s3_server.storage)
+    with Lease(object_store_of(location), SHORT_SECONDS) as held:
         renewed = threading.Event()
         until = time.monotonic() + 1.5 * SHORT_SECONDS
         while time.monotonic() < until:
             renewed.wait(0.1)
             held.check()
-        stored = object_store_of(position).read(LEASE)
+        stored = object_store_of(location).read(LEASE)
         assert stored is not None
         holder = parse_lease(stored)
         assert holder is not None
         assert holder.renewals >= 3
 
 
-def test_an_expired_lease_is_taken_over_and_its_holder_notices(position: Location) -> None:
-    control = object_store_of(position)
+def test_an_expired_lease_is_taken_over_and_its_holder_notices(location: Location) -> None:
+    control = object_store_of(location)
     control.create(LEASE, elsewhere())
     started = time.monotonic()
     lost = threading.Event()
@@ -71,9 +71,9 @@ def test_an_expired_lease_is_taken_over_and_its_holder_notices(position: Locatio
     assert stored.body == elsewhere()
 
 
-def test_a_released_lease_is_free_at_once(position: Location) -> None:
-    object_store_of(position).create(LEASE, elsewhere(lease_seconds=3600, released=True))
-    with Lease(object_store_of(position), SHORT_SECONDS):
+def test_a_released_lease_is_free_at_once(location: Location) -> None:
+    object_store_of(location).create(LEASE, elsewhere(lease_seconds=3600, released=True))
+    with Lease(object_store_of(location), SHORT_SECONDS):
         pass
 
 
@@ -166,7 +166,7 @@ def test_a_store_without_conditional_writes_holds_no_lease() -> None:
         Lease(Careless(open_object_store("memory://careless", StorageConfig())), SHORT_SECONDS).acquire()
 
 
-def test_what_is_no_lease_holds_nothing(position: Location) -> None:
-    object_store_of(position).create(LEASE, b"{broken")
-    with Lease(object_store_of(position), SHORT_SECONDS):
+def test_what_is_no_lease_holds_nothing(location: Location) -> None:
+    object_store_of(location).create(LEASE, b"{broken")
+    with Lease(object_store_of(location), SHORT_SECONDS):
         pass

@@ -13,7 +13,8 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import _run_in_subprocess
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
 from corpus_reranker.io.settings import InputConfig, StorageConfig
-from corpus_reranker.io.sources.parquet import check_input, read_query_ids
+from corpus_reranker.io.sources.parquet import open_parquet, read_nested_files
+from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.rows import check_batch
 from helpers.fuzzing import examples
 from helpers.locations import Location
@@ -23,17 +24,17 @@ MEMORY_BYTES = 1536 * 2**20
 """Address space in which an input is checked here; the libraries alone map more than half of it."""
 
 
-def check_in_bounded_memory(position: Location) -> str:
+def check_in_bounded_memory(location: Location) -> str:
     """Check the input in a process whose memory is limited; what it said."""
     try:
-        _run_in_subprocess(MEMORY_BYTES, check_and_read, (position.input(), position.storage), {})
+        _run_in_subprocess(MEMORY_BYTES, check_and_read, (location.input(), location.storage), {})
     except InputError as error:
         return str(error)
     return "accepted"
 
 
 def check_and_read(settings: InputConfig, storage: StorageConfig) -> int:
-    return len(read_query_ids(check_input(settings, storage)))
+    return len(read_query_ids(read_nested_files(settings.path, storage)))
 
 
 def repeated(value: str, times: int) -> pa.Array:
@@ -47,9 +48,9 @@ def one_row_of(num_candidates: int, text: str) -> pa.Table:
     return pa.table({"query_id": ["q"], "query": ["x"], "candidates": candidates})
 
 
-def write_plain(position: Location, table: pa.Table, **options: object) -> int:
+def write_plain(location: Location, table: pa.Table, **options: object) -> int:
     """Write without Arrow's own schema, as another program would; the size of the file in bytes."""
-    path = Path(position.url, "in", "a.parquet")
+    path = Path(location.url, "in", "a.parquet")
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, store_schema=False, **options)
     return path.stat().st_size
@@ -100,7 +101,7 @@ def test_query_ids_that_are_not_utf8(local_location: Location) -> None:
     rows = pa.Table.from_pylist([input_row("a"), input_row("b")], NESTED_INPUT)
     write(local_location, "in/a.parquet", rows.set_column(0, NESTED_INPUT.field(0), ids))
     with pytest.raises(InputError, match=r"a.parquet: cannot read column 'query_id': Invalid UTF8"):
-        read_query_ids(check_input(local_location.input(), local_location.storage))
+        read_query_ids(read_nested_files(local_location.input().path, local_location.storage))
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + b"\xff" * 100 + b"PAR1"])
@@ -109,7 +110,7 @@ def test_what_is_not_parquet_is_named(local_location: Location, content: bytes) 
     folder.mkdir()
     (folder / "a.parquet").write_bytes(content)
     with pytest.raises(InputError, match=r"a.parquet cannot be read as Parquet \(truncated, or not Parquet\?\)"):
-        check_input(local_location.input(), local_location.storage)
+        open_parquet(local_location.input(), local_location.storage)
 
 
 @settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -132,7 +133,7 @@ def test_broken_bytes_are_an_input_error_or_harmless(
         content[int(where * pages_bytes)] = byte
     (folder / "a.parquet").write_bytes(content[: int(cut * len(content))])
     try:
-        read_query_ids(check_input(local_location.input(), local_location.storage))
+        read_query_ids(read_nested_files(local_location.input().path, local_location.storage))
     except InputError as error:
         message = str(error)
         assert "a.parquet" in message or "query_ids" in message

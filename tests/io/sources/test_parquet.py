@@ -1,5 +1,3 @@
-from typing import Any
-
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,38 +7,54 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.settings import InputConfig, StorageConfig
-from corpus_reranker.io.sources.parquet import check_input, read_query_ids
+from corpus_reranker.io.sources.base import ParquetFiles
+from corpus_reranker.io.sources.parquet import open_parquet, read_nested_files
+from corpus_reranker.io.sources.parquet_files import read_query_ids
 from helpers.locations import Location
 from helpers.outputs import input_row, write
 
 CANDIDATES_TYPE = NESTED_INPUT.field("candidates").type
 
 
-def test_a_folder_is_its_files_in_order(position: Location) -> None:
-    write(position, "in/b.parquet", [input_row("q3")])
-    write(position, "in/a.parquet", [input_row("q1"), input_row("q2")])
-    write(position, "in/day=1/c.parquet", [input_row("q4")])
-    write(position, "in/_temporary/x.parquet", [input_row("q1")])
-    write(position, "in/.hidden.parquet", [input_row("q1")])
-    source = check_input(position.input(), position.storage)
-    assert [path.rpartition("/in/")[2] for path in source.paths] == ["a.parquet", "b.parquet", "day=1/c.parquet"]
-    assert (source.form, source.rows) == ("nested", 4)
-    assert read_query_ids(source).to_pylist() == ["q1", "q2", "q3", "q4"]
-    one = check_input(position.input("in/a.parquet"), position.storage)
-    assert read_query_ids(one).to_pylist() == ["q1", "q2"]
+def nested_files(location: Location, name: str = "in") -> ParquetFiles:
+    return read_nested_files(location.input(name).path, location.storage)
 
 
-def test_the_identity_follows_the_content_not_the_place(local_location: Location) -> None:
+def test_reads_the_files_of_a_folder_sorted_by_path(location: Location) -> None:
+    write(location, "in/b.parquet", [input_row("q3")])
+    write(location, "in/a.parquet", [input_row("q1"), input_row("q2")])
+    write(location, "in/day=1/c.parquet", [input_row("q4")])
+    write(location, "in/_temporary/x.parquet", [input_row("q1")])
+    write(location, "in/.hidden.parquet", [input_row("q1")])
+    files = nested_files(location)
+    assert [path.rpartition("/in/")[2] for path in files.paths] == ["a.parquet", "b.parquet", "day=1/c.parquet"]
+    assert files.rows == 4
+    assert read_query_ids(files).to_pylist() == ["q1", "q2", "q3", "q4"]
+    assert read_query_ids(nested_files(location, "in/a.parquet")).to_pylist() == ["q1", "q2"]
+
+
+def test_a_nested_source_describes_its_files(local_location: Location) -> None:
+    write(local_location, "in/a.parquet", [input_row("q1", 3), input_row("q2", 5)])
+    write(local_location, "in/b.parquet", [input_row("q3", 3)])
+    source = open_parquet(local_location.input(), local_location.storage)
+    assert source.form == "nested"
+    assert source.nested_files == nested_files(local_location)
+    assert source.describe() == "2 Parquet files, 3 queries (nested form)"
+    assert source.candidate_counts() == {3: 2, 5: 1}
+    assert [row["query_id"] for table in source.tables() for row in table.to_pylist()] == ["q1", "q2", "q3"]
+
+
+def test_the_fingerprint_depends_on_the_content_and_not_on_the_path(local_location: Location) -> None:
     for name in ("in/a.parquet", "copy/of/a.parquet"):
         write(local_location, name, [input_row("q1")])
     write(local_location, "other/a.parquet", [input_row("q9")])
-    here, copy, other = (
-        check_input(local_location.input(name), local_location.storage).fingerprint_fields()
+    original, copy, other = (
+        open_parquet(local_location.input(name), local_location.storage).fingerprint_fields()
         for name in ("in", "copy", "other")
     )
-    assert here == copy
-    assert here["digest"] != other["digest"]
-    assert (here["rows"], here["files"]) == (1, 1)
+    assert original == copy
+    assert original["digest"] != other["digest"]
+    assert (original["rows"], original["files"]) == (1, 1)
 
 
 def with_type(name: str, type_: pa.DataType) -> pa.Schema:
@@ -77,41 +91,43 @@ def test_a_wrong_schema_is_an_error_that_names_file_column_and_fix(
 ) -> None:
     path = write(local_location, "in/a.parquet", schema.empty_table())
     with pytest.raises(InputError, match=message) as error:
-        check_input(local_location.input(), local_location.storage)
+        open_parquet(local_location.input(), local_location.storage)
     assert path in str(error.value)
 
 
-def test_no_title_other_numbers_and_other_columns_are_fine(local_location: Location) -> None:
+def test_accepts_lossless_types_and_extra_columns(local_location: Location) -> None:
     schema = with_type(
         "candidates",
         pa.large_list(pa.struct([("score", pa.float32()), ("doc_id", pa.large_string()), ("text", pa.string())])),
     ).append(pa.field("when", pa.timestamp("ns", "UTC")))
     write(local_location, "in/a.parquet", schema.empty_table())
-    assert check_input(local_location.input(), local_location.storage).form == "nested"
+    assert open_parquet(local_location.input(), local_location.storage).form == "nested"
 
 
-def test_files_that_differ_are_named(local_location: Location) -> None:
+def test_files_with_different_schemas_are_named(local_location: Location) -> None:
     write(local_location, "in/a.parquet", [input_row("q1")])
     write(local_location, "in/b.parquet", [], NESTED_INPUT.append(pa.field("x", pa.int64())))
     with pytest.raises(InputError, match=r"column 'x' is int64 in .*b.parquet and absent in .*a.parquet; write them"):
-        check_input(local_location.input(), local_location.storage)
+        open_parquet(local_location.input(), local_location.storage)
 
 
-def test_nothing_there(position: Location) -> None:
+def test_a_missing_input_is_named(location: Location) -> None:
     with pytest.raises(InputError, match=r"there is no file or folder .*in"):
-        check_input(position.input(), position.storage)
-    filesystem, path = resolve(f"{position.url}/in/notes.txt", position.storage)
+        open_parquet(location.input(), location.storage)
+    filesystem, path = resolve(f"{location.url}/in/notes.txt", location.storage)
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     filesystem.open_output_stream(path).close()
     with pytest.raises(InputError, match=r"there is no \*.parquet in .*in"):
-        check_input(position.input(), position.storage)
+        open_parquet(location.input(), location.storage)
 
 
 @pytest.mark.timeout(120)
-def test_an_endpoint_that_is_not_there_is_told_at_once_and_not_after_every_attempt() -> None:
-    nowhere = StorageConfig(endpoint_url="http://127.0.0.1:9", region="us-east-1", anonymous=True, max_attempts=1000)
+def test_an_unreachable_endpoint_is_reported_after_few_attempts() -> None:
+    unreachable = StorageConfig(
+        endpoint_url="http://127.0.0.1:9", region="us-east-1", anonymous=True, max_attempts=1000
+    )
     with pytest.raises(InputError, match=r"cannot list the input s3://bucket/in: .*onnect"):
-        check_input(InputConfig(path="s3://bucket/in"), nowhere)
+        open_parquet(InputConfig(path="s3://bucket/in"), unreachable)
 
 
 @pytest.mark.parametrize(
@@ -123,32 +139,32 @@ def test_an_endpoint_that_is_not_there_is_told_at_once_and_not_after_every_attem
         (["x" * 5000], r"b.parquet: a query_id of 5000 bytes, near row 0; at most 1000"),
     ],
 )
-def test_query_ids_that_cannot_be(position: Location, query_ids: list[str | None], message: str) -> None:
+def test_invalid_query_ids_are_named(location: Location, query_ids: list[str | None], message: str) -> None:
     schema = pa.schema([field.with_nullable(True) for field in NESTED_INPUT])
-    write(position, "in/a.parquet", [input_row("q0")], schema)
-    write(position, "in/b.parquet", [{**input_row("x"), "query_id": each} for each in query_ids], schema)
-    source = check_input(position.input(), position.storage)
+    write(location, "in/a.parquet", [input_row("q0")], schema)
+    write(location, "in/b.parquet", [{**input_row("x"), "query_id": each} for each in query_ids], schema)
     with pytest.raises(InputError, match=message):
-        read_query_ids(source)
+        read_query_ids(nested_files(location))
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=2), max_size=6), min_size=1, max_size=4))
-def test_ids_are_refused_exactly_when_one_repeats(local_location: Location, files: list[list[str]]) -> None:
-    for number, ids in enumerate(files):
-        write(local_location, f"in{len(files)}/{number}.parquet", [input_row(each) for each in ids])
-    source = check_input(local_location.input(f"in{len(files)}"), local_location.storage)
-    flat = [each for ids in files for each in ids]
-    if len(set(flat)) == len(flat):
-        assert read_query_ids(source).to_pylist() == flat
+def test_ids_are_refused_exactly_if_one_is_a_duplicate(local_location: Location, ids_of_files: list[list[str]]) -> None:
+    name = f"in{len(ids_of_files)}"
+    for number, ids in enumerate(ids_of_files):
+        write(local_location, f"{name}/{number}.parquet", [input_row(each) for each in ids])
+    files = nested_files(local_location, name)
+    all_ids = [each for ids in ids_of_files for each in ids]
+    if len(set(all_ids)) == len(all_ids):
+        assert read_query_ids(files).to_pylist() == all_ids
         return
     with pytest.raises(InputError, match="more than once") as error:
-        read_query_ids(source)
-    repeated: Any = str(error.value).split("'")[1]
-    assert flat.count(repeated) > 1
+        read_query_ids(files)
+    duplicate = str(error.value).split("'")[1]
+    assert all_ids.count(duplicate) > 1
 
 
-def test_an_input_without_rows_is_an_input(local_location: Location) -> None:
+def test_an_input_without_rows_is_valid(local_location: Location) -> None:
     write(local_location, "in/a.parquet", [])
-    source = check_input(local_location.input(), StorageConfig())
-    assert (source.rows, read_query_ids(source).to_pylist()) == (0, [])
+    files = nested_files(local_location)
+    assert (files.rows, read_query_ids(files).to_pylist()) == (0, [])

@@ -1,1 +1,1 @@
-"""Outputs: lease, data files and the commit."""
+"""Output formats: the Sink protocol, its registry and the sinks of this package."""

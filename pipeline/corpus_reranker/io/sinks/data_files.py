@@ -36,7 +36,7 @@ BEST_FIRST = pa.array(["complete", "degraded", "failed"])
 
 
 @dataclass(frozen=True, slots=True)
-class DataFileInfo:
+class ManifestEntry:
     """What a manifest says of one data file."""
 
     name: str
@@ -94,7 +94,7 @@ def write_checkpoint(filesystem: FileSystem, folder: str, query_ids: pa.ChunkedA
         filesystem.delete_file(path)
 
 
-def data_file_info(filesystem: FileSystem, folder: str) -> list[DataFileInfo]:
+def summarize_data_files(filesystem: FileSystem, folder: str) -> list[ManifestEntry]:
     """Facts of all data files, by name. Reads their status and token columns only."""
     info = _in_parallel(lambda info: _info(filesystem, info), list_data_files(filesystem, folder))
     return sorted(info, key=lambda each: each.name)
@@ -190,7 +190,7 @@ def _drop_rows(filesystem: FileSystem, path: str, positions: pa.ChunkedArray, wo
     filesystem.move(written, path)
 
 
-def _info(filesystem: FileSystem, info: FileInfo) -> DataFileInfo:
+def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
     leaf = "windows.list.element."
     table = _read(filesystem, info.path, ["status", f"{leaf}status", f"{leaf}prompt_tokens", f"{leaf}output_tokens"])
     windows = pc.list_flatten(table["windows"])
@@ -198,7 +198,7 @@ def _info(filesystem: FileSystem, info: FileInfo) -> DataFileInfo:
         pa.chunked_array([pc.struct_field(chunk, name) for chunk in windows.chunks], type_)
         for name, type_ in (("status", pa.string()), ("prompt_tokens", pa.int64()), ("output_tokens", pa.int64()))
     )
-    return DataFileInfo(
+    return ManifestEntry(
         info.base_name,
         table.num_rows,
         info.size,

@@ -1,1 +1,1 @@
-"""Inputs: candidate lists and how they are checked."""
+"""Input formats: the Source protocol, its registry and the sources of this package."""

@@ -9,7 +9,7 @@ import pytest
 
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.filesystem import join, list_files, resolve
-from corpus_reranker.io.sinks.output import Output
+from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, checkpointed, names, read_parts, write, write_part
@@ -24,39 +24,39 @@ def ids(*query_ids: str) -> pa.ChunkedArray:
 FOUR = ids("a", "b", "c", "d")
 
 
-def output_of(position: Location) -> Output:
-    return Output(position.output(), position.storage)
+def sink_of(location: Location) -> ParquetSink:
+    return ParquetSink(location.output(), location.storage)
 
 
-def begun(position: Location) -> Output:
-    output = output_of(position)
-    output.begin(IDENTITY, 4, config_yaml="engine: {}")
-    return output
+def begun(location: Location) -> ParquetSink:
+    sink = sink_of(location)
+    sink.begin(IDENTITY, 4, config_yaml="engine: {}")
+    return sink
 
 
-def statuses(position: Location) -> dict[str, str]:
-    rows = read_parts(position)
+def statuses(location: Location) -> dict[str, str]:
+    rows = read_parts(location)
     assert len({row["query_id"] for row in rows}) == len(rows)
     return {row["query_id"]: row["status"] for row in rows}
 
 
-def test_a_run_from_begin_to_success(position: Location) -> None:
-    output = output_of(position)
-    assert output.check(IDENTITY) is False
-    run = output.begin(IDENTITY, 4, config_yaml="engine: {}", info={"version": "1"})
-    assert output.prepare(FOUR).remaining == 4
-    assert checkpointed(output) == []
-    write_part(position, "part-0.parquet", ["a", "b"])
-    write_part(position, "part-1.parquet", ["c"], "degraded")
-    progress = output.prepare(FOUR)
+def test_a_run_from_begin_to_success(location: Location) -> None:
+    sink = sink_of(location)
+    assert sink.check(IDENTITY) is False
+    run = sink.begin(IDENTITY, 4, config_yaml="engine: {}", info={"version": "1"})
+    assert sink.prepare(FOUR).remaining == 4
+    assert checkpointed(sink) == []
+    write_part(location, "part-0.parquet", ["a", "b"])
+    write_part(location, "part-1.parquet", ["c"], "degraded")
+    progress = sink.prepare(FOUR)
     assert (progress.remaining, dict(progress.by_status)) == (1, {"complete": 2, "degraded": 1})
-    assert checkpointed(output) == ["a", "b", "c"]
-    with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run again to go on"):
-        output.finish(output.prepare(FOUR), SCHEMA)
-    assert output.check(IDENTITY) is False
-    write_part(position, "part-2.parquet", ["d"], "failed")
-    manifest = output.finish(output.prepare(FOUR), SCHEMA, {"wall_seconds": 1.5})
-    assert output.check(IDENTITY) is True
+    assert checkpointed(sink) == ["a", "b", "c"]
+    with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run the same command again to resume"):
+        sink.finish(sink.prepare(FOUR), SCHEMA)
+    assert sink.check(IDENTITY) is False
+    write_part(location, "part-2.parquet", ["d"], "failed")
+    manifest = sink.finish(sink.prepare(FOUR), SCHEMA, {"wall_seconds": 1.5})
+    assert sink.check(IDENTITY) is True
     assert manifest["queries_by_status"] == {"complete": 2, "degraded": 1, "failed": 1}
     assert manifest["windows_by_status"] == {"complete": 2, "no_answer": 2}
     assert (manifest["prompt_tokens"], manifest["output_tokens"]) == (400, 40)
@@ -67,50 +67,50 @@ def test_a_run_from_begin_to_success(position: Location) -> None:
         ("part-2.parquet", 1),
     ]
     control = {"_SUCCESS", "_manifest.json", "_run/config.yaml", "_run/run.json"}
-    assert {name for name in names(position) if not name.startswith("part-")} - {"_lock"} == control
-    assert statuses(position) == {"a": "complete", "b": "complete", "c": "degraded", "d": "failed"}
+    assert {name for name in names(location) if not name.startswith("part-")} - {"_lock"} == control
+    assert statuses(location) == {"a": "complete", "b": "complete", "c": "degraded", "d": "failed"}
 
 
-def test_other_settings_are_refused_with_what_differs(position: Location) -> None:
-    begun(position)
+def test_other_settings_are_refused_with_what_differs(location: Location) -> None:
+    begun(location)
     other = {**IDENTITY, "generation": {"temperature": 0.6}, "prompt": "x"}
     with pytest.raises(OutputError) as error:
-        output_of(position).check(other)
+        sink_of(location).check(other)
     assert 'generation.temperature: 0.0 -> 0.6\n  prompt: (absent) -> "x"\n' in str(error.value)
     assert "--new-run" in str(error.value)
     with pytest.raises(OutputError, match="other settings"):
-        output_of(position).begin(other, 4, config_yaml="")
-    assert output_of(position).check(json.loads(json.dumps(IDENTITY))) is False
+        sink_of(location).begin(other, 4, config_yaml="")
+    assert sink_of(location).check(json.loads(json.dumps(IDENTITY))) is False
 
 
-def test_a_new_run_discards_the_old_one(position: Location) -> None:
-    output = begun(position)
-    write_part(position, "part-0.parquet", ["a", "b", "c", "d"])
-    write(position, "out/_quarantine/x.parquet", pa.table({"x": [1]}))
-    output.finish(output.prepare(FOUR), SCHEMA)
+def test_a_new_run_discards_the_old_one(location: Location) -> None:
+    sink = begun(location)
+    write_part(location, "part-0.parquet", ["a", "b", "c", "d"])
+    write(location, "out/_quarantine/x.parquet", pa.table({"x": [1]}))
+    sink.finish(sink.prepare(FOUR), SCHEMA)
     other = {**IDENTITY, "prompt": "x"}
-    assert output.check(other, new_run=True) is False
-    output.discard()
-    assert set(names(position)) <= {"_lock", "_run/config.yaml"}
-    assert output.begin(other, 4, config_yaml="").fingerprint_fields == other
+    assert sink.check(other, new_run=True) is False
+    sink.discard()
+    assert set(names(location)) <= {"_lock", "_run/config.yaml"}
+    assert sink.begin(other, 4, config_yaml="").fingerprint_fields == other
 
 
-def test_parquet_of_no_run_is_never_touched(position: Location) -> None:
-    write_part(position, "precious.parquet", ["a"])
+def test_parquet_of_no_run_is_never_touched(location: Location) -> None:
+    write_part(location, "precious.parquet", ["a"])
     for new_run in (False, True):
         with pytest.raises(OutputError, match=r"Parquet files that no run .*precious.parquet"):
-            output_of(position).check(IDENTITY, new_run=new_run)
-    assert names(position) == ["precious.parquet"]
+            sink_of(location).check(IDENTITY, new_run=new_run)
+    assert names(location) == ["precious.parquet"]
 
 
 def test_of_a_query_that_is_there_twice_the_better_then_the_newer_stays(local_location: Location) -> None:
-    output = begun(local_location)
+    sink = begun(local_location)
     write_part(local_location, "part-0.parquet", ["a", "b", "c"], "failed", seed=1)
     write_part(local_location, "part-1.parquet", ["b", "c", "d"], "complete", seed=2)
     write_part(local_location, "part-2.parquet", ["c"], "degraded", seed=3)
     write_part(local_location, "part-3.parquet", ["d"], "complete", seed=4)
     newest = {row["query_id"]: row for row in read_parts(local_location)}["d"]
-    progress = output.prepare(FOUR)
+    progress = sink.prepare(FOUR)
     assert progress.remaining == 0
     assert statuses(local_location) == {"a": "failed", "b": "complete", "c": "complete", "d": "complete"}
     assert {row["query_id"]: row for row in read_parts(local_location)}["d"] == newest
@@ -122,95 +122,95 @@ def test_of_a_query_that_is_there_twice_the_better_then_the_newer_stays(local_lo
     assert pq.read_schema(f"{local_location.url}/out/part-0.parquet").metadata == SCHEMA.metadata
 
 
-def test_a_file_without_duplicates_is_not_written_again(position: Location) -> None:
-    output = begun(position)
-    write_part(position, "part-0.parquet", ["a", "b"])
-    write_part(position, "part-1.parquet", ["b", "c", "d"])
-    before = {info.base_name: info for info in list_files(output.filesystem, output.folder)}
-    output.prepare(FOUR)
-    after = {info.base_name: info for info in list_files(output.filesystem, output.folder)}
+def test_a_file_without_duplicates_is_not_written_again(location: Location) -> None:
+    sink = begun(location)
+    write_part(location, "part-0.parquet", ["a", "b"])
+    write_part(location, "part-1.parquet", ["b", "c", "d"])
+    before = {info.base_name: info for info in list_files(sink.layout.filesystem, sink.layout.folder)}
+    sink.prepare(FOUR)
+    after = {info.base_name: info for info in list_files(sink.layout.filesystem, sink.layout.folder)}
     kept = [name for name in ("part-0.parquet", "part-1.parquet") if before[name].size == after[name].size]
     assert len(kept) == 1
     assert before[kept[0]].mtime_ns == after[kept[0]].mtime_ns
 
 
 def test_torn_files_go_and_damaged_ones_are_named(local_location: Location) -> None:
-    output = begun(local_location)
+    sink = begun(local_location)
     write_part(local_location, "part-0.parquet", ["a", "b"])
     folder = Path(local_location.url, "out")
     whole = (folder / "part-0.parquet").read_bytes()
     (folder / "part-1.parquet").write_bytes(whole[: len(whole) // 2])
     (folder / "part-2.parquet").write_bytes(b"")
-    assert output.prepare(FOUR).remaining == 2
+    assert sink.prepare(FOUR).remaining == 2
     assert [name for name in names(local_location) if name.startswith("part")] == ["part-0.parquet"]
     (folder / "part-3.parquet").write_bytes(whole[:100] + b"?" * (len(whole) - 108) + whole[-8:])
     with pytest.raises(OutputError, match=r"cannot read .*part-3.parquet: .*delete it and run again"):
-        output.prepare(FOUR)
+        sink.prepare(FOUR)
 
 
-def test_what_ray_left_in_the_checkpoint_does_not_count(position: Location) -> None:
+def test_what_ray_left_in_the_checkpoint_does_not_count(location: Location) -> None:
     """A committed checkpoint without its data file, as a crash amid S3's copy and delete leaves it."""
-    output = begun(position)
-    write_part(position, "part-0.parquet", ["a"])
+    sink = begun(location)
+    write_part(location, "part-0.parquet", ["a"])
     folder = "out/_run/checkpoint"
-    write(position, f"{folder}/x_000001.parquet", pa.table({"query_id": ["b"]}))
-    write(position, f"{folder}/x_000002.pending.parquet", pa.table({"query_id": ["c"]}))
-    assert output.prepare(FOUR).remaining == 3
-    assert checkpointed(output) == ["a"]
+    write(location, f"{folder}/x_000001.parquet", pa.table({"query_id": ["b"]}))
+    write(location, f"{folder}/x_000002.pending.parquet", pa.table({"query_id": ["c"]}))
+    assert sink.prepare(FOUR).remaining == 3
+    assert checkpointed(sink) == ["a"]
 
 
-def test_retrying_keeps_the_old_row_until_a_new_one_is_there(position: Location) -> None:
-    output = begun(position)
-    write_part(position, "part-0.parquet", ["a", "b"])
-    write_part(position, "part-1.parquet", ["c", "d"], "failed")
-    output.finish(output.prepare(FOUR), SCHEMA)
-    progress = output.prepare(FOUR, retry=["failed", "degraded"])
+def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location) -> None:
+    sink = begun(location)
+    write_part(location, "part-0.parquet", ["a", "b"])
+    write_part(location, "part-1.parquet", ["c", "d"], "failed")
+    sink.finish(sink.prepare(FOUR), SCHEMA)
+    progress = sink.prepare(FOUR, retry=["failed", "degraded"])
     assert progress.remaining == 2
-    assert checkpointed(output) == ["a", "b"]
-    assert "_SUCCESS" not in names(position)
-    assert len(statuses(position)) == 4
-    write_part(position, "part-2.parquet", ["c"], "complete")
-    write_part(position, "part-3.parquet", ["d"], "degraded")
-    manifest = output.finish(output.prepare(FOUR), SCHEMA)
+    assert checkpointed(sink) == ["a", "b"]
+    assert "_SUCCESS" not in names(location)
+    assert len(statuses(location)) == 4
+    write_part(location, "part-2.parquet", ["c"], "complete")
+    write_part(location, "part-3.parquet", ["d"], "degraded")
+    manifest = sink.finish(sink.prepare(FOUR), SCHEMA)
     assert manifest["queries_by_status"] == {"complete": 3, "degraded": 1}
-    assert statuses(position) == {"a": "complete", "b": "complete", "c": "complete", "d": "degraded"}
+    assert statuses(location) == {"a": "complete", "b": "complete", "c": "complete", "d": "degraded"}
 
 
 def test_queries_that_the_input_has_not_are_refused(local_location: Location) -> None:
-    output = begun(local_location)
+    sink = begun(local_location)
     write_part(local_location, "part-0.parquet", ["a", "stranger"])
-    with pytest.raises(OutputError, match=r"holds 1 queries that the input has not \('stranger'"):
-        output.prepare(FOUR)
+    with pytest.raises(OutputError, match=r"holds 1 queries that the input does not have \('stranger'"):
+        sink.prepare(FOUR)
 
 
-def test_an_input_without_queries_gives_an_empty_table(position: Location) -> None:
-    output = output_of(position)
-    output.begin(IDENTITY, 0, config_yaml="")
-    output.finish(output.prepare(ids()), SCHEMA)
-    output.finish(output.prepare(ids()), SCHEMA)
-    filesystem, folder = resolve(f"{position.url}/out", position.storage)
+def test_an_input_without_queries_gives_an_empty_table(location: Location) -> None:
+    sink = sink_of(location)
+    sink.begin(IDENTITY, 0, config_yaml="")
+    sink.finish(sink.prepare(ids()), SCHEMA)
+    sink.finish(sink.prepare(ids()), SCHEMA)
+    filesystem, folder = resolve(f"{location.url}/out", location.storage)
     table = pq.read_table(join(folder, "part-empty.parquet"), filesystem=filesystem)
     assert table.num_rows == 0
     assert table.schema.names == SCHEMA.names
 
 
-def test_status_of_a_run_at_every_stage(position: Location) -> None:
+def test_status_of_a_run_at_every_stage(location: Location) -> None:
     def status() -> Any:
-        return read_status(f"{position.url}/out", position.storage)
+        return read_status(f"{location.url}/out", location.storage)
 
     assert (status().run, status().done, status().remaining) == (None, 0, None)
-    output = begun(position)
+    sink = begun(location)
     assert (status().done, status().remaining, status().seconds_since_last_part) == (0, 4, None)
-    with output.lease(job_id="job-9"):
-        write_part(position, "part-0.parquet", ["a"])
-        write_part(position, "part-1.parquet", ["b"], "failed")
+    with sink.lease(job_id="job-9"):
+        write_part(location, "part-0.parquet", ["a"])
+        write_part(location, "part-1.parquet", ["b"], "failed")
         now = status()
         assert now.holder is not None
         assert (now.holder.job_id, now.finished, now.remaining) == ("job-9", False, 2)
         assert now.by_status == Counter(complete=1, failed=1)
         assert 0 <= now.seconds_since_last_part + 1 < 60
-    write_part(position, "part-2.parquet", ["c", "d"])
-    output.finish(output.prepare(FOUR), SCHEMA)
+    write_part(location, "part-2.parquet", ["c", "d"])
+    sink.finish(sink.prepare(FOUR), SCHEMA)
     done = status()
     assert (done.finished, done.holder, done.remaining, done.data_files) == (True, None, 0, 3)
     assert done.manifest["queries"] == 4
@@ -226,4 +226,4 @@ def test_a_run_of_another_version_is_refused(local_location: Location) -> None:
     begun(local_location)
     Path(local_location.url, "out", "_run", "run.json").write_text("{}")
     with pytest.raises(OutputError, match=r"run.json of the output is not a run of this program's version"):
-        output_of(local_location).check(IDENTITY)
+        sink_of(local_location).check(IDENTITY)

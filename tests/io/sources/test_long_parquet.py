@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.schemas import LONG_INPUT
-from corpus_reranker.io.sources import long_form
-from corpus_reranker.io.sources.long_form import as_nested_input
-from corpus_reranker.io.sources.parquet import Input, check_input, read_query_ids
+from corpus_reranker.io.sources import long_parquet, staging
+from corpus_reranker.io.sources.base import ParquetFiles
+from corpus_reranker.io.sources.parquet import open_parquet, read_nested_files
+from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.rows import parse_row
+from corpus_reranker.io.sources.staging import stage
 from helpers.locations import Location
 from helpers.outputs import input_row, names, write
 
@@ -30,14 +32,12 @@ def without(*columns: str) -> pa.Schema:
     return pa.schema([field for field in LONG_INPUT if field.name not in columns])
 
 
-def nested(position: Location, limit: int | None = None, **bounds: Any) -> Input:
-    source = check_input(position.input(**bounds), position.storage)
-    return as_nested_input(
-        source, f"{position.url}/out/_run/candidates", position.input(**bounds), position.storage, limit
-    )
+def nested(location: Location, limit: int | None = None, **bounds: Any) -> ParquetFiles:
+    source = open_parquet(location.input(**bounds), location.storage)
+    return stage(source, f"{location.url}/out/_run/candidates", location.input(**bounds), location.storage, limit)
 
 
-def rows_of(source: Input) -> list[dict[str, Any]]:
+def rows_of(source: ParquetFiles) -> list[dict[str, Any]]:
     tables = [pq.read_table(path, filesystem=source.filesystem, partitioning=None) for path in source.paths]
     return [row for table in tables for row in table.to_pylist()]
 
@@ -46,14 +46,14 @@ def doc_ids(row: dict[str, Any]) -> list[str]:
     return [each["doc_id"] for each in row["candidates"]]
 
 
-def test_long_rows_become_lists_sorted_by_score_ties_by_doc_id(position: Location) -> None:
+def test_long_rows_become_lists_sorted_by_score_ties_by_doc_id(location: Location) -> None:
     rows = [*long_rows("q1", [1.0, 5.0, None, 5.0, float("nan"), 7.0]), *long_rows("q2", [0.0])]
     schema = without("rank", "title").append(pa.field("dataset", pa.string()))
-    write(position, "in/a.parquet", [row | {"dataset": "demo"} for row in rows], schema)
-    first, second = rows_of(nested(position))
+    write(location, "in/a.parquet", [row | {"dataset": "demo"} for row in rows], schema)
+    first, second = rows_of(nested(location))
     assert doc_ids(first) == ["d5", "d1", "d3", "d0", "d4", "d2"]
     assert (first["query"], first["dataset"], second["query_id"]) == ("what is q1?", "demo", "q2")
-    assert parse_row(first, position.input()).candidates[0].text == "text 5"
+    assert parse_row(first, location.input()).candidates[0].text == "text 5"
 
 
 def test_a_rank_column_decides_where_there_is_one(local_location: Location) -> None:
@@ -63,7 +63,7 @@ def test_a_rank_column_decides_where_there_is_one(local_location: Location) -> N
 
 
 def test_a_query_may_span_files_and_batches(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_form, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(long_parquet, "ROWS_PER_BATCH", 3)
     rows = [row for number in range(5) for row in long_rows(f"q{number}", [float(n) for n in range(7)])]
     write(local_location, "in/a.parquet", rows[:17], without("rank"))
     write(local_location, "in/b.parquet", rows[17:], without("rank"))
@@ -78,8 +78,8 @@ def test_rows_in_any_order_give_the_same_queries(local_location: Location, sizes
     rows = [row for n, size in enumerate(sizes) for row in long_rows(f"q{n}", [float(n) for n in range(size)])]
     random.Random(seed).shuffle(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(long_form, "ROWS_PER_BATCH", 4)
-        patch.setattr(long_form, "PARTITION_BYTES", 4000)
+        patch.setattr(long_parquet, "ROWS_PER_BATCH", 4)
+        patch.setattr(long_parquet, "PARTITION_BYTES", 4000)
         write(local_location, "in/a.parquet", rows, without("rank"))
         found = {row["query_id"]: doc_ids(row) for row in rows_of(nested(local_location))}
     assert found == {f"q{n}": [f"d{i}" for i in reversed(range(size))] for n, size in enumerate(sizes)}
@@ -88,26 +88,26 @@ def test_rows_in_any_order_give_the_same_queries(local_location: Location, sizes
 def test_too_many_candidates_are_kept_just_enough_to_be_seen(
     local_location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_form, "ROWS_PER_BATCH", 10)
+    monkeypatch.setattr(long_parquet, "ROWS_PER_BATCH", 10)
     rows = [*long_rows("big", [float(n) for n in range(100)]), *long_rows("small", [1.0])]
     write(local_location, "in/a.parquet", rows, without("rank"))
     big, small = rows_of(nested(local_location, max_candidates=20))
     assert (len(big["candidates"]), len(small["candidates"])) == (21, 1)
 
 
-def test_the_copy_is_made_once_and_again_when_the_input_changes(position: Location) -> None:
-    write(position, "in/a.parquet", long_rows("q1", [1.0]), without("rank"))
-    made = nested(position)
+def test_the_copy_is_made_once_and_again_when_the_input_changes(location: Location) -> None:
+    write(location, "in/a.parquet", long_rows("q1", [1.0]), without("rank"))
+    made = nested(location)
     before = made.filesystem.get_file_info(made.paths[0]).mtime_ns
-    again = nested(position)
+    again = nested(location)
     assert again.filesystem.get_file_info(again.paths[0]).mtime_ns == before
-    write(position, "in/a.parquet", long_rows("q2", [1.0]), without("rank"))
-    assert read_query_ids(nested(position)).to_pylist() == ["q2"]
+    write(location, "in/a.parquet", long_rows("q2", [1.0]), without("rank"))
+    assert read_query_ids(nested(location)).to_pylist() == ["q2"]
 
 
 def test_a_torn_copy_is_made_again(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_form, "ROWS_PER_FILE", 1)
-    monkeypatch.setattr(long_form, "ROWS_PER_GROUP", 1)
+    monkeypatch.setattr(staging, "ROWS_PER_FILE", 1)
+    monkeypatch.setattr(staging, "ROWS_PER_GROUP", 1)
     rows = [row for number in range(4) for row in long_rows(f"q{number}", [1.0, 2.0])]
     write(local_location, "in/a.parquet", rows, without("rank"))
     with monkeypatch.context() as patch:
@@ -118,21 +118,21 @@ def test_a_torn_copy_is_made_again(local_location: Location, monkeypatch: pytest
                 raise OSError("disk full")
             return pq.ParquetWriter(*arguments, **options)
 
-        patch.setattr(long_form, "pq", type("pq", (), {"ParquetWriter": dying, "ParquetFile": pq.ParquetFile}))
+        patch.setattr(staging, "pq", type("pq", (), {"ParquetWriter": dying, "ParquetFile": pq.ParquetFile}))
         with pytest.raises(OSError, match="disk full"):
             nested(local_location)
     assert len([name for name in names(local_location, "out") if name.endswith(".parquet")]) == 2
     assert read_query_ids(nested(local_location)).to_pylist() == ["q0", "q1", "q2", "q3"]
 
 
-def test_a_nested_input_is_itself_and_its_head_is_a_copy(position: Location) -> None:
-    write(position, "in/a.parquet", [input_row("q1"), input_row("q2")])
-    write(position, "in/b.parquet", [input_row("q3")])
-    assert read_query_ids(nested(position)).to_pylist() == ["q1", "q2", "q3"]
-    assert nested(position).paths == check_input(position.input(), position.storage).paths
-    assert read_query_ids(nested(position, limit=2)).to_pylist() == ["q1", "q2"]
-    assert read_query_ids(nested(position, limit=3)).to_pylist() == ["q1", "q2", "q3"]
-    assert rows_of(nested(position, limit=1)) == [input_row("q1")]
+def test_a_nested_input_is_itself_and_its_head_is_a_copy(location: Location) -> None:
+    write(location, "in/a.parquet", [input_row("q1"), input_row("q2")])
+    write(location, "in/b.parquet", [input_row("q3")])
+    assert read_query_ids(nested(location)).to_pylist() == ["q1", "q2", "q3"]
+    assert nested(location).paths == read_nested_files(location.input().path, location.storage).paths
+    assert read_query_ids(nested(location, limit=2)).to_pylist() == ["q1", "q2"]
+    assert read_query_ids(nested(location, limit=3)).to_pylist() == ["q1", "q2", "q3"]
+    assert rows_of(nested(location, limit=1)) == [input_row("q1")]
 
 
 def test_long_rows_without_a_query_are_refused(local_location: Location) -> None:

@@ -1,0 +1,118 @@
+"""The protocol of an output format: lease, layout, data files and commit.
+
+A sink is one class in one module, constructed as `Sink(OutputConfig, StorageConfig)`, and one line in `registry.py`.
+`output.format: "module:Class"` names a sink outside this package. A sink that changes one aspect of the Parquet output
+subclasses `parquet.ParquetSink`.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from corpus_reranker.io.run_progress import RunProgress
+from corpus_reranker.io.sinks.layout import Layout
+from corpus_reranker.io.sinks.lease import Lease
+from corpus_reranker.io.sinks.run_record import RunRecord
+from corpus_reranker.types import QueryStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """What the data files hold. `done` queries are not reranked again."""
+
+    queries: int
+    by_status: Mapping[str, int]
+    done: int
+
+    @property
+    def remaining(self) -> int:
+        return self.queries - self.done
+
+
+class Sink(Protocol):
+    """One output. Construction sends no request. Every method that writes can be repeated after a crash.
+
+    A run calls `check`, then takes the lease and calls under it: `discard` for a new run, `begin`, `prepare`, and, as
+    long as queries remain, `write` and `prepare` again; then `finish`. A sink is picklable: `prepare`, whose memory
+    grows with the number of queries, runs in a subprocess, and every replica opens the sink for itself.
+    """
+
+    @property
+    def layout(self) -> Layout:
+        """Where data files, control objects and the files of a run in progress are."""
+        ...
+
+    def check(self, fingerprint_fields: Mapping[str, Any], *, new_run: bool = False) -> bool:
+        """Whether a run with these fields has finished here. Writes nothing.
+
+        Raises:
+            OutputError: the output holds another run's results, unless `new_run`, or data files of no run.
+        """
+        ...
+
+    def lease(self, *, job_id: str | None = None, on_lost: Callable[[], None] | None = None) -> Lease:
+        """The lease on this output, not taken yet; a context manager that takes and releases it.
+
+        Args:
+            job_id: Shown to whoever finds the output leased.
+            on_lost: Called once, from another thread, when the lease can no longer be relied on.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Delete all that earlier runs left."""
+        ...
+
+    def begin(
+        self,
+        fingerprint_fields: Mapping[str, Any],
+        queries: int,
+        *,
+        config_yaml: str,
+        info: Mapping[str, Any] | None = None,
+    ) -> RunRecord:
+        """Record a new run, or return the record of the run that is resumed. Raises OutputError as `check` does."""
+        ...
+
+    def prepare(self, query_ids: pa.ChunkedArray, *, retry: Collection[QueryStatus] = ()) -> ResumePoint:
+        """Remove truncated files and duplicates, and write the checkpoint that lists the queries which are done.
+
+        Args:
+            query_ids: All query ids of the input.
+            retry: Queries with one of these statuses count as not done. Their rows stay until new rows replace them.
+
+        Raises:
+            OutputError: the data files hold unknown ids, or cannot be read.
+        """
+        ...
+
+    def write(self, dataset: Any, schema: pa.Schema, **options: Any) -> None:
+        """Write a `ray.data.Dataset` of output rows.
+
+        Args:
+            dataset: Rows of `schema`. Its blocks become data files, each of them once.
+            schema: The output schema, with the metadata of the files.
+            options: Passed on to `Dataset.write_*`: filename_provider, min_rows_per_file, concurrency and others.
+        """
+        ...
+
+    def publish(self, progress: RunProgress) -> None:
+        """Replace the published progress of the run."""
+        ...
+
+    def finish(
+        self, resume_point: ResumePoint, schema: pa.Schema, info: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """Commit: write the manifest and return it. Only then is the output complete to its readers.
+
+        Args:
+            resume_point: What `prepare` returned after the last pass.
+            schema: The output schema, for an output without queries.
+            info: JSON values for the manifest.
+
+        Raises:
+            RunError: queries are missing.
+        """
+        ...

@@ -1,0 +1,84 @@
+"""The protocol of an input format, and the nested Parquet files that every input is read from in the end.
+
+A source is one module with a callable `(InputConfig, StorageConfig) -> Source` that raises InputError, and one line in
+`registry.py`. `input.format: "module:Class"` names a source outside this package.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.io.schemas import CANDIDATES
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFile:
+    """One Parquet file. `digest` is the hash of its footer, which holds the sizes and statistics of all its pages."""
+
+    path: str
+    rows: int
+    size_bytes: int
+    uncompressed_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFiles:
+    """Parquet files of one schema, sorted by path, whose footers have been checked."""
+
+    filesystem: FileSystem
+    files: tuple[ParquetFile, ...]
+    schema: pa.Schema
+
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in self.files]
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+
+class Source(Protocol):
+    """An input that has been opened and checked. Immutable and picklable: it crosses into a subprocess.
+
+    A run reads `nested_files` if there are any. All other inputs are staged: `tables()` is written once to Parquet files
+    in the output folder, and the run reads those. Subclass this protocol to inherit the default methods.
+    """
+
+    @property
+    def form(self) -> str:
+        """What the rows of the input are, for people: "nested", "long"."""
+        ...
+
+    def describe(self) -> str:
+        """One line for people: number of files, rows, form."""
+        ...
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """JSON values that change when the content of the input changes, but not when the input moves."""
+        ...
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The queries in nested form (`schemas.NESTED_INPUT`, plus columns that pass through), in bounded memory.
+
+        Raises InputError for an input that cannot be read.
+        """
+        ...
+
+    @property
+    def nested_files(self) -> ParquetFiles | None:
+        """The input itself if it consists of Parquet files in nested form."""
+        return None
+
+    def candidate_counts(self) -> Counter[int]:
+        """Number of candidates -> number of queries that have so many."""
+        counts: Counter[int] = Counter()
+        for table in self.tables():
+            counts.update(pc.fill_null(pc.list_value_length(table[CANDIDATES]), 0).to_pylist())
+        return counts

@@ -1,0 +1,150 @@
+"""Parquet in long form, one row per candidate: rows are grouped by query while they stream through.
+
+Memory is bounded. Rows of a query that are not contiguous are first partitioned by query into files in TMPDIR.
+Measured with 1.8 GB of rows: the process grows to 390 MB if they are contiguous, and to 1.1 GB if they are not.
+"""
+
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.schemas import CANDIDATES, LONG_INPUT, QUERY_ID
+from corpus_reranker.io.sources.base import ParquetFiles, Source
+from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tables, read_query_id_batches
+
+ROWS_PER_BATCH = 4096
+
+PARTITION_BYTES = 64 * 2**20
+"""Uncompressed size of the rows that are sorted in memory at once. In memory they take more."""
+
+MAX_PARTITIONS = 512
+"""Each partition is one open file while rows are written to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongParquet(Source):
+    """An input in long form.
+
+    The candidates of a query are ordered by `rank` if there is such a column, otherwise by falling score and then by
+    doc_id. The query and the columns that pass through are those of its first candidate. A query with more than
+    `max_candidates` keeps one candidate more than allowed, so that it becomes a failed row.
+    """
+
+    long_files: ParquetFiles
+    max_candidates: int
+
+    @property
+    def form(self) -> str:
+        return "long"
+
+    def describe(self) -> str:
+        return f"{len(self.long_files.files)} Parquet files, {self.long_files.rows:,} candidate rows (long form)"
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        return file_fingerprint(self.long_files)
+
+    def tables(self) -> Iterator[pa.Table]:
+        rows = self._rows() if self._is_contiguous() else self._rows_sorted_on_disk()
+        last_query: pa.Table | None = None
+        for table in rows:
+            table = pa.concat_tables([last_query, table]) if last_query is not None else table
+            starts = _group_starts(table[QUERY_ID])
+            if len(starts) > 1:
+                yield _group_by_query(table.slice(0, int(starts[-1])), starts[:-1], self.max_candidates)
+            last_query = table.slice(int(starts[-1])).slice(0, self.max_candidates + 1)
+        if last_query is not None:
+            yield _group_by_query(last_query, np.zeros(1, dtype=np.int64), self.max_candidates)
+
+    def candidate_counts(self) -> Counter[int]:
+        """Reads only the query_id column."""
+        candidates: Counter[str] = Counter()
+        for path in self.long_files.paths:
+            for ids in read_query_id_batches(self.long_files.filesystem, path):
+                candidates.update(ids.to_pylist())
+        return Counter(candidates.values())
+
+    def _rows(self) -> Iterator[pa.Table]:
+        return iter_tables(self.long_files, ROWS_PER_BATCH)
+
+    def _is_contiguous(self) -> bool:
+        """Whether all rows of a query follow each other. Raises InputError for a row without a query_id."""
+        groups: list[pa.Array] = []
+        for path in self.long_files.paths:
+            for ids in read_query_id_batches(self.long_files.filesystem, path):
+                first_ids = ids.take(pa.array(_group_starts(ids)))
+                if groups and len(first_ids) and groups[-1][-1] == first_ids[0]:
+                    first_ids = first_ids.slice(1)
+                groups += [first_ids] if len(first_ids) else []
+        ids_of_groups = pa.chunked_array(groups, pa.string())
+        return bool(pc.count_distinct(ids_of_groups).as_py() == len(ids_of_groups))
+
+    def _rows_sorted_on_disk(self) -> Iterator[pa.Table]:
+        """Partition the rows by a hash of their query into files that fit in memory; yield each one sorted."""
+        schema = self.long_files.schema
+        total_bytes = sum(file.uncompressed_bytes for file in self.long_files.files)
+        num_partitions = min(-(-total_bytes // PARTITION_BYTES) or 1, MAX_PARTITIONS)
+        with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
+            paths = [Path(folder) / f"{number}.arrow" for number in range(num_partitions)]
+            writers = [pa.ipc.new_file(str(path), schema) for path in paths]
+            try:
+                for table in self._rows():
+                    partition_of_row = _partition_of_row(table[QUERY_ID], num_partitions)
+                    for number in np.unique(partition_of_row):
+                        rows = table.filter(pa.array(partition_of_row == number))
+                        writers[number].write_table(rows.cast(schema))
+            except OSError as error:
+                fix = "sort the input by query_id, or set TMPDIR to a larger disk"
+                raise InputError(f"cannot sort the input's rows by query in {folder}: {error}; {fix}") from error
+            finally:
+                for writer in writers:
+                    writer.close()
+            for path in paths:
+                with pa.OSFile(str(path)) as file:
+                    table = pa.ipc.open_file(file).read_all()
+                    if table.num_rows:
+                        yield table.sort_by(QUERY_ID)
+
+
+def _partition_of_row(query_ids: pa.ChunkedArray, num_partitions: int) -> np.ndarray:
+    ids = query_ids.combine_chunks().dictionary_encode()
+    partition_of_id = np.array([zlib.crc32(each.encode()) % num_partitions for each in ids.dictionary.to_pylist()])
+    row_partitions: np.ndarray = partition_of_id[ids.indices.to_numpy()]
+    return row_partitions
+
+
+def _group_starts(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Positions at which the id differs from the one before; the first is 0."""
+    if len(ids) < 2:
+        return np.zeros(len(ids), dtype=np.int64)
+    changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    return np.concatenate([[0], pc.indices_nonzero(changes).to_numpy().astype(np.int64) + 1])
+
+
+def _group_by_query(table: pa.Table, starts: np.ndarray, max_candidates: int) -> pa.Table:
+    """One row per query; `starts` are the positions in `table` of each query's first row."""
+    lengths = np.diff(np.append(starts, table.num_rows))
+    order = [("_query", "ascending")]
+    order += [("rank", "ascending")] if "rank" in table.column_names else [("score", "descending")]
+    query_of_row = pa.array(np.repeat(np.arange(len(starts)), lengths))
+    indices = pc.sort_indices(table.append_column("_query", query_of_row), sort_keys=[*order, ("doc_id", "ascending")])
+    # Candidates beyond the limit are dropped only here: before the sort, it is not known which come first.
+    position_in_query = np.arange(table.num_rows) - np.repeat(starts, lengths)
+    table = table.take(indices.filter(pa.array(position_in_query <= max_candidates)))
+    lengths = np.minimum(lengths, max_candidates + 1)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    names = [name for name in ("doc_id", "text", "title", "score") if name in table.column_names]
+    columns = [table[name].cast(LONG_INPUT.field(name).type).combine_chunks() for name in names]
+    candidates = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, names))
+    first = table.take(pa.array(offsets[:-1]))
+    passed_through = [name for name in first.column_names if name not in LONG_INPUT.names]
+    ids = {name: first[name].cast(pa.string()) for name in (QUERY_ID, "query")}
+    return pa.table({**ids, CANDIDATES: candidates, **{name: first[name] for name in passed_through}})

@@ -1,0 +1,25 @@
+"""The input formats that `input.format` names."""
+
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.base import Source
+from corpus_reranker.plugins import load_class
+
+SOURCES: dict[str, str] = {
+    "parquet": "corpus_reranker.io.sources.parquet:open_parquet",
+}
+
+
+def open_source(settings: InputConfig, storage: StorageConfig) -> Source:
+    """Open and check the input.
+
+    Raises:
+        ConfigError: there is no such format.
+        InputError: the input cannot be read; the message names the file, the column and the fix.
+    """
+    try:
+        opener = load_class("input format", settings.format, SOURCES)
+    except ValueError as error:
+        raise ConfigError(f"input.format: {error}") from error
+    source: Source = opener(settings, storage)
+    return source

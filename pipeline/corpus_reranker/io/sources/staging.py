@@ -1,0 +1,82 @@
+"""The copy of an input in nested Parquet files that a run reads block by block, made once for an output."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.io.filesystem import delete_folder, join, resolve
+from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.base import ParquetFiles, Source
+from corpus_reranker.io.sources.parquet import read_nested_files
+
+ROWS_PER_GROUP = 256
+ROWS_PER_FILE = 1024
+COMPLETE = "_SUCCESS"
+
+
+def stage(
+    source: Source, folder_url: str, settings: InputConfig, storage: StorageConfig, limit: int | None = None
+) -> ParquetFiles:
+    """Return nested Parquet files with the queries of `source`.
+
+    Without a limit, these are the source's own files if it has any. Otherwise the queries are copied to `folder_url`;
+    a later call for the same source and limit finds the copy.
+
+    Args:
+        source: The input.
+        folder_url: Folder for the copy. What is in it is deleted if it is not a complete copy of this source.
+        settings: The settings with which `source` was opened.
+        storage: How to reach `folder_url`.
+        limit: Number of queries, taken from the start of the input; None for all.
+
+    Raises:
+        InputError: the input cannot be read, or its tables are not in nested form.
+    """
+    if source.nested_files is not None and limit is None:
+        return source.nested_files
+    control = open_object_store(folder_url, storage)
+    bounds = {"limit": limit, "max_candidates": settings.max_candidates}
+    content = json.dumps({**source.fingerprint_fields(), **bounds}).encode()
+    copied = control.read(COMPLETE)
+    if copied is None or copied.body != content:
+        filesystem, folder = resolve(folder_url, storage)
+        delete_folder(filesystem, folder)
+        _write(_head(source.tables(), limit), filesystem, folder)
+        control.write(COMPLETE, content)
+    return read_nested_files(folder_url, storage)
+
+
+def _head(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    if limit is None:
+        yield from tables
+        return
+    remaining = limit
+    for table in tables:
+        yield table.slice(0, remaining)
+        remaining -= min(remaining, table.num_rows)
+        if remaining == 0:
+            return
+
+
+def _write(tables: Iterable[pa.Table], filesystem: FileSystem, folder: str) -> None:
+    """Write files of about ROWS_PER_FILE rows, so that several tasks can read them in parallel."""
+    filesystem.create_dir(folder, recursive=True)
+    row_groups = (
+        table.slice(start, ROWS_PER_GROUP) for table in tables for start in range(0, table.num_rows, ROWS_PER_GROUP)
+    )
+    for number in itertools.count():
+        first = next(row_groups, None)
+        if first is None:
+            return
+        path, rows = join(folder, f"part-{number:06}.parquet"), 0
+        with pq.ParquetWriter(path, first.schema, filesystem=filesystem, compression="zstd") as writer:
+            for table in itertools.chain([first], row_groups):
+                writer.write_table(table)
+                rows += table.num_rows
+                if rows >= ROWS_PER_FILE:
+                    break
