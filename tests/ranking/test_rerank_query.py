@@ -11,19 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import EngineDeadError, RequestError
+from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.base import RankWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.types import (
     ANSWERED,
     Completion,
+    Encode,
     Prompt,
     QueryStatus,
     RerankResult,
     SamplingParams,
     WindowStatus,
 )
-from helpers.scripts import NO_BACKOFF, SAMPLING, answer, completion, oracle, rerank, shown_indices
+from helpers.scripts import NO_BACKOFF, SAMPLING, answer, completion, oracle, request_of, rerank, shown_indices
 
 SMALL = SlidingWindow(window=4, stride=2, depth=100)
 
@@ -327,3 +329,34 @@ async def test_window_outcome_has_prompt_response_and_reasoning() -> None:
 def test_invalid_policy_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         RetryPolicy(**wrong)  # type: ignore[arg-type]
+
+
+async def test_defaults_rerank_with_a_function_that_returns_text() -> None:
+    requests: list[tuple[Prompt, SamplingParams]] = []
+
+    async def llm(prompt: Prompt, params: SamplingParams) -> str:
+        requests.append((prompt, params))
+        return answer([2, 0, 1])
+
+    result = await rerank_query(request_of(3), llm)
+    assert (result.status, result.order) == ("complete", (2, 0, 1))
+    ((prompt, params),) = requests
+    assert "\n[1] passage 0\n[2] passage 1\n[3] passage 2\n" in prompt.text
+    assert "search query: a query." in prompt.text
+    assert (params.stop, params.max_tokens, params.temperature) == (("</answer>",), 3172, 0.0)
+    (window,) = result.windows
+    assert (window.finish_reason, window.prompt_tokens, window.output_tokens) == ("stop", len(prompt.token_ids), 0)
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "encode", "message"),
+    [
+        ("reasoning", None, "force_answer needs encode"),
+        ("first_token", lambda text: [0], "force_answer needs a parser that can force an answer, not FirstTokenParser"),
+    ],
+)
+async def test_forcing_without_what_it_needs_is_refused(
+    answer_format: str, encode: Encode | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        await rerank(2, Script(), SMALL, FORCING, answer_format=answer_format, encode=encode)
