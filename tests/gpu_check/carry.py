@@ -50,6 +50,7 @@ PACKAGES = (
     "jsonschema==4.26.0",
     "jsonschema-specifications==2025.9.1",
     "llguidance==1.7.6",
+    "loguru==0.7.3",
     "msgspec==0.22.0",
     "openai==3.57.0",
     "openai-harmony==0.0.8",
