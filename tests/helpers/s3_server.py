@@ -1,6 +1,6 @@
-"""A real S3 protocol server in a process of its own, for the tests: moto's, or any other by its endpoint.
+"""An S3 server in its own process for the tests: moto's, or another one.
 
-Against another server: RERANKER_TEST_S3_ENDPOINT=http://host:port with credentials in the usual AWS variables.
+For another server, set RERANKER_TEST_S3_ENDPOINT=http://host:port, and its credentials in the usual AWS variables.
 """
 
 import os
@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import botocore.config
-import botocore.session
-
+from corpus_reranker.io.object_store import open_s3fs
 from corpus_reranker.io.settings import StorageConfig
 
 START_SECONDS = 60
@@ -23,7 +21,7 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class S3Server:
-    """Where it listens, and a bucket made for this session. Credentials are in the environment while it runs."""
+    """Its URL and a bucket for this session. Its credentials are in the environment while it runs."""
 
     endpoint_url: str
     bucket: str
@@ -35,7 +33,7 @@ class S3Server:
 
 @contextmanager
 def running_s3_server() -> Iterator[S3Server]:
-    """The server named by RERANKER_TEST_S3_ENDPOINT, else moto's, started here and ended with the context."""
+    """The server that RERANKER_TEST_S3_ENDPOINT names, otherwise a moto server that lives as long as the context."""
     if endpoint_url := os.environ.get("RERANKER_TEST_S3_ENDPOINT"):
         yield S3Server(endpoint_url, _create_bucket(endpoint_url))
         return
@@ -55,10 +53,7 @@ def running_s3_server() -> Iterator[S3Server]:
 
 def _create_bucket(endpoint_url: str) -> str:
     bucket = f"test-{uuid.uuid4().hex}"
-    config = botocore.config.Config(s3={"addressing_style": "path"})
-    session = botocore.session.Session()
-    client = session.create_client("s3", endpoint_url=endpoint_url, region_name="us-east-1", config=config)
-    client.create_bucket(Bucket=bucket)
+    open_s3fs(StorageConfig(endpoint_url=endpoint_url, region="us-east-1")).call_s3("create_bucket", Bucket=bucket)
     return bucket
 
 

@@ -101,7 +101,8 @@ def test_no_credentials_in_errors_or_logs(
 
 def test_missing_credentials_name_the_fix(tmp_path: Path) -> None:
     code = (
-        "from corpus_reranker.io.object_store import open_object_store; from corpus_reranker.io.settings import StorageConfig\n"
+        "from corpus_reranker.io.object_store import open_object_store\n"
+        "from corpus_reranker.io.settings import StorageConfig\n"
         "open_object_store('s3://b/x', StorageConfig(endpoint_url='http://127.0.0.1:1')).write('y', b'')"
     )
     bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}

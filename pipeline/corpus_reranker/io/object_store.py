@@ -1,8 +1,8 @@
-"""Small control objects of an output folder, written whole or not at all, and conditionally where it matters.
+"""Small control objects of an output folder, written atomically and, for the lease, conditionally.
 
-Data goes through pyarrow, which has no conditional writes. These few small objects go through botocore on S3, and
-through a lock and a rename on local disk (and NFS). Other filesystems get the same calls without atomicity: there
-two runs that start in the same second on one output are not told apart.
+Data goes through pyarrow, which has no conditional writes. Control objects go through s3fs on S3, and through a lock
+and a rename on local disk (and NFS). Other filesystems get the same calls without atomicity: two runs that start in the
+same second on one output are both started.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -28,11 +28,12 @@ from corpus_reranker.io.settings import StorageConfig
 T = TypeVar("T")
 
 BODY_ATTEMPTS = 3
+"""Attempts for a response that breaks off in its body."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What was read. `age_seconds` since it was last written, by the clock of the store."""
+    """An object that was read. `age_seconds` is the time since its last write by the clock of the store."""
 
     body: bytes
     etag: str
@@ -40,33 +41,37 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Control objects of one folder, by name. Raises OutputError where the store cannot be reached.
+    """Control objects of one folder, by name. Every method raises OutputError if the store cannot be reached.
 
-    Bodies of conditional writes must tell their writers apart: what lies there with the same body is taken for one's
-    own write, of which the first answer was lost.
+    The bodies of conditional writes must differ between writers: an object with the same body counts as the own write
+    whose response was lost.
     """
 
-    def read(self, name: str) -> StoredObject | None: ...
+    def read(self, name: str) -> StoredObject | None:
+        """The object; None if there is none."""
+        ...
 
     def create(self, name: str, body: bytes) -> str | None:
-        """The new object's etag; None if there is one already."""
+        """Write the object unless it exists, and return its etag; None if it exists."""
         ...
 
     def replace(self, name: str, body: bytes, etag: str) -> str | None:
-        """The new etag; None if the object is no longer the one of `etag`."""
+        """Write the object if its etag is `etag`, and return the new etag; None if it is not."""
         ...
 
-    def write(self, name: str, body: bytes) -> None: ...
+    def write(self, name: str, body: bytes) -> None:
+        """Write the object, whatever is there."""
+        ...
 
     def delete(self, name: str) -> None:
-        """No error where there is none."""
+        """Delete the object if it exists."""
         ...
 
 
 def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
     """The control objects of the folder at `folder_url`."""
     if folder_url.partition("://")[0] in S3_SCHEMES:
-        resolve(folder_url, storage)  # refuses what is no S3 URL
+        resolve(folder_url, storage)  # raises ConfigError for an invalid S3 URL
         bucket, _, prefix = folder_url.partition("://")[2].rstrip("/").partition("/")
         return S3ObjectStore(bucket, prefix, storage)
     filesystem, folder = resolve(folder_url, storage)
@@ -82,7 +87,7 @@ def _etag(body: bytes) -> str:
 
 
 class LocalObjectStore:
-    """A lock held for each change makes compare-and-write one step; a rename makes the write whole or nothing."""
+    """A lock makes compare-and-write one step; a rename makes the write atomic."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -127,7 +132,7 @@ class LocalObjectStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """The kernel lets go of the lock when its holder dies, whatever kills it."""
+        """The kernel releases the lock when its holder dies, whatever the cause."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "_lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -135,7 +140,7 @@ class LocalObjectStore:
 
 
 class FilesystemObjectStore:
-    """Any other filesystem: compare, then write. Two writers in the same moment are not told apart."""
+    """Any other filesystem: compare, then write. Two writers at the same moment both succeed."""
 
     def __init__(self, filesystem: FileSystem, folder: str) -> None:
         self._filesystem = filesystem
@@ -172,93 +177,116 @@ class FilesystemObjectStore:
 
 
 class S3ObjectStore:
-    """S3's conditional writes: If-None-Match and If-Match of PutObject."""
+    """S3's conditional writes: If-None-Match and If-Match of PutObject.
+
+    The requests go through the asynchronous client of an s3fs filesystem on fsspec's event loop thread. s3fs's own
+    methods return no ETag with the body and take no If-Match.
+    """
 
     def __init__(self, bucket: str, prefix: str, storage: StorageConfig) -> None:
         self._bucket = bucket
         self._prefix = prefix
-        self._client = _s3_client(storage)
+        self._s3 = open_s3fs(storage)
 
     def read(self, name: str) -> StoredObject | None:
-        return self._do("read", name, lambda: self._get(name))
+        return self._run("read", name, self._get)
 
     def create(self, name: str, body: bytes) -> str | None:
-        return self._do("write", name, lambda: self._put(name, body, IfNoneMatch="*"))
+        return self._run("write", name, self._put, body, IfNoneMatch="*")
 
     def replace(self, name: str, body: bytes, etag: str) -> str | None:
-        return self._do("write", name, lambda: self._put(name, body, IfMatch=etag))
+        return self._run("write", name, self._put, body, IfMatch=etag)
 
     def write(self, name: str, body: bytes) -> None:
-        self._do("write", name, lambda: self._put(name, body))
+        self._run("write", name, self._put, body)
 
     def delete(self, name: str) -> None:
-        self._do("delete", name, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key(name)))
+        self._run("delete", name, self._delete)
 
-    def _get(self, name: str) -> StoredObject | None:
+    async def _get(self, client: Any, key: str) -> StoredObject | None:
         try:
-            response = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
-        except self._client.exceptions.NoSuchKey:
+            response = await client.get_object(Bucket=self._bucket, Key=key)
+        except client.exceptions.NoSuchKey:
             return None
-        body = response["Body"].read()
+        async with response["Body"] as stream:
+            body = await stream.read()
         now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
         modified: datetime = response["LastModified"]
         return StoredObject(body, response["ETag"], (now - modified).total_seconds())
 
-    def _put(self, name: str, body: bytes, **condition: str) -> str | None:
-        from botocore.exceptions import ClientError
-
+    async def _put(self, client: Any, key: str, body: bytes, **condition: str) -> str | None:
         try:
-            response = self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, **condition)
+            response = await client.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)
             return str(response["ETag"])
-        except ClientError as error:
+        except client.exceptions.ClientError as error:
             if not condition or error.response["Error"]["Code"] not in _CONDITION_FAILED:
                 raise
-        # The first answer to our own write may have been lost, and its repetition found that write in its way.
-        current = self._get(name)
+        # If the response to this very write was lost, the repeated request fails on the object that it wrote.
+        current = await self._get(client, key)
         return current.etag if current and current.body == body else None
 
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}" if self._prefix else name
+    async def _delete(self, client: Any, key: str) -> None:
+        await client.delete_object(Bucket=self._bucket, Key=key)
 
-    def _do(self, verb: str, name: str, operation: Callable[[], T]) -> T:
-        """Do it, again where an answer breaks off in its body, which botocore does not try again."""
+    def _run(self, verb: str, name: str, request: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Run `request(client, key, ...)`, again if the response breaks off in its body, which is not retried below."""
+        from aiohttp import ClientError as ConnectionBrokenError
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
-        from urllib3.exceptions import HTTPError
+        from fsspec.asyn import sync
+
+        key = f"{self._prefix}/{name}" if self._prefix else name
+        url = f"s3://{self._bucket}/{key}"
+
+        async def connect_and_run() -> T:
+            return await request(await self._s3.set_session(), key, *args, **kwargs)
 
         with_retries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((HTTPError, HTTPClientError)),
+            retry=tenacity.retry_if_exception_type((ConnectionBrokenError, HTTPClientError, TimeoutError)),
             stop=tenacity.stop_after_attempt(BODY_ATTEMPTS),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
             reraise=True,
         )
-        url = f"s3://{self._bucket}/{self._key(name)}"
         try:
-            return with_retries(operation)
+            result: T = with_retries(sync, self._s3.loop, connect_and_run)
         except NoCredentialsError:
             fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or storage.anonymous"
             raise OutputError(f"cannot {verb} {url}: no AWS credentials found; {fix}") from None
-        except (BotoCoreError, ClientError, HTTPError) as error:
-            raise OutputError(f"cannot {verb} {url}: {brief(error)}") from error
+        except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:
+            raise OutputError(f"cannot {verb} {url}: {brief(error) or type(error).__name__}") from error
+        return result
 
 
 _CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409")
-"""409 and NoSuchKey: another writer, or a deletion, came in between (S3 user guide, "Conditional writes")."""
+"""409 and NoSuchKey: another write or a deletion came in between (S3 user guide, "Conditional writes")."""
 
 
-def _s3_client(storage: StorageConfig) -> Any:
-    import botocore.config
-    import botocore.session
+def open_s3fs(storage: StorageConfig) -> Any:
+    """An s3fs filesystem of its own, without caches. Sends no request.
 
-    config = botocore.config.Config(
-        connect_timeout=storage.connect_timeout_seconds,
-        read_timeout=storage.request_timeout_seconds,
-        retries={"total_max_attempts": storage.max_attempts, "mode": "standard"},
-        s3={"addressing_style": "path" if storage.path_style and storage.endpoint_url else "virtual"},
-        signature_version=botocore.UNSIGNED if storage.anonymous else None,
-        # Newer checksums are refused by S3-compatible servers that do not know them.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
+    Credentials come from the AWS chain. Without a region in `storage`, the AWS environment or the profile decides.
+    """
+    import s3fs
+
+    return s3fs.S3FileSystem(
+        anon=storage.anonymous,
+        endpoint_url=storage.endpoint_url,
+        client_kwargs={"region_name": storage.region or _configured_region() or "us-east-1"},
+        config_kwargs={
+            "connect_timeout": storage.connect_timeout_seconds,
+            "read_timeout": storage.request_timeout_seconds,
+            "retries": {"total_max_attempts": storage.max_attempts, "mode": "standard"},
+            "s3": {"addressing_style": "path" if storage.path_style and storage.endpoint_url else "virtual"},
+            # S3-compatible servers refuse newer checksums that they do not know.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
     )
-    session = botocore.session.Session()
-    region = storage.region or session.get_config_variable("region") or "us-east-1"
-    return session.create_client("s3", region_name=region, endpoint_url=storage.endpoint_url, config=config)
+
+
+def _configured_region() -> str | None:
+    from botocore.session import Session
+
+    region: str | None = Session().get_config_variable("region")
+    return region

@@ -79,7 +79,9 @@ def test_a_released_lease_is_free_at_once(location: Location) -> None:
 
 def test_a_dead_process_of_this_machine_holds_nothing(local_location: Location) -> None:
     code = (
-        "import os, sys; from corpus_reranker.io.object_store import open_object_store; from corpus_reranker.io.sinks.lease import Lease\n"
+        "import os, sys\n"
+        "from corpus_reranker.io.object_store import open_object_store\n"
+        "from corpus_reranker.io.sinks.lease import Lease\n"
         "from corpus_reranker.io.settings import StorageConfig\n"
         "Lease(open_object_store(sys.argv[1], StorageConfig()), 3600).acquire(); os._exit(9)"
     )

@@ -47,8 +47,8 @@ class ParquetFiles:
 class Source(Protocol):
     """An input that has been opened and checked. Immutable and picklable: it crosses into a subprocess.
 
-    A run reads `nested_files` if there are any. All other inputs are staged: `tables()` is written once to Parquet files
-    in the output folder, and the run reads those. Subclass this protocol to inherit the default methods.
+    A run reads `nested_files` if there are any. All other inputs are staged: `tables()` is written once to Parquet
+    files in the output folder, and the run reads those. Subclass this protocol to inherit the default methods.
     """
 
     @property
