@@ -62,6 +62,7 @@ def test_run_a_job_from_a_scheduler(
     for last_line in ("{'complete': 3}", "{'complete': 3}"):  # the second call finds a finished output
         exec(compile(code, str(PAGE), "exec"), {})
         assert capsys.readouterr().out.splitlines()[-1] == last_line
+    assert not (REPOSITORY / "reranked").exists()  # replicas, which started here, write to the same folder
     written = rows_of_folder(tmp_path / "reranked" / "dt=2026-11-28")
     for row in rows:
         check_ranking(written[row["query_id"]], row)

@@ -1,72 +1,20 @@
 """Estimate of a run before a GPU is rented: windows, tokens, GPU-hours, price and duration.
 
-Windows are counted over the whole input. Prompts are rendered and tokenised as a replica does it, for every window of
-the sampled queries, assuming that each window keeps its order. Only the lengths of responses and the throughput of a
-replica come from the config or an earlier run.
+The work is measured in the input. The lengths of responses and the throughput of a replica come from the config or an
+earlier run.
 """
 
-import asyncio
-import functools
-import random
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from typing import TypeAlias
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
-from corpus_reranker.dataflow.prompts import create_prompt_builder
-from corpus_reranker.errors import InputError, RequestError, RowError
+from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sources.base import ParquetFiles, Source
-from corpus_reranker.io.sources.registry import open_source
-from corpus_reranker.io.sources.rows import check_batch, parse_row
-from corpus_reranker.prompts.builder import PromptBuilder
-from corpus_reranker.ranking.strategies.base import Strategy
 from corpus_reranker.report.run_data import read_run_data
 from corpus_reranker.report.settings import ReportConfig
-from corpus_reranker.types import RerankRequest
-
-_SAMPLED_ROW_GROUPS = 20
-"""Most row groups that a sample is drawn from: reading one row costs as much as reading its whole row group."""
-
-
-_Window: TypeAlias = tuple[int, Sequence[int]]
-"""How many windows end before this one can, itself included, and the candidates it shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Work in the input.
-
-    Attributes:
-        queries: Queries of the input.
-        candidates: Candidates of all queries.
-        most_candidates: Candidates of the largest readable query.
-        windows: The most windows that the strategy requests, retries excluded.
-        chain_windows: The most windows of one query that run one after another.
-        sampled_queries: Queries whose prompts were rendered.
-        unreadable_queries: Queries of the sample that become failed rows.
-        prompt_tokens_mean: Mean over the windows of the sample.
-        shortened_fraction: Fraction of these windows whose passages were shortened to fit the context.
-    """
-
-    queries: int
-    candidates: int
-    most_candidates: int
-    windows: int
-    chain_windows: int
-    sampled_queries: int
-    unreadable_queries: int
-    prompt_tokens_mean: float
-    shortened_fraction: float
+from corpus_reranker.run.work import Work, measure_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,53 +86,6 @@ def _seconds_per_window(rates: EstimateConfig, work: Work, answers: ResponseLeng
     return prompt_tokens / rates.prompt_tokens_per_second + answers.output_tokens_mean / rates.output_tokens_per_second
 
 
-def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -> Work:
-    """Count the input's windows, and the prompt tokens of a sample of its queries.
-
-    Args:
-        config: The job.
-        sample_queries: Size of the sample; None for all queries.
-        seed: Seed of the sample.
-
-    Raises:
-        ConfigError: The config cannot work.
-        InputError: The input or every sampled query cannot be read.
-    """
-    source = open_source(config.input, config.storage)
-    counts = source.candidate_counts()
-    if not counts.total():
-        raise InputError(f"{config.input.path} holds no query")
-    readable = {number: count for number, count in counts.items() if 0 < number <= config.input.max_candidates}
-    most = max(readable, default=0)
-    tokens: list[int] = []
-    shortened = sampled = unreadable = 0
-    prompt_builder, windows_of = create_prompt_builder(config), functools.cache(partial(_windows, config.strategy))
-    for request in _sample(source, config, sample_queries, seed):
-        if request is None:
-            unreadable += 1
-            continue
-        lengths, cut = _prompt_tokens(windows_of(config.num_ranked(len(request.candidates))), prompt_builder, request)
-        sampled, shortened = sampled + 1, shortened + cut
-        tokens += lengths
-    if not sampled:
-        raise InputError(f"none of {unreadable} sampled queries of {config.input.path} can be read; see the row errors")
-    return Work(
-        queries=counts.total(),
-        candidates=sum(number * count for number, count in counts.items()),
-        most_candidates=most,
-        windows=sum(
-            config.strategy.max_windows(ranked) * count
-            for number, count in readable.items()
-            if (ranked := config.num_ranked(number)) > 1
-        ),
-        chain_windows=longest_chain(config.strategy, config.num_ranked(most)),
-        sampled_queries=sampled,
-        unreadable_queries=unreadable,
-        prompt_tokens_mean=float(np.mean(tokens)) if tokens else 0.0,
-        shortened_fraction=shortened / len(tokens) if tokens else 0.0,
-    )
-
-
 def measured_response_lengths(output: str, storage: StorageConfig) -> ResponseLengths:
     """Measure the lengths of responses in an earlier output. Raises InputError if it holds no window."""
     data = read_run_data(*resolve(output, storage), ReportConfig())
@@ -213,85 +114,3 @@ def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_pe
     chain_seconds = work.chain_windows * latency_seconds
     gpu_hours = replicas * config.engine.gpus_per_replica * max(work_seconds, chain_seconds) / 3600
     return Duration(replicas, work_seconds, chain_seconds, gpu_hours)
-
-
-def longest_chain(strategy: Strategy, num_candidates: int) -> int:
-    """The most windows that run one after another, if every window keeps its order."""
-    return max((length for length, _ in _windows(strategy, num_candidates)), default=0)
-
-
-def _windows(strategy: Strategy, num_candidates: int) -> list[_Window]:
-    """All windows that the strategy requests for a query, if every window keeps its order."""
-    requested: list[_Window] = []
-    finished = 0
-
-    async def rank_window(indices: Sequence[int], start: int) -> list[int]:
-        nonlocal finished
-        if len(indices) > 1:
-            length = finished + 1  # the window may depend on all that are finished
-            requested.append((length, list(indices)))
-            await asyncio.sleep(0)  # concurrent windows are requested before this one finishes
-            finished = max(finished, length)
-        return list(indices)
-
-    if num_candidates:
-        asyncio.run(strategy.rank(num_candidates, rank_window))  # type: ignore[arg-type]
-    return requested
-
-
-def _prompt_tokens(
-    windows: Sequence[_Window], prompt_builder: PromptBuilder, request: RerankRequest
-) -> tuple[list[int], int]:
-    """Prompt tokens of each window, and the number of windows with shortened passages."""
-    render = prompt_builder(request)
-    lengths, shortened = [], 0
-    for _, indices in windows:
-        try:
-            prompt = render(indices)
-        except RequestError:  # the window becomes an error without a request
-            continue
-        lengths.append(len(prompt.token_ids))
-        shortened += prompt.shortened_to_tokens is not None
-    return lengths, shortened
-
-
-def _sample(source: Source, config: JobConfig, size: int | None, seed: int) -> Iterator[RerankRequest | None]:
-    """Requests of sampled queries, None for one that cannot be read.
-
-    An input that is not in nested Parquet files gives its first queries.
-    """
-    files = source.nested_files
-    if files is None:
-        rows = (row for table in source.tables() for row in _rows(table, config))
-        yield from (_parse(row, config) for row in islice(rows, size))
-        return
-    rng = random.Random(seed)
-    groups = list(_row_groups(files))
-    if size is not None:
-        groups = sorted(rng.sample(groups, min(len(groups), _SAMPLED_ROW_GROUPS)))
-    left = size or 0
-    for position, (path, group) in enumerate(groups):
-        with files.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
-            table = file.read_row_group(group)
-        wanted = len(table) if size is None else min(len(table), -(-left // (len(groups) - position)))
-        left -= wanted
-        for row in _rows(table.take(sorted(rng.sample(range(len(table)), wanted))), config):
-            yield _parse(row, config)
-
-
-def _row_groups(files: ParquetFiles) -> Iterator[tuple[str, int]]:
-    for path in files.paths:
-        with files.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
-            yield from ((path, group) for group in range(file.num_row_groups))
-
-
-def _rows(table: pa.Table, config: JobConfig) -> list[Mapping[str, object]]:
-    rows: list[Mapping[str, object]] = check_batch(table, config.input).to_pylist()
-    return rows
-
-
-def _parse(row: Mapping[str, object], config: JobConfig) -> RerankRequest | None:
-    try:
-        return parse_row(row, config.input)
-    except RowError:
-        return None

@@ -17,7 +17,7 @@ _quarantine/*.parquet   prompts and responses of windows that were not complete
 
 from dataclasses import dataclass
 
-from pyarrow.fs import FileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
@@ -48,7 +48,9 @@ class Layout:
     @classmethod
     def of(cls, settings: OutputConfig, storage: StorageConfig) -> "Layout":
         """The layout of the configured output. Sends no request."""
-        return cls(settings.path, storage, *resolve(settings.path, storage))
+        filesystem, folder = resolve(settings.path, storage)
+        is_local = isinstance(filesystem, LocalFileSystem)  # a replica has another working directory than the driver
+        return cls(folder if is_local else settings.path, storage, filesystem, folder)
 
     def path(self, name: str) -> str:
         """The path in `filesystem` of a file or folder of the output."""
