@@ -13,13 +13,16 @@ GPU_BIN := $(GPU_VENV)/bin
 GPU_INSTALLED := $(GPU_VENV)/.installed
 GPU_VERSIONS := $(if $(VLLM),vllm==$(VLLM),--constraint constraints-gpu.txt)
 
+LATEST_BIN := .venv-latest/bin
+TESTS :=
+
 # A directory of wheels given to pip (PIP_FIND_LINKS) may hold the CPU build of torch; elsewhere uv knows where it is.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-gpu-build gpu-check docs bench chaos fuzz lint format dist \
-	constraints constraints-gpu clean
+.PHONY: help setup demo demo-pipeline demo-s3 test test-latest test-gpu-build gpu-check docs bench chaos fuzz lint format \
+	dist constraints constraints-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,6 +53,13 @@ demo-s3: setup ## the demo from and to an S3 server of its own
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-latest: ## the suite on the newest versions that pyproject.toml allows, in its own environment; TESTS="tests/dataflow"
+	test -x $(LATEST_BIN)/python || $(PYTHON) -m venv .venv-latest
+	$(LATEST_BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=.venv-latest $(LATEST_BIN)/uv pip install --quiet --upgrade $(TORCH_BACKEND) \
+		--override configs/deploy/cpu-overrides.txt --editable '.[cpu,retrieval,demo,dev]'
+	$(LATEST_BIN)/python -m pytest $(TESTS)
 
 test-gpu-build: $(GPU_INSTALLED) ## the CUDA build of vLLM on driver stubs, without a GPU, in its own environment (5 GiB)
 	$(GPU_BIN)/python -m pytest -c tests/gpu_build/pytest.ini tests/gpu_build

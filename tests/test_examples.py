@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 
+from corpus_reranker import RerankerConfig, build_reranker
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
 
@@ -42,6 +44,17 @@ def test_rerank_inside_a_ray_data_pipeline(capsys: pytest.CaptureFixture[str]) -
     exec(compile(code.replace(engine, str({"kind": "scripted", "answers": answers})), str(PAGE), "exec"), namespace)
     assert capsys.readouterr().out.splitlines()[-1] == "['q0', 'q1', 'q2']"
     assert {row["best"] for row in namespace["best"].take_all()} == {"d4"}
+    context = namespace["ray"].data.DataContext.get_current()
+    assert context.autoscaling_config.actor_pool_util_upscaling_threshold > 1  # other datasets keep Ray Data's own
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_bad_row_of_a_ray_data_pipeline_fails_alone() -> None:
+    config = RerankerConfig.model_validate({"engine": {"kind": "scripted"}, "strategy": {"window": 4, "stride": 2}})
+    good, bad = {**query(0), "tag": "a"}, {**query(1), "query": " ", "tag": "b"}
+    rows = {row["query_id"]: row for row in build_reranker(config)(ray.data.from_items([good, bad])).take_all()}
+    check_ranking(rows["q0000"], query(0))
+    assert [(row["status"], row["tag"]) for _, row in sorted(rows.items())] == [("complete", "a"), ("failed", "b")]
 
 
 @pytest.mark.usefixtures("ray_cluster")

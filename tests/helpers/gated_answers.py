@@ -26,6 +26,18 @@ def gated(gate: str, piece: str) -> Answer:
     return answer_or_fail
 
 
+def waits(gate: str) -> Answer:
+    """Answer nothing until the file `gate` exists. The wait holds up all requests of the replica."""
+    answer = reverse_order()
+
+    def answer_after_gate(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        while not Path(gate).exists():
+            time.sleep(0.05)
+        return answer(text, params)
+
+    return answer_after_gate
+
+
 def dies_once(marker: str, piece: str) -> Answer:
     """Let the engine die on the first prompt with `piece`."""
     answer = reverse_order()

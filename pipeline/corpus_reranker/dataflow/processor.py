@@ -20,6 +20,7 @@ from corpus_reranker.dataflow.capacity import (
     plan_replicas,
 )
 from corpus_reranker.dataflow.cluster import node_resources
+from corpus_reranker.dataflow.placement import ReplicaPlacement
 from corpus_reranker.dataflow.ray_compat import buffer_output_blocks, limit_read_ahead, map_blocks
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.worker import RerankWorker
@@ -87,11 +88,7 @@ def plan_run(config: RerankerConfig, queries: int | None = None) -> RunPlan:
 
 
 def build_reranker(
-    config: RerankerConfig,
-    *,
-    plan: RunPlan | None = None,
-    schema: pa.Schema | None = None,
-    services: RunServices | None = None,
+    config: RerankerConfig, *, row_limits: RowLimits | None = None, keep_reasoning: bool = False
 ) -> Reranker:
     """Build a function that reranks a Ray dataset, for use inside any Ray Data pipeline.
 
@@ -105,18 +102,29 @@ def build_reranker(
 
     Args:
         config: Engine, prompt, strategy and replicas.
-        plan: Replicas and blocks; None plans for the cluster as it is when the function is called.
-        schema: Schema of the result; None derives it from each block.
-        services: What a run of the rerank job provides to its replicas; None for use outside a job.
+        row_limits: Limits beyond which a query fails; None for the defaults.
+        keep_reasoning: Keep each window's reasoning in the result.
 
     Returns:
         A function from the dataset to the reranked dataset. Like every Ray Data transform it is lazy.
     """
-    return lambda dataset: _rerank(dataset, config, plan or plan_run(config), schema, services or RunServices())
+    services = RunServices(row_limits=row_limits or RowLimits(), keep_reasoning=keep_reasoning)
+    return lambda dataset: _rerank(dataset, config, plan_run(config), None, services, replica_placement(config))
+
+
+def replica_placement(config: RerankerConfig) -> ReplicaPlacement | None:
+    """Placement groups for replicas that span nodes; None if each fits a node."""
+    bundles = config.engine.placement_bundles
+    return ReplicaPlacement(bundles, config.cluster.cpus_per_replica) if bundles else None
 
 
 def _rerank(
-    dataset: Dataset, config: RerankerConfig, plan: RunPlan, schema: pa.Schema | None, services: RunServices
+    dataset: Dataset,
+    config: RerankerConfig,
+    plan: RunPlan,
+    schema: pa.Schema | None,
+    services: RunServices,
+    placement: ReplicaPlacement | None,
 ) -> Dataset:
     cluster, blocks = config.cluster, plan.blocks
     context = dataset.context
@@ -139,8 +147,9 @@ def _rerank(
             enable_true_multi_threading=True,
         ),
         num_cpus=cluster.cpus_per_replica,
-        num_gpus=config.engine.gpus_per_replica,
+        num_gpus=0 if placement else config.engine.gpus_per_replica,
         max_task_retries=cluster.max_block_retries,
+        actor_options=placement,
     )
 
 
@@ -183,11 +192,16 @@ def rerank(
         override_filesystem=sink.layout.filesystem,
         delete_checkpoint_on_success=False,
     )
-    sink.write(
-        build_reranker(config.reranker(), plan=plan, schema=schema, services=services)(dataset),
-        schema,
-        filename_provider=DataFileNames(),
-        min_rows_per_file=blocks.queries_per_file,
-        ray_remote_args=_WRITE_TASK,
-        concurrency=max(2, cluster.max_replica_count),  # each is a process, which takes seconds to start
-    )
+    placement = replica_placement(config)
+    try:
+        sink.write(
+            _rerank(dataset, config.reranker(), plan, schema, services, placement),
+            schema,
+            filename_provider=DataFileNames(),
+            min_rows_per_file=blocks.queries_per_file,
+            ray_remote_args=_WRITE_TASK,
+            concurrency=max(2, cluster.max_replica_count),  # each is a process, which takes seconds to start
+        )
+    finally:
+        if placement:
+            placement.release()

@@ -1,0 +1,54 @@
+"""Ray placement groups for replicas whose GPUs are on several nodes."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.util import placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+
+class ReplicaPlacement:
+    """Reserves one placement group for each replica. Call it before a replica's actor starts, for the actor's options.
+
+    The actor runs in the group's first bundle and captures child tasks: vLLM's Ray executor starts one worker in each
+    bundle. Ray keeps a group until the driver exits, so the group of a replica that is gone for good is removed when
+    the next replica starts, and all are removed by `release`.
+    """
+
+    def __init__(self, bundles: Sequence[dict[str, float]], cpus_per_replica: float) -> None:
+        """Reserve nothing yet.
+
+        Args:
+            bundles: Resources of each bundle of one replica: one GPU each.
+            cpus_per_replica: CPUs of the actor, which are added to the first bundle.
+        """
+        first, *others = bundles
+        cpus = first.get("CPU", 0.0) + cpus_per_replica
+        self._bundles = [{**first, "CPU": cpus} if cpus else first, *others]
+        self._groups: dict[str, PlacementGroup] = {}
+
+    def __call__(self) -> dict[str, Any]:
+        """Reserve a group and return the options of the actor that is about to start."""
+        self._remove_groups_of_lost_actors()
+        name = f"corpus-reranker-{uuid.uuid4().hex}"
+        self._groups[name] = placement_group(self._bundles, strategy="PACK", name=name)
+        strategy = PlacementGroupSchedulingStrategy(
+            self._groups[name], placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+        )
+        return {"name": name, "scheduling_strategy": strategy}
+
+    def release(self) -> None:
+        """Remove all groups, and with them the actors in them."""
+        while self._groups:
+            remove_placement_group(self._groups.popitem()[1])
+
+    def _remove_groups_of_lost_actors(self) -> None:
+        for name, group in list(self._groups.items()):
+            try:
+                ray.get_actor(name)
+            except ValueError:  # dead, and Ray does not restart it
+                remove_placement_group(group)
+                del self._groups[name]

@@ -1,0 +1,157 @@
+"""Replicas over the nodes of a cluster: all nodes are used at once, late nodes too, and a slow engine delays no other.
+
+The nodes are Ray nodes on this machine. Their GPUs exist as Ray resources alone.
+"""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.cluster_utils import Cluster
+
+from helpers.paths import REPOSITORY
+from helpers.rerank_process import RerankProcess, rerank_process
+from helpers.runs import check_ranking, query, rows_of_folder, write_input
+
+QUERIES = 24
+CPU_NODE = {"num_cpus": 4}
+"""A replica of 3 CPUs leaves one for reading and writing, so no node holds two."""
+GPU_NODE = {"num_cpus": 4, "num_gpus": 1}
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Cluster]:
+    """A head node without CPUs. Its workers find the test helpers."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        patch.setenv("RAY_TMPDIR", folder)  # a Ray of its own, beside those of other tests
+        patch.setenv("PYTHONPATH", f"{REPOSITORY}/pipeline{os.pathsep}{REPOSITORY}/tests")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+@pytest.fixture
+def cluster(head: Cluster) -> Iterator[Cluster]:
+    """A cluster to which a test adds nodes."""
+    yield head
+    for node in list(head.worker_nodes):
+        head.remove_node(node)
+
+
+def run(cluster: Cluster, folder: Path, engine: dict[str, Any], **cluster_options: Any) -> Any:
+    """A run over 24 queries of one window each, one block for each query."""
+    write_input(folder / "in", [query(number, 4) for number in range(QUERIES)])
+    config = {
+        "input": {"path": f"{folder}/in"},
+        "output": {"path": f"{folder}/out"},
+        "engine": {
+            "kind": "helpers.placed_engine:PlacedEngine",
+            "answers": "corpus_reranker.engines.scripted:reverse_order",
+            "log_path": f"{folder}/log",
+            **engine,
+        },
+        "strategy": {"window": 4, "stride": 2},
+        "cluster": {"queries_in_flight": 2, "queries_per_block": 1, "progress_seconds": 1, **cluster_options},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return rerank_process(folder / "config.yaml", environment={"RAY_ADDRESS": cluster.address})
+
+
+def events(folder: Path, event: str) -> list[dict[str, Any]]:
+    log = folder / "log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return [line for line in lines if line["event"] == event]
+
+
+def answers_by_process(folder: Path) -> Counter[int]:
+    return Counter(line["process"] for line in events(folder, "answered"))
+
+
+def finish(process: RerankProcess, folder: Path) -> None:
+    """Wait for the end of the run and check its output."""
+    assert process.wait() == 0, process.prefix
+    rows = rows_of_folder(folder / "out")
+    assert len(rows) == QUERIES
+    for number in range(QUERIES):
+        check_ranking(rows[f"q{number:04}"], query(number, 4))
+
+
+def test_min_below_max_uses_every_node_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    for _ in range(3):
+        cluster.add_node(**CPU_NODE)
+    gate = tmp_path / "gate"
+    engine = {
+        "gpus": 0,
+        "answers": "helpers.gated_answers:waits",
+        "arguments": {"gate": f"{gate}"},
+    }
+    with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3, cpus_per_replica=3) as process:
+        # No query is answered before all three replicas have queries.
+        assert process.wait_until(lambda: len({line["process"] for line in events(tmp_path, "asked")}) == 3), (
+            process.prefix
+        )
+        gate.touch()
+        finish(process, tmp_path)
+    assert len({line["node"] for line in events(tmp_path, "placed")}) == 3
+    assert sorted(answers_by_process(tmp_path).values())[0] >= 2
+
+
+@pytest.mark.parametrize("node", [CPU_NODE, GPU_NODE], ids=["cpu", "gpu"])
+def test_a_node_that_joins_late_gets_a_replica(cluster: Cluster, tmp_path: Path, node: dict[str, int]) -> None:
+    cluster.add_node(**node)
+    gate = tmp_path / "gate"
+    engine = {
+        "gpus": node.get("num_gpus", 0),
+        "answers": "helpers.gated_answers:waits",
+        "arguments": {"gate": f"{gate}"},
+    }
+    cpus = {"cpus_per_replica": 1 if engine["gpus"] else 2}
+    with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3, **cpus) as process:
+        assert process.wait_until(lambda: bool(events(tmp_path, "asked"))), process.prefix
+        before = {line["node"] for line in events(tmp_path, "placed")}
+        late = cluster.add_node(**node)
+        assert process.wait_until(lambda: late.node_id in {line["node"] for line in events(tmp_path, "placed")}), (
+            process.prefix
+        )
+        gate.touch()
+        finish(process, tmp_path)
+    assert late.node_id not in before
+    process_of = {line["node"]: line["process"] for line in events(tmp_path, "placed")}
+    assert answers_by_process(tmp_path)[process_of[late.node_id]] > 0
+
+
+def test_a_slow_engine_does_not_hold_the_others_back(cluster: Cluster, tmp_path: Path) -> None:
+    for _ in range(3):
+        cluster.add_node(**GPU_NODE)
+    gate = tmp_path / "gate"
+    engine = {"gpus": 1, "first_starts_at": f"{gate}"}
+    with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3) as process:
+        # One engine never starts before this: the other two answer everything.
+        assert process.wait_until(lambda: len(events(tmp_path, "answered")) == QUERIES), process.prefix
+        assert len(answers_by_process(tmp_path)) == 2
+        gate.touch()
+        finish(process, tmp_path)
+
+
+def test_a_replica_larger_than_a_node_spans_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    for _ in range(4):
+        cluster.add_node(**GPU_NODE)
+    engine = {"gpus": 2, "spans_nodes": True}
+    with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=2) as process:
+        finish(process, tmp_path)
+    placed = events(tmp_path, "placed")
+    assert len(placed) == 2
+    for replica in placed:
+        assert replica["captures_child_tasks"]
+        assert replica["node"] in replica["bundle_nodes"]
+    nodes = [node for replica in placed for node in replica["bundle_nodes"]]
+    assert len(nodes) == len(set(nodes)) == 4
