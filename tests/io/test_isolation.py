@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from corpus_reranker.errors import InputError, OutputError
-from corpus_reranker.io.isolation import _run_in_subprocess, run_in_subprocess
+from corpus_reranker.io.isolation import IsolatedProcess, run_in_subprocess
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sources.parquet import open_parquet
 from corpus_reranker.io.sources.parquet_files import read_query_ids
@@ -16,62 +16,79 @@ from helpers.locations import Location
 from helpers.outputs import input_row, write, write_part
 
 
-def test_answers_and_errors_come_back(location: Location) -> None:
+def test_one_process_serves_all_calls_and_passes_results_and_errors_back(location: Location) -> None:
     write(location, "in/a.parquet", [input_row("q1"), input_row("q2")])
-    source = run_in_subprocess(open_parquet, location.input(), location.storage)
-    assert source.fingerprint_fields() == open_parquet(location.input(), location.storage).fingerprint_fields()
-    assert source.nested_files is not None
-    assert run_in_subprocess(read_query_ids, source.nested_files).to_pylist() == ["q1", "q2"]
-    with pytest.raises(InputError, match="no file or folder"):
-        run_in_subprocess(open_parquet, location.input("nothing"), location.storage)
+    with IsolatedProcess() as isolated:
+        process = isolated.run(os.getpid)
+        source = isolated.run(open_parquet, location.input(), location.storage)
+        assert source.fingerprint_fields() == open_parquet(location.input(), location.storage).fingerprint_fields()
+        assert source.nested_files is not None
+        assert isolated.run(read_query_ids, source.nested_files).to_pylist() == ["q1", "q2"]
+        with pytest.raises(InputError, match="no file or folder"):
+            isolated.run(open_parquet, location.input("nothing"), location.storage)
+        assert isolated.run(os.getpid) == process != os.getpid()
 
 
-def test_an_output_goes_along(location: Location) -> None:
+def test_a_sink_can_be_prepared_in_it(location: Location) -> None:
     sink = ParquetSink(location.output(), location.storage)
     sink.begin({"model": "m"}, 2, config_yaml="")
     write_part(location, "part-0.parquet", ["a", "b"])
-    progress = run_in_subprocess(sink.prepare, pa.chunked_array([["a", "b", "c"]]))
-    assert (progress.queries, progress.done, progress.by_status) == (3, 2, {"complete": 2})
-    with pytest.raises(OutputError, match="holds 1 queries that the input does not have"):
-        run_in_subprocess(sink.prepare, pa.chunked_array([["a"]]))
+    with IsolatedProcess() as isolated:
+        resume_point = isolated.run(sink.prepare, pa.chunked_array([["a", "b", "c"]]))
+        assert (resume_point.queries, resume_point.done, resume_point.by_status) == (3, 2, {"complete": 2})
+        with pytest.raises(OutputError, match="holds 1 queries that the input does not have"):
+            isolated.run(sink.prepare, pa.chunked_array([["a"]]))
 
 
 def test_it_dies_with_its_driver() -> None:
-    """The driver has no time to say anything. `input` waits for a line that never comes."""
+    """The driver is killed while a call is in progress, so that it cannot stop the process."""
     script = (
-        "from corpus_reranker.io.isolation import run_in_subprocess; import test_isolation;"
-        "run_in_subprocess(test_isolation.tell_and_wait)"
+        "from corpus_reranker.io.isolation import run_in_subprocess; import test_isolation, sys;"
+        "run_in_subprocess(test_isolation.report_pid_and_wait, int(sys.argv[1]))"
     )
     path = os.pathsep.join([*(each for each in sys.path if each), str(Path(__file__).parent)])
-    command = [sys.executable, "-c", script]
-    with subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as driver:
-        assert driver.stdout
-        child = os.pidfd_open(int(driver.stdout.readline()))
+    fifo_read, fifo_write = os.pipe()
+    command = [sys.executable, "-c", script, str(os.getpid())]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=fifo_write) as driver:
+        child = os.pidfd_open(int(os.read(fifo_read, 20)))
         assert select.select([child], [], [], 0)[0] == []
         driver.kill()
         assert select.select([child], [], [], 30)[0] == [child]
-    os.close(child)
+    for descriptor in (child, fifo_read, fifo_write):
+        os.close(descriptor)
 
 
-def tell_and_wait() -> None:
-    print(os.getpid(), flush=True)
-    input()
+def report_pid_and_wait(_: int) -> None:
+    """Write this process's id to the driver's standard output, then wait for the test to kill the driver."""
+    with Path(f"/proc/{os.getppid()}/fd/1").open("w") as stdout:
+        stdout.write(f"{os.getpid()}")
+    select.select([], [], [], 60)
 
 
-def test_a_process_that_aborts_is_an_input_error() -> None:
-    with pytest.raises(InputError, match=r"took down the process that did it \(exit code -6"):
-        run_in_subprocess(os.abort)
+def test_a_crash_is_an_input_error_and_the_process_is_replaced() -> None:
+    with IsolatedProcess() as isolated:
+        process = isolated.run(os.getpid)
+        with pytest.raises(InputError, match=r"crashed its subprocess \(exit code -6"):
+            isolated.run(os.abort)
+        assert isolated.run(os.getpid) != process
 
 
-def test_memory_is_bounded() -> None:
-    assert _run_in_subprocess(2**30, bytearray, (2**20,), {}) == bytearray(2**20)
-    with pytest.raises(InputError, match="takes more than 1073741824 bytes"):
-        _run_in_subprocess(2**30, bytearray, (2**30,), {})
+def test_its_memory_is_bounded() -> None:
+    with IsolatedProcess(2**30) as isolated:
+        assert isolated.run(bytearray, 2**20) == bytearray(2**20)
+        with pytest.raises(InputError, match="takes more than 1073741824 bytes"):
+            isolated.run(bytearray, 2**30)
+        assert isolated.run(bytearray, 1) == bytearray(1)
 
 
-def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_with_the_context() -> None:
+    with IsolatedProcess() as isolated:
+        process = os.pidfd_open(isolated.run(os.getpid))
+    assert select.select([process], [], [], 30)[0] == [process]
+    os.close(process)
+
+
+def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     with pytest.raises(InputError):

@@ -1,20 +1,20 @@
-"""Run a function that parses bytes from outside in a process of its own, with bounded memory.
+"""Run functions that parse untrusted bytes in one subprocess with bounded memory.
 
-pyarrow aborts on some broken footers (an exception of C++ that it does not catch), and a page can claim gigabytes:
-here that ends a child, not the driver. What the child needed besides is not the driver's for the rest of the run.
-The child dies with its driver: what it does to an output must not go on beside the next driver.
+pyarrow aborts on some broken footers with an uncaught C++ exception, and a page can claim gigabytes. Then the
+subprocess ends, not the driver. Memory that a call needs is not the driver's for the rest of the run either.
+The subprocess dies with its driver: it must not change an output beside the next driver.
 """
 
 import ctypes
 import os
-import pickle
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from multiprocessing.connection import Connection, Pipe
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from corpus_reranker.errors import InputError
@@ -23,64 +23,137 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MEMORY_BYTES = 8 * 2**30
-"""Of address space, of which the libraries alone map about two."""
+"""Limit on the address space, of which the libraries alone map about two gigabytes."""
 
-_CHILD = "import sys; from corpus_reranker.io.isolation import _serve; _serve(sys.argv[1], *map(int, sys.argv[2:]))"
+CALL_TIMEOUT_SECONDS = 24 * 3600.0
+"""A call reads the query ids or the status columns of a whole corpus; this bounds a parser that never returns."""
+
+_CHILD = "import sys; from corpus_reranker.io.isolation import _serve; _serve(*map(int, sys.argv[1:]))"
+
+_STDERR_TAIL_BYTES = 4096
 
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal that the kernel sends when the thread that started this process ends."""
 
 
-def run_in_subprocess(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """What `function(*arguments, **options)` returns or raises; all of it must pickle. Costs about a second.
+class IsolatedProcess:
+    """A subprocess that runs one call at a time. It starts with the first call and is replaced if it crashes.
 
-    Raises InputError if the process ends without an answer.
+    Use it as a context manager, in the thread that makes the calls.
     """
-    return _run_in_subprocess(MEMORY_BYTES, function, arguments, options)
 
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._memory_bytes = memory_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[Any, Any] | None = None
+        self._stderr = tempfile.TemporaryFile(prefix="reranker-")  # noqa: SIM115 - closed with the process
 
-def _run_in_subprocess(memory_bytes: int, function: Callable[..., T], arguments: Any, options: Any) -> T:
-    with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
-        question, answer = Path(folder, "question"), Path(folder, "answer")
-        with question.open("wb") as file:
-            pickle.dump((function, arguments, options), file)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-c", _CHILD, folder, str(memory_bytes), str(os.getpid())]
-        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=False)  # noqa: S603
-        if not answer.exists():
-            last_line = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
-            raise InputError(
-                f"reading took down the process that did it (exit code {done.returncode}: {last_line}); "
-                "a file is damaged, or made to do harm"
+    def __enter__(self) -> "IsolatedProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+        self._stderr.close()
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function(*args, **kwargs)` in the subprocess. Function, arguments and result must pickle.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            InputError: The subprocess ended during the call, ran out of memory, or did not return in time.
+            Exception: What the function raised.
+        """
+        connection = self._connection or self._start()
+        try:
+            connection.send((function, args, kwargs))
+            if not connection.poll(CALL_TIMEOUT_SECONDS):
+                raise InputError(f"reading has not returned for {CALL_TIMEOUT_SECONDS:.0f} seconds")
+            returned, value = connection.recv()
+        except (EOFError, ConnectionError):
+            raise self._crash_error() from None
+        except BaseException:  # a late reply must not be taken for that of the next call
+            self._stop()
+            raise
+        if not returned:
+            raise value
+        result: T = value
+        return result
+
+    def _start(self) -> "Connection[Any, Any]":
+        self._connection, child = Pipe()
+        with child:
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            numbers = [str(number) for number in (child.fileno(), self._memory_bytes, os.getpid())]
+            self._stderr.seek(0)
+            self._stderr.truncate()
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", _CHILD, *numbers],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                pass_fds=[child.fileno()],
             )
-        with answer.open("rb") as file:
-            returned, value = pickle.load(file)  # noqa: S301 - written by our own child
-    if not returned:
-        raise value
-    result: T = value
-    return result
+        return self._connection
+
+    def _stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _crash_error(self) -> InputError:
+        assert self._process is not None
+        code = self._process.wait()
+        self._stop()
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(size - _STDERR_TAIL_BYTES, 0))
+        last_line = self._stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
+        return InputError(
+            f"reading crashed its subprocess (exit code {code}: {last_line}); a file is damaged, or crafted to do harm"
+        )
 
 
-def _serve(folder: str, memory_bytes: int, parent: int) -> None:
+def run_in_subprocess(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make one call in an `IsolatedProcess` of its own, which takes about a second to start."""
+    with IsolatedProcess() as isolated:
+        return isolated.run(function, *args, **kwargs)
+
+
+def _serve(descriptor: int, memory_bytes: int, parent: int) -> None:
+    """The loop of the subprocess: one call after the other, until the driver closes the connection."""
     _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches this process as well
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with Path(folder, "question").open("rb") as file:
-        function, arguments, options = pickle.load(file)  # noqa: S301 - our parent's
+    connection: Connection[Any, Any] = Connection(descriptor)
+    while True:
+        try:
+            function, args, kwargs = connection.recv()
+        except EOFError:
+            return
+        connection.send(_call(function, args, kwargs, memory_bytes))
+
+
+def _call(function: Callable[..., Any], args: Any, kwargs: Any, memory_bytes: int) -> tuple[bool, Any]:
     try:
-        answer = True, function(*arguments, **options)
+        return True, function(*args, **kwargs)
     except MemoryError:
-        fix = "a file is made to do harm, or one run has tens of millions of queries: split them"
-        answer = False, InputError(f"reading takes more than {memory_bytes} bytes; {fix}")
-    except Exception as error:  # raised again in the parent
-        answer = False, error
-    with Path(folder, "partial").open("wb") as file:
-        pickle.dump(answer, file)
-    Path(folder, "partial").rename(Path(folder, "answer"))
+        fix = "a file is crafted to do harm, or one run has tens of millions of queries: split them"
+        return False, InputError(f"reading takes more than {memory_bytes} bytes; {fix}")
+    except Exception as error:  # raised again in the driver
+        return False, error
 
 
 def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # which ended before the kernel knew
+    if os.getppid() != parent:  # the parent ended before the call above took effect
         os._exit(1)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.isolation import _run_in_subprocess
+from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.parquet import open_parquet, read_nested_files
@@ -27,7 +27,8 @@ MEMORY_BYTES = 1536 * 2**20
 def check_in_bounded_memory(location: Location) -> str:
     """Check the input in a process whose memory is limited; what it said."""
     try:
-        _run_in_subprocess(MEMORY_BYTES, check_and_read, (location.input(), location.storage), {})
+        with IsolatedProcess(MEMORY_BYTES) as isolated:
+            isolated.run(check_and_read, location.input(), location.storage)
     except InputError as error:
         return str(error)
     return "accepted"
