@@ -8,7 +8,7 @@ import yaml
 
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.events import EventLog
-from corpus_reranker.io.isolation import run_in_subprocess
+from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import output_schema
 from corpus_reranker.io.sinks.registry import open_sink
 from corpus_reranker.io.sources.parquet_files import read_query_ids
@@ -49,27 +49,28 @@ def run_job(
     """
     for warning in preflight(config):
         log(f"warning: {warning}")
-    source = run_in_subprocess(open_source, config.input, config.storage)
-    sink = open_sink(config.output, config.storage)
-    fingerprint = {**config.fingerprint_fields(), "input": source.fingerprint_fields(), "limit": limit}
-    if sink.check(fingerprint, new_run=new_run) and not retry:
-        log(f"nothing to do: {config.output.path} holds this run's finished output")
-        return read_status(config.output.path, config.storage).manifest or {}
-    with output_lease(sink):
-        if new_run:
-            sink.discard()
-        candidates = stage(source, sink.layout.candidates_url, config.input, config.storage, limit)
-        query_ids = run_in_subprocess(read_query_ids, candidates)
-        config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
-        record = sink.begin(fingerprint, len(query_ids), config_yaml=config_yaml)
-        schema = output_schema(candidates.schema, file_metadata(config))
-        state = run_in_subprocess(sink.prepare, query_ids, retry=retry)
-        if state.done:
-            log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
-        events = EventLog(config.cluster.event_log, record.run_id)
-        with events.run(queries=state.queries, remaining=state.remaining, fingerprint=config.fingerprint()):
-            run = RunContext(config, candidates, sink, record, log)
-            state, passes = run_passes(run, schema, query_ids, state)
-            manifest = sink.finish(state, schema, {"passes": passes})
-        write_final_report(config, log)
-        return manifest
+    with IsolatedProcess() as isolated:
+        source = isolated.run(open_source, config.input, config.storage)
+        sink = open_sink(config.output, config.storage)
+        fingerprint = {**config.fingerprint_fields(), "input": source.fingerprint_fields(), "limit": limit}
+        if sink.check(fingerprint, new_run=new_run) and not retry:
+            log(f"nothing to do: {config.output.path} holds this run's finished output")
+            return read_status(config.output.path, config.storage).manifest or {}
+        with output_lease(sink):
+            if new_run:
+                sink.discard()
+            candidates = isolated.run(stage, source, sink.layout.candidates_url, config.input, config.storage, limit)
+            query_ids = isolated.run(read_query_ids, candidates)
+            config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
+            record = sink.begin(fingerprint, len(query_ids), config_yaml=config_yaml)
+            schema = output_schema(candidates.schema, file_metadata(config))
+            state = isolated.run(sink.prepare, query_ids, retry=retry)
+            if state.done:
+                log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
+            events = EventLog(config.cluster.event_log, record.run_id)
+            with events.run(queries=state.queries, remaining=state.remaining, fingerprint=config.fingerprint()):
+                run = RunContext(config, candidates, sink, record, isolated, log)
+                state, passes = run_passes(run, schema, query_ids, state)
+                manifest = sink.finish(state, schema, {"passes": passes})
+            write_final_report(config, isolated, log)
+            return manifest

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.io.isolation import run_in_subprocess
+from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.report.page import report_output
 
 
-def write_final_report(config: JobConfig, log: Callable[[str], None]) -> None:
+def write_final_report(config: JobConfig, isolated: IsolatedProcess, log: Callable[[str], None]) -> None:
     """Write the report page. The run is finished: a failure is logged and does not fail it."""
     try:
-        page = run_in_subprocess(report_output, config.output.path, config.storage, config.report, config.evaluate)
+        page = isolated.run(report_output, config.output.path, config.storage, config.report, config.evaluate)
         log(f"report: {page}")
     except Exception as error:
         log(f"no report, which `corpus-reranker report` can still write: {type(error).__name__}: {error}")

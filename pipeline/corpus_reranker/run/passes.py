@@ -15,7 +15,7 @@ from corpus_reranker.dataflow.cluster import connect
 from corpus_reranker.dataflow.coordinator import running_coordinator
 from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
-from corpus_reranker.io.isolation import run_in_subprocess
+from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import ParquetFiles
@@ -32,6 +32,7 @@ class RunContext:
     candidates: ParquetFiles
     sink: Sink
     record: RunRecord
+    isolated: IsolatedProcess
     log: Callable[[str], None]
 
 
@@ -56,7 +57,7 @@ def run_passes(
     while state.remaining:
         before = state.remaining
         entries.append(_run_pass(run, schema, before))
-        state = run_in_subprocess(run.sink.prepare, query_ids)
+        state = run.isolated.run(run.sink.prepare, query_ids)
         if state.remaining >= before:
             break
     return state, entries
