@@ -85,8 +85,8 @@ chaos: setup ## kill, stop and starve runs at random moments; some half an hour 
 	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
 
 fuzz: setup ## long hypothesis runs over the parser, the templates and the reader of candidates
-	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/ranking/test_permutation.py tests/prompting \
-		tests/storage/test_candidates.py tests/storage/test_crafted_parquet.py
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/answers tests/prompts \
+		tests/io/sources tests/io/test_schemas.py
 
 lint: setup ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -73,13 +73,13 @@ def names(folder: str | Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_a_model_at_a_url_is_downloaded_once(position: Location, cache: Path, copied: list[str]) -> None:
-    url = upload(position, FILES)
-    folder = local_source(url, position.storage, str(cache))
+def test_a_model_at_a_url_is_downloaded_once(location: Location, cache: Path, copied: list[str]) -> None:
+    url = upload(location, FILES)
+    folder = local_source(url, location.storage, str(cache))
     assert names(folder) == {"config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"}
     assert (Path(folder) / "model.safetensors").read_bytes() == b"weights"
     assert Path(folder).name.startswith("reranker-7b-")
-    assert local_source(url, position.storage, str(cache)) == folder
+    assert local_source(url, location.storage, str(cache)) == folder
     assert len(copied) == 4
 
 
@@ -240,10 +240,10 @@ def test_a_replica_over_several_nodes_cannot_download_on_one(local_location: Loc
         preflight(vllm_config(url, "--engine.engine_kwargs={distributed_executor_backend: ray}"))
 
 
-def test_a_context_over_the_models_own_is_refused(position: Location) -> None:
-    url = upload(position, FILES)
-    assert read_model_config(url, position.storage) == {"max_position_embeddings": 4096}
-    storage = f"--storage={json.dumps(position.storage.model_dump(mode='json'))}"
+def test_a_context_over_the_models_own_is_refused(location: Location) -> None:
+    url = upload(location, FILES)
+    assert read_model_config(url, location.storage) == {"max_position_embeddings": 4096}
+    storage = f"--storage={json.dumps(location.storage.model_dump(mode='json'))}"
     small = ("--prompt.max_passage_tokens=100", "--generation.max_reasoning_tokens=0", storage)
     assert preflight(vllm_config(url, "--engine.max_model_len=4096", *small)) == []
     with pytest.raises(ConfigError, match=r"engine\.max_model_len 4224 is over the 4096 tokens of .*; lower it"):
