@@ -21,8 +21,8 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-latest test-gpu-build gpu-check docs bench chaos fuzz lint format \
-	dist constraints constraints-gpu clean
+.PHONY: help setup demo demo-pipeline demo-s3 test test-fast test-latest test-gpu-build gpu-check docs bench chaos fuzz \
+	lint format dist constraints constraints-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -52,7 +52,10 @@ demo-s3: setup ## the demo from and to an S3 server of its own
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
 test: setup ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-fast: setup ## the tests for the inner loop: without Ray, vLLM and whole jobs
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not ray and not vllm and not slow"
 
 test-latest: ## the suite on the newest versions that pyproject.toml allows, in its own environment; TESTS="tests/dataflow"
 	test -x $(LATEST_BIN)/python || $(PYTHON) -m venv .venv-latest

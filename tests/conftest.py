@@ -18,6 +18,23 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(REPOSITORY / "pipeline"), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
 )
 
+_SHARED_FIXTURES = ("ray_cluster", "demo_model")
+"""Session fixtures that take seconds to minutes: their tests stay on one xdist worker, and start first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group tests for xdist: by the shared fixture they use, else by file. Mark tests that use Ray."""
+
+    def group(item: pytest.Item) -> str:
+        names = getattr(item, "fixturenames", ())
+        return next((name for name in _SHARED_FIXTURES if name in names), str(item.path))
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+        if group(item) == "ray_cluster":
+            item.add_marker(pytest.mark.ray)
+    items.sort(key=lambda item: (*(group(item) != name for name in _SHARED_FIXTURES),))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
