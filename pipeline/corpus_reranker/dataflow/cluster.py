@@ -1,39 +1,71 @@
 """Joining the Ray cluster a job was submitted to, or starting a local one."""
 
+import contextlib
 import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import ray
 from ray.data import DataContext
 
 from corpus_reranker.dataflow.capacity import NodeResources
 
-_LOCAL_CPUS_AT_LEAST = 4
-"""Logical CPUs of a local Ray. Reading, filtering finished queries, reranking and writing each hold one; with
-fewer, a resumed run on a 2-core machine waits for ever."""
+logger = logging.getLogger(__name__)
+
+_MIN_LOCAL_CPUS = 4
+"""Logical CPUs of a local Ray. Reading, filtering finished queries, reranking and writing each hold one; with fewer, a
+resumed run on a 2-core machine waits for ever."""
+
+_CORE_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+_NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 
 
 def connect() -> None:
-    """Join the cluster named by RAY_ADDRESS (`ray job submit` sets it), or start Ray on this machine."""
+    """Join the cluster that RAY_ADDRESS names (`ray job submit` sets it), or start Ray on this machine."""
+    _warn_of_shared_gpus()
     if ray.is_initialized():
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, runtime_env=_runtime_env())
-    else:
-        ray.init(
-            address="local",  # else one that `ray start` left on this machine is joined
-            num_cpus=max(_LOCAL_CPUS_AT_LEAST, os.cpu_count() or 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    with _quiet_core():
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, runtime_env=_runtime_env())
+        else:
+            ray.init(
+                address="local",  # otherwise one that `ray start` left on this machine is joined
+                num_cpus=max(_MIN_LOCAL_CPUS, os.cpu_count() or 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     # Ray's own handlers (ray/_private/worker.py and its core's) print a C stack and exit with 15 instead of 143.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
     quieten()
+
+
+@contextlib.contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Stop the log of Ray's C++ core in this process and in a local Ray, unless the user chose a level.
+
+    For each actor pool of Ray Data it prints an error that constructor arguments are in the object store. That is
+    harmless: Ray Data keeps them alive as long as the pool. What makes a run fail also raises a Python exception.
+    """
+    if _CORE_LOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[_CORE_LOG_LEVEL] = "fatal"
+    try:
+        yield
+    finally:
+        del os.environ[_CORE_LOG_LEVEL]
+
+
+def _warn_of_shared_gpus() -> None:
+    """Warn if the driver's environment, which local workers inherit, stops Ray from assigning GPUs to replicas."""
+    if os.environ.get(_NOSET_VARIABLE, "").lower() in ("1", "true"):
+        logger.warning("%s is set: every replica of a node would use GPU 0. Unset it on all nodes", _NOSET_VARIABLE)
 
 
 def _runtime_env() -> dict[str, dict[str, str]] | None:
@@ -43,20 +75,20 @@ def _runtime_env() -> dict[str, dict[str, str]] | None:
 
 
 def quieten() -> None:
-    """Leave the terminal to the job's own lines; Ray's stay in its session's log files."""
+    """Keep the lines of Ray Data off the terminal. They stay in the log files of Ray's session."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # not the one of the session's log file
+        if isinstance(handler, logging.StreamHandler):  # not the handler of the session's log file
             handler.addFilter(_without_stacks)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # warns that the bars are off
 
 
 def _without_stacks(record: logging.LogRecord) -> bool:
-    """Ray Data shows hundreds of lines where a task failed; the run's own error says why in one."""
+    """Ray Data prints hundreds of lines when a task fails. The run's own error gives the reason in one."""
     return record.exc_info is None
 
 
