@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from corpus_reranker.engines.vllm.engine import VllmEngine
+from corpus_reranker.engines.vllm.sampling import completion, reasoning_tokens
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
-from corpus_reranker.types import Prompt, SamplingParams
+from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 pytestmark = pytest.mark.vllm
 
 MAX_MODEL_LEN = 2048
-START, END = "<repo_name>", "<file_sep>"
+START, END = "<|im_start|>", "<file_sep>"
 GREEDY = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=24, seed=0)
 SAMPLED = replace(GREEDY, temperature=1.0)
 LONG = replace(SAMPLED, max_tokens=1900)  # minutes, if nothing ends it before
@@ -37,7 +38,7 @@ def vllm_settings(demo_model: Path, **changes: Any) -> VllmSettings:
         "max_model_len": MAX_MODEL_LEN,
         "max_num_seqs": 8,
         "kv_cache_gib": 1,
-        # any two tokens of this model that it does not write by itself
+        # for the model the reasoning begins with its turn; it never writes the other token by itself
         "engine_kwargs": {"reasoning_config": {"reasoning_start_str": START, "reasoning_end_str": END}},
     }
     return VllmSettings(**settings | changes)
@@ -124,23 +125,32 @@ async def test_a_completion_matches_its_regex(engine: VllmEngine, tokens: Any) -
     assert completion.finish_reason == "stop"
 
 
-async def test_the_engine_closes_reasoning_at_its_budget(engine: VllmEngine, tokens: Any) -> None:
+async def test_the_engine_closes_reasoning_at_its_budget(
+    engine: VllmEngine, tokens: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finals: list[Any] = []
+
+    def recording(final: Any, *arguments: Any) -> Completion:
+        finals.append(final)
+        return completion(final, *arguments)
+
+    monkeypatch.setattr("corpus_reranker.engines.vllm.engine.completion", recording)
     assert engine.capabilities.reasoning_budget
-    asked = question(tokens, "Tell me a story.")
-    opened = replace(asked, text=asked.text + START, token_ids=tuple(tokens(asked.text + START)["input_ids"]))
-    for budget in (1, 8):
-        params = replace(GREEDY, max_reasoning_tokens=budget, max_tokens=budget + 40, stop=(".",))
-        capped = await engine.generate(opened, params)
-        assert capped.finish_reason == "capped"
-        assert capped.output_tokens < params.max_tokens
-    uncapped = await engine.generate(opened, replace(params, max_reasoning_tokens=1000))
-    assert uncapped.finish_reason == "stop"
+    prompt = question(tokens, "Tell me a story.")
+    start_id, end_id = tokens.convert_tokens_to_ids([START, END])
+    for budget in (3, 8, None):
+        await engine.generate(prompt, replace(GREEDY, max_reasoning_tokens=budget, max_tokens=12))
+        token_ids = [*prompt.token_ids, *finals[-1].outputs[0].token_ids]
+        if budget is None:
+            assert end_id not in token_ids
+        else:
+            assert reasoning_tokens(token_ids, start_id, end_id) == budget
 
 
 async def test_every_step_of_the_engine_is_progress(engine: VllmEngine, tokens: Any) -> None:
     before = engine.progress()
-    completion = await engine.generate(question(tokens, "Tell me a story."), replace(GREEDY, max_tokens=10))
-    assert engine.progress() - before >= completion.output_tokens - 1  # the first step may end before the count
+    answer = await engine.generate(question(tokens, "Tell me a story."), replace(GREEDY, max_tokens=10))
+    assert engine.progress() - before >= answer.output_tokens - 1  # the first step may end before the count
 
 
 async def test_a_seed_gives_the_same_answer_again_whatever_else_runs(engine: VllmEngine, tokens: Any) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 from corpus_reranker.errors import ConfigError, EngineStartError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _GIB_BYTES = 2**30
+
+_PROCESS_END_SECONDS = 10.0
+"""Longest wait for a child process that was killed. The kernel may first have to free its GPU memory."""
 
 _NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 """ray/_private/accelerators/nvidia_gpu.py, 2.60: Ray leaves CUDA_VISIBLE_DEVICES of a worker as it is."""
@@ -222,10 +226,7 @@ def on_engine_output(llm: "AsyncLLM", callback: Callable[[], None]) -> None:
 
 def exit_codes(llm: "AsyncLLM") -> list[int]:
     """Exit codes of the engine's child processes that ended; empty if this vLLM keeps the processes elsewhere."""
-    manager = getattr(getattr(llm.engine_core, "resources", None), "engine_manager", None)
-    if manager is None:
-        _missing("engine_core.resources.engine_manager", "an engine's death is reported without its exit code")
-    return [process.exitcode for process in getattr(manager, "processes", ()) if process.exitcode]
+    return [process.exitcode for process in _processes(llm) if process.exitcode]
 
 
 def exit_codes_of_failed_start(error: BaseException) -> list[int]:
@@ -234,9 +235,22 @@ def exit_codes_of_failed_start(error: BaseException) -> list[int]:
 
 
 def shut_down(llm: "AsyncLLM") -> None:
-    """End the engine and its processes, once: its __del__ would do it again and fail as the interpreter ends."""
+    """End the engine and wait until its processes are gone: vLLM kills a process that ends slowly and does not wait.
+
+    The engine's __del__ would shut it down once more, and fail as the interpreter ends.
+    """
+    processes = _processes(llm)
     llm.shutdown()
     llm.shutdown = lambda: None
+    for process in processes:
+        process.join(_PROCESS_END_SECONDS)
+
+
+def _processes(llm: "AsyncLLM") -> list[BaseProcess]:
+    manager = getattr(getattr(llm.engine_core, "resources", None), "engine_manager", None)
+    if manager is None:
+        _missing("engine_core.resources.engine_manager", "an engine's death is reported without its exit code")
+    return list(getattr(manager, "processes", ()))
 
 
 def _missing(name: str, consequence: str) -> None:
