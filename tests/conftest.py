@@ -1,4 +1,4 @@
-"""Fixtures for every test. Data that may not be part of the project lies beside the checkout, in shared/."""
+"""Fixtures for every test. Research-only test data is outside the repository, in ../shared."""
 
 import os
 import uuid
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import helpers.fuzzing  # noqa: F401 - registers a profile of hypothesis
+import helpers.fuzzing  # noqa: F401 - registers the profiles of hypothesis
 from corpus_reranker.io.settings import StorageConfig
 from helpers.locations import Location
 from helpers.paths import REPOSITORY, SHARED
@@ -38,15 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of research-only test data. Tests that want it skip where it is absent."""
+    """Folder of research-only test data. Tests that use it are skipped if it is absent."""
     if not SHARED.is_dir():
-        pytest.skip(f"no research-only test data at {SHARED}; set RERANKER_SHARED to have this test run")
+        pytest.skip(f"no research-only test data at {SHARED}; set RERANKER_SHARED to its folder")
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """A real S3 protocol server in its own process, with its credentials in the environment (tests/s3_server.py)."""
+    """An S3 server in its own process, with its credentials in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         if "RERANKER_TEST_S3_ENDPOINT" not in os.environ:
             patch.setenv("AWS_ACCESS_KEY_ID", "test-access-key-id")
@@ -59,7 +59,7 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture(params=["local", "s3"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """A test that takes this runs twice: on local disk and on the S3 server."""
+    """A new folder. A test with this fixture runs twice: on local disk and on the S3 server."""
     if request.param == "local":
         return Location(str(tmp_path), StorageConfig())
     server: S3Server = request.getfixturevalue("s3_server")
@@ -84,8 +84,8 @@ def ray_cluster(s3_server: S3Server) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def joined(ray_cluster: None) -> dict[str, str]:
-    """Environment of a process that is to join the session's Ray."""
+def ray_environment(ray_cluster: None) -> dict[str, str]:
+    """Environment variables of a process that connects to the session's Ray."""
     import ray
 
     return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}

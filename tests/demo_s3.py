@@ -1,8 +1,8 @@
-"""The demo with its input, output, checkpoint and control files on an S3 server, moto's, in a process of its own.
+"""The demo with input, output, checkpoint and control files on an S3 server: moto's, in its own process.
 
     PYTHONPATH=tests python tests/demo_s3.py        (or: make demo-s3)
 
-RERANKER_TEST_S3_ENDPOINT, with credentials in the usual AWS variables, names another server.
+RERANKER_TEST_S3_ENDPOINT, with credentials in the usual AWS variables, selects another server.
 """
 
 import os
@@ -24,7 +24,7 @@ from helpers.s3_server import S3Server, running_s3_server
 
 
 def main(cache: Path = Path(".cache")) -> None:
-    """Rerank the demo collection from S3 to S3, twice: the second run finds nothing to do."""
+    """Rerank the demo collection from S3 to S3, twice. The second run finds every query finished."""
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "demo")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "demo")
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
@@ -38,7 +38,7 @@ def main(cache: Path = Path(".cache")) -> None:
 
 
 def rerank_on(server: S3Server, cache: Path) -> int:
-    """The job's exit code."""
+    """Run the job twice, and return its exit code."""
     url = f"s3://{server.bucket}/demo"
     config = load_config(
         CONFIGS_DIRECTORY / "demo" / "demo.yaml",
@@ -51,7 +51,7 @@ def rerank_on(server: S3Server, cache: Path) -> int:
             "--storage.region=us-east-1",
         ],
     )
-    log(f"an S3 server at {server.endpoint_url}; the input goes to {config.input.path}")
+    log(f"S3 server: {server.endpoint_url}; input: {config.input.path}")
     filesystem, folder = resolve(config.input.path, config.storage)
     with tempfile.TemporaryDirectory() as local:
         write_candidates(Path(local, "candidates"))
@@ -60,9 +60,9 @@ def rerank_on(server: S3Server, cache: Path) -> int:
     code = run_rerank(config)
     means = judge(config.output.path, config.storage)
     log(f"nDCG@10: {means['before']:.3f} BM25, {means['pre-ranker']:.3f} pre-ranker, {means['after']:.3f} LLM")
-    log("the same command again")
+    log("running the same command again")
     code = code or run_rerank(config)
-    log("what lies in the bucket:")
+    log("objects in the bucket:")
     for info in list_files(filesystem, folder.rpartition("/")[0], recursive=True):
         log(f"  {info.size:>8,} bytes  s3://{info.path}")
     return code

@@ -44,8 +44,8 @@ def measure(cluster: Cluster, pool: str, folder: Path, queries: int, delay_secon
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with rerank_process(folder / "config.yaml", environment={"RAY_ADDRESS": cluster.address}) as process:
         if process.wait(watchdog_seconds=1800):
-            raise RuntimeError(process.prefix)
-        lines = process.prefix
+            raise RuntimeError(process.output)
+        lines = process.output
     rows = pq.read_table(folder / "out", columns=["started_at", "finished_at"])
     (entry,) = json.loads((folder / "out/_manifest.json").read_text())["info"]["passes"]
     return {

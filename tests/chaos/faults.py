@@ -1,4 +1,4 @@
-"""What can happen to a run. Each is a function of what is running; see trial.Fault."""
+"""The faults that `make chaos` injects. Each is a `Fault` of attempt.py, or a function that returns one."""
 
 import contextlib
 import os
@@ -6,8 +6,8 @@ import signal
 import subprocess
 import time
 
-from attempt import Fault, Running
-from world import Nodes, SmallDisk
+from attempt import Fault, Target
+from machines import Nodes, SmallDisk
 
 from helpers.fault_proxy import FaultProxy
 from helpers.rerank_process import HangError, rerank_process
@@ -15,87 +15,88 @@ from helpers.rerank_process import HangError, rerank_process
 STOP_SECONDS = 3.0
 """Between SIGTERM and SIGKILL of `ray job stop` (RAY_JOB_STOP_WAIT_TIME_S of ray/dashboard/modules/job/utils)."""
 
-S3_AWAY_SECONDS = 60.0
+S3_OUTAGE_SECONDS = 60.0
 DISK_FULL_SECONDS = 10.0
 
 
-def kill_driver(running: Running) -> bool:
-    running.process.kill(signal.SIGKILL)
-    running.process.wait()
+def kill_driver(target: Target) -> bool:
+    target.process.kill(signal.SIGKILL)
+    target.process.wait()
     return True
 
 
-def stop_driver(running: Running) -> bool:
-    """As `ray job stop` does it."""
-    running.process.kill(signal.SIGTERM)
+def stop_driver(target: Target) -> bool:
+    """Stop the driver as `ray job stop` does."""
+    target.process.kill(signal.SIGTERM)
     with contextlib.suppress(HangError):
-        running.process.wait(STOP_SECONDS)
-    if running.process.running():
-        running.process.kill(signal.SIGKILL)
-        running.process.wait()
+        target.process.wait(STOP_SECONDS)
+    if target.process.running():
+        target.process.kill(signal.SIGKILL)
+        target.process.wait()
     return True
 
 
-def kill_replica(running: Running) -> bool:
-    alive = [process for process in running.log.read().processes() if _is_replica(process)]
-    if not alive:
+def kill_replica(target: Target) -> bool:
+    replicas = [process for process in target.log.read().processes() if _is_replica(process)]
+    if not replicas:
         return False
-    os.kill(running.random.choice(alive), signal.SIGKILL)
+    os.kill(target.random.choice(replicas), signal.SIGKILL)
     return True
 
 
 def kill_worker_raylet(nodes: Nodes) -> Fault:
-    def strike(running: Running) -> bool:
+    def inject(target: Target) -> bool:
         nodes.kill_worker_raylet()
         return True
 
-    return strike
+    return inject
 
 
 def kill_head_raylet(nodes: Nodes) -> Fault:
-    """And with it the cluster: the driver has to end by itself, and the next one gets another cluster."""
+    """Lose the cluster. The driver must end by itself; the next driver gets another cluster."""
 
-    def strike(running: Running) -> bool:
+    def inject(target: Target) -> bool:
         nodes.kill_head_raylet()
-        running.process.wait()
+        target.process.wait()
         nodes.restart()
         return True
 
-    return strike
+    return inject
 
 
 def fill_disk(disk: SmallDisk) -> Fault:
-    """For a while, or until the run ends."""
+    """Keep the disk full for DISK_FULL_SECONDS, or until the run ends."""
 
-    def strike(running: Running) -> bool:
+    def inject(target: Target) -> bool:
         disk.fill()
-        until = time.monotonic() + DISK_FULL_SECONDS
-        running.process.wait_until(lambda: time.monotonic() > until)
+        deadline = time.monotonic() + DISK_FULL_SECONDS
+        target.process.wait_until(lambda: time.monotonic() > deadline)
         disk.free()
         return True
 
-    return strike
+    return inject
 
 
-def take_s3_away(proxy: FaultProxy) -> Fault:
-    def strike(running: Running) -> bool:
-        proxy.away.set()
-        until = time.monotonic() + S3_AWAY_SECONDS
-        running.process.wait_until(lambda: time.monotonic() > until)
-        time.sleep(max(until - time.monotonic(), 0))  # where the run ended: it is away as long as it is away
-        proxy.away.clear()
+def disconnect_s3(proxy: FaultProxy) -> Fault:
+    """Close every connection to S3 for S3_OUTAGE_SECONDS, even if the run ends earlier."""
+
+    def inject(target: Target) -> bool:
+        proxy.unreachable.set()
+        deadline = time.monotonic() + S3_OUTAGE_SECONDS
+        target.process.wait_until(lambda: time.monotonic() > deadline)
+        time.sleep(max(deadline - time.monotonic(), 0))
+        proxy.unreachable.clear()
         return True
 
-    return strike
+    return inject
 
 
-def start_another_run(running: Running) -> bool:
-    """A second run on the same output has to be refused, and say why."""
-    scenario = running.scenario
-    with rerank_process(scenario.config_path, environment=running.environment) as second:
+def start_another_run(target: Target) -> bool:
+    """Start a second run on the same output. It must be refused with the reason."""
+    with rerank_process(target.scenario.config_path, environment=target.environment) as second:
         code = second.wait()
-        assert code == 2, f"the second run ended with {code}:\n{second.prefix[-2000:]}"
-        assert "the output is being written by process" in second.prefix, second.prefix
+        assert code == 2, f"the second run ended with exit code {code}:\n{second.output[-2000:]}"
+        assert "the output is being written by process" in second.output, second.output
     return True
 
 

@@ -9,7 +9,7 @@ import pytest
 from corpus_reranker.io.status import read_status
 from helpers.request_log import RequestLog
 from helpers.rerank_process import rerank_process
-from helpers.scenario import Scenario, baseline_rankings, judge, make_scenario
+from helpers.scenario import Scenario, baseline_rankings, check_output, make_scenario
 
 Sections: TypeAlias = dict[str, dict[str, Any]]
 
@@ -19,17 +19,17 @@ QUICK: Sections = {"engine": {"delay_seconds": 0.0, "slow": {}}}
 def run(scenario: Scenario, environment: dict[str, str], *options: str) -> tuple[int, str]:
     """Exit code and output of the command."""
     with rerank_process(scenario.config_path, *options, environment=environment) as process:
-        return process.wait(), process.prefix
+        return process.wait(), process.output
 
 
-def test_a_run_and_its_repetition(tmp_path: Path, joined: dict[str, str]) -> None:
+def test_a_run_and_its_repetition(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     scenario = make_scenario(tmp_path, queries=6, sections=QUICK)
-    code, printed = run(scenario, joined)
+    code, printed = run(scenario, ray_environment)
     assert code == 0, printed
     assert "queries: 6 complete" in printed
     assert "windows: 30 complete" in printed
-    assert judge(scenario, baseline_rankings(scenario)).good
-    code, printed = run(scenario, joined)
+    assert check_output(scenario, baseline_rankings(scenario)).passed
+    code, printed = run(scenario, ray_environment)
     assert code == 0, printed
     assert "nothing to do" in printed
 
@@ -53,33 +53,35 @@ def test_wrong_settings_are_exit_code_2_and_one_line(tmp_path: Path, options: li
     assert not (tmp_path / "out").exists()
 
 
-def test_too_many_failed_queries_are_exit_code_3(tmp_path: Path, joined: dict[str, str]) -> None:
+def test_too_many_failed_queries_are_exit_code_3(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     failing: Sections = {"engine": {**QUICK["engine"], "fail": {"q0001": 1000}}, "policy": {"backoff_seconds": 0.0}}
-    code, printed = run(make_scenario(tmp_path, queries=4, sections=failing), joined)
+    code, printed = run(make_scenario(tmp_path, queries=4, sections=failing), ray_environment)
     assert code == 3, printed
     assert "1 of 4 queries failed, more than max_failed_fraction 0.01" in printed
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
-def test_an_engine_that_cannot_start_is_exit_code_1_and_its_reason(tmp_path: Path, joined: dict[str, str]) -> None:
+def test_an_engine_that_cannot_start_is_exit_code_1_and_its_reason(
+    tmp_path: Path, ray_environment: dict[str, str]
+) -> None:
     broken: Sections = {"engine": {"start_error": "no such GPU"}, "cluster": {"max_replica_start_failures": 1}}
-    code, printed = run(make_scenario(tmp_path, queries=2, sections=broken), joined)
+    code, printed = run(make_scenario(tmp_path, queries=2, sections=broken), ray_environment)
     assert code == 1, printed
     assert printed.splitlines()[-1].startswith("error: no replica could start: EngineStartError: no such GPU"), printed
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_releases_the_lease(tmp_path: Path, joined: dict[str, str], number: int, code: int) -> None:
+def test_a_signal_releases_the_lease(tmp_path: Path, ray_environment: dict[str, str], number: int, code: int) -> None:
     scenario = make_scenario(tmp_path, queries=6, sections={"engine": {"slow": {"q0005": 3600.0}}})
     log = RequestLog(scenario.log_path)
-    with rerank_process(scenario.config_path, environment=joined) as process:
-        assert process.wait_until(lambda: log.read().requested > 0), process.prefix
+    with rerank_process(scenario.config_path, environment=ray_environment) as process:
+        assert process.wait_until(lambda: log.read().requested > 0), process.output
         holder = read_status(scenario.config.output.path, scenario.config.storage).holder
         assert holder is not None
         assert holder.pid == process.pid
         process.kill(number)
-        assert process.wait() == code, process.prefix
-        assert "run the same command again to resume" in process.prefix
-        assert "Traceback" not in process.prefix
+        assert process.wait() == code, process.output
+        assert "run the same command again to resume" in process.output
+        assert "Traceback" not in process.output
     assert read_status(scenario.config.output.path, scenario.config.storage).holder is None
     assert '"released": true' in (tmp_path / "out" / "_lease.json").read_text()

@@ -73,12 +73,12 @@ def events(folder: Path, event: str) -> list[dict[str, Any]]:
 
 
 def answers_by_process(folder: Path) -> Counter[int]:
-    return Counter(line["process"] for line in events(folder, "answered"))
+    return Counter(line["process"] for line in events(folder, "completed"))
 
 
 def finish(process: RerankProcess, folder: Path) -> None:
     """Wait for the end of the run and check its output."""
-    assert process.wait() == 0, process.prefix
+    assert process.wait() == 0, process.output
     rows = rows_of_folder(folder / "out")
     assert len(rows) == QUERIES
     for number in range(QUERIES):
@@ -96,8 +96,8 @@ def test_min_below_max_uses_every_node_at_once(cluster: Cluster, tmp_path: Path)
     }
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3, cpus_per_replica=3) as process:
         # No query is answered before all three replicas have queries.
-        assert process.wait_until(lambda: len({line["process"] for line in events(tmp_path, "asked")}) == 3), (
-            process.prefix
+        assert process.wait_until(lambda: len({line["process"] for line in events(tmp_path, "requested")}) == 3), (
+            process.output
         )
         gate.touch()
         finish(process, tmp_path)
@@ -116,11 +116,11 @@ def test_a_node_that_joins_late_gets_a_replica(cluster: Cluster, tmp_path: Path,
     }
     cpus = {"cpus_per_replica": 1 if engine["gpus"] else 2}
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3, **cpus) as process:
-        assert process.wait_until(lambda: bool(events(tmp_path, "asked"))), process.prefix
+        assert process.wait_until(lambda: bool(events(tmp_path, "requested"))), process.output
         before = {line["node"] for line in events(tmp_path, "placed")}
         late = cluster.add_node(**node)
         assert process.wait_until(lambda: late.node_id in {line["node"] for line in events(tmp_path, "placed")}), (
-            process.prefix
+            process.output
         )
         gate.touch()
         finish(process, tmp_path)
@@ -136,7 +136,7 @@ def test_a_slow_engine_does_not_hold_the_others_back(cluster: Cluster, tmp_path:
     engine = {"gpus": 1, "first_starts_at": f"{gate}"}
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3) as process:
         # One engine never starts before this: the other two answer everything.
-        assert process.wait_until(lambda: len(events(tmp_path, "answered")) == QUERIES), process.prefix
+        assert process.wait_until(lambda: len(events(tmp_path, "completed")) == QUERIES), process.output
         assert len(answers_by_process(tmp_path)) == 2
         gate.touch()
         finish(process, tmp_path)

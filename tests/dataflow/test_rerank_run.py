@@ -213,7 +213,7 @@ def test_retry_reranks_failed_queries_only(tmp_path: Path) -> None:
     settings = config(
         tmp_path,
         "--engine.answers=helpers.gated_answers:gated",
-        f"--engine.arguments={{gate: '{gate}', piece: q0004}}",
+        f"--engine.arguments={{gate: '{gate}', substring: q0004}}",
     )
     first, _ = rerank(settings)
     assert first["queries_by_status"] == {"complete": 5, "failed": 1}
@@ -237,7 +237,7 @@ def rerank_with_one_fault(folder: Path, answers: str) -> dict[str, Any]:
     settings = config(
         folder,
         f"--engine.answers=helpers.gated_answers:{answers}",
-        f"--engine.arguments={{marker: '{marker}', piece: q0009}}",
+        f"--engine.arguments={{marker: '{marker}', substring: q0009}}",
     )
     manifest, _ = rerank(settings)
     assert marker.exists()

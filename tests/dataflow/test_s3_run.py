@@ -38,7 +38,7 @@ def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -
         for data_file in list_data_files(output.filesystem, output.folder)[:2]:
             output.filesystem.delete_file(data_file.path)
         manifest, lines = rerank(settings)
-        assert all(proxy.met[fault] for fault in FAULTS)
+        assert all(proxy.injected[fault] for fault in FAULTS)
     assert manifest["queries_by_status"] == {"complete": 24}
     assert lines[0] == "16 of 24 queries are finished; reranking the rest"
     data_files = list_data_files(filesystem, output.folder)

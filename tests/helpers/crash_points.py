@@ -1,4 +1,4 @@
-"""A filesystem and control objects that crash at the nth operation that changes anything."""
+"""A filesystem and an object store that crash at the nth write operation."""
 
 from typing import Any
 
@@ -8,61 +8,61 @@ from corpus_reranker.io.object_store import ObjectStore, StoredObject
 
 
 class CrashError(Exception):
-    """The process is gone."""
+    """Stands in for the end of the process."""
 
 
-class Fuse:
-    """Blows at operation `at` (from 1): before it, or after it where `late`. Blown, it lets nothing through."""
+class CrashPoint:
+    """Crashes at write operation `at` (from 1), before it or, if `late`, after it; later operations crash too."""
 
     def __init__(self, at: int, late: bool) -> None:
-        self.left = at
+        self.remaining = at
         self.late = late
 
     @property
-    def blown(self) -> bool:
-        return self.left <= 0
+    def crashed(self) -> bool:
+        return self.remaining <= 0
 
     def run(self, operation: Any, *arguments: Any) -> Any:
-        if self.blown:
+        if self.crashed:
             raise CrashError
-        self.left -= 1
-        if self.blown and not self.late:
+        self.remaining -= 1
+        if self.crashed and not self.late:
             raise CrashError
         result = operation(*arguments)
-        if self.blown:
+        if self.crashed:
             raise CrashError
         return result
 
 
-class CrashingControl:
-    def __init__(self, control: ObjectStore, fuse: Fuse) -> None:
-        self._control, self._fuse = control, fuse
+class CrashingStore:
+    def __init__(self, store: ObjectStore, crash_point: CrashPoint) -> None:
+        self._store, self._crash_point = store, crash_point
 
     def read(self, name: str) -> StoredObject | None:
-        return self._control.read(name)
+        return self._store.read(name)
 
     def create(self, name: str, body: bytes) -> str | None:
-        return self._fuse.run(self._control.create, name, body)  # type: ignore[no-any-return]
+        return self._crash_point.run(self._store.create, name, body)  # type: ignore[no-any-return]
 
     def replace(self, name: str, body: bytes, etag: str) -> str | None:
-        return self._fuse.run(self._control.replace, name, body, etag)  # type: ignore[no-any-return]
+        return self._crash_point.run(self._store.replace, name, body, etag)  # type: ignore[no-any-return]
 
     def write(self, name: str, body: bytes) -> None:
-        self._fuse.run(self._control.write, name, body)
+        self._crash_point.run(self._store.write, name, body)
 
     def delete(self, name: str) -> None:
-        self._fuse.run(self._control.delete, name)
+        self._crash_point.run(self._store.delete, name)
 
 
-def crashing(filesystem: FileSystem, fuse: Fuse) -> PyFileSystem:
-    return PyFileSystem(CrashingHandler(filesystem, fuse))
+def crashing(filesystem: FileSystem, crash_point: CrashPoint) -> PyFileSystem:
+    return PyFileSystem(CrashingHandler(filesystem, crash_point))
 
 
 class CrashingHandler(FileSystemHandler):  # type: ignore[misc]
-    """A write that crashes late leaves a torn file."""
+    """A write that crashes late leaves a truncated file."""
 
-    def __init__(self, filesystem: FileSystem, fuse: Fuse) -> None:
-        self._filesystem, self._fuse = filesystem, fuse
+    def __init__(self, filesystem: FileSystem, crash_point: CrashPoint) -> None:
+        self._filesystem, self._crash_point = filesystem, crash_point
 
     def get_type_name(self) -> str:
         return "crashing"
@@ -80,7 +80,7 @@ class CrashingHandler(FileSystemHandler):  # type: ignore[misc]
         self._filesystem.create_dir(path, recursive=recursive)
 
     def delete_dir(self, path: str) -> None:
-        self._fuse.run(self._filesystem.delete_dir, path)
+        self._crash_point.run(self._filesystem.delete_dir, path)
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool) -> None:
         raise NotImplementedError
@@ -89,13 +89,13 @@ class CrashingHandler(FileSystemHandler):  # type: ignore[misc]
         raise NotImplementedError
 
     def delete_file(self, path: str) -> None:
-        self._fuse.run(self._filesystem.delete_file, path)
+        self._crash_point.run(self._filesystem.delete_file, path)
 
     def move(self, source: str, target: str) -> None:
-        self._fuse.run(self._filesystem.move, source, target)
+        self._crash_point.run(self._filesystem.move, source, target)
 
     def copy_file(self, source: str, target: str) -> None:
-        self._fuse.run(self._filesystem.copy_file, source, target)
+        self._crash_point.run(self._filesystem.copy_file, source, target)
 
     def open_input_stream(self, path: str) -> Any:
         return self._filesystem.open_input_stream(path)
@@ -105,9 +105,9 @@ class CrashingHandler(FileSystemHandler):  # type: ignore[misc]
 
     def open_output_stream(self, path: str, metadata: Any) -> Any:
         try:
-            return self._fuse.run(self._filesystem.open_output_stream, path)
+            return self._crash_point.run(self._filesystem.open_output_stream, path)
         except CrashError:
-            if self._fuse.late:
+            if self._crash_point.late:
                 with self._filesystem.open_output_stream(path) as truncated:
                     truncated.write(b"PAR1 and then nothing")
             raise

@@ -1,4 +1,4 @@
-"""A proxy before an S3 server that does to requests what networks and busy stores do. The tests say when."""
+"""A proxy before an S3 server that injects the faults of networks and busy stores."""
 
 import http.client
 import itertools
@@ -13,16 +13,21 @@ from typing import Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 Fault: TypeAlias = Literal["slow_down", "reset_before", "reset_in_body", "reset_after", "stall", "wrong_etag"]
-"""slow_down: 503. reset_before: the request is never served. reset_in_body: half of the answer comes.
-reset_after: served, but the answer is lost. stall: the answer comes too late. wrong_etag: with another ETag."""
+"""slow_down: status 503. reset_before: the request is not served. reset_in_body: half of the response arrives.
+reset_after: the request is served, but the response is lost. stall: the response arrives too late.
+wrong_etag: the response has another ETag."""
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """Every `every`-th request meets the next of `faults`, in turn. `met` counts them. While `away` is set, every
-    connection is closed unanswered."""
+    """Injects the next of `faults`, in turn, into every `every`-th request.
+
+    Attributes:
+        injected: Count of each injected fault.
+        unreachable: While set, every connection is closed without a response.
+    """
 
     daemon_threads = True
 
@@ -30,9 +35,9 @@ class FaultProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target).netloc
         self.stall_seconds = stall_seconds
-        self.met: Counter[Fault] = Counter()
-        self.ended = threading.Event()
-        self.away = threading.Event()
+        self.injected: Counter[Fault] = Counter()
+        self.closing = threading.Event()
+        self.unreachable = threading.Event()
         self._requests = itertools.count(1)
         self._faults = deque(faults)
         self._every = every
@@ -48,7 +53,7 @@ class FaultProxy(ThreadingHTTPServer):
                 return None
             fault = self._faults[0]
             self._faults.rotate(-1)
-            self.met[fault] += 1
+            self.injected[fault] += 1
             return fault
 
 
@@ -56,14 +61,14 @@ class FaultProxy(ThreadingHTTPServer):
 def fault_proxy(
     target: str, faults: Sequence[Fault] = (), *, every: int = 5, stall_seconds: float = 5.0
 ) -> Iterator[FaultProxy]:
-    """A proxy before the server at `target`, while the context lasts."""
+    """A proxy before the server at `target` that stops when the context exits."""
     proxy = FaultProxy(target, faults, every, stall_seconds)
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
         yield proxy
     finally:
-        proxy.ended.set()
+        proxy.closing.set()
         proxy.shutdown()
         proxy.server_close()
         thread.join()
@@ -74,25 +79,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         proxy = cast(FaultProxy, self.server)
-        if proxy.away.is_set():
+        if proxy.unreachable.is_set():
             return self._reset()
         fault = proxy.next_fault()
         body = self._read_body()
         if fault == "reset_before":
             return self._reset()
         if fault == "slow_down":
-            return self._answer(503, [("Content-Type", "application/xml")], SLOW_DOWN, len(SLOW_DOWN))
+            return self._respond(503, [("Content-Type", "application/xml")], SLOW_DOWN, len(SLOW_DOWN))
         if fault == "stall":
-            proxy.ended.wait(proxy.stall_seconds)
-        status, headers, answer, length = self._forward(proxy.target, body)
+            proxy.closing.wait(proxy.stall_seconds)
+        status, headers, content, length = self._forward(proxy.target, body)
         if fault == "reset_after":
             return self._reset()
         if fault == "wrong_etag":
             headers = [(name, '"0123456789abcdef"' if name.lower() == "etag" else value) for name, value in headers]
-        if fault == "reset_in_body" and len(answer) > 1:
-            self._answer(status, headers, answer[: len(answer) // 2], length)
+        if fault == "reset_in_body" and len(content) > 1:
+            self._respond(status, headers, content[: len(content) // 2], length)
             return self._reset()
-        return self._answer(status, headers, answer, length)
+        return self._respond(status, headers, content, length)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 
@@ -112,13 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
         connection.request(self.command, self.path, body or None, {**headers, "Content-Length": str(len(body))})
         response = connection.getresponse()
-        answer = response.read()
-        kept = [(name, value) for name, value in response.getheaders() if name.lower() not in HOP_HEADERS]
-        length = int(response.getheader("Content-Length") or 0) if self.command == "HEAD" else len(answer)
+        content = response.read()
+        end_to_end = [(name, value) for name, value in response.getheaders() if name.lower() not in HOP_HEADERS]
+        length = int(response.getheader("Content-Length") or 0) if self.command == "HEAD" else len(content)
         connection.close()
-        return response.status, kept, answer, length
+        return response.status, end_to_end, content, length
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, length: int) -> None:
+    def _respond(self, status: int, headers: list[tuple[str, str]], body: bytes, length: int) -> None:
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)
@@ -136,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except (OSError, ValueError):  # the other side gave up, or we closed
+        except (OSError, ValueError):  # the client closed the connection, or _reset did
             self.close_connection = True
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""How many examples a property is tried on: few in the suite, many under `make fuzz`. How long one takes is no test."""
+"""Hypothesis profiles: few examples in the suite, 10,000 under `make fuzz`, no time limit for an example."""
 
 from hypothesis import HealthCheck, settings
 
@@ -7,6 +7,6 @@ settings.register_profile("fuzz", settings.get_profile("suite"), max_examples=10
 settings.load_profile("suite")
 
 
-def examples(usually: int) -> int:
-    """For a property whose number in the suite is not hypothesis's own: that number, or the profile's if larger."""
-    return max(usually, settings.default.max_examples if settings.default else 0)
+def examples(suite_examples: int) -> int:
+    """`max_examples` of a property with its own number in the suite: the larger of that and the profile's."""
+    return max(suite_examples, settings.default.max_examples if settings.default else 0)

@@ -1,6 +1,6 @@
-"""Answers for the scripted engine, and scores for the scripted pre-ranker, that change while a test runs.
+"""Responses of the scripted engine, and scores of the scripted pre-ranker, that change while a test runs.
 
-A fault that must happen once in any process leaves a marker file.
+A fault that must happen once over all processes leaves a marker file.
 """
 
 import os
@@ -14,12 +14,12 @@ from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.types import SamplingParams
 
 
-def gated(gate: str, piece: str) -> Answer:
-    """Fail on prompts with `piece` until the file `gate` exists."""
+def gated(gate: str, substring: str) -> Answer:
+    """Fail on prompts with `substring` until the file `gate` exists."""
     answer = reverse_order()
 
     def answer_or_fail(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        if piece in text and not Path(gate).exists():
+        if substring in text and not Path(gate).exists():
             raise RequestError("the gate is closed")
         return answer(text, params)
 
@@ -27,7 +27,7 @@ def gated(gate: str, piece: str) -> Answer:
 
 
 def waits(gate: str) -> Answer:
-    """Answer nothing until the file `gate` exists. The wait holds up all requests of the replica."""
+    """Complete no request until the file `gate` exists. The wait blocks all requests of the replica."""
     answer = reverse_order()
 
     def answer_after_gate(text: str, params: SamplingParams) -> str | tuple[str, str]:
@@ -38,12 +38,12 @@ def waits(gate: str) -> Answer:
     return answer_after_gate
 
 
-def dies_once(marker: str, piece: str) -> Answer:
-    """Let the engine die on the first prompt with `piece`."""
+def dies_once(marker: str, substring: str) -> Answer:
+    """Let the engine die on the first prompt with `substring`."""
     answer = reverse_order()
 
     def answer_or_die(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        if piece in text and not Path(marker).exists():
+        if substring in text and not Path(marker).exists():
             Path(marker).touch()
             raise EngineDeadError("scripted death")
         return answer(text, params)
@@ -51,12 +51,12 @@ def dies_once(marker: str, piece: str) -> Answer:
     return answer_or_die
 
 
-def killed_once(marker: str, piece: str) -> Answer:
-    """Kill the whole replica on the first prompt with `piece`."""
+def killed_once(marker: str, substring: str) -> Answer:
+    """Kill the whole replica on the first prompt with `substring`."""
     answer = reverse_order()
 
     def answer_or_kill(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        if piece in text and not Path(marker).exists():
+        if substring in text and not Path(marker).exists():
             Path(marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return answer(text, params)
@@ -65,7 +65,7 @@ def killed_once(marker: str, piece: str) -> Answer:
 
 
 def second_starts_late(log: str, requested: int) -> Answer:
-    """Let the engine of one of two replicas start only after the other engine has got `requested` requests."""
+    """Delay the start of one of two engines until the other engine has received `requested` requests."""
     try:
         Path(log).touch(exist_ok=False)
     except FileExistsError:

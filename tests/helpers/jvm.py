@@ -1,4 +1,4 @@
-"""What tests ask of an index, run in a process with a JVM: it stays out of the one that runs all tests."""
+"""Index operations of tests, for a subprocess: a JVM must not start in the process that runs the tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +22,16 @@ def config(index: Path | str, **settings: Any) -> RetrieveConfig:
 
 
 def build(rows: Sequence[dict[str, Any]], folder: Path) -> IndexInfo:
-    """Build an index of `rows`, given in two tables."""
+    """Build an index of `rows`, passed as two tables."""
     half = len(rows) // 2
-    tables = [pa.Table.from_pylist(list(part), DOCUMENTS) for part in (rows[:half], rows[half:])]
+    tables = [pa.Table.from_pylist(list(half_rows), DOCUMENTS) for half_rows in (rows[:half], rows[half:])]
     return build_index(lambda: tables, folder, "the test's corpus", threads=2, heap_bytes=HEAP_BYTES)
 
 
-def search(settings: RetrieveConfig, questions: Sequence[tuple[str, int, tuple[str, ...]]]) -> list[list[Candidate]]:
+def search(settings: RetrieveConfig, queries: Sequence[tuple[str, int, tuple[str, ...]]]) -> list[list[Candidate]]:
     """Candidates of each (query, hits, excluded ids)."""
     searcher = Searcher(settings)
     try:
-        return [searcher.search(query, hits, excluded) for query, hits, excluded in questions]
+        return [searcher.search(query, hits, excluded) for query, hits, excluded in queries]
     finally:
         searcher.close()

@@ -1,4 +1,4 @@
-"""Somewhere a test reads and writes: on local disk, or on an S3 server."""
+"""A folder that a test reads and writes, on local disk or on an S3 server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 
 @dataclass(frozen=True)
 class Location:
-    """`url` is of a folder, without a trailing slash; `storage` is how to reach it."""
+    """`url` is the folder without a trailing slash; `storage` has the settings to reach it."""
 
     url: str
     storage: StorageConfig

@@ -1,4 +1,4 @@
-"""Answers of a judge who knows the qrels: the scripted engine of tests and studies. No LLM."""
+"""An oracle for the scripted engine: it ranks each window by the qrels."""
 
 import json
 import re
@@ -12,26 +12,28 @@ _QUERY = re.compile(r"^Search Query: (.*)\.$", re.MULTILINE)
 
 
 def key(text: str) -> str:
-    """What of a text survives rendering: its letters and digits."""
+    """The letters and digits of a text, which rendering does not change."""
     return "".join(character for character in text.lower() if character.isalnum())
 
 
 def write_grades(path: Path, grades: Mapping[str, Mapping[str, int]]) -> None:
-    """`grades` maps a query's text to the grades of its passages' texts."""
-    keyed = {key(query): {key(text): grade for text, grade in of.items()} for query, of in grades.items()}
+    """Write the grades that `oracle` reads. `grades` maps the text of a query and the text of a passage to a grade."""
+    keyed = {
+        key(query): {key(text): grade for text, grade in query_grades.items()} for query, query_grades in grades.items()
+    }
     path.write_text(json.dumps(keyed), encoding="utf-8")
 
 
 def oracle(grades_path: str) -> Answer:
-    """Answers every window by falling grade, ties in the order shown. A passage nobody graded has grade 0."""
+    """Rank every window by descending grade, ties in the order of the prompt. A passage without a grade has grade 0."""
     grades = json.loads(Path(grades_path).read_text(encoding="utf-8"))
 
     def answer(text: str, params: SamplingParams) -> str:
         match = _QUERY.search(text)
         assert match, text[-500:]
-        of_query = grades[key(match[1])]
-        shown = [of_query.get(key(passage), 0) for passage in passages(text)]
-        order = sorted(range(len(shown)), key=lambda position: -shown[position])
+        query_grades = grades[key(match[1])]
+        passage_grades = [query_grades.get(key(passage), 0) for passage in passages(text)]
+        order = sorted(range(len(passage_grades)), key=lambda position: -passage_grades[position])
         ranking = " > ".join(f"[{position + 1}]" for position in order)
         return f"<think>By the qrels.</think> <answer>{ranking}</answer>"
 

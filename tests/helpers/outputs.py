@@ -1,4 +1,4 @@
-"""What the storage tests write and look at, shared by them."""
+"""Input rows, output rows and files for tests of sources and sinks."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def input_row(query_id: str, num_candidates: int = 3, **columns: Any) -> dict[st
 def write(
     location: Location, name: str, rows: Sequence[dict[str, Any]] | pa.Table, schema: pa.Schema = NESTED_INPUT
 ) -> str:
-    """Write a Parquet file at `name` under the place; its path."""
+    """Write a Parquet file at `name` under the location, and return its path."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema)
     filesystem, path = resolve(join(location.url, name), location.storage)
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
@@ -45,23 +45,23 @@ def result_row(query_id: str, status: Any = "complete", seed: int = 0) -> dict[s
     window = WindowOutcome(0, 3, "complete" if status == "complete" else "no_answer", 1, 100, 10, 0.5, "stop")
     result = RerankResult(query_id, status, tuple(order), (window,), None)
     output = output_row(RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False)
-    return in_time({**output, "query": row["query"]})
+    return with_times({**output, "query": row["query"]})
 
 
-def in_time(row: dict[str, Any]) -> dict[str, Any]:
-    """An output row with the times a replica adds."""
+def with_times(row: dict[str, Any]) -> dict[str, Any]:
+    """An output row with the timestamps that a replica adds."""
     return {**row, "started_at": datetime(2026, 1, 1, tzinfo=UTC), "finished_at": None}
 
 
-def write_part(
+def write_data_file(
     location: Location, name: str, query_ids: Iterable[str], status: Any = "complete", seed: int = 0
 ) -> None:
-    """Write a part of the output `out`, as a pass over the input would."""
+    """Write a data file of the output `out`, as a pass over the input does."""
     write(location, f"out/{name}", [result_row(query_id, status, seed) for query_id in query_ids], SCHEMA)
 
 
-def read_parts(location: Location, name: str = "out") -> list[dict[str, Any]]:
-    """All rows a reader of the output folder sees, each file on its own."""
+def read_rows(location: Location, name: str = "out") -> list[dict[str, Any]]:
+    """The rows of all data files in a folder, without partition columns."""
     filesystem, folder = resolve(join(location.url, name), location.storage)
     rows: list[dict[str, Any]] = []
     for info in list_files(filesystem, folder):
@@ -70,14 +70,14 @@ def read_parts(location: Location, name: str = "out") -> list[dict[str, Any]]:
     return rows
 
 
-def names(location: Location, name: str = "out") -> list[str]:
-    """Names of all files in a folder, with those of folders in it."""
+def file_names(location: Location, name: str = "out") -> list[str]:
+    """Relative paths of all files under a folder."""
     filesystem, folder = resolve(join(location.url, name), location.storage)
     return [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
 
 
-def checkpointed(sink: ParquetSink) -> list[str]:
-    """The query ids that Ray Data would skip."""
+def checkpointed_ids(sink: ParquetSink) -> list[str]:
+    """The query ids that Ray Data skips."""
     tables = [
         pq.read_table(info.path, filesystem=sink.layout.filesystem)
         for info in list_files(sink.layout.filesystem, sink.layout.checkpoint_folder)

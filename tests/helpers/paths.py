@@ -1,4 +1,4 @@
-"""Folders that tests read from."""
+"""Folders that tests read."""
 
 import os
 from pathlib import Path
@@ -7,4 +7,4 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 DATA = REPOSITORY / "tests" / "data"
 
 SHARED = Path(os.environ.get("RERANKER_SHARED", REPOSITORY.parent / "shared"))
-"""Research-only data; tests that want it skip where it is absent."""
+"""Research-only data. Tests that use it are skipped if it is absent."""

@@ -1,4 +1,4 @@
-"""A scripted engine with GPUs, which exist only as Ray resources, that records where Ray placed its replica."""
+"""A scripted engine with GPUs that exist only as Ray resources. It records where Ray placed its replica."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from corpus_reranker.engines.scripted import ScriptedEngine, ScriptedSettings
 
 
 class PlacedSettings(ScriptedSettings):
-    """`log_path` also gets one line for each start of an engine."""
+    """`log_path` also gets one line at each start of an engine."""
 
     speed_only: ClassVar[frozenset[str]] = ScriptedSettings.speed_only | {"gpus", "spans_nodes", "first_starts_at"}
 
@@ -35,7 +35,7 @@ class PlacedSettings(ScriptedSettings):
 
 
 class PlacedEngine(ScriptedEngine):
-    """Starts when it is told to."""
+    """Records its placement, and starts once the file `first_starts_at` exists."""
 
     settings_class = PlacedSettings
 

@@ -15,7 +15,7 @@ from corpus_reranker.types import Candidate, Prompt, RerankRequest
 PROMPTS = Path(__file__).resolve().parents[2] / "configs" / "prompts"
 WORDS = WordsTokenizer()
 MAX_PROMPT_TOKENS = 32768 - 3172
-"""The authors' context minus reasoning and answer."""
+"""The authors' context length minus the tokens of reasoning and answer."""
 
 SPECIAL_TOKENS = ["<|im_end|>", "<|im_start|>", "<|endoftext|>"]
 SPECIAL_TAGS = ["<think>", "</think>", "<answer>", "</answer>"]

@@ -1,4 +1,4 @@
-"""The scripted engine's log of requests, read while it grows."""
+"""Reader of the scripted engine's request log, which may still grow."""
 
 import json
 import re
@@ -10,8 +10,14 @@ _QUERY = re.compile(r"what is (q\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """`event` is "requested" or "completed", `seconds` a time as time.time() gives it, `process` the replica's id."""
+class RequestEvent:
+    """One line of the log.
+
+    Attributes:
+        event: "requested" or "completed".
+        seconds: The value of `time.time()`.
+        process: Process id of the replica.
+    """
 
     event: str
     seconds: float
@@ -19,76 +25,77 @@ class Request:
     process: int
 
     @property
-    def query(self) -> str:
-        """The query's id, which scene.py puts into every prompt."""
+    def query_id(self) -> str:
+        """The query id, which helpers/scenario.py puts into every prompt."""
         return str(_QUERY.findall(self.prompt)[0])
 
 
 class RequestLog:
-    """All requests of all runs of a scene, in the order they were written."""
+    """The requests of all runs of a scenario, in the order of the log."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read_bytes = 0
-        self._times_asked: Counter[str] = Counter()
-        self.requests: list[Request] = []
+        self._request_counts: Counter[str] = Counter()
+        self.events: list[RequestEvent] = []
 
     def read(self) -> "RequestLog":
-        """Take in what was written since."""
+        """Read the lines that were written since the last call."""
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._read_bytes)
                 new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self._read_bytes += len(whole)
-            requests = [Request(**json.loads(line)) for line in whole.splitlines()]
-            self._times_asked.update(request.prompt for request in requests if request.event == "requested")
-            self.requests += requests
+            complete = new[: new.rfind(b"\n") + 1]
+            self._read_bytes += len(complete)
+            events = [RequestEvent(**json.loads(line)) for line in complete.splitlines()]
+            self._request_counts.update(event.prompt for event in events if event.event == "requested")
+            self.events += events
         return self
 
     @property
     def requested(self) -> int:
-        return self._times_asked.total()
+        """Requests, repetitions included."""
+        return self._request_counts.total()
 
     @property
-    def different(self) -> int:
-        """Windows asked, each counted once."""
-        return len(self._times_asked)
+    def distinct(self) -> int:
+        """Distinct windows that were requested."""
+        return len(self._request_counts)
 
     @property
-    def asked_twice(self) -> int:
-        """Windows asked again, each as often as it was."""
-        return self.requested - self.different
+    def requested_again(self) -> int:
+        """Repeated requests: each request of a window after its first."""
+        return self.requested - self.distinct
 
     def processes(self, since: float = 0.0) -> list[int]:
-        """Ids of the processes that asked anything, the latest last."""
-        return list(dict.fromkeys(request.process for request in self.requests if request.seconds >= since))
+        """Ids of the processes that sent a request, in the order of their first request."""
+        return list(dict.fromkeys(event.process for event in self.events if event.seconds >= since))
 
     def unfinished(self, until: float, windows_per_query: int) -> int:
-        """Windows asked by a time of queries that had not all their windows answered by then."""
-        answered: defaultdict[str, set[str]] = defaultdict(set)
+        """Windows requested until a time that belong to queries with incomplete windows at that time."""
+        completed: defaultdict[str, set[str]] = defaultdict(set)
         requested: defaultdict[str, set[str]] = defaultdict(set)
-        for request in self.requests:
-            if request.seconds <= until:
-                (requested if request.event == "requested" else answered)[request.query].add(request.prompt)
-        return sum(len(requested[query]) for query in requested if len(answered[query]) < windows_per_query)
-
-    def in_flight(self, at: float, longest_seconds: float) -> int:
-        """Windows that were being answered. One asked longer ago than any takes died with its replica."""
-        recent = [request for request in self.requests if at - longest_seconds <= request.seconds <= at]
-        requested, answered = (
-            {each.prompt for each in recent if each.event == event} for event in ("requested", "completed")
+        for event in self.events:
+            if event.seconds <= until:
+                (requested if event.event == "requested" else completed)[event.query_id].add(event.prompt)
+        return sum(
+            len(prompts) for query_id, prompts in requested.items() if len(completed[query_id]) < windows_per_query
         )
-        return len(requested - answered)
 
-    def first_asked_after(self, seconds: float, *, by_new_process: bool) -> float | None:
-        """When the first window after `seconds` was asked; of a process that had asked none before, if so wanted."""
-        known = (
-            {request.process for request in self.requests if request.seconds <= seconds} if by_new_process else set()
+    def in_flight(self, at: float, max_window_seconds: float) -> int:
+        """Windows in flight at a time. A window older than `max_window_seconds` died with its replica."""
+        recent = [event for event in self.events if at - max_window_seconds <= event.seconds <= at]
+        requested, completed = (
+            {event.prompt for event in recent if event.event == kind} for kind in ("requested", "completed")
         )
+        return len(requested - completed)
+
+    def first_request_after(self, seconds: float, *, by_new_process: bool) -> float | None:
+        """Time of the first request after `seconds`; with `by_new_process`, by a process without earlier requests."""
+        known = {event.process for event in self.events if event.seconds <= seconds} if by_new_process else set()
         times = (
-            request.seconds
-            for request in self.requests
-            if request.event == "requested" and request.seconds > seconds and request.process not in known
+            event.seconds
+            for event in self.events
+            if event.event == "requested" and event.seconds > seconds and event.process not in known
         )
         return min(times, default=None)

@@ -1,4 +1,4 @@
-"""`corpus-reranker rerank` as a process of its own that tests may signal, with a watchdog."""
+"""`corpus-reranker rerank` in its own process, which tests may signal, with a watchdog."""
 
 import os
 import signal
@@ -13,33 +13,33 @@ from helpers.paths import REPOSITORY
 
 POLL_SECONDS = 0.02
 WATCHDOG_SECONDS = 180.0
-"""A run here works some 20 s on two free cores; one that neither ends nor shows what is waited for is hung."""
+"""A run takes about 20 s on two free cores. A run that neither ends nor meets the awaited condition is hung."""
 
 
 class HangError(Exception):
-    """A run did nothing for too long."""
+    """The run neither ended nor met the condition in time."""
 
 
 class RerankProcess:
-    """One start of the job. Its output goes to a file, which `said` returns."""
+    """One start of the job. Its stdout and stderr go to a file, which `output` reads."""
 
     def __init__(self, config: Path, *options: str, environment: dict[str, str] | None = None) -> None:
-        self._message = config.parent / f"said-{time.time_ns()}.txt"
+        self._output_path = config.parent / f"output-{time.time_ns()}.txt"
         command = [sys.executable, "-m", "corpus_reranker", "rerank", "--config", str(config), *options]
-        with self._message.open("wb") as prefix:
+        with self._output_path.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
-                stdout=prefix,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=REPOSITORY,
                 env={**os.environ, "PYTHONPATH": f"{REPOSITORY}/pipeline:{REPOSITORY}/tests", **(environment or {})},
                 start_new_session=True,
-                preexec_fn=_hear_sigint,
+                preexec_fn=_restore_sigint,
             )
 
     @property
-    def prefix(self) -> str:
-        return self._message.read_text(errors="replace")
+    def output(self) -> str:
+        return self._output_path.read_text(errors="replace")
 
     @property
     def pid(self) -> int:
@@ -52,23 +52,34 @@ class RerankProcess:
         self._process.send_signal(number)
 
     def wait_until(self, condition: Callable[[], bool], watchdog_seconds: float = WATCHDOG_SECONDS) -> bool:
-        """Wait for the condition: True; or the process's end: False. Raises HangError."""
+        """Wait until the condition holds or the process ends.
+
+        Returns:
+            Whether the condition holds.
+
+        Raises:
+            HangError: Neither happened within `watchdog_seconds`.
+        """
         deadline = time.monotonic() + watchdog_seconds
         while self.running():
             if condition():
                 return True
             if time.monotonic() > deadline:
-                raise HangError(f"nothing for {watchdog_seconds:.0f} s; it said:\n{self.prefix[-2000:]}")
+                raise HangError(f"no progress for {watchdog_seconds:.0f} s; output:\n{self.output[-2000:]}")
             time.sleep(POLL_SECONDS)
         return condition()
 
     def wait(self, watchdog_seconds: float = WATCHDOG_SECONDS) -> int:
-        """Its exit code. Raises HangError."""
+        """Wait for the end of the process, and return its exit code.
+
+        Raises:
+            HangError: The process is still running after `watchdog_seconds`.
+        """
         self.wait_until(lambda: False, watchdog_seconds)
         return self._process.wait()
 
-    def end(self) -> None:
-        """Whatever it does, and all it started that is in its session."""
+    def kill_session(self) -> None:
+        """Kill the process and every process of its session."""
         if self.running():
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -76,14 +87,14 @@ class RerankProcess:
 
 @contextmanager
 def rerank_process(config: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[RerankProcess]:
-    """A run that is ended, if it has not ended itself, with the context."""
+    """A run that is killed when the context exits, if it is still running."""
     process = RerankProcess(config, *options, environment=environment)
     try:
         yield process
     finally:
-        process.end()
+        process.kill_session()
 
 
-def _hear_sigint() -> None:
-    """A shell's background job ignores it, and so do all that it starts."""
+def _restore_sigint() -> None:
+    """Undo the SIGINT handler that a background job of a shell inherits: it ignores the signal."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

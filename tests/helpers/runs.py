@@ -15,7 +15,7 @@ from corpus_reranker.run.driver import run_job
 
 
 def query(number: int, num_candidates: int = 6, **changes: Any) -> dict[str, Any]:
-    """One input row. Its passages, and the query itself, are told apart by their text."""
+    """One input row. The query and each passage have a unique text."""
     candidates = [
         {
             "doc_id": f"d{number}-{position}",
@@ -35,7 +35,7 @@ def write_input(folder: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema 
 
 
 def config(folder: Path | str, *overrides: str) -> JobConfig:
-    """A job over `folder`/in to `folder`/out: windows of 4 with stride 2, answers that turn every window around."""
+    """A job over `folder`/in to `folder`/out: windows of 4 with stride 2, responses that reverse every window."""
     return load_config(
         None,
         [
@@ -52,18 +52,18 @@ def config(folder: Path | str, *overrides: str) -> JobConfig:
 
 
 def rerank(settings: JobConfig, **options: Any) -> tuple[dict[str, Any], list[str]]:
-    """Run it; the manifest, and the lines said meanwhile."""
+    """Run the job, and return the manifest and the logged lines."""
     lines: list[str] = []
     return dict(run_job(settings, **options, log=lines.append)), lines
 
 
 def rows_of(settings: JobConfig) -> dict[str, dict[str, Any]]:
-    """The output's rows by query id, each of which must be there once. Local output only."""
+    """Rows of a local output by query id. Asserts that no query appears twice."""
     return rows_of_folder(Path(settings.output.path))
 
 
 def rows_of_folder(folder: Path) -> dict[str, dict[str, Any]]:
-    """The same of any output folder."""
+    """Rows of a local output folder by query id. Asserts that no query appears twice."""
     rows = pq.read_table(folder).to_pylist()
     by_id = {row["query_id"]: row for row in rows}
     assert len(by_id) == len(rows)
@@ -71,10 +71,10 @@ def rows_of_folder(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_ranking(row: dict[str, Any], source: dict[str, Any]) -> None:
-    """Every candidate once, ranks from 1 to n, scores that fall, first-stage scores where they belong."""
+    """Assert that a ranking has every candidate once, with its initial rank and score, and falling scores."""
     ranking = row["ranking"]
     assert [entry["rank"] for entry in ranking] == list(range(1, len(ranking) + 1))
     assert all(above["score"] > below["score"] for above, below in itertools.pairwise(ranking))
-    given = {(c["doc_id"], position, c["score"]) for position, c in enumerate(source["candidates"], 1)}
-    assert {(entry["doc_id"], entry["initial_rank"], entry["initial_score"]) for entry in ranking} == given
-    assert len(ranking) == len(given)
+    candidates = {(c["doc_id"], rank, c["score"]) for rank, c in enumerate(source["candidates"], 1)}
+    assert {(entry["doc_id"], entry["initial_rank"], entry["initial_score"]) for entry in ranking} == candidates
+    assert len(ranking) == len(candidates)

@@ -1,6 +1,6 @@
-"""An S3 server in its own process for the tests: moto's, or another one.
+"""An S3 server for the tests: a moto server in its own process, or an existing server.
 
-For another server, set RERANKER_TEST_S3_ENDPOINT=http://host:port, and its credentials in the usual AWS variables.
+For an existing server, set RERANKER_TEST_S3_ENDPOINT=http://host:port and the usual AWS variables for credentials.
 """
 
 import os
@@ -21,7 +21,7 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class S3Server:
-    """Its URL and a bucket for this session. Its credentials are in the environment while it runs."""
+    """The URL of the server, and a bucket for this session. The environment has the credentials."""
 
     endpoint_url: str
     bucket: str
@@ -33,7 +33,7 @@ class S3Server:
 
 @contextmanager
 def running_s3_server() -> Iterator[S3Server]:
-    """The server that RERANKER_TEST_S3_ENDPOINT names, otherwise a moto server that lives as long as the context."""
+    """The server that RERANKER_TEST_S3_ENDPOINT names, else a moto server that stops when the context exits."""
     if endpoint_url := os.environ.get("RERANKER_TEST_S3_ENDPOINT"):
         yield S3Server(endpoint_url, _create_bucket(endpoint_url))
         return

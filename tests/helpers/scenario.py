@@ -1,4 +1,4 @@
-"""What every trial works on: an input, a job over it, and the rankings that a calm run of it gives."""
+"""A scenario for fault injection: an input, a job over it, and its baseline, the rankings of a run without faults."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,19 +24,26 @@ WINDOWS_PER_QUERY = 5
 WINDOW_SECONDS = 0.4
 SLOW_QUERIES = {f"q{number:04}": 1.2 for number in (7, 23, 41)}
 
-LONG_ENOUGH: dict[str, dict[str, Any]] = {
+LONG_RUN: dict[str, dict[str, Any]] = {
     "engine": {"slow": {"q0003": 5.0}},
     "output": {"lease_seconds": 4.0},
 }
-"""Sections for a run that lasts while a second one starts. That waits for the first to renew its lease: a second."""
+"""Sections for a run that outlasts the start of a second run, which waits for the first to renew its lease (1 s)."""
 
 Ranking = tuple[tuple[str, int, int, float], ...]
-"""Of each candidate: doc_id, rank, initial rank and initial score."""
+"""(doc_id, rank, initial rank, initial score) of each candidate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is wrong with an output: queries that are not in it, are in it twice, or rank otherwise than a calm run."""
+class OutputCheck:
+    """An output compared with the baseline.
+
+    Attributes:
+        lost: Queries without a row.
+        duplicated: Rows beyond one for each query.
+        different: Queries whose ranking differs from the baseline.
+        finished: `_SUCCESS` exists.
+    """
 
     lost: int
     duplicated: int
@@ -44,13 +51,13 @@ class Found:
     finished: bool
 
     @property
-    def good(self) -> bool:
+    def passed(self) -> bool:
         return self.finished and not (self.lost or self.duplicated or self.different)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`url` is of the folder with input and output, `folder` one on this machine for config and request log."""
+    """`url` is the folder of input and output; `folder` is a local folder for the config and the request log."""
 
     folder: Path
     url: str
@@ -72,7 +79,7 @@ class Scenario:
 def make_scenario(
     folder: Path, *, url: str | None = None, queries: int = QUERIES, sections: dict[str, dict[str, Any]] | None = None
 ) -> Scenario:
-    """Write input and config. About 240 windows of 0.4 s, 8 at once on 2 replicas: some 12 s of work."""
+    """Write input and config: about 240 windows of 0.4 s, 8 in flight on 2 replicas, which take about 12 s."""
     folder.mkdir(parents=True, exist_ok=True)
     scenario = Scenario(folder, url or str(folder), queries)
     config: dict[str, dict[str, Any]] = {
@@ -103,33 +110,33 @@ def make_scenario(
 
 
 def baseline_rankings(scenario: Scenario) -> dict[str, Ranking]:
-    """What a run gives that nothing happens to: every window of every query turned around, back to front."""
+    """Rankings of a run without faults: every window of every query reversed, from the last window to the first."""
     order = list(range(CANDIDATES))
     for start in range(CANDIDATES - WINDOW, -1, -STRIDE):
         order[start : start + WINDOW] = reversed(order[start : start + WINDOW])
     rankings = {}
     for row in map(_row, range(scenario.queries)):
-        given = row["candidates"]
+        candidates = row["candidates"]
         rankings[row["query_id"]] = tuple(
-            (given[position]["doc_id"], rank, position + 1, given[position]["score"])
+            (candidates[position]["doc_id"], rank, position + 1, candidates[position]["score"])
             for rank, position in enumerate(order, 1)
         )
     return rankings
 
 
-def judge(scenario: Scenario, baseline: dict[str, Ranking]) -> Found:
-    """Compare the output with a calm run's rankings."""
+def check_output(scenario: Scenario, baseline: dict[str, Ranking]) -> OutputCheck:
+    """Compare the output with the baseline."""
     config = scenario.config
     output = Layout.of(config.output, config.storage)
     rows = [
         row
-        for part in list_data_files(output.filesystem, output.folder)
-        for row in pq.read_table(part.path, filesystem=output.filesystem).to_pylist()
+        for data_file in list_data_files(output.filesystem, output.folder)
+        for row in pq.read_table(data_file.path, filesystem=output.filesystem).to_pylist()
     ]
-    found = {row["query_id"]: row for row in rows}
-    different = [each for each in found if each not in baseline or _ranking(found[each]["ranking"]) != baseline[each]]
+    rankings = {row["query_id"]: _ranking(row["ranking"]) for row in rows}
+    different = [query_id for query_id, ranking in rankings.items() if baseline.get(query_id) != ranking]
     finished = output.filesystem.get_file_info(f"{output.folder}/_SUCCESS").is_file
-    return Found(len(baseline.keys() - found.keys()), len(rows) - len(found), len(different), finished)
+    return OutputCheck(len(baseline.keys() - rankings.keys()), len(rows) - len(rankings), len(different), finished)
 
 
 def _ranking(entries: list[dict[str, Any]]) -> Ranking:

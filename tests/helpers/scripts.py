@@ -48,13 +48,13 @@ def completion(text: str, finish_reason: str = "stop") -> Completion:
     return Completion(text, finish_reason, prompt_tokens=100, output_tokens=10)
 
 
-def oracle(relevance: Callable[[int], float], named: Callable[[int], int] = lambda size: size) -> Generate:
-    """An LLM that ranks each window by `relevance`, and names only the best `named(window size)` passages."""
+def oracle(relevance: Callable[[int], float], num_ranked: Callable[[int], int] = lambda size: size) -> Generate:
+    """An LLM that ranks each window by `relevance`, and lists only the best `num_ranked(window size)` passages."""
 
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
         indices = shown_indices(prompt)
         best_first = sorted(range(len(indices)), key=lambda position: -relevance(indices[position]))
-        return completion(answer(best_first[: named(len(indices))]))
+        return completion(answer(best_first[: num_ranked(len(indices))]))
 
     return generate
 
@@ -85,6 +85,6 @@ async def rerank(
 def parse(
     response: str, num_passages: int, answer_format: str, finish_reason: str = "stop", identifiers: str = "numbers"
 ) -> Judgment:
-    """What the parser of `answer_format` makes of a response."""
+    """Parse a response with the parser of `answer_format`."""
     parser = create_answer_parser(answer_format, IDENTIFIERS[identifiers])
     return parser.parse(completion(response, finish_reason), num_passages)

@@ -1,4 +1,4 @@
-"""A reranked output as the rerank job writes it, made up: seeded, of any size, with windows of every status."""
+"""Synthetic outputs in the format of the rerank job: seeded, of any size, with windows of every status."""
 
 import datetime
 import math
@@ -12,19 +12,19 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.io.schemas import RESULT
 
-_MORE = pa.schema(
+_RUN_COLUMNS = pa.schema(
     [("started_at", pa.timestamp("us", "UTC")), ("finished_at", pa.timestamp("us", "UTC")), ("query", pa.string())]
 )
-SCHEMA = pa.schema([*RESULT, *(field for field in _MORE if field.name not in RESULT.names)])
+SCHEMA = pa.schema([*RESULT, *(field for field in _RUN_COLUMNS if field.name not in RESULT.names)])
 
 _STATUSES = ["complete"] * 90 + ["repaired"] * 5 + ["truncated"] * 2 + ["no_answer", "timeout", "error"]
 _START = datetime.datetime(2026, 1, 5, 8, 0, tzinfo=datetime.UTC)
 
 
 def output_row(
-    query_id: str, order: Sequence[int], scores: Sequence[float] | None = None, **more: Any
+    query_id: str, order: Sequence[int], scores: Sequence[float] | None = None, **columns: Any
 ) -> dict[str, Any]:
-    """A row whose candidates `d0, d1, ...` are now in `order`; `more` sets or adds columns."""
+    """A row that ranks the candidates `d0, d1, ...` in `order`; `columns` sets or adds columns."""
     scores = scores or [float(len(order) - position) for position in range(len(order))]
     ranking = [
         {
@@ -36,11 +36,11 @@ def output_row(
         }
         for position, index in enumerate(order)
     ]
-    return {"query_id": query_id, "status": "complete", "ranking": ranking, "windows": [], "error": None, **more}
+    return {"query_id": query_id, "status": "complete", "ranking": ranking, "windows": [], "error": None, **columns}
 
 
 def write_data_files(folder: Path, data_files: Sequence[Sequence[dict[str, Any]]], schema: pa.Schema = SCHEMA) -> Path:
-    """Write rows as Parquet parts, beside control files that no reader may take for data."""
+    """Write rows as Parquet data files, beside control files that no reader may read as data."""
     (folder / "_run").mkdir(parents=True)
     (folder / "_SUCCESS").touch()
     (folder / "_unfinished-part.parquet").write_bytes(b"PAR1 cut short")
@@ -53,7 +53,7 @@ def write_data_files(folder: Path, data_files: Sequence[Sequence[dict[str, Any]]
 def simulated_rows(
     num_queries: int, num_candidates: int = 100, in_flight: int = 64, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Rows of a run of sliding windows (20/10) with lognormal answer lengths, at 50 output tokens a second each."""
+    """Rows of a sliding-window run (20/10): lognormal response lengths, 50 output tokens per second and request."""
     rng = random.Random(seed)
     free_at_seconds = [rng.uniform(0, 5) for _ in range(in_flight)]
     rows = []
@@ -62,8 +62,8 @@ def simulated_rows(
         windows = [_window(rng, start) for start in range(num_candidates - 20, -1, -10)]
         seconds = sum(window["latency_seconds"] for window in windows)
         started, free_at_seconds[slot] = free_at_seconds[slot], free_at_seconds[slot] + seconds
-        kept = [window for window in windows if window["status"] not in ("complete", "repaired")]
-        status = "complete" if not kept else "failed" if len(kept) == len(windows) else "degraded"
+        unanswered = [window for window in windows if window["status"] not in ("complete", "repaired")]
+        status = "complete" if not unanswered else "failed" if len(unanswered) == len(windows) else "degraded"
         order = sorted(range(num_candidates), key=lambda index: index + rng.gauss(0, 12))
         rows.append(
             output_row(
@@ -71,13 +71,17 @@ def simulated_rows(
                 order,
                 status=status,
                 windows=windows,
-                error=f"window [{kept[0]['start']}, {kept[0]['end']}): {kept[0]['status']}" if kept else None,
+                error=_error(unanswered[0]) if unanswered else None,
                 started_at=_START + datetime.timedelta(seconds=started),
                 finished_at=_START + datetime.timedelta(seconds=started + seconds),
                 query=f"query number {number} about something",
             )
         )
     return rows
+
+
+def _error(window: dict[str, Any]) -> str:
+    return f"window [{window['start']}, {window['end']}): {window['status']}"
 
 
 def _window(rng: random.Random, start: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from corpus_reranker.io.schemas import MAX_PROMPT_CHARS, QUARANTINE
 from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import RerankResult, WindowOutcome, WindowStatus
 from helpers.locations import Location
-from helpers.outputs import names
+from helpers.outputs import file_names
 
 
 def result(query_id: str, *statuses: WindowStatus) -> RerankResult:
@@ -46,10 +46,10 @@ def test_a_query_asked_again_replaces_its_file_and_can_be_forgotten(local_locati
     writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
     for query_id in ("../../etc/passwd", "a/b", "a/b"):
         writer.write(result(query_id, "error"))
-    assert len(names(local_location)) == 2
-    assert all(name.startswith("_quarantine/") and name.count("/") == 1 for name in names(local_location))
+    assert len(file_names(local_location)) == 2
+    assert all(name.startswith("_quarantine/") and name.count("/") == 1 for name in file_names(local_location))
     delete_from_quarantine(output.filesystem, output.quarantine_folder, ["a/b", "never seen"])
-    assert len(names(local_location)) == 1
+    assert len(file_names(local_location)) == 1
 
 
 def test_it_is_bounded(local_location: Location, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from corpus_reranker.io.sources.parquet import read_nested_files
 from corpus_reranker.io.sources.parquet_files import read_query_ids
 from helpers.fault_proxy import Fault, fault_proxy
 from helpers.locations import Location
-from helpers.outputs import SCHEMA, input_row, read_parts, write, write_part
+from helpers.outputs import SCHEMA, input_row, read_rows, write, write_data_file
 from helpers.s3_server import S3Server
 
 QUERY_IDS = [f"q{number}" for number in range(6)]
@@ -39,12 +39,12 @@ def test_a_run_through_a_bad_network(s3_server: S3Server, faults: list[Fault], e
         sink = ParquetSink(location.output(), location.storage)
         sink.begin({"model": "m"}, len(QUERY_IDS), config_yaml="")
         sink.prepare(query_ids)
-        write_part(location, "part-0.parquet", QUERY_IDS[:4])
-        write_part(location, "part-1.parquet", QUERY_IDS[3:])
+        write_data_file(location, "part-0.parquet", QUERY_IDS[:4])
+        write_data_file(location, "part-1.parquet", QUERY_IDS[3:])
         sink.finish(sink.prepare(query_ids), SCHEMA)
-        assert all(proxy.met[fault] >= 2 for fault in faults)
+        assert all(proxy.injected[fault] >= 2 for fault in faults)
     clean = Location(location.url, s3_server.storage)
-    assert sorted(row["query_id"] for row in read_parts(clean)) == QUERY_IDS
+    assert sorted(row["query_id"] for row in read_rows(clean)) == QUERY_IDS
     assert ParquetSink(clean.output(), clean.storage).check({"model": "m"}) is True
 
 
@@ -53,7 +53,7 @@ def test_a_lease_through_a_bad_network(s3_server: S3Server) -> None:
     with fault_proxy(s3_server.endpoint_url, faults, every=2) as proxy:
         location = through(proxy.endpoint_url, s3_server.bucket)
         with ParquetSink(location.output(lease_seconds=12), location.storage).lease() as lease:
-            while proxy.met.total() < len(faults):  # it renews every three seconds
+            while proxy.injected.total() < len(faults):  # it renews every three seconds
                 assert not lease._stopping.wait(0.1)
                 lease.check()
 
@@ -67,7 +67,7 @@ def test_a_large_file_in_parts(s3_server: S3Server) -> None:
         filesystem, path = resolve(f"{location.url}/x.parquet", location.storage)
         pq.write_table(table, path, filesystem=filesystem, compression="none", use_dictionary=False)
         assert pq.read_table(path, filesystem=filesystem).equals(table)
-        assert proxy.met.total() >= 2
+        assert proxy.injected.total() >= 2
 
 
 def test_a_part_whose_etag_is_wrong_is_an_error_and_no_object(s3_server: S3Server) -> None:

@@ -19,7 +19,7 @@ from corpus_reranker.io.schemas import (
     unreadable_row,
 )
 from corpus_reranker.types import Candidate, QueryStatus, RerankRequest, RerankResult, WindowOutcome, WindowStatus
-from helpers.outputs import in_time, input_row
+from helpers.outputs import input_row, with_times
 
 EXTRA = [pa.field("dataset", pa.string()), pa.field("day", pa.date32()), pa.field("tags", pa.list_(pa.int16()))]
 INPUT = pa.schema([*NESTED_INPUT, *EXTRA])
@@ -61,7 +61,7 @@ def reranked(draw: st.DrawFn) -> tuple[dict[str, Any], RerankRequest, RerankResu
 def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
     made: list[tuple[dict[str, Any], RerankRequest, RerankResult]], keep_reasoning: bool
 ) -> None:
-    rows = [in_time(output_row(request, result, keep_reasoning)) for _, request, result in made]
+    rows = [with_times(output_row(request, result, keep_reasoning)) for _, request, result in made]
     block = pa.Table.from_pylist([row for row, _, _ in made], INPUT)
     table = output_table(rows, block, output_schema(INPUT, {"model": "m"}))
     extra = [field.name for field in EXTRA]
@@ -98,7 +98,7 @@ def test_columns_that_pass_through_are_never_python_objects() -> None:
     block = pa.Table.from_pylist([input_row("q")], NESTED_INPUT)
     for name, column in extra.items():
         block = block.append_column(name, column)
-    rows = [in_time(unreadable_row(input_row("q"), "no text"))]
+    rows = [with_times(unreadable_row(input_row("q"), "no text"))]
     table = output_table(rows, block, output_schema(block.schema, {}))
     assert {name: table[name].combine_chunks() for name in extra} == extra
 

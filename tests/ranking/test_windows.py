@@ -48,7 +48,7 @@ async def test_full_answers_give_the_order_of_the_authors_code(case: dict[str, A
 async def test_partial_answers_give_the_order_of_the_authors_code(case: dict[str, Any]) -> None:
     """The golden partial answers name the best third of each window, at least one."""
     hidden_rank = case["hidden_relevance_rank"]
-    partial = oracle(lambda index: -hidden_rank[index], named=lambda size: max(1, size // 3))
+    partial = oracle(lambda index: -hidden_rank[index], num_ranked=lambda size: max(1, size // 3))
     result = await rerank(case["num_candidates"], partial, _strategy(case))
     assert list(result.order) == case["final_order_partial_answers"]
     assert result.status == "complete"

@@ -15,30 +15,34 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated, list_data_files
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.types import QueryStatus
-from helpers.crash_points import CrashError, CrashingControl, Fuse, crashing
+from helpers.crash_points import CrashError, CrashingStore, CrashPoint, crashing
 from helpers.locations import Location
-from helpers.outputs import SCHEMA, checkpointed, names, read_parts, result_row, write_part
+from helpers.outputs import SCHEMA, checkpointed_ids, file_names, read_rows, result_row, write_data_file
 
 IDENTITY = {"model": "m"}
 QUERY_IDS = [f"q{number}" for number in range(6)]
 BETTER_FIRST = ["complete", "degraded", "failed"]
 
 
-def job(location: Location, fuse: Fuse, retry: tuple[QueryStatus, ...] = (), new_run: bool = False) -> None:
+def job(
+    location: Location, crash_point: CrashPoint, retry: tuple[QueryStatus, ...] = (), new_run: bool = False
+) -> None:
     """What a rerank job does to its output, two queries a file as Ray would write them."""
     sink = ParquetSink(location.output(), location.storage)
-    layout = dataclasses.replace(sink.layout, filesystem=crashing(sink.layout.filesystem, fuse))
-    sink._layout, sink._control = layout, CrashingControl(sink._control, fuse)
+    layout = dataclasses.replace(sink.layout, filesystem=crashing(sink.layout.filesystem, crash_point))
+    sink._layout, sink._control = layout, CrashingStore(sink._control, crash_point)
     query_ids = pa.chunked_array([QUERY_IDS])
     sink.check(IDENTITY, new_run=new_run)
     if new_run:
         sink.discard()
     sink.begin(IDENTITY, len(QUERY_IDS), config_yaml="")
     sink.prepare(query_ids, retry=retry)
-    left = sorted({*QUERY_IDS} - {*checkpointed(sink)})
+    left = sorted({*QUERY_IDS} - {*checkpointed_ids(sink)})
     for pair in (left[at : at + 2] for at in range(0, len(left), 2)):
         table = pa.Table.from_pylist([result_row(query_id) for query_id in pair], SCHEMA)
-        pq.write_table(table, layout.path(f"part-{pair[0]}-{fuse.left}.parquet"), filesystem=layout.filesystem)
+        pq.write_table(
+            table, layout.path(f"part-{pair[0]}-{crash_point.remaining}.parquet"), filesystem=layout.filesystem
+        )
     sink.finish(sink.prepare(query_ids), SCHEMA)
 
 
@@ -63,20 +67,20 @@ def nothing(_: Location) -> None:
 def interrupted(location: Location) -> None:
     """A run that was killed, and one that outlived its driver: torn, double and failed rows."""
     ParquetSink(location.output(), location.storage).begin(IDENTITY, len(QUERY_IDS), config_yaml="")
-    write_part(location, "part-0.parquet", ["q0", "q1", "q2"])
-    write_part(location, "part-1.parquet", ["q1", "q3"], "failed")
-    write_part(location, "part-2.parquet", ["q2", "q0"], "degraded")
-    write_part(location, "part-3.parquet", ["q3", "q1"], "complete")  # newer: of part-0, q0 and q2 are to stay
+    write_data_file(location, "part-0.parquet", ["q0", "q1", "q2"])
+    write_data_file(location, "part-1.parquet", ["q1", "q3"], "failed")
+    write_data_file(location, "part-2.parquet", ["q2", "q0"], "degraded")
+    write_data_file(location, "part-3.parquet", ["q3", "q1"], "complete")  # newer: of part-0, q0 and q2 are to stay
     Path(location.url, "out", "part-4.parquet").write_bytes(b"PAR1 and half of it")
 
 
 def finished(location: Location) -> None:
-    job(location, Fuse(10**9, late=False))
-    write_part(location, "part-9.parquet", ["q5"], "failed")  # by a zombie, after the end
+    job(location, CrashPoint(10**9, late=False))
+    write_data_file(location, "part-9.parquet", ["q5"], "failed")  # by a zombie, after the end
     for info in list_data_files(LocalFileSystem(), f"{location.url}/out"):
         if "q4" in info.base_name:
             Path(info.path).unlink()
-    write_part(location, "part-8.parquet", ["q4", "q5"], "failed")
+    write_data_file(location, "part-8.parquet", ["q4", "q5"], "failed")
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
@@ -96,18 +100,18 @@ def test_a_crash_at_any_operation_loses_nothing(
         location = Location(str(tmp_path / str(at)), StorageConfig())
         start(location)
         before = whole_rows(location)
-        fuse = Fuse(at, late)
+        crash_point = CrashPoint(at, late)
         with contextlib.suppress(CrashError):
-            job(location, fuse, retry, new_run)
+            job(location, crash_point, retry, new_run)
         if not new_run:
             after = whole_rows(location)
             assert all(after[query_id] <= status for query_id, status in before.items()), at
-        if not fuse.blown:
+        if not crash_point.crashed:
             assert at > 5
             break
-        job(location, Fuse(10**9, late=False), retry, new_run)
-        rows = read_parts(location)
+        job(location, CrashPoint(10**9, late=False), retry, new_run)
+        rows = read_rows(location)
         assert sorted(row["query_id"] for row in rows) == QUERY_IDS, at
         assert {row["status"] for row in rows} == {"complete"} or not (retry or new_run), at
-        left = [name for name in names(location) if not is_data_file(name)]
+        left = [name for name in file_names(location) if not is_data_file(name)]
         assert sorted(set(left) - {"_lock"}) == ["_SUCCESS", "_manifest.json", "_run/config.yaml", "_run/run.json"], at

@@ -12,7 +12,7 @@ from corpus_reranker.io.filesystem import join, list_files, resolve
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
 from helpers.locations import Location
-from helpers.outputs import SCHEMA, checkpointed, names, read_parts, write, write_part
+from helpers.outputs import SCHEMA, checkpointed_ids, file_names, read_rows, write, write_data_file
 
 IDENTITY = {"engine": {"model": "m"}, "generation": {"temperature": 0.0}, "input": {"rows": 4}}
 
@@ -35,7 +35,7 @@ def begun(location: Location) -> ParquetSink:
 
 
 def statuses(location: Location) -> dict[str, str]:
-    rows = read_parts(location)
+    rows = read_rows(location)
     assert len({row["query_id"] for row in rows}) == len(rows)
     return {row["query_id"]: row["status"] for row in rows}
 
@@ -45,16 +45,16 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
     assert sink.check(IDENTITY) is False
     run = sink.begin(IDENTITY, 4, config_yaml="engine: {}", info={"version": "1"})
     assert sink.prepare(FOUR).remaining == 4
-    assert checkpointed(sink) == []
-    write_part(location, "part-0.parquet", ["a", "b"])
-    write_part(location, "part-1.parquet", ["c"], "degraded")
+    assert checkpointed_ids(sink) == []
+    write_data_file(location, "part-0.parquet", ["a", "b"])
+    write_data_file(location, "part-1.parquet", ["c"], "degraded")
     progress = sink.prepare(FOUR)
     assert (progress.remaining, dict(progress.by_status)) == (1, {"complete": 2, "degraded": 1})
-    assert checkpointed(sink) == ["a", "b", "c"]
+    assert checkpointed_ids(sink) == ["a", "b", "c"]
     with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run the same command again to resume"):
         sink.finish(sink.prepare(FOUR), SCHEMA)
     assert sink.check(IDENTITY) is False
-    write_part(location, "part-2.parquet", ["d"], "failed")
+    write_data_file(location, "part-2.parquet", ["d"], "failed")
     manifest = sink.finish(sink.prepare(FOUR), SCHEMA, {"wall_seconds": 1.5})
     assert sink.check(IDENTITY) is True
     assert manifest["queries_by_status"] == {"complete": 2, "degraded": 1, "failed": 1}
@@ -67,7 +67,7 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
         ("part-2.parquet", 1),
     ]
     control = {"_SUCCESS", "_manifest.json", "_run/config.yaml", "_run/run.json"}
-    assert {name for name in names(location) if not name.startswith("part-")} - {"_lock"} == control
+    assert {name for name in file_names(location) if not name.startswith("part-")} - {"_lock"} == control
     assert statuses(location) == {"a": "complete", "b": "complete", "c": "degraded", "d": "failed"}
 
 
@@ -85,36 +85,36 @@ def test_other_settings_are_refused_with_what_differs(location: Location) -> Non
 
 def test_a_new_run_discards_the_old_one(location: Location) -> None:
     sink = begun(location)
-    write_part(location, "part-0.parquet", ["a", "b", "c", "d"])
+    write_data_file(location, "part-0.parquet", ["a", "b", "c", "d"])
     write(location, "out/_quarantine/x.parquet", pa.table({"x": [1]}))
     sink.finish(sink.prepare(FOUR), SCHEMA)
     other = {**IDENTITY, "prompt": "x"}
     assert sink.check(other, new_run=True) is False
     sink.discard()
-    assert set(names(location)) <= {"_lock", "_run/config.yaml"}
+    assert set(file_names(location)) <= {"_lock", "_run/config.yaml"}
     assert sink.begin(other, 4, config_yaml="").fingerprint_fields == other
 
 
 def test_parquet_of_no_run_is_never_touched(location: Location) -> None:
-    write_part(location, "precious.parquet", ["a"])
+    write_data_file(location, "precious.parquet", ["a"])
     for new_run in (False, True):
         with pytest.raises(OutputError, match=r"Parquet files that no run .*precious.parquet"):
             sink_of(location).check(IDENTITY, new_run=new_run)
-    assert names(location) == ["precious.parquet"]
+    assert file_names(location) == ["precious.parquet"]
 
 
 def test_of_a_query_that_is_there_twice_the_better_then_the_newer_stays(local_location: Location) -> None:
     sink = begun(local_location)
-    write_part(local_location, "part-0.parquet", ["a", "b", "c"], "failed", seed=1)
-    write_part(local_location, "part-1.parquet", ["b", "c", "d"], "complete", seed=2)
-    write_part(local_location, "part-2.parquet", ["c"], "degraded", seed=3)
-    write_part(local_location, "part-3.parquet", ["d"], "complete", seed=4)
-    newest = {row["query_id"]: row for row in read_parts(local_location)}["d"]
+    write_data_file(local_location, "part-0.parquet", ["a", "b", "c"], "failed", seed=1)
+    write_data_file(local_location, "part-1.parquet", ["b", "c", "d"], "complete", seed=2)
+    write_data_file(local_location, "part-2.parquet", ["c"], "degraded", seed=3)
+    write_data_file(local_location, "part-3.parquet", ["d"], "complete", seed=4)
+    newest = {row["query_id"]: row for row in read_rows(local_location)}["d"]
     progress = sink.prepare(FOUR)
     assert progress.remaining == 0
     assert statuses(local_location) == {"a": "failed", "b": "complete", "c": "complete", "d": "complete"}
-    assert {row["query_id"]: row for row in read_parts(local_location)}["d"] == newest
-    assert [name for name in names(local_location) if name.startswith("part")] == [
+    assert {row["query_id"]: row for row in read_rows(local_location)}["d"] == newest
+    assert [name for name in file_names(local_location) if name.startswith("part")] == [
         "part-0.parquet",
         "part-1.parquet",
         "part-3.parquet",
@@ -124,8 +124,8 @@ def test_of_a_query_that_is_there_twice_the_better_then_the_newer_stays(local_lo
 
 def test_a_file_without_duplicates_is_not_written_again(location: Location) -> None:
     sink = begun(location)
-    write_part(location, "part-0.parquet", ["a", "b"])
-    write_part(location, "part-1.parquet", ["b", "c", "d"])
+    write_data_file(location, "part-0.parquet", ["a", "b"])
+    write_data_file(location, "part-1.parquet", ["b", "c", "d"])
     before = {info.base_name: info for info in list_files(sink.layout.filesystem, sink.layout.folder)}
     sink.prepare(FOUR)
     after = {info.base_name: info for info in list_files(sink.layout.filesystem, sink.layout.folder)}
@@ -136,13 +136,13 @@ def test_a_file_without_duplicates_is_not_written_again(location: Location) -> N
 
 def test_torn_files_go_and_damaged_ones_are_named(local_location: Location) -> None:
     sink = begun(local_location)
-    write_part(local_location, "part-0.parquet", ["a", "b"])
+    write_data_file(local_location, "part-0.parquet", ["a", "b"])
     folder = Path(local_location.url, "out")
     whole = (folder / "part-0.parquet").read_bytes()
     (folder / "part-1.parquet").write_bytes(whole[: len(whole) // 2])
     (folder / "part-2.parquet").write_bytes(b"")
     assert sink.prepare(FOUR).remaining == 2
-    assert [name for name in names(local_location) if name.startswith("part")] == ["part-0.parquet"]
+    assert [name for name in file_names(local_location) if name.startswith("part")] == ["part-0.parquet"]
     (folder / "part-3.parquet").write_bytes(whole[:100] + b"?" * (len(whole) - 108) + whole[-8:])
     with pytest.raises(OutputError, match=r"cannot read .*part-3.parquet: .*delete it and run again"):
         sink.prepare(FOUR)
@@ -151,26 +151,26 @@ def test_torn_files_go_and_damaged_ones_are_named(local_location: Location) -> N
 def test_what_ray_left_in_the_checkpoint_does_not_count(location: Location) -> None:
     """A committed checkpoint without its data file, as a crash amid S3's copy and delete leaves it."""
     sink = begun(location)
-    write_part(location, "part-0.parquet", ["a"])
+    write_data_file(location, "part-0.parquet", ["a"])
     folder = "out/_run/checkpoint"
     write(location, f"{folder}/x_000001.parquet", pa.table({"query_id": ["b"]}))
     write(location, f"{folder}/x_000002.pending.parquet", pa.table({"query_id": ["c"]}))
     assert sink.prepare(FOUR).remaining == 3
-    assert checkpointed(sink) == ["a"]
+    assert checkpointed_ids(sink) == ["a"]
 
 
 def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location) -> None:
     sink = begun(location)
-    write_part(location, "part-0.parquet", ["a", "b"])
-    write_part(location, "part-1.parquet", ["c", "d"], "failed")
+    write_data_file(location, "part-0.parquet", ["a", "b"])
+    write_data_file(location, "part-1.parquet", ["c", "d"], "failed")
     sink.finish(sink.prepare(FOUR), SCHEMA)
     progress = sink.prepare(FOUR, retry=["failed", "degraded"])
     assert progress.remaining == 2
-    assert checkpointed(sink) == ["a", "b"]
-    assert "_SUCCESS" not in names(location)
+    assert checkpointed_ids(sink) == ["a", "b"]
+    assert "_SUCCESS" not in file_names(location)
     assert len(statuses(location)) == 4
-    write_part(location, "part-2.parquet", ["c"], "complete")
-    write_part(location, "part-3.parquet", ["d"], "degraded")
+    write_data_file(location, "part-2.parquet", ["c"], "complete")
+    write_data_file(location, "part-3.parquet", ["d"], "degraded")
     manifest = sink.finish(sink.prepare(FOUR), SCHEMA)
     assert manifest["queries_by_status"] == {"complete": 3, "degraded": 1}
     assert statuses(location) == {"a": "complete", "b": "complete", "c": "complete", "d": "degraded"}
@@ -178,7 +178,7 @@ def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location)
 
 def test_queries_that_the_input_has_not_are_refused(local_location: Location) -> None:
     sink = begun(local_location)
-    write_part(local_location, "part-0.parquet", ["a", "stranger"])
+    write_data_file(local_location, "part-0.parquet", ["a", "stranger"])
     with pytest.raises(OutputError, match=r"holds 1 queries that the input does not have \('stranger'"):
         sink.prepare(FOUR)
 
@@ -202,14 +202,14 @@ def test_status_of_a_run_at_every_stage(location: Location) -> None:
     sink = begun(location)
     assert (status().done, status().remaining, status().seconds_since_last_part) == (0, 4, None)
     with sink.lease(job_id="job-9"):
-        write_part(location, "part-0.parquet", ["a"])
-        write_part(location, "part-1.parquet", ["b"], "failed")
+        write_data_file(location, "part-0.parquet", ["a"])
+        write_data_file(location, "part-1.parquet", ["b"], "failed")
         now = status()
         assert now.holder is not None
         assert (now.holder.job_id, now.finished, now.remaining) == ("job-9", False, 2)
         assert now.by_status == Counter(complete=1, failed=1)
         assert 0 <= now.seconds_since_last_part + 1 < 60
-    write_part(location, "part-2.parquet", ["c", "d"])
+    write_data_file(location, "part-2.parquet", ["c", "d"])
     sink.finish(sink.prepare(FOUR), SCHEMA)
     done = status()
     assert (done.finished, done.holder, done.remaining, done.data_files) == (True, None, 0, 3)

@@ -17,7 +17,7 @@ from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.io.sources.staging import stage
 from helpers.locations import Location
-from helpers.outputs import input_row, names, write
+from helpers.outputs import file_names, input_row, write
 
 
 def long_rows(query_id: str, scores: list[float | None], **columns: Any) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def test_a_torn_copy_is_made_again(local_location: Location, monkeypatch: pytest
         patch.setattr(staging, "pq", type("pq", (), {"ParquetWriter": dying, "ParquetFile": pq.ParquetFile}))
         with pytest.raises(OSError, match="disk full"):
             nested(local_location)
-    assert len([name for name in names(local_location, "out") if name.endswith(".parquet")]) == 2
+    assert len([name for name in file_names(local_location, "out") if name.endswith(".parquet")]) == 2
     assert read_query_ids(nested(local_location)).to_pylist() == ["q0", "q1", "q2", "q3"]
 
 

@@ -1,4 +1,4 @@
-"""The machines a trial breaks: Ray nodes that can lose their raylet, a disk that fills up, an S3 that goes away."""
+"""What faults break: Ray nodes that can lose their raylet, and a disk that can fill up."""
 
 import contextlib
 import subprocess
@@ -11,7 +11,7 @@ CPUS_PER_NODE = 4
 
 
 class Nodes:
-    """A Ray cluster on this machine: a head node, and worker nodes beside it. It outlives the drivers."""
+    """A Ray cluster on this machine, with a head node and worker nodes. It outlives the drivers."""
 
     def __init__(self, workers: int = 0) -> None:
         self._workers = workers
@@ -24,15 +24,16 @@ class Nodes:
 
     @property
     def environment(self) -> dict[str, str]:
+        """Environment variables of a driver that connects to this cluster."""
         return {"RAY_ADDRESS": str(self._cluster.address)}
 
     def kill_worker_raylet(self) -> None:
-        """SIGKILL; another node takes its place, as an autoscaler would have it."""
+        """Send SIGKILL to a worker node's raylet, and add another node, as an autoscaler does."""
         _raylet(self._added.pop()).kill()
         self._added.append(self._cluster.add_node(num_cpus=CPUS_PER_NODE))
 
     def kill_head_raylet(self) -> None:
-        """SIGKILL. The cluster is lost; `restart` makes another."""
+        """Send SIGKILL to the head node's raylet. The cluster is lost; `restart` starts another."""
         _raylet(self._cluster.head_node).kill()
 
     def restart(self) -> None:
@@ -49,36 +50,40 @@ def _raylet(node: object) -> "subprocess.Popen[bytes]":
 
 
 @contextlib.contextmanager
-def nodes(workers: int = 0) -> Iterator[Nodes]:
-    """A Ray cluster while the context lasts."""
-    running = Nodes(workers)
+def running_nodes(workers: int = 0) -> Iterator[Nodes]:
+    """A Ray cluster that stops when the context exits."""
+    nodes = Nodes(workers)
     try:
-        yield running
+        yield nodes
     finally:
-        running.stop()
+        nodes.stop()
 
 
 class SmallDisk:
-    """A file system of a few megabytes (tmpfs, needs root) that `fill` leaves no byte of."""
+    """A file system of a few megabytes that `fill` fills to the last byte."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._balloon = folder / "_balloon"
+        self._filler = folder / "_filler"
 
     def fill(self) -> None:
-        with self._balloon.open("ab", buffering=0) as balloon:
-            for size in (2**16, 2**12, 1):
+        with self._filler.open("ab", buffering=0) as filler:
+            for size_bytes in (2**16, 2**12, 1):
                 with contextlib.suppress(OSError):
                     while True:
-                        balloon.write(b"\0" * size)
+                        filler.write(b"\0" * size_bytes)
 
     def free(self) -> None:
-        self._balloon.unlink()
+        self._filler.unlink()
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size_bytes: int = 4 * 2**20) -> Iterator[SmallDisk]:
-    """Mounted while the context lasts. Raises CalledProcessError where that is not allowed."""
+    """Mount a tmpfs at `folder` until the context exits. Needs root.
+
+    Raises:
+        subprocess.CalledProcessError: The mount is not allowed.
+    """
     folder.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)], check=True)
     try:
