@@ -97,7 +97,7 @@ def main() -> None:
             "--prompt.max_passage_tokens=24",
         ],
     )
-    asyncio.run(measure(config, [parse_row(row, config.input) for row in rows]))
+    asyncio.run(measure(config, [parse_row(row) for row in rows]))
 
 
 if __name__ == "__main__":

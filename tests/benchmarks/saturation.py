@@ -84,7 +84,7 @@ def main(
         prompt_builder = create_prompt_builder(config)
         params = config.generation.sampling_params(prompt_builder.parser)
         began = time.perf_counter()
-        requested = [(prompt_builder(parse_row(row, config.input))(range(10)), params) for row in rows]
+        requested = [(prompt_builder(parse_row(row))(range(10)), params) for row in rows]
         rendering_seconds = time.perf_counter() - began
         figures: list[dict[str, Any]] = []
         for number in range(1, rounds + 1):

@@ -88,7 +88,7 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
         engine = create_engine(settings.engine)
         await engine.start()
         for row in content:
-            request = parse_row(row, settings.input)
+            request = parse_row(row)
             result = await rerank_query(
                 request,
                 engine.generate,

@@ -96,7 +96,7 @@ def test_files_say_how_they_were_made_and_the_reranker_can_read_them(tmp_path: P
     }
     config = InputConfig(path=str(tmp_path / "candidates"))
     for row in check_batch(pq.read_table(part), config).to_pylist():
-        assert len(parse_row(row, config).candidates) == 2
+        assert len(parse_row(row).candidates) == 2
 
 
 def test_the_reranker_gets_the_query_whatever_the_run_was_made_with(tmp_path: Path) -> None:

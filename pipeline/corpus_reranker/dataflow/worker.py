@@ -93,7 +93,7 @@ class RerankWorker:
 
     async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            request = parse_row(row, self._run.row_limits)
+            request = parse_row(row)
             self._poison_queries.check(request.query_id)
         except RowError as error:
             return self._finish(schemas.unreadable_row(row, str(error)))

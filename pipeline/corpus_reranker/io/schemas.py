@@ -13,7 +13,7 @@ from corpus_reranker.types import RerankRequest, RerankResult, WindowOutcome
 QUERY_ID = "query_id"
 CANDIDATES = "candidates"
 PROBLEM = "_problem"
-"""Column that `candidates.check_batch` adds: why this row cannot be read, null if it can."""
+"""Column that `sources.rows.check_batch` adds: why this row cannot be reranked, null if it can."""
 
 NESTED_INPUT = pa.schema(
     [
@@ -167,12 +167,11 @@ def output_row(request: RerankRequest, result: RerankResult, keep_reasoning: boo
 
 
 def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
-    """The same for a query that could not be read: `failed`, candidates in input order where they have names.
+    """The result's columns for a query that was not reranked: status `failed`, candidates in input order.
 
-    A list that is too long, or holds a candidate without a doc_id, gives an empty ranking.
+    The ranking is empty if a candidate has no doc_id, or if the row is too large to be read.
     """
-    candidates = row.get(CANDIDATES)
-    named = _named(candidates) if row.get(PROBLEM) is None else []
+    named = _named(row.get(CANDIDATES))
     ranking = [_ranked(doc_id, rank, len(named), rank, score) for rank, (doc_id, score) in enumerate(named, start=1)]
     return _output_row(str(row.get(QUERY_ID)), "failed", ranking, [], error)
 

@@ -54,4 +54,4 @@ def _first_request(config: JobConfig, source: Source) -> RerankRequest:
     table = next((table for table in source.tables() if table.num_rows), None)
     if table is None:
         raise InputError(f"{config.input.path} has no rows")
-    return parse_row(check_batch(table.slice(0, 1), config.input).to_pylist()[0], config.input)
+    return parse_row(check_batch(table.slice(0, 1), config.input).to_pylist()[0])

@@ -186,6 +186,6 @@ def _rows(table: pa.Table, config: JobConfig) -> list[Mapping[str, object]]:
 
 def _parse(row: Mapping[str, object], config: JobConfig) -> RerankRequest | None:
     try:
-        return parse_row(row, config.input)
+        return parse_row(row)
     except RowError:
         return None

@@ -53,7 +53,7 @@ def test_long_rows_become_lists_sorted_by_score_ties_by_doc_id(location: Locatio
     first, second = rows_of(nested(location))
     assert doc_ids(first) == ["d5", "d1", "d3", "d0", "d4", "d2"]
     assert (first["query"], first["dataset"], second["query_id"]) == ("what is q1?", "demo", "q2")
-    assert parse_row(first, location.input()).candidates[0].text == "text 5"
+    assert parse_row(first).candidates[0].text == "text 5"
 
 
 def test_a_rank_column_decides_where_there_is_one(local_location: Location) -> None:

@@ -1,7 +1,11 @@
-"""One input row to one RerankRequest, or a clear word on why not. A bad row is an answer here, never a crash."""
+"""The one place that decides which input rows cannot be reranked, and the request that each other row becomes.
+
+`check_batch` decides, on Arrow columns; `parse_row` only converts. A bad row is a result here, never an exception that
+fails its block.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,139 +18,210 @@ from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.types import Candidate, RerankRequest
 
 MAX_ID_CHARS = 1_000
-"""Of a query_id or doc_id."""
+"""Limit on the length of a query_id or doc_id."""
 
 
-def check_batch(table: pa.Table, settings: RowLimits) -> pa.Table:
-    """`table` made fit to become Python objects, with a column `_problem` that says what is wrong with a row.
+def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
+    """Add the column `_problem`: why a row cannot be reranked, null if it can.
 
-    Rows that hold more than settings allow, or text that is not UTF-8, keep their query_id and have null in every
-    other column. Costs a pass over offsets and a UTF-8 check; rows are only looked at one by one where one is bad.
+    A row beyond the limits, or with text that is not UTF-8, keeps its query_id and gets null in all other columns, so
+    that it can safely become a Python object. Rows are looked at one by one only if one of them is bad.
+
+    Args:
+        table: Input rows in nested form; `title` and `score` may be absent.
+        limits: The most candidates and bytes of a row.
     """
-    problems: list[str | None] = [None] * table.num_rows
-    counts = pc.list_value_length(table[CANDIDATES]).to_pylist()
-    for position, count in enumerate(counts):
-        if count is not None and count > settings.max_candidates:
-            problems[position] = _too_many(count, settings.max_candidates)
-    if table.nbytes > settings.max_row_bytes:
+    problems = _oversized_rows(table, limits) | _undecodable_rows(table)
+    if problems:
+        table = _null_rows(table, problems)
+    if type_problem := _type_problem(table.schema):
+        problems = dict.fromkeys(range(table.num_rows), type_problem) | problems
+    else:
+        problems = _invalid_rows(table) | problems
+    column = pa.array([problems.get(position) for position in range(table.num_rows)], pa.string())
+    return table.append_column(pa.field(PROBLEM, pa.string()), column)
+
+
+def parse_row(row: Mapping[str, Any]) -> RerankRequest:
+    """The request of one row that `check_batch` has checked; candidates keep the order of the list.
+
+    A null score becomes NaN: the first stage's scores are carried along, not used.
+
+    Raises:
+        RowError: `check_batch` found a problem.
+    """
+    if row.get(PROBLEM) is not None:
+        raise RowError(row[PROBLEM])
+    candidates = tuple(
+        Candidate(each["doc_id"], each.get("text") or "", _score(each.get("score")), each.get("title"))
+        for each in row[CANDIDATES]
+    )
+    return RerankRequest(row[QUERY_ID], row["query"], candidates)
+
+
+def _score(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _oversized_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
+    problems: dict[int, str] = {}
+    if table.nbytes > limits.max_row_bytes:
         for position in range(table.num_rows):
             row_bytes = table.slice(position, 1).nbytes
-            if row_bytes > settings.max_row_bytes:
-                problems[position] = problems[position] or _too_large(row_bytes, settings.max_row_bytes)
-    if not _is_utf8(table):
-        for position in range(table.num_rows):
-            column = None if problems[position] else _first_undecodable(table, position)
-            if column:
-                problems[position] = f"{column} holds text that is not UTF-8"
-    if any(problems):
-        kept = pa.array([None if problem else position for position, problem in enumerate(problems)], pa.int64())
-        for index, name in enumerate(table.column_names):
-            if name != QUERY_ID:
-                field = table.schema.field(index).with_nullable(True)
-                table = table.set_column(index, field, table.column(index).combine_chunks().take(kept))
-    return table.append_column(pa.field(PROBLEM, pa.string()), pa.array(problems, pa.string()))
+            if row_bytes > limits.max_row_bytes:
+                problems[position] = f"{row_bytes} bytes; input.max_row_bytes is {limits.max_row_bytes}"
+    if _is_list(table.schema.field(CANDIDATES).type):
+        counts = pc.fill_null(pc.list_value_length(table[CANDIDATES]), 0).to_numpy()
+        for position in np.flatnonzero(counts > limits.max_candidates):
+            problems[int(position)] = f"{counts[position]} candidates; input.max_candidates is {limits.max_candidates}"
+    return problems
 
 
-def parse_row(row: Mapping[str, Any], settings: RowLimits) -> RerankRequest:
-    """The request of one nested input row; candidates keep the list's order, which is the first stage's.
-
-    A null or NaN score becomes NaN: the first stage's scores are carried along, not used. Raises RowError, and
-    nothing else, for a row that cannot be reranked.
-    """
-    if isinstance(row.get(PROBLEM), str):
-        raise RowError(row[PROBLEM])
-    query_id = _identifier(row.get(QUERY_ID), QUERY_ID)
-    query = row.get("query")
-    if not isinstance(query, str) or not query.strip():
-        raise RowError(f"query is {_describe(query)}")
-    candidates = row.get(CANDIDATES)
-    if not isinstance(candidates, list | tuple | np.ndarray) or len(candidates) == 0:
-        raise RowError(f"candidates is {_describe(candidates)}")
-    if len(candidates) > settings.max_candidates:
-        raise RowError(_too_many(len(candidates), settings.max_candidates))
-    request = RerankRequest(query_id, query, tuple(_candidate(value, at) for at, value in enumerate(candidates)))
-    _check_distinct(request.candidates)
-    num_chars = len(query) + sum(len(each.text) + len(each.title or "") for each in request.candidates)
-    if num_chars > settings.max_row_bytes:
-        raise RowError(_too_large(num_chars, settings.max_row_bytes))
-    return request
-
-
-def _candidate(value: Any, position: int) -> Candidate:
-    where = f"candidates[{position}]"
-    if not isinstance(value, Mapping):
-        raise RowError(f"{where} is {_describe(value)}")
-    doc_id = _identifier(value.get("doc_id"), f"{where}.doc_id")
-    text, title = value.get("text"), value.get("title")
-    if title is not None and not isinstance(title, str):
-        raise RowError(f"{where}.title is {_describe(title)}")
-    if text is not None and not isinstance(text, str):
-        raise RowError(f"{where}.text is {_describe(text)}")
-    if not (text or "").strip() and not (title or "").strip():
-        raise RowError(f"{where} (doc_id {doc_id!r}) has no text; drop it from the list")
-    return Candidate(doc_id, text or "", _score(value.get("score"), where), title)
-
-
-def _score(value: Any, where: str) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise RowError(f"{where}.score is {_describe(value)}")
-    try:
-        return float(value)
-    except (OverflowError, TypeError):  # an int of 400 digits, a complex number
-        raise RowError(f"{where}.score is {_describe(value)}") from None
-
-
-def _identifier(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise RowError(f"{where} is {_describe(value)}")
-    if len(value) > MAX_ID_CHARS:
-        raise RowError(f"{where} has {len(value)} characters; at most {MAX_ID_CHARS} are allowed")
-    return value
-
-
-def _check_distinct(candidates: Sequence[Candidate]) -> None:
-    first: dict[str, int] = {}
-    for position, candidate in enumerate(candidates):
-        before = first.setdefault(candidate.doc_id, position)
-        if before != position:
-            raise RowError(
-                f"doc_id {candidate.doc_id!r} is in candidates twice, at {before} and {position}; keep one of them"
-            )
-
-
-def _describe(value: Any) -> str:
-    """What a value is, in a word: never its text, which may be huge."""
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return "of type str" if value.strip() else "empty or blank"
-    if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
-        return "empty"
-    return f"of type {type(value).__name__}"
-
-
-def _too_many(count: int, max_candidates: int) -> str:
-    return f"{count} candidates; input.max_candidates is {max_candidates}"
-
-
-def _too_large(row_bytes: int, max_row_bytes: int) -> str:
-    return f"{row_bytes} bytes; input.max_row_bytes is {max_row_bytes}"
-
-
-def _is_utf8(table: pa.Table) -> bool:
+def _undecodable_rows(table: pa.Table) -> dict[int, str]:
     try:
         table.validate(full=True)
     except pa.ArrowInvalid:
-        return False
-    return True
+        columns = ((position, _undecodable_column(table, position)) for position in range(table.num_rows))
+        return {position: f"{column} holds text that is not UTF-8" for position, column in columns if column}
+    return {}
 
 
-def _first_undecodable(table: pa.Table, position: int) -> str | None:
+def _undecodable_column(table: pa.Table, position: int) -> str | None:
     for name in table.column_names:
         try:
             table[name][position].as_py()
         except UnicodeDecodeError:
             return str(name)
     return None
+
+
+def _null_rows(table: pa.Table, positions: Mapping[int, str]) -> pa.Table:
+    """`table` with null in every column but query_id of the rows at `positions`."""
+    kept = pa.array([None if row in positions else row for row in range(table.num_rows)], pa.int64())
+    for index, name in enumerate(table.column_names):
+        if name != QUERY_ID:
+            field = table.schema.field(index).with_nullable(True)
+            table = table.set_column(index, field, table.column(index).combine_chunks().take(kept))
+    return table
+
+
+def _type_problem(schema: pa.Schema) -> str | None:
+    """Why no row of a table with these types can be reranked; None if rows can be."""
+    for name in (QUERY_ID, "query"):
+        if not _is_text(schema.field(name).type):
+            return f"{name} is {schema.field(name).type}; cast it to string"
+    candidates = schema.field(CANDIDATES).type
+    if pa.types.is_null(candidates) or (_is_list(candidates) and pa.types.is_null(candidates.value_type)):
+        return None
+    if not _is_list(candidates) or not pa.types.is_struct(candidates.value_type):
+        return f"candidates is {candidates}; it must be a list of structs"
+    for field in candidates.value_type:
+        if field.name in ("doc_id", "text", "title") and not _is_text(field.type):
+            return f"candidates.{field.name} is {field.type}; cast it to string"
+        if field.name == "score" and not _is_number(field.type):
+            return f"candidates.score is {field.type}; cast it to double"
+    return None
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    value_type = type_.value_type if pa.types.is_dictionary(type_) else type_
+    return bool(pa.types.is_string(value_type) or pa.types.is_large_string(value_type) or pa.types.is_null(value_type))
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_null(type_))
+
+
+def _invalid_rows(table: pa.Table) -> dict[int, str]:
+    """Row -> its first problem, in the order query_id, query, candidates."""
+    problems: dict[int, str] = {}
+    for rows, problem in (*_invalid_ids(table[QUERY_ID]), *_invalid_texts(table["query"])):
+        for row in rows:
+            problems.setdefault(int(row), problem)
+    for row, problem in _invalid_candidates(table[CANDIDATES].combine_chunks()):
+        problems.setdefault(row, problem)
+    return problems
+
+
+def _invalid_ids(ids: pa.ChunkedArray) -> Iterator[tuple[np.ndarray, str]]:
+    texts = ids.cast(pa.large_string())
+    yield _rows_where(pc.is_null(texts)), "query_id is null"
+    yield _rows_where(pc.equal(texts, "")), "query_id is empty or blank"
+    too_long = pc.greater(pc.utf8_length(texts), MAX_ID_CHARS)
+    yield _rows_where(too_long), f"query_id has more than {MAX_ID_CHARS} characters"
+
+
+def _invalid_texts(queries: pa.ChunkedArray) -> Iterator[tuple[np.ndarray, str]]:
+    texts = queries.cast(pa.large_string())
+    yield _rows_where(pc.is_null(texts)), "query is null"
+    yield _rows_where(_is_blank(texts)), "query is empty or blank"
+
+
+def _invalid_candidates(lists: pa.Array) -> Iterator[tuple[int, str]]:
+    """Problems of the rows' lists; of a row with several bad candidates, the first one comes first."""
+    if pa.types.is_null(lists.type):
+        yield from ((row, "candidates is null") for row in range(len(lists)))
+        return
+    lengths = pc.list_value_length(lists)
+    yield from ((int(row), "candidates is null") for row in _rows_where(pc.is_null(lengths)))
+    yield from ((int(row), "candidates is empty") for row in _rows_where(pc.equal(lengths, 0)))
+    structs = pc.list_flatten(lists)
+    rows = np.repeat(np.arange(len(lists)), pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False))
+    if not len(structs):
+        return
+    first_of_row = np.searchsorted(rows, rows)
+    columns = {name: _text_field(structs, name) for name in ("doc_id", "text", "title")}
+    doc_ids = columns["doc_id"]
+    has_text = np.logical_not(_mask(_is_blank(columns["text"])) & _mask(_is_blank(columns["title"])))
+    checks = [
+        (_mask(pc.is_null(structs)), " is null"),
+        (_mask(pc.is_null(doc_ids)), ".doc_id is null"),
+        (_mask(pc.equal(doc_ids, "")), ".doc_id is empty or blank"),
+        (_mask(pc.greater(pc.utf8_length(doc_ids), MAX_ID_CHARS)), f".doc_id has more than {MAX_ID_CHARS} characters"),
+        (np.logical_not(has_text), " (doc_id {doc_id!r}) has no text; drop it from the list"),
+    ]
+    bad = np.logical_or.reduce([mask for mask, _ in checks])
+    for index in np.flatnonzero(bad):
+        problem = next(problem for mask, problem in checks if mask[index])
+        problem = problem.format(doc_id=doc_ids[index].as_py())
+        yield int(rows[index]), f"candidates[{index - first_of_row[index]}]{problem}"
+    yield from _duplicates(doc_ids, rows, first_of_row)
+
+
+def _duplicates(doc_ids: pa.Array, rows: np.ndarray, first_of_row: np.ndarray) -> Iterator[tuple[int, str]]:
+    table = pa.table({"row": rows, "doc_id": doc_ids, "index": np.arange(len(rows))})
+    groups = table.group_by(["row", "doc_id"]).aggregate([("index", "min"), ("index", "max")])
+    repeated = groups.filter(pc.less(groups["index_min"], groups["index_max"])).sort_by("index_min")
+    for each in repeated.to_pylist():
+        positions = [each[name] - int(first_of_row[each["index_min"]]) for name in ("index_min", "index_max")]
+        yield (
+            each["row"],
+            f"doc_id {each['doc_id']!r} is in candidates twice, at {positions[0]} and {positions[1]}; keep one of them",
+        )
+
+
+def _text_field(structs: pa.Array, name: str) -> pa.Array:
+    """A field of all structs, null where the struct is null or has no such field."""
+    if pa.types.is_null(structs.type) or structs.type.get_field_index(name) < 0:
+        return pa.nulls(len(structs), pa.large_string())
+    return pc.struct_field(structs, name).cast(pa.large_string())
+
+
+def _is_blank(texts: pa.Array | pa.ChunkedArray) -> Any:
+    """True for null, empty, and white space alone."""
+    return pc.or_(pc.is_null(texts), pc.fill_null(pc.or_(pc.equal(texts, ""), pc.utf8_is_space(texts)), True))
+
+
+def _mask(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """`values` as booleans; null counts as False."""
+    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    mask: np.ndarray = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _rows_where(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return np.flatnonzero(_mask(values))
