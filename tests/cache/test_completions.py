@@ -1,4 +1,4 @@
-"""Completions that outlive their replica."""
+"""The completion cache."""
 
 import asyncio
 import dataclasses
@@ -18,13 +18,13 @@ PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, 100, seed=1)
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is not a store that is away."""
-    monkeypatch.setattr(completions, "_WAIT_SECONDS", 60.0)
+def _long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a commit may take longer than the cache waits."""
+    monkeypatch.setattr(completions, "_MAX_WAIT_SECONDS", 60.0)
 
 
 class Model:
-    """Answers, and counts how often it is asked what."""
+    """Counts its requests by prompt."""
 
     def __init__(self) -> None:
         self.requested: Counter[str] = Counter()
@@ -39,7 +39,7 @@ def prompt(text: str) -> Prompt:
 
 
 def open_cache(location: Location, replica: str, counts: Counter[str] | None = None) -> CompletionCache:
-    """As a replica of a pass that begins now has it."""
+    """The cache of a replica at the start of a pass."""
     layout = Layout.of(location.output(), location.storage)
     counts = Counter() if counts is None else counts
     index = completion_index(layout)
@@ -47,27 +47,30 @@ def open_cache(location: Location, replica: str, counts: Counter[str] | None = N
 
 
 def index_of(location: Location) -> dict[str, list[str]]:
-    """What the journals of all replicas hold."""
+    """The segments of all replicas."""
     return completion_index(Layout.of(location.output(), location.storage))
 
 
-async def ask(
-    open_: CompletionCache, model: Model, query_id: str, *texts: str, params: SamplingParams = PARAMS
+async def request(
+    cache: CompletionCache, model: Model, query_id: str, *texts: str, params: SamplingParams = PARAMS
 ) -> list[str]:
-    async with open_.caching(query_id, model) as generate:
+    async with cache.caching(query_id, model) as generate:
         return [(await generate(prompt(text), params)).text for text in texts]
 
 
-async def test_another_replica_is_told_what_one_was_answered(location: Location) -> None:
+async def test_another_replica_reuses_completions(location: Location) -> None:
     model, counts = Model(), Counter[str]()
-    first = await ask(open_cache(location, "one"), model, "q1", "window 1", "window 2")
+    first = await request(open_cache(location, "one"), model, "q1", "window 1", "window 2")
     after = open_cache(location, "two", counts)
-    assert await ask(after, model, "q1", "window 1", "window 2", "window 3") == [*first, "window 3 \ud55c [2] > [1] 1"]
+    assert await request(after, model, "q1", "window 1", "window 2", "window 3") == [
+        *first,
+        "window 3 \ud55c [2] > [1] 1",
+    ]
     assert model.requested == {"window 1": 1, "window 2": 1, "window 3": 1}
     assert counts == {"cache_hits": 2}
 
 
-async def test_a_completion_comes_back_as_it_was(location: Location) -> None:
+async def test_a_cached_completion_is_unchanged(location: Location) -> None:
     model = Model()
     async with open_cache(location, "one").caching("q1", model) as generate:
         given = await generate(prompt("window"), PARAMS)
@@ -85,57 +88,57 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("params", OTHERS)
-async def test_other_sampling_is_another_request(local_location: Location, params: SamplingParams) -> None:
+async def test_other_sampling_parameters_are_no_cache_hit(local_location: Location, params: SamplingParams) -> None:
     model = Model()
-    await ask(open_cache(local_location, "one"), model, "q1", "window")
-    await ask(open_cache(local_location, "two"), model, "q1", "window", params=params)
+    await request(open_cache(local_location, "one"), model, "q1", "window")
+    await request(open_cache(local_location, "two"), model, "q1", "window", params=params)
     assert model.requested == {"window": 2}
 
 
-async def test_a_replica_that_is_restarted_in_mid_pass_finds_its_own(local_location: Location) -> None:
+async def test_a_replica_restarted_within_a_pass_finds_its_own_segments(local_location: Location) -> None:
     model = Model()
     layout = Layout.of(local_location.output(), local_location.storage)
     index = completion_index(layout)
     assert index == {}
-    await ask(open_cache(local_location, "one"), model, "q1", "window")
+    await request(open_cache(local_location, "one"), model, "q1", "window")
     again = open_completion_cache(layout, "one", index, lambda name: None)
-    await ask(again, model, "q1", "window")
+    await request(again, model, "q1", "window")
     other = open_completion_cache(layout, "two", index, lambda name: None)
-    await ask(other, model, "q1", "window")
+    await request(other, model, "q1", "window")
     assert model.requested == {"window": 2}
 
 
-async def test_it_is_in_the_store_before_the_window_is_done(local_location: Location) -> None:
-    open_ = open_cache(local_location, "one")
-    async with open_.caching("q1", Model()) as generate:
+async def test_a_completion_is_stored_before_its_window_ends(local_location: Location) -> None:
+    cache = open_cache(local_location, "one")
+    async with cache.caching("q1", Model()) as generate:
         await generate(prompt("window"), PARAMS)
         assert index_of(local_location).keys() == {"q1"}
 
 
-async def test_windows_that_end_together_share_segments(local_location: Location) -> None:
-    open_ = open_cache(local_location, "one")
+async def test_concurrent_windows_share_segments(local_location: Location) -> None:
+    cache = open_cache(local_location, "one")
     async with asyncio.TaskGroup() as group:
         for number in range(200):
-            group.create_task(ask(open_, Model(), f"q{number}", "window"))
+            group.create_task(request(cache, Model(), f"q{number}", "window"))
     index = index_of(local_location)
     assert index.keys() == {f"q{number}" for number in range(200)}
     assert len({name for names in index.values() for name in names}) <= 200 // completions._SEGMENT_ROWS + 1
 
 
-class Away:
-    """A store that cannot be written to while `away`."""
+class UnreachableStore:
+    """A store that cannot be written to while `unreachable`."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self.away = True
+        self.unreachable = True
         self._store = store
 
     def write(self, name: str, body: bytes) -> None:
-        if self.away:
-            raise OutputError("the store is away")
+        if self.unreachable:
+            raise OutputError("the store is unreachable")
         self._store.write(name, body)
 
     def read(self, name: str) -> StoredObject | None:
-        raise OutputError("the store is away")
+        raise OutputError("the store is unreachable")
 
     def delete(self, name: str) -> None:
         self._store.delete(name)
@@ -147,36 +150,38 @@ class Away:
         raise NotImplementedError
 
 
-async def test_a_store_that_is_away_costs_no_window_and_is_written_when_it_is_back(
+async def test_windows_succeed_without_the_store_and_are_cached_once_it_is_back(
     local_location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completions, "_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(completions, "_RETRY_SECONDS", 0.01)
-    store = Away(open_object_store(f"{local_location.output().path}/{COMPLETIONS_FOLDER}", local_location.storage))
+    monkeypatch.setattr(completions, "_MAX_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(completions, "_RETRY_DELAY_SECONDS", 0.01)
+    store = UnreachableStore(
+        open_object_store(f"{local_location.output().path}/{COMPLETIONS_FOLDER}", local_location.storage)
+    )
     model, counts = Model(), Counter[str]()
-    open_ = CompletionCache(store, "one", {"q1": ["gone.parquet"]}, lambda what: counts.update([what]))
-    assert len(await ask(open_, model, "q1", "window 1", "window 2")) == 2
+    cache = CompletionCache(store, "one", {"q1": ["gone.parquet"]}, lambda what: counts.update([what]))
+    assert len(await request(cache, model, "q1", "window 1", "window 2")) == 2
     assert counts["cache_failures"] >= 2
     assert not index_of(local_location)
-    store.away = False
-    monkeypatch.setattr(completions, "_WAIT_SECONDS", 60.0)
-    await ask(open_, model, "q2", "window 3")
+    store.unreachable = False
+    monkeypatch.setattr(completions, "_MAX_WAIT_SECONDS", 60.0)
+    await request(cache, model, "q2", "window 3")
     assert index_of(local_location).keys() == {"q1", "q2"}
 
 
-async def test_full_segments_go_when_their_queries_are_long_done(
+async def test_full_segments_expire_after_their_queries(
     local_location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completions, "_SEGMENT_ROWS", 1)
-    monkeypatch.setattr(completions, "_KEEP_SECONDS", -1.0)
-    monkeypatch.setattr(completions, "_FORGET_SECONDS", 0.0)
-    open_ = open_cache(local_location, "one")
-    async with open_.caching("q1", Model()) as generate:
+    monkeypatch.setattr(completions, "_RETENTION_SECONDS", -1.0)
+    monkeypatch.setattr(completions, "_EXPIRE_INTERVAL_SECONDS", 0.0)
+    cache = open_cache(local_location, "one")
+    async with cache.caching("q1", Model()) as generate:
         await generate(prompt("window 1"), PARAMS)
-        await ask(open_, Model(), "q2", "window")
+        await request(cache, Model(), "q2", "window")
         await generate(prompt("window 2"), PARAMS)
         await generate(prompt("window 3"), PARAMS)
         assert index_of(local_location).keys() == {"q1"}
         assert len(index_of(local_location)["q1"]) == 3
-    await ask(open_, Model(), "q3", "window")
+    await request(cache, Model(), "q3", "window")
     assert "q1" not in index_of(local_location)

@@ -1,1 +1,1 @@
-"""Completions kept across failures, so that no answered window is paid for twice."""
+"""Caches: completions that survive a failure of their replica."""

@@ -1,13 +1,13 @@
-"""Completions of queries that are not in the output yet, so that a resumed run does not pay for them twice.
+"""The completion cache: completions of queries that are not in the output yet, for a run that is resumed.
 
-    _run/journal/REPLICA/NUMBER.parquet    a segment: rows of JOURNAL in schemas.py
+    _run/completions/REPLICA/NUMBER.parquet    a segment: rows of COMPLETIONS in schemas.py
 
-A window is in flight until its completion is in a segment; what a crash costs is then the windows in flight. Nothing
-else rests on the journal: a completion that is missing is asked for again, and one is given to no other request than
-that of the same prompt and sampling parameters.
+A window is in flight until its completion is in a segment, so a crash costs the windows in flight. Nothing else depends
+on the cache: a missing completion is requested again, and only a request with the same prompt and the same sampling
+parameters is a cache hit.
 
-On S3 each commit is a PutObject. Commits are spaced by a twentieth of the time the windows take, at most two seconds,
-and carry all completions that came meanwhile: about 1,800 requests an hour of a replica, whatever its rate.
+On S3 each commit is a PutObject. The pause between commits is a twentieth of a window's latency, at most two seconds.
+A commit carries all completions since the last one: about 1,800 requests per hour and replica at any rate of windows.
 """
 
 import asyncio
@@ -33,21 +33,21 @@ from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
 _SEGMENT_ROWS = 64
-"""A segment is written anew with each commit until it has so many; some 4 kB a row with ReasonRank's answers."""
+"""Each commit rewrites the open segment until it has so many rows, of about 4 kB each with ReasonRank's responses."""
 
 _PAUSE_FRACTION = 0.05
-_PAUSE_SECONDS_AT_MOST = 2.0
+_MAX_PAUSE_SECONDS = 2.0
 
-_WAIT_SECONDS = 5.0
-"""The most that a window waits for its commit: a store that is away must not leave the engine idle."""
+_MAX_WAIT_SECONDS = 5.0
+"""The most that a window waits for its commit: an unreachable store must not leave the engine idle."""
 
-_RETRY_SECONDS = 5.0
+_RETRY_DELAY_SECONDS = 5.0
 
-_KEEP_SECONDS = 600.0
-"""Of a segment after its last query is done: results wait for the rest of their block, and to be written."""
+_RETENTION_SECONDS = 600.0
+"""How long a segment is kept after its last query: results wait for the rest of their block and for the write."""
 
-_FORGET_SECONDS = 30.0
-"""Between two looks for such segments."""
+_EXPIRE_INTERVAL_SECONDS = 30.0
+"""Interval between two searches for such segments."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +83,10 @@ def open_completion_cache(
 
 
 class CompletionCache:
-    """One replica's journal, and what it knows of others' before it. For one event loop.
+    """Segments of one replica, and those that earlier replicas wrote. For one event loop.
 
-    `store` is of the journal's folder; `index` is as journal_index gives it. Of a failure to read or write it says
-    something in the log and by `count`, and raises nothing: a window is not lost over a copy of its answer.
+    A failed read or write is logged and counted, not raised: a window does not fail because its completion cannot be
+    cached. `store` is the cache's folder; `index` maps each query to the names of its segments.
     """
 
     def __init__(
@@ -106,26 +106,26 @@ class CompletionCache:
         self._segment: list[dict[str, Any]] = []
         self._segment_name = ""
         self._queries_in: dict[str, set[str]] = {}
-        self._done_since: dict[str, float] = {}
-        self._forget_at = 0.0
+        self._finished_at: dict[str, float] = {}
+        self._expire_at = 0.0
 
     @contextlib.asynccontextmanager
     async def caching(self, query_id: str, generate: Generate) -> AsyncIterator[Generate]:
-        """`generate` for the windows of one query, asking nothing whose completion is in the journal.
+        """Wrap `generate` for the windows of one query: a cache hit replaces the request.
 
-        Counts "completions_recalled" and "journal_failures".
+        Counts "cache_hits" and "cache_failures".
         """
-        known = await self._load(query_id)
+        cached = await self._load(query_id)
 
         async def generate_or_reuse(prompt: Prompt, params: SamplingParams) -> Completion:
-            request = _request(prompt, params)
-            if completion := known.get(request):
+            request = _request_key(prompt, params)
+            if completion := cached.get(request):
                 self._count("cache_hits")
                 return completion
-            requested = time.monotonic()
+            started = time.monotonic()
             completion = await generate(prompt, params)
             row = {QUERY_ID: query_id, "request": request, **asdict(completion)}
-            await self._commit(row, min(_PAUSE_FRACTION * (time.monotonic() - requested), _PAUSE_SECONDS_AT_MOST))
+            await self._commit(row, min(_PAUSE_FRACTION * (time.monotonic() - started), _MAX_PAUSE_SECONDS))
             return completion
 
         self._open.add(query_id)
@@ -135,31 +135,31 @@ class CompletionCache:
             self._open.discard(query_id)
 
     async def _load(self, query_id: str) -> dict[str, Completion]:
-        known: dict[str, Completion] = {}
+        cached: dict[str, Completion] = {}
         for name in list(self._segments_of.get(query_id, ())):
             try:
-                known |= await asyncio.to_thread(self._read, name, query_id)
+                cached |= await asyncio.to_thread(self._read, name, query_id)
             except Exception as error:
                 self._failed(f"could not read {name}: {error}")
-        return known
+        return cached
 
     def _read(self, name: str, query_id: str) -> dict[str, Completion]:
-        found = self._store.read(name)
-        if found is None:
+        segment = self._store.read(name)
+        if segment is None:
             return {}
-        rows = pq.read_table(pa.BufferReader(found.body), schema=COMPLETIONS)
-        known = {}
+        rows = pq.read_table(pa.BufferReader(segment.body), schema=COMPLETIONS)
+        cached = {}
         for row in rows.filter(pc.equal(rows[QUERY_ID], query_id)).to_pylist():
             completion = {name: row[name] for name in _COMPLETION}
-            known[row["request"]] = Completion(**completion | {"choice_logprobs": tuple(row["choice_logprobs"])})
-        return known
+            cached[row["request"]] = Completion(**completion | {"choice_logprobs": tuple(row["choice_logprobs"])})
+        return cached
 
     async def _commit(self, row: dict[str, Any], pause_seconds: float) -> None:
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((row, committed))
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_pending(pause_seconds))
-        await asyncio.wait([committed], timeout=_WAIT_SECONDS)
+        await asyncio.wait([committed], timeout=_MAX_WAIT_SECONDS)
 
     async def _commit_pending(self, pause_seconds: float) -> None:
         while self._pending:
@@ -169,10 +169,10 @@ class CompletionCache:
             except Exception as error:
                 self._pending = pending + self._pending
                 self._failed(f"could not write to {self._replica}: {error}")
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_DELAY_SECONDS)
                 continue
-            if time.monotonic() >= self._forget_at:
-                await self._forget()
+            if time.monotonic() >= self._expire_at:
+                await self._expire()
             for _, committed in pending:
                 if not committed.done():
                     committed.set_result(None)
@@ -189,26 +189,26 @@ class CompletionCache:
             queries.add(query_id)
             self._segments_of[query_id].append(name)
 
-    async def _forget(self) -> None:
-        """Delete the full segments whose queries are long done."""
+    async def _expire(self) -> None:
+        """Delete full segments whose queries have long been finished."""
         now = time.monotonic()
-        self._forget_at = now + _FORGET_SECONDS
+        self._expire_at = now + _EXPIRE_INTERVAL_SECONDS
         for name in [name for name in self._queries_in if name != self._segment_name]:
             if not self._queries_in[name].isdisjoint(self._open):
-                self._done_since.pop(name, None)
-            elif now - self._done_since.setdefault(name, now) > _KEEP_SECONDS:
+                self._finished_at.pop(name, None)
+            elif now - self._finished_at.setdefault(name, now) > _RETENTION_SECONDS:
                 for query_id in self._queries_in.pop(name):
                     self._segments_of[query_id].remove(name)
                     if not self._segments_of[query_id]:
                         del self._segments_of[query_id]
-                del self._done_since[name]
+                del self._finished_at[name]
                 try:
                     await asyncio.to_thread(self._store.delete, name)
                 except Exception as error:
-                    self._failed(f"could not delete {name}: {error}")  # the end of the run deletes all
+                    self._failed(f"could not delete {name}: {error}")  # the end of the run deletes the folder
 
     def _failed(self, what: str) -> None:
-        logger.warning("journal: %s", what)
+        logger.warning("completion cache: %s", what)
         self._count("cache_failures")
 
 
@@ -221,6 +221,6 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     return body.getvalue()
 
 
-def _request(prompt: Prompt, params: SamplingParams) -> str:
-    """A name for all that decides an answer."""
+def _request_key(prompt: Prompt, params: SamplingParams) -> str:
+    """A hash of everything that decides the completion."""
     return hashlib.sha256(repr((prompt.text, prompt.choices, params)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,1 +1,1 @@
-"""Reading candidates, writing results: Parquet on local disk, S3, or whatever fsspec knows. Never imports ray."""
+"""Input and output on local disk, S3 and other filesystems. Never imports Ray."""

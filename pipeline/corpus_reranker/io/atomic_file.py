@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +12,12 @@ from corpus_reranker.errors import OutputError
 
 @contextmanager
 def publish(filesystem: pafs.FileSystem, path: str) -> Iterator[Any]:
-    """A binary stream whose bytes are at `path` once the block ends, and nowhere if it raises.
+    """A binary stream whose content is moved to `path` when the block ends, and deleted if the block raises.
 
-    They are written under a name beside it that starts with `_`, which no reader takes for data, and moved.
-    Raises OutputError where `path` cannot be written.
+    Until then it is in the same folder under a name that starts with `_`, which readers of data ignore.
+
+    Raises:
+        OutputError: `path` cannot be written.
     """
     target = PurePosixPath(path)
     unfinished = str(target.with_name(f"_unfinished-{target.name}"))
@@ -25,7 +27,7 @@ def publish(filesystem: pafs.FileSystem, path: str) -> Iterator[Any]:
             with filesystem.open_output_stream(unfinished) as stream:
                 yield stream
         except BaseException:
-            with suppress(OSError):  # what broke the write may forbid this too, and is the error to tell of
+            with suppress(OSError):  # the original error is the one to report
                 filesystem.delete_file(unfinished)
             raise
         filesystem.move(unfinished, path)

@@ -1,7 +1,7 @@
-"""One resolver from a path or URL to a pyarrow filesystem and the path in it.
+"""Resolve a path or URL to a pyarrow filesystem and the path in it.
 
-Local paths and `s3://` are what the tests cover. Other URLs go to pyarrow (`gs://`, `abfs://`, `hdfs://`) and, where
-that does not know the scheme, to fsspec, as far as the packages they need are installed.
+The tests cover local paths and `s3://`. Other URLs go to pyarrow (`gs://`, `abfs://`, `hdfs://`), and to fsspec if
+pyarrow does not know the scheme. They need the packages of their filesystem.
 """
 
 import os
@@ -28,8 +28,8 @@ TRANSIENT_ERRORS = (
     "AWS Error SERVICE_UNAVAILABLE",
     "AWS Error UNKNOWN (HTTP status 503)",
 )
-"""Texts of errors worth another try (retried_io_errors of Ray Data 2.60, ray/data/context.py). The AWS SDK tries
-again by itself, but not where the body of a 503 does not fit the few bytes that were asked for."""
+"""Texts of errors that are retried (retried_io_errors of Ray Data 2.60, ray/data/context.py). The AWS SDK retries by
+itself, but not if the body of a 503 is longer than the few bytes that were requested."""
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -42,13 +42,13 @@ retry_transient_errors = tenacity.retry(
     wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
     reraise=True,
 )
-"""Decorates what reads, and may be done again from the start."""
+"""Decorator for functions that only read, and can be repeated from the start."""
 
 
 class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
-    """pyarrow's S3, which when pickled takes its settings along: the base class forgets its retry strategy.
+    """pyarrow's S3 filesystem, pickled with all its settings: the base class loses its retry strategy.
 
-    Neither it nor its pickle holds credentials; each process finds its own by the AWS chain.
+    Neither the object nor its pickle holds credentials; each process finds them by the AWS chain.
     """
 
     def __init__(self, storage: StorageConfig) -> None:
@@ -70,9 +70,10 @@ class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
 
 
 def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
-    """The filesystem of `url` and the path in it, without a trailing slash. Asks the network nothing.
+    """The filesystem of `url` and the path in it, without a trailing slash. Sends no request.
 
-    Raises ConfigError for a scheme no installed library knows, and for a URL with credentials in it.
+    Raises:
+        ConfigError: No installed library knows the scheme, or the URL contains credentials.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -89,7 +90,7 @@ def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
 
 
 def redact(url: str) -> str:
-    """`url` fit to be read by anyone: without user, password and query string."""
+    """`url` without user, password and query string, for messages and logs."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
@@ -98,25 +99,25 @@ def redact(url: str) -> str:
 
 
 def join(folder: str, *names: str) -> str:
-    """Path of `names` under `folder`; works on paths of a filesystem and on URLs."""
+    """The path of `names` under `folder`, which is a path in a filesystem or a URL."""
     return posixpath.join(folder, *names)
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error's text, and not too much of it."""
+    """The first line of an error's text, at most 300 characters."""
     return str(error).partition("\n")[0][:300]
 
 
 @retry_transient_errors
 def list_files(filesystem: FileSystem, folder: str, *, recursive: bool = False) -> list[FileInfo]:
-    """Files in `folder` sorted by path; none where there is no such folder."""
+    """Files in `folder` sorted by path; none if the folder does not exist."""
     selector = FileSelector(folder, recursive=recursive, allow_not_found=True)
     infos = [info for info in filesystem.get_file_info(selector) if info.type == FileType.File]
     return sorted(infos, key=lambda info: info.path)
 
 
 def delete_folder(filesystem: FileSystem, folder: str) -> None:
-    """Delete `folder` and all in it; no error where there is none."""
+    """Delete `folder` with its content if it exists."""
     if filesystem.get_file_info(folder).type != FileType.NotFound:
         filesystem.delete_dir(folder)
 

@@ -1,4 +1,4 @@
-"""Windows with their full prompt and raw response, for a person to read: those that were not complete, and a sample."""
+"""Windows with their full prompt and raw response for people: those that were not complete, and samples."""
 
 import hashlib
 import logging
@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 class QuarantineWriter:
-    """One file a query, named by a hash of its id, so that a query that is asked again replaces its own file.
+    """Writes one file per query, named by a hash of its id, so that a retried query replaces its own file.
 
-    Writes at most `max_queries` files; the texts in them are clipped to the bounds in schemas.py.
+    Writes at most `max_queries` files, with texts clipped to the limits in schemas.py.
     """
 
     def __init__(self, filesystem: FileSystem, folder: str, max_queries: int = 1_000) -> None:
@@ -29,26 +29,29 @@ class QuarantineWriter:
         self._written = 0
 
     def write(self, result: RerankResult) -> bool:
-        """Write the windows of `result` that were not complete; whether any were. Blocks on I/O.
+        """Write the windows of `result` that were not complete. Blocks on I/O.
 
-        A failure to write is logged, not raised: no query is lost over a copy made for reading.
+        A failed write is logged, not raised: a query does not fail because this copy of it cannot be written.
+
+        Returns:
+            Whether a file was written.
         """
         rows = quarantine_rows(result)
         if not rows or self._written >= self._max_queries:
             return False
         self._written += 1
         if self._written == self._max_queries:
-            logger.warning("quarantine is full at %d queries of this replica; no more are copied", self._max_queries)
+            logger.warning("quarantine is full at %d queries of this replica; no more are written", self._max_queries)
         return _write(self._filesystem, self._folder, result.query_id, rows)
 
 
 def write_sample(filesystem: FileSystem, folder: str, result: RerankResult) -> bool:
-    """Write all windows of `result`, also complete ones, as the quarantine does: an example of question and answer."""
+    """Write all windows of `result`, complete ones included, in the format of the quarantine."""
     return _write(filesystem, folder, result.query_id, quarantine_rows(result, complete=True))
 
 
 def delete_from_quarantine(filesystem: FileSystem, folder: str, query_ids: Iterable[str]) -> None:
-    """Forget what is recorded of these queries."""
+    """Delete the files of these queries."""
     for query_id in query_ids:
         path = _path(folder, query_id)
         if filesystem.get_file_info(path).type == FileType.File:

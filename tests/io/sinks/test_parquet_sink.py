@@ -95,15 +95,15 @@ def test_a_new_run_discards_the_old_one(location: Location) -> None:
     assert sink.begin(other, 4, config_yaml="").fingerprint_fields == other
 
 
-def test_parquet_of_no_run_is_never_touched(location: Location) -> None:
-    write_data_file(location, "precious.parquet", ["a"])
+def test_parquet_files_of_no_run_are_never_changed(location: Location) -> None:
+    write_data_file(location, "other.parquet", ["a"])
     for new_run in (False, True):
-        with pytest.raises(OutputError, match=r"Parquet files that no run .*precious.parquet"):
+        with pytest.raises(OutputError, match=r"Parquet files that no run .*other.parquet"):
             sink_of(location).check(IDENTITY, new_run=new_run)
-    assert file_names(location) == ["precious.parquet"]
+    assert file_names(location) == ["other.parquet"]
 
 
-def test_of_a_query_that_is_there_twice_the_better_then_the_newer_stays(local_location: Location) -> None:
+def test_of_duplicates_the_better_status_then_the_newer_file_is_kept(local_location: Location) -> None:
     sink = begun(local_location)
     write_data_file(local_location, "part-0.parquet", ["a", "b", "c"], "failed", seed=1)
     write_data_file(local_location, "part-1.parquet", ["b", "c", "d"], "complete", seed=2)
@@ -134,7 +134,7 @@ def test_a_file_without_duplicates_is_not_written_again(location: Location) -> N
     assert before[kept[0]].mtime_ns == after[kept[0]].mtime_ns
 
 
-def test_torn_files_go_and_damaged_ones_are_named(local_location: Location) -> None:
+def test_truncated_files_are_deleted_and_damaged_ones_named(local_location: Location) -> None:
     sink = begun(local_location)
     write_data_file(local_location, "part-0.parquet", ["a", "b"])
     folder = Path(local_location.url, "out")
@@ -148,8 +148,8 @@ def test_torn_files_go_and_damaged_ones_are_named(local_location: Location) -> N
         sink.prepare(FOUR)
 
 
-def test_what_ray_left_in_the_checkpoint_does_not_count(location: Location) -> None:
-    """A committed checkpoint without its data file, as a crash amid S3's copy and delete leaves it."""
+def test_the_checkpoint_is_rebuilt_from_the_data_files(location: Location) -> None:
+    """A crash between copy and delete on S3 leaves a committed checkpoint without its data file."""
     sink = begun(location)
     write_data_file(location, "part-0.parquet", ["a"])
     folder = "out/_run/checkpoint"
@@ -176,7 +176,7 @@ def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location)
     assert statuses(location) == {"a": "complete", "b": "complete", "c": "complete", "d": "degraded"}
 
 
-def test_queries_that_the_input_has_not_are_refused(local_location: Location) -> None:
+def test_unknown_ids_are_refused(local_location: Location) -> None:
     sink = begun(local_location)
     write_data_file(local_location, "part-0.parquet", ["a", "stranger"])
     with pytest.raises(OutputError, match=r"holds 1 queries that the input does not have \('stranger'"):
@@ -216,7 +216,7 @@ def test_status_of_a_run_at_every_stage(location: Location) -> None:
     assert done.manifest["queries"] == 4
 
 
-def test_status_counts_no_torn_file(local_location: Location) -> None:
+def test_status_does_not_count_truncated_files(local_location: Location) -> None:
     begun(local_location)
     Path(local_location.url, "out", "part-0.parquet").write_bytes(b"PAR1 half a row gr")
     assert read_status(f"{local_location.url}/out", local_location.storage).done == 0
@@ -225,5 +225,5 @@ def test_status_counts_no_torn_file(local_location: Location) -> None:
 def test_a_run_of_another_version_is_refused(local_location: Location) -> None:
     begun(local_location)
     Path(local_location.url, "out", "_run", "run.json").write_text("{}")
-    with pytest.raises(OutputError, match=r"run.json of the output is not a run of this program's version"):
+    with pytest.raises(OutputError, match=r"run.json of the output was not written by this version of the program"):
         sink_of(local_location).check(IDENTITY)

@@ -1,12 +1,12 @@
-"""The data files at the top of an output folder. They, not the checkpoint, are the truth of what is done.
+"""The data files at the top of an output folder. They, not Ray Data's checkpoint, decide which queries are done.
 
-What a crash can leave there, with Ray Data 2.60's checkpoints (ray/data/_internal/planner/checkpoint/plan_write_op.py:
-pending checkpoint, data file, then a rename of the checkpoint):
-- a torn file, on file systems where a file is seen while it is written; it ends in no Parquet magic;
-- the same query in two files: a write task that outlived its killed driver, or a query that was retried;
-- a committed checkpoint whose data file was deleted: on S3 a rename is copy and delete, and a crash between the two
+Ray Data 2.60 writes a pending checkpoint, then the data file, then renames the checkpoint
+(ray/data/_internal/planner/checkpoint/plan_write_op.py). A crash can leave:
+- a truncated file, on filesystems that show a file while it is written; it does not end in the Parquet magic;
+- duplicates: a write task outlived its killed driver, or a query was retried;
+- a committed checkpoint whose data file was deleted: a rename on S3 is a copy and a delete. A crash between the two
   leaves the pending checkpoint, for which Ray's recovery deletes the finished data file.
-So before each pass torn and double rows go, and the checkpoint is written anew from the rows that are there.
+So before each pass, truncated files and duplicates are deleted, and the checkpoint is rebuilt from the data files.
 """
 
 import uuid
@@ -31,13 +31,13 @@ T = TypeVar("T")
 IO_THREADS = 16
 PARQUET_MAGIC = b"PAR1"
 TAIL_BYTES = 4096
-"""Read of a file's end; enough for the body of an S3 error, see filesystems.TRANSIENT_ERRORS."""
+"""Size of the read at a file's end; enough for the body of an S3 error, see filesystem.TRANSIENT_ERRORS."""
 BEST_FIRST = pa.array(["complete", "degraded", "failed"])
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """What a manifest says of one data file."""
+    """One data file in the manifest."""
 
     name: str
     rows: int
@@ -55,16 +55,16 @@ def list_data_files(filesystem: FileSystem, folder: str) -> list[FileInfo]:
 
 
 def is_data_file(name: str) -> bool:
-    """Whether a reader that takes a folder of Parquet files would take this one."""
+    """Whether a reader of a folder of Parquet files reads this one."""
     return name.endswith(".parquet") and not name.startswith(("_", "."))
 
 
 def reconcile(filesystem: FileSystem, folder: str, work_folder: str) -> pa.Table:
     """Make the data files hold each query once, and return what they hold: columns query_id and status.
 
-    Of a query that is there twice the better status stays, then the newer file. Only files that hold a row too many
-    are written again, whole, beside the output in `work_folder` and then moved over the old one; each row that goes
-    has its twin in place, so a crash at any point loses nothing and the next call goes on. Safe to repeat.
+    Of duplicates, the row with the better status is kept, then the one in the newer file. Only files with a row to drop
+    are rewritten: the new file is written to `work_folder` and moved over the old one. Every dropped row has a
+    duplicate in place, so a crash at any point loses nothing. Safe to repeat.
     """
     infos = list_data_files(filesystem, folder)
     truncated = set(_in_parallel(lambda info: info.path if is_truncated(filesystem, info) else None, infos))
@@ -74,17 +74,17 @@ def reconcile(filesystem: FileSystem, folder: str, work_folder: str) -> pa.Table
     infos = [info for info in infos if info.path not in truncated]
     tables = _in_parallel(lambda info: _read(filesystem, info.path, [QUERY_ID, "status"]), infos)
     rows = _rows(tables)
-    surplus = _surplus(rows)
-    if surplus.num_rows:
-        for part in pc.unique(surplus["part"]).to_pylist():
-            positions = surplus.filter(pc.equal(surplus["part"], part))["row"]
-            _drop_rows(filesystem, infos[part].path, positions, work_folder)
-        rows = _without(rows, surplus)
+    dropped = _duplicates_to_drop(rows)
+    if dropped.num_rows:
+        for file in pc.unique(dropped["file"]).to_pylist():
+            positions = dropped.filter(pc.equal(dropped["file"], file))["row"]
+            _drop_rows(filesystem, infos[file].path, positions, work_folder)
+        rows = _without(rows, dropped)
     return rows.select([QUERY_ID, "status"])
 
 
 def write_checkpoint(filesystem: FileSystem, folder: str, query_ids: pa.ChunkedArray) -> None:
-    """Make the Ray Data checkpoint in `folder` say that exactly `query_ids` are done."""
+    """Make the Ray Data checkpoint in `folder` list exactly `query_ids`."""
     filesystem.create_dir(folder, recursive=True)
     old = [info.path for info in list_files(filesystem, folder, recursive=True)]
     if len(query_ids):
@@ -95,13 +95,13 @@ def write_checkpoint(filesystem: FileSystem, folder: str, query_ids: pa.ChunkedA
 
 
 def summarize_data_files(filesystem: FileSystem, folder: str) -> list[ManifestEntry]:
-    """Facts of all data files, by name. Reads their status and token columns only."""
+    """The manifest entries of all data files, by name. Reads only their status and token columns."""
     info = _in_parallel(lambda info: _info(filesystem, info), list_data_files(filesystem, folder))
     return sorted(info, key=lambda each: each.name)
 
 
 def count_statuses(filesystem: FileSystem, folder: str) -> Counter[str]:
-    """Queries by status in the data files as they are now; a file that is just being written is not counted."""
+    """Number of queries by status in the data files; truncated files are not counted."""
 
     def statuses(info: FileInfo) -> Counter[str]:
         if is_truncated(filesystem, info):
@@ -118,7 +118,7 @@ def _in_parallel(function: Callable[[FileInfo], T], infos: Sequence[FileInfo]) -
 
 @retry_transient_errors
 def is_truncated(filesystem: FileSystem, info: FileInfo) -> bool:
-    """Parquet ends in its magic, written last. A file that cannot be read at all is no proof of being torn."""
+    """Whether a file lacks the Parquet magic at its end, which is written last. Raises OSError if it cannot be read."""
     if info.size < 3 * len(PARQUET_MAGIC):
         return True
     with filesystem.open_input_file(info.path) as file:
@@ -146,41 +146,41 @@ def _rows(tables: Iterable[pa.Table]) -> pa.Table:
             {
                 QUERY_ID: table[QUERY_ID].cast(pa.string()),
                 "status": table["status"].cast(pa.string()),
-                "part": pa.repeat(pa.scalar(part, pa.int32()), table.num_rows),
+                "file": pa.repeat(pa.scalar(file, pa.int32()), table.num_rows),
                 "row": pa.array(np.arange(table.num_rows, dtype=np.int32)),
             }
         )
-        for part, table in enumerate(tables)
+        for file, table in enumerate(tables)
     ]
-    names = {QUERY_ID: pa.string(), "status": pa.string(), "part": pa.int32(), "row": pa.int32()}
+    names = {QUERY_ID: pa.string(), "status": pa.string(), "file": pa.int32(), "row": pa.int32()}
     return pa.concat_tables(numbered) if numbered else pa.schema(names).empty_table()
 
 
-def _surplus(rows: pa.Table) -> pa.Table:
-    """The rows of queries that are there more than once, less the best of each."""
+def _duplicates_to_drop(rows: pa.Table) -> pa.Table:
+    """All duplicates but the best row of each query."""
     if pc.count_distinct(rows[QUERY_ID]).as_py() == rows.num_rows:
         return rows.slice(0, 0)
     counts = rows.group_by(QUERY_ID).aggregate([([], "count_all")])
     repeated = counts.filter(pc.greater(counts["count_all"], 1))[QUERY_ID]
     duplicates = rows.filter(pc.is_in(rows[QUERY_ID], value_set=repeated.combine_chunks()))
-    duplicates = duplicates.append_column("worse", pc.index_in(duplicates["status"], value_set=BEST_FIRST))
+    duplicates = duplicates.append_column("status_rank", pc.index_in(duplicates["status"], value_set=BEST_FIRST))
     duplicates = duplicates.sort_by(
-        [(QUERY_ID, "ascending"), ("worse", "ascending"), ("part", "ascending"), ("row", "ascending")]
+        [(QUERY_ID, "ascending"), ("status_rank", "ascending"), ("file", "ascending"), ("row", "ascending")]
     )
     ids = duplicates[QUERY_ID].combine_chunks()
     same_as_before = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
     return duplicates.filter(pa.array([False, *same_as_before.to_pylist()]))
 
 
-def _without(rows: pa.Table, surplus: pa.Table) -> pa.Table:
-    key = ["part", "row"]
-    return rows.join(surplus.select(key), keys=key, join_type="left anti")
+def _without(rows: pa.Table, dropped: pa.Table) -> pa.Table:
+    key = ["file", "row"]
+    return rows.join(dropped.select(key), keys=key, join_type="left anti")
 
 
 def _drop_rows(filesystem: FileSystem, path: str, positions: pa.ChunkedArray, work_folder: str) -> None:
     table = _read(filesystem, path)
-    dropped = pc.is_in(pa.array(np.arange(table.num_rows, dtype=np.int32)), value_set=positions.combine_chunks())
-    kept = table.filter(pc.invert(dropped))
+    is_dropped = pc.is_in(pa.array(np.arange(table.num_rows, dtype=np.int32)), value_set=positions.combine_chunks())
+    kept = table.filter(pc.invert(is_dropped))
     if kept.num_rows == 0:
         filesystem.delete_file(path)
         return
@@ -210,5 +210,5 @@ def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
 
 
 def count_values(column: pa.ChunkedArray) -> Counter[str]:
-    """How often each value is in the column."""
+    """Number of occurrences of each value."""
     return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})

@@ -1,4 +1,4 @@
-"""The run an output belongs to: what it was told to do, and how that differs from what it is told now."""
+"""The record of the run that an output belongs to, and how its settings differ from others."""
 
 import json
 import uuid
@@ -15,7 +15,7 @@ RUN = "_run/run.json"
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """`identity` is all that decides the ranking, `queries` how many the input has; `facts` are for readers."""
+    """`fingerprint_fields` decide the ranking, `queries` is their number in the input, `info` is for people."""
 
     run_id: str
     fingerprint_fields: Mapping[str, Any]
@@ -27,7 +27,7 @@ class RunRecord:
 def create_run(
     control: ObjectStore, fingerprint_fields: Mapping[str, Any], queries: int, info: Mapping[str, Any] | None = None
 ) -> RunRecord:
-    """Record a run that starts now."""
+    """Write the record of a run that starts now."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     run = RunRecord(uuid.uuid4().hex, dict(fingerprint_fields), queries, now, dict(info or {}))
     control.write(RUN, json.dumps(asdict(run), indent=1).encode())
@@ -35,36 +35,36 @@ def create_run(
 
 
 def read_run(control: ObjectStore) -> RunRecord | None:
-    """The recorded run, None if there is none. Raises OutputError if the record is not one of this version's."""
+    """The record, None if there is none. Raises OutputError if another version of this program wrote it."""
     stored = control.read(RUN)
     if stored is None:
         return None
     try:
         return RunRecord(**json.loads(stored.body))
     except (ValueError, TypeError) as error:
-        raise OutputError(f"{RUN} of the output is not a run of this program's version: {error}") from error
+        raise OutputError(f"{RUN} of the output was not written by this version of the program: {error}") from error
 
 
 def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line each value that differs, by its dotted key: `generation.temperature: 0.0 -> 0.6`."""
-    before, after = (_flat(json.loads(json.dumps(each))) for each in (dict(old), dict(new)))
+    """One line per value that differs, with its dotted key: `generation.temperature: 0.0 -> 0.6`."""
+    before, after = (_flatten(json.loads(json.dumps(each))) for each in (dict(old), dict(new)))
     return [
-        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
+        f"{key}: {_format(before, key)} -> {_format(after, key)}"
         for key in sorted(before.keys() | after.keys())
         if key not in before or key not in after or before[key] != after[key]
     ]
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         return {prefix: value} if prefix else {}
     return {
         key: leaf
         for name, child in value.items()
-        for key, leaf in _flat(child, f"{prefix}.{name}" if prefix else name).items()
+        for key, leaf in _flatten(child, f"{prefix}.{name}" if prefix else name).items()
     }
 
 
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    shown = json.dumps(values[key], ensure_ascii=False) if key in values else "(absent)"
-    return shown if len(shown) <= 200 else f"{shown[:200]}..."
+def _format(values: Mapping[str, Any], key: str) -> str:
+    text = json.dumps(values[key], ensure_ascii=False) if key in values else "(absent)"
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -31,7 +31,7 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
         table: Input rows in nested form; `title` and `score` may be absent.
         limits: The most candidates and bytes of a row.
     """
-    problems = _oversized_rows(table, limits) | _undecodable_rows(table)
+    problems = _undecodable_rows(table) | _oversized_rows(table, limits)
     if problems:
         table = _null_rows(table, problems)
     if type_problem := _type_problem(table.schema):
