@@ -1,4 +1,4 @@
-"""Arrow schemas of what is read and written, the row each rerank result becomes, and the table of a block of them."""
+"""Arrow schemas of inputs and outputs, and the conversion of results to output rows and tables."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ NESTED_INPUT = pa.schema(
         ),
     ]
 )
-"""One row a query, candidates in first-stage order. `title` may be absent; other columns pass through."""
+"""One row per query, candidates in first-stage order. `title` may be absent; other columns pass through."""
 
 LONG_INPUT = pa.schema(
     [
@@ -48,7 +48,7 @@ LONG_INPUT = pa.schema(
         ("rank", pa.int32()),
     ]
 )
-"""One row a candidate. `title` and `rank` may be absent; other columns pass through from a query's first row."""
+"""One row per candidate. `title` and `rank` may be absent; other columns pass through from a query's first row."""
 
 RANKING = pa.list_(
     pa.struct(
@@ -62,8 +62,8 @@ RANKING = pa.list_(
         ]
     )
 )
-"""Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or behind
-it: it falls strictly, also as a float32. `initial_score` is the first stage's, null where that had none;
+"""Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or below:
+it falls strictly, as a float32 as well. `initial_score` is the first stage's, null if it had none;
 `pre_ranker_score` is null where there was no pre-ranker, or it failed."""
 
 WINDOWS = pa.list_(
@@ -83,7 +83,7 @@ WINDOWS = pa.list_(
         ]
     )
 )
-"""In the order they were asked. `reasoning` is null unless output.keep_reasoning."""
+"""In the order of their requests. `reasoning` is null unless output.keep_reasoning is set."""
 
 RESULT = pa.schema(
     [
@@ -96,7 +96,7 @@ RESULT = pa.schema(
         pa.field("finished_at", pa.timestamp("us", "UTC")),
     ]
 )
-"""`started_at` is when a replica took the query up, `finished_at` when its last window was answered."""
+"""`started_at` is when a replica admitted the query, `finished_at` when its last window ended."""
 
 COMPLETIONS = pa.schema(
     [
@@ -109,7 +109,7 @@ COMPLETIONS = pa.schema(
         ("choice_logprobs", pa.list_(pa.float64())),
     ]
 )
-"""One row a completion. `request` is a hash of its prompt and sampling parameters."""
+"""One row per completion. `request` is a hash of its prompt and sampling parameters."""
 
 QUARANTINE = pa.schema(
     [
@@ -124,18 +124,18 @@ QUARANTINE = pa.schema(
         ("response", pa.string()),
     ]
 )
-"""One row a window that was not `complete`."""
+"""One row per window that was not `complete`."""
 
 MAX_ERROR_CHARS = 2_000
 MAX_REASONING_CHARS = 200_000
 MAX_PROMPT_CHARS = 400_000
-"""Of a prompt or response in quarantine: a context of 32,768 tokens at four characters a token has 131,072."""
+"""Limit for a prompt or response in quarantine. A context of 32,768 tokens has about 131,072 characters."""
 
 
 def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Schema:
     """Schema of the output: the result's columns, then the input's others (`query` too) with their types.
 
-    `metadata` (model, template hash, config hash, code version, ...) becomes the files' key-value metadata.
+    `metadata` (model, template hash, fingerprint, code version, ...) becomes the files' key-value metadata.
     """
     passed_through = [
         field.remove_metadata().with_nullable(True)
@@ -146,9 +146,9 @@ def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Sc
 
 
 def output_table(rows: Sequence[Mapping[str, Any]], block: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The output of `block`, a part of the input: a row for each of its rows, in its order.
+    """The output table of `block`: one row for each of its rows, in the same order.
 
-    `rows` hold the result's columns; the others are the block's own, which never become Python objects.
+    `rows` hold the result's columns; the other columns are taken from the block and never become Python objects.
     """
     own = pa.Table.from_pylist(rows, RESULT)
     columns = [own[name] if name in RESULT.names else block[name] for name in schema.names]
@@ -177,7 +177,7 @@ def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
 
 
 def clip(text: str | None, max_chars: int) -> str | None:
-    """`text` fit for a Parquet string: at most `max_chars`, the middle left out, and nothing UTF-8 cannot hold."""
+    """Shorten `text` to about `max_chars` by cutting its middle, and replace what UTF-8 cannot encode."""
     if text is None:
         return None
     if len(text) > max_chars:
@@ -187,9 +187,9 @@ def clip(text: str | None, max_chars: int) -> str | None:
 
 
 def quarantine_rows(result: RerankResult, *, complete: bool = False) -> list[dict[str, Any]]:
-    """A row for each window that was not complete, with the prompt it was asked and the last raw response.
+    """One row for each window that was not complete, with its prompt and the last raw response.
 
-    With `complete` also for those that were.
+    With `complete`, one row for every window.
     """
     return [
         {
@@ -244,7 +244,7 @@ _WINDOW_FIELDS = [
 
 
 def _named(candidates: Any) -> list[tuple[str, float]]:
-    """doc_id and score of each candidate; nothing if one has no doc_id."""
+    """doc_id and score of each candidate; empty if one has no doc_id."""
     named: list[tuple[str, float]] = []
     for candidate in candidates if isinstance(candidates, list | tuple | np.ndarray) else ():
         doc_id = candidate.get("doc_id") if isinstance(candidate, Mapping) else None

@@ -23,7 +23,7 @@ Url: TypeAlias = Annotated[str, AfterValidator(_without_credentials)]
 class StorageConfig(Section):
     """How to reach S3. Credentials come from the standard AWS chain, never from this file."""
 
-    endpoint_url: Url | None = Field(None, description="Of an S3-compatible server; None for AWS.")
+    endpoint_url: Url | None = Field(None, description="URL of an S3-compatible server; None for AWS.")
     region: str | None = Field(None, description="None: from the AWS environment or profile.")
     anonymous: bool = False
     path_style: bool = Field(
@@ -31,7 +31,7 @@ class StorageConfig(Section):
     )
     connect_timeout_seconds: float = Field(10.0, gt=0)
     request_timeout_seconds: float = Field(60.0, gt=0)
-    max_attempts: int = Field(10, ge=1, description="Of one request, the first included.")
+    max_attempts: int = Field(10, ge=1, description="Attempts of one request, the first included.")
 
 
 class RowLimits(Section):

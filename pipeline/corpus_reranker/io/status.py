@@ -1,4 +1,4 @@
-"""What an output folder says of its run, from the folder alone."""
+"""The status of a run, read from its output folder alone."""
 
 import json
 from collections.abc import Mapping
@@ -18,10 +18,11 @@ from corpus_reranker.io.sinks.run_record import RunRecord, read_run
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`run` is None where none has begun, `holder` None unless a run may be writing now, `manifest` until finished.
-    `progress` is what a run that may be writing now last said of itself.
+    """Status of one output.
 
-    While a run is going on, a query may for a moment be in two parts and count twice.
+    `run` is None if no run has begun, `manifest` is None until it has finished. `holder` and `progress` are those of a
+    run that may be writing now, otherwise None. While a run is writing, a query may briefly be in two data files and
+    count twice.
     """
 
     run: RunRecord | None
@@ -44,13 +45,13 @@ class Status:
 
 
 def read_status(url: str, storage: StorageConfig) -> Status:
-    """Status of the output folder at `url`, now. Reads only, and only the parts' status column."""
+    """The status of the output folder at `url`. Reads the control objects and the status column of the data files."""
     filesystem, folder = resolve(url, storage)
     control = open_object_store(url, storage)
     finished = control.read(SUCCESS) is not None
     manifest = control.read(MANIFEST) if finished else None
     data_files = list_data_files(filesystem, folder)
-    holder, prefix = read_holder(control), read_progress(control)
+    holder, progress = read_holder(control), read_progress(control)
     written = (
         datetime.fromtimestamp(data_files[0].mtime_ns / 1e9, UTC) if data_files and data_files[0].mtime_ns else None
     )
@@ -59,16 +60,16 @@ def read_status(url: str, storage: StorageConfig) -> Status:
         finished=finished,
         by_status=dict(count_statuses(filesystem, folder)),
         data_files=len(data_files),
-        bytes=sum(part.size for part in data_files),
+        bytes=sum(info.size for info in data_files),
         holder=holder,
         seconds_since_last_part=(datetime.now(UTC) - written).total_seconds() if written else None,
         manifest=json.loads(manifest.body) if manifest else None,
-        progress=prefix[0] if holder and prefix else None,
+        progress=progress[0] if holder and progress else None,
     )
 
 
 def read_holder(control: ObjectStore) -> LeaseHolder | None:
-    """Who holds the lease now; None if nobody, or one who is dead or has not renewed it in time."""
+    """The holder of the lease; None if there is none, if it is dead, or if it has not renewed the lease in time."""
     stored = control.read(LEASE)
     holder = parse_lease(stored) if stored else None
     if stored is None or holder is None or holder.released or stored.age_seconds > holder.lease_seconds:

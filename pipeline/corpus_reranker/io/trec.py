@@ -1,4 +1,4 @@
-"""TREC runs and qrels, one line at a time. Docids may hold spaces: BRIGHT's do, and such lines count like any other."""
+"""TREC runs and qrels, one line at a time. Doc ids may contain spaces, as those of BRIGHT do."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from corpus_reranker.errors import InputError
 
 
 class RunLine(NamedTuple):
-    """One line of a run. `rank` is what the file says; trec_eval, and we, order by score."""
+    """One line of a run. `rank` is the file's; trec_eval and this package order by score."""
 
     query_id: str
     doc_id: str
@@ -27,7 +27,7 @@ class Qrel(NamedTuple):
 
 @contextmanager
 def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
-    """Read a UTF-8 text file, decompressed where its name ends in .gz, .bz2 or .zst.
+    """Read a UTF-8 text file, decompressed if its name ends in .gz, .bz2 or .zst.
 
     `filesystem` is a pyarrow FileSystem and `path` its path; None for the local one. Raises InputError.
     """
@@ -45,7 +45,7 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
 
 
 def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
-    """Lines `query_id Q0 doc_id rank score tag`: the first two and last three fields are fixed, between is the docid.
+    """Lines `query_id Q0 doc_id rank score tag`: everything between the second and the third last field is the doc id.
 
     Blank lines are skipped. Raises InputError that names `source` and the line.
     """
@@ -64,7 +64,7 @@ def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
 
 
 def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
-    """Lines `query_id iteration doc_id relevance`: the first two fields and the last are fixed, between is the docid.
+    """Lines `query_id iteration doc_id relevance`: everything between the second and the last field is the doc id.
 
     Blank lines are skipped. Raises InputError that names `source` and the line.
     """

@@ -1,7 +1,7 @@
 """A lease on an output folder, so that two live runs cannot write one output.
 
-Taken by conditional creation, renewed by compare-and-swap from a thread, and given up by being marked released.
-Expiry is judged by the store's clock or by watching, so that wrong clocks on the machines do no harm.
+It is taken by conditional creation, renewed by compare-and-swap from a thread, and marked as released at the end.
+Expiry is judged by the store's clock or by observation, so the clocks of the machines do not matter.
 """
 
 import json
@@ -25,14 +25,14 @@ LEASE = "_lease.json"
 POLL_SECONDS = 0.5
 RENEWALS_PER_LEASE = 4
 CLOCK_SECONDS = 1.0
-"""What a store rounds its times to; an object may be that much younger than it seems."""
+"""Resolution of a store's timestamps; an object may be that much younger than its timestamp says."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """Who holds (or held) the lease. `machine` tells process ids of one kernel and container from another's."""
+    """The process that holds or held the lease. `machine` identifies the kernel and container of its process id."""
 
     owner: str
     host: str
@@ -49,7 +49,7 @@ class LeaseHolder:
         return f"process {self.pid} on {self.host}{job}, since {self.since}"
 
     def is_dead(self) -> bool:
-        """Whether it was a process of this very machine and container that is no more."""
+        """Whether it was a process of this machine and container that has ended."""
         if not self.machine or self.machine != _machine():
             return False
         try:
@@ -62,9 +62,9 @@ class LeaseHolder:
 
 
 class Lease:
-    """Use as a context manager. `check` before anything that a second run would have to know about.
+    """Use it as a context manager. Call `check` before a write that a second run could conflict with.
 
-    `on_lost` is called once, from the renewing thread, when the lease can no longer be relied on.
+    `on_lost` is called once, from the renewal thread, when the lease can no longer be relied on.
     """
 
     def __init__(
@@ -85,24 +85,25 @@ class Lease:
         self._valid_until = 0.0
         self._lost = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew_periodically, name="lease", daemon=True)
 
     @property
     def lost(self) -> bool:
         return self._lost or time.monotonic() >= self._valid_until
 
     def check(self) -> None:
-        """Raise RunError if another run may hold the lease by now."""
+        """Raise RunError if another run may hold the lease."""
         if self.lost:
             raise RunError(
                 "lost the lease on the output (not renewed in time, or taken over by another run); "
-                "stopped writing. Run the same command again to go on"
+                "stopped writing. Run the same command again to resume"
             )
 
     def acquire(self) -> None:
-        """Take the lease, waiting for one to expire whose holder is not seen to renew it.
+        """Take the lease. If it is held and not renewed, wait until it expires.
 
-        Raises OutputError as soon as a holder is seen to be alive.
+        Raises:
+            OutputError: The holder is alive, or the store ignores conditional writes.
         """
         started = time.monotonic()
         etag = self._control.create(LEASE, self._body())
@@ -167,7 +168,7 @@ class Lease:
             if holder.is_dead():
                 return
 
-    def _keep(self) -> None:
+    def _renew_periodically(self) -> None:
         interval_seconds = self._holder.lease_seconds / RENEWALS_PER_LEASE
         while not self._stopping.wait(interval_seconds):
             self._renew()
@@ -184,7 +185,7 @@ class Lease:
         try:
             etag = self._control.replace(LEASE, self._body(), self._etag)
         except (OutputError, OSError) as error:
-            logger.warning("could not renew the lease on the output, will try again: %s", error)
+            logger.warning("could not renew the lease on the output, will retry: %s", error)
             return
         if etag is not None:
             self._etag, self._valid_until = etag, started + self._holder.lease_seconds
@@ -192,11 +193,11 @@ class Lease:
             self._lost = not self._adopt()
 
     def _adopt(self) -> bool:
-        """Whether what is stored is a renewal of ours after all, one whose answer was lost; the next builds on it."""
+        """Whether the stored lease is an own renewal whose response was lost; the next one continues from it."""
         try:
             stored = self._control.read(LEASE)
         except (OutputError, OSError):
-            return True  # not known; the time to renew runs on
+            return True  # unknown; the lease expires if no renewal succeeds
         holder = parse_lease(stored) if stored else None
         if stored is None or holder is None or holder.owner != self._holder.owner:
             return False
@@ -208,7 +209,7 @@ class Lease:
 
 
 def parse_lease(stored: StoredObject) -> LeaseHolder | None:
-    """Who a stored lease names; None for anything else, which holds nothing."""
+    """The holder in a stored lease; None if the object is not a lease."""
     try:
         data: Any = json.loads(stored.body)
         return LeaseHolder(**data)
@@ -217,7 +218,7 @@ def parse_lease(stored: StoredObject) -> LeaseHolder | None:
 
 
 def _machine() -> str:
-    """Boot id and process namespace: process ids mean the same where these are equal. Empty where unknown."""
+    """Boot id and process namespace, in which process ids are unique. Empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
