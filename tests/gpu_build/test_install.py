@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def test_a_package_that_constraints_name_has_that_version() -> None:
     wanted = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
     if metadata.version("vllm") != wanted["vllm"]:
         pytest.skip(f"vllm {metadata.version('vllm')} is tested here, constraints-gpu.txt is of {wanted['vllm']}")
-    installed = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in metadata.distributions()}
+    # Not all of sys.path: setuptools puts its vendored packages there once it is imported.
+    distributions = metadata.distributions(path=[sysconfig.get_path("purelib")])
+    installed = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in distributions}
     different = {name: installed[name] for name, version in wanted.items() if installed.get(name, version) != version}
     assert different == {}
