@@ -58,7 +58,7 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
             rows.append(_row(key, field))
     if rows:
         yield f"\n## {prefix or 'Top level'}\n"
-        yield f"{_one_line(model.__doc__)}\n" if prefix else ""
+        yield f"{_one_line(model.__doc__) if prefix else 'Keys outside any section.'}\n"
         yield "| key | type | default | |\n|---|---|---|---|"
         yield from rows
     yield from subsections
@@ -95,7 +95,7 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 def _row(key: str, field: FieldInfo) -> str:
     default = "required" if field.is_required() else f"`{_default(field)}`"
-    return f"| `{key}` | {_type(field.annotation)} | {default} | {_one_line(field.description)} |"
+    return f"| `{key}` | {_type(field.annotation)} | {default} | {_yaml_null(_one_line(field.description))} |"
 
 
 def _default(field: FieldInfo) -> Any:
@@ -104,8 +104,15 @@ def _default(field: FieldInfo) -> Any:
     return "null" if field.default is None else field.default
 
 
+def _yaml_null(description: str) -> str:
+    """The description for a reader of YAML, where None is `null`."""
+    return re.sub(r"\bNone\b", "`null`", description)
+
+
 def _type(annotation: Any) -> str:
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    text = re.sub(r"typing\.Annotated\[(\w+), [^\]]+\]", r"\1", text)
+    text = re.sub(r"typing\.Optional\[(.+)\]$", r"\1 or null", text)
     text = re.sub(r"[\w.]+\.(\w+)", r"\1", text).replace("|", "or").replace("NoneType", "null").replace("None", "null")
     return text.replace("[", "\\[")
 

@@ -8,28 +8,34 @@ from corpus_reranker.section import Section
 class ClusterConfig(Section):
     """Number of replicas, load per replica, and limits on failures."""
 
-    replicas: int | None = Field(None, ge=1, description="Fixed number of replicas; or set min_ and max_replicas.")
-    min_replicas: int = Field(1, ge=1, description="Replicas to start with.")
+    replicas: int | None = Field(
+        None, ge=1, description="Fixed number of replicas. Alternative to min_replicas and max_replicas."
+    )
+    min_replicas: int = Field(1, ge=1, description="Number of replicas at the start.")
     max_replicas: int | None = Field(
-        None, ge=1, description="The pool grows to this number while queries wait; None: min_replicas."
+        None, ge=1, description="Maximum number of replicas. The pool grows while queries wait. None: min_replicas."
     )
     cpus_per_replica: float = Field(1.0, ge=0, description="CPUs that Ray reserves for a replica.")
     queries_in_flight: int | None = Field(
-        None, ge=1, description="Queries in flight per replica; None: enough to fill the engine, plus an eighth."
+        None, ge=1, description="Queries in flight per replica. None: enough to fill the engine, plus an eighth."
     )
     queries_per_block: int | None = Field(
-        None, ge=1, description="Queries per block, which are written together; None: 1 to 256 by the size of the run."
+        None,
+        ge=1,
+        description="Queries per block. A block is written as a whole. None: 1 to 256, by the size of the run.",
     )
     max_replica_start_failures: int = Field(
-        3, ge=1, description="Failed starts in a row after which the run fails with the reason."
+        3, ge=1, description="Consecutive failed replica starts after which the run fails."
     )
-    max_block_retries: int = Field(20, ge=0, description="Retries of a block whose replica was lost.")
+    max_block_retries: int = Field(20, ge=0, description="Maximum number of retries of a block whose replica died.")
     no_progress_timeout_seconds: float = Field(
-        86400.0, gt=0, description="The run fails after this time without a finished block."
+        86400.0, gt=0, description="The run fails if no block finishes for this long."
     )
-    progress_seconds: float = Field(10.0, gt=0, description="Time between progress lines.")
+    progress_seconds: float = Field(10.0, gt=0, description="Interval between two progress lines in the log.")
     event_log: str | None = Field(
-        None, description='JSON events of windows, queries and starts: "stderr", or a folder on every node.'
+        None,
+        description='Where to log events of windows, queries and starts as JSON lines: "stderr", or a folder on every '
+        "node. None: nowhere.",
     )
 
     @model_validator(mode="after")
@@ -42,10 +48,10 @@ class ClusterConfig(Section):
 
     @property
     def min_replica_count(self) -> int:
-        """Replicas to start with, whichever keys are set."""
+        """Number of replicas at the start, whichever keys are set."""
         return self.replicas or self.min_replicas
 
     @property
     def max_replica_count(self) -> int:
-        """The most replicas, whichever keys are set."""
+        """Maximum number of replicas, whichever keys are set."""
         return self.replicas or self.max_replicas or self.min_replicas

@@ -10,15 +10,23 @@ from corpus_reranker.section import Section
 class EstimateConfig(Section):
     """Assumptions of an estimate. Without rates it gives windows and tokens only, no time and no price."""
 
-    replicas: int | None = Field(None, ge=1, description="Replicas; None: the maximum of the cluster section.")
-    windows_per_second: float | None = Field(None, gt=0, description="Rate of one replica at full load.")
-    prompt_tokens_per_second: float | None = Field(
-        None, gt=0, description="Prefill rate of one replica at full load; together with output_tokens_per_second."
+    replicas: int | None = Field(
+        None, ge=1, description="Number of replicas. None: the maximum of the section `cluster`."
     )
-    output_tokens_per_second: float | None = Field(None, gt=0, description="Decode rate of one replica at full load.")
-    output_tokens_mean: float | None = Field(None, ge=0, description="Output tokens per window over all attempts.")
-    measured: str | None = Field(None, description="Output of an earlier run that gives the lengths of responses.")
-    sample_queries: int = Field(200, ge=0, description="Queries whose prompts are tokenised; 0: all queries.")
+    windows_per_second: float | None = Field(
+        None, gt=0, description="Windows that one replica finishes per second at full load."
+    )
+    prompt_tokens_per_second: float | None = Field(
+        None, gt=0, description="Prefill rate of one replica at full load. Needs output_tokens_per_second."
+    )
+    output_tokens_per_second: float | None = Field(
+        None, gt=0, description="Decode rate of one replica at full load. Needs prompt_tokens_per_second."
+    )
+    output_tokens_mean: float | None = Field(
+        None, ge=0, description="Mean output tokens of a window, over all its attempts."
+    )
+    measured: str | None = Field(None, description="Output of an earlier run from which to take the output lengths.")
+    sample_queries: int = Field(200, ge=0, description="Number of queries whose prompts are tokenised. 0: all queries.")
     json_path: Path | None = Field(None, description="File for the full estimate as JSON.")
 
     @model_validator(mode="after")

@@ -20,7 +20,8 @@ class PromptConfig(Section):
     max_passage_tokens: int = Field(
         512,
         ge=1,
-        description="Longer passages are cut: 512 for BRIGHT and R2MED, 100 for BEIR and TREC DL.",
+        description="Passages are truncated to this length. ReasonRank uses 512 for BRIGHT and R2MED, and 100 for "
+        "BEIR and TREC DL.",
     )
     examples: str | None = Field(
         None, description='JSONL file of few-shot conversations: {"conversations": [{"role": ..., "value": ...}, ...]}.'

@@ -35,10 +35,12 @@ def _known_policy_keys(value: Any) -> Any:
 
 
 class PreRankerConfig(Section):
-    """A pointwise model on the same replicas. It scores every candidate; the LLM ranks the best."""
+    """An optional pointwise model on the same replicas. It scores every candidate, and the LLM reranks the best."""
 
     engine: AnyPreRankerSettings
-    keep: int = Field(100, ge=1, description="Candidates for the LLM. The others follow in the pre-ranker's order.")
+    keep: int = Field(
+        100, ge=1, description="Number of candidates that the LLM reranks. The others follow in the pre-ranker's order."
+    )
 
 
 class RerankerConfig(Section):
@@ -58,16 +60,16 @@ class RerankerConfig(Section):
 
     @property
     def engine_context(self) -> EngineContext:
-        """What an engine or a pre-ranker needs to know beside its own section."""
+        """What an engine or a pre-ranker needs to know besides its own section."""
         return EngineContext(self.storage, self.generation.close_reasoning)
 
     @property
     def simulated(self) -> bool:
-        """True if the ranking is not made by models alone. The output records it."""
+        """Whether a scripted or simulated engine takes part in the ranking. The output records this."""
         return self.engine.simulated or (self.pre_ranker is not None and self.pre_ranker.engine.simulated)
 
     def num_ranked(self, num_candidates: int) -> int:
-        """How many of a query's `num_candidates` the strategy gets."""
+        """Number of candidates that the strategy gets for a query with `num_candidates`."""
         return num_candidates if self.pre_ranker is None else min(num_candidates, self.pre_ranker.keep)
 
     def dump(self) -> dict[str, Any]:
@@ -79,7 +81,7 @@ class RerankerConfig(Section):
         return RerankerConfig(**{name: getattr(self, name) for name in RerankerConfig.model_fields})
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """What decides the ranking, as JSON values: not where the run runs, how fast it is, or how often it retries."""
+        """Everything that decides the ranking, as JSON values. Location, speed and retries are not part of it."""
         return {
             "engine": self.engine.fingerprint_fields(),
             "pre_ranker": self.pre_ranker
@@ -99,7 +101,9 @@ class JobConfig(RerankerConfig):
 
     input: InputConfig
     output: OutputConfig
-    max_failed_fraction: float = Field(0.01, ge=0, le=1, description="More failed queries: exit code 3.")
+    max_failed_fraction: float = Field(
+        0.01, ge=0, le=1, description="Maximum fraction of failed queries. Above it, the run ends with exit code 3."
+    )
     retrieve: RetrieveConfig | None = None
     assemble: AssembleConfig | None = None
     evaluate: EvaluateConfig | None = None

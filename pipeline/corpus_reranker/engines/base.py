@@ -15,26 +15,26 @@ _NEVER_DECIDES_ANSWERS = frozenset({"download_dir", "hang_timeout_seconds"})
 
 @dataclass(frozen=True, slots=True)
 class EngineCapabilities:
-    """What an engine can do and what it needs. Code asks for these, never for the class of the settings."""
+    """What an engine can do and what it needs. Callers check these flags, never the class of the settings."""
 
     token_ids: bool = True
-    """Reads `Prompt.token_ids`. False: it reads `Prompt.text` and tokenizes by itself."""
+    """The engine reads `Prompt.token_ids`. False: it reads `Prompt.text` and runs its own tokenizer."""
     continuation: bool = True
-    """Goes on behind any text that the prompt ends with, such as open reasoning. A chat API does not."""
+    """The engine continues a prompt that ends inside the response, such as open reasoning. A chat API cannot."""
     regex: bool = False
-    """Obeys `SamplingParams.regex`."""
+    """The engine supports `SamplingParams.regex` (structured output)."""
     choice_logprobs: bool = False
-    """Gives `Completion.choice_logprobs` for `Prompt.choices`."""
+    """The engine returns `Completion.choice_logprobs` for `Prompt.choices`."""
     reasoning_budget: bool = False
-    """Obeys `SamplingParams.max_reasoning_tokens`: closes open reasoning by itself, inside one request."""
+    """The engine supports `SamplingParams.max_reasoning_tokens`: it closes open reasoning within one request."""
     simulated: bool = False
-    """The answers are not those of a model; the output says so."""
+    """No model makes the answers. The output records this."""
     device: Literal["gpu", "cpu"] | None = None
     """Where the model runs in this process; None for an engine without a model of its own."""
     gpus: int = 0
     """GPUs of one replica, over all its nodes."""
     gpu_memory_utilization: float = 0.0
-    """Fraction of each of these GPUs that the engine takes."""
+    """Fraction of the memory of each of these GPUs that the engine reserves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class EngineContext:
     storage: StorageConfig = field(default_factory=StorageConfig)
     """How to reach a model at an s3:// URL."""
     close_reasoning: bool = False
-    """generation.close_reasoning: an engine with a reasoning budget prepares for it."""
+    """The config key generation.close_reasoning. An engine with a reasoning budget prepares for it."""
 
 
 class EngineSettings(Section):
@@ -55,28 +55,34 @@ class EngineSettings(Section):
 
     kind: str = Field(description='Name of a registered engine, or "module:Class" of one outside the package.')
     model: str = Field(
-        description="Folder, Hugging Face hub id (hf://owner/name@revision pins a revision), or URL of a folder "
-        "(s3://..., gs://...), which each node downloads once."
+        description="Model weights: a folder on every node, a Hugging Face hub id (hf://owner/name@revision pins a "
+        "revision), or the URL of a folder (s3://..., gs://...), which each node downloads once."
     )
-    tokenizer: str | None = Field(None, description='As `model`; "words" for a stand-in. None: the model\'s own.')
-    max_model_len: int = Field(32768, gt=0, description="Context in tokens: prompt and output together.")
-    max_num_seqs: int = Field(256, ge=1, description="Most windows in the engine's batch, if its KV cache holds them.")
-    trust_remote_code: bool = Field(False, description="Run code that comes with the model or its tokenizer.")
+    tokenizer: str | None = Field(
+        None,
+        description="Tokenizer: a folder, hub id or URL, as for `model`. None uses the tokenizer of `model`. "
+        '"words" is a built-in word tokenizer that needs no files, for tests.',
+    )
+    max_model_len: int = Field(32768, gt=0, description="Context length in tokens, prompt and output together.")
+    max_num_seqs: int = Field(
+        256, ge=1, description="Maximum number of windows in the engine's batch. The KV cache may hold fewer."
+    )
+    trust_remote_code: bool = Field(False, description="Allow custom code from the model's repository to run.")
     download_dir: str | None = Field(
         None,
-        description="Folder on each node for downloads of models. None: of hub ids the hub's own cache (HF_HOME), of "
-        "URLs corpus-reranker/models in the user's cache folder.",
+        description="Folder on each node for downloaded models. None uses the Hugging Face cache (HF_HOME) for hub "
+        "ids, and corpus-reranker/models in the user's cache folder for URLs.",
     )
     hang_timeout_seconds: float = Field(
         600.0,
         gt=0,
-        description="The engine counts as dead after so long without any progress while requests are in flight. "
-        "Progress is each engine step that yields a token, so this need not cover a whole window.",
+        description="The engine is declared dead after this time without progress while requests are in flight. "
+        "Every generated token is progress, so this can be shorter than a window takes.",
     )
 
     @property
     def capabilities(self) -> EngineCapabilities:
-        """What these settings promise before the engine has started."""
+        """Capabilities that are known before the engine starts."""
         return EngineCapabilities()
 
     @property
@@ -101,7 +107,7 @@ class EngineSettings(Section):
         return self.model_dump(mode="json", exclude={*_NEVER_DECIDES_ANSWERS, *self.speed_only})
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:
-        """Check what can be seen on the driver, before any actor starts.
+        """Check on the driver, before any actor starts, whether the engine can start with these settings.
 
         Args:
             section: Dotted config section of these settings, for messages: "engine", "pre_ranker.engine".
@@ -126,7 +132,7 @@ class Engine(Protocol):
 
     @property
     def capabilities(self) -> EngineCapabilities:
-        """What the engine can do; exact once it has started."""
+        """What the engine can do. This is exact only after `start`."""
         ...
 
     async def start(self) -> None:
@@ -138,12 +144,12 @@ class Engine(Protocol):
 
         Raises:
             RequestError: This request failed.
-            EngineDeadError: No request can be answered any more.
+            EngineDeadError: The engine cannot answer any further request.
         """
         ...
 
     def progress(self) -> int:
-        """A counter that grows whenever the engine makes progress on any request. May stay 0 if nothing tells."""
+        """A counter that grows whenever the engine makes progress on any request; always 0 if it is not known."""
         ...
 
     async def stop(self) -> None:
@@ -169,7 +175,7 @@ class PreRanker(Protocol):
 
         Raises:
             RequestError: These passages cannot be scored.
-            EngineDeadError: No passages can be scored any more.
+            EngineDeadError: The pre-ranker cannot score any further passage.
         """
         ...
 

@@ -1,4 +1,7 @@
-"""Answers by a function, with failures, delays, deaths and hangs on chosen prompts. For tests and studies; no LLM."""
+"""An engine whose answers come from a Python function, with scripted failures, delays, deaths and hangs; no LLM.
+
+For tests and benchmarks.
+"""
 
 import asyncio
 import json
@@ -18,36 +21,48 @@ from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartErro
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 Answer: TypeAlias = Callable[[str, SamplingParams], str | tuple[str, str]]
-"""From a prompt's text to the completion's, or to text and finish reason."""
+"""Maps the text of a prompt to the text of its completion, or to (text, finish reason)."""
 
 
 class ScriptedSettings(EngineSettings):
-    """A substring of a prompt's text selects what happens to it: a word of the query, or of a passage."""
+    """An engine for tests: a Python function answers every prompt.
+
+    The keys `slow`, `fail`, `die` and `hang` map a substring to a value. They apply to every prompt whose text contains
+    the substring, for example a word of the query or of a passage.
+    """
 
     speed_only: ClassVar[frozenset[str]] = frozenset({"delay_seconds", "slow", "log_path", "max_num_seqs"})
 
-    kind: Literal["scripted"] = "scripted"
-    model: str = "scripted"
-    tokenizer: str | None = "words"
+    kind: Literal["scripted"] = Field("scripted", description="The scripted engine.")
+    model: str = Field("scripted", description="Model name that the output records.")
+    tokenizer: str | None = Field(
+        "words", description='Tokenizer of the prompts: "words" (built in), a folder, hub id or URL.'
+    )
     answers: str = Field(
         "corpus_reranker.engines.scripted:keep_order",
-        description='"module:function" that takes `arguments` and returns an Answer.',
+        description='"module:function" that is called with `arguments` and returns the function that answers prompts.',
     )
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    delay_seconds: float = Field(0.0, ge=0, description="Duration of every completion.")
-    slow: dict[str, float] = Field(default_factory=dict, description="Substring: delay_seconds of its completions.")
-    fail: dict[str, int] = Field(default_factory=dict, description="Substring: how many of its requests fail.")
-    die: dict[str, int] = Field(default_factory=dict, description="Substring: the engine dies at its nth request.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of `answers`.")
+    delay_seconds: float = Field(0.0, ge=0, description="Duration of every completion in seconds.")
+    slow: dict[str, float] = Field(
+        default_factory=dict, description="Substring -> duration in seconds, in place of delay_seconds."
+    )
+    fail: dict[str, int] = Field(
+        default_factory=dict, description="Substring -> number of requests that fail before one succeeds."
+    )
+    die: dict[str, int] = Field(
+        default_factory=dict, description="Substring -> n: the engine dies at the nth matching request."
+    )
     hang: dict[str, int] = Field(
-        default_factory=dict, description="Substring: the engine answers nothing any more from its nth request on."
+        default_factory=dict, description="Substring -> n: the engine hangs from the nth matching request on."
     )
     hang_marker: str | None = Field(
-        None, description="File on this node that the first hang creates. Once it exists, no engine hangs."
+        None, description="File on this node that the first hang creates. While it exists, no engine hangs."
     )
     log_path: str | None = Field(
-        None, description="File on this node that gets a line when a request begins and one when it is answered."
+        None, description="File on this node to which each request appends a line at its start and at its end."
     )
-    start_error: str | None = Field(None, description="The engine does not start, for this reason.")
+    start_error: str | None = Field(None, description="If set, the engine fails to start with this message.")
 
     @property
     def capabilities(self) -> EngineCapabilities:
@@ -55,7 +70,7 @@ class ScriptedSettings(EngineSettings):
 
 
 class ScriptedEngine:
-    """Counts the requests in flight for tests. The function sees the sampling parameters and may obey a regex."""
+    """Calls the configured function for each prompt and counts the requests in flight."""
 
     settings_class: ClassVar[type[EngineSettings]] = ScriptedSettings
 
@@ -105,7 +120,7 @@ class ScriptedEngine:
         return {"engine": "scripted", "simulated": True, "peak_in_flight": self._peak_in_flight}
 
     def _log(self, event: str, text: str) -> None:
-        """One write for each line: replicas do not mix their lines, and a killed process loses none."""
+        """Append `line` with a single write, so that lines of several replicas do not mix and a kill loses none."""
         if self._settings.log_path:
             line = json.dumps({"event": event, "seconds": time.time(), "prompt": text, "process": os.getpid()}) + "\n"
             with Path(self._settings.log_path).open("ab", buffering=0) as log:
@@ -142,7 +157,7 @@ class ScriptedEngine:
         return True
 
     def _nth(self, event: str, substring: str, text: str) -> int:
-        """Which request with `substring` this one is, from 1; 0 if its text has no such substring."""
+        """The ordinal, from 1, of this request among those whose text contains `substring`; 0 if it does not."""
         if substring not in text:
             return 0
         self._seen[f"{event} {substring}"] += 1
@@ -150,12 +165,12 @@ class ScriptedEngine:
 
 
 def keep_order() -> Answer:
-    """Names every passage in the order shown."""
+    """Answers that keep the order of the passages."""
     return lambda text, params: "<think>As they come.</think> <answer>" + " > ".join(_identifiers(text)) + "</answer>"
 
 
 def reverse_order() -> Answer:
-    """Names every passage, the last one first."""
+    """Answers that reverse the order of the passages."""
     return lambda text, params: (
         "<think>Last first.</think> <answer>" + " > ".join(reversed(_identifiers(text))) + "</answer>"
     )

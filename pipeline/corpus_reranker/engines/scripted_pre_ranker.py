@@ -1,4 +1,4 @@
-"""A pre-ranker by a function. For tests and studies; no model."""
+"""A pre-ranker whose scores come from a Python function, for tests and benchmarks; no model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -9,19 +9,19 @@ from corpus_reranker.engines.base import EngineCapabilities, EngineContext, Engi
 from corpus_reranker.engines.scripted import load_script
 
 PassageScore: TypeAlias = Callable[[str, str], float]
-"""From a query and a passage to its score. May raise RequestError or EngineDeadError."""
+"""Maps a query and a passage to a score. May raise RequestError or EngineDeadError."""
 
 
 class ScriptedPreRankerSettings(EngineSettings):
-    """The scoring function sees query and passage, and may fail on them."""
+    """A pre-ranker for tests: a Python function scores each pair of query and passage."""
 
-    kind: Literal["scripted"] = "scripted"
-    model: str = "scripted"
+    kind: Literal["scripted"] = Field("scripted", description="The scripted pre-ranker.")
+    model: str = Field("scripted", description="Model name that the output records.")
     scores: str = Field(
         "corpus_reranker.engines.scripted_pre_ranker:shared_words",
-        description='"module:function" that takes `arguments` and returns a PassageScore.',
+        description='"module:function" that is called with `arguments` and returns the scoring function.',
     )
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of `scores`.")
 
     @property
     def capabilities(self) -> EngineCapabilities:
@@ -53,5 +53,5 @@ class ScriptedPreRanker:
 
 
 def shared_words() -> PassageScore:
-    """How many of the query's words a passage holds."""
+    """Scores by the number of the query's words that a passage contains."""
     return lambda query, passage: float(len(set(query.lower().split()) & set(passage.lower().split())))

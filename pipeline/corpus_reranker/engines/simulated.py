@@ -1,4 +1,4 @@
-"""An engine with continuous batching by a cost model, for benchmarks. Its answers are random; there is no LLM.
+"""A simulated engine for benchmarks: a cost model of continuous batching with random answers; no LLM.
 
 Simulated time runs `speedup` times as fast as the clock. Lengths and answers depend only on the seeds and the prompt,
 so that two runs differ only in what is measured.
@@ -23,8 +23,9 @@ _Z_99 = 2.3263478740408408
 
 
 class SimulatedSettings(EngineSettings):
-    """Defaults model ReasonRank-7B in bfloat16 on one H100 SXM. They are computed from data sheets, not measured.
+    """A simulated engine for benchmarks: a cost model of vLLM's scheduler, with random answers.
 
+    The defaults model ReasonRank-7B in bfloat16 on one H100 SXM. They are computed from data sheets, not measured.
     H100 SXM (NVIDIA's data sheet): 3.35 TB/s, 989 TFLOP/s dense bfloat16, 80 GB. Qwen2.5-7B (its model card and
     config): 7.6e9 parameters, 28 layers, 4 KV heads of 128, so 15.2 GB of weights and 57,344 bytes per KV token.
     Window lengths: 5,690 prompt and 750 output tokens. Assumed: 75% of the bandwidth and 50% of the operations
@@ -43,33 +44,46 @@ class SimulatedSettings(EngineSettings):
         }
     )
 
-    kind: Literal["simulated"] = "simulated"
-    model: str = "simulated"
-    tokenizer: str | None = "words"
-    speedup: float = Field(1.0, gt=0, description="Simulated seconds per second of the clock.")
-    max_num_batched_tokens: int = Field(8192, ge=1)
-    kv_cache_tokens: int = Field(950_000, ge=1, description="(0.9 x 80 GB - 15.2 GB - 2 GB) / 57,344 bytes.")
-    prefill_tokens_per_second: float = Field(
-        30_000.0, gt=0, description="0.5 x 989e12 / (2 x 7.6e9 operations per token), minus some for attention."
+    kind: Literal["simulated"] = Field("simulated", description="The simulated engine.")
+    model: str = Field("simulated", description="Model name that the output records.")
+    tokenizer: str | None = Field(
+        "words", description='Tokenizer of the prompts: "words" (built in), a folder, hub id or URL.'
     )
-    step_seconds: float = Field(0.006, gt=0, description="Reading the weights: 15.2 GB / (0.75 x 3.35 TB/s).")
+    speedup: float = Field(1.0, gt=0, description="Simulated seconds per second of wall-clock time.")
+    max_num_batched_tokens: int = Field(8192, ge=1, description="Token budget of one scheduler step.")
+    kv_cache_tokens: int = Field(
+        950_000, ge=1, description="Tokens that the KV cache holds. (0.9 x 80 GB - 15.2 GB - 2 GB) / 57,344 bytes."
+    )
+    prefill_tokens_per_second: float = Field(
+        30_000.0,
+        gt=0,
+        description="Prefill rate. 0.5 x 989e12 / (2 x 7.6e9 operations per token), minus some for attention.",
+    )
+    step_seconds: float = Field(
+        0.006, gt=0, description="Fixed time of a step: reading the weights, 15.2 GB / (0.75 x 3.35 TB/s)."
+    )
     step_seconds_per_sequence: float = Field(
-        0.00014, ge=0, description="Reading its KV cache: 6,065 tokens x 57,344 bytes / (0.75 x 3.35 TB/s)."
+        0.00014,
+        ge=0,
+        description="Time that each decoding sequence adds to a step: reading its KV cache, "
+        "6,065 tokens x 57,344 bytes / (0.75 x 3.35 TB/s).",
     )
     prompt_tokens: int | None = Field(
         None,
         ge=1,
-        description="Count every prompt as this long: short texts then stand for long ones, which saves rendering.",
+        description="Assumed length of every prompt, whatever its text. None uses the real length.",
     )
-    output_tokens_mean: float = Field(750.0, ge=1, description="Mean of a lognormal distribution.")
+    output_tokens_mean: float = Field(750.0, ge=1, description="Mean output length; lengths are lognormal.")
     output_tokens_p99: float = Field(
-        3000.0, ge=1, description="Its 99th percentile; equal to the mean: all outputs have that length."
+        3000.0,
+        ge=1,
+        description="99th percentile of the output length. If it equals the mean, all outputs have that length.",
     )
     output_tokens_cap: int | None = Field(
-        None, ge=1, description="Longer outputs are cut to this length and still answer."
+        None, ge=1, description="Maximum output length. An output that is cut here still has a complete answer."
     )
-    answer_format: Literal["reasoning", "plain"] = "reasoning"
-    seed: int = 0
+    answer_format: Literal["reasoning", "plain"] = Field("reasoning", description="Format of the random answers.")
+    seed: int = Field(0, description="Seed of lengths and answers.")
 
     @property
     def capabilities(self) -> EngineCapabilities:
@@ -145,7 +159,7 @@ class SimulatedEngine:
                 completion.set_exception(EngineDeadError("the simulated engine was stopped"))
 
     def info(self) -> dict[str, Any]:
-        """Capacity, and averages from the first request to the last completion: saturation is computed from them."""
+        """Capacity, and averages from the first request to the last completion, which give the saturation."""
         if self._started_at is not None:
             self._wake()
         totals, batch = self._batch.totals, self._batch
@@ -224,7 +238,7 @@ def _rng(seed: int, prompt: Prompt, params: SamplingParams) -> random.Random:
 
 
 def _answer(rng: random.Random, num_passages: int, answer_format: str, cut: bool) -> str:
-    """A ranking as a reasoning model or a plain one writes it; a cut answer has no ranking."""
+    """A ranking in the given answer format; a truncated answer has no ranking."""
     order = rng.sample(range(1, num_passages + 1), num_passages)
     ranking = "" if cut else " > ".join(f"[{number}]" for number in order)
     if answer_format == "plain":

@@ -16,15 +16,15 @@ class RetryPolicy:
     whose attempts all fail keeps its input order.
 
     Attributes:
-        max_attempts: Requests of one window, the first included.
-        retry_temperature: Lowest temperature of a retry.
-        backoff_seconds: Wait before a retry after an error; doubled at each further retry, times a random factor from
-            0.5 to 1.5.
-        window_timeout_seconds: A request that takes longer is cancelled.
-        query_deadline_seconds: After it no window of the query is requested; the rest keep their input order with
-            status `timeout`.
-        force_answer: A window whose attempts all ended without a ranking is requested once more, with structured
-            output that can only be a ranking; its finish_reason is `forced`. Needs an answer format that can force.
+        max_attempts: Maximum number of requests for one window, including the first.
+        retry_temperature: Minimum temperature of a retry.
+        backoff_seconds: Delay before a retry after an error. It doubles with each retry and is multiplied by a random
+            factor from 0.5 to 1.5.
+        window_timeout_seconds: Timeout of one request. A request that takes longer is cancelled.
+        query_deadline_seconds: Deadline of a query. After it, the remaining windows are not requested; they keep their
+            input order and get the status `timeout`.
+        force_answer: If every attempt ends without a ranking, request the window once more with structured output that
+            can only be a ranking (finish_reason `forced`). Needs an answer format that supports it.
     """
 
     max_attempts: int = 2

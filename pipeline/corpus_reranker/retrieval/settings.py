@@ -11,26 +11,29 @@ from corpus_reranker.section import Section
 class CorpusConfig(Section):
     """A corpus with one document per row: Parquet, or JSONL, plain or compressed."""
 
-    path: Url = Field(description="File or folder, local or s3://.")
-    id_column: str = Field("doc_id", description='"_id" in BEIR, "id" in BRIGHT.')
-    text_column: str = Field("text", description='"content" in BRIGHT.')
-    title_column: str = Field("title", description="Optional column.")
+    path: Url = Field(description="Corpus file, or folder of corpus files, local or s3://.")
+    id_column: str = Field("doc_id", description='Column of the document ids: "_id" in BEIR, "id" in BRIGHT.')
+    text_column: str = Field("text", description='Column of the texts: "content" in BRIGHT.')
+    title_column: str = Field("title", description="Column of the titles, which may be absent.")
 
 
 class QueriesConfig(Section):
     """Queries, one per row: Parquet, or JSONL or TSV (`query_id<TAB>query`), plain or compressed."""
 
-    path: Url = Field(description="File, or folder of Parquet; local or s3://.")
-    id_column: str = "query_id"
-    text_column: str = Field("query", description="Query text for the reranker.")
+    path: Url = Field(description="File of queries, or folder of Parquet files, local or s3://.")
+    id_column: str = Field("query_id", description="Column of the query ids.")
+    text_column: str = Field("query", description="Column of the query texts that the reranker reads.")
     retrieval_column: str = Field(
-        "retrieval_query", description="Text for the first stage, if it differs from the query. Optional column."
+        "retrieval_query",
+        description="Column of the texts that the first stage searches for, which may be absent or null; the default "
+        "is the query text.",
     )
     retrieval_path: Url | None = Field(
-        None, description="Separate TSV, JSONL or Parquet file with the first-stage text of each query id."
+        None, description="TSV, JSONL or Parquet file with the text that the first stage searches for, by query id."
     )
     excluded_ids_column: str = Field(
-        "excluded_ids", description="Documents to exclude from a query's candidates (BRIGHT). Optional column."
+        "excluded_ids",
+        description="Column with lists of doc ids to exclude (BRIGHT), which may be absent.",
     )
 
     @model_validator(mode="after")
@@ -44,9 +47,9 @@ class QueriesConfig(Section):
 class Rm3Config(Section):
     """RM3 query expansion (Abdul-Jaleel et al. 2004). Defaults are Anserini's."""
 
-    feedback_terms: int = Field(10, ge=1)
-    feedback_documents: int = Field(10, ge=1)
-    original_query_weight: float = Field(0.5, ge=0, le=1)
+    feedback_terms: int = Field(10, ge=1, description="Number of expansion terms.")
+    feedback_documents: int = Field(10, ge=1, description="Number of feedback documents.")
+    original_query_weight: float = Field(0.5, ge=0, le=1, description="Weight of the original query's terms.")
 
 
 class RetrieveConfig(Section):
@@ -58,16 +61,17 @@ class RetrieveConfig(Section):
     output: Url | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
     overwrite: bool = Field(False, description="Replace candidates that other settings made.")
     hits: int = Field(100, ge=1, description="Candidates per query.")
-    k1: float = Field(0.9, ge=0, description="Anserini's default for passages.")
-    b: float = Field(0.4, ge=0, le=1, description="Anserini's default for passages.")
+    k1: float = Field(0.9, ge=0, description="BM25's k1. 0.9 is Anserini's default for passages.")
+    b: float = Field(0.4, ge=0, le=1, description="BM25's b. 0.4 is Anserini's default for passages.")
     rm3: Rm3Config | None = None
     no_candidates: Literal["drop", "keep"] = Field(
         "drop",
-        description="A query without a hit: drop it (and list it), or keep it with an empty list.",
+        description="What happens to a query without hits: drop it and list it in _skipped.jsonl, or keep it with an "
+        "empty list.",
     )
-    workers: int | None = Field(None, ge=1, description="Searcher processes, each with a JVM; None: one per free CPU.")
-    queries_per_block: int = Field(64, ge=1, description="Queries per block.")
-    jvm_heap_bytes: int = Field(1 << 30, ge=1 << 26, description="Heap limit of each searcher's JVM.")
+    workers: int | None = Field(None, ge=1, description="Searcher processes, each with a JVM. None: one per free CPU.")
+    queries_per_block: int = Field(64, ge=1, description="Queries per Ray Data block.")
+    jvm_heap_bytes: int = Field(1 << 30, ge=1 << 26, description="Maximum heap of each searcher's JVM.")
 
 
 class RunConfig(Section):
@@ -90,10 +94,15 @@ class AssembleConfig(Section):
     hits: int = Field(100, ge=1, description="Documents to keep per query, best first.")
     missing: Literal["drop", "error"] = Field(
         "drop",
-        description="Documents or queries of the run without a text: drop them (and list them), or fail.",
+        description="What happens to a document or query of the run that has no text: drop it and list it in "
+        "_skipped.jsonl, or fail.",
     )
     no_candidates: Literal["drop", "keep"] = Field(
-        "drop", description="A query with no candidate left: drop it (and list it), or keep it with an empty list."
+        "drop",
+        description="What happens to a query with no candidates left: drop it and list it in _skipped.jsonl, or keep "
+        "it with an empty list.",
     )
-    queries_per_block: int = Field(64, ge=1, description="Queries per block; a task holds the texts of one block.")
-    corpus_bytes_per_task: int = Field(128 << 20, ge=1 << 10, description="Bytes of the corpus per reading task.")
+    queries_per_block: int = Field(
+        64, ge=1, description="Queries per Ray Data block. A task holds the texts of one block."
+    )
+    corpus_bytes_per_task: int = Field(128 << 20, ge=1 << 10, description="Bytes of the corpus that one task reads.")

@@ -1,4 +1,4 @@
-"""Adaptive reranking of the candidates whose place in the top is uncertain (AcuRank: Yoon et al., arXiv 2505.18512)."""
+"""Adaptive reranking of the candidates that may or may not be in the top (AcuRank: Yoon et al., arXiv 2505.18512)."""
 
 import math
 from collections.abc import Sequence
@@ -22,10 +22,14 @@ class Active:
     windows of neighbours. Once fewer than `min_uncertain` are left, a last round ranks the likely top.
 
     Attributes:
-        max_calls: Windows of one query. The round that reaches it ranks its likeliest candidates only. 9 is what
-            sliding windows take for 100 candidates.
-        tolerance: 0.01 is the authors' default.
-        min_uncertain: 10 is the authors' default.
+        window: Passages in one window.
+        depth: Number of first-stage candidates to rerank.
+        cutoff: Rank that separates the top from the rest; 10 suits nDCG@10.
+        max_calls: Maximum number of windows for one query. The round that reaches it ranks its likeliest candidates
+            only. Sliding windows take 9 for 100 candidates.
+        tolerance: A candidate is certain if its probability of being in the top is below this, or above 1 minus this.
+            0.01 is the authors' default.
+        min_uncertain: Start the last round once fewer candidates are uncertain. 10 is the authors' default.
     """
 
     window: int = 20

@@ -11,8 +11,8 @@ indices, best first. It never raises for a bad answer: a window without a usable
 given. A window of one index comes back without a request.
 
 `start` is the 0-based position of the best placed of them in the strategy's current order. The output reports the
-window as `[start, start + len(indices))`. If a strategy's windows are not contiguous, this tells how high the window
-reaches and how many passages it shows, not which ones."""
+window as `[start, start + len(indices))`. If the candidates of a window are not contiguous in that order, the report
+gives the window's top position and its number of passages, not which passages it shows."""
 
 _MIN_SHUFFLED = 5
 """Smallest window that is shuffled: five passages have 120 orders."""

@@ -7,6 +7,10 @@ from corpus_reranker.ranking.strategies.single_window import SingleWindow
 
 @dataclass(frozen=True, slots=True)
 class FullList(SingleWindow):
-    """`single_window` over 100 passages. `engine.max_model_len` must hold them all."""
+    """`single_window` over 100 passages. They must all fit `engine.max_model_len`.
+
+    Attributes:
+        window: Number of first-stage candidates to rerank, all in one window.
+    """
 
     window: int = 100

@@ -12,6 +12,13 @@ class ShuffleConsensus:
     """Sliding windows, each ranked `shuffles` times concurrently in shuffled orders, merged by Kemeny consensus.
 
     With `depth` equal to `window` this is the paper's procedure on one list.
+
+    Attributes:
+        window: Passages in one window.
+        stride: Positions that the next window moves up.
+        depth: Number of first-stage candidates to rerank.
+        shuffles: Shuffled copies of each window.
+        seed: Seed of the shuffles.
     """
 
     window: int = 20

@@ -8,7 +8,11 @@ from corpus_reranker.ranking.windows import check_window
 
 @dataclass(frozen=True, slots=True)
 class SingleWindow:
-    """Rank the best `window` candidates of the first stage. The others follow in first-stage order."""
+    """Rank the best `window` candidates of the first stage. The others follow in first-stage order.
+
+    Attributes:
+        window: Number of first-stage candidates to rerank, all in one window.
+    """
 
     window: int = 20
 

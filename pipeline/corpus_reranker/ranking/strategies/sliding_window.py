@@ -14,7 +14,10 @@ class SlidingWindow:
     The defaults are ReasonRank's (arXiv 2508.07050).
 
     Attributes:
-        passes: Times that all windows are ranked.
+        window: Passages in one window.
+        stride: Positions that the next window moves up.
+        depth: Number of first-stage candidates to rerank.
+        passes: Number of passes over all windows.
         stop_when_stable: Skip the remaining passes after one that changes nothing. At temperature 0 the next pass would
             repeat the same prompts.
     """

@@ -20,10 +20,17 @@ class TopDown:
     A partition holds the pivot and up to `window - 1` passages; partitions have nearly equal sizes. Every partition
     costs one window, so a depth of window + m * (window - 1) fills all of them: depth 96 takes one window less than
     depth 100. If more passages beat the pivot than the last window holds, those placed best in their partitions enter
-    it and the others follow. With `rounds` above 1, top-down starts again on all that beat the pivot.
+    it and the others follow. With `rounds` above 1, top-down starts again on all passages that beat
+    the pivot.
 
     Differs from the authors' code (Parry-Parry/TDPart): all partitions run concurrently. Their code runs them in
     sequence until `window` passages have beaten the pivot, and keeps the first ones.
+
+    Attributes:
+        window: Passages in one window.
+        depth: Number of first-stage candidates to rerank.
+        cutoff: Rank of the pivot in the top window; 10 suits nDCG@10.
+        rounds: Maximum number of rounds. Each further round starts from the passages that beat the last pivot.
     """
 
     window: int = 20

@@ -20,8 +20,12 @@ class Tournament:
     alone.
 
     Attributes:
-        rounds: Independent tournaments that run concurrently; their points add up.
-        survivors: Passages left after each stage. Lists of more than twice the first number are halved first.
+        window: Maximum number of passages in a group.
+        depth: Number of first-stage candidates to rerank.
+        rounds: Number of independent tournaments. They run concurrently, and their points add up.
+        survivors: Number of passages left after each stage. A list of more than twice the first number is halved
+            first.
+        seed: Seed of the shuffles.
     """
 
     window: int = 20
