@@ -14,6 +14,8 @@ from corpus_reranker.cli.app import COMMANDS
 from helpers.paths import REPOSITORY
 from helpers.runs import query, rows_of_folder, write_input
 
+pytestmark = pytest.mark.slow
+
 COLLIDING_NAMES = ("pipeline", "jobs", "configs", "tests", "cli")
 
 

@@ -13,6 +13,8 @@ from helpers.scenario import Scenario, baseline_rankings, check_output, make_sce
 
 Sections: TypeAlias = dict[str, dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 QUICK: Sections = {"engine": {"delay_seconds": 0.0, "slow": {}}}
 
 

@@ -1,4 +1,4 @@
-"""Admission: as many windows in flight as the engine holds, longest queries first."""
+"""Admission: as many windows in flight as the engine has capacity for, longest queries first."""
 
 import asyncio
 
@@ -12,11 +12,11 @@ from corpus_reranker.types import Completion
 
 async def test_the_first_prompt_sets_the_target() -> None:
     admission = Admission(Capacity(256, 1_000_000), max_tokens=4000)
-    leave = asyncio.Event()
+    release = asyncio.Event()
 
     async def hold() -> None:
         async with admission.query(9) as slot, admission.window(slot, 9500):  # plus 1,000 / 2 output tokens: 100 fit
-            await leave.wait()
+            await release.wait()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(300):
@@ -25,7 +25,7 @@ async def test_the_first_prompt_sets_the_target() -> None:
             await asyncio.sleep(0)
         assert (admission.queries_in_flight, admission.windows_in_flight) == (113, 113)
         assert admission.target_windows_in_flight == 113
-        leave.set()
+        release.set()
     assert (admission.queries_in_flight, admission.windows_in_flight) == (0, 0)
 
 
@@ -58,12 +58,12 @@ async def test_the_longest_query_is_admitted_first() -> None:
 async def test_cancelled_queries_release_their_slots(target: int, queries: list[tuple[int, bool]]) -> None:
     admission = Admission(Capacity(8), max_tokens=100, fixed_target=target)
     done = 0
-    most = 0
+    peak = 0
 
     async def run_query(max_windows: int) -> None:
-        nonlocal done, most
+        nonlocal done, peak
         async with admission.query(max_windows):
-            most = max(most, admission.queries_in_flight)
+            peak = max(peak, admission.queries_in_flight)
             await asyncio.sleep(0)
             done += 1
 
@@ -75,22 +75,22 @@ async def test_cancelled_queries_release_their_slots(target: int, queries: list[
     results = await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
     assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
     assert done >= sum(not cancel for _, cancel in queries)
-    assert most <= target
+    assert peak <= target
     assert admission.queries_in_flight == 0
 
 
-async def test_the_end_of_the_input_admits_all_queries_and_the_longest_first() -> None:
+async def test_the_end_of_the_input_admits_all_queries_longest_first() -> None:
     admission = Admission(Capacity(8), max_tokens=100, fixed_target=2)
     requested: list[tuple[int, int]] = []
-    most = 0
+    peak = 0
 
     async def run_query(query: int, windows: int) -> None:
-        nonlocal most
+        nonlocal peak
         async with admission.query(windows) as slot:
-            for left in range(windows, 0, -1):
+            for remaining in range(windows, 0, -1):
                 async with admission.window(slot, 10):
-                    requested.append((query, left))
-                    most = max(most, admission.windows_in_flight)
+                    requested.append((query, remaining))
+                    peak = max(peak, admission.windows_in_flight)
                     await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as group:
@@ -101,9 +101,9 @@ async def test_the_end_of_the_input_admits_all_queries_and_the_longest_first() -
         assert (admission.queries_in_flight, admission.windows_in_flight) == (2, 2)
         admission.end_input()
         assert (admission.queries_in_flight, admission.windows_in_flight) == (6, 2)
-    assert most == 2
-    assert sorted(requested) == [(query, left) for query in range(6) for left in (1, 2, 3)]
-    assert [left for _, left in requested[-4:]] == [1, 1, 1, 1]  # no query ends long before the others
+    assert peak == 2
+    assert sorted(requested) == [(query, remaining) for query in range(6) for remaining in (1, 2, 3)]
+    assert [remaining for _, remaining in requested[-4:]] == [1, 1, 1, 1]  # no query ends long before the others
 
 
 @given(st.integers(1, 4), st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=20), st.integers(0, 30))

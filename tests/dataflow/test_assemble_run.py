@@ -1,4 +1,4 @@
-"""Candidates from a run, queries and a corpus, through local Ray: the texts beside their ids, and what was left out."""
+"""Candidates from a run, queries and a corpus, through local Ray: texts joined to ids, and skipped entries."""
 
 import gzip
 import json
@@ -48,8 +48,8 @@ def write_all(
 
 def settings(folder: Path | str, **changes: Any) -> AssembleConfig:
     names = {"run": "run.txt", "queries": "queries.tsv", "corpus": "corpus.jsonl"}
-    positions = {key: {"path": f"{folder}/{name}"} for key, name in names.items()}
-    return AssembleConfig.model_validate({**positions, "corpus_bytes_per_task": 1024, **changes})
+    sources = {key: {"path": f"{folder}/{name}"} for key, name in names.items()}
+    return AssembleConfig.model_validate({**sources, "corpus_bytes_per_task": 1024, **changes})
 
 
 def assemble(folder: Path, **changes: Any) -> CandidatesSummary:
@@ -57,7 +57,7 @@ def assemble(folder: Path, **changes: Any) -> CandidatesSummary:
 
 
 def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
-    rows = [row for part in (folder / "candidates").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    rows = [row for path in (folder / "candidates").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
     by_id = {row["query_id"]: row for row in rows}
     assert len(by_id) == len(rows)
     return by_id
@@ -68,22 +68,22 @@ def skipped(folder: Path) -> list[dict[str, Any]]:
     return sorted((json.loads(line) for line in lines), key=str)
 
 
-def listed(row: dict[str, Any]) -> list[tuple[str, str, float]]:
+def entries(row: dict[str, Any]) -> list[tuple[str, str, float]]:
     return [(each["doc_id"], each["text"], each["score"]) for each in row["candidates"]]
 
 
-def test_texts_stand_beside_ids_in_the_runs_order(tmp_path: Path) -> None:
+def test_candidates_have_texts_in_the_order_of_the_run(tmp_path: Path) -> None:
     write_all(tmp_path)
     summary = assemble(tmp_path)
     rows = rows_of(tmp_path)
     assert (rows["q1"]["query"], rows["q2"]["query"]) == ("first", "second")
-    assert listed(rows["q1"]) == [("d2", "two", 9.5), ("with some space.txt", "three", 9.5), ("d1", "one", -1.0)]
-    assert listed(rows["q2"]) == [("ünï/日本", "four", 7.0), ("d2", "two", 6.0)]
+    assert entries(rows["q1"]) == [("d2", "two", 9.5), ("with some space.txt", "three", 9.5), ("d1", "one", -1.0)]
+    assert entries(rows["q2"]) == [("ünï/日本", "four", 7.0), ("d2", "two", 6.0)]
     assert summary == CandidatesSummary(2, 5, 0, 0, 0)
     assert skipped(tmp_path) == []
 
 
-def test_files_say_how_they_were_made_and_the_reranker_can_read_them(tmp_path: Path) -> None:
+def test_files_record_the_first_stage_and_are_valid_input(tmp_path: Path) -> None:
     write_all(tmp_path)
     assemble(tmp_path, hits=2)
     (part,) = (tmp_path / "candidates").glob("*.parquet")
@@ -99,8 +99,8 @@ def test_files_say_how_they_were_made_and_the_reranker_can_read_them(tmp_path: P
         assert len(parse_row(row).candidates) == 2
 
 
-def test_the_reranker_gets_the_query_whatever_the_run_was_made_with(tmp_path: Path) -> None:
-    """BRIGHT: the run was made with a rewritten query, which stays beside the original; other columns pass through."""
+def test_the_original_query_is_kept_beside_the_retrieval_query(tmp_path: Path) -> None:
+    """BRIGHT: the run was retrieved with a rewritten query. Both queries and all other columns pass through."""
     write_all(tmp_path)
     rows: list[dict[str, Any]] = [
         {"query_id": "q1", "query": "short", "retrieval_query": "a long rewritten one", "dataset": "bio"},
@@ -109,11 +109,11 @@ def test_the_reranker_gets_the_query_whatever_the_run_was_made_with(tmp_path: Pa
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "queries.parquet")
     assemble(tmp_path, queries={"path": f"{tmp_path}/queries.parquet"})
     for row in rows:
-        found = rows_of(tmp_path)[row["query_id"]]
-        assert {key: found[key] for key in row} == row
+        assembled = rows_of(tmp_path)[row["query_id"]]
+        assert {key: assembled[key] for key in row} == row
     write_jsonl(tmp_path / "rewritten.jsonl", [{"query_id": q, "query": f"re {q}"} for q in ("q2", "q1")])
-    run_in_subprocess = {"path": f"{tmp_path}/queries.tsv", "retrieval_path": f"{tmp_path}/rewritten.jsonl"}
-    assemble(tmp_path, queries=run_in_subprocess, overwrite=True)
+    queries = {"path": f"{tmp_path}/queries.tsv", "retrieval_path": f"{tmp_path}/rewritten.jsonl"}
+    assemble(tmp_path, queries=queries, overwrite=True)
     assert {(row["query"], row["retrieval_query"]) for row in rows_of(tmp_path).values()} == {
         ("first", "re q1"),
         ("second", "re q2"),
@@ -122,12 +122,12 @@ def test_the_reranker_gets_the_query_whatever_the_run_was_made_with(tmp_path: Pa
 
 RUN_WITH_GAPS = "".join(
     f"{query} Q0 {doc} 1 1 tag\n"
-    for query, doc in [("q1", "d1"), ("q1", "gone"), ("q1", "blank"), ("q2", "gone"), ("q3", "d1"), ("q4", "d2")]
+    for query, doc in [("q1", "d1"), ("q1", "missing"), ("q1", "blank"), ("q2", "missing"), ("q3", "d1"), ("q4", "d2")]
 )
-GAPPY_QUERIES = "q1\tfirst\nq2\tsecond\nq3\t \nq5\tfifth\n"
-LEFT_OUT = [
+QUERIES_WITH_GAPS = "q1\tfirst\nq2\tsecond\nq3\t \nq5\tfifth\n"
+SKIPPED = [
     {"doc_id": "blank", "reason": "no text", "queries": 1},
-    {"doc_id": "gone", "reason": "not in the corpus", "queries": 2},
+    {"doc_id": "missing", "reason": "not in the corpus", "queries": 2},
     {"query_id": "q3", "reason": "no text"},
     {"query_id": "q4", "reason": "not in the queries"},
     {"query_id": "q5", "reason": "not in the run"},
@@ -135,24 +135,24 @@ LEFT_OUT = [
 
 
 @pytest.mark.parametrize("no_candidates", ["drop", "keep"])
-def test_what_is_missing_is_counted_and_listed(tmp_path: Path, no_candidates: str) -> None:
-    write_all(tmp_path, RUN_WITH_GAPS, GAPPY_QUERIES, {**DOCUMENTS, "blank": " \n"})
+def test_missing_entries_are_counted_and_listed(tmp_path: Path, no_candidates: str) -> None:
+    write_all(tmp_path, RUN_WITH_GAPS, QUERIES_WITH_GAPS, {**DOCUMENTS, "blank": " \n"})
     summary = assemble(tmp_path, no_candidates=no_candidates)
     rows = rows_of(tmp_path)
-    assert listed(rows.pop("q1")) == [("d1", "one", 1.0)]
+    assert entries(rows.pop("q1")) == [("d1", "one", 1.0)]
     if no_candidates == "keep":
-        assert listed(rows.pop("q2")) == []
+        assert entries(rows.pop("q2")) == []
         assert summary == CandidatesSummary(2, 1, 1, 3, 2)
-        assert skipped(tmp_path) == LEFT_OUT
+        assert skipped(tmp_path) == SKIPPED
     else:
         assert summary == CandidatesSummary(1, 1, 0, 4, 2)
-        assert skipped(tmp_path) == sorted([*LEFT_OUT, {"query_id": "q2", "reason": "no candidate left"}], key=str)
+        assert skipped(tmp_path) == sorted([*SKIPPED, {"query_id": "q2", "reason": "no candidate left"}], key=str)
     assert rows == {}
 
 
-def test_what_is_missing_is_an_error_where_that_is_wanted(tmp_path: Path) -> None:
+def test_missing_entries_are_an_error_if_configured(tmp_path: Path) -> None:
     write_all(tmp_path, RUN_WITH_GAPS, "q1\tfirst\nq2\tsecond\nq3\tthird\nq4\tfourth\n", {**DOCUMENTS, "blank": ""})
-    with pytest.raises(InputError, match=r"corpus.jsonl lacks 2 entries of the run: .*'gone' \(not in the corpus\)"):
+    with pytest.raises(InputError, match=r"corpus.jsonl lacks 2 entries of the run: .*'missing' \(not in the corpus\)"):
         assemble(tmp_path, missing="error")
     assert list((tmp_path / "candidates").glob("*.parquet")) == []
     (tmp_path / "queries.tsv").write_text("q1\tfirst\nq2\tsecond\nq4\tfourth\n")
@@ -162,16 +162,16 @@ def test_what_is_missing_is_an_error_where_that_is_wanted(tmp_path: Path) -> Non
     assert assemble(tmp_path, missing="error").candidates == 5
 
 
-def test_of_a_document_that_comes_twice_the_first_counts(tmp_path: Path) -> None:
+def test_the_first_of_duplicate_documents_is_used(tmp_path: Path) -> None:
     write_all(tmp_path, "q1 Q0 d1 1 1 t\n")
     rows = [{"doc_id": "d1", "text": "first"}, {"doc_id": "x", "text": "filler " * 300}]  # three pieces
     write_jsonl(tmp_path / "corpus.jsonl", [*rows, {"doc_id": "d1", "text": "second"}])
     assemble(tmp_path)
-    assert listed(rows_of(tmp_path)["q1"]) == [("d1", "first", 1.0)]
+    assert entries(rows_of(tmp_path)["q1"]) == [("d1", "first", 1.0)]
 
 
-def test_any_corpus_gives_what_a_dictionary_gives(tmp_path: Path) -> None:
-    """Many files of several kinds in many pieces, blocks of a few queries: against the texts looked up one by one."""
+def test_any_corpus_gives_the_texts_of_a_dictionary(tmp_path: Path) -> None:
+    """Files in several formats, in many pieces, with small blocks, against texts looked up in a dictionary."""
     rng = random.Random(4)
     texts = {f"doc {number}": "".join(rng.choices("ab \n\t«é😀", k=rng.randint(1, 90))) + "." for number in range(400)}
     titles = {doc_id: rng.choice([None, "Title", "T 2"]) for doc_id in texts}
@@ -194,15 +194,15 @@ def test_any_corpus_gives_what_a_dictionary_gives(tmp_path: Path) -> None:
     rows = rows_of(tmp_path)
     assert rows.keys() == expected.keys()
     for query, docs in expected.items():
-        found = [(each["doc_id"], each["title"], each["text"]) for each in rows[query]["candidates"]]
-        assert found == [(doc, titles[doc], texts[doc]) for doc in docs[:20]]
+        assembled = [(each["doc_id"], each["title"], each["text"]) for each in rows[query]["candidates"]]
+        assert assembled == [(doc, titles[doc], texts[doc]) for doc in docs[:20]]
 
 
-def test_candidates_that_are_there_are_left_alone_and_others_refused(tmp_path: Path) -> None:
+def test_existing_candidates_are_kept_and_other_settings_refused(tmp_path: Path) -> None:
     write_all(tmp_path)
     first = assemble(tmp_path)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "candidates").iterdir()}
-    assert assemble(tmp_path, queries_per_block=1) == first  # decides nothing
+    assert assemble(tmp_path, queries_per_block=1) == first  # does not change the candidates
     parquet = [path for path in files if path.suffix == ".parquet"]
     assert parquet
     assert all(path.stat().st_mtime_ns == files[path] for path in parquet)
@@ -212,29 +212,29 @@ def test_candidates_that_are_there_are_left_alone_and_others_refused(tmp_path: P
     assert {len(row["candidates"]) for row in rows_of(tmp_path).values()} == {1}
 
 
-def test_what_broke_off_is_done_again_and_foreign_files_are_not_touched(tmp_path: Path) -> None:
+def test_an_unfinished_job_is_repeated_and_other_files_are_kept(tmp_path: Path) -> None:
     write_all(tmp_path)
     folder = tmp_path / "candidates"
     folder.mkdir()
-    (folder / "mine.parquet").write_bytes(b"precious")
+    (folder / "mine.parquet").write_bytes(b"other content")
     with pytest.raises(OutputError, match="this job did not write"):
         assemble(tmp_path)
-    assert (folder / "mine.parquet").read_bytes() == b"precious"
+    assert (folder / "mine.parquet").read_bytes() == b"other content"
     (folder / "mine.parquet").unlink()
     (folder / "_unfinished.json").write_text("{}")
-    (folder / "half.parquet").write_bytes(b"PAR1 cut short")
+    (folder / "truncated.parquet").write_bytes(b"PAR1 truncated")
     assert assemble(tmp_path).candidates == 5
     assert rows_of(tmp_path).keys() == {"q1", "q2"}
 
 
-def test_everything_on_s3(location: Location, tmp_path: Path) -> None:
-    write_all(tmp_path / "made")
+def test_input_and_output_on_s3(location: Location, tmp_path: Path) -> None:
+    write_all(tmp_path / "source")
     filesystem, folder = resolve(f"{location.url}/in", location.storage)
     filesystem.create_dir(folder, recursive=True)
-    copy_files(str(tmp_path / "made"), folder, LOCAL, filesystem)
+    copy_files(str(tmp_path / "source"), folder, LOCAL, filesystem)
     summary = assemble_candidates(settings(f"{location.url}/in"), location.storage, f"{location.url}/candidates")
     assert summary == CandidatesSummary(2, 5, 0, 0, 0)
     filesystem, folder = resolve(f"{location.url}/candidates", location.storage)
     data_files = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
-    found = [row for part in data_files for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
-    assert {row["query_id"]: len(row["candidates"]) for row in found} == {"q1": 3, "q2": 2}
+    rows = [row for path in data_files for row in pq.read_table(path, filesystem=filesystem).to_pylist()]
+    assert {row["query_id"]: len(row["candidates"]) for row in rows} == {"q1": 3, "q2": 2}

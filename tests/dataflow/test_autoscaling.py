@@ -1,6 +1,6 @@
-"""Replicas over the nodes of a cluster: all nodes are used at once, late nodes too, and a slow engine delays no other.
+"""Replicas over the nodes of a cluster: all nodes are used, late nodes too, and a slow engine delays no other.
 
-The nodes are Ray nodes on this machine. Their GPUs exist as Ray resources alone.
+The nodes are Ray nodes on this machine. Their GPUs exist only as Ray resources.
 """
 
 import json
@@ -18,6 +18,8 @@ from ray.cluster_utils import Cluster
 from helpers.paths import REPOSITORY
 from helpers.rerank_process import RerankProcess, rerank_process
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
+
+pytestmark = pytest.mark.slow
 
 QUERIES = 24
 CPU_NODE = {"num_cpus": 4}
@@ -72,7 +74,7 @@ def events(folder: Path, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
-def answers_by_process(folder: Path) -> Counter[int]:
+def completions_by_process(folder: Path) -> Counter[int]:
     return Counter(line["process"] for line in events(folder, "completed"))
 
 
@@ -95,14 +97,14 @@ def test_min_below_max_uses_every_node_at_once(cluster: Cluster, tmp_path: Path)
         "arguments": {"gate": f"{gate}"},
     }
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3, cpus_per_replica=3) as process:
-        # No query is answered before all three replicas have queries.
+        # No request completes before all three replicas have requests.
         assert process.wait_until(lambda: len({line["process"] for line in events(tmp_path, "requested")}) == 3), (
             process.output
         )
         gate.touch()
         finish(process, tmp_path)
     assert len({line["node"] for line in events(tmp_path, "placed")}) == 3
-    assert sorted(answers_by_process(tmp_path).values())[0] >= 2
+    assert sorted(completions_by_process(tmp_path).values())[0] >= 2
 
 
 @pytest.mark.parametrize("node", [CPU_NODE, GPU_NODE], ids=["cpu", "gpu"])
@@ -126,18 +128,18 @@ def test_a_node_that_joins_late_gets_a_replica(cluster: Cluster, tmp_path: Path,
         finish(process, tmp_path)
     assert late.node_id not in before
     process_of = {line["node"]: line["process"] for line in events(tmp_path, "placed")}
-    assert answers_by_process(tmp_path)[process_of[late.node_id]] > 0
+    assert completions_by_process(tmp_path)[process_of[late.node_id]] > 0
 
 
-def test_a_slow_engine_does_not_hold_the_others_back(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_slow_engine_start_does_not_delay_the_others(cluster: Cluster, tmp_path: Path) -> None:
     for _ in range(3):
         cluster.add_node(**GPU_NODE)
     gate = tmp_path / "gate"
     engine = {"gpus": 1, "first_starts_at": f"{gate}"}
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3) as process:
-        # One engine never starts before this: the other two answer everything.
+        # The third engine starts after this, so the other two complete every request.
         assert process.wait_until(lambda: len(events(tmp_path, "completed")) == QUERIES), process.output
-        assert len(answers_by_process(tmp_path)) == 2
+        assert len(completions_by_process(tmp_path)) == 2
         gate.touch()
         finish(process, tmp_path)
 

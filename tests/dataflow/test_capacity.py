@@ -1,4 +1,4 @@
-"""How much is kept in flight, and how many replicas start: never less than the engines and nodes hold."""
+"""Windows in flight, queries per block and replicas: never fewer than engines and nodes have capacity for."""
 
 import pytest
 from hypothesis import given
@@ -41,12 +41,12 @@ def test_capacity_is_the_smaller_of_max_num_seqs_and_kv_cache(
     st.integers(1, 2000),
     st.none() | st.integers(1, 64),
 )
-def test_blocks_fill_every_slot_beside_slow_queries(
+def test_blocks_fill_every_slot_despite_slow_queries(
     queries: int, fitting: int, more: int, in_flight: int, queries_per_block: int | None
 ) -> None:
-    """A slow query holds its block: with two blocks held up, the others still fill every slot.
+    """A slow query blocks its block: with two blocks blocked, the others still fill every slot.
 
-    No replica holds more than its share, rounded up to a block, and the shares together cover all queries.
+    No replica has more than its share, rounded up to a block, and the shares together cover all queries.
     """
     blocks = plan_blocks(queries, fitting + more, in_flight, fitting=fitting, queries_per_block=queries_per_block)
     size = blocks.queries_per_block
@@ -60,17 +60,17 @@ def test_blocks_fill_every_slot_beside_slow_queries(
     ("queries", "replicas", "queries_per_block"),
     [(10**5, 32, 25), (10**6, 32, 250), (10**7, 32, 256), (10**6, 1000, 15), (2000, 1, 16), (2000, 8, 3), (100, 8, 1)],
 )
-def test_blocks_are_small_beside_the_run(queries: int, replicas: int, queries_per_block: int) -> None:
+def test_blocks_are_small_compared_with_the_run(queries: int, replicas: int, queries_per_block: int) -> None:
     assert plan_blocks(queries, replicas, 256, fitting=replicas).queries_per_block == queries_per_block
 
 
 @pytest.mark.parametrize(("queries", "queries_per_file"), [(100, 1), (32_000, 16), (10**6, 500)])
-def test_output_files_stay_few(queries: int, queries_per_file: int) -> None:
+def test_output_files_are_few(queries: int, queries_per_file: int) -> None:
     assert plan_blocks(queries, 1, 256, fitting=1).queries_per_file == queries_per_file
 
 
 @given(st.integers(1, 10_000))
-def test_some_windows_wait_beside_those_the_engine_holds(windows: int) -> None:
+def test_headroom_keeps_some_windows_waiting(windows: int) -> None:
     assert windows < with_headroom(windows) <= windows * 1.125 + 1
 
 

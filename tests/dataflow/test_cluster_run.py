@@ -27,24 +27,25 @@ from corpus_reranker.run.metrics import PREFIX
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
 
+pytestmark = pytest.mark.slow
+
 WORKER_CPUS = 4
-"""A replica of 3 leaves one for reading and writing: two replicas cannot share a node."""
+"""A replica of 3 CPUs leaves one for reading and writing, so two replicas cannot share a node."""
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without CPUs, as a cluster on spot nodes should have, and two workers.
+    """A head node without CPUs, as a cluster on spot nodes should have, and two worker nodes.
 
-    Its folder is its own: a job is given to the Ray that was started last among those of a folder, and by default they
-    all share one, so that another Ray on this machine would get it.
+    It has its own RAY_TMPDIR: a job goes to the Ray that started last in that folder, which may be another Ray.
     """
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the jobs' `python`
         patch.delenv("RAY_ADDRESS", raising=False)
-        patch.delenv("PYTHONPATH", raising=False)  # the nodes find the package only through the jobs
+        patch.delenv("PYTHONPATH", raising=False)  # only the jobs bring the package to the nodes
         head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
-        head["dashboard_agent_listen_port"] = 0  # by default a fixed one, which another Ray on this machine may have
+        head["dashboard_agent_listen_port"] = 0  # the default port may be taken by another Ray
         head["_system_config"] = {"metrics_report_interval_ms": 500}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
@@ -57,7 +58,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout whose package has a module more, which no installed package has."""
+    """A copy of the checkout whose package has an additional module, which no installed package has."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("configs", "jobs", "pipeline"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -71,7 +72,7 @@ INSTALLED = ("python", "-m", "corpus_reranker", "rerank")
 
 
 def entrypoint(program: Sequence[str], folder: Path, *overrides: str) -> list[str]:
-    """A job with two replicas, one per node, that answer slowly; a query has two windows."""
+    """A job with two slow replicas, one per node. A query has two windows."""
     return [
         *program,
         f"--input.path={folder}/in",
@@ -105,7 +106,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 300) -> None:
 
 
 def scrape(cluster: Cluster, folder: Path) -> tuple[dict[str, Counter[str]], set[str]]:
-    """Values of the run's metrics by name and status ("" where it has none), over all nodes; and all their names."""
+    """Values of the run's metrics by name and status ("" if it has none), summed over nodes; and all names."""
     record = folder / "_run/run.json"
     run_id = json.loads(record.read_text())["run_id"] if record.exists() else None
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -121,21 +122,21 @@ def scrape(cluster: Cluster, folder: Path) -> tuple[dict[str, Counter[str]], set
 
 
 def only_one_in_flight(scraped: Mapping[str, Mapping[str, int]]) -> bool:
-    """Counters are ahead of gauges by up to a report of the replica's."""
+    """All other queries are finished. A gauge may lag a counter by one report of the replica."""
     return scraped["queries_total"]["complete"] == 19 and scraped["queries_in_flight"][""] == 1
 
 
 def queries_written(folder: Path) -> int:
-    """In the whole parts of a run that may be writing another."""
+    """Rows in the complete data files of a run that may be writing another file."""
     rows = 0
-    for part in folder.glob("part-*.parquet"):
+    for data_file in folder.glob("part-*.parquet"):
         with contextlib.suppress(pa.ArrowInvalid):
-            rows += pq.read_metadata(part).num_rows
+            rows += pq.read_metadata(data_file).num_rows
     return rows
 
 
 def check_output(folder: Path, sources: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every query once and whole; the rows by query id."""
+    """Assert that every query appears once with all candidates; return the rows by query id."""
     rows = rows_of_folder(folder)
     assert sorted(rows) == [source["query_id"] for source in sources]
     for source in sources:
@@ -145,7 +146,7 @@ def check_output(folder: Path, sources: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_metrics(scraped: Mapping[str, Mapping[str, int]], rows: Sequence[dict[str, Any]]) -> None:
-    """What was scraped is what these rows of the output count."""
+    """Assert that the metrics equal the counts of these output rows."""
     windows = [window for row in rows for window in row["windows"]]
     assert scraped["queries_total"] == Counter(row["status"] for row in rows)
     assert scraped["windows_total"] == Counter(window["status"] for window in windows)
@@ -157,8 +158,8 @@ def check_metrics(scraped: Mapping[str, Mapping[str, int]], rows: Sequence[dict[
     assert scraped["engine_starts_total"][""] == 2
 
 
-NEVER_YET = {f"ray_{PREFIX}engine_deaths_total"}
-"""A counter shows once it has counted."""
+NOT_YET_COUNTED = {f"ray_{PREFIX}engine_deaths_total"}
+"""A counter is exported after its first increment."""
 
 
 def dashboard_metrics() -> set[str]:
@@ -167,19 +168,19 @@ def dashboard_metrics() -> set[str]:
     return set(re.findall(rf"ray_{PREFIX}\w+", text))
 
 
-def test_a_wrong_config_fails_the_job(cluster: Cluster, checkout: Path, tmp_path: Path) -> None:
+def test_an_invalid_config_fails_the_job(cluster: Cluster, checkout: Path, tmp_path: Path) -> None:
     command = entrypoint(FROM_CHECKOUT, tmp_path, "--strategy.strid=1")
     refused = ray_job(cluster, checkout, "submit", "--working-dir", ".", "--", *command)
     assert (refused.returncode, "did you mean 'stride'?" in refused.stdout) == (1, True), refused.stdout
 
 
 def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path, tmp_path: Path) -> None:
-    """The package comes with the working directory; no node has it installed in this version."""
+    """The package comes with the working directory; the nodes do not have it installed."""
     sources = [query(number) for number in range(20)]
     write_input(tmp_path / "in", sources)
     client = JobSubmissionClient(f"http://{cluster.webui_url}")
     command = entrypoint(
-        FROM_CHECKOUT, tmp_path, f"--engine.log_path={tmp_path}/asked", "--cluster.queries_per_block=1"
+        FROM_CHECKOUT, tmp_path, f"--engine.log_path={tmp_path}/requests", "--cluster.queries_per_block=1"
     )
     options = ["--no-wait", "--submission-id", "stopped", "--working-dir", "."]
     job = ray_job(cluster, checkout, "submit", *options, "--", *command, "--engine.slow={q0019: 600}")
@@ -192,22 +193,22 @@ def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path,
     assert not (out / "_SUCCESS").exists()
     resumed = ray_job(cluster, checkout, "submit", "--working-dir", ".", "--", *command)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    done = re.search(r"(\d+) of 20 queries are finished; reranking the rest", resumed.stdout)
-    assert done
-    assert int(done[1]) == 19
+    finished = re.search(r"(\d+) of 20 queries are finished; reranking the rest", resumed.stdout)
+    assert finished
+    assert int(finished[1]) == 19
     assert "20/20 queries" in resumed.stdout
     rows = check_output(out, sources)
     check_metrics(scraped, [row for query_id, row in rows.items() if query_id != "q0019"])
-    assert names >= (dashboard_metrics() - NEVER_YET)
-    answered = Counter(
+    assert names >= (dashboard_metrics() - NOT_YET_COUNTED)
+    completed = Counter(
         re.findall(r"q\d{4}", entry["prompt"])[0]
-        for entry in map(json.loads, (tmp_path / "asked").read_text().splitlines())
+        for entry in map(json.loads, (tmp_path / "requests").read_text().splitlines())
         if entry["event"] == "completed"
     )
-    assert answered == {source["query_id"]: 2 for source in sources}  # each of its two windows once, over both runs
+    assert completed == {source["query_id"]: 2 for source in sources}  # each of its two windows once over both runs
 
 
-def test_a_spot_node_goes_and_another_comes(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_survives_the_replacement_of_a_node(cluster: Cluster, tmp_path: Path) -> None:
     """The package is installed on the nodes; the working directory has folders with the checkout's names."""
     sources = [query(number) for number in range(40)]
     write_input(tmp_path / "in", sources)

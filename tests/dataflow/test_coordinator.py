@@ -1,4 +1,4 @@
-"""The coordinator's decisions, and that they survive its restart."""
+"""The decisions of the coordinator, which survive its restart."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ OTHER = ReplicaId("actor-2", "host:3")
 
 @pytest.fixture(params=["running", "restarted"])
 def restarts(request: pytest.FixtureRequest) -> bool:
-    """A test that takes this runs twice: with one coordinator, and with one that restarts before every call."""
+    """A test with this fixture runs twice: with one coordinator, and with one that restarts before every call."""
     return bool(request.param == "restarted")
 
 
@@ -60,7 +60,7 @@ def test_an_unknown_number_of_queries_never_ends(tmp_path: Path) -> None:
 def test_engine_deaths_are_counted_by_query_and_process(tmp_path: Path, restarts: bool) -> None:
     client = Client(10, tmp_path / "state", restarts)
     client.coordinator.record_engine_death(REPLICA, ["a", "b"])
-    client.coordinator.record_engine_death(REPLICA, ["a", "b"])  # Ray repeats a call whose answer was lost
+    client.coordinator.record_engine_death(REPLICA, ["a", "b"])  # Ray repeats a call whose reply was lost
     client.coordinator.record_engine_death(RESTARTED, ["b", "c"])
     client.coordinator.record_engine_death(OTHER, [])
     assert client.coordinator.engine_deaths() == {"a": 1, "b": 2, "c": 1}
@@ -74,22 +74,22 @@ def test_deleting_the_state_leaves_no_file(tmp_path: Path) -> None:
 
 
 class FakeHandle:
-    """Stands in for Ray's handle of a coordinator: `report_arrivals.remote` answers, or fails, as scripted."""
+    """Stands in for Ray's handle of a coordinator: `report_arrivals.remote` returns or raises the scripted replies."""
 
-    def __init__(self, answers: list[bool | Exception]) -> None:
-        self.answers = answers
+    def __init__(self, replies: list[bool | Exception]) -> None:
+        self.replies = replies
         self.report_arrivals = self
 
     async def remote(self, *_: object) -> bool:
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
 async def test_a_client_stops_reporting_once_the_input_has_ended() -> None:
     client = CoordinatorClient(REPLICA, FakeHandle([False, True]))
-    for expected in (False, True, True):  # a third call would find no answer
+    for expected in (False, True, True):  # a third call fails: no reply is scripted
         await client.report_arrivals(1, 0)
         assert client.input_ended is expected
 
@@ -103,7 +103,7 @@ async def test_a_lost_report_is_repeated_by_the_next_one(error: Exception) -> No
     assert client.input_ended
 
 
-async def test_without_a_coordinator_nothing_is_known_and_nothing_ends() -> None:
+async def test_without_a_coordinator_no_deaths_are_known_and_the_input_never_ends() -> None:
     client = CoordinatorClient(REPLICA)
     client.record_engine_death(["a"])
     await client.report_arrivals(10**9, 0)

@@ -1,4 +1,4 @@
-"""The rerank job over the TREC DL 2020 lists (BM25, top 100), with an oracle made from the qrels as its LLM."""
+"""The rerank job over TREC DL 2020 (BM25, top 100), with an oracle that ranks by the qrels instead of an LLM."""
 
 import json
 from pathlib import Path

@@ -56,7 +56,7 @@ class FakeStatsActor:
 
 
 class Replica:
-    """An engine that answers every prompt with ANSWER up to its next stop string, and what surrounds it."""
+    """An engine that completes every prompt with ANSWER up to the next stop string, with the objects around it."""
 
     def __init__(self) -> None:
         self.admission = Admission(Capacity(8), max_tokens=200)
@@ -91,7 +91,7 @@ class Replica:
         return self.stats_actor.counts
 
 
-async def test_every_continued_part_is_admitted_cached_and_counted_by_itself() -> None:
+async def test_every_continuation_is_admitted_cached_and_counted_separately() -> None:
     replica = Replica()
     completion = await replica.rank()
     assert completion.text == ANSWER

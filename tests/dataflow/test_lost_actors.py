@@ -1,4 +1,4 @@
-"""A run whose stats actor or coordinator is killed decides as if nothing had happened."""
+"""A run whose stats actor or coordinator is killed gives the same result as an undisturbed run."""
 
 import contextlib
 import threading
@@ -57,7 +57,7 @@ def kill_after_each_death(actors: Actors, victim: str, killed: list[int], finish
 
 
 @pytest.mark.parametrize("victim", ["stats_actor", "coordinator"])
-def test_a_poison_query_is_isolated_although_an_actor_is_killed_again_and_again(
+def test_a_poison_query_is_isolated_although_an_actor_is_killed_repeatedly(
     victim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [query(number) for number in range(10)]

@@ -9,7 +9,7 @@ from helpers.runs import check_ranking, config, query, rerank, rows_of, write_in
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_candidates_cut_by_the_pre_ranker_its_failures_and_its_death(tmp_path: Path) -> None:
+def test_a_pre_ranker_limits_candidates_and_may_fail_or_die(tmp_path: Path) -> None:
     rows = [query(number) for number in range(6)]
     write_input(tmp_path / "in", rows)
     settings = config(

@@ -1,4 +1,4 @@
-"""How the models of a replica are called, in this process, without Ray."""
+"""Calls of the models of a replica, in this process and without Ray."""
 
 from typing import ClassVar
 
@@ -26,7 +26,7 @@ class ClosingSettings(EngineSettings):
 
 
 class Closing:
-    """Reasons for ever, unless it is asked to close the reasoning, or finds it closed in the prompt."""
+    """Its reasoning ends only at the reasoning budget, or if the prompt already closes it."""
 
     settings_class: ClassVar[type[EngineSettings]] = ClosingSettings
     requests: ClassVar[list[SamplingParams]] = []
@@ -75,9 +75,7 @@ async def rerank(budget: bool) -> RerankResult:
 
 
 @pytest.mark.parametrize(("budget", "requests"), [(True, 1), (False, 2)])
-async def test_reasoning_is_closed_by_the_engine_if_it_can_else_by_a_second_request(
-    budget: bool, requests: int
-) -> None:
+async def test_reasoning_is_closed_by_the_engine_or_by_a_second_request(budget: bool, requests: int) -> None:
     result = await rerank(budget)
     assert (result.status, result.order) == ("complete", (1, 0))
     assert [window.finish_reason for window in result.windows] == ["capped"]

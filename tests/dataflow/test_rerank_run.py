@@ -55,7 +55,7 @@ def test_output_files_have_the_declared_schema_and_metadata(tmp_path: Path) -> N
     settings = config(tmp_path)
     rerank(settings)
     folder = Path(settings.output.path)
-    schemas = [pq.read_schema(part) for part in folder.glob("part-*.parquet")]
+    schemas = [pq.read_schema(path) for path in folder.glob("part-*.parquet")]
     assert schemas
     for schema in schemas:
         assert schema.field("ranking").type.value_type.field("rank").type == pa.int32()
@@ -117,12 +117,12 @@ def test_a_slow_query_delays_no_other(tmp_path: Path) -> None:
     out = rows_of(settings)
     slow = out.pop("q0001")
     assert all(row["finished_at"] < slow["finished_at"] for row in out.values())
-    beside = [
+    concurrent = [
         sum(other["started_at"] <= row["started_at"] < other["finished_at"] for other in out.values())
         for row in out.values()
         if row["started_at"] > slow["started_at"]
     ]
-    assert max(beside) >= max_windows_in_flight(settings) - 1  # more once no further query arrives
+    assert max(concurrent) >= max_windows_in_flight(settings) - 1  # more once no further query arrives
     assert manifest["queries_by_status"] == {"complete": 48}
 
 
@@ -146,9 +146,9 @@ def test_a_replica_that_starts_late_gets_its_share(tmp_path: Path) -> None:
 def test_long_form_input_gives_the_same_rankings(tmp_path: Path) -> None:
     rows = [query(number) for number in range(5)]
     long = [
-        {"query_id": row["query_id"], "query": row["query"], "rank": position, **candidate}
+        {"query_id": row["query_id"], "query": row["query"], "rank": rank, **candidate}
         for row in rows
-        for position, candidate in enumerate(row["candidates"], 1)
+        for rank, candidate in enumerate(row["candidates"], 1)
     ]
     write_input(tmp_path / "nested" / "in", rows)
     write_input(tmp_path / "long" / "in", long, LONG_INPUT)
@@ -229,7 +229,7 @@ def test_retry_reranks_failed_queries_only(tmp_path: Path) -> None:
 
 
 def rerank_with_one_fault(folder: Path, answers: str) -> dict[str, Any]:
-    """Rerank 16 queries, one of which meets a fault of helpers/gated_answers.py once, check the output, and return its
+    """Rerank 16 queries, one of which causes a fault of helpers/gated_answers.py once. Check the output and return the
     manifest."""
     rows = [query(number) for number in range(16)]
     write_input(folder / "in", rows)

@@ -1,4 +1,4 @@
-"""The first stage through local Ray with real Lucene: what is searched for, what is written, what is left out."""
+"""The first stage through local Ray with Lucene: queries, candidates and skipped entries."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 ]
 QUERIES: list[dict[str, Any]] = [
     {"query_id": "q1", "query": "striped", "day": 1},
-    {"query_id": "q2", "query": "river", "excluded_ids": ["fish/2", "never seen"], "day": 2},
+    {"query_id": "q2", "query": "river", "excluded_ids": ["fish/2", "unknown id"], "day": 2},
     {"query_id": "q3", "query": "what swims?", "retrieval_query": "fish", "day": 3},
     {"query_id": "q4", "query": "xylophone", "day": 4},
     {"query_id": "q5", "query": " ", "day": 5},
@@ -44,8 +44,8 @@ def lucene(ray_cluster: None) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus, queries, an index built of them, and the candidates that were found meanwhile."""
+def retrieved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus, its queries, the index, and the candidates."""
     folder = tmp_path_factory.mktemp("retrieve")
     write_jsonl(folder / "corpus.jsonl", DOCUMENTS)
     schema = pa.schema(
@@ -67,8 +67,8 @@ def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def settings(folder: Path, **changes: Any) -> RetrieveConfig:
-    given = {"queries": {"path": f"{folder}/queries.parquet"}, "index": f"{folder}/index", "jvm_heap_bytes": 1 << 28}
-    return RetrieveConfig.model_validate({**given, "hits": 3, **changes})
+    defaults = {"queries": {"path": f"{folder}/queries.parquet"}, "index": f"{folder}/index", "jvm_heap_bytes": 1 << 28}
+    return RetrieveConfig.model_validate({**defaults, "hits": 3, **changes})
 
 
 def retrieve(folder: Path, to: str, **changes: Any) -> CandidatesSummary:
@@ -76,7 +76,7 @@ def retrieve(folder: Path, to: str, **changes: Any) -> CandidatesSummary:
 
 
 def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
-    rows = [row for part in folder.glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    rows = [row for path in folder.glob("*.parquet") for row in pq.read_table(path).to_pylist()]
     by_id = {row["query_id"]: row for row in rows}
     assert len(by_id) == len(rows)
     return by_id
@@ -86,8 +86,8 @@ def ids(row: dict[str, Any]) -> list[str]:
     return [each["doc_id"] for each in row["candidates"]]
 
 
-def test_each_query_has_the_documents_that_match_with_their_passages(made: Path) -> None:
-    rows = rows_of(made / "candidates")
+def test_each_query_has_its_matching_documents_with_their_texts(retrieved: Path) -> None:
+    rows = rows_of(retrieved / "candidates")
     assert rows.keys() == {"q1", "q2", "q3"}
     assert set(ids(rows["q1"])) == {"horse 1", "horse 2", "fish/1"}
     corpus = {document["doc_id"]: (document["title"], document["text"]) for document in DOCUMENTS}
@@ -98,30 +98,30 @@ def test_each_query_has_the_documents_that_match_with_their_passages(made: Path)
             assert (each["title"], each["text"]) == corpus[each["doc_id"]]
 
 
-def test_excluded_documents_are_nobodys_candidates(made: Path) -> None:
-    assert set(ids(rows_of(made / "candidates")["q2"])) == {"fish/1", "bird"}
+def test_excluded_documents_are_not_candidates(retrieved: Path) -> None:
+    assert set(ids(rows_of(retrieved / "candidates")["q2"])) == {"fish/1", "bird"}
 
 
-def test_what_is_searched_for_may_differ_from_what_is_reranked(made: Path) -> None:
-    row = rows_of(made / "candidates")["q3"]
+def test_the_retrieval_query_may_differ_from_the_query(retrieved: Path) -> None:
+    row = rows_of(retrieved / "candidates")["q3"]
     assert (row["query"], row["retrieval_query"], row["day"]) == ("what swims?", "fish", 3)
-    assert ids(row)[0] == "fish/2"  # says it twice
+    assert ids(row)[0] == "fish/2"  # has the term twice
 
 
-def test_queries_without_candidates_are_listed_or_kept(made: Path) -> None:
-    lines = (made / "candidates/_skipped.jsonl").read_text().splitlines()
+def test_queries_without_candidates_are_listed_or_kept(retrieved: Path) -> None:
+    lines = (retrieved / "candidates/_skipped.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"query_id": "q5", "reason": "no text"},
         {"query_id": "q4", "reason": "no hit"},
     ]
-    summary = retrieve(made, "kept", no_candidates="keep")
+    summary = retrieve(retrieved, "kept", no_candidates="keep")
     assert summary == CandidatesSummary(4, 7, 1, 1, 0)
-    assert ids(rows_of(made / "kept")["q4"]) == []
+    assert ids(rows_of(retrieved / "kept")["q4"]) == []
 
 
-def test_files_say_how_they_were_made(made: Path) -> None:
-    part = next((made / "candidates").glob("*.parquet"))
-    first_stage = json.loads(pq.read_schema(part).metadata[b"first_stage"])
+def test_files_record_the_first_stage(retrieved: Path) -> None:
+    path = next((retrieved / "candidates").glob("*.parquet"))
+    first_stage = json.loads(pq.read_schema(path).metadata[b"first_stage"])
     assert first_stage.pop("pyserini")
     assert first_stage == {
         "method": "bm25",
@@ -129,44 +129,52 @@ def test_files_say_how_they_were_made(made: Path) -> None:
         "b": 0.4,
         "rm3": None,
         "hits": 3,
-        "index": f"{made}/index",
-        "corpus": f"{made}/corpus.jsonl",
+        "index": f"{retrieved}/index",
+        "corpus": f"{retrieved}/corpus.jsonl",
         "documents": 5,
     }
 
 
-def test_candidates_that_are_there_are_left_alone_and_others_refused(made: Path) -> None:
-    same: dict[str, Any] = {"corpus": {"path": f"{made}/corpus.jsonl"}, "workers": 2}  # workers decide nothing
-    files = {path: path.stat().st_mtime_ns for path in (made / "candidates").glob("*.parquet")}
-    retrieve(made, "candidates", **same)
-    assert files == {path: path.stat().st_mtime_ns for path in (made / "candidates").glob("*.parquet")}
+def test_existing_candidates_are_kept_and_other_settings_refused(retrieved: Path) -> None:
+    same: dict[str, Any] = {
+        "corpus": {"path": f"{retrieved}/corpus.jsonl"},
+        "workers": 2,
+    }  # the number of workers does not change the candidates
+    files = {path: path.stat().st_mtime_ns for path in (retrieved / "candidates").glob("*.parquet")}
+    retrieve(retrieved, "candidates", **same)
+    assert files == {path: path.stat().st_mtime_ns for path in (retrieved / "candidates").glob("*.parquet")}
     with pytest.raises(OutputError, match="candidates made with another k1"):
-        retrieve(made, "candidates", **same, k1=2.0)
+        retrieve(retrieved, "candidates", **same, k1=2.0)
 
 
-def test_another_corpus_is_not_searched_for_this_one(made: Path) -> None:
-    write_jsonl(made / "other.jsonl", DOCUMENTS)
+def test_an_index_of_another_corpus_is_refused(retrieved: Path) -> None:
+    write_jsonl(retrieved / "other.jsonl", DOCUMENTS)
     with pytest.raises(ConfigError, match=r"index is built from .*/corpus.jsonl, not from .*/other.jsonl"):
-        retrieve(made, "other", corpus={"path": f"{made}/other.jsonl"})
+        retrieve(retrieved, "other", corpus={"path": f"{retrieved}/other.jsonl"})
 
 
-def test_what_is_wrong_in_a_worker_is_told_as_it_is(made: Path) -> None:
-    write_jsonl(made / "doubled.jsonl", [*DOCUMENTS, DOCUMENTS[0]])
+def test_an_error_in_a_worker_is_reported_unchanged(retrieved: Path) -> None:
+    write_jsonl(retrieved / "duplicate.jsonl", [*DOCUMENTS, DOCUMENTS[0]])
     with pytest.raises(InputError, match="doc_id 'horse 1' occurs twice"):
-        retrieve(made, "doubled", corpus={"path": f"{made}/doubled.jsonl"}, index=f"{made}/doubled-index")
-    assert not (made / "doubled-index").exists()
-    assert list((made / "doubled").glob("*.parquet")) == []
-    (made / "blank.tsv").write_text("q1\t \n")
+        retrieve(
+            retrieved,
+            "duplicate",
+            corpus={"path": f"{retrieved}/duplicate.jsonl"},
+            index=f"{retrieved}/duplicate-index",
+        )
+    assert not (retrieved / "duplicate-index").exists()
+    assert list((retrieved / "duplicate").glob("*.parquet")) == []
+    (retrieved / "blank.tsv").write_text("q1\t \n")
     with pytest.raises(InputError, match="no query with a text"):
-        retrieve(made, "blank", queries={"path": f"{made}/blank.tsv"})
+        retrieve(retrieved, "blank", queries={"path": f"{retrieved}/blank.tsv"})
 
 
-def test_candidates_on_s3(made: Path, location: Location) -> None:
-    summary = retrieve_candidates(settings(made), location.storage, f"{location.url}/candidates")
+def test_candidates_on_s3(retrieved: Path, location: Location) -> None:
+    summary = retrieve_candidates(settings(retrieved), location.storage, f"{location.url}/candidates")
     assert summary == CandidatesSummary(3, 7, 0, 2, 0)
     filesystem, folder = resolve(f"{location.url}/candidates", location.storage)
     data_files = [info.path for info in list_files(filesystem, folder) if info.path.endswith(".parquet")]
-    found = [row for part in data_files for row in pq.read_table(part, filesystem=filesystem).to_pylist()]
-    assert {row["query_id"]: ids(row) for row in found} == {
-        query_id: ids(row) for query_id, row in rows_of(made / "candidates").items()
+    rows = [row for path in data_files for row in pq.read_table(path, filesystem=filesystem).to_pylist()]
+    assert {row["query_id"]: ids(row) for row in rows} == {
+        query_id: ids(row) for query_id, row in rows_of(retrieved / "candidates").items()
     }

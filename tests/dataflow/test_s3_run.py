@@ -42,9 +42,11 @@ def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -
     assert manifest["queries_by_status"] == {"complete": 24}
     assert lines[0] == "16 of 24 queries are finished; reranking the rest"
     data_files = list_data_files(filesystem, output.folder)
-    found = [row for part in data_files for row in pq.read_table(part.path, filesystem=filesystem).to_pylist()]
-    assert sorted(row["query_id"] for row in found) == sorted(sources)
-    for row in found:
+    output_rows = [
+        row for data_file in data_files for row in pq.read_table(data_file.path, filesystem=filesystem).to_pylist()
+    ]
+    assert sorted(row["query_id"] for row in output_rows) == sorted(sources)
+    for row in output_rows:
         check_ranking(row, sources[row["query_id"]])
     written = [
         filesystem.open_input_file(info.path).read() for info in list_files(filesystem, output.folder, recursive=True)

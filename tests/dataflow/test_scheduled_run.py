@@ -1,4 +1,4 @@
-"""A run by date partition, as a scheduler starts it: again and again, a day after the other."""
+"""Runs of date partitions as a scheduler starts them: day after day, and repeatedly."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ import pytest
 
 from helpers.command_line import run_command
 from helpers.runs import query, rows_of_folder, write_input
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def run(folder: Path, date: str) -> tuple[int, str]:
@@ -26,24 +28,23 @@ def content(folder: Path) -> dict[Path, tuple[bytes, int]]:
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_day_that_is_done_is_left_alone_and_the_next_begins(tmp_path: Path) -> None:
+def test_a_finished_day_is_kept_and_the_next_day_is_run(tmp_path: Path) -> None:
     for day in ("2026-11-24", "2026-11-25"):
         write_input(tmp_path / f"in/dt={day}", [query(number) for number in range(int(day[-2:]) - 20)])
     assert run(tmp_path, "2026-11-24")[0] == 0
     first = content(tmp_path / "out")
-    code, prefix = run(tmp_path, "2026-11-24")
-    assert (code, "nothing to do" in prefix) == (0, True), prefix
+    code, output = run(tmp_path, "2026-11-24")
+    assert (code, "nothing to do" in output) == (0, True), output
     assert content(tmp_path / "out") == first
     assert run(tmp_path, "2026-11-25")[0] == 0
     assert content(tmp_path / "out").items() >= first.items()
     assert [len(rows_of_folder(tmp_path / f"out/dt={day}")) for day in ("2026-11-24", "2026-11-25")] == [4, 5]
     (tmp_path / "out/dt=2026-11-25/_SUCCESS").unlink()
     next((tmp_path / "out/dt=2026-11-25").glob("part-*.parquet")).unlink()
-    code, prefix = run(tmp_path, "2026-11-25")
-    assert (code, "of 5 queries are finished; reranking the rest" in prefix) == (0, True), prefix
+    code, output = run(tmp_path, "2026-11-25")
+    assert (code, "of 5 queries are finished; reranking the rest" in output) == (0, True), output
     rows = rows_of_folder(tmp_path / "out/dt=2026-11-25")
     assert sorted(rows) == [f"q{number:04}" for number in range(5)]
-    assert "dt" not in rows["q0000"]  # the partition is a folder's name, not a column
-    code, prefix = run(tmp_path, "2026-11-26")
-    assert (code, "dt=2026-11-26" in prefix) == (2, True), prefix
+    assert "dt" not in rows["q0000"]  # the partition is the name of a folder, not a column
+    code, output = run(tmp_path, "2026-11-26")
+    assert (code, "dt=2026-11-26" in output) == (2, True), output

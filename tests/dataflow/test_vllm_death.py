@@ -1,4 +1,4 @@
-"""The rerank job with a real model in vLLM on the CPU, whose engine core process is killed in mid-run."""
+"""The rerank job with a real model in vLLM on the CPU, whose engine core process is killed during the run."""
 
 import json
 import os

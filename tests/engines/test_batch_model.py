@@ -1,4 +1,4 @@
-"""The cost model against a simulation that takes every step, and its limits under any traffic. Simulated time only."""
+"""The cost model against a simulation of every step, and its limits under any load. Simulated time only."""
 
 import random
 from dataclasses import dataclass, field, replace
@@ -29,17 +29,17 @@ class Progress:
         self.prompt_left, self.output_left = self.sequence.prompt_tokens, self.sequence.output_tokens
 
 
-def seconds_step_by_step(costs: BatchCosts, sequences: list[Sequence]) -> float:
-    """All at once, every step played: what the model must agree with."""
+def simulated_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
+    """Simulate every step for sequences that are all submitted at time 0: the reference for the model."""
     waiting, running, now = [Progress(sequence) for sequence in sequences], list[Progress](), 0.0
     while waiting or running:
         while waiting and len(running) < costs.max_num_seqs:
-            held = sum(progress.sequence.kv_tokens for progress in running)
-            if held + waiting[0].sequence.kv_tokens > costs.kv_cache_tokens:
+            kv_tokens = sum(progress.sequence.kv_tokens for progress in running)
+            if kv_tokens + waiting[0].sequence.kv_tokens > costs.kv_cache_tokens:
                 break
             running.append(waiting.pop(0))
         decoding = [progress for progress in running if not progress.prompt_left]
-        budget = prompt_tokens = 0
+        prompt_tokens = 0
         budget = costs.max_num_batched_tokens - len(decoding)
         for progress in running:
             if progress.prompt_left:
@@ -56,7 +56,7 @@ def seconds_step_by_step(costs: BatchCosts, sequences: list[Sequence]) -> float:
     return now
 
 
-def seconds_of_the_model(costs: BatchCosts, sequences: list[Sequence]) -> float:
+def modelled_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
     batch = Batch(costs)
     for sequence in sequences:
         batch.submit(0.0, sequence)
@@ -74,24 +74,24 @@ def lognormal(count: int, seed: int) -> list[Sequence]:
 @pytest.mark.parametrize("changes", [{}, {"kv_cache_tokens": 50_000}, {"max_num_seqs": 4}])
 def test_agrees_with_a_simulation_of_every_step(seed: int, changes: dict[str, int]) -> None:
     costs, sequences = replace(COSTS, **changes), lognormal(200, seed)
-    assert seconds_of_the_model(costs, sequences) == pytest.approx(seconds_step_by_step(costs, sequences), rel=0.03)
+    assert modelled_seconds(costs, sequences) == pytest.approx(simulated_seconds(costs, sequences), rel=0.03)
 
 
-def test_decoding_alone_takes_a_step_a_token() -> None:
+def test_decoding_takes_one_step_per_token() -> None:
     costs = replace(COSTS, max_num_seqs=16)
     sequences = [Sequence(1, 501)] * 48  # three full batches
     step_seconds = costs.step_seconds + 16 * costs.step_seconds_per_sequence
-    assert seconds_of_the_model(costs, sequences) == pytest.approx(3 * 500 * step_seconds, rel=0.01)
+    assert modelled_seconds(costs, sequences) == pytest.approx(3 * 500 * step_seconds, rel=0.01)
 
 
-def test_prefilling_alone_takes_what_its_tokens_take() -> None:
+def test_prefill_time_is_proportional_to_prompt_tokens() -> None:
     sequences = [Sequence(4096, 1)] * 50
     steps = 50 * 4096 / COSTS.max_num_batched_tokens
     expected = steps * COSTS.step_seconds + 50 * 4096 / COSTS.prefill_tokens_per_second
-    assert seconds_of_the_model(COSTS, sequences) == pytest.approx(expected, rel=1e-6)
+    assert modelled_seconds(COSTS, sequences) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_kv_cache_bounds_what_runs() -> None:
+def test_the_kv_cache_limits_running_sequences() -> None:
     costs = replace(COSTS, kv_cache_tokens=10_000)
     batch = Batch(costs)
     for _ in range(20):
@@ -104,7 +104,7 @@ def test_the_kv_cache_bounds_what_runs() -> None:
         batch.submit(1e9, Sequence(10_000, 1))
 
 
-def test_a_large_request_is_not_overtaken_by_small_ones_behind_it() -> None:
+def test_smaller_requests_do_not_overtake_a_large_one() -> None:
     batch = Batch(replace(COSTS, kv_cache_tokens=10_000))
     first = batch.submit(0.0, Sequence(5000, 100))
     large = batch.submit(0.0, Sequence(9000, 100))
@@ -114,22 +114,22 @@ def test_a_large_request_is_not_overtaken_by_small_ones_behind_it() -> None:
 
 
 @pytest.mark.parametrize("cancelled_at", [0.0, 0.05, 0.5])  # waiting or prefilling, prefilling, decoding
-def test_cancelling_frees_the_place(cancelled_at: float) -> None:
+def test_cancelling_frees_the_slot(cancelled_at: float) -> None:
     batch = Batch(replace(COSTS, max_num_seqs=1))
-    doomed = batch.submit(0.0, Sequence(3000, 10_000))
-    waits = batch.submit(0.0, Sequence(100, 10))
-    gone = batch.submit(0.0, Sequence(100, 10))
-    batch.cancel(cancelled_at, gone)
-    batch.cancel(cancelled_at, doomed)
+    cancelled_running = batch.submit(0.0, Sequence(3000, 10_000))
+    remaining = batch.submit(0.0, Sequence(100, 10))
+    cancelled_waiting = batch.submit(0.0, Sequence(100, 10))
+    batch.cancel(cancelled_at, cancelled_waiting)
+    batch.cancel(cancelled_at, cancelled_running)
     assert (batch.running, batch.waiting) == (1, 0)
     ((ticket, finished_at),) = batch.advance(1e9)
-    assert ticket == waits
+    assert ticket == remaining
     assert finished_at < cancelled_at + 0.2
-    batch.cancel(1e9, waits)  # has finished: nothing happens
+    batch.cancel(1e9, remaining)  # it has finished: no effect
     assert batch.next_event() is None
 
 
-def test_averages_leave_out_idle_time_before_and_after() -> None:
+def test_averages_exclude_idle_time_before_the_first_and_after_the_last_request() -> None:
     batch = Batch(COSTS)
     batch.submit(100.0, Sequence(1, 1001))
     ((_, finished_at),) = batch.advance(1000.0)
@@ -155,7 +155,7 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS)
-def test_whatever_comes_and_goes_the_limits_hold_and_nothing_is_lost(
+def test_any_load_keeps_the_limits_and_loses_no_request(
     actions: list[tuple[str, float, int, int]],
 ) -> None:
     costs = replace(COSTS, max_num_seqs=5, kv_cache_tokens=9000)

@@ -1,4 +1,4 @@
-"""An engine without progress is dead, and only then."""
+"""An engine without progress for the timeout counts as dead; no other engine does."""
 
 import asyncio
 import threading
@@ -33,21 +33,23 @@ async def in_flight(watch: HangWatch, requests: int) -> AsyncIterator[list["asyn
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_all_requests_fail_once_none_has_made_progress_for_the_timeout() -> None:
+async def test_all_requests_fail_after_the_timeout_without_progress() -> None:
     watch = HangWatch(600, lambda: 0)
     async with in_flight(watch, 3) as tasks:
         watch.tick(599)
         await asyncio.sleep(0)
         assert not any(task.done() for task in tasks)
         watch.tick(1)
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [str(end) for end in ends] == ["the engine made no progress for 600 s with 3 requests in flight"] * 3
-    assert all(isinstance(end, EngineDeadError) for end in ends)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == [
+        "the engine made no progress for 600 s with 3 requests in flight"
+    ] * 3
+    assert all(isinstance(outcome, EngineDeadError) for outcome in outcomes)
     with pytest.raises(EngineDeadError, match="no progress"):
         await watch.run(never())
 
 
-async def test_progress_of_any_request_starts_the_count_again() -> None:
+async def test_progress_of_any_request_resets_the_timeout() -> None:
     steps = 0
     watch = HangWatch(600, lambda: steps)
     async with in_flight(watch, 2) as tasks:
@@ -57,7 +59,7 @@ async def test_progress_of_any_request_starts_the_count_again() -> None:
         assert not any(task.done() for task in tasks)
 
 
-async def test_a_finished_or_failed_request_is_progress() -> None:
+async def test_a_finished_or_failed_request_counts_as_progress() -> None:
     async def fails() -> str:
         raise RequestError("no")
 
@@ -111,16 +113,16 @@ def prompt(text: str) -> Prompt:
     return Prompt(f"[1] {text}", (0,))
 
 
-async def test_an_engine_that_hangs_is_dead_for_every_request() -> None:
+async def test_a_hung_engine_fails_every_request() -> None:
     engine = scripted(hang={"stuck": 2}, hang_timeout_seconds=0.2)
     await engine.start()
     try:
         assert (await engine.generate(prompt("stuck"), PARAMS)).finish_reason == "stop"
         async with asyncio.timeout(60):
-            ends = await asyncio.gather(
+            outcomes = await asyncio.gather(
                 *(engine.generate(prompt(text), PARAMS) for text in ("stuck", "other")), return_exceptions=True
             )
-            assert [type(end) for end in ends] == [EngineDeadError, EngineDeadError]
+            assert [type(outcome) for outcome in outcomes] == [EngineDeadError, EngineDeadError]
             with pytest.raises(EngineDeadError):
                 await engine.generate(prompt("late"), PARAMS)
     finally:

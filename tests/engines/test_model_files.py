@@ -1,4 +1,4 @@
-"""Models at URLs, hub ids and folders: found, downloaded once for a node, and checked before any actor starts."""
+"""Models at URLs, hub ids and folders: download once per node, and checks before any actor starts."""
 
 import json
 import shutil
@@ -56,8 +56,8 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def copied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are downloaded, in the order in which it happens."""
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the downloaded files, in order."""
     names: list[str] = []
     copy = model_download._copy
 
@@ -73,17 +73,17 @@ def names(folder: str | Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_a_model_at_a_url_is_downloaded_once(location: Location, cache: Path, copied: list[str]) -> None:
+def test_a_model_at_a_url_is_downloaded_once(location: Location, cache: Path, downloads: list[str]) -> None:
     url = upload(location, FILES)
     folder = local_source(url, location.storage, str(cache))
     assert names(folder) == {"config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"}
     assert (Path(folder) / "model.safetensors").read_bytes() == b"weights"
     assert Path(folder).name.startswith("reranker-7b-")
     assert local_source(url, location.storage, str(cache)) == folder
-    assert len(copied) == 4
+    assert len(downloads) == 4
 
 
-def test_ten_replicas_at_once_download_once(local_location: Location, cache: Path, copied: list[str]) -> None:
+def test_ten_replicas_at_once_download_once(local_location: Location, cache: Path, downloads: list[str]) -> None:
     url, barrier = upload(local_location, FILES), threading.Barrier(10)
 
     def start(_: int) -> str:
@@ -93,15 +93,15 @@ def test_ten_replicas_at_once_download_once(local_location: Location, cache: Pat
     with ThreadPoolExecutor(10) as pool:
         folders = set(pool.map(start, range(10)))
     assert len(folders) == 1
-    assert len(copied) == 4
+    assert len(downloads) == 4
 
 
-def test_weights_in_another_format_serve_where_there_are_no_safetensors(local_location: Location, cache: Path) -> None:
+def test_weights_in_another_format_are_used_without_safetensors(local_location: Location, cache: Path) -> None:
     url = upload(local_location, {name: FILES[name] for name in FILES if name != "model.safetensors"})
     assert "pytorch_model.bin" in names(local_source(url, NO_STORAGE, str(cache)))
 
 
-def test_a_model_that_changed_is_downloaded_anew(local_location: Location, cache: Path) -> None:
+def test_a_changed_model_is_downloaded_again(local_location: Location, cache: Path) -> None:
     before = local_source(upload(local_location, FILES), NO_STORAGE, str(cache))
     after = local_source(upload(local_location, FILES | {"model.safetensors": b"new"}), NO_STORAGE, str(cache))
     assert (Path(after) / "model.safetensors").read_bytes() == b"new"
@@ -116,12 +116,12 @@ def _delete_a_file(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
 
 
-def _leave_a_half_download(folder: Path) -> None:
+def _leave_a_partial_download(folder: Path) -> None:
     folder.rename(folder.with_name(f"{folder.name}.partial"))
     (folder.with_name(f"{folder.name}.partial") / "model.safetensors").write_bytes(b"wei")
 
 
-@pytest.mark.parametrize("damage", [_truncate, _delete_a_file, _leave_a_half_download])
+@pytest.mark.parametrize("damage", [_truncate, _delete_a_file, _leave_a_partial_download])
 def test_an_incomplete_download_is_detected(
     damage: Callable[[Path], None], local_location: Location, cache: Path
 ) -> None:
@@ -134,7 +134,7 @@ def test_an_incomplete_download_is_detected(
     assert not list(cache.glob("*.partial"))
 
 
-def test_a_download_that_fails_leaves_no_folder_that_looks_complete(
+def test_a_failed_download_leaves_no_model_folder(
     local_location: Location, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = upload(local_location, FILES)
@@ -149,17 +149,17 @@ def test_a_download_that_fails_leaves_no_folder_that_looks_complete(
     assert len(names(local_source(url, NO_STORAGE, str(cache)))) == 4
 
 
-def test_a_full_disk_is_named_before_the_download(
-    local_location: Location, cache: Path, copied: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_is_reported_before_the_download(
+    local_location: Location, cache: Path, downloads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = upload(local_location, FILES)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(EngineStartError, match=r"set engine\.download_dir to a larger disk"):
         local_source(url, NO_STORAGE, str(cache))
-    assert copied == []
+    assert downloads == []
 
 
-def test_a_lock_that_nobody_frees_is_reported(
+def test_a_lock_held_by_another_process_is_reported(
     local_location: Location, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import filelock
@@ -187,13 +187,13 @@ def test_the_driver_gets_the_tokenizer_without_the_weights(local_location: Locat
     assert "model.safetensors" not in names(folder)
 
 
-def test_hub_ids_stay_as_they_are_and_hf_urls_become_hub_ids() -> None:
+def test_hub_ids_are_kept_and_hf_urls_become_hub_ids() -> None:
     assert local_source("Qwen/Qwen3-8B", NO_STORAGE) == "Qwen/Qwen3-8B"
     assert local_source("hf://Qwen/Qwen3-8B", NO_STORAGE) == "Qwen/Qwen3-8B"
     check_model("hf://Qwen/Qwen3-8B@main", "config.json", "engine.model", NO_STORAGE)
 
 
-def test_a_pinned_revision_is_one_snapshot_for_weights_and_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_and_tokenizer_of_a_revision_come_from_one_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     calls: list[tuple[str, str, bool]] = []
@@ -218,7 +218,7 @@ def test_a_pinned_revision_is_one_snapshot_for_weights_and_tokenizer(monkeypatch
         ("/no/such/folder", "no folder"),
     ],
 )
-def test_what_is_not_supported_is_refused_before_any_actor_starts(source: str, message: str) -> None:
+def test_unsupported_sources_are_refused_before_any_actor_starts(source: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         preflight(vllm_config(source))
 
@@ -228,7 +228,7 @@ def vllm_config(model: str, *overrides: str) -> Any:
     return load_config(None, ["--input.path=/in", "--output.path=/out", *section, *overrides])
 
 
-def test_a_folder_at_a_url_must_hold_a_model(local_location: Location) -> None:
+def test_a_folder_at_a_url_must_contain_a_model(local_location: Location) -> None:
     url = upload(local_location, {"readme.md": b""})
     with pytest.raises(ConfigError, match=r"engine\.model: file://.* has no config\.json"):
         preflight(vllm_config(url))
@@ -240,7 +240,7 @@ def test_a_replica_over_several_nodes_cannot_download_on_one(local_location: Loc
         preflight(vllm_config(url, "--engine.engine_kwargs={distributed_executor_backend: ray}"))
 
 
-def test_a_context_over_the_models_own_is_refused(location: Location) -> None:
+def test_a_context_longer_than_the_models_is_refused(location: Location) -> None:
     url = upload(location, FILES)
     assert read_model_config(url, location.storage) == {"max_position_embeddings": 4096}
     storage = f"--storage={json.dumps(location.storage.model_dump(mode='json'))}"

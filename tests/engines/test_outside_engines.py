@@ -24,7 +24,7 @@ from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 
 class EchoSettings(EngineSettings):
-    """Settings of its own."""
+    """Settings of the outside engine."""
 
     model: str = "echo"
     prefix: str = Field("echo: ", description="Comes before the text.")
@@ -76,7 +76,7 @@ def config(*overrides: str) -> JobConfig:
     return load_config(None, ["--input.path=/in", "--output.path=/out", *overrides])
 
 
-def test_an_engine_from_outside_has_its_own_settings_and_answers() -> None:
+def test_an_outside_engine_has_its_own_settings_and_generates() -> None:
     loaded = config(
         "--engine.kind=my_engines:Echo", "--engine.prefix=hi-", "--storage.endpoint_url=http://127.0.0.1:9000"
     )
@@ -97,14 +97,14 @@ def test_an_engine_from_outside_has_its_own_settings_and_answers() -> None:
     assert asyncio.run(run()).text == "hi-there"
 
 
-def test_a_pre_ranker_from_outside_scores() -> None:
+def test_an_outside_pre_ranker_scores() -> None:
     loaded = config("--engine.kind=simulated", "--pre_ranker.engine.kind=my_engines:Echo")
     assert loaded.pre_ranker is not None
     pre_ranker = create_pre_ranker(loaded.pre_ranker.engine, loaded.engine_context)
     assert asyncio.run(pre_ranker.score("q", ["a", "bbb"])) == [1.0, 3.0]
 
 
-def test_preflight_asks_for_capabilities_not_for_classes() -> None:
+def test_preflight_checks_capabilities() -> None:
     echo = "--engine.kind=my_engines:Echo"
     with pytest.raises(ConfigError, match=r"force_answer needs an engine that obeys a regex; engine.kind my_engines"):
         preflight(config(echo, "--policy.force_answer=true", "--prompt.template=rankgpt"))
@@ -125,7 +125,7 @@ def test_preflight_asks_for_capabilities_not_for_classes() -> None:
         ("no_such_module:X", "cannot load engine"),
     ],
 )
-def test_a_wrong_kind_is_named(kind: str, message: str) -> None:
+def test_an_unknown_kind_is_reported(kind: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(f"--engine.kind={kind}")
 

@@ -1,4 +1,4 @@
-"""Settings of a pre-ranker in vLLM: each method reads texts of its own."""
+"""Settings of a pre-ranker in vLLM: each method has its own text templates."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from corpus_reranker.engines.vllm.pre_ranker import VllmPreRankerSettings
 
 
 @pytest.mark.parametrize(
-    ("settings", "prefix"),
+    ("settings", "message"),
     [
         ({"method": "embedding", "pair_text": "{query} {passage}"}, "pair_text is not read by method embedding"),
         ({"method": "cross_encoder", "query_text": "q: {query}"}, "query_text is not read"),
@@ -19,6 +19,6 @@ from corpus_reranker.engines.vllm.pre_ranker import VllmPreRankerSettings
         ({"method": "embedding", "engine_kwargs": {"max_model_len": 5}}, "set engine.max_model_len itself"),
     ],
 )
-def test_what_is_wrong_is_said(settings: dict[str, Any], prefix: str) -> None:
-    with pytest.raises(ValidationError, match=prefix):
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         VllmPreRankerSettings(kind="vllm", model="m", **settings)

@@ -1,4 +1,4 @@
-"""Scripts of answers, delays, failures and deaths, by a piece of the prompt."""
+"""Scripted responses, delays, failures and deaths, chosen by a substring of the prompt."""
 
 import asyncio
 from typing import Any
@@ -24,8 +24,8 @@ def scripted(**settings: Any) -> ScriptedEngine:
     return ScriptedEngine(ScriptedSettings(kind="scripted", **settings))
 
 
-def shouting(word: str) -> Answer:
-    """Named by the settings below."""
+def count_passages(word: str) -> Answer:
+    """A response function that the settings below name."""
     return lambda text, params: (f"{word} {len(passages(text))}", "length")
 
 
@@ -37,26 +37,26 @@ async def test_keeps_or_reverses_the_order() -> None:
     assert (await reverse.generate(window("q"), PARAMS)).text.endswith("<answer>[3] > [2] > [1]</answer>")
 
 
-async def test_any_function_answers_malformed_or_cut_if_it_likes() -> None:
-    engine = scripted(answers=f"{__name__}:shouting", arguments={"word": "no!"})
+async def test_a_function_may_return_malformed_and_truncated_responses() -> None:
+    engine = scripted(answers=f"{__name__}:count_passages", arguments={"word": "no!"})
     completion = await engine.generate(window("q", "a", "b"), PARAMS)
     assert (completion.text, completion.finish_reason) == ("no! 2", "length")
 
 
 @pytest.mark.parametrize(
-    "answers", ["nowhere:x", "corpus_reranker.engines.scripted:nothing", f"{__name__}:shouting", "x"]
+    "answers", ["nowhere:x", "corpus_reranker.engines.scripted:nothing", f"{__name__}:count_passages", "x"]
 )
-def test_answers_that_cannot_be_made_are_told(answers: str) -> None:
+def test_an_unknown_response_function_is_reported(answers: str) -> None:
     with pytest.raises(ConfigError, match=r"engine\.answers: cannot load"):
         scripted(answers=answers)
 
 
-def test_passages_of_a_prompt_are_those_that_begin_a_line_with_an_identifier() -> None:
+def test_a_passage_begins_with_an_identifier_at_the_start_of_a_line() -> None:
     prompt = window("is [2] one?", "first [9] of\nthree lines\nnot [3] this", "", "third")
     assert passages(prompt.text) == ["first [9] of\nthree lines\nnot [3] this", "", "third"]
 
 
-async def test_slow_prompts_delay_nobody_else() -> None:
+async def test_slow_prompts_delay_no_other_request() -> None:
     engine = scripted(slow={"turtle": NEVER_SECONDS})
     slow = asyncio.create_task(engine.generate(window("turtle"), PARAMS))
     await asyncio.gather(*(engine.generate(window(f"hare {number}"), PARAMS) for number in range(5)))
@@ -67,7 +67,7 @@ async def test_slow_prompts_delay_nobody_else() -> None:
         await slow
 
 
-async def test_chosen_prompts_fail_as_often_as_scripted() -> None:
+async def test_prompts_fail_as_often_as_scripted() -> None:
     engine = scripted(fail={"flaky": 2, "poison": 1000})
     for _ in range(2):
         with pytest.raises(RequestError, match="flaky"):
@@ -79,11 +79,11 @@ async def test_chosen_prompts_fail_as_often_as_scripted() -> None:
     assert (await engine.generate(window("sound"), PARAMS)).finish_reason == "stop"
 
 
-async def test_the_engine_dies_at_the_nth_request_with_all_that_is_in_flight() -> None:
+async def test_the_engine_dies_at_the_nth_request_with_all_requests_in_flight() -> None:
     engine = scripted(die={"": 3}, slow={"waits": 0.01})
     calls = [engine.generate(window(query), PARAMS) for query in ("a", "b", "waits", "c", "d")]
-    ends = await asyncio.gather(*calls, return_exceptions=True)
-    assert [isinstance(end, EngineDeadError) for end in ends] == [False, False, True, True, True]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [isinstance(outcome, EngineDeadError) for outcome in outcomes] == [False, False, True, True, True]
     with pytest.raises(EngineDeadError):
         await engine.generate(window("e"), PARAMS)
 
@@ -99,7 +99,7 @@ async def test_a_scripted_start_error_and_a_stop() -> None:
         await engine.generate(window("q"), PARAMS)
 
 
-def test_settings_name_the_engine_and_refuse_what_they_do_not_know() -> None:
+def test_settings_create_the_engine_and_refuse_unknown_keys() -> None:
     settings = ScriptedSettings(kind="scripted")
     created: Any = create_engine(settings)
     assert isinstance(created.engine, ScriptedEngine)

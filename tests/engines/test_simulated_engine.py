@@ -1,4 +1,4 @@
-"""The simulated engine on a real loop, judged by its simulated time."""
+"""The simulated engine on a real event loop, measured in simulated time."""
 
 import asyncio
 import statistics
@@ -39,22 +39,22 @@ async def all_windows(engine: SimulatedEngine, count: int, params: SamplingParam
     return await asyncio.gather(*(engine.generate(window(number), params) for number in range(count)))
 
 
-async def test_throughput_is_that_of_the_cost_model() -> None:
+async def test_throughput_agrees_with_the_cost_model() -> None:
     async with simulated(output_tokens_mean=750, output_tokens_p99=750, kv_cache_tokens=10**9, max_num_seqs=64) as it:
         await all_windows(it, 512)
         info = it.info()
-    # In a steady state a window costs its share of steps: prompt tokens at the prefill rate, and for each of its 750
-    # output tokens 1/64 of a decode step. 512 windows have a ramp at either end, hence 0.9.
+    # In a steady state, a window takes its prompt tokens at the prefill rate and 1/64 of a decode step for each of
+    # its 750 output tokens. 512 windows include ramp-up and ramp-down, hence 0.9.
     window_seconds = 5690 / 30_000 + 750 * (0.006 + 64 * 0.00014) / 64
-    assert info["simulated_seconds"] > 0.9 * 512 * window_seconds  # more where this machine is busy with other things
+    assert info["simulated_seconds"] > 0.9 * 512 * window_seconds  # more on a busy machine
     assert info["peak_running"] == 64
     assert info["output_tokens"] == 512 * 750
     assert info["simulated"] is True
     assert info["in_flight"] == 0
 
 
-def test_on_the_loop_that_replicas_run_on() -> None:
-    """uvloop gives a handle that knows no time where a timer is due at once."""
+def test_it_runs_on_uvloop() -> None:
+    """Replicas run on uvloop, whose handle of a timer that is due at once has no time."""
     uvloop = pytest.importorskip("uvloop")
 
     async def run() -> list[Completion]:
@@ -65,15 +65,15 @@ def test_on_the_loop_that_replicas_run_on() -> None:
         assert len(runner.run(run())) == 200
 
 
-async def test_saturation_shows_in_the_averages() -> None:
+async def test_averages_show_saturation() -> None:
     settings = {"max_num_seqs": 8, "output_tokens_p99": 750}
-    async with simulated(**settings) as starved, simulated(**settings) as fed:
+    async with simulated(**settings) as sequential, simulated(**settings) as concurrent:
         for number in range(20):  # one at a time
-            await starved.generate(window(number), PARAMS)
-        await all_windows(fed, 40)
-        assert starved.info()["mean_running"] <= 1.0
-        assert fed.info()["mean_running"] > 7
-        assert fed.info()["mean_waiting"] > 1
+            await sequential.generate(window(number), PARAMS)
+        await all_windows(concurrent, 40)
+        assert sequential.info()["mean_running"] <= 1.0
+        assert concurrent.info()["mean_running"] > 7
+        assert concurrent.info()["mean_waiting"] > 1
 
 
 async def test_lengths_follow_the_lognormal_distribution() -> None:
@@ -83,20 +83,20 @@ async def test_lengths_follow_the_lognormal_distribution() -> None:
     assert statistics.quantiles(lengths, n=100)[98] == pytest.approx(3000, rel=0.15)
 
 
-async def test_prompt_and_seeds_decide_answer_and_length_whatever_else_runs() -> None:
-    async with simulated(speedup=1e5) as crowded, simulated(speedup=1e6, max_num_seqs=1) as lonely:
-        together = await all_windows(crowded, 30)
-        assert [await lonely.generate(window(number), PARAMS) for number in range(30)] == together
-        asked_again = await all_windows(crowded, 30, replace(PARAMS, seed=2))
+async def test_response_and_length_depend_on_prompt_and_seeds_alone() -> None:
+    async with simulated(speedup=1e5) as concurrent, simulated(speedup=1e6, max_num_seqs=1) as sequential:
+        together = await all_windows(concurrent, 30)
+        assert [await sequential.generate(window(number), PARAMS) for number in range(30)] == together
+        other_seed = await all_windows(concurrent, 30, replace(PARAMS, seed=2))
     async with simulated(speedup=1e5, seed=1) as reseeded:
         assert await all_windows(reseeded, 30) != together
     assert len({completion.text for completion in together}) == 30
-    assert all(first != second for first, second in zip(together, asked_again, strict=True))
+    assert all(first != second for first, second in zip(together, other_seed, strict=True))
 
 
 @pytest.mark.parametrize("answer_format", ["reasoning", "plain"])
 @pytest.mark.parametrize("num_passages", [2, 20])
-async def test_answers_are_whole_permutations(answer_format: str, num_passages: int) -> None:
+async def test_responses_are_complete_permutations(answer_format: str, num_passages: int) -> None:
     async with simulated(answer_format=answer_format, speedup=1e6) as it:
         completion = await it.generate(window(0, num_passages), PARAMS)
     assert create_answer_parser(answer_format).parse(completion, num_passages).status == "complete"
@@ -112,7 +112,7 @@ async def test_an_output_longer_than_max_tokens_has_no_answer(answer_format: str
     assert create_answer_parser(answer_format).parse(completion, 20).status == "truncated"
 
 
-async def test_a_cap_bounds_lengths_without_cutting_answers() -> None:
+async def test_a_cap_limits_lengths_without_truncating_answers() -> None:
     async with simulated(output_tokens_cap=100, speedup=1e6) as it:
         completions = await all_windows(it, 50)
     assert max(completion.output_tokens for completion in completions) == 100
@@ -128,8 +128,8 @@ async def test_a_prompt_that_cannot_fit_fails_alone() -> None:
         assert (await it.generate(window(0, prompt_tokens=100), PARAMS)).finish_reason == "stop"
 
 
-async def test_cancelling_frees_the_place_for_the_next() -> None:
-    async with simulated(max_num_seqs=1, speedup=1.0) as it:  # the first would take its time
+async def test_cancelling_frees_the_slot() -> None:
+    async with simulated(max_num_seqs=1, speedup=1.0) as it:  # no request finishes by itself
         first = asyncio.create_task(it.generate(window(0), PARAMS))
         waiting = asyncio.create_task(it.generate(window(1), PARAMS))
         last = asyncio.create_task(it.generate(window(2, prompt_tokens=10), replace(PARAMS, max_tokens=1)))
@@ -143,7 +143,7 @@ async def test_cancelling_frees_the_place_for_the_next() -> None:
         assert waiting.cancelled()
 
 
-async def test_stopping_ends_what_is_in_flight() -> None:
+async def test_stopping_fails_requests_in_flight() -> None:
     async with simulated(speedup=1.0) as it:
         call = asyncio.create_task(it.generate(window(0), PARAMS))
         await asyncio.sleep(0)
@@ -161,7 +161,7 @@ def test_impossible_lengths_are_refused() -> None:
     assert settings.output_tokens_sigma == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_registry_makes_the_engine_that_the_settings_name() -> None:
+def test_the_registry_creates_the_simulated_engine() -> None:
     settings = SimulatedSettings()
     created: Any = create_engine(settings)
     assert isinstance(created.engine, SimulatedEngine)
@@ -171,13 +171,13 @@ def test_the_registry_makes_the_engine_that_the_settings_name() -> None:
     assert settings.fingerprint_fields()["output_tokens_mean"] == 750
 
 
-def test_it_wakes_by_itself_where_timers_go_off_early() -> None:
-    """uvloop, which Ray's actors run on beside vLLM, rounds timers to milliseconds, down too."""
+def test_it_tolerates_timers_that_fire_early() -> None:
+    """uvloop rounds timers to milliseconds, up or down."""
     uvloop = pytest.importorskip("uvloop")
 
-    async def ask() -> list[Completion]:
+    async def generate() -> list[Completion]:
         async with simulated(speedup=1.0, step_seconds=0.0003, prefill_tokens_per_second=1e9) as it:
             return [await asyncio.wait_for(it.generate(window(number), PARAMS), 60) for number in range(5)]
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert len(runner.run(ask())) == 5
+        assert len(runner.run(generate())) == 5

@@ -1,4 +1,4 @@
-"""A real model in vLLM on the CPU, started once for all tests but the first. The last test kills it and stays last."""
+"""A real model in vLLM on the CPU, started once for all tests but the first. The last test kills the engine core."""
 
 import asyncio
 import multiprocessing
@@ -25,7 +25,7 @@ MAX_MODEL_LEN = 2048
 START, END = "<|im_start|>", "<file_sep>"
 GREEDY = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=24, seed=0)
 SAMPLED = replace(GREEDY, temperature=1.0)
-LONG = replace(SAMPLED, max_tokens=1900)  # minutes, if nothing ends it before
+LONG = replace(SAMPLED, max_tokens=1900)  # takes minutes unless it is aborted
 WATCHDOG_SECONDS = 60.0
 
 
@@ -38,7 +38,7 @@ def vllm_settings(demo_model: Path, **changes: Any) -> VllmSettings:
         "max_model_len": MAX_MODEL_LEN,
         "max_num_seqs": 8,
         "kv_cache_gib": 1,
-        # for the model the reasoning begins with its turn; it never writes the other token by itself
+        # the assistant turn starts the reasoning; the model never generates the end token itself
         "engine_kwargs": {"reasoning_config": {"reasoning_start_str": START, "reasoning_end_str": END}},
     }
     return VllmSettings(**settings | changes)
@@ -65,19 +65,19 @@ def engine_cores() -> list[BaseProcess]:
     return [child for child in multiprocessing.active_children() if child.name == "EngineCore"]
 
 
-def question(tokens: Any, text: str) -> Prompt:
+def chat_prompt(tokens: Any, text: str) -> Prompt:
     rendered = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
     return Prompt(rendered, tuple(tokens(rendered)["input_ids"]))
 
 
 async def until_running(engine: VllmEngine, requests: int) -> None:
-    """Until vLLM itself holds so many unfinished requests."""
+    """Wait until vLLM has this number of unfinished requests."""
     async with asyncio.timeout(WATCHDOG_SECONDS):
         while engine._llm is not None and engine._llm.get_num_unfinished_requests() != requests:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
-async def test_a_start_that_fails_says_why(demo_model: Path) -> None:
+async def test_a_failed_start_gives_the_reason(demo_model: Path) -> None:
     engine = VllmEngine(vllm_settings(demo_model, max_model_len=100_000))
     with pytest.raises(EngineStartError, match=r"max_model_len \(100000\) is greater than"):
         await engine.start()
@@ -91,8 +91,8 @@ async def test_a_start_that_fails_says_why(demo_model: Path) -> None:
         await VllmEngine(vllm_settings(demo_model, device="gpu")).start()
 
 
-async def test_answers_a_prompt_given_by_token_ids(engine: VllmEngine, tokens: Any) -> None:
-    prompt = question(tokens, "What is the capital of France?")
+async def test_a_prompt_of_token_ids_is_completed(engine: VllmEngine, tokens: Any) -> None:
+    prompt = chat_prompt(tokens, "What is the capital of France?")
     completion = await engine.generate(prompt, GREEDY)
     assert "Paris" in completion.text
     assert completion.finish_reason == "stop"
@@ -100,27 +100,27 @@ async def test_answers_a_prompt_given_by_token_ids(engine: VllmEngine, tokens: A
     assert 1 < completion.output_tokens < GREEDY.max_tokens
 
 
-async def test_ends_at_max_tokens_and_at_a_stop_string_which_it_keeps(engine: VllmEngine, tokens: Any) -> None:
-    prompt = question(tokens, "What is the capital of France?")
-    cut = await engine.generate(prompt, replace(GREEDY, max_tokens=3))
-    assert (cut.finish_reason, cut.output_tokens) == ("length", 3)
+async def test_generation_ends_at_max_tokens_and_after_a_stop_string(engine: VllmEngine, tokens: Any) -> None:
+    prompt = chat_prompt(tokens, "What is the capital of France?")
+    truncated = await engine.generate(prompt, replace(GREEDY, max_tokens=3))
+    assert (truncated.finish_reason, truncated.output_tokens) == ("length", 3)
     stopped = await engine.generate(prompt, replace(GREEDY, stop=("France",)))
     assert stopped.finish_reason == "stop"
     assert stopped.text.endswith("France")
 
 
-async def test_gives_the_log_probability_of_each_choice_as_the_first_token(engine: VllmEngine, tokens: Any) -> None:
-    prompt = question(tokens, "What is the capital of France?")
+async def test_choice_logprobs_are_those_of_the_first_token(engine: VllmEngine, tokens: Any) -> None:
+    prompt = chat_prompt(tokens, "What is the capital of France?")
     first = (await engine.generate(prompt, replace(GREEDY, max_tokens=1))).text
     rome, likeliest = tokens.convert_tokens_to_ids(["Rome", first])
-    requested = await engine.generate(replace(prompt, choices=(rome, likeliest)), replace(GREEDY, max_tokens=1))
-    assert 0 > requested.choice_logprobs[1] > requested.choice_logprobs[0]
-    assert requested.text == first
+    scored = await engine.generate(replace(prompt, choices=(rome, likeliest)), replace(GREEDY, max_tokens=1))
+    assert 0 > scored.choice_logprobs[1] > scored.choice_logprobs[0]
+    assert scored.text == first
 
 
 async def test_a_completion_matches_its_regex(engine: VllmEngine, tokens: Any) -> None:
     ranking = r"\[(1|2|3)\]( > \[(1|2|3)\]){2}"
-    completion = await engine.generate(question(tokens, "Tell me a story."), replace(GREEDY, regex=ranking))
+    completion = await engine.generate(chat_prompt(tokens, "Tell me a story."), replace(GREEDY, regex=ranking))
     assert re.fullmatch(ranking, completion.text)
     assert completion.finish_reason == "stop"
 
@@ -136,7 +136,7 @@ async def test_the_engine_closes_reasoning_at_its_budget(
 
     monkeypatch.setattr("corpus_reranker.engines.vllm.engine.completion", recording)
     assert engine.capabilities.reasoning_budget
-    prompt = question(tokens, "Tell me a story.")
+    prompt = chat_prompt(tokens, "Tell me a story.")
     start_id, end_id = tokens.convert_tokens_to_ids([START, END])
     for budget in (3, 8, None):
         await engine.generate(prompt, replace(GREEDY, max_reasoning_tokens=budget, max_tokens=12))
@@ -149,12 +149,12 @@ async def test_the_engine_closes_reasoning_at_its_budget(
 
 async def test_every_step_of_the_engine_is_progress(engine: VllmEngine, tokens: Any) -> None:
     before = engine.progress()
-    answer = await engine.generate(question(tokens, "Tell me a story."), replace(GREEDY, max_tokens=10))
-    assert engine.progress() - before >= answer.output_tokens - 1  # the first step may end before the count
+    answer = await engine.generate(chat_prompt(tokens, "Tell me a story."), replace(GREEDY, max_tokens=10))
+    assert engine.progress() - before >= answer.output_tokens - 1  # the first step may precede the call
 
 
-async def test_a_seed_gives_the_same_answer_again_whatever_else_runs(engine: VllmEngine, tokens: Any) -> None:
-    prompt = question(tokens, "Tell me a story.")
+async def test_a_seed_gives_the_same_completion_beside_other_requests(engine: VllmEngine, tokens: Any) -> None:
+    prompt = chat_prompt(tokens, "Tell me a story.")
     alone = await engine.generate(prompt, SAMPLED)
     together = await asyncio.gather(*(engine.generate(prompt, replace(SAMPLED, seed=seed)) for seed in range(6)))
     assert together[0] == alone
@@ -162,23 +162,23 @@ async def test_a_seed_gives_the_same_answer_again_whatever_else_runs(engine: Vll
 
 
 async def test_a_prompt_longer_than_the_context_fails_alone(engine: VllmEngine, tokens: Any) -> None:
-    too_long, good = Prompt("", (5,) * (MAX_MODEL_LEN + 1)), question(tokens, "Hello?")
-    failed, answered = await asyncio.gather(
+    too_long, good = Prompt("", (5,) * (MAX_MODEL_LEN + 1)), chat_prompt(tokens, "Hello?")
+    failed, completed = await asyncio.gather(
         engine.generate(too_long, GREEDY), engine.generate(good, GREEDY), return_exceptions=True
     )
     assert isinstance(failed, RequestError)
     assert str(MAX_MODEL_LEN) in str(failed)
-    assert not isinstance(answered, BaseException)
+    assert not isinstance(completed, BaseException)
 
 
 async def test_a_cancelled_call_is_aborted_in_the_engine(engine: VllmEngine, tokens: Any) -> None:
-    call = asyncio.create_task(engine.generate(question(tokens, "Count to a million."), LONG))
+    call = asyncio.create_task(engine.generate(chat_prompt(tokens, "Count to a million."), LONG))
     await until_running(engine, 1)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     await until_running(engine, 0)
-    completion = await engine.generate(question(tokens, "What is the capital of France?"), GREEDY)
+    completion = await engine.generate(chat_prompt(tokens, "What is the capital of France?"), GREEDY)
     assert "Paris" in completion.text
 
 
@@ -194,9 +194,9 @@ def test_info_has_version_and_capacity(engine: VllmEngine) -> None:
     assert info["kv_cache_tokens"] == pytest.approx(2**30 / (2 * 4 * 30 * 3 * 64), rel=0.01)
 
 
-async def test_a_killed_engine_core_ends_every_call_at_once(engine: VllmEngine, tokens: Any) -> None:
+async def test_a_killed_engine_core_fails_every_request_at_once(engine: VllmEngine, tokens: Any) -> None:
     calls = [
-        asyncio.create_task(engine.generate(question(tokens, "Count to a million."), replace(LONG, seed=seed)))
+        asyncio.create_task(engine.generate(chat_prompt(tokens, "Count to a million."), replace(LONG, seed=seed)))
         for seed in range(3)
     ]
     await until_running(engine, len(calls))
@@ -204,8 +204,8 @@ async def test_a_killed_engine_core_ends_every_call_at_once(engine: VllmEngine, 
     assert core.pid is not None
     os.kill(core.pid, signal.SIGKILL)
     async with asyncio.timeout(WATCHDOG_SECONDS):
-        ends = await asyncio.gather(*calls, return_exceptions=True)
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
         with pytest.raises(EngineDeadError):
-            await engine.generate(question(tokens, "Hello?"), GREEDY)
-    assert [type(end) for end in ends] == [EngineDeadError] * len(calls)
-    assert "SIGKILL" in str(ends[0])
+            await engine.generate(chat_prompt(tokens, "Hello?"), GREEDY)
+    assert [type(outcome) for outcome in outcomes] == [EngineDeadError] * len(calls)
+    assert "SIGKILL" in str(outcomes[0])

@@ -47,7 +47,7 @@ Traceback (most recent call last):
   File "d.py", line 4, in run_engine_core
 RuntimeError: cancelled
 """
-ONLY_POINTERS = """\x1e2026-01-01 MainProcess vllm.v1.engine.async_llm: AsyncLLM output_handler failed.
+WITHOUT_CAUSE = """\x1e2026-01-01 MainProcess vllm.v1.engine.async_llm: AsyncLLM output_handler failed.
 Traceback (most recent call last):
   File "e.py", line 5, in output_handler
 EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.
@@ -59,13 +59,13 @@ EngineDeadError: EngineCore encountered an issue. See stack trace (above) for th
     [
         (FAILED_START, "ValueError: the weights cannot be read\nthey are cut short"),
         (KILLED_WORKER, "Worker proc VllmWorker-0 died unexpectedly (exit code: -9)."),
-        (ONLY_POINTERS, None),
-        (ONLY_POINTERS + FAILED_START, "ValueError: the weights cannot be read\nthey are cut short"),
+        (WITHOUT_CAUSE, None),
+        (WITHOUT_CAUSE + FAILED_START, "ValueError: the weights cannot be read\nthey are cut short"),
         ("\x1e2026-01-01 EngineCore vllm: something odd\n", None),
         ("", None),
     ],
 )
-def test_the_log_names_the_cause_not_its_consequences(text: str, reason: str | None) -> None:
+def test_the_log_gives_the_root_cause(text: str, reason: str | None) -> None:
     log = VllmLog()
     log.path.write_text(text, encoding="utf-8")
     assert log.reason() == reason
@@ -78,7 +78,7 @@ LOG_FROM_A_CHILD = """
 import json, logging, logging.config, sys
 logging.config.dictConfig(json.load(open(sys.argv[1])))
 logger = logging.getLogger("vllm.v1.engine.core")
-logger.info("not worth a line")
+logger.info("info message")
 try:
     raise MemoryError("12 GiB are not there")
 except MemoryError:
@@ -86,7 +86,7 @@ except MemoryError:
 """
 
 
-def test_a_child_process_logs_its_errors_where_the_parent_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_a_child_process_reach_the_log_of_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_LOGGING_LEVEL", raising=False)
     log = VllmLog()
     child = [sys.executable, "-c", LOG_FROM_A_CHILD, log.configuration()]
@@ -94,7 +94,7 @@ def test_a_child_process_logs_its_errors_where_the_parent_reads_them(monkeypatch
     assert log.reason() == "MemoryError: 12 GiB are not there"
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "info")
     assert (
-        "not worth a line"
+        "info message"
         in subprocess.run([*child[:-1], log.configuration()], check=True, capture_output=True, text=True).stderr
     )
     log.discard()
@@ -119,7 +119,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("leads_its_group", [True, False])
-def test_nothing_outlives_a_killed_replica_in_its_own_process_group(leads_its_group: bool, tmp_path: Path) -> None:
+def test_children_of_a_killed_replica_end_if_it_leads_its_process_group(leads_its_group: bool, tmp_path: Path) -> None:
     script = tmp_path / "replica.py"
     script.write_text(GUARDED)
     replica = subprocess.Popen(
@@ -133,7 +133,7 @@ def test_nothing_outlives_a_killed_replica_in_its_own_process_group(leads_its_gr
     guarded, child = replica.stdout.readline().split()
     assert guarded == str(leads_its_group)
     if leads_its_group:
-        assert replica.stdout.read() == ""  # ends only when the child, which holds the pipe too, has ended
+        assert replica.stdout.read() == ""  # returns once the child, which has the pipe open too, has ended
     else:
         os.kill(int(child), signal.SIGKILL)
     assert replica.wait() == -signal.SIGKILL
@@ -153,13 +153,13 @@ async def test_a_missing_lora_adapter_is_reported(tmp_path: Path) -> None:
         await VllmEngine(VllmSettings(model=str(tmp_path), lora_path="/no/adapter")).start()
 
 
-def test_an_engine_argument_is_set_once() -> None:
+def test_an_engine_argument_has_one_setting() -> None:
     with pytest.raises(ValidationError, match=r"set engine\.max_num_seqs itself"):
         VllmSettings(model="m", engine_kwargs={"max_num_seqs": 3})
     assert VllmSettings(model="m", engine_kwargs={"async_scheduling": True}).engine_kwargs == {"async_scheduling": True}
 
 
-def test_gpus_of_a_replica_are_those_of_all_its_parallel_sizes() -> None:
+def test_gpus_per_replica_is_the_product_of_parallel_sizes() -> None:
     assert VllmSettings(model="m", tensor_parallel_size=4).gpus_per_replica == 4
     assert VllmSettings(model="m", tensor_parallel_size=2, device="cpu").gpus_per_replica == 0
     sizes = {"pipeline_parallel_size": 2, "prefill_context_parallel_size": 3, "decode_context_parallel_size": 2}
@@ -182,7 +182,7 @@ def test_a_replica_that_spans_nodes_has_a_bundle_for_each_gpu() -> None:
 
 
 def vllm_config(concurrency: float, max_model_len: int, **changes: Any) -> Any:
-    """The parts of vLLM's config that capacity is read from."""
+    """The parts of vLLM's config that determine capacity."""
     config = {
         "cache_config": SimpleNamespace(kv_cache_max_concurrency=concurrency, sliding_window=None),
         "model_config": SimpleNamespace(max_model_len=max_model_len, hf_text_config=SimpleNamespace()),
@@ -196,18 +196,18 @@ def windows(llm: Any, window_tokens: int) -> int:
     return Capacity.from_engine_info(10_000, compat.kv_cache_info(llm)).windows(window_tokens, 0)
 
 
-def test_capacity_of_full_attention_is_what_vllm_reports() -> None:
+def test_capacity_with_full_attention_is_what_vllm_reports() -> None:
     assert compat.kv_cache_info(vllm_config(10.0, 32768))["kv_cache_tokens"] == 327_680
     assert windows(vllm_config(10.0, 32768), 6000) == 54
 
 
-def test_capacity_of_sliding_windows_is_not_multiplied_with_the_context() -> None:
-    """Mistral 7B: vLLM holds 60 requests of 32,768 tokens, of which each layer keeps 4,096 and a step."""
+def test_capacity_with_sliding_window_attention_does_not_grow_with_the_context() -> None:
+    """Mistral 7B: vLLM holds 60 requests of 32,768 tokens, and each layer keeps 4,096 tokens plus one step."""
     sliding = SimpleNamespace(kv_cache_max_concurrency=60.0, sliding_window=4096)
     llm = vllm_config(60.0, 32768, cache_config=sliding)
     kv_tokens = 60 * (4096 - 1 + 2048)
     assert compat.kv_cache_info(llm)["kv_cache_tokens"] == kv_tokens
-    assert windows(llm, 3000) == kv_tokens // 3000  # vLLM's product with the context is 655
+    assert windows(llm, 3000) == kv_tokens // 3000  # vLLM's concurrency times the context gives 655
     assert windows(llm, 30_000) == kv_tokens // 4096  # a longer request keeps no more
 
 
@@ -237,7 +237,7 @@ START, END = 1, 2
         ([], 0),
     ],
 )
-def test_reasoning_tokens_are_those_between_the_markers(token_ids: list[int], count: int) -> None:
+def test_reasoning_tokens_are_between_the_markers(token_ids: list[int], count: int) -> None:
     assert reasoning_tokens(token_ids, START, END) == count
 
 
@@ -264,14 +264,14 @@ async def test_each_output_of_the_engine_core_counts_as_progress() -> None:
 
 
 class Tokens:
-    """A tokenizer with the added tokens of Qwen3, or of a model that writes <think> in pieces."""
+    """A tokenizer with the given added tokens."""
 
     def __init__(self, *added: str) -> None:
         self.added_tokens_decoder = {number: SimpleNamespace(content=content) for number, content in enumerate(added)}
 
 
 @pytest.mark.parametrize(
-    ("added", "settings", "close_reasoning", "wanted"),
+    ("added", "settings", "close_reasoning", "expected"),
     [
         (("<think>", "</think>"), VllmSettings(model="m"), True, True),
         (("<think>", "</think>"), VllmSettings(model="m"), False, False),
@@ -280,20 +280,20 @@ class Tokens:
         (("<think>", "</think>"), VllmPreRankerSettings(kind="vllm", model="m", method="embedding"), True, False),
     ],
 )
-def test_vllm_closes_reasoning_at_single_tokens_alone(
+def test_vllm_closes_reasoning_only_with_single_token_markers(
     added: tuple[str, ...],
     settings: VllmSettings,
     close_reasoning: bool,
-    wanted: bool,
+    expected: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("corpus_reranker.engines.vllm.engine.load_tokenizer", lambda *_: Tokens(*added))
     engine = VllmEngine(settings, EngineContext(close_reasoning=close_reasoning))
-    assert engine._wants_reasoning_budget() is wanted
-    assert not engine.capabilities.reasoning_budget  # before the start nobody knows
+    assert engine._wants_reasoning_budget() is expected
+    assert not engine.capabilities.reasoning_budget  # unknown before the start
 
 
-def test_environment_that_vllm_starts_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_of_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"VLLM_CACHE_ROOT": "/volume"})
     compat.set_environment()
     assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
@@ -304,7 +304,7 @@ def test_environment_that_vllm_starts_with(monkeypatch: pytest.MonkeyPatch) -> N
     assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
 
 
-def test_a_replica_that_would_share_gpu_0_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_that_sees_other_gpus_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(EngineStartError, match=r"NOSET_CUDA_VISIBLE_DEVICES is set.*its own \(3\); unset"):

@@ -1,3 +1,5 @@
+"""Means and comparisons of several systems over the same qrels."""
+
 import math
 from collections.abc import Iterator
 
@@ -32,20 +34,22 @@ def test_before_and_after() -> None:
     assert comparison.p == comparison.p_holm == 2 / 16
 
 
-def test_outputs_of_the_same_first_stage_share_it() -> None:
+def test_outputs_with_the_same_first_stage_share_its_system() -> None:
     evaluation = evaluate({"a": output(), "b": output(BEFORE)}, QRELS, CONFIG)
     assert [system.name for system in evaluation.systems] == ["a before", "a after", "b after"]
     assert len(evaluation.comparisons) == 3
 
 
-def test_several_comparisons_are_corrected_and_one_baseline_means_fewer() -> None:
-    every = evaluate({"a": output(), "b": output(BEFORE)}, QRELS, CONFIG)
-    assert [c.p_holm for c in every.comparisons] == [3 / 8, 1.0, 3 / 8]
-    some = evaluate({"a": output(), "b": output(BEFORE)}, QRELS, CONFIG.model_copy(update={"baseline": "a after"}))
-    assert [(c.system, c.p_holm) for c in some.comparisons] == [("a before", 2 / 8), ("b after", 2 / 8)]
+def test_p_values_are_corrected_for_the_number_of_comparisons() -> None:
+    all_pairs = evaluate({"a": output(), "b": output(BEFORE)}, QRELS, CONFIG)
+    assert [c.p_holm for c in all_pairs.comparisons] == [3 / 8, 1.0, 3 / 8]
+    with_baseline = evaluate(
+        {"a": output(), "b": output(BEFORE)}, QRELS, CONFIG.model_copy(update={"baseline": "a after"})
+    )
+    assert [(c.system, c.p_holm) for c in with_baseline.comparisons] == [("a before", 2 / 8), ("b after", 2 / 8)]
 
 
-def test_an_unknown_baseline_is_named_with_those_there_are() -> None:
+def test_an_unknown_baseline_is_reported_with_the_known_systems() -> None:
     with pytest.raises(InputError, match="no system is named 'x'; known: out before, out after"):
         evaluate({"out": output()}, QRELS, CONFIG.model_copy(update={"baseline": "x"}))
 
@@ -74,7 +78,7 @@ def test_by_dataset() -> None:
     assert macro_means(evaluation) == {"run": [pytest.approx((1 + SECOND) / 2)]}
 
 
-def test_a_query_missing_from_one_system_is_zero_in_its_dataset_if_another_knows_it() -> None:
+def test_a_query_missing_from_one_system_counts_as_zero_in_its_dataset() -> None:
     evaluation = evaluate(
         {"out": output(datasets=("x", "x", "y", "y")), "run": [QueryOrders("q0", {"run": AFTER})]}, QRELS, CONFIG
     )
@@ -88,7 +92,7 @@ def test_per_query_values() -> None:
     assert rows[-1] == ("out after", "q3", "", "nDCG@10", 1.0)
 
 
-def test_more_queries_than_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_are_scored_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corpus_reranker.evaluation.comparison._QUERIES_PER_CALL", 3)
     evaluation = evaluate({"out": output()}, QRELS, CONFIG)
     assert evaluation.missing["out after"] == 0

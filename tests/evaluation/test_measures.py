@@ -1,3 +1,5 @@
+"""Measures against values worked by hand and against trec_eval."""
+
 import json
 import math
 from pathlib import Path
@@ -57,7 +59,7 @@ def test_a_query_without_a_relevant_document_counts_as_zero() -> None:
 @pytest.mark.parametrize("measure", ["nDCG@10", "RR@10", "Judged@10", "ERR@10"])
 def test_ids_with_spaces_and_letters_change_nothing(measure: str) -> None:
     if measure == "ERR@10" and not ir_measures.gdeval.is_available():
-        pytest.skip("ERR is computed by gdeval, which wants perl")
+        pytest.skip("ERR is computed by gdeval, which needs perl")
     plain = one(measure, {"1": ["c", "b", "a"]})["1"]
     spaced = one(measure, {"q 1": ["c c", "b b", "a a"]}, {"q 1": {"a a": 2, "b b": 1, "c c": 0}})["q 1"]
     assert plain == spaced > 0
@@ -70,7 +72,7 @@ def test_ids_with_spaces_and_letters_change_nothing(measure: str) -> None:
     st.data(),
 )
 @settings(max_examples=200)
-def test_values_equal_trec_evals_where_scores_tie(scores: dict[str, float], data: st.DataObject) -> None:
+def test_values_with_tied_scores_equal_those_of_trec_eval(scores: dict[str, float], data: st.DataObject) -> None:
     documents = st.sampled_from([*scores, "never retrieved"])
     qrels = {"1": data.draw(st.dictionaries(documents, st.integers(0, 3), min_size=1))}
     names = {"nDCG@10": "ndcg_cut_10", "AP": "map", "R@5": "recall_5", "RR": "recip_rank", "P@5": "P_5"}
@@ -89,7 +91,7 @@ def test_measures_are_split_at_commas_outside_parentheses() -> None:
 @pytest.mark.parametrize(
     "measure", ["nDGC@10", "nDCG@ten", "nDCG(", "P", "nDCG@10; import os", "1 + 1", "nDCG(foo=1)@10"]
 )
-def test_a_measure_that_cannot_be_computed_is_named(measure: str) -> None:
+def test_an_unknown_measure_is_reported(measure: str) -> None:
     with pytest.raises(InputError, match="cannot compute measure"):
         parse_measures([measure])
 
@@ -123,7 +125,7 @@ def test_bright_equals_trec_eval(shared: Path, subset: str, published: float) ->
 
 
 def test_bright_lines_with_spaces_in_docids_count(shared: Path) -> None:
-    """None of the 12 is relevant, so nDCG@10 can't tell; but each holds a rank of its query."""
+    """None of the 12 documents is relevant, so nDCG@10 does not show them, but each has a rank."""
     with open_text(str(shared / "data/bright/run.stackoverflow.reasonir_gpt4cot_top100.txt.gz")) as lines:
         run = list(read_run(lines))
     spaced = [line for line in run if " " in line.doc_id]

@@ -1,3 +1,5 @@
+"""Rankings read from outputs, candidates and TREC runs."""
+
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +15,7 @@ LOCAL = LocalFileSystem()
 ALL = {"1", "2", "3"}
 
 
-def test_an_output_knows_both_orders(tmp_path: Path) -> None:
+def test_an_output_has_both_orders(tmp_path: Path) -> None:
     output = write_data_files(tmp_path / "out", [[output_row("1", [2, 0, 1])], [output_row("2", [1, 0])]])
     queries = list(read_orders(LOCAL, str(output), ALL))
     assert [query.query_id for query in queries] == ["1", "2"]
@@ -21,16 +23,16 @@ def test_an_output_knows_both_orders(tmp_path: Path) -> None:
     assert queries[0].dataset is None
 
 
-def test_the_rank_counts_not_the_place_in_the_list(tmp_path: Path) -> None:
+def test_the_order_follows_the_rank_field_not_the_list(tmp_path: Path) -> None:
     row = output_row("1", [2, 0, 1])
     row["ranking"].reverse()
     output = write_data_files(tmp_path / "out", [[row]])
     assert next(read_orders(LOCAL, str(output), ALL)).orders["after"] == ["d2", "d0", "d1"]
 
 
-def test_an_output_with_a_pre_ranker_knows_its_order_too(tmp_path: Path) -> None:
+def test_an_output_with_a_pre_ranker_has_its_order(tmp_path: Path) -> None:
     rows = [output_row("1", [2, 0, 1]), output_row("2", [1, 0])]
-    for entry, score in zip(rows[0]["ranking"], [0.5, 0.5, 0.9], strict=True):  # of d2, d0, d1
+    for entry, score in zip(rows[0]["ranking"], [0.5, 0.5, 0.9], strict=True):  # scores of d2, d0, d1
         entry["pre_ranker_score"] = score
     schema = SCHEMA.with_metadata({"reranker.pre_ranker_model": "a model"})
     output = write_data_files(tmp_path / "out", [rows], schema)
@@ -39,23 +41,23 @@ def test_an_output_with_a_pre_ranker_knows_its_order_too(tmp_path: Path) -> None
     assert failed.orders["pre-ranker"] == failed.orders["before"]
 
 
-def test_only_wanted_queries_are_read(tmp_path: Path) -> None:
+def test_only_requested_queries_are_read(tmp_path: Path) -> None:
     output = write_data_files(tmp_path / "out", [[output_row("1", [0]), output_row("2", [0])]])
     assert [query.query_id for query in read_orders(LOCAL, str(output), {"2"})] == ["2"]
 
 
-def test_control_files_are_no_parts(tmp_path: Path) -> None:
+def test_control_files_are_not_data_files(tmp_path: Path) -> None:
     output = write_data_files(tmp_path / "out", [[output_row("1", [0])]])
-    assert [Path(part).name for part in find_data_files(LOCAL, str(output))] == ["part-00000.parquet"]
+    assert [Path(path).name for path in find_data_files(LOCAL, str(output))] == ["part-00000.parquet"]
 
 
-def test_a_query_that_comes_twice_is_an_error(tmp_path: Path) -> None:
+def test_a_duplicate_query_is_an_error(tmp_path: Path) -> None:
     output = write_data_files(tmp_path / "out", [[output_row("1", [0])], [output_row("1", [0])]])
     with pytest.raises(InputError, match="query '1' twice"):
         list(read_orders(LOCAL, str(output), ALL))
 
 
-def test_datasets_come_along(tmp_path: Path) -> None:
+def test_datasets_are_read_from_candidates(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([{"query_id": "1", "dataset": "bio", "candidates": [{"doc_id": "a"}]}])
     pq.write_table(table, tmp_path / "candidates.parquet")
     (query,) = read_orders(LOCAL, str(tmp_path / "candidates.parquet"), ALL)
@@ -71,17 +73,17 @@ def test_a_run_is_read_in_trec_evals_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.parquet"])
-def test_what_is_absent_is_named(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=name):
         list(read_orders(LOCAL, str(tmp_path / name), ALL))
 
 
-def test_a_folder_without_parts_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_data_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no Parquet file"):
         find_data_files(LOCAL, str(tmp_path))
 
 
-def test_other_parquet_is_an_error_that_names_its_columns(tmp_path: Path) -> None:
+def test_other_parquet_is_an_error_with_its_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["1"], "other": ["x"]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match="neither a reranked output nor candidates"):
         list(read_orders(LOCAL, str(tmp_path / "x.parquet"), ALL))
@@ -90,7 +92,7 @@ def test_other_parquet_is_an_error_that_names_its_columns(tmp_path: Path) -> Non
         list(read_orders(LOCAL, str(tmp_path / "y.parquet"), ALL))
 
 
-def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_broken_file_is_an_error_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"not parquet at all, but long enough")
     with pytest.raises(InputError, match=r"x\.parquet"):
         list(read_orders(LOCAL, str(tmp_path / "x.parquet"), ALL))

@@ -1,3 +1,5 @@
+"""p-values and intervals against values worked by hand and against SciPy."""
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -16,14 +18,14 @@ differences = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_
         ([3.0, 2.0, 1.0, -1.0], 6 / 16),  # sums of at least 5: 7, 5 twice, and their negatives
         ([0.5, -0.5], 1.0),
         ([0.0, 0.0], 1.0),
-        ([0.0, 0.1, 0.2, 0.3], 2 / 8),  # the query that didn't move is left out
+        ([0.0, 0.1, 0.2, 0.3], 2 / 8),  # the query without a difference is ignored
     ],
 )
 def test_exact_p_values_worked_by_hand(values: list[float], p: float) -> None:
     assert paired_randomisation(np.array(values)) == p
 
 
-def test_agrees_with_scipy_beyond_what_can_be_enumerated() -> None:
+def test_sampled_p_values_agree_with_scipy() -> None:
     values = np.random.default_rng(3).normal(0.05, 0.2, 54)
     expected = scipy.stats.permutation_test(
         (values,), np.mean, permutation_type="samples", n_resamples=50_000, rng=np.random.default_rng(1)
@@ -32,12 +34,12 @@ def test_agrees_with_scipy_beyond_what_can_be_enumerated() -> None:
     assert paired_randomisation(values, resamples=50_000) == pytest.approx(expected, abs=0.01)
 
 
-def test_p_is_never_zero_by_sampling() -> None:
+def test_a_sampled_p_value_is_never_zero() -> None:
     assert paired_randomisation(np.full(100, 0.5), resamples=999) == 1 / 1000
 
 
 @given(differences)
-def test_p_ignores_direction_scale_and_seedless_repetition(values: np.ndarray) -> None:
+def test_p_ignores_direction_and_scale_and_is_reproducible(values: np.ndarray) -> None:
     p = paired_randomisation(values, resamples=500)
     assert 0 < p <= 1
     assert p == paired_randomisation(values, resamples=500)
@@ -45,10 +47,10 @@ def test_p_ignores_direction_scale_and_seedless_repetition(values: np.ndarray) -
     assert p == pytest.approx(paired_randomisation(2 * values, resamples=500))
 
 
-def test_false_alarms_are_as_rare_as_promised() -> None:
+def test_the_false_positive_rate_is_the_significance_level() -> None:
     rng = np.random.default_rng(0)
-    alarms = sum(paired_randomisation(rng.normal(0, 1, 30), resamples=300) < 0.05 for _ in range(400))
-    assert alarms <= 33  # 20 expected; 33 or fewer in 99.7% of such trials
+    false_positives = sum(paired_randomisation(rng.normal(0, 1, 30), resamples=300) < 0.05 for _ in range(400))
+    assert false_positives <= 33  # 20 expected; the binomial gives 33 or fewer with probability 0.997
 
 
 def test_holm_worked_by_hand() -> None:
@@ -58,13 +60,13 @@ def test_holm_worked_by_hand() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_keeps_the_order_and_only_raises(p_values: list[float]) -> None:
+def test_holm_keeps_the_order_and_never_lowers_a_p_value(p_values: list[float]) -> None:
     adjusted = holm(p_values)
     assert all(before <= after <= 1 for before, after in zip(p_values, adjusted, strict=True))
     assert sorted(adjusted) == [value for _, value in sorted(zip(p_values, adjusted, strict=True))]
 
 
-def test_the_interval_agrees_with_scipys() -> None:
+def test_the_interval_agrees_with_scipy() -> None:
     values = np.random.default_rng(5).beta(0.5, 0.5, 54)
     expected = scipy.stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
@@ -76,16 +78,16 @@ def test_the_interval_of_equal_values_is_a_point() -> None:
     assert bootstrap_interval(np.full(7, 0.25)) == (0.25, 0.25)
 
 
-def test_the_interval_covers_the_mean_it_is_for() -> None:
+def test_the_interval_covers_the_mean_at_its_level() -> None:
     rng = np.random.default_rng(0)
     covered = 0
-    for attempt in range(300):
-        low, high = bootstrap_interval(rng.random(40), resamples=400, seed=attempt)
+    for seed in range(300):
+        low, high = bootstrap_interval(rng.random(40), resamples=400, seed=seed)
         covered += low <= 0.5 <= high
     assert 0.90 <= covered / 300 <= 0.99
 
 
-def test_drawn_in_pieces_it_is_the_same_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_interval_does_not_depend_on_the_batch_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random(50)
     whole = bootstrap_interval(values, resamples=2000)
     monkeypatch.setattr("corpus_reranker.evaluation.statistics._MAX_DRAWS", 170)

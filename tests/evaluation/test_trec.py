@@ -1,3 +1,5 @@
+"""TREC runs and qrels: tie order, checks, and written lines."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +17,11 @@ def test_ties_are_broken_by_docid_descending() -> None:
     assert trec_order({"a": 1.0, "c": 1.0, "b": 1.0, "z": 0.5}) == ["c", "b", "a", "z"]
 
 
-def test_docids_tie_as_bytes_not_as_numbers() -> None:
+def test_docids_of_ties_are_compared_as_bytes() -> None:
     assert trec_order({"10": 1.0, "9": 1.0, "A": 1.0, "a": 1.0}) == ["a", "A", "9", "10"]
 
 
-def test_scores_that_are_one_32_bit_float_tie() -> None:
+def test_scores_equal_as_32_bit_floats_tie() -> None:
     assert trec_order({"a": 1.00000001, "b": 1.0}) == ["b", "a"]
 
 
@@ -28,7 +30,7 @@ def test_the_rank_field_is_ignored() -> None:
     assert group_run(lines) == {"1": ["b", "a"]}
 
 
-def test_only_wanted_queries_are_kept() -> None:
+def test_only_requested_queries_are_kept() -> None:
     assert group_run([RunLine("1", "a", 1, 0.1), RunLine("2", "a", 1, 0.1)], wanted={"2"}) == {"2": ["a"]}
 
 
@@ -37,12 +39,12 @@ def test_a_document_listed_twice_is_an_error() -> None:
         group_run([RunLine("1", "a", 1, 0.1), RunLine("1", "a", 2, 0.0)], "my.run")
 
 
-def test_a_score_that_is_no_number_is_an_error() -> None:
+def test_a_nan_score_is_an_error() -> None:
     with pytest.raises(InputError, match="not a number"):
         group_run([RunLine("1", "a", 1, float("nan"))])
 
 
-def test_a_judgment_said_twice_counts_once_and_a_contradiction_is_an_error() -> None:
+def test_a_repeated_judgment_counts_once_and_a_contradiction_is_an_error() -> None:
     assert group_qrels([Qrel("1", "a", 2), Qrel("1", "a", 2)]) == {"1": {"a": 2}}
     with pytest.raises(InputError, match="judged 2 and 0"):
         group_qrels([Qrel("1", "a", 2), Qrel("1", "a", 0)])
@@ -53,7 +55,7 @@ def test_empty_qrels_are_an_error() -> None:
         group_qrels([])
 
 
-def test_scores_are_written_as_they_are_where_they_fall() -> None:
+def test_falling_scores_are_written_unchanged() -> None:
     assert list(run_lines("7", ["b 1", "a"], [9.8655, 0.5], "us")) == ["7 Q0 b 1 1 9.8655 us", "7 Q0 a 2 0.5 us"]
 
 
@@ -61,19 +63,19 @@ def test_scores_are_written_as_they_are_where_they_fall() -> None:
     st.lists(doc_ids, unique=True, min_size=1, max_size=20),
     st.data(),
 )
-def test_a_written_run_is_read_in_the_order_of_the_ranks(ids: list[str], data: st.DataObject) -> None:
+def test_a_written_run_is_read_in_rank_order(ids: list[str], data: st.DataObject) -> None:
     score = st.none() | st.floats() | st.sampled_from([0.0, 1.0, 1.00000001])
     scores = data.draw(st.lists(score, min_size=len(ids), max_size=len(ids)))
     assert group_run(read_run(run_lines("q", ids, scores, "tag"))) == {"q": ids}
 
 
 @pytest.mark.parametrize("query_id", ["", "a b", " a", "a\t"])
-def test_query_ids_that_a_run_cannot_hold(query_id: str) -> None:
+def test_query_ids_that_a_run_cannot_represent(query_id: str) -> None:
     with pytest.raises(OutputError, match="query_id"):
         list(run_lines(query_id, ["d"], [1.0], "t"))
 
 
 @pytest.mark.parametrize("doc_id", ["", " ", " a", "a ", "a\nb", "a\x85b"])
-def test_doc_ids_that_a_run_cannot_hold(doc_id: str) -> None:
+def test_doc_ids_that_a_run_cannot_represent(doc_id: str) -> None:
     with pytest.raises(OutputError, match="doc_id"):
         list(run_lines("q", [doc_id], [1.0], "t"))

@@ -1,3 +1,5 @@
+"""Exports of an output in every format, and training triples."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -126,57 +128,57 @@ def test_vespa_feed(output: Path, tmp_path: Path) -> None:
     assert set(put["fields"]) == {"query_id", "query", "status", "ranking"}
 
 
-def test_one_file_for_all(output: Path, tmp_path: Path) -> None:
+def test_a_single_file(output: Path, tmp_path: Path) -> None:
     run(output, tmp_path / "to", "elasticsearch", single_file=True)
     assert files(tmp_path / "to") == {"rankings.jsonl", "_SUCCESS", "_export.json"}
     assert len(json_lines(tmp_path / "to/rankings.jsonl")) == 6
 
 
 @pytest.mark.parametrize("to", ["trec", "parquet", "elasticsearch"])
-def test_a_failed_export_leaves_no_half_file(
+def test_a_failed_export_leaves_no_truncated_file(
     output: Path, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks_in_the_second_part(filesystem: Any, part: str, *columns: Any) -> Any:
-        yield from rankings.read_batches(filesystem, part, *columns)
-        if "00001" in part:
-            raise InputError("the disk is gone")
+    def fail_in_second_file(filesystem: Any, path: str, *columns: Any) -> Any:
+        yield from rankings.read_batches(filesystem, path, *columns)
+        if "00001" in path:
+            raise InputError("scripted read error")
 
-    monkeypatch.setattr(exporter, "read_batches", breaks_in_the_second_part)
-    with pytest.raises(InputError, match="disk is gone"):
+    monkeypatch.setattr(exporter, "read_batches", fail_in_second_file)
+    with pytest.raises(InputError, match="scripted read error"):
         run(output, tmp_path / "to", to)
-    left = files(tmp_path / "to")
-    assert "_SUCCESS" not in left
-    assert any("00000" in name for name in left)
-    assert not any("00001" in name for name in left)
+    exported = files(tmp_path / "to")
+    assert "_SUCCESS" not in exported
+    assert any("00000" in name for name in exported)
+    assert not any("00001" in name for name in exported)
 
     monkeypatch.undo()
     run(output, tmp_path / "to", to, overwrite=True)
     assert "_SUCCESS" in files(tmp_path / "to")
 
 
-def test_what_is_there_is_replaced_only_if_asked_and_only_if_it_is_an_export(output: Path, tmp_path: Path) -> None:
+def test_overwrite_replaces_an_export_and_nothing_else(output: Path, tmp_path: Path) -> None:
     run(output, tmp_path / "to", "trec")
     with pytest.raises(OutputError, match="not empty"):
         run(output, tmp_path / "to", "parquet")
     run(output, tmp_path / "to", "parquet", overwrite=True)
     assert not (tmp_path / "to/reranked").exists()
 
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    (precious / "thesis.tex").touch()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").touch()
     with pytest.raises(OutputError, match="no export"):
-        run(output, precious, "trec", overwrite=True)
-    assert (precious / "thesis.tex").exists()
+        run(output, other, "trec", overwrite=True)
+    assert (other / "thesis.tex").exists()
 
 
 @pytest.mark.parametrize("destination", [".", "..", "exports"])
-def test_an_output_is_not_exported_into_itself(output: Path, destination: str) -> None:
+def test_an_export_into_its_output_is_refused(output: Path, destination: str) -> None:
     with pytest.raises(OutputError, match="overlap; choose another destination"):
         run(output, (output / destination).resolve(), "trec", overwrite=True)
     assert files(output) >= {"part-00000.parquet", "part-00001.parquet"}
 
 
-def test_what_is_no_output_is_an_error(tmp_path: Path) -> None:
+def test_other_parquet_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["1"]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match="no column status, ranking"):
         run(tmp_path / "x.parquet", tmp_path / "to", "trec")
@@ -189,7 +191,7 @@ def take(row: dict[str, Any] = LIST, **options: Any) -> list[dict[str, Any]]:
     return list(triples(row, TriplesConfig(**options)))
 
 
-def test_a_triple_sets_the_top_against_ranks_far_below() -> None:
+def test_a_triple_has_the_top_document_and_negatives_of_low_rank() -> None:
     (triple,) = take(min_negative_rank=21, negatives=4)
     assert triple["query"] == "why?"
     assert triple["positive"] == {"doc_id": "d0"}
@@ -199,30 +201,30 @@ def test_a_triple_sets_the_top_against_ranks_far_below() -> None:
     assert set(negatives) <= below
 
 
-def test_all_that_is_below_where_there_is_little() -> None:
+def test_all_documents_below_the_minimum_rank_are_used_if_few() -> None:
     (triple,) = take(min_negative_rank=29, negatives=7)
     assert {negative["doc_id"] for negative in triple["negatives"]} == {"d28", "d29"}
     assert take(min_negative_rank=31) == []
 
 
-def test_several_positives_each_with_a_sample_of_its_own() -> None:
+def test_each_positive_has_its_own_sample_of_negatives() -> None:
     first, second = take(positives=2, negatives=5)
     assert (first["positive"], second["positive"]) == ({"doc_id": "d0"}, {"doc_id": "d1"})
     assert first["negatives"] != second["negatives"]
 
 
-def test_samples_repeat_with_the_seed_alone() -> None:
+def test_samples_depend_on_the_seed() -> None:
     assert take(seed=1) == take(seed=1)
     assert take(seed=1) != take(seed=2)
 
 
 @pytest.mark.parametrize("status", ["degraded", "failed"])
-def test_lists_that_were_not_reranked_in_full_teach_nothing_unless_asked(status: str) -> None:
+def test_incomplete_queries_give_triples_only_if_requested(status: str) -> None:
     assert take({**LIST, "status": status}) == []
     assert len(take({**LIST, "status": status}, statuses=(status,))) == 1
 
 
-def test_a_query_without_text_is_an_error_that_says_where_to_get_it() -> None:
+def test_a_query_without_text_is_an_error_with_the_fix() -> None:
     with pytest.raises(InputError, match="--input"):
         take({**LIST, "query": None})
 
@@ -230,7 +232,7 @@ def test_a_query_without_text_is_an_error_that_says_where_to_get_it() -> None:
 @pytest.mark.parametrize(
     "options", [{"positives": 5, "min_negative_rank": 5}, {"min_negative_rank": 50, "max_negative_rank": 49}]
 )
-def test_ranks_that_cannot_be_both(options: dict[str, int]) -> None:
+def test_contradicting_ranks_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="min_negative_rank"):
         TriplesConfig(**options)
 
@@ -254,8 +256,8 @@ def _candidates(folder: Path, query_ids: list[str], row_group_size: int = 1) -> 
 def test_texts_come_from_the_candidates(tmp_path: Path) -> None:
     query_ids = [f"q{number}" for number in range(9)]
     texts = CandidateTexts(LOCAL, str(_candidates(tmp_path / "in", query_ids)))
-    for query_id in [*query_ids, "q0", "q8"]:  # q0 again: its row group was let go in between
-        row = {**output_row(query_id, list(range(30))), "query": "not this one"}
+    for query_id in [*query_ids, "q0", "q8"]:  # q0 again, after its row group was released
+        row = {**output_row(query_id, list(range(30))), "query": "another query text"}
         (triple,) = triples(row, TriplesConfig(negatives=1), texts)
         assert triple["query"] == f"text of {query_id}"
         assert triple["positive"] == {"doc_id": "d0", "text": f"{query_id} d0"}
@@ -296,6 +298,6 @@ def test_a_format_from_outside_the_package(output: Path, tmp_path: Path, monkeyp
     assert exported.records == 3
 
 
-def test_an_unknown_format_names_the_known_ones() -> None:
+def test_an_unknown_format_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ValueError, match=r"unknown export format 'trek'; did you mean 'trec'\?"):
         ExportConfig(to="trek", destination="out")

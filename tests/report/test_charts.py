@@ -1,3 +1,5 @@
+"""Geometry and labels of the charts in the run report."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,12 +43,12 @@ def test_a_histogram_stays_in_its_frame_and_counts_every_value(values: list[floa
     assert sum(int(rect.title.split(": ")[1].split(",")[0]) for rect in chart.rects) == len(values)
 
 
-def test_the_last_bar_holds_what_is_beyond_the_axis() -> None:
+def test_the_last_bar_counts_values_beyond_the_axis() -> None:
     chart = histogram([10.0] * 999 + [1e6], "x", "y", bins=10)
     assert chart.rects[-1].title == "9 to 10: 1,000, 1 of them beyond 10"
 
 
-def test_percentiles_stand_where_they_are() -> None:
+def test_percentiles_are_marked_at_their_values() -> None:
     chart = histogram(np.arange(101.0), "x", "y")
     (p50, p95, p99) = chart.marks
     assert (p50.label, p95.label, p99.label) == ("p50 50", "p95 95", "p99 99")
@@ -58,7 +60,7 @@ def test_a_series_stays_in_its_frame(values: list[float]) -> None:
     assert_inside(series(np.arange(len(values) + 1, dtype=np.float64), np.array(values), "x", "y"))
 
 
-def test_the_height_of_a_bar_is_its_value() -> None:
+def test_the_height_of_a_bar_is_proportional_to_its_value() -> None:
     low, high = series(np.array([0.0, 1.0, 2.0]), np.array([1.0, 4.0]), "x", "y").rects
     assert high.height == pytest.approx(4 * low.height) == pytest.approx(HEIGHT - TOP - BOTTOM)
 
@@ -70,13 +72,13 @@ def test_signed_bars_stay_in_their_frame(values: list[float]) -> None:
     assert len(chart.rects) == min(len(values), 120)
 
 
-def test_gains_stand_above_zero_and_losses_hang_below() -> None:
+def test_gains_are_above_zero_and_losses_below() -> None:
     gain, loss = signed_bars(np.array([-0.25, 0.5]), "x", "y").rects
     assert gain.y + gain.height == pytest.approx(loss.y)
     assert gain.height == pytest.approx(2 * loss.height)
 
 
-def test_a_heatmap_draws_what_is_there_and_names_it() -> None:
+def test_a_heatmap_draws_and_labels_nonzero_cells() -> None:
     chart = heatmap(np.array([[0.75, 0.25], [0.0, 1.0]]), ["1-5", "6-10"], "x", "y")
     assert_inside(chart)
     assert [rect.title for rect in chart.rects] == ["1-5 to 1-5: 75.0%", "1-5 to 6-10: 25.0%", "6-10 to 6-10: 100.0%"]
@@ -87,12 +89,12 @@ def test_a_heatmap_draws_what_is_there_and_names_it() -> None:
     ("part", "whole", "text"),
     [(0, 9, "0.0%"), (9, 9, "100.0%"), (1, 9999, "under 0.1%"), (9998, 9999, "over 99.9%"), (1, 3, "33.3%")],
 )
-def test_a_percentage_never_says_all_or_nothing_where_it_is_not(part: int, whole: int, text: str) -> None:
+def test_a_percentage_is_0_or_100_only_if_exact(part: int, whole: int, text: str) -> None:
     assert percent(part, whole) == text
 
 
 @given(st.floats(1e-9, 1e15))
-def test_a_nice_ceiling_is_close_above(value: float) -> None:
+def test_a_nice_ceiling_is_at_most_twice_the_value(value: float) -> None:
     assert value <= nice_ceiling(value) <= 2 * value * (1 + 1e-9)
 
 

@@ -1,3 +1,5 @@
+"""The report page: its content, its size, and its safety against hostile texts."""
+
 import datetime
 import json
 import re
@@ -28,7 +30,7 @@ HOSTILE = (
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page; fails on a tag that is closed and was not open."""
+    """Tags, attributes and text of a page; fails on a closing tag without an opening tag."""
 
     VOID = frozenset({"meta", "link", "br", "img", "input"})
 
@@ -53,7 +55,7 @@ class Page(HTMLParser):
         self.attributes += attrs
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._open, f"</{tag}> closes nothing"
+        assert self._open, f"</{tag}> has no opening tag"
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
@@ -79,7 +81,7 @@ def quarantine(folder: Path, **texts: Any) -> None:
 
 @pytest.fixture(scope="module")
 def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2,000 queries of 100 candidates, with everything a report can show."""
+    """An output of 2,000 queries with 100 candidates that has data for every section of the report."""
     folder = tmp_path_factory.mktemp("report") / "out"
     rows = simulated_rows(2000)
     rows[7] |= {"status": "failed", "error": "candidate 3 has no text"}
@@ -93,7 +95,7 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 QRELS = {f"q{number}": {"d0": 2, f"d{number % 50}": 1} for number in range(200)}
 
 
-def test_a_large_run_in_one_small_page(big_run: Path) -> None:
+def test_the_page_of_a_large_run_is_small(big_run: Path) -> None:
     source = report(big_run, QRELS, gpus=8, price_per_gpu_hour=2.5)
     page = Page(source)
     assert len(source.encode()) < MAX_BYTES / 10
@@ -109,7 +111,7 @@ def test_a_large_run_in_one_small_page(big_run: Path) -> None:
         assert page.has(text), text
 
 
-def test_nothing_is_loaded_and_nothing_runs(big_run: Path) -> None:
+def test_the_page_loads_no_resource_and_runs_no_script(big_run: Path) -> None:
     page = Page(report(big_run, QRELS))
     assert {"script", "iframe", "object", "embed", "img", "form", "base"}.isdisjoint(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
@@ -121,7 +123,7 @@ def test_nothing_is_loaded_and_nothing_runs(big_run: Path) -> None:
     ) in page.attributes
 
 
-def test_hostile_texts_are_shown_as_text_wherever_they_come_from(tmp_path: Path) -> None:
+def test_hostile_texts_from_any_column_are_escaped(tmp_path: Path) -> None:
     row = output_row(HOSTILE, [0], status=HOSTILE, error=HOSTILE, query=HOSTILE)
     failed = output_row("f", [0], status="failed", error=HOSTILE, query=HOSTILE)
     row["windows"] = [
@@ -147,7 +149,7 @@ def test_hostile_texts_are_shown_as_text_wherever_they_come_from(tmp_path: Path)
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", source)
 
 
-def test_beside_an_output_on_s3(location: Location, tmp_path: Path) -> None:
+def test_the_report_of_an_output_on_s3(location: Location, tmp_path: Path) -> None:
     filesystem, folder = resolve(f"{location.url}/out", location.storage)
     copy_files(str(write_data_files(tmp_path / "made", [simulated_rows(3)])), folder, LOCAL, filesystem)
     path = write_report((filesystem, folder), ReportConfig(), "on s3")
@@ -160,7 +162,7 @@ def test_control_characters_are_shown_as_pictures() -> None:
     assert visible("a\x00b\x1b\n\tc") == "a␀b␛\n\tc"
 
 
-def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> None:
+def test_an_empty_output_has_a_report(tmp_path: Path) -> None:
     schema = pa.schema([field for field in RESULT if field.name not in ("started_at", "finished_at")])
     page = Page(report(write_data_files(tmp_path / "out", [[]], schema)))
     assert page.has("no started_at and finished_at columns")
@@ -169,7 +171,7 @@ def test_an_output_with_next_to_nothing_in_it_has_a_report(tmp_path: Path) -> No
     assert page.has("has no _run/config.yaml")
 
 
-def test_long_texts_lose_their_middle(tmp_path: Path) -> None:
+def test_long_texts_are_shortened_in_the_middle(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [[output_row("1", [0])]])
     quarantine(folder, prompt="A" + "x" * 300_000 + "Z", response="r" * MAX_TEXT_CHARS)
     source = report(folder)
@@ -178,7 +180,7 @@ def test_long_texts_lose_their_middle(tmp_path: Path) -> None:
     assert "xZ</pre>" in source
 
 
-def test_a_simulated_run_says_so(tmp_path: Path) -> None:
+def test_a_simulated_run_is_labelled(tmp_path: Path) -> None:
     for simulated in (True, False):
         schema = SCHEMA.with_metadata({"reranker.simulated": str(simulated).lower(), "reranker.model": "a-model"})
         page = Page(report(write_data_files(tmp_path / str(simulated), [simulated_rows(2)], schema)))
@@ -196,9 +198,9 @@ def test_gpus_come_from_the_run_record(tmp_path: Path) -> None:
     assert page.has("tensor_parallel_size: 2")
 
 
-def test_pauses_cost_nothing(tmp_path: Path) -> None:
+def test_pauses_do_not_count_as_gpu_hours(tmp_path: Path) -> None:
     hours = [datetime.datetime(2026, 3, 1, hour, tzinfo=datetime.UTC) for hour in (0, 1, 2, 8, 9)]
-    spans = [(0, 1), (0, 2), (1, 2), (3, 4)]  # two hours at work, six of pause, one at work
+    spans = [(0, 1), (0, 2), (1, 2), (3, 4)]  # two hours of work, six of pause, one of work
     rows = [
         output_row(str(number), [0], started_at=hours[start], finished_at=hours[end])
         for number, (start, end) in enumerate(spans)
@@ -210,7 +212,7 @@ def test_pauses_cost_nothing(tmp_path: Path) -> None:
 
 
 def test_throughput_is_spread_over_the_time_of_a_query(tmp_path: Path) -> None:
-    """Ten windows in 100 s, all in one query: 0.1 a second all the time, not ten at its end."""
+    """One query has ten windows in 100 s: 0.1 windows/s throughout, not ten windows at its end."""
     start = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
     window = {"start": 0, "end": 2, "status": "complete", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
     row = output_row("1", [0], windows=[{**window, "latency_seconds": 10.0}] * 10)
@@ -220,28 +222,26 @@ def test_throughput_is_spread_over_the_time_of_a_query(tmp_path: Path) -> None:
     assert len(re.findall(r"<title>[^<]*: 0\.1</title>", throughput)) == 60
 
 
-def test_the_manifest_tells_of_the_engine(tmp_path: Path) -> None:
+def test_the_page_shows_engine_info_of_the_manifest(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
-    a_pass = {"engine_start_seconds": [61.0, 72.5], "engine": {"kv_cache_tokens": 123456}}
-    (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [a_pass]}}))
+    pass_info = {"engine_start_seconds": [61.0, 72.5], "engine": {"kv_cache_tokens": 123456}}
+    (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [pass_info]}}))
     page = Page(report(folder, gpus=1))
     assert page.has("excludes engine start of 72.5 s")
     assert page.has("kv_cache_tokens 123456")
 
 
-def test_windows_in_flight_stand_beside_those_wanted(tmp_path: Path) -> None:
+def test_windows_in_flight_are_shown_with_their_target(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
     full, tail = [[50.0 + second, 90, 100] for second in range(180)], [[230.0 + second, 5, 100] for second in range(20)]
     (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [{}, {"in_flight": full + tail}]}}))
     source = report(folder)
     page = Page(source)
-    assert page.has(
-        "Over the middle 80% of the time, windows in flight were 90.0% of the target"
-    )  # the tail is not in it
+    assert page.has("Over the middle 80% of the time, windows in flight were 90.0% of the target")  # without the tail
     assert page.has("min since the run started, including engine start")
     (line,) = [value for name, value in page.attributes if name == "points"]
     heights = {point.split(",")[1] for point in (line or "").split()}
-    assert len(heights) == 1  # 100 wanted all the time
+    assert len(heights) == 1  # the target is always 100
     (folder / "_manifest.json").write_text(json.dumps({"info": {"passes": [{"in_flight": full[:2]}]}}))
     assert not Page(report(folder)).has("windows in flight")
 
@@ -249,30 +249,30 @@ def test_windows_in_flight_stand_beside_those_wanted(tmp_path: Path) -> None:
 def test_quality_that_did_not_change_is_neither_better_nor_worse(tmp_path: Path) -> None:
     source = report(write_data_files(tmp_path / "out", [[output_row("1", [0, 1])]]), {"1": {"d0": 1}})
     assert '<b class="">+0.0000</b>' in source
-    assert ">+0.1</text>" in source  # an axis of a readable length all the same
+    assert ">+0.1</text>" in source  # the axis has a minimum length
 
 
-def test_a_run_that_has_not_finished_says_so(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_labelled(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
     (folder / "_run/run.json").write_text(json.dumps({"queries": 1234}))
     assert not Page(report(folder)).has("has not finished")
     (folder / "_SUCCESS").unlink()
-    (folder / "part-00009.parquet").write_bytes(b"PAR1 cut short, as a run leaves it")
+    (folder / "part-00009.parquet").write_bytes(b"PAR1 truncated")
     page = Page(report(folder))
     assert page.has("5 of 1,234 queries are in its output")
     assert page.has("1 truncated files are left out")
 
 
-def test_counts_are_of_all_where_charts_are_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_cover_all_queries_if_charts_cover_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = simulated_rows(80, num_candidates=30, in_flight=4)
     folder = write_data_files(tmp_path / "out", [rows[start : start + 2] for start in range(0, 80, 2)])
-    whole_rate = run_rate(report(folder))
+    full_rate = run_rate(report(folder))
     monkeypatch.setattr(run_data, "MAX_FILES", 20)
     page = Page(report(folder))
     assert page.has("a random sample of 40 queries, one file in 2.")
     assert page.has("All counts are estimates")
     assert page.has("about 80")
-    assert run_rate(report(folder)) == pytest.approx(whole_rate, rel=0.5)
+    assert run_rate(report(folder)) == pytest.approx(full_rate, rel=0.5)
     counts = {"queries": 83, "prompt_tokens": 5_000_000, "output_tokens": 1_000_000}
     statuses = {"queries_by_status": {"complete": 82, "failed": 1}, "windows_by_status": {"complete": 300}}
     (folder / "_manifest.json").write_text(json.dumps(counts | statuses))
@@ -282,27 +282,27 @@ def test_counts_are_of_all_where_charts_are_of_a_sample(tmp_path: Path, monkeypa
 
 
 def run_rate(source: str) -> float:
-    """Queries a minute of the tile."""
+    """The queries/min that the page shows."""
     found = re.search(r"([\d.,]+) queries/min", source)
     assert found
     return float(found[1].replace(",", ""))
 
 
-def test_a_broken_record_of_the_run_is_named(tmp_path: Path) -> None:
+def test_a_broken_manifest_is_reported(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(1)])
     (folder / "_manifest.json").write_text("[1, 2")
     with pytest.raises(InputError, match=r"_manifest\.json is not a file that a run wrote"):
         report(folder)
 
 
-def test_quality_counts_judged_queries_that_are_missing(tmp_path: Path) -> None:
+def test_quality_counts_missing_judged_queries_as_zero(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [[output_row("1", [1, 0])]])
     page = Page(report(folder, {"1": {"d1": 1}, "2": {"d1": 1}}))
     assert page.has("0.5000")
     assert page.has("1 of them are not in the output and count as 0")
 
 
-def test_quality_with_a_pre_ranker_shows_what_each_gained(tmp_path: Path) -> None:
+def test_quality_with_a_pre_ranker_shows_the_gain_of_each_stage(tmp_path: Path) -> None:
     rows = [output_row(str(number), [2, 1, 0]) for number in range(4)]
     for row in rows:
         for entry in row["ranking"]:
@@ -325,10 +325,10 @@ def test_quality_by_dataset(tmp_path: Path) -> None:
     assert page.has("after all 2 0.8155")
 
 
-def test_it_opens_in_a_browser_without_a_complaint(big_run: Path, tmp_path: Path) -> None:
+def test_a_browser_opens_the_page_without_console_messages(big_run: Path, tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        pytest.skip("no Chromium here; apt-get install chromium to have this test run")
+        pytest.skip("no Chromium; install chromium to run this test")
     report(big_run, QRELS)
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     flags += (
@@ -349,4 +349,4 @@ def test_it_opens_in_a_browser_without_a_complaint(big_run: Path, tmp_path: Path
         check=True,
     )
     assert "CONSOLE" not in done.stderr
-    assert picture.stat().st_size > 100_000  # a blank page of this size has a tenth of it
+    assert picture.stat().st_size > 100_000  # a screenshot of a blank page has a tenth of this size

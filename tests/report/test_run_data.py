@@ -1,3 +1,5 @@
+"""Counts, times and samples that the report reads from an output."""
+
 import datetime
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,9 @@ LOCAL = LocalFileSystem()
 START = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
 
 
-def window(status: str = "complete", **more: Any) -> dict[str, Any]:
-    requested = {"attempts": 1, "prompt_tokens": 100, "output_tokens": 10, "latency_seconds": 2.0}
-    return {"start": 0, "end": 2, "status": status, **requested, **more}
+def window(status: str = "complete", **columns: Any) -> dict[str, Any]:
+    defaults = {"attempts": 1, "prompt_tokens": 100, "output_tokens": 10, "latency_seconds": 2.0}
+    return {"start": 0, "end": 2, "status": status, **defaults, **columns}
 
 
 def read(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA, **config: Any) -> RunData:
@@ -41,7 +43,7 @@ def test_counts_and_tokens(tmp_path: Path) -> None:
     assert data.window_statuses == {"complete": 2, "repaired": 1, "timeout": 2}
     assert data.attempts == 5
     assert data.shortened_windows == 1
-    assert sorted(data.output_tokens.tolist()) == [10, 10, 10, 30]  # a window that was never asked has no lengths
+    assert sorted(data.output_tokens.tolist()) == [10, 10, 10, 30]  # a window without attempts has no length
     assert [line.query_id for line in data.failed] == ["3"]
     assert data.failed[0].error == "empty text"
 
@@ -66,7 +68,7 @@ def test_times(tmp_path: Path) -> None:
     assert len(data.started) == 2
 
 
-def test_without_times_the_slowest_are_those_whose_windows_took_longest(tmp_path: Path) -> None:
+def test_without_times_the_slowest_queries_have_the_longest_windows(tmp_path: Path) -> None:
     rows = [
         output_row("1", [0], windows=[window(latency_seconds=1.0), window(latency_seconds=2.5)]),
         output_row("2", [0], windows=[window(latency_seconds=3.0)]),
@@ -77,12 +79,12 @@ def test_without_times_the_slowest_are_those_whose_windows_took_longest(tmp_path
     assert [(line.query_id, line.seconds, line.query) for line in data.slowest] == [("1", 3.5, None)]
 
 
-def test_an_empty_output_is_no_error(tmp_path: Path) -> None:
+def test_an_empty_output_is_read(tmp_path: Path) -> None:
     data = read(tmp_path / "out", [])
     assert (data.queries, data.depth, data.wall_seconds, data.slowest) == (0, 0, None, [])
 
 
-def test_it_adds_up_however_it_is_cut(tmp_path: Path) -> None:
+def test_counts_do_not_depend_on_the_split_into_files(tmp_path: Path) -> None:
     rows = simulated_rows(300, num_candidates=30)
     one = read_run_data(LOCAL, str(write_data_files(tmp_path / "one", [rows])), ReportConfig())
     many = read_run_data(
@@ -98,33 +100,33 @@ def test_it_adds_up_however_it_is_cut(tmp_path: Path) -> None:
     assert one.slowest == many.slowest
 
 
-def test_of_a_large_output_a_random_sample_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_random_sample_of_a_large_output_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = simulated_rows(200, num_candidates=30, in_flight=8)
     folder = write_data_files(tmp_path / "out", [rows[start : start + 2] for start in range(0, 200, 2)])
-    everything = read_run_data(LOCAL, str(folder), ReportConfig())
-    assert (everything.sampled_fraction, everything.queries) == (1.0, 200)
+    full = read_run_data(LOCAL, str(folder), ReportConfig())
+    assert (full.sampled_fraction, full.queries) == (1.0, 200)
     monkeypatch.setattr(run_data, "MAX_FILES", 25)
-    some = read_run_data(LOCAL, str(folder), ReportConfig())
-    assert (some.sampled_fraction, some.queries, len(some.started)) == (0.25, 50, 50)
-    span = everything.wall_seconds or 0
-    spread = np.histogram(some.started - everything.started.min(), 4, (0, span))[0]
+    sample = read_run_data(LOCAL, str(folder), ReportConfig())
+    assert (sample.sampled_fraction, sample.queries, len(sample.started)) == (0.25, 50, 50)
+    span = full.wall_seconds or 0
+    spread = np.histogram(sample.started - full.started.min(), 4, (0, span))[0]
     assert spread[:3].min() > 5  # from the whole run, not its first files
-    assert np.array_equal(some.started, read_run_data(LOCAL, str(folder), ReportConfig()).started)
+    assert np.array_equal(sample.started, read_run_data(LOCAL, str(folder), ReportConfig()).started)
     monkeypatch.setattr(run_data, "MAX_QUERIES", 20)
     assert 20 <= read_run_data(LOCAL, str(folder), ReportConfig()).queries < 50
 
 
 def test_reasoning_and_ids_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are most of an output's bytes, and the report shows none of them."""
+    """They take most of the bytes of an output, and the report does not show them."""
     folder = write_data_files(tmp_path / "out", [[output_row("1", [1, 0], windows=[window(reasoning="long " * 1000)])]])
     seen: list[pa.Schema] = []
     add_batch = run_data._add_batch
 
-    def watch(data: Any, pieces: Any, batch: pa.RecordBatch, listed: int) -> None:
+    def record_schema(data: Any, pieces: Any, batch: pa.RecordBatch, listed: int) -> None:
         seen.append(batch.schema)
         add_batch(data, pieces, batch, listed)
 
-    monkeypatch.setattr(run_data, "_add_batch", watch)
+    monkeypatch.setattr(run_data, "_add_batch", record_schema)
     data = read_run_data(LOCAL, str(folder), ReportConfig())
     (schema,) = seen
     assert "reasoning" not in [field.name for field in schema.field("windows").type.value_type]
@@ -137,7 +139,7 @@ def test_metadata_of_the_files(tmp_path: Path) -> None:
     assert read(tmp_path / "out", [output_row("1", [0])], schema).metadata == {"model": "a-model", "config_hash": "abc"}
 
 
-def test_what_is_no_output_is_an_error(tmp_path: Path) -> None:
+def test_other_parquet_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["1"], "candidates": [["d"]]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match="no column status, ranking, windows, error"):
         read_run_data(LOCAL, str(tmp_path / "x.parquet"), ReportConfig())
@@ -151,7 +153,7 @@ def quarantine(folder: Path, statuses: list[str], name: str = "_quarantine") -> 
         pq.write_table(table, folder / name / f"{number}.parquet")
 
 
-def test_a_sample_has_each_status_in_turn_and_repeats(tmp_path: Path) -> None:
+def test_a_sample_alternates_statuses_and_is_reproducible(tmp_path: Path) -> None:
     quarantine(tmp_path, ["repaired"] * 20 + ["truncated"] * 3 + ["no_answer"])
     config = ReportConfig(sampled_windows=5)
     sample = sample_windows(LOCAL, str(tmp_path), config)
@@ -161,14 +163,14 @@ def test_a_sample_has_each_status_in_turn_and_repeats(tmp_path: Path) -> None:
     assert sample != other
 
 
-def test_complete_windows_come_from_the_samples_and_no_window_comes_twice(tmp_path: Path) -> None:
+def test_complete_windows_come_from_the_samples_without_duplicates(tmp_path: Path) -> None:
     quarantine(tmp_path, ["truncated", "repaired"])
     quarantine(tmp_path, ["truncated", "repaired", "complete", "complete"], name="_run/samples")
     sample = sample_windows(LOCAL, str(tmp_path), ReportConfig(sampled_windows=9))
     assert [window.status for window in sample] == ["complete", "repaired", "truncated", "complete"]
 
 
-def test_no_sample_where_there_is_none_or_none_is_wanted(tmp_path: Path) -> None:
+def test_no_sample_without_windows_or_with_size_zero(tmp_path: Path) -> None:
     assert sample_windows(LOCAL, str(tmp_path / "absent"), ReportConfig()) == []
     quarantine(tmp_path, ["repaired"])
     assert sample_windows(LOCAL, str(tmp_path), ReportConfig(sampled_windows=0)) == []

@@ -1,4 +1,4 @@
-"""A corpus read in pieces is the corpus: every document once, in order, wherever the cuts fall."""
+"""Corpora read in pieces: every document once and in order, for any piece size."""
 
 import gzip
 import json
@@ -36,7 +36,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 @given(st.lists(texts, min_size=1, max_size=20), st.integers(1, 200), st.sampled_from(["\n", "\n\n", "\r\n"]))
-def test_jsonl_pieces_hold_every_document_once(
+def test_jsonl_pieces_contain_every_document_once(
     tmp_path_factory: pytest.TempPathFactory, documents: list[str], piece_bytes: int, line_end: str
 ) -> None:
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
@@ -46,16 +46,16 @@ def test_jsonl_pieces_hold_every_document_once(
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 3_000, 1 << 30])
-def test_parquet_pieces_hold_every_document_once(tmp_path: Path, piece_bytes: int) -> None:
+def test_parquet_pieces_contain_every_document_once(tmp_path: Path, piece_bytes: int) -> None:
     rows = [{"doc_id": f"d{number}", "title": f"t{number}", "text": "x" * number} for number in range(500)]
-    for part in range(2):
-        table = pa.Table.from_pylist(rows[part * 250 : part * 250 + 250], DOCUMENTS)
-        pq.write_table(table, tmp_path / f"{part}.parquet", row_group_size=40)
+    for number in range(2):
+        table = pa.Table.from_pylist(rows[number * 250 : number * 250 + 250], DOCUMENTS)
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=40)
     (tmp_path / "_control.parquet").write_bytes(b"no data")
     assert read(tmp_path, piece_bytes) == rows
 
 
-def test_compressed_and_nested_files_and_foreign_column_names(tmp_path: Path) -> None:
+def test_compressed_files_in_folders_with_other_column_names(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     lines = json.dumps({"_id": 7, "content": "first"}) + "\n\n" + json.dumps({"_id": "x y", "content": None}) + "\n"
     (tmp_path / "a" / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
@@ -65,7 +65,7 @@ def test_compressed_and_nested_files_and_foreign_column_names(tmp_path: Path) ->
     ]
 
 
-def test_lone_surrogates_become_something_utf8_can_hold(tmp_path: Path) -> None:
+def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", [{"doc_id": "d", "text": "a\ud83db"}], ensure_ascii=True)
     assert read(path) == [{"doc_id": "d", "title": None, "text": "a?b"}]
 
@@ -86,7 +86,7 @@ def test_integer_ids_of_parquet_become_strings(tmp_path: Path) -> None:
         ('{"doc_id": "a", "text": ["x"]}\n', "title and text must be strings"),
     ],
 )
-def test_bad_jsonl_is_named_with_its_place(tmp_path: Path, content: str, message: str) -> None:
+def test_bad_jsonl_is_reported_with_its_byte(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text(content)
     with pytest.raises(InputError, match=message) as error:
@@ -94,7 +94,7 @@ def test_bad_jsonl_is_named_with_its_place(tmp_path: Path, content: str, message
     assert str(path) in str(error.value)
 
 
-def test_bad_parquet_is_named(tmp_path: Path) -> None:
+def test_bad_parquet_is_reported(tmp_path: Path) -> None:
     pq.write_table(pa.table({"doc_id": ["a", None], "text": ["x", "y"]}), tmp_path / "null.parquet")
     with pytest.raises(InputError, match=r"null.parquet: column 'doc_id' holds null"):
         read(tmp_path / "null.parquet")
@@ -103,7 +103,7 @@ def test_bad_parquet_is_named(tmp_path: Path) -> None:
         read(tmp_path / "list.parquet")
 
 
-def test_no_corpus(tmp_path: Path) -> None:
+def test_a_missing_corpus_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         read(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no \.parquet or \.jsonl"):

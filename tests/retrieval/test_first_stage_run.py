@@ -1,4 +1,4 @@
-"""Runs: trec_eval's fields, ties as the file has them, each document once, the best k."""
+"""First-stage runs: TREC and JSON fields, ties in file order, each document once, the best k."""
 
 import gzip
 import json
@@ -41,7 +41,7 @@ lines = st.lists(
 
 
 @given(lines, st.integers(1, 5))
-def test_a_run_is_what_sorting_its_lines_gives(
+def test_a_run_equals_its_sorted_lines(
     tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, str, float]], hits: int
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "run.txt"
@@ -51,13 +51,13 @@ def test_a_run_is_what_sorting_its_lines_gives(
         if f"doc {doc}" not in [name for name, _ in expected[query]]:
             expected[query].append((f"doc {doc}", score))
     run = load(path, hits)
-    assert lists(run) == {query: found[:hits] for query, found in expected.items()}
+    assert lists(run) == {query: documents[:hits] for query, documents in expected.items()}
     assert list(lists(run)) == list(expected)
     assert run.duplicated == len(lines) - sum(map(len, expected.values()))
     assert set(run.documents.tolist()) == set(range(len(run.doc_ids)))
 
 
-def test_rows_of_parquet_and_jsonl_in_either_form(tmp_path: Path) -> None:
+def test_parquet_and_jsonl_in_long_and_nested_form(tmp_path: Path) -> None:
     expected = {"q": [("b", 2.0), ("a", 1.0)]}
     table = pa.table({"query_id": ["q", "q"], "doc_id": ["a", "b"], "score": [1.0, 2.0], "text": ["x", "y"]})
     pq.write_table(table, tmp_path / "long.parquet")
@@ -67,7 +67,7 @@ def test_rows_of_parquet_and_jsonl_in_either_form(tmp_path: Path) -> None:
     assert lists(load(tmp_path / "nested.jsonl.gz")) == expected
 
 
-def test_ranks_serve_where_there_are_no_scores(tmp_path: Path) -> None:
+def test_ranks_replace_missing_scores(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": [1, 1], "doc_id": ["a", "b"], "rank": [2, 1]}), tmp_path / "r.parquet")
     assert lists(load(tmp_path / "r.parquet")) == {"1": [("b", 1.0), ("a", 0.5)]}
     (tmp_path / "n.jsonl").write_text(json.dumps({"query_id": "q", "candidates": [{"doc_id": "a"}, {"doc_id": "b"}]}))
@@ -85,13 +85,13 @@ def test_ranks_serve_where_there_are_no_scores(tmp_path: Path) -> None:
         ("r.jsonl", '{"query_id": "q", "doc_id": "d"}\n', "neither score nor rank"),
     ],
 )
-def test_what_is_no_run_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_an_invalid_run_is_reported(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         load(tmp_path / name)
 
 
-def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     (tmp_path / "r.txt").write_bytes(b"q Q0 caf\xe9 1 2 tag\n")
     with pytest.raises(InputError, match=r"r.txt is not UTF-8"):
         load(tmp_path / "r.txt")

@@ -1,4 +1,4 @@
-"""Query sets of every kind end as the same table, and what cannot be one is named."""
+"""Query sets in every format give the same table; invalid ones are reported."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_tsv_keeps_tabs_of_the_text(tmp_path: Path) -> None:
+def test_tsv_keeps_tabs_in_the_text(tmp_path: Path) -> None:
     (tmp_path / "q.tsv.gz").write_bytes(gzip.compress("1\twhat is\ta tab\nzwei\tüber uns\n".encode()))
     assert read(tmp_path / "q.tsv.gz").table.to_pylist() == [
         {"query_id": "1", "query": "what is\ta tab"},
@@ -33,7 +33,7 @@ def test_tsv_keeps_tabs_of_the_text(tmp_path: Path) -> None:
     ]
 
 
-def test_jsonl_passes_columns_through_and_renames(tmp_path: Path) -> None:
+def test_jsonl_columns_are_renamed_or_pass_through(tmp_path: Path) -> None:
     rows = [
         {"id": 1, "q": "a", "reasoned": "a longer", "excluded_ids": ["d1", "d2"], "dataset": "x", "n": 3},
         {"id": 2, "q": "b", "reasoned": None, "excluded_ids": [], "dataset": None, "n": 4},
@@ -46,15 +46,15 @@ def test_jsonl_passes_columns_through_and_renames(tmp_path: Path) -> None:
     assert found.table.schema.field("excluded_ids").type == pa.list_(pa.string())
 
 
-def test_a_folder_of_parquet_is_one_set(tmp_path: Path) -> None:
+def test_a_folder_of_parquet_is_one_query_set(tmp_path: Path) -> None:
     for number in range(2):
         pq.write_table(pa.table({"query_id": [number], "query": [f"text {number}"]}), tmp_path / f"{number}.parquet")
     assert read(tmp_path).table["query_id"].to_pylist() == ["0", "1"]
 
 
-def test_texts_to_search_for_come_from_a_file_of_their_own(tmp_path: Path) -> None:
+def test_retrieval_texts_may_come_from_another_file(tmp_path: Path) -> None:
     (tmp_path / "q.tsv").write_text("1\toriginal one\n2\toriginal two\n")
-    (tmp_path / "rewritten.tsv").write_text("2\trewritten two\n1\trewritten one\n3\tof nobody\n")
+    (tmp_path / "rewritten.tsv").write_text("2\trewritten two\n1\trewritten one\n3\twithout a query\n")
     found = read(tmp_path / "q.tsv", retrieval_path=str(tmp_path / "rewritten.tsv")).table
     assert found["query"].to_pylist() == ["original one", "original two"]
     assert found["retrieval_query"].to_pylist() == ["rewritten one", "rewritten two"]
@@ -63,7 +63,7 @@ def test_texts_to_search_for_come_from_a_file_of_their_own(tmp_path: Path) -> No
         read(tmp_path / "q.tsv", retrieval_path=str(tmp_path / "rewritten.tsv"))
 
 
-def test_queries_without_text_are_set_aside(tmp_path: Path) -> None:
+def test_queries_without_text_are_listed_separately(tmp_path: Path) -> None:
     texts: list[str | None] = [" \t", None, "x"]
     rows = [{"query_id": str(number), "query": text} for number, text in enumerate(texts, 1)]
     found = read(write_jsonl(tmp_path / "q.jsonl", rows))
@@ -84,12 +84,12 @@ def test_queries_without_text_are_set_aside(tmp_path: Path) -> None:
         ([{"query_id": "1", "query": ["a"]}], "column query must be of type string"),
     ],
 )
-def test_what_is_no_query_set_is_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
+def test_an_invalid_query_set_is_reported(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(write_jsonl(tmp_path / "q.jsonl", rows))
 
 
-def test_lines_that_are_no_queries_are_named(tmp_path: Path) -> None:
+def test_invalid_lines_are_reported(tmp_path: Path) -> None:
     (tmp_path / "q.tsv").write_text("1\ta\n2 b\n")
     with pytest.raises(InputError, match=r"q.tsv, line 2: expected `query_id<TAB>query`, got '2 b'"):
         read(tmp_path / "q.tsv")
@@ -98,6 +98,6 @@ def test_lines_that_are_no_queries_are_named(tmp_path: Path) -> None:
         read(tmp_path / "q.jsonl")
 
 
-def test_one_column_cannot_be_two_things() -> None:
+def test_columns_must_differ() -> None:
     with pytest.raises(ValueError, match="must be different columns"):
         QueriesConfig(path="q", id_column="query")

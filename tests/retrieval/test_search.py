@@ -1,4 +1,4 @@
-"""Real Lucene through pyserini: what goes into an index comes out of a search, whatever its ids and queries hold."""
+"""Lucene through pyserini: indexing and search with any ids, texts and queries."""
 
 import json
 import multiprocessing
@@ -23,12 +23,14 @@ COLLECTION = Path(__file__).resolve().parents[2] / "configs" / "demo" / "collect
 ODD_IDS = ["with space", "ünïcode/日本.txt", "quote\"'\\", "tab\there", "😀", "0", "a#b?c=d&e", " leading", "null"]
 
 BM25_NDCG10 = 0.4503
-"""Measured with pyserini 1.6 (k1 0.9, b 0.4), 20 candidates a query; the collection's README: 0.449, not stemmed."""
+"""Measured with pyserini 1.6 (k1 0.9, b 0.4), 20 candidates per query. The collection's README has 0.449, unstemmed."""
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def jvm() -> Iterator[Callable[..., Any]]:
-    """Calls a function in a process that may start a JVM."""
+    """Call a function in a subprocess, in which a JVM may start."""
     pytest.importorskip("pyserini")
     try:
         find_java()
@@ -59,8 +61,8 @@ def ndcg10(found: dict[str, list[Candidate]]) -> float:
 
 
 def test_bm25_on_the_demo_collection(jvm: Callable[..., Any], demo_index: Path, demo_queries: dict[str, str]) -> None:
-    questions = [(query, 20, ()) for query in demo_queries.values()]
-    found = jvm(jvm_helper.search, config(demo_index), questions)
+    searches = [(query, 20, ()) for query in demo_queries.values()]
+    found = jvm(jvm_helper.search, config(demo_index), searches)
     assert ndcg10(dict(zip(demo_queries, found, strict=True))) == pytest.approx(BM25_NDCG10, abs=5e-4)
     for candidates in found:
         scores = [candidate.score for candidate in candidates]
@@ -68,7 +70,7 @@ def test_bm25_on_the_demo_collection(jvm: Callable[..., Any], demo_index: Path, 
         assert len({candidate.doc_id for candidate in candidates}) == len(candidates) <= 20
 
 
-def test_passages_are_the_corpus_own(jvm: Callable[..., Any], demo_index: Path) -> None:
+def test_candidates_have_the_texts_of_the_corpus(jvm: Callable[..., Any], demo_index: Path) -> None:
     corpus = {}
     for line in (COLLECTION / "corpus.jsonl").read_text(encoding="utf-8").splitlines():
         document = json.loads(line)
@@ -78,10 +80,10 @@ def test_passages_are_the_corpus_own(jvm: Callable[..., Any], demo_index: Path) 
     assert all((candidate.title, candidate.text) == corpus[candidate.doc_id] for candidate in candidates)
 
 
-def test_excluded_documents_make_room_for_the_next(jvm: Callable[..., Any], demo_index: Path) -> None:
+def test_excluded_documents_are_replaced_by_the_next(jvm: Callable[..., Any], demo_index: Path) -> None:
     query = "Every patchwork orange and black cat my vet has met was a girl."
-    (everything,) = jvm(jvm_helper.search, config(demo_index), [(query, 30, ())])
-    ids = [candidate.doc_id for candidate in everything]
+    (all_hits,) = jvm(jvm_helper.search, config(demo_index), [(query, 30, ())])
+    ids = [candidate.doc_id for candidate in all_hits]
     excluded = (ids[0], ids[3], "N/A")
     (kept,) = jvm(jvm_helper.search, config(demo_index), [(query, 10, excluded)])
     assert [candidate.doc_id for candidate in kept] == [each for each in ids if each not in excluded][:10]
@@ -99,9 +101,9 @@ def test_a_query_may_have_thousands_of_terms(jvm: Callable[..., Any], demo_index
 
 
 def test_k1_b_and_rm3_reach_the_searcher(jvm: Callable[..., Any], demo_index: Path) -> None:
-    question = [("Every patchwork orange and black cat my vet has met was a girl.", 20, ())]
+    search = [("Every patchwork orange and black cat my vet has met was a girl.", 20, ())]
     settings: list[dict[str, Any]] = [{}, {"k1": 2.0}, {"b": 1.0}, {"rm3": {}}, {"rm3": {"feedback_terms": 2}}]
-    found = [jvm(jvm_helper.search, config(demo_index, **each), question)[0] for each in settings]
+    found = [jvm(jvm_helper.search, config(demo_index, **each), search)[0] for each in settings]
     scores = [tuple(round(candidate.score, 3) for candidate in candidates) for candidates in found]
     assert len(set(scores)) == len(settings)
 
@@ -113,7 +115,7 @@ def test_odd_ids_and_texts_survive(jvm: Callable[..., Any], tmp_path: Path) -> N
     assert {candidate.doc_id: candidate.text for candidate in candidates} == {r["doc_id"]: r["text"] for r in rows}
 
 
-def test_documents_with_nothing_to_show_are_left_out(jvm: Callable[..., Any], tmp_path: Path) -> None:
+def test_documents_without_text_are_skipped(jvm: Callable[..., Any], tmp_path: Path) -> None:
     rows = [
         {"doc_id": "both", "title": "Zebra", "text": "stripes"},
         {"doc_id": "title", "title": "Zebra", "text": None},
@@ -132,14 +134,14 @@ def test_documents_with_nothing_to_show_are_left_out(jvm: Callable[..., Any], tm
     }
 
 
-def test_a_doc_id_that_comes_twice_leaves_no_index(jvm: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_duplicate_doc_id_leaves_no_index(jvm: Callable[..., Any], tmp_path: Path) -> None:
     rows = [{"doc_id": doc_id, "title": None, "text": "zebra"} for doc_id in ("a", "b", "c", "d", "b")]
     with pytest.raises(InputError, match="the test's corpus: doc_id 'b' occurs twice"):
         jvm(jvm_helper.build, rows, tmp_path / "index")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_index_that_is_none_is_named(jvm: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_invalid_index_is_reported(jvm: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a Lucene index"):
         jvm(jvm_helper.search, config(tmp_path), [])
     with pytest.raises(ConfigError, match="did you mean pyserini's 'msmarco-v1-passage'"):
@@ -159,5 +161,5 @@ def test_an_index_that_is_none_is_named(jvm: Callable[..., Any], tmp_path: Path)
         ("[1]", ("[1]", None)),
     ],
 )
-def test_stored_documents_of_several_kinds(raw: str, expected: tuple[str, str | None]) -> None:
+def test_stored_documents_in_several_formats(raw: str, expected: tuple[str, str | None]) -> None:
     assert passage(raw) == expected

@@ -1,4 +1,4 @@
-"""Names of the metrics, in code, dashboard and docs. Their values on a cluster: test_cluster_run.py."""
+"""Names of the metrics in code, dashboard and docs. test_cluster_run.py tests their values."""
 
 import json
 import re
@@ -23,9 +23,9 @@ class Recorder:
         self.exported: set[str] = set()
         self.values: dict[str, dict[tuple[str, ...], float]] = defaultdict(lambda: defaultdict(float))
         for kind in SUFFIXES:
-            monkeypatch.setattr(metrics, kind, self._made(kind))
+            monkeypatch.setattr(metrics, kind, self._metric_class(kind))
 
-    def _made(self, kind: str) -> Any:
+    def _metric_class(self, kind: str) -> Any:
         recorder = self
 
         class Metric:
@@ -79,9 +79,9 @@ def test_counts_reach_their_metrics(recorder: Recorder) -> None:
 def test_the_dashboard_queries_existing_metrics(recorder: Recorder) -> None:
     RunMetrics("r1", 0)
     board = json.loads((CONFIGS_DIRECTORY / "deploy" / "grafana-dashboard.json").read_text())
-    requested = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    assert requested
-    for expression in requested:
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert expressions
+    for expression in expressions:
         names = set(re.findall(r"\bray_\w+", expression))
         assert names
         assert names <= recorder.exported
@@ -91,8 +91,8 @@ def test_the_dashboard_queries_existing_metrics(recorder: Recorder) -> None:
 def test_the_docs_list_every_metric(recorder: Recorder) -> None:
     RunMetrics("r1", 0)
     text = (REPOSITORY / "docs" / "operating.md").read_text()
-    named = set(re.findall(rf"`(ray_{PREFIX}\w+)", text))
-    assert named <= recorder.exported | {name.removesuffix("_bucket") for name in recorder.exported}
+    documented = set(re.findall(rf"`(ray_{PREFIX}\w+)", text))
+    assert documented <= recorder.exported | {name.removesuffix("_bucket") for name in recorder.exported}
     for name in recorder.exported:
         base = re.sub(r"_(bucket|sum|count)$", "", name)
-        assert base in named or name in named, name
+        assert base in documented or name in documented, name

@@ -1,4 +1,4 @@
-"""Configs that are refused before any actor starts, and those with a warning."""
+"""Configs that preflight refuses before any actor starts, and configs with a warning."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ def config(*overrides: str) -> JobConfig:
     )
 
 
-def test_the_settings_of_reasonrank_pass() -> None:
+def test_the_default_settings_pass() -> None:
     assert preflight(config()) == []
 
 
-def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_model_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine\.model: no folder .*nowhere"):
         preflight(config(f"--engine.model={tmp_path}/nowhere"))
     with pytest.raises(ConfigError, match=r"has no config\.json"):
@@ -35,7 +35,7 @@ def test_on_a_cluster_the_driver_may_lack_the_model(tmp_path: Path, monkeypatch:
 PRE_RANKER = ("--pre_ranker.engine.kind=vllm", "--pre_ranker.engine.method=embedding")
 
 
-def test_a_pre_ranker_must_have_its_model_and_share_the_gpu(tmp_path: Path) -> None:
+def test_a_pre_ranker_needs_a_model_and_its_share_of_the_gpu(tmp_path: Path) -> None:
     small = (*PRE_RANKER, "--pre_ranker.engine.model=hub/small")
     assert preflight(config(*small)) == []
     with pytest.raises(ConfigError, match=r"pre_ranker\.engine\.model: no folder .*nowhere"):
@@ -46,12 +46,12 @@ def test_a_pre_ranker_must_have_its_model_and_share_the_gpu(tmp_path: Path) -> N
         preflight(config(*small, "--pre_ranker.engine.device=cpu"))
 
 
-def test_a_missing_template_is_named() -> None:
+def test_a_missing_template_is_reported() -> None:
     with pytest.raises(ConfigError, match="reasonrnk"):
         preflight(config("--prompt.template=reasonrnk"))
 
 
-def test_a_template_must_have_names_for_the_window_and_first_token_one_token() -> None:
+def test_a_template_needs_identifiers_for_the_window_and_a_token_limit_that_fits() -> None:
     one_token = "--generation={max_reasoning_tokens: 0, max_answer_tokens: 1}"
     assert preflight(config("--prompt.template=first", one_token)) == []
     with pytest.raises(ConfigError, match=r"can name 26 passages, .* windows show 30"):
@@ -73,7 +73,7 @@ def test_paths_that_only_share_a_prefix_are_accepted() -> None:
     assert preflight(config("--input.path=/data/in", "--output.path=/data/in2")) == []
 
 
-def test_a_context_too_small_for_the_passages_is_a_warning_and_for_the_reasoning_an_error() -> None:
+def test_a_context_without_space_for_passages_is_a_warning_and_for_reasoning_an_error() -> None:
     warnings = preflight(config("--engine.max_model_len=8192"))
     assert len(warnings) == 1
     assert "evenly" in warnings[0]

@@ -1,4 +1,4 @@
-"""Progress lines never show more queries than the input has, nor a negative time."""
+"""Progress lines never show more queries than the input has, or a negative time."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ def snapshot(at: float = 0.0, **counts: int) -> StatsSnapshot:
     return StatsSnapshot(Counter(counts), (ReplicaSnapshot(REPORT, at, Counter(counts)),), at=at)
 
 
-def test_rates_are_those_between_the_first_and_the_last_snapshot() -> None:
+def test_rates_are_computed_between_the_first_and_the_last_snapshot() -> None:
     before = snapshot(0.0, queries_complete=10, completions=90, output_tokens=1000)
     after = snapshot(20.0, queries_complete=20, completions=180, output_tokens=3000, windows_no_answer=2)
     progress = compute_progress([(100.0, before), (120.0, after)], total=200, done_before=30)
@@ -28,7 +28,7 @@ def test_rates_are_those_between_the_first_and_the_last_snapshot() -> None:
 
 
 @pytest.mark.parametrize("finished_twice", [1, 16])
-def test_queries_that_a_lost_replica_finished_are_not_counted_beyond_the_total(finished_twice: int) -> None:
+def test_queries_finished_twice_are_not_counted_beyond_the_total(finished_twice: int) -> None:
     history = [(0.0, snapshot()), (10.0, snapshot(10.0, queries_complete=24 + finished_twice))]
     line = progress_line(compute_progress(history, total=24, done_before=0))
     assert line.startswith("24/24 queries")

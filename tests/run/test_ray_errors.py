@@ -1,4 +1,4 @@
-"""The reason of a failed run in one line, without what Ray wraps around it."""
+"""The reason of a failed run in one line, without the text that Ray adds."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def test_reason_is_the_innermost_cause_without_advice(error: Exception, expected
     assert reason(error) == expected
 
 
-def test_a_replica_that_cannot_start_comes_before_what_ray_says() -> None:
+def test_a_start_failure_takes_precedence_over_the_error_of_ray() -> None:
     error = run_error(OSError("actor died"), start_failure="EngineStartError: no such GPU")
     assert str(error) == "no replica could start: EngineStartError: no such GPU"
 

@@ -1,4 +1,4 @@
-"""The stats actor's bookkeeping, without Ray."""
+"""The counts and snapshots of the stats actor, without Ray."""
 
 from collections import Counter
 from typing import Any
@@ -25,7 +25,7 @@ def stats_actor(monkeypatch: pytest.MonkeyPatch) -> StatsActor:
     return StatsActor("r1", 10)
 
 
-def test_a_restarted_process_replaces_the_one_before(stats_actor: StatsActor) -> None:
+def test_a_restarted_process_replaces_its_predecessor(stats_actor: StatsActor) -> None:
     for replica in (FIRST, SECOND):
         stats_actor.replica_started(replica, 1.0)
         stats_actor.report(ReplicaReport(replica, 3, 4, 5), Counter(completions=7), {}, [])
@@ -44,7 +44,7 @@ def test_a_replica_that_stops_reporting_disappears(stats_actor: StatsActor, monk
     assert stats_actor.snapshot().replicas == ()
 
 
-def test_a_start_failure_is_forgotten_once_a_replica_starts(stats_actor: StatsActor) -> None:
+def test_a_start_failure_is_cleared_once_a_replica_starts(stats_actor: StatsActor) -> None:
     stats_actor.start_failed("EngineStartError: no such GPU")
     assert stats_actor.snapshot().start_failure == "EngineStartError: no such GPU"
     stats_actor.replica_started(FIRST, 1.0)
