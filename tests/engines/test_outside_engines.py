@@ -11,6 +11,7 @@ from corpus_reranker.engines.registry import create_engine, create_pre_ranker
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.types import Completion, Prompt, SamplingParams
+from helpers.contributing import guide_code
 
 PARAMS = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=100, seed=0)
 
@@ -95,6 +96,19 @@ def test_an_outside_engine_has_its_own_settings_and_generates() -> None:
             await engine.stop()
 
     assert asyncio.run(run()).text == "hi-there"
+
+
+async def test_the_guides_engine_is_loaded_from_outside_the_package(tmp_path: Path) -> None:
+    (tmp_path / "constant_engine.py").write_text(guide_code("Add an engine"), encoding="utf-8")
+    loaded = config("--engine.kind=constant_engine:ConstantEngine", "--engine.response='[1] > [2]'")
+    assert loaded.engine.simulated
+    assert preflight(loaded) == []
+    engine = create_engine(loaded.engine, loaded.engine_context)
+    await engine.start()
+    try:
+        assert (await engine.generate(Prompt("rank", (1,)), PARAMS)).text == "[1] > [2]"
+    finally:
+        await engine.stop()
 
 
 def test_an_outside_pre_ranker_scores() -> None:

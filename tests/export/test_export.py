@@ -23,6 +23,7 @@ from corpus_reranker.export.settings import ExportConfig, TriplesConfig
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import RANKING
 from corpus_reranker.io.trec import open_text, read_run
+from helpers.contributing import guide_code
 from helpers.locations import Location
 from helpers.synthetic_output import output_row, write_data_files
 
@@ -279,19 +280,11 @@ def test_texts_must_be_candidates(tmp_path: Path) -> None:
         CandidateTexts(LOCAL, str(tmp_path / "x.parquet"))
 
 
-def test_a_format_from_outside_the_package(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guides_export_format_is_loaded_from_outside_the_package(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "top_documents.py").write_text(
-        "from corpus_reranker.export.formats.base import lines_file\n\n\n"
-        "class TopDocuments:\n"
-        "    def __init__(self, config, texts):\n"
-        "        self.tag = config.tag\n\n"
-        "    def files(self, name):\n"
-        "        return [lines_file(f'{name}.txt', self.lines)]\n\n"
-        "    def lines(self, batch):\n"
-        "        for row in batch.to_pylist():\n"
-        "            yield f\"{self.tag} {row['query_id']} {row['ranking'][0]['doc_id']}\"\n"
-    )
+    (tmp_path / "plugins" / "top_documents.py").write_text(guide_code("Add an export format"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "plugins")
     exported = run(output, tmp_path / "to", "top_documents:TopDocuments", tag="best")
     assert (tmp_path / "to/part-00000.txt").read_text() == "best 1 d2\n"
