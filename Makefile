@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIPELINE := configs/demo/pipeline.yaml
 
-# The environment of the GPU build (5 GiB). PyPI's torch is a CUDA build, so no index and no backend is named.
+# The environment of the GPU build (10 GB). PyPI's torch is a CUDA build, so no index and no backend is named.
 # VLLM=0.24.0 tests another version than constraints-gpu.txt has.
 VLLM :=
 GPU_VENV := .venv-gpu$(if $(VLLM),-$(VLLM))
@@ -40,7 +40,7 @@ $(INSTALLED): pyproject.toml constraints.txt configs/deploy/cpu-overrides.txt
 demo: setup ## rerank the demo collection with a real (tiny) LLM in vLLM on the CPU, through Ray Data
 	$(BIN)/corpus-reranker dev demo
 
-demo-pipeline: setup ## corpus, index, candidates, rerank, evaluate, export: the jobs one by one, from one config
+demo-pipeline: setup ## retrieve, rerank, evaluate and export the demo collection, from one config
 	rm -rf out/demo-pipeline
 	$(BIN)/corpus-reranker dev demo-model
 	$(BIN)/corpus-reranker retrieve --config $(PIPELINE)
@@ -48,13 +48,13 @@ demo-pipeline: setup ## corpus, index, candidates, rerank, evaluate, export: the
 	$(BIN)/corpus-reranker evaluate --config $(PIPELINE)
 	$(BIN)/corpus-reranker export --config $(PIPELINE)
 
-demo-s3: setup ## the demo from and to an S3 server of its own
+demo-s3: setup ## the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-fast: setup ## the tests for the inner loop: without Ray, vLLM and whole jobs
+test-fast: setup ## the quick tests only: no Ray, no vLLM, no whole jobs
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not ray and not vllm and not slow"
 
 test-latest: ## the suite on the newest versions that pyproject.toml allows, in its own environment; TESTS="tests/dataflow"
@@ -64,7 +64,7 @@ test-latest: ## the suite on the newest versions that pyproject.toml allows, in 
 		--override configs/deploy/cpu-overrides.txt --editable '.[cpu,retrieval,demo,dev]'
 	$(LATEST_BIN)/python -m pytest $(TESTS)
 
-test-gpu-build: $(GPU_INSTALLED) ## the CUDA build of vLLM on driver stubs, without a GPU, in its own environment (5 GiB)
+test-gpu-build: $(GPU_INSTALLED) ## the CUDA build of vLLM on driver stubs, without a GPU, in its own environment (10 GB)
 	$(GPU_BIN)/python -m pytest -c tests/gpu_build/pytest.ini tests/gpu_build
 
 $(GPU_INSTALLED): pyproject.toml constraints-gpu.txt
@@ -74,20 +74,20 @@ $(GPU_INSTALLED): pyproject.toml constraints-gpu.txt
 		--editable '.[gpu,cluster,test-gpu-build]'
 	touch $(GPU_INSTALLED)
 
-gpu-check: $(GPU_INSTALLED) ## on a machine with a GPU: windows/s beside the floor, then the whole job; one table, ten minutes
+gpu-check: $(GPU_INSTALLED) ## on a machine with a GPU: windows/s relative to the GPU's limit, then the whole job; ten minutes
 	PYTHONPATH=pipeline:tests $(GPU_BIN)/python -m gpu_check $(ARGUMENTS)
 
-bench: setup ## throughput, scale and size: tables on the screen, figures in out/benchmarks (docs/throughput.md); hours
+bench: setup ## benchmarks of throughput, scale and size (docs/throughput.md), results in out/benchmarks; takes hours
 	$(BIN)/python tests/benchmarks/saturation.py
 	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/size.py
 	$(BIN)/python -m pytest tests/benchmarks/test_microbenchmarks.py --benchmark-only --benchmark-timer=time.process_time -o addopts=""
 
-chaos: setup ## kill, stop and starve runs at random moments; some half an hour (docs/guarantees.md)
+chaos: setup ## inject faults into runs at random moments (docs/guarantees.md); half an hour
 	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
 
-fuzz: setup ## long hypothesis runs over the parser, the templates and the reader of candidates
+fuzz: setup ## long property tests of the parsers of untrusted text
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/answers tests/prompts \
 		tests/io/sources tests/io/test_schemas.py
 
@@ -97,7 +97,7 @@ lint: setup ## ruff, mypy and the import contracts
 	$(BIN)/mypy
 	PYTHONPATH=pipeline $(BIN)/lint-imports
 
-format: setup ## let ruff rewrite what it can
+format: setup ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -107,11 +107,11 @@ docs: setup ## build the documentation site into out/site
 dist: setup ## build wheel and sdist into dist/
 	$(BIN)/python -m hatchling build
 
-constraints: setup ## resolve the dependencies anew
+constraints: setup ## resolve constraints.txt again
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate $(TORCH_BACKEND) pyproject.toml --extra cpu --extra retrieval \
 		--extra demo --extra dev --override configs/deploy/cpu-overrides.txt --output-file constraints.txt
 
-constraints-gpu: setup ## resolve the dependencies of the GPU build anew, for the environments in pyproject.toml
+constraints-gpu: setup ## resolve constraints-gpu.txt again, for the environments in pyproject.toml
 	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		pyproject.toml --extra gpu --extra cluster --extra test-gpu-build --output-file constraints-gpu.txt
 
