@@ -1,9 +1,9 @@
-"""What to do with a window that came back without a ranking: what each policy costs, and what it saves.
+"""Cost and benefit of each policy for windows without a ranking.
 
     python tests/benchmarks/answer_study.py [--recorded FILE] [--model FOLDER]
 
-Counts the outcomes of recorded responses, then asks the demo's windows of SmolLM2-135M in vLLM on the CPU under each
-policy. Prints the tables of docs/answers.md; about five minutes on 2 cores.
+Counts the outcomes of recorded responses, then reranks the demo collection with SmolLM2-135M in vLLM on the CPU under
+each policy. Prints the tables of docs/answers.md; takes about five minutes on 2 cores.
 """
 
 import argparse
@@ -38,7 +38,7 @@ POLICIES = {
 
 
 def recorded_outcomes(path: Path) -> Counter[str]:
-    """Window statuses of recorded responses, one JSON object a line with `response` and `num_passages`."""
+    """Window statuses of recorded responses: a JSONL file with `response` and `num_passages`."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     parser = PlainParser()
     return Counter(
@@ -47,7 +47,7 @@ def recorded_outcomes(path: Path) -> Counter[str]:
 
 
 async def measure(config: JobConfig, requests: Sequence[RerankRequest]) -> None:
-    """Print a row for each policy, over the same windows of the same engine."""
+    """Rerank all requests under each policy with one engine, and print a table row for each policy."""
     engine, prompt_builder = create_engine(config.engine), create_prompt_builder(config)
     await engine.start()
 

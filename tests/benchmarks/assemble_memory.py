@@ -1,11 +1,11 @@
-"""Peak memory of corpus-reranker assemble as the corpus grows tenfold, and of the plan it was chosen over.
+"""Peak memory of `corpus-reranker assemble` as the corpus grows tenfold, compared with a join.
 
     python tests/benchmarks/assemble_memory.py [--documents 100000] [--factor 10] [--plan both] [--json FILE]
 
-The run stays the same (queries x 100 of the first documents of a synthetic corpus); only the rest of the corpus
-grows. Memory is what the job and all Ray processes it started hold themselves (Pss_Anon of /proc/*/smaps_rollup)
-plus the object store's pages (Pss_Shmem), polled; file cache is not counted. Plan `join` is Ray Data's join of run and
-corpus followed by a group by query; it wants the package polars.
+The run is the same for both sizes: 100 candidates per query, from the first documents of a synthetic corpus. Memory is
+that of the job and all Ray processes it started: private pages (Pss_Anon of /proc/*/smaps_rollup) plus pages of the
+object store (Pss_Shmem), polled, without the file cache. Plan `join` is Ray Data's join of run and corpus followed by a
+group by query; it needs the package polars.
 """
 
 import argparse
@@ -30,7 +30,7 @@ POLL_SECONDS = 0.2
 
 
 def write_corpus(folder: Path, documents: int, seed: int = 0) -> None:
-    """Parquet files of documents d0, d1, ... with about TEXT_BYTES of hex digits each, which compress badly."""
+    """Parquet files of documents d0, d1, ... with about TEXT_BYTES of hex digits each, which do not compress well."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(seed)
     for start in range(0, documents, DOCUMENTS_PER_FILE):
@@ -41,7 +41,7 @@ def write_corpus(folder: Path, documents: int, seed: int = 0) -> None:
 
 
 def write_run(folder: Path, queries: int, documents: int, seed: int = 0) -> None:
-    """A run over the first `documents` documents, and its queries."""
+    """Write a run over the first `documents` documents, and its queries."""
     random = np.random.default_rng(seed)
     with (folder / "run.txt").open("w") as run, (folder / "queries.tsv").open("w") as texts:
         for query in range(queries):
@@ -61,7 +61,7 @@ def run_assemble(folder: Path, corpus: Path, output: Path) -> None:
             "run": {"path": str(folder / "run.txt")},
             "queries": {"path": str(folder / "queries.tsv")},
             "corpus": {"path": str(corpus)},
-            "corpus_bytes_per_task": 16 << 20,  # enough pieces for every scanner, also of the small corpus
+            "corpus_bytes_per_task": 16 << 20,  # enough pieces for every scanner, even with the small corpus
         }
     )
     summary = assemble_candidates(config, StorageConfig(), str(output))
@@ -90,8 +90,8 @@ def run_join(folder: Path, corpus: Path, output: Path) -> None:
     joined.groupby("query_id").map_groups(group_by_query, batch_format="pyarrow").write_parquet(str(output))
 
 
-class Meter:
-    """Polls what a process and its descendants hold. Peaks are in bytes, each at its own moment."""
+class MemoryMeter:
+    """Polls the memory of a process and its descendants. Each peak, in bytes, has its own time."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -99,7 +99,7 @@ class Meter:
         self._thread = threading.Thread(target=self._poll, daemon=True)
         self.peak_private = self.peak_shared = self.peak_sum = 0
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> "MemoryMeter":
         self._thread.start()
         return self
 
@@ -109,32 +109,32 @@ class Meter:
 
     def _poll(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
-            held = [held_bytes(pid) for pid in descendants(self._pid)]
-            private, shared = sum(private for private, _ in held), sum(shared for _, shared in held)
+            memory = [memory_bytes(pid) for pid in descendants(self._pid)]
+            private, shared = sum(private for private, _ in memory), sum(shared for _, shared in memory)
             self.peak_private = max(self.peak_private, private)
             self.peak_shared = max(self.peak_shared, shared)
             self.peak_sum = max(self.peak_sum, private + shared)
 
 
 def descendants(root: int) -> list[int]:
-    """`root` and every process below it."""
+    """Ids of `root` and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:  # it has just ended
+            except OSError:  # the process has just ended
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-    found, todo = [], [root]
-    while todo:
-        found.append(todo.pop())
-        todo += children.get(found[-1], [])
-    return found
+    processes, pending = [], [root]
+    while pending:
+        processes.append(pending.pop())
+        pending += children.get(processes[-1], [])
+    return processes
 
 
-def held_bytes(pid: int) -> tuple[int, int]:
-    """Anonymous and shared memory, each page by its share."""
+def memory_bytes(pid: int) -> tuple[int, int]:
+    """Anonymous and shared memory in bytes; a page counts in proportion to the processes that map it (PSS)."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -144,17 +144,17 @@ def held_bytes(pid: int) -> tuple[int, int]:
 
 
 def measure(plan: str, folder: Path, corpus: Path, queries: int) -> dict[str, float | str]:
-    """Run one plan in a process of its own."""
+    """Run one plan in its own process."""
     output = folder / f"out-{plan}-{corpus.name}"
     started = time.monotonic()
     arguments = [sys.executable, __file__, "--child", plan, str(folder), str(corpus), str(output)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(arguments, env=environment) as process, Meter(process.pid) as meter:
+    with subprocess.Popen(arguments, env=environment) as process, MemoryMeter(process.pid) as meter:
         process.wait()
     if process.returncode:
         raise SystemExit(f"plan {plan} failed on {corpus}")
-    found = sum(pq.read_metadata(part).num_rows for part in output.glob("*.parquet"))
-    assert found == queries, f"{plan}: {found} of {queries} queries"
+    rows = sum(pq.read_metadata(path).num_rows for path in output.glob("*.parquet"))
+    assert rows == queries, f"{plan}: {rows} of {queries} queries"
     return {
         "plan": plan,
         "corpus": corpus.name,
@@ -176,8 +176,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        plan, *positions = options.child
-        {"assemble": run_assemble, "join": run_join}[plan](*map(Path, positions))
+        plan, *paths = options.child
+        {"assemble": run_assemble, "join": run_join}[plan](*map(Path, paths))
         return
     plans = ("assemble", "join") if options.plan == "both" else (options.plan,)
     with tempfile.TemporaryDirectory() as temporary:

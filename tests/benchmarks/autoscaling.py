@@ -1,9 +1,9 @@
-"""A pool that scales from 1 to 3 replicas beside a fixed pool of 3, on three Ray nodes of this machine.
+"""A pool that scales from 1 to 3 replicas compared with a fixed pool of 3, on three Ray nodes of this machine.
 
     python tests/benchmarks/autoscaling.py [--queries 120] [--delay-seconds 0.5]
 
 The scripted engine answers each window after a fixed delay, so a replica's rate is that of its slots. The time is from
-the first query's start to the last one's end: engine starts are not in it.
+the start of the first query to the end of the last, without engine starts.
 """
 
 import json
@@ -58,7 +58,7 @@ def measure(cluster: Cluster, pool: str, folder: Path, queries: int, delay_secon
 
 
 def main(
-    queries: Annotated[int, typer.Option(help="One window each.")] = 120,
+    queries: Annotated[int, typer.Option(help="Number of queries with one window each.")] = 120,
     delay_seconds: Annotated[float, typer.Option(help="Duration of each window.")] = 2.0,
 ) -> None:
     """Print both pools' times and their replicas over time."""

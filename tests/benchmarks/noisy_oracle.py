@@ -1,13 +1,14 @@
-"""An LLM stood in for by the truth plus noise: what a window costs and how wrong it comes back.
+"""A simulated LLM that ranks by the qrels plus noise, with the cost of each window.
 
-The model, in grades of the qrels. In one call a passage is perceived as
+The LLM ranks the passages of a window by descending perceived relevance, in grades of the qrels:
 
-    grade + deviation * (sqrt(fixed_share) * own + sqrt((1 - fixed_share) * shown / 20) * fresh) - place_bias * place
+    grade + deviation * (sqrt(fixed_share) * fixed + sqrt((1 - fixed_share) * shown / 20) * fresh)
+          - position_bias * depth
 
-with `own` drawn once for a query and passage (what the LLM misjudges, it misjudges in every window), `fresh` drawn
-anew in every call, both standard normal; the fresh part grows with the number of passages `shown`; `place` runs from
-0 for the first shown to 1 for the last. The answer is the passages by falling perception. Output lengths are
-lognormal with mean 750 tokens and 99th percentile 3,000, whatever the window.
+`fixed` and `fresh` are standard normal. `fixed` is drawn once for each query and passage: the LLM misjudges a passage
+in the same way in every window. `fresh` is drawn for each window; its part grows with the number of passages `shown`.
+`depth` goes from 0 for the first passage of the prompt to 1 for the last. Output lengths are lognormal with mean 750
+tokens and 99th percentile 3,000 for every window.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WINDOW_OF_THE_MODEL = 20
+REFERENCE_WINDOW = 20
 MEAN_OUTPUT_TOKENS = 750
 _LOGNORMAL_SIGMA = 0.702  # exp(2.326 sigma - sigma^2 / 2) = 3000 / 750
 
@@ -29,8 +30,13 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A query with its candidates in first-stage order. `passage_tokens` are what each adds to a prompt."""
+class JudgedQuery:
+    """A query with its candidates in first-stage order.
+
+    Attributes:
+        passage_tokens: Prompt tokens that each passage adds.
+        frame_tokens: Prompt tokens without passages.
+    """
 
     query_id: str
     doc_ids: tuple[str, ...]
@@ -41,10 +47,11 @@ class Question:
 
 @dataclass(slots=True)
 class Cost:
-    """Of one query, or a mean over queries.
+    """Cost of one query, or the mean over queries.
 
-    `depth` is the longest chain of windows that had to wait for each other, `chain_output_tokens` what is generated
-    one after the other if every link waits for the longest answer beside it.
+    Attributes:
+        depth: Windows in the longest chain, in which each window depends on earlier answers.
+        chain_output_tokens: Output tokens along the chain if each step waits for its longest answer.
     """
 
     calls: float = 0
@@ -55,35 +62,35 @@ class Cost:
 
 
 class NoisyOracle:
-    """Answers the windows of one query; `ask` is a strategy's."""
+    """Ranks the windows of one query; `rank_window` is passed to a strategy."""
 
-    def __init__(self, question: Question, noise: Noise, seed: int) -> None:
-        self._question = question
+    def __init__(self, query: JudgedQuery, noise: Noise, seed: int) -> None:
+        self._query = query
         self._noise = noise
-        own = random.Random(f"{seed}/{question.query_id}/own")
+        fixed = random.Random(f"{seed}/{query.query_id}/own")
         scale = noise.deviation * math.sqrt(noise.fixed_share)
-        self._lasting = [grade + scale * own.gauss(0, 1) for grade in question.grades]
-        self._fresh = random.Random(f"{seed}/{question.query_id}/fresh")
-        self._lengths = random.Random(f"{seed}/{question.query_id}/lengths")
+        self._fixed = [grade + scale * fixed.gauss(0, 1) for grade in query.grades]
+        self._fresh = random.Random(f"{seed}/{query.query_id}/fresh")
+        self._lengths = random.Random(f"{seed}/{query.query_id}/lengths")
         self._answered_depth = 0
         self._longest_at_depth: dict[int, int] = {}
         self.cost = Cost()
 
-    async def ask(self, indices: Sequence[int], start: int) -> list[int]:
+    async def rank_window(self, indices: Sequence[int], start: int) -> list[int]:
         if len(indices) == 1:
             return list(indices)
-        depth = self._answered_depth + 1  # it may depend on every answer given so far
+        depth = self._answered_depth + 1  # it may depend on every earlier answer
         answer = self._rank(indices)
         self._count(indices, depth)
-        await asyncio.sleep(0)  # windows asked at the same time start before this one is answered
+        await asyncio.sleep(0)  # windows requested together start before this answer
         self._answered_depth = max(self._answered_depth, depth)
         return answer
 
     def _rank(self, indices: Sequence[int]) -> list[int]:
         shown = len(indices)
-        scale = self._noise.deviation * math.sqrt((1 - self._noise.fixed_share) * shown / WINDOW_OF_THE_MODEL)
+        scale = self._noise.deviation * math.sqrt((1 - self._noise.fixed_share) * shown / REFERENCE_WINDOW)
         perceived = {
-            index: self._lasting[index]
+            index: self._fixed[index]
             + scale * self._fresh.gauss(0, 1)
             - self._noise.position_bias * position / (shown - 1)
             for position, index in enumerate(indices)
@@ -97,7 +104,7 @@ class NoisyOracle:
         self._longest_at_depth[depth] = max(longest, output_tokens)
         self.cost.calls += 1
         self.cost.depth = max(self.cost.depth, depth)
-        passages = sum(self._question.passage_tokens[index] for index in indices)
-        self.cost.prompt_tokens += self._question.frame_tokens + passages
+        passages = sum(self._query.passage_tokens[index] for index in indices)
+        self.cost.prompt_tokens += self._query.frame_tokens + passages
         self.cost.output_tokens += output_tokens
         self.cost.chain_output_tokens += self._longest_at_depth[depth] - longest

@@ -1,10 +1,10 @@
-"""What the demo's pre-ranker does to real candidate lists: MiniLM in vLLM on the CPU over TREC DL 2020 (BM25, top 100).
+"""Quality of the demo's pre-ranker on TREC DL 2020 (BM25, top 100): MiniLM in vLLM on the CPU.
 
     python tests/benchmarks/pre_ranker_study.py RESULTS.json QRELS.txt
 
 RESULTS.json is a list of {"query", "hits": [{"qid", "docid", "content", "score"}]}. Prints the table of
-docs/pre-ranker.md: nDCG@10 of the order by its scores, and what a cut at each depth leaves for an LLM to find, beside a
-cut of the first stage. About four minutes on 2 cores.
+docs/pre-ranker.md: nDCG@10 before and after the pre-ranker, and the share of relevant candidates within each depth.
+Takes about four minutes on 2 cores.
 """
 
 import argparse
@@ -33,7 +33,7 @@ RELEVANT = 2
 
 
 async def pre_ranker_orders(lists: Sequence[Mapping[str, object]]) -> dict[str, dict[str, list[str]]]:
-    """Query id -> the order before and after."""
+    """Query id -> the orders before and after the pre-ranker."""
     demo = load_config(
         CONFIGS_DIRECTORY / "demo" / "demo.yaml", [f"--pre_ranker.engine.model={packaged_embedder()}"]
     ).pre_ranker
@@ -52,8 +52,8 @@ async def pre_ranker_orders(lists: Sequence[Mapping[str, object]]) -> dict[str, 
     return orders
 
 
-def left(doc_ids: Sequence[str], grades: Mapping[str, int], depth: int) -> float:
-    """The share of a list's relevant candidates that a cut at `depth` keeps. NaN where there is none."""
+def kept_share(doc_ids: Sequence[str], grades: Mapping[str, int], depth: int) -> float:
+    """Share of the relevant candidates that are within `depth`; NaN if no candidate is relevant."""
     relevant = [grades.get(doc_id, 0) >= RELEVANT for doc_id in doc_ids]
     return sum(relevant[:depth]) / sum(relevant) if any(relevant) else float("nan")
 
@@ -68,7 +68,7 @@ def report(orders: Mapping[str, Mapping[str, list[str]]], qrels: Qrels, qrels_pa
     print("|---|---:|" + "---:|" * len(DEPTHS))
     for mean in means:
         name = mean.system.split()[-1]
-        kept = [np.nanmean([left(each[name], qrels[query], d) for query, each in judged.items()]) for d in DEPTHS]
+        kept = [np.nanmean([kept_share(each[name], qrels[query], d) for query, each in judged.items()]) for d in DEPTHS]
         interval = f"{mean.mean:.3f} ({mean.low:.3f} to {mean.high:.3f})"
         print(f"| {name} | {interval} | " + " | ".join(f"{share:.0%}" for share in kept) + " |")
 

@@ -1,9 +1,9 @@
-"""The run report of a run of 2,000 queries with the simulated engine, and its picture. No LLM, no GPU.
+"""The run report of 2,000 queries with the simulated engine, and a screenshot of it.
 
     python tests/benchmarks/report_page.py out/report-page [--queries 2000] [--picture docs/run-report.png]
 
-Candidates are made of the demo collection's passages, so many together that a window has about 5,700 tokens. Two in a
-thousand queries cannot be read, so that the page has failed ones to show. The picture wants Chromium.
+A candidate joins several passages of the demo collection, so that a window has about 5,700 tokens. Two in a thousand
+queries are invalid, so that the page shows failed queries. The screenshot needs Chromium.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from corpus_reranker.paths import CONFIGS_DIRECTORY
 
 COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 CANDIDATES = 100
-PASSAGES_TOGETHER = 5
+PASSAGES_PER_CANDIDATE = 5
 QUERIES_PER_FILE = 250
 SETTINGS = (
     "--engine={{kind: simulated, speedup: {speedup}}}",
@@ -33,7 +33,7 @@ SETTINGS = (
 
 
 def make_rows(queries: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Rows of NESTED_INPUT: queries and passages of the demo collection, mixed."""
+    """Rows of NESTED_INPUT with random queries and passages of the demo collection."""
     rng = random.Random(seed)
     lines = (COLLECTION / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
     corpus = [json.loads(line) for line in lines]
@@ -41,12 +41,12 @@ def make_rows(queries: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     for number in range(queries):
         candidates = []
         for position in range(CANDIDATES):
-            together = rng.sample(corpus, PASSAGES_TOGETHER)
-            text = " ".join(each["text"] for each in together)
+            passages = rng.sample(corpus, PASSAGES_PER_CANDIDATE)
+            text = " ".join(each["text"] for each in passages)
             candidates.append(
                 {
                     "doc_id": f"d{position:03}",
-                    "title": together[0]["title"],
+                    "title": passages[0]["title"],
                     "text": text,
                     "score": 30.0 - position / 10,
                 }
@@ -64,11 +64,11 @@ def write_input(folder: Path, queries: int) -> None:
         pq.write_table(table, folder / f"{start:06}.parquet")
 
 
-def take_picture(page: Path, picture: Path) -> None:
-    """What headless Chromium shows of the page's upper part. Raises where it complains on its console."""
+def take_screenshot(page: Path, screenshot: Path) -> None:
+    """Write a screenshot of the upper part of the page. Exits if Chromium reports a console message."""
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --hide-scrollbars"
     browser = ["chromium", *flags.split(), "--enable-logging=stderr", "--window-size=1240,1700"]
-    command = [*browser, f"--screenshot={picture.resolve()}", page.resolve().as_uri()]
+    command = [*browser, f"--screenshot={screenshot.resolve()}", page.resolve().as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     if "CONSOLE" in done.stderr:
         raise SystemExit(f"the page does not open cleanly:\n{done.stderr}")
@@ -82,13 +82,13 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     write_input(options.folder / "in", options.queries)
-    positions = [f"--input.path={options.folder}/in", f"--output.path={options.folder}/out", "--new-run"]
+    paths = [f"--input.path={options.folder}/in", f"--output.path={options.folder}/out", "--new-run"]
     settings = [setting.format(speedup=options.speedup) for setting in SETTINGS]
-    subprocess.run([sys.executable, "-m", "corpus_reranker", "rerank", *positions, *settings], check=True)
+    subprocess.run([sys.executable, "-m", "corpus_reranker", "rerank", *paths, *settings], check=True)
     page = options.folder / "out" / "_run" / "report.html"
     print(f"{page}: {page.stat().st_size:,} bytes")
     if options.picture:
-        take_picture(page, options.picture)
+        take_screenshot(page, options.picture)
         print(f"{options.picture}: {options.picture.stat().st_size:,} bytes")
 
 

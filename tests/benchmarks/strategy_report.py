@@ -1,4 +1,4 @@
-"""The strategy study's figures as Markdown tables and a plot."""
+"""Markdown tables and a plot of the strategy study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Outcome:
     ndcg: float
     ndcg_interval: tuple[float, float]
     gain: float
-    """nDCG@10 less that of the baseline on the same queries with the same errors of judgment."""
+    """nDCG@10 minus that of the baseline on the same queries with the same noise."""
     gain_interval: tuple[float, float]
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Markdown."""
+    """A Markdown table with one row for each strategy."""
     lines = [
         "| strategy | calls | chain | prompt tokens | output tokens | chain tokens | nDCG@10 | gain (interval) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -39,11 +39,11 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def sensitivity_table(found: Sequence[tuple[Noise, Outcome]]) -> str:
-    """Markdown: one row a setting, one column a strategy."""
-    names = list(dict.fromkeys(outcome.strategy for _, outcome in found))
+def sensitivity_table(results: Sequence[tuple[Noise, Outcome]]) -> str:
+    """A Markdown table with one row for each noise setting and one column for each strategy."""
+    names = list(dict.fromkeys(outcome.strategy for _, outcome in results))
     rows: dict[Noise, list[Outcome]] = {}
-    for noise, outcome in found:
+    for noise, outcome in results:
         rows.setdefault(noise, []).append(outcome)
     lines = [
         f"| fixed share | position bias | deviation | {' | '.join(names)} |",
@@ -64,7 +64,7 @@ def _pm(mean: float, interval: tuple[float, float]) -> str:
 
 
 def plot(outcomes: Sequence[Outcome], path: Path) -> None:
-    """nDCG@10 of each strategy beside the windows it takes; error bars are the intervals of its gain."""
+    """Plot nDCG@10 and the number of windows of each strategy. Error bars are the intervals of the gain."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -82,8 +82,8 @@ def plot(outcomes: Sequence[Outcome], path: Path) -> None:
         baseline = next(o.ndcg for o in shown if o.strategy == BASELINE)
         quality.axvline(baseline, color=f"C{number}", linewidth=0.7, linestyle=":")
     names = [o.strategy for o in shown]
-    cost.barh(names, [o.cost.calls for o in shown], color="0.8", label="windows a query")
-    cost.barh(names, [o.cost.depth for o in shown], color="0.4", height=0.4, label="of them in a row")
+    cost.barh(names, [o.cost.calls for o in shown], color="0.8", label="windows per query")
+    cost.barh(names, [o.cost.depth for o in shown], color="0.4", height=0.4, label="longest chain")
     quality.invert_yaxis()
     quality.set(xlabel="nDCG@10, TREC DL 2020, simulated answers")
     cost.set(xlabel="windows")
@@ -94,12 +94,12 @@ def plot(outcomes: Sequence[Outcome], path: Path) -> None:
 
 
 def write_docs(page: Path, blocks: dict[str, str]) -> None:
-    """Put each block between its `<!-- NAME -->` and `<!-- /NAME -->`."""
+    """Replace the text between `<!-- NAME -->` and `<!-- /NAME -->` by the block of that name."""
     text = page.read_text(encoding="utf-8")
     for name, block in blocks.items():
         head, _, rest = text.partition(f"<!-- {name} -->\n")
         _, closing, tail = rest.partition(f"<!-- /{name} -->")
         if not closing:
-            raise SystemExit(f"{page} has no block {name!r}: put <!-- {name} --> and <!-- /{name} --> in it")
+            raise SystemExit(f"{page} has no block {name!r}; add <!-- {name} --> and <!-- /{name} -->")
         text = f"{head}<!-- {name} -->\n\n{block}\n\n{closing}{tail}"
     page.write_text(text, encoding="utf-8")

@@ -1,9 +1,9 @@
-"""What each strategy costs and gains, with answers simulated from real qrels (see noisy_oracle.py for the model).
+"""Cost and quality of each strategy, with answers simulated from real qrels (noisy_oracle.py has the model).
 
     python tests/benchmarks/strategy_study.py [--seeds 10] [--json out/benchmarks/strategy_study.json] [--write-docs]
 
-Needs the research-only data beside the checkout (tests/conftest.py says where) and a few minutes of one core.
-`--write-docs` renews the figures in docs/strategies.md and docs/strategies.svg.
+Needs the research-only data (tests/helpers/paths.py has its folder) and takes a few minutes of one core.
+`--write-docs` updates docs/strategies.md and docs/strategies.svg.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import ir_measures
 import numpy as np
 import numpy.typing as npt
 import typer
-from noisy_oracle import Cost, Noise, NoisyOracle, Question
+from noisy_oracle import Cost, JudgedQuery, Noise, NoisyOracle
 from pyarrow.fs import LocalFileSystem
 from rich.progress import track
 from strategy_report import BASELINE, Outcome, plot, sensitivity_table, table, write_docs
@@ -69,10 +69,10 @@ TARGETS: dict[str, dict[str, float]] = {
     # GPT-4 0.9045 and GPT-3.5 0.7571: README of NovelEval in sunnweiwei/RankGPT.
     "noveleval": {"low noise": 0.9045, "high noise": 0.7571},
 }
-"""nDCG@10 that sliding windows shall have at each noise level: published values of LLMs that good."""
+"""nDCG@10 of sliding windows at each noise level: published values of real LLMs."""
 
 HELD_OUT = ("economics", "stackoverflow")
-"""Of BRIGHT: queries on which no setting above was chosen."""
+"""Datasets of BRIGHT that no setting above was chosen on."""
 
 HELD_OUT_STRATEGIES = (
     "top_down",
@@ -84,13 +84,13 @@ HELD_OUT_STRATEGIES = (
 )
 
 MAX_PASSAGE_TOKENS = 100
-"""The ReasonRank authors' for TREC DL."""
+"""The ReasonRank authors' value for TREC DL."""
 
 FloatArray = npt.NDArray[np.float64]
 
 
-def load_questions(collection: str) -> tuple[list[Question], dict[str, dict[str, int]]]:
-    """The queries of a collection that have something relevant, and its qrels. Prompt tokens are ReasonRank's."""
+def load_queries(collection: str) -> tuple[list[JudgedQuery], dict[str, dict[str, int]]]:
+    """The queries of a collection with a relevant candidate, and the qrels. Prompt tokens are ReasonRank's."""
     folder = SHARED / "data" / collection
     hits_file = {"dl20": "retrieve_results_dl20_bm25_top100.json", "noveleval": "data.json"}[collection]
     qrels_file = {"dl20": "qrels.dl20-passage.txt", "noveleval": "qrels.txt"}[collection]
@@ -99,69 +99,73 @@ def load_questions(collection: str) -> tuple[list[Question], dict[str, dict[str,
     prompt_builder = PromptBuilder(
         template, load_tokenizer(str(SHARED / "tokenizers" / "qwen2.5")), MAX_PASSAGE_TOKENS, 1 << 20
     )
-    questions = []
+    queries = []
     for row in track(json.loads((folder / hits_file).read_text(encoding="utf-8")), f"prompt tokens of {collection}"):
         query_id = str(row["hits"][0]["qid"])
         if any(qrels.get(query_id, {}).values()):
             hits = [Candidate(str(hit["docid"]), hit["content"], 0.0) for hit in row["hits"]]
-            questions.append(
-                _question(RerankRequest(query_id, row["query"], tuple(hits)), qrels[query_id], prompt_builder)
+            queries.append(
+                _judged_query(RerankRequest(query_id, row["query"], tuple(hits)), qrels[query_id], prompt_builder)
             )
-    return questions, qrels
+    return queries, qrels
 
 
-def load_held_out(name: str) -> tuple[list[Question], dict[str, dict[str, int]]]:
-    """The same of a BRIGHT run. Its passages are not at hand, so prompts cost nothing."""
+def load_held_out(name: str) -> tuple[list[JudgedQuery], dict[str, dict[str, int]]]:
+    """The queries of a BRIGHT run with a relevant candidate, and the qrels. Without passages, prompts have 0 tokens."""
     folder, files = SHARED / "data" / "bright", LocalFileSystem()
     qrels = load_qrels(files, str(folder / f"qrels.bright-{name}.txt"))
     path = str(folder / f"run.{name}.reasonir_gpt4cot_top100.txt.gz")
     with open_text(path, files) as lines:
         run = group_run(read_run(lines, path), path, qrels)
-    questions = []
+    queries = []
     for query_id, doc_ids in run.items():
         if any(qrels[query_id].values()):
             grades = tuple(qrels[query_id].get(doc_id, 0) for doc_id in doc_ids)
-            questions.append(Question(query_id, tuple(doc_ids), grades, (0,) * len(doc_ids), 0))
-    return questions, qrels
+            queries.append(JudgedQuery(query_id, tuple(doc_ids), grades, (0,) * len(doc_ids), 0))
+    return queries, qrels
 
 
-def _question(request: RerankRequest, judged: dict[str, int], prompt_builder: PromptBuilder) -> Question:
+def _judged_query(request: RerankRequest, judged: dict[str, int], prompt_builder: PromptBuilder) -> JudgedQuery:
     prompt = prompt_builder(request)
     alone = [len(prompt([index]).token_ids) for index in range(len(request.candidates))]
     frame = alone[0] + alone[1] - len(prompt([0, 1]).token_ids)
     doc_ids = tuple(candidate.doc_id for candidate in request.candidates)
     grades = tuple(judged.get(doc_id, 0) for doc_id in doc_ids)
-    return Question(request.query_id, doc_ids, grades, tuple(tokens - frame for tokens in alone), frame)
+    return JudgedQuery(request.query_id, doc_ids, grades, tuple(tokens - frame for tokens in alone), frame)
 
 
-class Bench:
-    """Runs strategies over one collection, with the same errors of judgment for each."""
+class Collection:
+    """Runs strategies over the queries of one collection, with the same noise for each strategy."""
 
-    def __init__(self, questions: Sequence[Question], qrels: dict[str, dict[str, int]]) -> None:
-        self.questions = questions
+    def __init__(self, queries: Sequence[JudgedQuery], qrels: dict[str, dict[str, int]]) -> None:
+        self.queries = queries
         self._qrels = qrels
         self._measures = [ir_measures.parse_measure("nDCG@10")]
 
     def run(self, strategy: Strategy, noise: Noise, seeds: int) -> tuple[FloatArray, Cost]:
-        """nDCG@10 by query, its mean over seeds; and calls, depth and tokens, their means over all."""
+        """Run a strategy with each seed.
+
+        Returns:
+            nDCG@10 of each query, averaged over seeds; and the mean cost over queries and seeds.
+        """
         return asyncio.run(self._run(strategy, noise, seeds))
 
     async def _run(self, strategy: Strategy, noise: Noise, seeds: int) -> tuple[FloatArray, Cost]:
         costs = []
-        ndcg = np.zeros(len(self.questions))
+        ndcg = np.zeros(len(self.queries))
         for seed in range(seeds):
             orders = {}
-            for question in self.questions:
-                oracle = NoisyOracle(question, noise, seed)
-                order = await strategy.rank(len(question.doc_ids), oracle.ask)
-                orders[question.query_id] = [question.doc_ids[index] for index in order]
+            for query in self.queries:
+                oracle = NoisyOracle(query, noise, seed)
+                order = await strategy.rank(len(query.doc_ids), oracle.rank_window)
+                orders[query.query_id] = [query.doc_ids[index] for index in order]
                 costs.append(astuple(oracle.cost))
             values = {query_id: value for query_id, _, value in query_values(self._measures, self._qrels, orders)}
-            ndcg += [values[question.query_id] / seeds for question in self.questions]
+            ndcg += [values[query.query_id] / seeds for query in self.queries]
         return ndcg, Cost(*np.mean(costs, axis=0).tolist())
 
     def calibrate(self, target: float, seeds: int, fixed_share: float = 0.5, position_bias: float = 0.5) -> Noise:
-        """The noise with which the baseline reaches `target`, by bisection."""
+        """Find by bisection the noise with which the baseline has nDCG@10 `target`."""
         noise = partial(Noise, fixed_share=fixed_share, position_bias=position_bias)
         low, high = 0.0, 4.0
         for _ in range(9):
@@ -171,12 +175,14 @@ class Bench:
         return noise((low + high) / 2)
 
 
-def study(bench: Bench, collection: str, level: str, noise: Noise, names: Iterable[str], seeds: int) -> list[Outcome]:
-    """Every named strategy at one noise level."""
-    baseline, _ = bench.run(STRATEGIES[BASELINE], noise, seeds)
+def study(
+    queries: Collection, collection: str, level: str, noise: Noise, names: Iterable[str], seeds: int
+) -> list[Outcome]:
+    """Run the named strategies at one noise level."""
+    baseline, _ = queries.run(STRATEGIES[BASELINE], noise, seeds)
     outcomes = []
     for name in track(list(names), f"{collection}, {level}"):
-        ndcg, cost = bench.run(STRATEGIES[name], noise, seeds)
+        ndcg, cost = queries.run(STRATEGIES[name], noise, seeds)
         intervals = bootstrap_interval(ndcg), bootstrap_interval(ndcg - baseline)
         gain = float((ndcg - baseline).mean())
         outcomes.append(Outcome(collection, level, name, cost, float(ndcg.mean()), intervals[0], gain, intervals[1]))
@@ -184,43 +190,43 @@ def study(bench: Bench, collection: str, level: str, noise: Noise, names: Iterab
 
 
 def held_out(seeds: int) -> list[Outcome]:
-    """The strategies with chosen settings on queries not used for the choice.
+    """Run the strategies with chosen settings on queries that were not used for the choice.
 
-    The noise puts sliding windows half-way between the first stage and the best order of its candidates.
+    The noise level puts sliding windows half-way between the first stage and the best order of its candidates.
     """
     outcomes = []
     for name in HELD_OUT:
-        bench = Bench(*load_held_out(name))
+        queries = Collection(*load_held_out(name))
         first_stage, best = (
-            bench.run(_AsRetrieved(), Noise(0.0), 1)[0],
-            bench.run(FullList(), Noise(0.0, 0.5, 0.0), 1)[0],
+            queries.run(_FirstStageOrder(), Noise(0.0), 1)[0],
+            queries.run(FullList(), Noise(0.0, 0.5, 0.0), 1)[0],
         )
-        noise = bench.calibrate(float(first_stage.mean() + best.mean()) / 2, seeds)
-        outcomes += study(bench, f"BRIGHT {name}", "half-way", noise, (BASELINE, *HELD_OUT_STRATEGIES), seeds)
+        noise = queries.calibrate(float(first_stage.mean() + best.mean()) / 2, seeds)
+        outcomes += study(queries, f"BRIGHT {name}", "half-way", noise, (BASELINE, *HELD_OUT_STRATEGIES), seeds)
     return outcomes
 
 
-class _AsRetrieved:
-    """Asks nothing."""
+class _FirstStageOrder:
+    """A strategy without windows."""
 
     max_window = 0
 
     def max_windows(self, num_candidates: int) -> int:
         return 0
 
-    async def rank(self, num_candidates: int, ask: RankWindow) -> list[int]:
+    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
         return list(range(num_candidates))
 
 
-def sensitivity(bench: Bench, collection: str, seeds: int) -> list[tuple[Noise, Outcome]]:
-    """The claims again under other shares of lasting misjudgment and other position biases."""
-    found = []
+def sensitivity(queries: Collection, collection: str, seeds: int) -> list[tuple[Noise, Outcome]]:
+    """Run the recommended strategies with other fixed shares and other position biases."""
+    results = []
     for fixed_share in (0.25, 0.5, 0.75):
         for position_bias in (0.0, 0.5, 1.0):
-            noise = bench.calibrate(TARGETS[collection]["low noise"], seeds, fixed_share, position_bias)
+            noise = queries.calibrate(TARGETS[collection]["low noise"], seeds, fixed_share, position_bias)
             names = ("top_down", "top_down, depth 96", "active, depth 60, max_calls 6", "active")
-            found += [(noise, outcome) for outcome in study(bench, collection, "low noise", noise, names, seeds)]
-    return found
+            results += [(noise, outcome) for outcome in study(queries, collection, "low noise", noise, names, seeds)]
+    return results
 
 
 def main(
@@ -228,7 +234,7 @@ def main(
     json_path: Annotated[Path, typer.Option("--json")] = Path("out/benchmarks/strategy_study.json"),
     write_docs_: Annotated[bool, typer.Option("--write-docs")] = False,
 ) -> None:
-    """Run the study, print its tables, write them as JSON."""
+    """Run the study, print its tables, and write them as JSON."""
     if not SHARED.is_dir():
         print(f"skipped: no research-only test data at {SHARED}")
         return
@@ -236,22 +242,22 @@ def main(
     outcomes: list[Outcome] = []
     deviations: dict[str, Any] = {}
     for collection, targets in TARGETS.items():
-        bench = Bench(*load_questions(collection))
+        queries = Collection(*load_queries(collection))
         for level, target in targets.items():
-            noise = bench.calibrate(target, seeds)
+            noise = queries.calibrate(target, seeds)
             deviations[f"{collection}, {level}"] = asdict(noise)
-            outcomes += study(bench, collection, level, noise, STRATEGIES, seeds)
+            outcomes += study(queries, collection, level, noise, STRATEGIES, seeds)
         if collection == "dl20":
-            found = sensitivity(bench, collection, max(1, seeds // 3))
-    unseen = held_out(seeds)
+            varied = sensitivity(queries, collection, max(1, seeds // 3))
+    held_out_outcomes = held_out(seeds)
     blocks = {
         f"{collection} {level}": table([o for o in outcomes if (o.collection, o.noise) == (collection, level)])
         for collection, targets in TARGETS.items()
         for level in targets
     }
     for name in HELD_OUT:
-        blocks[f"bright {name}"] = table([o for o in unseen if o.collection == f"BRIGHT {name}"])
-    blocks["sensitivity"] = sensitivity_table(found)
+        blocks[f"bright {name}"] = table([o for o in held_out_outcomes if o.collection == f"BRIGHT {name}"])
+    blocks["sensitivity"] = sensitivity_table(varied)
     for name, block in blocks.items():
         print(f"\n{name}\n{block}")
     print("\ndeviations:", {name: round(noise["deviation"], 3) for name, noise in deviations.items()})
@@ -261,8 +267,8 @@ def main(
         "simulated": True,
         "seeds": seeds,
         "noise": deviations,
-        "outcomes": [asdict(outcome) for outcome in outcomes + unseen],
-        "sensitivity": [{**asdict(noise), **asdict(outcome)} for noise, outcome in found],
+        "outcomes": [asdict(outcome) for outcome in outcomes + held_out_outcomes],
+        "sensitivity": [{**asdict(noise), **asdict(outcome)} for noise, outcome in varied],
     }
     json_path.write_text(json.dumps(record, indent=1), encoding="utf-8")
     if write_docs_:

@@ -1,4 +1,4 @@
-"""Microbenchmarks of what the replica's loop does for each window: `pytest tests/benchmarks --benchmark-only`."""
+"""Microbenchmarks of a replica's work for each window: `pytest tests/benchmarks --benchmark-only`."""
 
 import random
 from collections.abc import Callable
@@ -42,24 +42,24 @@ def prompt_builder(request: pytest.FixtureRequest) -> PromptBuilder:
     return PromptBuilder(load_template(CONFIGS_DIRECTORY / "prompts" / "reasonrank.yaml"), tokenizer, 512, 29_000)
 
 
-@pytest.mark.parametrize("pieces", [True, False], ids=["tokens of pieces kept", "whole prompts encoded"])
+@pytest.mark.parametrize("cached", [True, False], ids=["cached tokens", "whole prompts"])
 @pytest.mark.parametrize("ascii_only", [True, False], ids=["ascii", "unicode"])
 def test_render_the_nine_windows_of_a_query(
-    benchmark: Callable[..., Any], prompt_builder: PromptBuilder, pieces: bool, ascii_only: bool
+    benchmark: Callable[..., Any], prompt_builder: PromptBuilder, cached: bool, ascii_only: bool
 ) -> None:
-    """Of 20 passages of 200 words each."""
-    prompt_builder.splits_at_boundaries = pieces and prompt_builder.splits_at_boundaries
-    requested = request(0, ascii_only)
+    """Windows of 20 passages with 200 words each."""
+    prompt_builder.splits_at_boundaries = cached and prompt_builder.splits_at_boundaries
+    rerank_request = request(0, ascii_only)
 
     def render() -> int:
-        window = prompt_builder(requested)
+        window = prompt_builder(rerank_request)
         return sum(len(window(range(start, end)).token_ids) for start, end in sliding_windows(100, 20, 10))
 
     assert benchmark(render) > 9 * 20 * PASSAGE_WORDS
 
 
 def test_parse_an_answer(benchmark: Callable[..., Any]) -> None:
-    """An answer of 750 tokens, with about 3,000 characters of reasoning."""
+    """A response of 750 tokens with about 3,000 characters of reasoning."""
     answer = " > ".join(f"[{number}]" for number in random.Random(0).sample(range(1, 21), 20))
     text = f"<think>{' '.join(WORDS * 30)}</think> <answer>{answer}</answer>"
     completion = Completion(text, "stop", 0, 0)

@@ -1,25 +1,25 @@
-"""The study's own arithmetic, on a made-up collection: what it counts is what the plans ask."""
+"""The counts and tables of the strategy study, on a synthetic collection."""
 
 import random
 from pathlib import Path
 
 import pytest
-from noisy_oracle import MEAN_OUTPUT_TOKENS, Noise, NoisyOracle, Question
+from noisy_oracle import MEAN_OUTPUT_TOKENS, JudgedQuery, Noise, NoisyOracle
 from strategy_report import plot, sensitivity_table, table, write_docs
-from strategy_study import STRATEGIES, Bench, study
+from strategy_study import STRATEGIES, Collection, study
 
-SILENT = Noise(deviation=0.0, position_bias=0.0)
+NO_NOISE = Noise(deviation=0.0, position_bias=0.0)
 
 
-def question(number: int, num_candidates: int = 100) -> Question:
+def judged_query(number: int, num_candidates: int = 100) -> JudgedQuery:
     grades = random.Random(number).choices(range(4), weights=(12, 3, 2, 1), k=num_candidates)
     doc_ids = tuple(f"d{index}" for index in range(num_candidates))
-    return Question(f"q{number}", doc_ids, tuple(grades), (90,) * num_candidates, 200)
+    return JudgedQuery(f"q{number}", doc_ids, tuple(grades), (90,) * num_candidates, 200)
 
 
-def bench(num_queries: int = 8) -> Bench:
-    questions = [question(number) for number in range(num_queries)]
-    return Bench(questions, {q.query_id: dict(zip(q.doc_ids, q.grades, strict=True)) for q in questions})
+def collection(num_queries: int = 8) -> Collection:
+    queries = [judged_query(number) for number in range(num_queries)]
+    return Collection(queries, {q.query_id: dict(zip(q.doc_ids, q.grades, strict=True)) for q in queries})
 
 
 @pytest.mark.parametrize(
@@ -36,40 +36,40 @@ def bench(num_queries: int = 8) -> Bench:
     ],
 )
 def test_calls_and_depth(name: str, calls: int, depth: int) -> None:
-    _, cost = bench().run(STRATEGIES[name], Noise(1.0), seeds=1)
+    _, cost = collection().run(STRATEGIES[name], Noise(1.0), seeds=1)
     assert (cost.calls, cost.depth) == (calls, depth)
 
 
-async def test_tokens_of_windows_side_by_side() -> None:
-    oracle = NoisyOracle(question(0), SILENT, seed=0)
-    await STRATEGIES["top_down"].rank(100, oracle.ask)
+async def test_tokens_of_concurrent_windows() -> None:
+    oracle = NoisyOracle(judged_query(0), NO_NOISE, seed=0)
+    await STRATEGIES["top_down"].rank(100, oracle.rank_window)
     assert (oracle.cost.calls, oracle.cost.depth) == (7, 3)
     assert oracle.cost.prompt_tokens % 10 == 0
     assert oracle.cost.chain_output_tokens < oracle.cost.output_tokens
-    chain = NoisyOracle(question(0), SILENT, seed=0)
-    await STRATEGIES["sliding_window"].rank(100, chain.ask)
+    chain = NoisyOracle(judged_query(0), NO_NOISE, seed=0)
+    await STRATEGIES["sliding_window"].rank(100, chain.rank_window)
     assert chain.cost.prompt_tokens == 9 * (200 + 20 * 90)
     assert chain.cost.chain_output_tokens == chain.cost.output_tokens
 
 
 async def test_output_lengths_have_the_stated_mean() -> None:
-    oracle = NoisyOracle(question(0), SILENT, seed=0)
+    oracle = NoisyOracle(judged_query(0), NO_NOISE, seed=0)
     for _ in range(4000):
-        await oracle.ask([0, 1], 0)
+        await oracle.rank_window([0, 1], 0)
     assert oracle.cost.output_tokens / oracle.cost.calls == pytest.approx(MEAN_OUTPUT_TOKENS, rel=0.05)
 
 
-def test_without_noise_sliding_windows_are_perfect_and_noise_hurts() -> None:
-    some = bench()
-    perfect, _ = some.run(STRATEGIES["sliding_window"], SILENT, seeds=1)
+def test_sliding_windows_are_perfect_without_noise_and_calibrated_with_noise() -> None:
+    queries = collection()
+    perfect, _ = queries.run(STRATEGIES["sliding_window"], NO_NOISE, seeds=1)
     assert perfect.tolist() == pytest.approx([1.0] * 8)
-    noise = some.calibrate(0.8, seeds=2)
-    assert some.run(STRATEGIES["sliding_window"], noise, seeds=2)[0].mean() == pytest.approx(0.8, abs=0.02)
+    noise = queries.calibrate(0.8, seeds=2)
+    assert queries.run(STRATEGIES["sliding_window"], noise, seeds=2)[0].mean() == pytest.approx(0.8, abs=0.02)
 
 
 def test_tables_plot_and_docs(tmp_path: Path) -> None:
     names = ["single_window", "sliding_window"]
-    outcomes = study(bench(), "made up", "low noise", Noise(1.0), names, seeds=1)
+    outcomes = study(collection(), "synthetic", "low noise", Noise(1.0), names, seeds=1)
     single, sliding = outcomes
     assert sliding.gain == 0.0
     assert single.gain == pytest.approx(single.ndcg - sliding.ndcg)

@@ -1,4 +1,4 @@
-"""What the throughput benchmarks have in common: synthetic candidates, a job over them, and how figures are kept."""
+"""Shared by the throughput benchmarks: synthetic candidates, a job over them, and the output of figures."""
 
 import asyncio
 import dataclasses
@@ -31,12 +31,12 @@ from corpus_reranker.types import Candidate, Completion, Generate, Prompt, Reran
 QUERIES_PER_FILE = 5_000
 
 REASONRANK_LENGTHS = "{kind: simulated, prompt_tokens: 5690, output_tokens_cap: 3172}"
-"""Windows of ReasonRank: 5,690 prompt tokens, output lognormal with mean 750 and 99th percentile 3,000 (the engine's
-defaults), cut at its max_tokens."""
+"""Windows of ReasonRank: 5,690 prompt tokens; output lengths are lognormal with mean 750 and 99th percentile 3,000 (the
+engine's defaults), capped at max_tokens."""
 
 
 def request(number: int, num_candidates: int) -> RerankRequest:
-    """A query with passages of five words: the simulated engine is told how long its prompts count."""
+    """A query with passages of five words. The setting `prompt_tokens` gives the simulated engine the prompt length."""
     candidates = (
         Candidate(f"d{number}-{position}", f"passage {position} of query {number}", 1000.0 - position)
         for position in range(num_candidates)
@@ -45,11 +45,11 @@ def request(number: int, num_candidates: int) -> RerankRequest:
 
 
 def write_candidates(folder: Path, count: int, num_candidates: int) -> None:
-    """Candidate Parquet of `count` requests."""
+    """Write Parquet files of `count` queries."""
     folder.mkdir(parents=True)
     for start in range(0, count, QUERIES_PER_FILE):
-        made = (request(number, num_candidates) for number in range(start, min(start + QUERIES_PER_FILE, count)))
-        rows = [dataclasses.asdict(each) for each in made]
+        requests = (request(number, num_candidates) for number in range(start, min(start + QUERIES_PER_FILE, count)))
+        rows = [dataclasses.asdict(each) for each in requests]
         pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / f"{start:09}.parquet")
 
 
@@ -61,7 +61,7 @@ def job(folder: Path, engine: str, *overrides: str) -> JobConfig:
 
 
 def run_job(config: JobConfig) -> Mapping[str, Any]:
-    """The manifest of a run of its own, its lines on the terminal."""
+    """Start a new run, print its log lines, and return the manifest."""
     return driver.run_job(config, new_run=True, log=lambda line: print(time.strftime("%H:%M:%S"), line, flush=True))
 
 
@@ -80,34 +80,38 @@ async def rerank_one(config: JobConfig, request: RerankRequest, generate: Genera
 
 
 async def record_prompts(config: JobConfig, queries: Sequence[RerankRequest]) -> list[tuple[Prompt, SamplingParams]]:
-    """Every prompt that a job over `queries` asks, in some order. For the simulated engine."""
+    """Every prompt of a job over `queries` with the simulated engine, in some order."""
     engine = create_engine(config.engine.model_copy(update={"speedup": 1e9}))
     await engine.start()
-    requested: list[tuple[Prompt, SamplingParams]] = []
+    prompts: list[tuple[Prompt, SamplingParams]] = []
 
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
-        requested.append((prompt, params))
+        prompts.append((prompt, params))
         return await engine.generate(prompt, params)
 
     for query in queries:
         await rerank_one(config, query, generate)
     await engine.stop()
-    return requested
+    return prompts
 
 
-async def ask_at_once(config: JobConfig, requested: Sequence[tuple[Prompt, SamplingParams]]) -> dict[str, Any]:
-    """Give all prompts to one engine at once: as fast as it can go. Its facts, and the clock's seconds."""
+async def generate_at_once(config: JobConfig, prompts: Sequence[tuple[Prompt, SamplingParams]]) -> dict[str, Any]:
+    """Submit all prompts to one engine at once: the engine's limit.
+
+    Returns:
+        The info of the engine, plus `seconds`, the wall time.
+    """
     engine = create_engine(config.engine)
     await engine.start()
-    began = time.perf_counter()
-    await asyncio.gather(*(engine.generate(prompt, params) for prompt, params in requested))
-    info = {**engine.info(), "seconds": time.perf_counter() - began}
+    started = time.perf_counter()
+    await asyncio.gather(*(engine.generate(prompt, params) for prompt, params in prompts))
+    info = {**engine.info(), "seconds": time.perf_counter() - started}
     await engine.stop()
     return info
 
 
 def run_alone(script: str, *arguments: str) -> dict[str, Any]:
-    """Run a benchmark of one size in a process of its own, with a Ray of its own; the JSON it prints last."""
+    """Run a benchmark of one size in its own process with its own Ray. Return the JSON of its last line."""
     command = [sys.executable, script, *arguments, "--in-this-process"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -115,24 +119,24 @@ def run_alone(script: str, *arguments: str) -> dict[str, Any]:
         for line in process.stdout:
             print(line, end="", flush=True)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        raise RuntimeError(f"{' '.join(command)} ended with exit code {process.returncode}")
     figures: dict[str, Any] = json.loads(line)
     return figures
 
 
 def print_figures(figures: Mapping[str, Any]) -> None:
-    """As the last line, which `run_alone` reads: Ray's own lines have ended."""
+    """Shut Ray down, so that it prints nothing more, and print the figures as the last line, for `run_alone`."""
     ray.shutdown()
     print(json.dumps(figures))
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process has had so far."""
+    """Peak resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def report(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
-    """Print the figures as a table, and keep them in out/benchmarks/NAME.json."""
+    """Print the figures as a table, and write them to out/benchmarks/NAME.json."""
     table = Table(title=f"{name}: {note}", title_justify="left")
     for heading in rows[0]:
         table.add_column(heading.replace("_", " "), justify="right")

@@ -58,12 +58,12 @@ class Row:
     """One row of the table: `attempts` runs with `num_faults` faults each.
 
     Attributes:
-        injected: The column "injected how".
+        method: How the fault is injected.
         prepare: Starts what all attempts of the row share, such as a Ray cluster.
     """
 
     name: str
-    injected: str
+    method: str
     prepare: Callable[[Path], AbstractContextManager[MakeSetup]]
     attempts: int
     num_faults: int
@@ -242,7 +242,7 @@ def describe(attempt: Attempt) -> str:
 def table(results: Mapping[str, Sequence[Attempt]]) -> str:
     """A Markdown table with one row for each kind of fault. Counts are sums over the attempts."""
     lines = [
-        "| fault | injected how | faults (runs) | lost | duplicated | different ranking | not finished"
+        "| fault | method | faults (runs) | lost | duplicated | different ranking | not finished"
         " | windows requested again per fault | in flight per fault | of unfinished queries per fault"
         " | recovery in seconds: median (max) | exit codes other than 0 |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -256,7 +256,7 @@ def table(results: Mapping[str, Sequence[Attempt]]) -> str:
         codes = Counter(code for attempt in attempts for code in attempt.exit_codes)
         cells = [
             row.name,
-            row.injected,
+            row.method,
             f"{len(injections)} ({len(attempts)})",
             sum(attempt.output.lost for attempt in attempts),
             sum(attempt.output.duplicated for attempt in attempts),
