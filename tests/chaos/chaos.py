@@ -50,7 +50,7 @@ class Setup:
 
 
 MakeSetup = Callable[[Path], Setup]
-"""Makes the setup of an attempt in a folder of its own."""
+"""Makes the setup of an attempt in its own folder."""
 
 
 @dataclass(frozen=True, slots=True)

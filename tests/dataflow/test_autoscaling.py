@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 QUERIES = 24
 CPU_NODE = {"num_cpus": 4}
-"""A replica of 3 CPUs leaves one for reading and writing, so no node holds two."""
+"""A replica of 3 CPUs leaves one for reading and writing, so no node has two."""
 GPU_NODE = {"num_cpus": 4, "num_gpus": 1}
 
 
@@ -31,7 +31,7 @@ GPU_NODE = {"num_cpus": 4, "num_gpus": 1}
 def head() -> Iterator[Cluster]:
     """A head node without CPUs. Its workers find the test helpers."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        patch.setenv("RAY_TMPDIR", folder)  # a Ray of its own, beside those of other tests
+        patch.setenv("RAY_TMPDIR", folder)  # separate from the Ray of other tests
         patch.setenv("PYTHONPATH", f"{REPOSITORY}/pipeline{os.pathsep}{REPOSITORY}/tests")
         patch.delenv("RAY_ADDRESS", raising=False)
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

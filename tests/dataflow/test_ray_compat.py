@@ -33,7 +33,7 @@ def test_only_stages_before_the_replicas_are_limited(waiting: int, limited: bool
 
 
 def test_no_stage_of_a_plan_without_replicas_is_limited() -> None:
-    """Ray Data reads the checkpoint of a resumed run with a plan of its own."""
+    """Ray Data reads the checkpoint of a resumed run in a separate plan."""
     read, write = (Mock(spec=MapOperator) for _ in range(2))
     topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": 1000}) for stage in (read, write)}
     policy = ReadAheadLimit(4, Mock(), topology, Mock())

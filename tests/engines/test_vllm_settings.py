@@ -202,7 +202,7 @@ def test_capacity_with_full_attention_is_what_vllm_reports() -> None:
 
 
 def test_capacity_with_sliding_window_attention_does_not_grow_with_the_context() -> None:
-    """Mistral 7B: vLLM holds 60 requests of 32,768 tokens, and each layer keeps 4,096 tokens plus one step."""
+    """Mistral 7B: vLLM fits 60 requests of 32,768 tokens, and each layer keeps 4,096 tokens plus one step."""
     sliding = SimpleNamespace(kv_cache_max_concurrency=60.0, sliding_window=4096)
     llm = vllm_config(60.0, 32768, cache_config=sliding)
     kv_tokens = 60 * (4096 - 1 + 2048)

@@ -102,10 +102,10 @@ def test_from_and_to_local_disk_and_s3(location: Location, output: Path, to: str
     config = ExportConfig.model_validate({"to": to, "destination": f"{location.url}/to"})
     exported = export((filesystem, folder), destination, config)
     assert exported.queries == 3
-    found = {info.path.removeprefix(f"{destination[1]}/") for info in list_files(*destination, recursive=True)}
+    written = {info.path.removeprefix(f"{destination[1]}/") for info in list_files(*destination, recursive=True)}
     data = {"trec": {f"{order}/part-0000{n}.trec" for order in ("reranked", "initial") for n in (0, 1)}}
     data["parquet"] = {"part-00000.parquet", "part-00001.parquet"}
-    assert found == {"_SUCCESS", "_export.json", *data[to]}
+    assert written == {"_SUCCESS", "_export.json", *data[to]}
     export((filesystem, folder), destination, config.model_copy(update={"overwrite": True}))
     with pytest.raises(OutputError, match="not empty"):
         export((filesystem, folder), destination, config)

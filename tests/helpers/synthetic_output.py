@@ -40,10 +40,10 @@ def output_row(
 
 
 def write_data_files(folder: Path, data_files: Sequence[Sequence[dict[str, Any]]], schema: pa.Schema = SCHEMA) -> Path:
-    """Write rows as Parquet data files, beside control files that no reader may read as data."""
+    """Write rows as Parquet data files, with control files that readers must ignore."""
     (folder / "_run").mkdir(parents=True)
     (folder / "_SUCCESS").touch()
-    (folder / "_unfinished-part.parquet").write_bytes(b"PAR1 cut short")
+    (folder / "_unfinished-part.parquet").write_bytes(b"PAR1 truncated")
     for number, rows in enumerate(data_files):
         table = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema)
         pq.write_table(table, folder / f"part-{number:05d}.parquet")

@@ -54,17 +54,17 @@ def demo_queries() -> dict[str, str]:
     return dict(line.split("\t", 1) for line in lines)
 
 
-def ndcg10(found: dict[str, list[Candidate]]) -> float:
-    run = [ir_measures.ScoredDoc(query, c.doc_id, c.score) for query, candidates in found.items() for c in candidates]
+def ndcg10(results: dict[str, list[Candidate]]) -> float:
+    run = [ir_measures.ScoredDoc(query, c.doc_id, c.score) for query, candidates in results.items() for c in candidates]
     qrels = ir_measures.read_trec_qrels(str(COLLECTION / "qrels.txt"))
     return float(ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10])
 
 
 def test_bm25_on_the_demo_collection(jvm: Callable[..., Any], demo_index: Path, demo_queries: dict[str, str]) -> None:
     searches = [(query, 20, ()) for query in demo_queries.values()]
-    found = jvm(jvm_helper.search, config(demo_index), searches)
-    assert ndcg10(dict(zip(demo_queries, found, strict=True))) == pytest.approx(BM25_NDCG10, abs=5e-4)
-    for candidates in found:
+    results = jvm(jvm_helper.search, config(demo_index), searches)
+    assert ndcg10(dict(zip(demo_queries, results, strict=True))) == pytest.approx(BM25_NDCG10, abs=5e-4)
+    for candidates in results:
         scores = [candidate.score for candidate in candidates]
         assert scores == sorted(scores, reverse=True)
         assert len({candidate.doc_id for candidate in candidates}) == len(candidates) <= 20
@@ -103,8 +103,8 @@ def test_a_query_may_have_thousands_of_terms(jvm: Callable[..., Any], demo_index
 def test_k1_b_and_rm3_reach_the_searcher(jvm: Callable[..., Any], demo_index: Path) -> None:
     search = [("Every patchwork orange and black cat my vet has met was a girl.", 20, ())]
     settings: list[dict[str, Any]] = [{}, {"k1": 2.0}, {"b": 1.0}, {"rm3": {}}, {"rm3": {"feedback_terms": 2}}]
-    found = [jvm(jvm_helper.search, config(demo_index, **each), search)[0] for each in settings]
-    scores = [tuple(round(candidate.score, 3) for candidate in candidates) for candidates in found]
+    results = [jvm(jvm_helper.search, config(demo_index, **each), search)[0] for each in settings]
+    scores = [tuple(round(candidate.score, 3) for candidate in candidates) for candidates in results]
     assert len(set(scores)) == len(settings)
 
 
