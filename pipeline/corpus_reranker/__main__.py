@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def _exit_on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
-    """Unwind the stack as Ctrl-C does, so that a run releases its lease."""
+    """Unwind the stack, as for Ctrl-C, so that a run releases its lease."""
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""Errors, by who must act on them."""
+"""Errors, grouped by who must act on them."""
 
 
 class RerankerError(Exception):
@@ -10,7 +10,7 @@ class ConfigError(RerankerError):
 
 
 class InputError(RerankerError):
-    """The input as a whole cannot be read: a missing column, a wrong type. One bad row is a status, not this error."""
+    """The input as a whole cannot be read, for example for a missing column. A bad row is a `failed` row instead."""
 
 
 class RowError(RerankerError):
@@ -34,7 +34,7 @@ class RequestError(RerankerError):
 
 
 class EngineDeadError(RerankerError):
-    """The engine cannot answer any request. Never a row's error: the replica must end and be replaced."""
+    """The engine cannot answer any request. This is never the error of one row: the replica must be replaced."""
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

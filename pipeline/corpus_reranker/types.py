@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 WindowStatus: TypeAlias = Literal["complete", "repaired", "no_answer", "truncated", "timeout", "error"]
 """complete: the answer names every passage once. repaired: it names some twice, not at all or out of range; passages
-that are not named follow in input order. no_answer: it names none. truncated: generation ended before the answer.
+that it does not name follow in input order. no_answer: it names none. truncated: generation ended before the answer.
 timeout, error: no completion. The last four leave the window in its input order."""
 
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
@@ -20,7 +20,7 @@ ANSWERED: frozenset[WindowStatus] = frozenset({"complete", "repaired"})
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One passage that the first stage retrieved for a query. `score` is the first stage's."""
+    """One passage that the first stage retrieved for a query, with its first-stage score."""
 
     doc_id: str
     text: str
@@ -64,8 +64,8 @@ class SamplingParams:
         top_k: 0 samples from all tokens.
         max_tokens: Reasoning and answer together.
         regex: The completion's text must match it (structured output). None: any text.
-        max_reasoning_tokens: The engine closes the reasoning after so many tokens. None: it does not. Only for engines
-            whose capabilities have a reasoning budget.
+        max_reasoning_tokens: The engine closes the reasoning after this many tokens. None: it does not. Only for
+            engines with the capability `reasoning_budget`.
     """
 
     temperature: float
@@ -84,8 +84,8 @@ class Completion:
     """One response of the LLM.
 
     Attributes:
-        finish_reason: "stop" at an end token or stop string, "length" at max_tokens, "capped" where the engine closed
-            the reasoning and the answer then ended as at "stop".
+        finish_reason: "stop" at an end token or stop string, "length" at max_tokens, "capped" if the reasoning
+            was closed at its token budget and the answer then ended as for "stop".
         choice_logprobs: Log-probabilities of the prompt's `choices` as the first token. Empty if the prompt has none.
     """
 
@@ -97,13 +97,13 @@ class Completion:
 
 
 Generate: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion]]
-"""All that ranking knows of an engine. Raises RequestError (the window can be retried) or EngineDeadError."""
+"""The interface between ranking and an engine. Raises RequestError (the window can be retried) or EngineDeadError."""
 
 Score: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
-"""A pre-ranker: from a query and its passages to one score for each, higher is better. Raises as Generate does."""
+"""A pre-ranker: maps a query and its passages to one score per passage, higher is better. Raises as Generate does."""
 
 Encode: TypeAlias = Callable[[str], Sequence[int]]
-"""The token ids of a text, special tokens included."""
+"""Maps a text to its token ids, including special tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ class WindowOutcome:
     """The result of one window `[start, end)`.
 
     Attributes:
-        attempts: Requests sent. Tokens and latency are sums over them.
-        finish_reason: Of the last completion; None if the last attempt had none.
+        attempts: Number of requests. Tokens and latency are sums over all of them.
+        finish_reason: Finish reason of the last completion; None if the last attempt had no completion.
         shortened_to_tokens: As in `Prompt`.
         reasoning: The text before the answer.
         prompt: The text of the last prompt.
@@ -140,8 +140,8 @@ class RerankResult:
 
     Attributes:
         order: `order[r]` is the index in `request.candidates` of the candidate at rank r + 1.
-        pre_ranker_scores: One score for each of `request.candidates`, in their order. None without a pre-ranker, or if
-            it failed.
+        pre_ranker_scores: One score per candidate, in the order of `request.candidates`. None if there is no
+            pre-ranker, or if it failed.
     """
 
     query_id: str

@@ -86,4 +86,4 @@ def test_a_ray_without_the_internal_map_batches_uses_the_public_one(caplog: pyte
     with caplog.at_level(logging.WARNING):
         assert map_blocks(dataset, dict, max_task_retries=20, num_gpus=1) is dataset.map_batches.return_value
     assert dataset.map_batches.call_args.kwargs["num_gpus"] == 1
-    assert "for ever after its replica is lost" in caplog.text
+    assert "replica died is retried without limit" in caplog.text

@@ -1,1 +1,1 @@
-"""From a completion to the order of a window: one parser per answer format. Standard library only."""
+"""Answer parsers, one per answer format: they turn a completion into the order of a window. Standard library only."""

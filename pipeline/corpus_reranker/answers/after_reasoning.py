@@ -1,6 +1,6 @@
 """Answer format `after_reasoning`: the ranking after reasoning that the prompt or the chat template begins.
 
-Only the end of such reasoning is visible, so a text without it has no answer yet.
+The response shows only the end of such reasoning, so a response without it has no answer yet.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What an answer parser is. A new answer format is one file with a subclass and one line in registry.py."""
+"""The base class of answer parsers. A new answer format is one file with a subclass, and one line in registry.py."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Judgment:
         order: Positions in the window, 0-based, best first, each exactly once; the input order if there is no answer.
         status: `complete`, `repaired`, `no_answer` or `truncated`.
         reasoning: The text before the answer.
-        scores: One score for each passage in input order, higher is better. None where the format has none.
+        scores: One score per passage in input order, higher is better. None if the format gives no scores.
     """
 
     order: tuple[int, ...]
@@ -27,7 +27,7 @@ class Judgment:
 
 @dataclass(frozen=True, slots=True)
 class ForcedRequest:
-    """A request whose completion can only be a ranking. `prefix` belongs before the completion's text."""
+    """A request whose completion can only be a ranking. The response is `prefix` plus the completion's text."""
 
     prompt: Prompt
     params: SamplingParams
@@ -40,8 +40,8 @@ class AnswerParser(ABC):
 
     Attributes:
         identifiers: How the prompt names the passages.
-        stop: Strings at which generation may stop, because nothing after them is read.
-        max_tokens: The number of tokens the format generates, reasoning included. None: as configured.
+        stop: Strings at which generation may stop, because the parser reads nothing after them.
+        max_tokens: Maximum number of output tokens, including reasoning. None: as configured.
         needs_choice_logprobs: Whether the engine returns the log-probabilities of the identifiers as the first token.
         can_force: Whether `forced_request` is implemented.
     """
@@ -60,14 +60,14 @@ class AnswerParser(ABC):
 
     @abstractmethod
     def parse(self, completion: Completion, num_passages: int) -> Judgment:
-        """Read the order of a window of `num_passages` from its completion. Never raises."""
+        """Parse the order of a window of `num_passages` from its completion. Never raises."""
 
     def extend(self, generate: Generate, encode: Encode, max_reasoning_tokens: int | None = None) -> Generate:
-        """Wrap `generate` for a format whose answer can take more than one completion.
+        """Wrap `generate` for a format in which an answer can take more than one completion.
 
         Args:
             generate: The engine.
-            encode: Returns the token ids of a text, as the prompt builder's tokenizer does.
+            encode: Maps a text to its token ids, with the prompt builder's tokenizer.
             max_reasoning_tokens: Reasoning is closed after this many tokens. None: it is never closed.
         """
         return generate
@@ -75,7 +75,7 @@ class AnswerParser(ABC):
     def forced_request(
         self, prompt: Prompt, params: SamplingParams, response: str, num_passages: int, encode: Encode
     ) -> ForcedRequest:
-        """The last request for a window whose `response` holds no ranking: the engine can only write one.
+        """Build the last request for a window whose `response` has no ranking: its output can only be a ranking.
 
         Raises:
             NotImplementedError: `can_force` is False.

@@ -1,4 +1,4 @@
-"""A reasoning model's answer out of several completions: reasoning that ends, then the ranking."""
+"""Assemble the answer of a reasoning model from several completions: reasoning that ends, then the ranking."""
 
 from dataclasses import replace
 
@@ -17,16 +17,17 @@ CAPPED = "capped"
 
 
 def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens: int | None = None) -> Generate:
-    """Wrap `generate`: a completion that stops before its answer is continued.
+    """Wrap `generate` so that a completion that stops before its answer is continued.
 
-    A draft of the answer inside open reasoning ends a completion at the stop string; the model then continues to
-    reason. Reasoning still open after `max_reasoning_tokens` is closed, and the remaining tokens of the request go to
-    the ranking. Each continuation is a request with the text so far after the prompt, which a prefix cache holds.
+    A draft of the answer inside open reasoning ends a completion at the stop string; a further request then continues
+    the reasoning. Reasoning that is still open after `max_reasoning_tokens` is closed, and the remaining token budget
+    is left for the ranking. The prompt of each further request is the original prompt plus the text so far, most of
+    which is in the prefix cache.
 
     Args:
         generate: The engine.
-        encode: Returns the token ids of a text.
-        max_reasoning_tokens: None: reasoning can take all tokens of the request.
+        encode: Maps a text to its token ids.
+        max_reasoning_tokens: Token budget of the reasoning. None: reasoning can use all tokens of the request.
 
     Returns:
         A function whose completion holds the whole text and the tokens of all its requests.
@@ -39,7 +40,7 @@ def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens:
             limit_tokens = params.max_tokens if _reasoning_ended(text) else cap_tokens
             request = prompt if not text else append_text(prompt, text, encode)
             completion = await generate(request, replace(params, max_tokens=limit_tokens - output_tokens))
-            if completion.finish_reason == CAPPED:  # the engine closed the reasoning by itself
+            if completion.finish_reason == CAPPED:  # the engine has closed the reasoning
                 completion, capped = replace(completion, finish_reason="stop"), True
             text += completion.text
             prompt_tokens += completion.prompt_tokens

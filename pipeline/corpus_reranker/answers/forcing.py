@@ -17,9 +17,9 @@ _TOKENS_PER_IDENTIFIER = 8
 
 
 def force_ranking(prompt: Prompt, params: SamplingParams, names: Sequence[str]) -> ForcedRequest:
-    """The same prompt, with a regex that admits as many identifiers as there are `names`.
+    """Build a request with the same prompt, and a regex that matches as many identifiers as there are `names`.
 
-    The regex admits the same name twice; a regex that does not would grow exponentially.
+    The regex allows duplicates; a regex without them would grow exponentially.
     """
     name = "(" + "|".join(map(re.escape, names)) + ")"
     regex = rf"\[{name}\]( > \[{name}\]){{{len(names) - 1}}}"
@@ -31,9 +31,9 @@ def force_ranking(prompt: Prompt, params: SamplingParams, names: Sequence[str]) 
 def force_ranking_after_reasoning(
     prompt: Prompt, params: SamplingParams, response: str, names: Sequence[str], encode: Encode
 ) -> ForcedRequest:
-    """A prompt that ends with the reasoning of `response`, closed, and the regex of `force_ranking`.
+    """Build a request whose prompt ends with the closed reasoning of `response`, and the regex of `force_ranking`.
 
-    The reasoning is shortened until prompt and ranking fit the tokens of the first request.
+    The reasoning is truncated so that the request takes no more tokens than the first one.
     """
     forced = force_ranking(prompt, params, names)
     closed = THINK_CLOSE.search(response)

@@ -1,4 +1,4 @@
-"""How a prompt names its passages, and how an answer names them back: [1], [2], ... or [A], [B], ..."""
+"""Passage identifiers in prompts and answers: [1], [2], ... or [A], [B], ..."""
 
 import re
 from abc import ABC, abstractmethod
@@ -11,20 +11,20 @@ _PLAIN_IDENTIFIER = re.compile(
     r"|(?<!\d)(\d++)\s*+\]?+\s*+(?=>)"  # 3 > or 3] >
     r"|(?<=>)\s*+\[?+\s*+(\d++)(?![.)]\s*+\[)"  # > 3, but not the item number of "> 2. [14]"
 )
-"""Possessive quantifiers keep the time linear in the answer's length when a model repeats digits or spaces."""
+"""Possessive quantifiers keep matching linear in the length of the answer if a model repeats digits or spaces."""
 
 _ONLY_IDENTIFIERS = re.compile(r"[\s\d,;>=\[\]().]*")
 _LETTER_OR_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])|\d+")
 
 _MAX_DIGITS = 9
-"""A longer run of digits names no passage, and int() raises for thousands of digits."""
+"""No passage has a longer number, and int() raises for thousands of digits."""
 
 _NO_PASSAGE = -1
 
 
 @dataclass(frozen=True)
 class Identifiers(ABC):
-    """One way of naming passages by their 1-based rank in the prompt.
+    """A scheme of passage identifiers by 1-based rank in the prompt.
 
     Attributes:
         max_passages: The largest number of passages that can be named. None: no limit.
@@ -46,9 +46,9 @@ class Identifiers(ABC):
 
     @abstractmethod
     def find_ranks(self, answer: str) -> list[int]:
-        """The ranks that `answer` names, in its order, duplicates and out-of-range ranks included.
+        """The ranks that `answer` names, in its order, including duplicates and out-of-range ranks.
 
-        An identifier is bracketed or next to a ">". A text of nothing but identifiers and separators is read whole.
+        An identifier is in brackets or next to a ">". If the text is only identifiers and separators, all are read.
         """
 
 

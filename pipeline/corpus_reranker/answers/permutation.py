@@ -1,4 +1,4 @@
-"""Permutations: from the ranks an answer names to the order of its window, and that order applied."""
+"""Turn the ranks that an answer names into a permutation of its window, and apply it."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,11 +9,11 @@ T = TypeVar("T")
 def complete_permutation(ranks: Sequence[int], num_passages: int) -> tuple[tuple[int, ...] | None, bool]:
     """Make a permutation of the positions 0 to `num_passages` - 1 from 1-based `ranks`.
 
-    Each rank counts once, where it comes first. Ranks out of range are dropped. Passages that are not named follow in
+    Only the first occurrence of a rank is used. Ranks out of range are dropped. Passages that are not named follow in
     input order. This is `receive_permutation` of ReasonRank's rerank/rankllm.py.
 
     Returns:
-        The order, None if no rank is in range; and whether `ranks` was a permutation already.
+        The order, or None if no rank is in range; and whether `ranks` is already a permutation.
     """
     named = [rank - 1 for rank in ranks if 1 <= rank <= num_passages]
     if not named:

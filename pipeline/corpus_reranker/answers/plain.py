@@ -1,4 +1,4 @@
-"""Answer format `plain`: the ranking alone, after `<think>...</think>` if the model writes it."""
+"""Answer format `plain`: only the ranking, optionally after `<think>...</think>`."""
 
 from corpus_reranker.answers.base import ForcedRequest
 from corpus_reranker.answers.forcing import force_ranking
@@ -8,7 +8,7 @@ from corpus_reranker.types import Completion, Encode, Prompt, SamplingParams
 
 
 class PlainParser(TextParser):
-    """Reads the whole text, or what follows the reasoning."""
+    """Parses the whole text, or the text after the reasoning."""
 
     can_force = True
 

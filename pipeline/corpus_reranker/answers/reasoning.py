@@ -22,7 +22,7 @@ _THINK_CLOSE_THEN_ANSWER = re.compile(r"</think>\s*<answer>", re.IGNORECASE)
 
 
 class ReasoningParser(TextParser):
-    """Reads the answer tags after the reasoning. A draft of the answer inside the reasoning is not the answer."""
+    """Parses the answer section after the reasoning. A draft of the answer inside the reasoning is ignored."""
 
     stop = (ANSWER_END,)
     can_force = True
@@ -37,7 +37,7 @@ class ReasoningParser(TextParser):
 
     def find_ranks(self, answer: str) -> list[int]:
         if isinstance(self.identifiers, Numbers):
-            return find_numbers(answer)  # as ReasonRank's authors do: every run of digits counts
+            return find_numbers(answer)  # as in ReasonRank's code, every run of digits is an identifier
         return self.identifiers.find_ranks(answer)
 
     def answer_section(self, completion: Completion) -> Section | None:
@@ -58,5 +58,5 @@ class ReasoningParser(TextParser):
 
 
 def _ends_with_answer(completion: Completion) -> bool:
-    """A model that omits `</think>` but ends on `</answer>` has answered; a draft in its reasoning has not."""
+    """Whether the response ends with an answer section: the answer of a model that omits `</think>`, not a draft."""
     return completion.finish_reason != "length" and completion.text.rstrip().lower().endswith(ANSWER_END)

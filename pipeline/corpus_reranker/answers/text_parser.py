@@ -1,4 +1,4 @@
-"""What the parsers of written rankings share: find the answer section, read the identifiers in it, and no others."""
+"""Base of the parsers of written rankings: only the identifiers in the answer section are read."""
 
 import re
 from abc import abstractmethod
@@ -16,7 +16,7 @@ _CUT_IDENTIFIER = re.compile(r"(?<!\d)\d++\Z")
 
 
 class TextParser(AnswerParser):
-    """Reads a ranking such as `[2] > [1]` from the answer section. Digits anywhere else rank nothing.
+    """Parses a ranking such as `[2] > [1]` from the answer section. Digits outside it are ignored.
 
     A response without an answer section keeps the input order, unlike in ReasonRank's code. Its status is `truncated`
     if its reasoning never ends or generation reached max_tokens, else `no_answer`.

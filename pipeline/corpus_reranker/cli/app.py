@@ -32,7 +32,7 @@ COMMANDS = {
     "report": LazyCommand("report", "Write an HTML report of a run."),
     "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),
 }
-"""In the order of the pipeline. The help texts stand here so that `--help` imports no command."""
+"""In the order of the pipeline. The help texts are here so that `--help` imports no command."""
 
 EPILOG = (
     "Any config value can be given to any command as --section.key=value. --json prints one JSON document instead of "
@@ -74,7 +74,7 @@ class LazyGroup(TyperGroup):
             return super().main(*args, **options)
         try:
             code = super().main(*args, **options)
-        except Exception as error:  # the one place that turns any error into a line
+        except Exception as error:  # every error becomes one line here
             code = report_error(error)
         sys.exit(code or 0)
 

@@ -26,8 +26,8 @@ def assemble(
 ) -> None:
     """Make candidates from a first-stage run, queries and a corpus: look up the text of every id in the run.
 
-    Reads the config section `assemble`; without an output of its own it writes to input.path. The queries are the
-    texts that the reranker reads; the run may have been made with other texts. The corpus is read once, as a stream.
+    Reads the config section `assemble`; if it has no `output`, candidates are written to input.path. The queries
+    are the texts that the reranker reads; the run may come from other texts. The corpus is streamed once.
     """
     from corpus_reranker.dataflow.assemble import assemble_candidates  # Ray takes seconds to import
 

@@ -77,7 +77,9 @@ def show(config: JobConfig) -> None:
         f"nDCG@10 over 16 queries: {means['before']:.3f} BM25, {means['pre-ranker']:.3f} after the pre-ranker (MiniLM),"
         f" {means['after']:.3f} after the LLM (SmolLM2)"
     )
-    console.print("The gain is MiniLM's. An LLM of 135M parameters is no ranker: read it as proof of plumbing.\n")
+    console.print(
+        "The whole gain comes from MiniLM. An LLM of 135M parameters cannot rank; it shows that the stages fit.\n"
+    )
     console.print(_example(config.output.path))
     console.print(f"\nreranked Parquet: {config.output.path}/part-*.parquet")
     console.print("with a GPU and a real ranker: pip install '.[gpu]' in a checkout there, then")

@@ -1,4 +1,4 @@
-"""How an error reaches a person: one line on stderr, reason first, and an exit code."""
+"""Reports an error as one line on stderr, reason first, and an exit code."""
 
 import difflib
 import sys

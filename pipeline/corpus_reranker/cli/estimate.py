@@ -1,4 +1,4 @@
-"""`corpus-reranker estimate`: what a run takes, before a GPU is rented."""
+"""`corpus-reranker estimate`: predicts the cost of a run before a GPU is rented."""
 
 import json
 from dataclasses import asdict
@@ -30,7 +30,7 @@ def estimate(
     measured: Annotated[str | None, typer.Option(help="Output of an earlier run: take output lengths from it.")] = None,
     price_per_gpu_hour: Annotated[float | None, typer.Option(help="Default: report.price_per_gpu_hour.")] = None,
     sample_queries: Annotated[
-        int | None, typer.Option(help="Tokenize the prompts of so many queries; 0: all; default: 200.")
+        int | None, typer.Option(help="Number of queries whose prompts are tokenized; 0: all; default: 200.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""An evaluation as tables for a terminal, as JSON and as CSV."""
+"""Formats an evaluation as tables for a terminal, as JSON or as CSV."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ from corpus_reranker.evaluation.settings import EvaluateConfig
 
 
 def show(evaluation: Evaluation, num_judged: int, settings: EvaluateConfig, console: Console) -> None:
-    """Print means, comparisons and what was missing."""
+    """Print means, comparisons and the number of missing queries."""
     console.print(_means_table(evaluation, settings))
     if evaluation.comparisons:
         console.print(_comparisons_table(evaluation, settings))
@@ -78,7 +78,7 @@ def _comparisons_table(evaluation: Evaluation, settings: EvaluateConfig) -> Tabl
 
 
 def to_json(evaluation: Evaluation) -> str:
-    """All of it as one JSON document, values per query included."""
+    """The whole evaluation as one JSON document, including per-query values."""
     values: dict[str, Any] = {}
     for system, query_id, _, measure, value in per_query(evaluation):
         values.setdefault(system, {}).setdefault(query_id, {})[measure] = value

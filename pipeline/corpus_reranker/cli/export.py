@@ -1,4 +1,4 @@
-"""`corpus-reranker export`: a reranked output to what others read."""
+"""`corpus-reranker export`: converts a reranked output to other formats."""
 
 from typing import Annotated
 

@@ -49,7 +49,7 @@ def split_overrides(arguments: Sequence[str], own_options: Collection[str]) -> t
     (`--max_failed_fraction=0.1`, `--cluster={replicas: 2}`) that is not an option of the command.
 
     Args:
-        arguments: The command line behind the command's name.
+        arguments: The command line after the command's name.
         own_options: The command's options, as `--name`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`corpus-reranker rerank`: candidates to a reranked output."""
+"""`corpus-reranker rerank`: reranks candidates."""
 
 import sys
 import time
@@ -40,7 +40,7 @@ def rerank(
 ) -> int:
     """Rerank candidates from Parquet to Parquet.
 
-    The same command resumes a run that stopped, and does nothing if the run is finished.
+    The same command resumes an unfinished run, and does nothing if the run is finished.
     """
     settings = JobOptions.of(context, config, date).job()
     if dry_run or estimate:
@@ -96,6 +96,6 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
 
 
 def _shut_ray_down() -> None:
-    """Let Ray print what it knows about a failure before the reason is printed, not after it."""
+    """Shut Ray down, so that it prints its own messages about a failure before the reason is printed, not after."""
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()

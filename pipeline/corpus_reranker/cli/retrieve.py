@@ -1,4 +1,4 @@
-"""`corpus-reranker retrieve`: queries and a corpus to candidates."""
+"""`corpus-reranker retrieve`: finds candidates for queries in a corpus."""
 
 import dataclasses
 from typing import Annotated
@@ -28,8 +28,8 @@ def retrieve(
 ) -> None:
     """Find candidates for queries with BM25 over a Lucene index, built from the corpus if it is absent.
 
-    Reads the config section `retrieve`; without an output of its own it writes to input.path. Needs Java 21 or newer
-    (JAVA_HOME) and the extra `retrieval`. The index must be at the same path on every node.
+    Reads the config section `retrieve`; if it has no `output`, candidates are written to input.path. Needs Java 21 or
+    newer (JAVA_HOME) and the extra `retrieval`. The index must be at the same path on every node.
     """
     from corpus_reranker.dataflow.retrieve import retrieve_candidates  # Ray takes seconds to import
 

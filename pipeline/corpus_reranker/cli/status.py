@@ -1,4 +1,4 @@
-"""`corpus-reranker status`: how far a run is, from its output folder alone."""
+"""`corpus-reranker status`: the progress of a run, read from its output folder."""
 
 import dataclasses
 from datetime import UTC, datetime

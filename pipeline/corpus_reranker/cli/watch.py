@@ -33,7 +33,8 @@ def watch(
     """Watch a run live: progress, rates per replica, windows in flight, last errors, ETA.
 
     Reads a few small objects of the output folder and writes nothing; works on any machine that can read the folder.
-    Stops when the run is finished (exit code 0) or nobody writes it (4). Ctrl-C stops watching, not the run.
+    Stops when the run is finished (exit code 0) or no process is writing the output (4). Ctrl-C stops watching, not the
+    run.
     """
     options = JobOptions.of(context, config, date)
     url = options.output(output)

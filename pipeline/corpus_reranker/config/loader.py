@@ -118,7 +118,7 @@ def _validate(model: type[S], data: Any, path: str | Path | None, section: str =
 
 
 def _config_error(path: str | Path | None, problems: Sequence[str]) -> ConfigError:
-    """One line for one problem, else a line for each below the first."""
+    """An error with one problem on one line, or with several problems on a line each."""
     prefix = f"config {path or '(command line)'}"
     if len(problems) == 1:
         return ConfigError(f"{prefix}: {problems[0]}")
@@ -126,7 +126,7 @@ def _config_error(path: str | Path | None, problems: Sequence[str]) -> ConfigErr
 
 
 def _describe(problem: Mapping[str, Any], data: Any, section: str) -> Iterator[str]:
-    """The problem as lines `dotted.key: message`, one for each unknown key."""
+    """The problem as lines `dotted.key: message`, one per unknown key."""
     missing = problem["type"] == "missing"
     keys = [*filter(None, [section]), *_keys(problem["loc"], data, missing)]
     cause = problem.get("ctx", {}).get("error")

@@ -1,1 +1,1 @@
-"""Datasets in, datasets out. The only room that imports Ray."""
+"""The Ray Data pipeline: plan, worker and admission control."""

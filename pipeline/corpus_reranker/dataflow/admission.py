@@ -19,12 +19,12 @@ _INITIAL_QUERIES = 8
 """Queries admitted before the first prompt shows how long prompts are."""
 
 _MEAN_WINDOWS = 256
-"""Windows the running means of lengths extend over. The input may be sorted by data set, so the means must follow."""
+"""Number of windows in the running means of lengths. The input may be sorted by dataset, so the means must adapt."""
 
 
 @dataclass(slots=True)
 class QuerySlot:
-    """The slot of an admitted query. `windows_left` is the most windows that it may still request."""
+    """The slot of an admitted query. `windows_left` is the maximum number of windows that it may still request."""
 
     windows_left: int
 
@@ -32,10 +32,10 @@ class QuerySlot:
 class Admission:
     """Admits queries and windows so that `target_windows_in_flight` windows are in flight, longest queries first.
 
-    The target follows the lengths of the windows seen so far; `fixed_target` overrides it. An admitted query counts
-    as one window even between two of its windows, and as all of its windows when its strategy requests several at
-    once. After `end_input`, every waiting query is admitted and windows of the longest queries go first, so that the
-    last queries finish together instead of one after another in a nearly idle engine.
+    The target follows the lengths of the windows seen so far; `fixed_target` overrides it. An admitted query
+    takes up one window even between two of its windows, and several if its strategy requests several at once. After
+    `end_input`, every waiting query is admitted and windows of the longest queries go first, so that the last queries
+    finish together instead of one after another in a nearly idle engine.
 
     Not thread-safe: use it from one event loop.
     """
@@ -44,8 +44,8 @@ class Admission:
         """Create admission control for one engine.
 
         Args:
-            capacity: What the engine holds at once.
-            max_tokens: Most output tokens of one completion.
+            capacity: Capacity of the engine.
+            max_tokens: Maximum number of output tokens of one completion.
             fixed_target: Windows to keep in flight; None derives the number from `capacity`.
         """
         self.queries_in_flight = 0
@@ -121,7 +121,7 @@ class Admission:
 
 
 _Waiter: TypeAlias = tuple[int, int, asyncio.Future[None]]
-"""Sorts by most windows left, then by arrival."""
+"""Sort key: most windows left first, then order of arrival."""
 
 
 def _admit_first(waiting: list[_Waiter]) -> bool:

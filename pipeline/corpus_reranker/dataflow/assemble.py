@@ -61,7 +61,7 @@ class Passages:
         positions: Index of each document's block, -1 for a document without a passage.
         rows: Row of each document in its block.
         blank: Documents with neither text nor title.
-        duplicated: Number of documents that occur again in the corpus; the first occurrence counts.
+        duplicated: Number of documents that occur again in the corpus; the first occurrence is used.
     """
 
     blocks: "list[ObjectRef[pa.Table]]"

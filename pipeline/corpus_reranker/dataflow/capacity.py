@@ -1,4 +1,4 @@
-"""Arithmetic of load: windows in an engine, blocks of queries on a replica, replicas at the start of a run."""
+"""Computes load: windows in an engine, blocks of queries on a replica, replicas at the start of a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,26 +9,26 @@ from corpus_reranker.config.cluster import ClusterConfig
 from corpus_reranker.config.schema import RerankerConfig
 
 _HEADROOM_FRACTION = 0.125
-"""Windows that wait in the engine beside those that run, so that a slot is filled in the step in which it becomes free.
+"""Windows that wait in the engine in addition to those running, so that a free slot is filled in the next step.
 tests/benchmarks/scheduling_study.py measures smaller and larger values."""
 
 _BLOCK_SLACK_FRACTION = 1.0
 """Blocks on a replica beyond those that its queries in flight fill. A block is returned when its slowest query is done;
 until then the slots of its other queries would be empty. Chains of 9 windows with lognormal lengths vary by about 0.3
-of their mean, so the longest of 16 takes 1.5 times the mean. The rest covers the tail of the run, in which as many more
-chains run side by side (tests/benchmarks/scheduling_study.py: 0.3% to 1.5% of a run's time)."""
+of their mean, so the longest of 16 takes 1.5 times the mean. The rest covers the tail of the run, in which that many
+more chains run concurrently (tests/benchmarks/scheduling_study.py: 0.3% to 1.5% of a run's time)."""
 
 _MIN_BLOCKS_PER_REPLICA = 64
-"""Blocks are so small that each replica gets this many, so that no replica ends the run with a long queue."""
+"""Minimum number of blocks per replica: blocks are small enough that no replica ends the run with a long queue."""
 
 _MAX_FILES = 2000
-"""Approximate. With more blocks than this, several are written to one file: a crash then loses 1/2000 of the run."""
+"""Approximate maximum. With more blocks than this, several share a file: a crash then loses 1/2000 of the run."""
 
 _MIN_QUERIES_PER_BLOCK = 16
 _MAX_QUERIES_PER_BLOCK = 256
 _MAX_BLOCKS = 4000
-"""Approximate. Each block takes about 7 kB of the driver's memory until the run ends (docs/throughput.md), so larger
-runs have larger blocks."""
+"""Approximate maximum. Each block takes about 7 kB of the driver's memory until the run ends (docs/throughput.md), so
+larger runs have larger blocks."""
 
 _CPUS_FOR_DATA = 2
 """CPUs that replicas without a GPU leave free at the start: one for reading, one for filtering and repartitioning."""
@@ -40,27 +40,27 @@ def with_headroom(windows: int) -> int:
 
 
 def max_windows_in_flight(config: RerankerConfig) -> int:
-    """The most windows that one replica keeps in flight.
+    """The maximum number of windows that one replica keeps in flight.
 
-    The number it aims at while it runs can be lower: it depends on the engine's KV cache and on the windows' lengths.
+    The target during the run can be lower: it depends on the engine's KV cache and on the windows' lengths.
     """
     return config.cluster.queries_in_flight or with_headroom(config.engine.max_num_seqs)
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What an engine holds: at most `max_num_seqs` windows, as far as its KV cache has space for them."""
+    """Capacity of an engine: up to `max_num_seqs` windows, if its KV cache has space for them."""
 
     max_num_seqs: int
     kv_cache_tokens: int | None = None
     """Tokens of full-attention layers that the KV cache holds. None: no limit."""
     sliding_layers_fraction: float = 0.0
-    """Fraction of layers that keep the last `sliding_window_tokens` of a window and no more."""
+    """Fraction of layers that keep only the last `sliding_window_tokens` tokens of a window."""
     sliding_window_tokens: int = 0
 
     @classmethod
     def from_engine_info(cls, max_num_seqs: int, info: Mapping[str, Any]) -> "Capacity":
-        """The capacity in Engine.info() of a started engine."""
+        """The capacity that Engine.info() of a started engine reports."""
         return cls(
             max_num_seqs,
             info.get("kv_cache_tokens"),
@@ -69,7 +69,7 @@ class Capacity:
         )
 
     def windows(self, prompt_tokens: float, output_tokens: float) -> int:
-        """How many windows of these mean lengths the engine holds at once. On average, half of an output is there."""
+        """Number of windows with these mean lengths that the engine holds. On average, half of an output is written."""
         if self.kv_cache_tokens is None:
             return self.max_num_seqs
         held_tokens = max(prompt_tokens + output_tokens / 2, 1.0)
@@ -80,7 +80,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class NodeResources:
-    """What one node of the Ray cluster has in total, in use or not."""
+    """Total resources of one node of the Ray cluster, whether in use or not."""
 
     cpus: float
     gpus: float
@@ -90,7 +90,7 @@ class NodeResources:
 class ReplicaPlan:
     """How many replicas a run starts with.
 
-    `initial` are requested at the start. `fitting` of them fit the nodes that are there: queries are shared among
+    `initial` replicas are requested at the start. `fitting` of them fit the present nodes; queries are divided among
     these.
     """
 
@@ -116,7 +116,7 @@ def plan_replicas(cluster: ClusterConfig, gpus_per_replica: int, nodes: Sequence
 
 
 def _fitting(cpus: float, gpus: int, nodes: Sequence[NodeResources], most: int) -> int:
-    """How many replicas fit the nodes, at most `most`. One that is larger than every node takes several of them."""
+    """Number of replicas that fit the nodes, up to `most`. A replica larger than any node takes several nodes."""
     if gpus > max((node.gpus for node in nodes), default=0):
         return min(most, int(sum(node.gpus for node in nodes) // gpus))
     fits_node = [min(node.gpus // gpus if gpus else most, node.cpus // cpus if cpus else most) for node in nodes]
@@ -133,7 +133,7 @@ class Blocks:
     queries_per_block: int
     per_replica: int
     queries_per_file: int
-    """At least. 1 if each block is a file."""
+    """Minimum number of blocks in a file. 1: each block is a file."""
 
 
 def plan_blocks(
@@ -143,11 +143,11 @@ def plan_blocks(
 
     Args:
         queries: Number of queries that remain.
-        max_replicas: The most replicas that can work on them. Blocks are small enough for so many.
+        max_replicas: Maximum number of replicas. Blocks are small enough for all of them.
         in_flight: Queries in flight on each replica.
         fitting: Replicas that can start at once. No replica holds more than its share among these, so that those
             whose engines start first leave queries of a small run to the others.
-        queries_per_block: Size of a block. None: small beside what a replica does in the run.
+        queries_per_block: Size of a block. None: a small fraction of the queries of one replica.
     """
     if queries_per_block is None:
         most = max(_MIN_QUERIES_PER_BLOCK, min(_MAX_QUERIES_PER_BLOCK, queries // _MAX_BLOCKS))
@@ -158,6 +158,6 @@ def plan_blocks(
 
 
 def blocks_in_flight(in_flight: int, queries_per_block: int) -> int:
-    """Blocks that keep `in_flight` queries in flight on a replica although each is held up by its slowest query."""
+    """Blocks that keep `in_flight` queries in flight on a replica although each waits for its slowest query."""
     needed = math.ceil(in_flight / queries_per_block)
     return needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION))

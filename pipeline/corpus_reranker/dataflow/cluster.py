@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _MIN_LOCAL_CPUS = 4
 """Logical CPUs of a local Ray. Reading, filtering finished queries, reranking and writing each hold one; with fewer, a
-resumed run on a 2-core machine waits for ever."""
+resumed run on a 2-core machine would wait forever."""
 
 _CORE_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 _NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
@@ -49,8 +49,8 @@ def connect() -> None:
 def _quiet_core() -> Iterator[None]:
     """Stop the log of Ray's C++ core in this process and in a local Ray, unless the user chose a level.
 
-    For each actor pool of Ray Data it prints an error that constructor arguments are in the object store. That is
-    harmless: Ray Data keeps them alive as long as the pool. What makes a run fail also raises a Python exception.
+    For each actor pool of Ray Data it prints an error that constructor arguments are in the object store. It
+    has no effect: Ray Data keeps them alive as long as the pool. Every failure of a run also raises a Python exception.
     """
     if _CORE_LOG_LEVEL in os.environ:
         yield
@@ -75,7 +75,7 @@ def _runtime_env() -> dict[str, dict[str, str]] | None:
 
 
 def quieten() -> None:
-    """Keep the lines of Ray Data off the terminal. They stay in the log files of Ray's session."""
+    """Keep log lines of Ray Data off the terminal. The log files of Ray's session still have them."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -93,6 +93,6 @@ def _without_stacks(record: logging.LogRecord) -> bool:
 
 
 def node_resources() -> list[NodeResources]:
-    """CPUs and GPUs of each live node of the cluster, in use or not."""
+    """CPUs and GPUs of each live node of the cluster, whether in use or not."""
     totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [NodeResources(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0)) for total in totals]

@@ -20,10 +20,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
 _CALL_TIMEOUT_SECONDS = 120.0
-"""Bound of one call. Ray takes seconds to start or restart the coordinator, on an overloaded machine a minute."""
+"""Timeout of one call. Ray takes seconds to start or restart the coordinator, on an overloaded machine a minute."""
 
 _CLEANUP_SECONDS = 1.0
-"""Bound of the last call: Ray kills a stopped job 3 s after SIGTERM."""
+"""Timeout of the last call: Ray kills a stopped job 3 s after SIGTERM."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS replicas (
@@ -34,13 +34,13 @@ CREATE TABLE IF NOT EXISTS engine_deaths (process TEXT, query_id TEXT, PRIMARY K
 
 
 class Coordinator:
-    """One actor for each pass of a run."""
+    """The coordinator of one pass of a run."""
 
     def __init__(self, num_queries: int | None, state_path: Path | None = None) -> None:
-        """Open the state, which a restarted actor finds as its predecessor left it.
+        """Open the state file; a restarted actor continues with the state before the restart.
 
         Args:
-            num_queries: Queries of the pass; None if the number is unknown, then the input never ends.
+            num_queries: Queries of the pass. None if the number is unknown; the end of the input is then not reported.
             state_path: File of the state; None derives it from the Ray actor's id.
         """
         actor_id = "" if state_path else ray.get_runtime_context().get_actor_id()
@@ -62,7 +62,7 @@ class Coordinator:
     def report_arrivals(self, replica: ReplicaId, queries_arrived: int, queries_returned: int) -> bool:
         """Record the totals of a replica's process and return whether every query of the pass is at some replica.
 
-        Queries that a replica lost with an earlier process arrive again, so only those it had returned still count.
+        Queries that an earlier process of the replica lost arrive again, so only those that it returned are counted.
 
         Args:
             replica: The reporting replica.
@@ -86,7 +86,7 @@ class Coordinator:
 
 
 class CoordinatorClient:
-    """A replica's side of the coordinator. Without one, no query is known from earlier deaths and no input ends."""
+    """A replica's client of the coordinator. Without a coordinator, it reports no deaths and no end of the input."""
 
     def __init__(self, replica: ReplicaId, coordinator: Any = None) -> None:
         """`coordinator` is a handle of a Coordinator, or None."""

@@ -42,7 +42,7 @@ class EventLog:
                 raise ConfigError(f"cluster.event_log: cannot write to {target} on this node: {error}") from error
 
     def write(self, event: str, **event_fields: Any) -> None:
-        """Write one line if the log is on. A log that fails is switched off with a message; the run continues."""
+        """Write one line if the log is on. If that fails, the log is switched off and the run continues."""
         if self._stream is None:
             return
         at = datetime.now(UTC).isoformat(timespec="milliseconds")

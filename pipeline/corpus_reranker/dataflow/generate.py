@@ -1,4 +1,4 @@
-"""The `generate` that a query's windows call: the engine's, wrapped three times."""
+"""Composes the `generate` function of a query: the engine's, inside three wrappers."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -19,9 +19,9 @@ async def compose_generate(
     continue_answers: Callable[[Generate], Generate],
     query_id: str,
 ) -> AsyncIterator[Generate]:
-    """Compose the `generate` of one query for as long as the context lasts.
+    """Context manager that composes the `generate` of one query.
 
-    From the engine outwards:
+    From the innermost wrapper outwards:
 
     1. Admission: a request waits for a window slot and holds it until its completion arrives. The completion's
        lengths update the replica's target; its tokens are counted.
@@ -34,7 +34,7 @@ async def compose_generate(
         engine_generate: The engine's `generate`.
         admission: Admission control of the replica.
         slot: The query's slot.
-        stats: Counts the completions of the engine.
+        stats: Counts the engine's completions.
         completion_cache: None: every request goes to the engine.
         continue_answers: The answer parser's `extend`.
         query_id: The query.

@@ -1,4 +1,4 @@
-"""Ray placement groups for replicas whose GPUs are on several nodes."""
+"""Ray placement groups for replicas that span several nodes."""
 
 import uuid
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ class ReplicaPlacement:
     """Reserves one placement group for each replica. Call it before a replica's actor starts, for the actor's options.
 
     The actor runs in the group's first bundle and captures child tasks: vLLM's Ray executor starts one worker in each
-    bundle. Ray keeps a group until the driver exits, so the group of a replica that is gone for good is removed when
-    the next replica starts, and all are removed by `release`.
+    bundle. Ray keeps a group until the driver exits, so the group of a dead replica is removed when the next
+    replica starts, and `release` removes all groups.
     """
 
     def __init__(self, bundles: Sequence[dict[str, float]], cpus_per_replica: float) -> None:
-        """Reserve nothing yet.
+        """Store the resources. Nothing is reserved yet.
 
         Args:
             bundles: Resources of each bundle of one replica: one GPU each.

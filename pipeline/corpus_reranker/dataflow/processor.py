@@ -1,4 +1,4 @@
-"""The Ray Data plan: check, repartition into small blocks, rerank on an actor pool; and read and write around it."""
+"""The Ray Data plan: read, check, repartition into small blocks, rerank on an actor pool, write."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.io.sources.rows import check_batch
 
 Reranker: TypeAlias = Callable[[Dataset], Dataset]
-"""From a dataset with one row for each query to the reranked dataset."""
+"""Maps a dataset with one row per query to the reranked dataset."""
 
 _UPSCALING_THRESHOLD = 1e-6
 """Any block in flight makes the actor pool grow, up to max_replicas and to what the cluster has. Ray Data's default,
-1.75 blocks in flight for each that an actor may run at once, is never reached: an actor is given no more than it runs,
-so that none queues on one replica while another is free."""
+1.75 blocks in flight for each that an actor may run at once, is never reached: an actor gets only as many blocks as
+it runs, so that no block queues on one replica while another replica is free."""
 
 _QUERIES_PER_BLOCK = 16
-"""Of a dataset with an unknown number of queries. A block leaves a replica when its slowest query is done."""
+"""Block size for an unknown number of queries. A block leaves a replica when its slowest query is done."""
 
 _WRITE_TASK = {"num_cpus": 0}
-"""If a write had to wait for a CPU, a resumed run on a cluster that is full with replicas, the reader and the filter of
-finished queries would write nothing until all is read, and the next crash would lose all of it."""
+"""A write must not wait for a CPU. Otherwise, if replicas, reader and filter occupy all CPUs, a resumed run would write
+nothing until the whole input is read, and the next crash would lose all results."""
 
 _BUFFERED_BLOCKS = 32
 """Output blocks of one task that may wait for the driver, which collects about ten times a second."""
@@ -52,7 +52,7 @@ _BUFFERED_BLOCKS = 32
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """How many replicas a run starts with, and how its queries are given to them."""
+    """The number of replicas at the start of a run, and the blocks in which they get queries."""
 
     replicas: ReplicaPlan
     blocks: Blocks
@@ -70,7 +70,7 @@ def plan_run(config: RerankerConfig, queries: int | None = None) -> RunPlan:
 
     Args:
         config: The reranker's config.
-        queries: Number of queries; None if it is unknown: then a replica can hold more than its share of them.
+        queries: Number of queries. None if it is unknown; a replica can then take more than its share.
     """
     cluster, in_flight = config.cluster, max_windows_in_flight(config)
     replicas = plan_replicas(cluster, config.engine.gpus_per_replica, node_resources())
@@ -92,10 +92,10 @@ def build_reranker(
 ) -> Reranker:
     """Build a function that reranks a Ray dataset, for use inside any Ray Data pipeline.
 
-    The dataset has one row for each query: `query_id`, `query` and `candidates`, a list of structs with `doc_id`,
+    The dataset has one row per query: `query_id`, `query` and `candidates`, a list of structs with `doc_id`,
     `text` and optionally `title` and `score`, in first-stage order. Other columns pass through. The result has
     `query_id`, `status`, `ranking`, `windows`, `error`, `started_at`, `finished_at`, and the other columns. A query
-    that cannot be reranked becomes a row with status `failed`; it raises nothing.
+    that cannot be reranked becomes a row with status `failed` and raises no error.
 
     The function changes the dataset's `DataContext`: actor pools grow as soon as a block is in flight, and
     `cluster.max_replica_start_failures` bounds how often an actor may fail to start.
@@ -113,7 +113,7 @@ def build_reranker(
 
 
 def replica_placement(config: RerankerConfig) -> ReplicaPlacement | None:
-    """Placement groups for replicas that span nodes; None if each fits a node."""
+    """Placement groups for replicas that span nodes; None if a replica fits one node."""
     bundles = config.engine.placement_bundles
     return ReplicaPlacement(bundles, config.cluster.cpus_per_replica) if bundles else None
 
@@ -154,12 +154,12 @@ def _rerank(
 
 
 def check_queries(table: pa.Table, limits: RowLimits) -> pa.Table:
-    """`check_batch` of a block. Raises InputError for a block that has no queries in it, naming what is missing."""
+    """Apply `check_batch` to a block. Raises InputError if a column is missing, naming it."""
     missing = [name for name in (QUERY_ID, "query", CANDIDATES) if name not in table.column_names]
     if missing:
         raise InputError(
             f"the dataset has no column {', '.join(missing)}; it has {', '.join(table.column_names)}. "
-            "The reranker needs one row for each query: query_id, query, and candidates, a list of structs with doc_id "
+            "The reranker needs one row per query: query_id, query, and candidates, a list of structs with doc_id "
             "and text"
         )
     return check_batch(table, limits)
@@ -183,7 +183,7 @@ def rerank(
     context = dataset.context
     context.execution_no_progress_timeout_s = cluster.no_progress_timeout_seconds
     context.execution_options.preserve_order = False
-    context.memory_usage_poll_interval_s = None  # a thread for each block that polls the replica's memory
+    context.memory_usage_poll_interval_s = None  # otherwise one thread per block polls the replica's memory
     buffer_output_blocks(context, _BUFFERED_BLOCKS)
     limit_read_ahead(context, blocks.per_replica * cluster.max_replica_count)
     context.checkpoint_config = CheckpointConfig(
@@ -200,7 +200,7 @@ def rerank(
             filename_provider=DataFileNames(),
             min_rows_per_file=blocks.queries_per_file,
             ray_remote_args=_WRITE_TASK,
-            concurrency=max(2, cluster.max_replica_count),  # each is a process, which takes seconds to start
+            concurrency=max(2, cluster.max_replica_count),  # each is a process that takes seconds to start
         )
     finally:
         if placement:

@@ -1,4 +1,4 @@
-"""The models of one replica, and one query's way through them."""
+"""Reranks one query with the models of a replica."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -52,7 +52,7 @@ class QueryReranker:
         return self._engine.info() | ({} if self._pre_ranker is None else {"pre_ranker": self._pre_ranker.info()})
 
     def report(self) -> ReplicaReport:
-        """The replica's load now."""
+        """The replica's current load."""
         admission = self.admission
         load = admission.queries_in_flight, admission.windows_in_flight, admission.target_windows_in_flight
         return ReplicaReport(self._replica, *load, self.engine_info())
@@ -65,7 +65,7 @@ class QueryReranker:
     async def rerank(self, request: RerankRequest, slot: QuerySlot) -> RerankResult:
         """Rerank one query: all candidates, or those that the pre-ranker keeps.
 
-        Raises EngineDeadError if a model is lost, and whatever a faulty strategy or template raises.
+        Raises EngineDeadError if an engine dies, and any error of a faulty strategy or template.
         """
         listwise = partial(self._rerank_listwise, slot)
         if self._pre_ranker is None or self._config.pre_ranker is None:
@@ -103,7 +103,7 @@ class QueryReranker:
 
     @property
     def _engine_reasoning_budget(self) -> int | None:
-        """The tokens after which the engine itself closes the reasoning. None: it cannot, or is not to."""
+        """Tokens after which the engine closes the reasoning. None: it cannot, or the config does not request it."""
         generation = self._config.generation
         engine_closes = generation.close_reasoning and self._engine.capabilities.reasoning_budget
         return generation.max_reasoning_tokens if engine_closes else None

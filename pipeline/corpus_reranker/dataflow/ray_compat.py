@@ -1,7 +1,8 @@
-"""Everything private of Ray and Ray Data that this package touches. Nothing else imports `ray._private` or
-`ray.data._internal`, or sets a field of Ray's that begins with an underscore.
+"""All use of private APIs of Ray and Ray Data. No other module imports `ray._private` or `ray.data._internal`, or sets
+a field of Ray's that begins with an underscore.
 
-Each use is behind a check: a Ray that lacks it works without it, and the log says what is missing and what that costs.
+Each use is behind a feature check: without the feature the job still works, and the log says what is missing and what
+the effect is.
 Written for Ray 2.60.
 """
 
@@ -41,31 +42,31 @@ def map_blocks(
     actor_options: Callable[[], dict[str, Any]] | None = None,
     **options: Any,
 ) -> Dataset:
-    """`Dataset.map_batches` over whole blocks, with what its public form does not take.
+    """`Dataset.map_batches` over whole blocks, with options that the public method does not have.
 
-    The public form refuses GPUs without a batch size, and announces to remove `**ray_remote_args` and
+    The public method refuses GPUs without a batch size, and announces the removal of `**ray_remote_args` and
     `ray_remote_args_fn` in Ray 2.64 without a substitute for the two options here.
 
     Args:
         dataset: The input.
         fn: Callable class, constructed once in each actor.
-        max_task_retries: How often a block is tried again after its actor was lost. Ray Data's default is for ever.
+        max_task_retries: Maximum number of retries of a block whose actor died. Ray Data's default is no limit.
         actor_options: Called before each actor starts; returns further options of it.
         options: Other arguments of `map_batches`.
     """
     options |= {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
     map_batches = getattr(dataset, "map_batches_internal", None)
     if map_batches is None:
-        _log_missing("Dataset.map_batches_internal", "a block is tried again for ever after its replica is lost")
+        _log_missing("Dataset.map_batches_internal", "a block whose replica died is retried without limit")
         return dataset.map_batches(fn, ray_remote_args_fn=actor_options, **options)
     return map_batches(fn, max_task_retries=max_task_retries, ray_remote_args_fn=actor_options, **options)
 
 
 def buffer_output_blocks(context: DataContext, blocks: int) -> None:
-    """Let a task have `blocks` of its output ready before the driver collects them.
+    """Allow a task to buffer `blocks` of its output until the driver collects them.
 
-    The driver collects about ten times a second. With Ray Data's default of 2, one task that cuts a file gives at most
-    20 blocks a second: too few when many replicas start.
+    The driver collects about ten times a second. With Ray Data's default of 2, one task that splits a file
+    yields up to 20 blocks per second: too few when many replicas start.
     """
     if not hasattr(context, "_max_num_blocks_in_streaming_gen_buffer"):
         _log_missing("DataContext._max_num_blocks_in_streaming_gen_buffer", "many replicas may start slowly")
@@ -76,10 +77,10 @@ def buffer_output_blocks(context: DataContext, blocks: int) -> None:
 def limit_read_ahead(context: DataContext, blocks: int) -> None:
     """Stop reading while `blocks` wait for the replicas, so that memory does not grow with the input.
 
-    Left alone, Ray Data holds a stage back only when half of the object store is full. Until then it cuts all of the
-    input into blocks, and small blocks are kept in the driver's own memory: about 300 MB for a million short queries.
-    Ray Data's own setting, RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD, applies to every stage, and
-    then replicas stand idle whenever the writes behind them are slow.
+    By default, Ray Data applies backpressure only when half of the object store is full. Until then it splits all
+    of the input into blocks, and small blocks are kept in the driver's memory: 300 MB for a million short queries.
+    Ray Data's own setting, RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD, applies to every stage,
+    so that replicas would be idle whenever writes are slow.
     """
     if _BACKPRESSURE_MISSING is not None:
         _log_missing(f"backpressure policies ({_BACKPRESSURE_MISSING})", "reading may fill the object store")
@@ -89,7 +90,7 @@ def limit_read_ahead(context: DataContext, blocks: int) -> None:
 
 
 class ReadAheadLimit(BackpressurePolicy):  # type: ignore[misc]
-    """Stages before the replicas start no task, and emit no block, while `blocks` wait for a replica."""
+    """Stages before the replicas start no task and emit no block while `blocks` blocks wait for a replica."""
 
     def __init__(self, blocks: int, context: DataContext, topology: Any, resources: Any) -> None:
         super().__init__(context, topology, resources)
@@ -105,7 +106,7 @@ class ReadAheadLimit(BackpressurePolicy):  # type: ignore[misc]
         return not self._holds(op)
 
     def max_task_output_bytes_to_read(self, op: Any) -> int | None:
-        """How many bytes the stage's tasks may emit now; None: all. One task can cut hundreds of MB of input."""
+        """Bytes that the stage's tasks may emit now; None: no limit. One task can split hundreds of MB of input."""
         return 0 if self._holds(op) else None
 
     def _holds(self, op: Any) -> bool:

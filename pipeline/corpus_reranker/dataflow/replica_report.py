@@ -1,4 +1,4 @@
-"""What a replica reports to the stats actor."""
+"""The report of a replica to the stats actor."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ class ReplicaId:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """Load of one replica now. The engine is full at `target_windows_in_flight` windows."""
+    """Current load of one replica. The engine is full at `target_windows_in_flight` windows."""
 
     replica: ReplicaId
     queries_in_flight: int = 0

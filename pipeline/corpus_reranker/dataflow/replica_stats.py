@@ -1,7 +1,7 @@
-"""Counts of one replica, on their way to the stats actor.
+"""Counts of one replica, which it sends to the stats actor.
 
-The stats actor only observes. No call here raises or waits long, so that a lost or restarting stats actor changes
-nothing but progress lines and metrics.
+The stats actor only observes. No call here raises or waits long, so that a lost or restarting stats actor affects
+only progress lines and metrics.
 """
 
 from collections import Counter, defaultdict
@@ -13,11 +13,11 @@ from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
 from corpus_reranker.types import ANSWERED, Completion, RerankResult
 
 _ERRORS_KEPT = 5
-"""Errors in one report; the progress shows the last few of all replicas."""
+"""Maximum number of errors in one report. The progress shows the last few of all replicas."""
 
 
 _LAST_CALL_SECONDS = 5.0
-"""Longest wait for a call after which the process ends: Ray drops calls that it has not sent by then."""
+"""Timeout of a call before the process exits: Ray drops calls that it has not sent by then."""
 
 
 class ReplicaStats:
@@ -59,12 +59,12 @@ class ReplicaStats:
             self._stats_actor.replica_started.remote(self._replica, seconds)
 
     def start_failed(self, reason: str) -> None:
-        """Send the reason and wait until it has arrived, because the process ends next."""
+        """Send the reason and wait until it has arrived, because the process exits afterwards."""
         if self._stats_actor is not None:
             ray.wait([self._stats_actor.start_failed.remote(reason)], timeout=_LAST_CALL_SECONDS)
 
     def engine_died(self, error: str) -> None:
-        """Send the error and wait until it has arrived, because the process ends next."""
+        """Send the error and wait until it has arrived, because the process exits afterwards."""
         if self._stats_actor is not None:
             ray.wait([self._stats_actor.engine_died.remote(self._replica, error)], timeout=_LAST_CALL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Retrieval as a Ray Data pipeline: queries in, candidates out, one searcher per worker."""
+"""Retrieval as a Ray Data pipeline, with one searcher per worker."""
 
 import _thread
 import os
@@ -39,10 +39,10 @@ FILE_BYTES = 128 << 20
 """Minimum size of a candidates file in memory, so that not every block becomes a file."""
 
 ROW_GROUP_QUERIES = 128
-"""Queries per row group. Readers hold one row group: about 12 MB at 100 passages of 1 kB per query."""
+"""Queries per row group. A reader holds one row group: about 12 MB at 100 passages of 1 kB per query."""
 
 LEASE_SECONDS = 60.0
-"""Lease on the candidates folder: a job that does not renew it for this long can be replaced."""
+"""Duration of the lease on the candidates folder. A job that has not renewed it for this long can be replaced."""
 
 _CORPUS_PIECE_BYTES = 64 << 20
 _NOT_IN_FINGERPRINT = {"overwrite", "workers", "jvm_heap_bytes", "queries_per_block"}
@@ -56,7 +56,7 @@ def retrieve_candidates(config: RetrieveConfig, storage: StorageConfig, folder_u
         InputError: Queries or corpus cannot be read.
         OutputError: The folder cannot be written.
     """
-    find_java()  # most likely to be missing, so checked before anything starts
+    find_java()  # checked before anything starts, because it is the most likely to be missing
     filesystem, folder = resolve(folder_url, storage)
     control = open_object_store(folder_url, storage)
     fingerprint_fields = {"job": "retrieve", **config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)}

@@ -1,4 +1,4 @@
-"""What a run provides to its replicas, beside the config."""
+"""What a run provides to its replicas, in addition to the config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from corpus_reranker.io.sinks.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class RunServices:
-    """Everything is optional: a replica without them reranks, reports nothing and keeps nothing.
+    """Optional services: without them, a replica reranks, but reports and caches nothing.
 
     `stats_actor` and `coordinator` are actor handles. `completion_index` names the files of cached completions by
     query id; None switches the completion cache off.

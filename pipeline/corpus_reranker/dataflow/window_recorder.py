@@ -7,14 +7,14 @@ from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import RerankResult
 
 _SAMPLED_QUERIES = 2
-"""Queries of each replica whose windows are kept for the run report, whatever their status."""
+"""Number of queries per replica whose windows are kept for the run report, whatever their status."""
 
 
 class WindowRecorder:
     """Writes incomplete windows to the quarantine, and all windows of the first queries to the report's samples."""
 
     def __init__(self, layout: Layout | None) -> None:
-        """`layout` None: keep nothing."""
+        """Create a recorder. With `layout` None, it keeps nothing."""
         self._layout = layout
         self._quarantine = QuarantineWriter(layout.filesystem, layout.quarantine_folder) if layout else None
         self._samples_left = _SAMPLED_QUERIES

@@ -35,10 +35,10 @@ _ENGINE_DEAD_EXIT_CODE = 70
 
 
 class RerankWorker:
-    """Reranks blocks of rows, one query per row. Ray Data calls it with several blocks at once, each from a thread.
+    """Reranks blocks of rows, one query per row. Ray Data calls it for several blocks at once, each in a thread.
 
-    All queries run on one event loop in a thread of its own. A bad row becomes a failed row and never raises. A dead
-    engine ends the process.
+    All queries run on one event loop in a separate thread. A bad row becomes a failed row and never raises. If the
+    engine dies, the process exits.
     """
 
     def __init__(self, config: dict[str, Any], schema: pa.Schema | None, run: RunServices | None = None) -> None:
@@ -47,7 +47,7 @@ class RerankWorker:
         Args:
             config: A dumped RerankerConfig.
             schema: Schema of the returned tables; None derives it from each block.
-            run: What the run provides; None outside a run.
+            run: Services of the run; None outside a run.
         """
         self._config = RerankerConfig.model_validate(config)
         self._schema = schema
@@ -111,7 +111,7 @@ class RerankWorker:
 
     @contextlib.asynccontextmanager
     async def _admitted(self, request: RerankRequest) -> AsyncIterator[QuerySlot]:
-        """Wait for a query slot and hold it. Suspects also wait for each other."""
+        """Wait for a query slot and hold it. A suspect also waits until no other suspect is running."""
         requested = time.monotonic()
         async with self._poison_queries.isolation(request.query_id), self._reranker.query_slot(request) as slot:
             self._stats.observe("queue_wait", time.monotonic() - requested)

@@ -10,8 +10,8 @@ Simplified:
 - Steps are continuous: between two events the batch stays the same, so tokens flow at a constant rate, and a division
   gives the next event. An event is the end of a prefill, the end of a sequence, or a request that arrives or is
   cancelled: a request costs a few events, however many tokens it has.
-- A request reserves KV cache for its prompt and its whole output at admission. vLLM admits by what is needed
-  at that time and preempts when the cache is full, so it holds somewhat more at once than this model.
+- A request reserves KV cache for its prompt and its whole output at admission. vLLM reserves only what is
+  needed at that time and preempts when the cache is full, so it runs somewhat more requests at once than this model.
 - No prefix cache.
 """
 
@@ -102,7 +102,7 @@ class Batch:
         return self._tickets
 
     def cancel(self, now: float, ticket: int) -> None:
-        """Free what a ticket holds. Nothing happens if it has finished."""
+        """Cancel a sequence and free its slot and KV cache. Does nothing if the ticket has finished."""
         self._move_to(now)
         if self._waiting.pop(ticket, None) is not None:
             self._admit()  # a sequence behind it may be small enough
@@ -148,7 +148,7 @@ class Batch:
         return 1 / step_seconds, prompt_tokens / step_seconds
 
     def _next(self) -> tuple[float, Callable[[], None]] | None:
-        """Seconds to the next event, and what happens then."""
+        """Seconds to the next event, and the function that applies it."""
         while self._finish_heap and self._finish_heap[0][1] not in self._decoding:
             heapq.heappop(self._finish_heap)
         decode_rate, prefill_rate = self._rates()

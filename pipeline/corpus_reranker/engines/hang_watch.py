@@ -1,7 +1,7 @@
-"""Notices an engine that hangs: requests in flight, and no progress for too long.
+"""Detects an engine that hangs: requests are in flight, but there is no progress for too long.
 
-A GPU that hangs raises nothing. vLLM has a timeout of its own for its multiprocess executor alone, so that at
-tensor_parallel_size 1 each window would run into its timeout, for as long as the run lasts.
+A hanging GPU raises no error. vLLM has a timeout for its multiprocess executor only; at tensor_parallel_size 1, every
+window of the rest of the run would time out.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from corpus_reranker.types import Completion, Prompt, SamplingParams
 T = TypeVar("T")
 
 _TICKS_PER_TIMEOUT = 60
-"""How finely the timeout is measured: every 10 s of the default 600 s."""
+"""Ticks per timeout: with the default timeout of 600 s, one every 10 s."""
 
 
 class HangWatch:
     """Fails all requests in flight with EngineDeadError once none has made progress for `timeout_seconds`.
 
-    A thread of its own counts the time, so that a blocked engine thread does not stop the count. Each tick counts for
-    at most two intervals: a process that was suspended has not hung.
+    A separate thread measures the time, so that a blocked engine thread cannot stop it. A tick adds no more than two
+    intervals, because an engine in a suspended process has not hung.
     """
 
     def __init__(self, timeout_seconds: float, progress: Callable[[], int]) -> None:
@@ -74,7 +74,7 @@ class HangWatch:
             task.cancel()
 
     def tick(self, seconds: float) -> None:
-        """Count `seconds` as passed. Called by the thread; fails the requests in flight when they are too many."""
+        """Add `seconds` to the time without progress, and fail the requests in flight at the timeout."""
         with self._lock:
             progress = (self._progress(), self._completed)
             if progress != self._last_progress or not self._in_flight:
@@ -111,7 +111,7 @@ def _resolve(hung: "asyncio.Future[str]", reason: str) -> None:
 
 
 class _Watched:
-    """Starts the watch behind the engine and stops it before the engine."""
+    """Starts the watch after the engine and stops it before the engine."""
 
     settings_class: ClassVar[type[EngineSettings]] = EngineSettings
 
@@ -135,7 +135,7 @@ class _Watched:
 
 
 class WatchedEngine(_Watched):
-    """An engine whose hang is an EngineDeadError."""
+    """An engine that raises EngineDeadError when it hangs."""
 
     def __init__(self, engine: Engine, hang_timeout_seconds: float) -> None:
         super().__init__(engine, hang_timeout_seconds)
@@ -150,7 +150,7 @@ class WatchedEngine(_Watched):
 
 
 class WatchedPreRanker(_Watched):
-    """A pre-ranker whose hang is an EngineDeadError."""
+    """A pre-ranker that raises EngineDeadError when it hangs."""
 
     def __init__(self, pre_ranker: PreRanker, hang_timeout_seconds: float) -> None:
         super().__init__(pre_ranker, hang_timeout_seconds)

@@ -1,4 +1,4 @@
-"""Downloads the folder of a model from a URL, once for a node."""
+"""Downloads the folder of a model from a URL, once per node."""
 
 import hashlib
 import json
@@ -55,9 +55,9 @@ def remote_files(url: str, storage: StorageConfig) -> list[RemoteFile]:
 def downloaded_folder(url: str, storage: StorageConfig, cache: Path | None = None, *, weights: bool = True) -> Path:
     """Download the folder at `url`, unless this node has it already.
 
-    The name of the local folder has a hash of the files' names, sizes and times: a model that has changed gets another
-    folder. A download has another name until it is complete. One process of a node downloads under a file lock, the
-    others wait. The system frees the lock of a process that dies; the next one deletes its incomplete download.
+    The name of the local folder has a hash of the files' names, sizes and times: a changed model gets a new
+    folder. The download has a temporary name until it is complete. One process per node downloads under a file lock,
+    and the others wait. If that process dies, the lock is released, and the next one deletes the incomplete download.
 
     Args:
         url: Folder of a model, a tokenizer or a LoRA adapter.
@@ -105,7 +105,7 @@ def _selected(files: Sequence[RemoteFile], weights: bool) -> list[RemoteFile]:
 
 
 def _is_complete(folder: Path, files: Sequence[RemoteFile]) -> bool:
-    """Whether the folder holds every file in its full size: somebody may have deleted a part of it."""
+    """Whether the folder holds every file in its full size. Files may have been deleted since the download."""
     paths = [(folder / file.path, file.size_bytes) for file in files]
     return all(path.is_file() and path.stat().st_size == size_bytes for path, size_bytes in paths)
 

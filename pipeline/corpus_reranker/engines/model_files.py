@@ -3,10 +3,10 @@
 A source in the job config is one of these:
 
 - a folder on every node that runs a replica;
-- a Hugging Face hub id, also as hf://owner/name. vLLM and transformers download it by themselves, once for a node:
+- a Hugging Face hub id, also as hf://owner/name. vLLM and transformers download it, once per node:
   huggingface_hub locks each file while it downloads. hf://owner/name@revision pins a revision for weights and
   tokenizer alike;
-- the URL of a folder (s3://, gs://, or another that io.filesystem resolves). Its files are downloaded here, once for a
+- the URL of a folder (s3://, gs://, or another that io.filesystem resolves). This module downloads its files, once per
   node, because neither vLLM's tokenizer nor transformers reads a URL.
 """
 
@@ -96,13 +96,13 @@ def read_model_config(source: str, storage: StorageConfig) -> dict[str, Any] | N
         text = path.read_text(encoding="utf-8")
     try:
         config = json.loads(text)
-    except ValueError:  # the engine says what is wrong with it
+    except ValueError:  # the engine reports the problem
         return None
     return config if isinstance(config, dict) else None
 
 
 def context_limit_tokens(model_config: Mapping[str, Any]) -> int | None:
-    """The longest context that vLLM accepts for a model; None if its config.json does not say so plainly.
+    """The longest context that vLLM accepts for a model; None if its config.json does not define it.
 
     As _get_and_verify_max_len of vllm/config/model.py, 0.32: max_position_embeddings, times the factor of linear or
     dynamic RoPE scaling, unless a model_max_length is larger.
@@ -146,5 +146,5 @@ def _pinned_snapshot(hub_id: str, revision: str, weights: bool) -> str:
     ignored = None if weights else [f"*{suffix}" for suffix in sorted(WEIGHTS_SUFFIXES)]
     try:
         return snapshot_download(hub_id, revision=revision, ignore_patterns=ignored)
-    except Exception as error:  # anything from a missing revision to no network; a person has to read it either way
+    except Exception as error:  # anything from a missing revision to no network
         raise EngineStartError(f"cannot download {hub_id}@{revision}: {type(error).__name__}: {error}") from error

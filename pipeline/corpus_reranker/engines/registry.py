@@ -61,12 +61,12 @@ AnyPreRankerSettings: TypeAlias = Annotated[
 
 
 def create_engine(settings: EngineSettings, context: EngineContext | None = None) -> Engine:
-    """The engine of these settings, not started yet. A hang of it is an EngineDeadError."""
+    """Create the engine of these settings, not started yet. If it hangs, its calls raise EngineDeadError."""
     cls = load_class("engine", settings.kind, ENGINES)
     return WatchedEngine(cls(settings, context or EngineContext()), settings.hang_timeout_seconds)
 
 
 def create_pre_ranker(settings: EngineSettings, context: EngineContext | None = None) -> PreRanker:
-    """The pre-ranker of these settings, not started yet. A hang of it is an EngineDeadError."""
+    """Create the pre-ranker of these settings, not started yet. If it hangs, its calls raise EngineDeadError."""
     cls = load_class("pre-ranker", settings.kind, PRE_RANKERS)
     return WatchedPreRanker(cls(settings, context or EngineContext()), settings.hang_timeout_seconds)

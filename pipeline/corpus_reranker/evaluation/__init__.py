@@ -1,1 +1,1 @@
-"""What a run was worth: measures against qrels, comparisons, exports, the run report. Never imports ray."""
+"""Evaluation against qrels: measures, confidence intervals, significance tests. Never imports ray."""

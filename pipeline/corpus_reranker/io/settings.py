@@ -17,50 +17,64 @@ def _without_credentials(url: str) -> str:
 
 
 Url: TypeAlias = Annotated[str, AfterValidator(_without_credentials)]
-"""A local path or a URL. One with a user or password in it is refused, so that none reaches a log or the output."""
+"""A local path or a URL without user and password, so that no credentials reach a log or the output."""
 
 
 class StorageConfig(Section):
     """How to reach S3. Credentials come from the standard AWS chain, never from this file."""
 
-    endpoint_url: Url | None = Field(None, description="URL of an S3-compatible server; None for AWS.")
-    region: str | None = Field(None, description="None: from the AWS environment or profile.")
-    anonymous: bool = False
+    endpoint_url: Url | None = Field(None, description="URL of an S3-compatible server. None: AWS.")
+    region: str | None = Field(None, description="AWS region. None: that of the AWS environment or profile.")
+    anonymous: bool = Field(False, description="Send requests without credentials, for public buckets.")
     path_style: bool = Field(
-        True, description="At endpoint_url: bucket in the path, not in the host name; most servers need it."
+        True,
+        description="With endpoint_url: put the bucket into the path of a URL, not into the host name. Most "
+        "S3-compatible servers need this.",
     )
-    connect_timeout_seconds: float = Field(10.0, gt=0)
-    request_timeout_seconds: float = Field(60.0, gt=0)
-    max_attempts: int = Field(10, ge=1, description="Attempts of one request, the first included.")
+    connect_timeout_seconds: float = Field(10.0, gt=0, description="Timeout of a connection attempt.")
+    request_timeout_seconds: float = Field(60.0, gt=0, description="Timeout of one attempt of a request.")
+    max_attempts: int = Field(10, ge=1, description="Maximum number of attempts of a request, including the first.")
 
 
 class RowLimits(Section):
     """The limits beyond which an input row becomes a failed row."""
 
-    max_candidates: int = Field(1000, ge=1, description="A query with more is a failed row, read no further.")
-    max_row_bytes: int = Field(16 * 2**20, ge=1, description="A query with more, texts and all, is a failed row.")
+    max_candidates: int = Field(
+        1000, ge=1, description="Maximum number of candidates of a query. A query with more becomes a failed row."
+    )
+    max_row_bytes: int = Field(
+        16 * 2**20, ge=1, description="Maximum size of a row, including all texts. A larger row becomes a failed row."
+    )
 
 
 class InputConfig(RowLimits):
     """Where the candidates are, and the limits on a row."""
 
-    path: Url = Field(description="File or folder, local or s3://, of candidates in nested or long form.")
+    path: Url = Field(
+        description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
+        "long form (one row per candidate)."
+    )
     format: str = Field("parquet", description='Name of an input format, or "module:Class" of one outside the package.')
     options: dict[str, Any] = Field({}, description="Settings of an input format outside the package.")
 
 
 class OutputConfig(Section):
-    """Where the results go, and what of them is kept."""
+    """Where the results go, and what is stored beside the rankings."""
 
-    path: Url = Field(description="Folder, local or s3://: data files, and control files whose names start with _.")
+    path: Url = Field(
+        description="Output folder, local or s3://, with data files, and control files whose names start with _."
+    )
     format: str = Field(
         "parquet", description='Name of an output format, or "module:Class" of one outside the package.'
     )
     options: dict[str, Any] = Field({}, description="Settings of an output format outside the package.")
-    keep_reasoning: bool = Field(False, description="Keep each window's chain of thought in the output.")
+    keep_reasoning: bool = Field(False, description="Store the reasoning of each window in the output.")
     completion_cache: bool = Field(
-        True, description="Keep each window's completion until its query is written, for a resumed run."
+        True,
+        description="Store completions until their query is written, so that a resumed run can reuse them.",
     )
     lease_seconds: float = Field(
-        60.0, ge=2, description="A run that has not renewed its lease for so long may be taken over."
+        60.0,
+        ge=2,
+        description="Duration of the output lease. If a run does not renew it for this long, another run may start.",
     )

@@ -57,7 +57,7 @@ def passage_text(candidate: Candidate) -> str:
 async def _scores(
     request: RerankRequest, score: Score, timeout_seconds: float
 ) -> tuple[tuple[float, ...] | None, str | None]:
-    """The scores and None, or None and the reason why there are none."""
+    """Returns (scores, None), or (None, reason) if the pre-ranker failed."""
     try:
         async with asyncio.timeout(timeout_seconds):
             scores = tuple(await score(request.query, [passage_text(candidate) for candidate in request.candidates]))

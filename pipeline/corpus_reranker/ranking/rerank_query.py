@@ -1,4 +1,4 @@
-"""The core: one query, its windows, its new order. No Ray, no vLLM, no Parquet."""
+"""The core: reranks one query. It uses neither Ray, vLLM nor Parquet."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -26,10 +26,10 @@ from corpus_reranker.types import (
 )
 
 BuildPrompts: TypeAlias = Callable[[RerankRequest], RenderWindow]
-"""From a request to the function that renders its windows, such as a `prompts.builder.PromptBuilder`."""
+"""Maps a request to the function that renders its windows, such as a `prompts.builder.PromptBuilder`."""
 
 GenerateAny: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion | str]]
-"""A `Generate`, or a function that returns the completion's text alone."""
+"""A `Generate`, or a function that returns only the text of the completion."""
 
 REASONRANK_SAMPLING = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=3172, seed=0)
 """ReasonRank 7B and 32B (run_rank_llm.py): greedy, 3,072 tokens of reasoning and 100 of answer."""
@@ -60,11 +60,11 @@ async def rerank_query(
         parser: Default: the answer format `reasoning`, which the template `reasonrank` asks for.
         sampling: Default: REASONRANK_SAMPLING with the parser's stop strings and max_tokens.
         policy: Retries and deadlines. Default: `RetryPolicy()`.
-        encode: Returns the token ids of a text as the engine does. `policy.force_answer` needs it.
+        encode: Maps a text to the engine's token ids. `policy.force_answer` needs it.
 
     Raises:
         EngineDeadError: `generate` raised it.
-        ValueError: The strategy breaks its contract, or the policy forces answers without what that needs.
+        ValueError: The strategy violates its contract, or `policy.force_answer` lacks `encode` or a suitable parser.
     """
     parser = parser or ReasoningParser()
     prompt_builder = prompt_builder or _reasonrank_prompts()
@@ -85,7 +85,7 @@ async def rerank_query(
     apply_permutation(request.candidates, order)
     windows = runner.outcomes
     status = _query_status(windows)
-    if status == "failed":  # no answer ranked anything, but the strategy may have shuffled
+    if status == "failed":  # no window has an answer, but the strategy may have shuffled
         order = list(range(len(request.candidates)))
     return RerankResult(request.query_id, status, tuple(order), windows, _first_window_error(windows))
 
@@ -96,7 +96,7 @@ def _default_sampling(parser: AnswerParser) -> SamplingParams:
 
 
 def _completing(generate: GenerateAny) -> Generate:
-    """`generate` with a `str` made into a Completion."""
+    """Wrap `generate` so that a `str` becomes a Completion."""
 
     async def complete(prompt: Prompt, params: SamplingParams) -> Completion:
         completion = await generate(prompt, params)
@@ -123,7 +123,7 @@ def _query_status(windows: Sequence[WindowOutcome]) -> QueryStatus:
 
 
 def _first_window_error(windows: Sequence[WindowOutcome]) -> str | None:
-    """The first window without an answer, and why."""
+    """The first window without an answer, and the reason."""
     for window in windows:
         if window.status not in ANSWERED:
             return f"window [{window.start}, {window.end}): {window.error or window.status}"

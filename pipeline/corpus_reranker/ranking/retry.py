@@ -1,4 +1,4 @@
-"""When a window is requested again, and how its next request differs."""
+"""The retry policy: when a window is requested again, and with which sampling parameters."""
 
 import random
 import zlib
@@ -45,7 +45,7 @@ class RetryPolicy:
     def sampling_params(self, sampling: SamplingParams, query_id: str, window: int, attempt: int) -> SamplingParams:
         """The sampling parameters of attempt number `attempt`, from 0, of a query's window number `window`.
 
-        The seed depends on nothing but these arguments, so that a resumed query samples the same completions.
+        The seed depends only on these arguments, so that a resumed query samples the same completions.
         """
         seed = zlib.crc32(f"{sampling.seed}/{query_id}/{window}/{attempt}".encode())
         temperature = max(sampling.temperature, self.retry_temperature) if attempt else sampling.temperature

@@ -1,4 +1,4 @@
-"""One query's windows: each is rendered, requested, parsed, and requested again if it has no answer."""
+"""Runs the windows of one query: render, request, parse, and retry if there is no answer."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from corpus_reranker.types import (
 )
 
 RenderWindow: TypeAlias = Callable[[Sequence[int]], Prompt]
-"""The prompt that shows the candidates at these indices, in this order."""
+"""Renders the prompt that shows the candidates at the given indices, in this order."""
 
 
 class WindowRunner:
@@ -122,7 +122,7 @@ class WindowRunner:
     async def _request(
         self, prompt: Prompt, before: WindowOutcome, window: int, attempt: int, num_passages: int
     ) -> Completion:
-        """One completion. The attempt after the policy's last one is forced."""
+        """Request one completion. The attempt after the policy's last one is a forced answer."""
         params = self._policy.sampling_params(self._sampling, self._query_id, window, attempt)
         if self._encode is None or attempt < self._policy.max_attempts:
             return await self._generate(prompt, params)

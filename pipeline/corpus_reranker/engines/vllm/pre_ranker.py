@@ -31,20 +31,27 @@ _PLACEHOLDERS = {
 
 
 class VllmPreRankerSettings(VllmSettings):
-    """The texts a model scores. Placeholders: {query}, {passage}; literal braces are doubled."""
+    """A pooling model in vLLM. The keys of `engine (kind: vllm)` apply as well.
+
+    The templates of texts have the placeholders {query} and {passage}; write literal braces twice.
+    """
 
     runner: ClassVar[str] = "pooling"
 
     method: Literal["embedding", "cross_encoder"] = Field(
-        description="embedding: cosine of the embeddings of query and passage. cross_encoder: one score for the pair."
+        description="embedding: cosine of the embeddings of query and passage. cross_encoder: one score per pair."
     )
-    query_text: str = Field("{query}", description="What an embedding model reads for a query.")
-    passage_text: str = Field("{passage}", description="What an embedding model reads for a passage.")
+    query_text: str = Field("{query}", description="Template of the text that is embedded for a query.")
+    passage_text: str = Field("{passage}", description="Template of the text that is embedded for a passage.")
     pair_text: str | None = Field(
-        None, description="What a cross-encoder reads; None: its tokenizer's own pair of query and passage."
+        None,
+        description="Template of the text that a cross-encoder reads. None: its tokenizer encodes query and passage "
+        "as a pair.",
     )
-    max_model_len: int = Field(512, gt=0, description="Longer texts are cut, at the end of the passage.")
-    gpu_memory_utilization: float = Field(0.1, gt=0, le=1, description="It shares its GPU with the LLM.")
+    max_model_len: int = Field(512, gt=0, description="Longer texts are truncated at the end of the passage.")
+    gpu_memory_utilization: float = Field(
+        0.1, gt=0, le=1, description="Fraction of the GPU memory. The LLM on the same GPU needs the rest."
+    )
 
     @field_validator(*_PLACEHOLDERS)
     @classmethod

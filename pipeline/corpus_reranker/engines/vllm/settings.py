@@ -1,4 +1,4 @@
-"""The `engine` section for vLLM. Fields keep vLLM's names."""
+"""The `engine` section for vLLM. The keys have vLLM's names."""
 
 import os
 from typing import Any, ClassVar, Literal, Self
@@ -11,12 +11,12 @@ from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 
 _WORLD_SIZE_KWARGS = ("pipeline_parallel_size", "prefill_context_parallel_size")
-"""Multiply the number of GPUs (vllm/config/parallel.py: ParallelConfig.world_size). Decode context parallelism does
-not: it splits the KV cache over the GPUs of tensor parallelism."""
+"""Arguments that multiply the number of GPUs (vllm/config/parallel.py: ParallelConfig.world_size). Decode
+context parallelism does not: it splits the KV cache over the GPUs of tensor parallelism."""
 
 
 class VllmSettings(EngineSettings):
-    """`engine_kwargs` passes any other engine argument to vLLM unchanged."""
+    """vLLM's AsyncLLM. `engine_kwargs` passes any other engine argument to vLLM unchanged."""
 
     speed_only: ClassVar[frozenset[str]] = frozenset(
         {
@@ -31,29 +31,37 @@ class VllmSettings(EngineSettings):
     )
 
     runner: ClassVar[str] = "generate"
-    """vLLM's `runner`: what the model is run for."""
+    """vLLM's engine argument `runner`."""
 
-    kind: Literal["vllm"] = "vllm"
-    device: Literal["gpu", "cpu"] = "gpu"
-    dtype: str = Field("auto", description="On a CPU float32: bfloat16 is several times slower there.")
-    tensor_parallel_size: int = Field(1, ge=1)
-    quantization: str | None = None
-    kv_cache_dtype: str = "auto"
+    kind: Literal["vllm"] = Field("vllm", description="The vLLM engine.")
+    device: Literal["gpu", "cpu"] = Field("gpu", description="Device; the installed build of vLLM must support it.")
+    dtype: str = Field(
+        "auto", description="Type of weights and activations. Use float32 on a CPU, where bfloat16 is much slower."
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="Number of GPUs over which each layer is split.")
+    quantization: str | None = Field(
+        None, description="Quantization method, such as fp8_per_tensor. None: that of the model's config, if any."
+    )
+    kv_cache_dtype: str = Field("auto", description="Type of the KV cache, such as fp8; auto: that of the model.")
     kv_cache_gib: float | None = Field(
         None,
         gt=0,
-        description="Memory for the KV cache; None: what gpu_memory_utilization leaves of it. "
-        "On a CPU the environment variable VLLM_CPU_KVCACHE_SPACE has priority.",
+        description="Memory for the KV cache in GiB. None: what gpu_memory_utilization leaves after the weights. "
+        "On a CPU, the environment variable VLLM_CPU_KVCACHE_SPACE takes precedence.",
     )
-    max_num_batched_tokens: int | None = Field(None, ge=1)
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    enforce_eager: bool = False
-    lora_path: str | None = Field(None, description="Folder or URL of a LoRA adapter, as `model`.")
-    seed: int = 0
+    max_num_batched_tokens: int | None = Field(
+        None, ge=1, description="Token budget of one scheduler step. None: vLLM's default."
+    )
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Fraction of the GPU memory for weights, activations and KV cache."
+    )
+    enforce_eager: bool = Field(False, description="Disable torch.compile and CUDA graphs.")
+    lora_path: str | None = Field(None, description="LoRA adapter: a folder, hub id or URL, as for `model`.")
+    seed: int = Field(0, description="Seed of the engine. The seeds of requests come from `generation.seed`.")
     engine_kwargs: dict[str, Any] = Field(
         default_factory=dict,
-        description="Any other argument of vLLM's AsyncEngineArgs. distributed_executor_backend: ray lets one replica "
-        "span several nodes.",
+        description="Any other arguments of vLLM's AsyncEngineArgs. With distributed_executor_backend: ray, a replica "
+        "can span several nodes.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""What a strategy is. A new strategy is one file with a class and one line in registry.py."""
+"""The strategy protocol. A new strategy is one file with a class, and one line in registry.py."""
 
 import asyncio
 import random
