@@ -1,1 +1,1 @@
-"""Caches: completions that survive a failure of their replica."""
+"""The completion cache: completions that survive the failure of a replica."""

@@ -33,13 +33,13 @@ from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
 _SEGMENT_ROWS = 64
-"""Each commit rewrites the open segment until it has so many rows, of about 4 kB each with ReasonRank's responses."""
+"""Rows in a segment. Until it has this many, each commit rewrites it. A ReasonRank response takes about 4 kB."""
 
 _PAUSE_FRACTION = 0.05
 _MAX_PAUSE_SECONDS = 2.0
 
 _MAX_WAIT_SECONDS = 5.0
-"""The most that a window waits for its commit: an unreachable store must not leave the engine idle."""
+"""Maximum wait of a window for its commit: an unreachable store must not leave the engine idle."""
 
 _RETRY_DELAY_SECONDS = 5.0
 
@@ -72,7 +72,7 @@ def open_completion_cache(
 
     Args:
         layout: The output.
-        replica: Name of the replica, the same after a restart: it finds what it wrote before.
+        replica: Name of the replica. It is the same after a restart, so that the replica finds its own segments.
         index: What `completion_index` returned before the pass.
         count: Called with the name of a counter for each event.
     """

@@ -55,7 +55,7 @@ class Evaluation:
     Attributes:
         measures: Names of the measures.
         systems: Per-query values of each system.
-        missing: For each system, how many judged queries it does not hold.
+        missing: For each system, the number of judged queries that it lacks.
         datasets: The dataset of each judged query, for sources that have a `dataset` column.
         means: Means over all queries and per dataset.
         comparisons: Differences between systems.

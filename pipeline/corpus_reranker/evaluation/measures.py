@@ -1,6 +1,6 @@
 """Computes measures of ir_measures per query.
 
-A system's value is the mean over all judged queries. A judged query that the system does not hold counts as 0
+A system's value is the mean over all judged queries. A judged query that the system lacks has the value 0
 (`trec_eval -c`). Queries without judgments do not count.
 """
 
@@ -50,7 +50,7 @@ class SystemScores:
     Attributes:
         query_ids: The judged queries, sorted.
         values: Shape (measures, queries): measure m of query `query_ids[q]`.
-        scored: Queries that the system holds.
+        scored: Judged queries that the system has ranked.
     """
 
     def __init__(self, name: str, measures: Sequence[Any], qrels: Qrels) -> None:

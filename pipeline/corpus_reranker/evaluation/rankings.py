@@ -40,7 +40,7 @@ class QueryOrders:
 
 
 def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
-    """Data files of an output, sorted: `path` itself if it is a file, else the Parquet files at the top of the folder.
+    """Data files of an output, sorted: `path` if it is a file, else the Parquet files directly in the folder.
 
     Names that start with `_` or `.` are control files.
 
@@ -70,8 +70,8 @@ def read_batches(
     Args:
         filesystem: Filesystem of the file.
         data_file: Path of the file.
-        required: Columns that must be there.
-        optional: Columns to read if they are there.
+        required: Columns that must exist.
+        optional: Columns to read if they exist.
         unread_fields: Struct fields to skip.
 
     Raises:

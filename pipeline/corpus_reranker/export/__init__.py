@@ -1,1 +1,1 @@
-"""A finished output in the formats of search engines, trec_eval and trainers."""
+"""Exports of a finished output for search engines, trec_eval and training."""

@@ -16,10 +16,10 @@ from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.atomic_file import publish
 
 MARKER = "_export.json"
-"""Written first: the folder belongs to an export, and the next export may replace it."""
+"""Marker file, written first: the folder belongs to an export, and the next export may replace it."""
 
 SUCCESS = "_SUCCESS"
-"""Written last: the export is complete."""
+"""Marker file, written last: the export is complete."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ def export(
 ) -> Exported:
     """Write the rankings of an output into the `destination` folder, then `_SUCCESS`.
 
-    Each file appears complete or not at all.
+    Every file is written atomically.
 
     Args:
         source: Filesystem and path of the output.

@@ -1,7 +1,7 @@
 """Run functions that parse untrusted bytes in one subprocess with bounded memory.
 
-pyarrow aborts on some broken footers with an uncaught C++ exception, and a page can claim gigabytes. Then the
-subprocess ends, not the driver. Memory that a call needs is not the driver's for the rest of the run either.
+pyarrow aborts on some broken footers with an uncaught C++ exception, and a page can claim gigabytes. In that
+case only the subprocess ends. Its memory is also not part of the driver for the rest of the run.
 The subprocess dies with its driver: it must not change an output beside the next driver.
 """
 

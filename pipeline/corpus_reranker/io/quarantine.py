@@ -1,4 +1,4 @@
-"""Windows with their full prompt and raw response for people: those that were not complete, and samples."""
+"""Stores windows with their full prompt and raw response, for debugging: incomplete windows and samples."""
 
 import hashlib
 import logging
@@ -31,7 +31,7 @@ class QuarantineWriter:
     def write(self, result: RerankResult) -> bool:
         """Write the windows of `result` that were not complete. Blocks on I/O.
 
-        A failed write is logged, not raised: a query does not fail because this copy of it cannot be written.
+        A failed write is logged, not raised: a query does not fail because its quarantine file cannot be written.
 
         Returns:
             Whether a file was written.

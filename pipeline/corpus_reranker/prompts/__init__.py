@@ -1,1 +1,1 @@
-"""From a query and some of its candidates to the prompt of one window. No Ray, no vLLM, and no tokenizer of its own."""
+"""Builds the prompt of one window from a query and some of its candidates. Uses neither Ray nor vLLM."""

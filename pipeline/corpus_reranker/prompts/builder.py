@@ -1,4 +1,4 @@
-"""From a request to the prompts of its windows: passages are truncated by tokens, further if a window is too long.
+"""Builds the prompts of a request's windows. Passages are truncated by tokens, and further if a prompt is too long.
 
 The steps and their order are ReasonRank's: create_prompt in rerank/rank_listwise_os_llm.py and
 convert_doc_to_prompt_content in utils.py. Each passage of a request is cleaned up and tokenised once.
@@ -124,7 +124,7 @@ class RequestPromptBuilder:
         return known
 
     def _passage(self, rank: int, index: int, limit_tokens: int) -> tuple[str, ...]:
-        """The passage's text as its label and its body, which is rendered once; as one piece if they don't separate."""
+        """A passage as label and body, so that the body is rendered once; in one piece if they cannot be separated."""
         label = self._renderer.label(rank)
         key = (index, min(limit_tokens, len(self._passage_tokens(index))))
         if key not in self._bodies:

@@ -1,4 +1,4 @@
-"""Inputs of a pointwise model: the token ids of queries, passages and pairs, truncated."""
+"""Inputs of a pointwise model: the truncated token ids of queries, passages and pairs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -9,7 +9,7 @@ from corpus_reranker.prompts.template import substitute
 from corpus_reranker.prompts.tokenizer import AddedToken
 
 _CHARACTERS_PER_TOKEN = 16
-"""A text is cut to this many characters per token before it is tokenised; English has 4 to 5 per token."""
+"""A text is cut to this many characters per token of the limit before it is tokenised; English has 4 to 5."""
 
 TokenIds: TypeAlias = list[int]
 

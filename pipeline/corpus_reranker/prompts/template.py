@@ -23,7 +23,7 @@ _PASSAGE_PLACEHOLDERS = frozenset({"rank", "passage"})
 
 
 class PromptTemplate(Section):
-    """The prompt of one listwise reranker. Literal braces are doubled, as in Python's format strings."""
+    """The prompt of one listwise reranker. Write literal braces twice, as in format strings."""
 
     system: str | None = Field(None, description="System message; None for models without one.")
     before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
@@ -89,7 +89,7 @@ class PromptTemplate(Section):
 
     @property
     def parser(self) -> AnswerParser:
-        """The parser of the template's answer format and identifiers."""
+        """The parser for the template's answer format and identifiers."""
         return create_answer_parser(self.answer_format, IDENTIFIERS[self.identifiers])
 
     @property

@@ -21,7 +21,7 @@ def is_token_boundary(left: str, right: str) -> bool:
 
 
 def splits_at_boundaries(tokenizer: Tokenizer) -> bool:
-    """Whether `tokenizer` gives the same ids for pieces as for the whole, tried on samples of every boundary."""
+    """Whether `tokenizer` gives the same ids for pieces as for the whole text, checked on samples of all boundaries."""
     boundaries = [(f"{line}\n", following) for line in _LINES for following in _NEXT_LINES]
     boundaries += [(name, passage) for name in _NAMES for passage in _PASSAGES]
     return all(

@@ -36,7 +36,7 @@ class Tokenizer(Protocol):
         ...
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text of `tokens`. A character that is cut in two becomes U+FFFD."""
+        """The text of `tokens`. An incomplete character becomes U+FFFD."""
         ...
 
     def encode(self, text: str) -> list[int]:
@@ -73,7 +73,7 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
             source, trust_remote_code=trust_remote_code, local_files_only=Path(source).is_dir()
         )
-    except Exception as error:  # from a missing file to an error of remote code
+    except Exception as error:  # anything from a missing file to an error in remote code
         raise ConfigError(
             f"cannot load a tokenizer from {source!r}: {type(error).__name__}: {error}\n"
             f'Set engine.tokenizer to a folder with tokenizer.json, a hub id, or "{WORDS}".'

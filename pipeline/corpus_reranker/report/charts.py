@@ -182,14 +182,14 @@ def short(value: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A percentage that reads 0% or 100% only if it is exactly that. `whole` must be above 0."""
+    """Format a percentage that is shown as 0% or 100% only if it is exact. `whole` must be above 0."""
     if 0 < part / whole < 0.001:
         return "under 0.1%"
     return "over 99.9%" if 0.999 < part / whole < 1 else f"{part / whole:.1%}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 850 ms, 12.3 s, 4 min 05 s, 3 h 20 min."""
+    """Format seconds: 850 ms, 12.3 s, 4 min 05 s, 3 h 20 min."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 100:

@@ -91,13 +91,13 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class ReportedRun:
-    """What the run recorded about itself; None or empty where it recorded nothing.
+    """The run's own record; None or empty for values that it does not contain.
 
     Attributes:
         config_text: The effective config as YAML.
         model: Model name or path.
-        simulated: Whether an engine was a stand-in.
-        gpus: The most GPUs that the config asks for.
+        simulated: Whether the engine was simulated or scripted.
+        gpus: Maximum number of GPUs of the config.
         queries: Queries of the input, if the run has not finished.
         engine_start_seconds: Start time of the slowest replica's engine.
         engine: Info of the engine.
@@ -250,7 +250,7 @@ def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest:
 
 
 def _read_json(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
-    """The object in a small JSON file; empty if there is no file."""
+    """Parse a small JSON file; empty if there is no file."""
     try:
         return dict(json.loads(read_text(filesystem, path) or "{}"))
     except (ValueError, TypeError) as error:
@@ -390,7 +390,7 @@ def _tokens(data: RunData) -> dict[str, Chart] | None:
 
 
 def _moves(data: RunData) -> dict[str, Any] | None:
-    """How far documents moved: a heatmap of rank to rank, the mean shift, and two figures of the top 10."""
+    """Rank changes: a heatmap from initial to new rank, the mean shift, and two figures about the top 10."""
     depth = data.depth
     if not depth:
         return None

@@ -38,7 +38,7 @@ MAX_QUERIES = 100_000
 files is a sample of queries from the whole run."""
 
 _WINDOW_FILES = 200
-"""The most files to read from quarantine and from samples. Each holds one query; thousands would take minutes on S3."""
+"""Maximum number of files to read from quarantine and samples. Each holds one query; thousands take minutes on S3."""
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
 _OPTIONAL = ["query", "started_at", "finished_at"]
@@ -244,7 +244,7 @@ def _metadata(filesystem: pafs.FileSystem, data_file: str) -> dict[str, str]:
 
 
 def sample_windows(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> list[SampledWindow]:
-    """Sample windows that were kept with their prompts: statuses take turns, windows of a status are drawn by seed."""
+    """Sample windows that were stored with their prompts, alternating between statuses, at random within a status."""
     drawn: dict[str, list[tuple[float, int, SampledWindow]]] = {}
     for number, window in enumerate(_kept_windows(filesystem, path, config.seed)):
         kept = drawn.setdefault(window.status, [])

@@ -20,7 +20,7 @@ from corpus_reranker.types import Candidate
 CANDIDATES = NESTED_INPUT.field(schemas.CANDIDATES).type
 
 FIRST_STAGE = b"first_stage"
-"""Parquet metadata key of a JSON value that says how the candidates were retrieved."""
+"""Parquet metadata key of a JSON value that describes how the candidates were retrieved."""
 
 _DONE_FILE = "_candidates.json"
 _UNFINISHED_FILE = "_unfinished.json"

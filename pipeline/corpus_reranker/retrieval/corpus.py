@@ -1,4 +1,4 @@
-"""Reads a corpus in pieces, so that many tasks share the work and none holds the whole corpus."""
+"""Reads a corpus in pieces, so that many tasks can share the work and no task holds the whole corpus."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Holds a first-stage run in memory: a few numbers per line, and each id once."""
+"""A first-stage run in memory: a few numbers per line, and each id once."""
 
 import json
 from array import array

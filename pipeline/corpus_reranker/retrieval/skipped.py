@@ -13,7 +13,7 @@ _NAMED_IN_ERROR = 3
 
 
 def queries_without_hit(queries: QuerySet, found: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Queries without a hit: those not in `found`."""
+    """Queries without a hit: those that `found` lacks."""
     for query_id in queries.blank_ids:
         yield {"query_id": query_id, "reason": "no text"}
     for query_id in queries.table["query_id"].to_pylist():

@@ -38,10 +38,10 @@ def run_job(
 
     Args:
         config: The job.
-        limit: Rerank only the first so many queries of the input.
+        limit: Rerank only this many queries, from the start of the input.
         new_run: Discard what the output holds.
         retry: Rerank finished queries with these statuses again.
-        log: Called with each line for people.
+        log: Called with each log line.
 
     Raises:
         RunError: The run failed and can be resumed.

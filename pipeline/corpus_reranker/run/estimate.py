@@ -19,7 +19,7 @@ from corpus_reranker.run.work import Work, measure_work
 
 @dataclass(frozen=True, slots=True)
 class ResponseLengths:
-    """Lengths of responses, summed over the attempts of a window. `source` says where they come from."""
+    """Lengths of responses, summed over the attempts of a window. `source` names their origin."""
 
     output_tokens_mean: float
     source: str

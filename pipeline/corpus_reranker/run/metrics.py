@@ -19,7 +19,7 @@ PREFIX = "corpus_reranker_"
 
 
 class RunMetrics:
-    """One object for each pass of a run. Counters begin at zero."""
+    """The metrics of one pass of a run. Counters start at zero."""
 
     def __init__(self, run_id: str, remaining: int) -> None:
         """`remaining` is the number of queries that the pass has to rerank."""

@@ -1,4 +1,4 @@
-"""The lease on the output, held by the driver for as long as it runs."""
+"""The lease on the output, which the driver holds while it runs."""
 
 import _thread
 import contextlib
@@ -22,7 +22,7 @@ def output_lease(sink: Sink) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            lease.check()  # raises if the lease is lost; otherwise a person pressed Ctrl-C
+            lease.check()  # raises if the lease is lost; otherwise the interrupt was Ctrl-C
             raise
         except OSError as error:
             raise run_error(error) from error

@@ -1,4 +1,4 @@
-"""The passes of a run: in each, every query that is not finished goes through the replicas once."""
+"""The passes of a run. Each pass sends every unfinished query to the replicas once."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from corpus_reranker.run.stats import running_stats_actor
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all passes of a run share. The lease on the output is held."""
+    """The common state of all passes of a run, while the lease on the output is held."""
 
     config: JobConfig
     candidates: ParquetFiles

@@ -7,7 +7,7 @@ from corpus_reranker.engines.base import EngineCapabilities
 from corpus_reranker.errors import ConfigError
 
 _MIN_PASSAGE_TOKENS = 16
-"""A shorter passage is meaningless: a context that leaves less for each is a mistake in the config."""
+"""Minimum tokens per passage: a context that leaves less for each passage is a mistake in the config."""
 
 
 def preflight(config: JobConfig) -> list[str]:
@@ -51,7 +51,7 @@ def _check_template(config: JobConfig) -> None:
 
 
 def _check_capabilities(config: JobConfig) -> None:
-    """The engine must be able to do what prompt, policy and generation ask for."""
+    """Check that the engine has the capabilities that the sections prompt, policy and generation need."""
     engine, section = config.engine.capabilities, f"engine.kind {config.engine.kind}"
     if config.policy.force_answer and not engine.regex:
         raise ConfigError(f"policy.force_answer needs an engine that obeys a regex; {section} does not")
@@ -65,7 +65,7 @@ def _check_capabilities(config: JobConfig) -> None:
 
 
 def _check_shared_gpu(engine: EngineCapabilities, pre_ranker: EngineCapabilities) -> None:
-    """Both models run on the first GPU of the replica."""
+    """Check that LLM and pre-ranker fit on the first GPU of a replica, which they share."""
     if engine.device is None or pre_ranker.device is None:
         return
     if engine.device != pre_ranker.device:
@@ -96,7 +96,7 @@ def _normal(path: str) -> str:
 
 
 def _check_budget(config: JobConfig) -> list[str]:
-    """The context must hold the passages of a window, the template and the output."""
+    """Check that the context holds the passages of a window, the template and the output."""
     context_tokens, output_tokens = config.engine.max_model_len, config.generation.max_tokens
     window, passage_tokens = config.strategy.max_window, config.prompt.max_passage_tokens
     tokens_per_passage = (context_tokens - output_tokens) // window

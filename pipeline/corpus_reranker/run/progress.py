@@ -39,7 +39,7 @@ class ProgressReporter:
             total: Queries of the input.
             done_before: Queries that earlier passes finished.
             interval_seconds: Time between two lines.
-            log: Called with each line.
+            log: Called with each log line.
             publish: Called with each progress; may raise.
         """
         self._stats_actor = stats_actor

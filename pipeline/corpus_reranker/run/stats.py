@@ -41,7 +41,7 @@ class StatsSnapshot:
 
 
 class StatsActor:
-    """One actor for each pass of a run. A lost one loses counts for progress and metrics, nothing else."""
+    """The stats actor of one pass of a run. If it is lost, only counts for progress and metrics are lost."""
 
     def __init__(self, run_id: str, remaining: int) -> None:
         self._metrics = RunMetrics(run_id, remaining)

@@ -1,4 +1,4 @@
-"""Work in the input of a job: windows, and prompt tokens of a sample of its queries.
+"""Measures the work of a job: the windows of its input, and the prompt tokens of a sample of its queries.
 
 Windows are counted over the whole input. Prompts are rendered and tokenised as a replica does it, for every window of
 the sampled queries, assuming that each window keeps its order.
@@ -28,11 +28,11 @@ from corpus_reranker.ranking.strategies.base import Strategy
 from corpus_reranker.types import RerankRequest
 
 _SAMPLED_ROW_GROUPS = 20
-"""Most row groups that a sample is drawn from: reading one row costs as much as reading its whole row group."""
+"""Maximum number of row groups to sample from: reading one row costs as much as reading its row group."""
 
 
 _Window: TypeAlias = tuple[int, Sequence[int]]
-"""How many windows end before this one can, itself included, and the candidates it shows."""
+"""Length of the longest chain of windows that ends with this one, and the candidates that it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Work:
         queries: Queries of the input.
         candidates: Candidates of all queries.
         most_candidates: Candidates of the largest readable query.
-        windows: The most windows that the strategy requests, retries excluded.
-        chain_windows: The most windows of one query that run one after another.
+        windows: Maximum number of windows that the strategy requests, without retries.
+        chain_windows: Maximum number of windows of one query that run in sequence.
         sampled_queries: Queries whose prompts were rendered.
         unreadable_queries: Queries of the sample that become failed rows.
         prompt_tokens_mean: Mean over the windows of the sample.
@@ -110,7 +110,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
 
 
 def longest_chain(strategy: Strategy, num_candidates: int) -> int:
-    """The most windows that run one after another, if every window keeps its order."""
+    """The number of windows that run in sequence, if every window keeps its order."""
     return max((length for length, _ in _windows(strategy, num_candidates)), default=0)
 
 
@@ -122,7 +122,7 @@ def _windows(strategy: Strategy, num_candidates: int) -> list[_Window]:
     async def rank_window(indices: Sequence[int], start: int) -> list[int]:
         nonlocal finished
         if len(indices) > 1:
-            length = finished + 1  # the window may depend on all that are finished
+            length = finished + 1  # the window may depend on all finished windows
             requested.append((length, list(indices)))
             await asyncio.sleep(0)  # concurrent windows are requested before this one finishes
             finished = max(finished, length)

@@ -1,1 +1,1 @@
-"""vLLM's AsyncLLM as an engine and as a pre-ranker. Everything private or version-dependent of vLLM is in `compat`."""
+"""vLLM's AsyncLLM as an engine and as a pre-ranker. Private and version-dependent APIs are used only in `compat`."""

@@ -1,4 +1,4 @@
-"""Everything of vLLM that is private or depends on its version, behind feature checks that log what is missing.
+"""All use of vLLM APIs that are private or depend on its version, behind feature checks that log what is missing.
 
 Bounds: vllm >= 0.24, < 0.34 (pyproject.toml). docs/gpu.md says why.
 """
@@ -25,28 +25,28 @@ _log = logging.getLogger(__name__)
 _GIB_BYTES = 2**30
 
 _PROCESS_END_SECONDS = 10.0
-"""Longest wait for a child process that was killed. The kernel may first have to free its GPU memory."""
+"""Timeout of the wait for a killed child process. The kernel may first have to free its GPU memory."""
 
 _NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
-"""ray/_private/accelerators/nvidia_gpu.py, 2.60: Ray leaves CUDA_VISIBLE_DEVICES of a worker as it is."""
+"""ray/_private/accelerators/nvidia_gpu.py, 2.60: if set, Ray does not set CUDA_VISIBLE_DEVICES for a worker."""
 
 
 def set_environment() -> None:
-    """Set vLLM's environment variables for this process and its children. Before vllm is imported.
+    """Set vLLM's environment variables for this process and its children. Call it before vllm is imported.
 
-    A value that the environment already has stays. VLLM_CACHE_ROOT and TRITON_CACHE_DIR are left alone: whoever
-    deploys the job knows which volume outlives a replica.
+    Values that are already set are kept. VLLM_CACHE_ROOT and TRITON_CACHE_DIR are left to the deployment, which knows
+    which volume outlives a replica.
     """
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     # Forking a process that has threads can deadlock.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     # FlashInfer's top-p/top-k sampler is compiled at the first start, which needs nvcc and ninja on every GPU node.
-    # Our requests never use it: vLLM samples greedy and seeded requests by itself.
+    # Our requests never use it: vLLM has its own sampler for greedy and seeded requests.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
 
 
 def check_device(device: str) -> None:
-    """Raise ConfigError unless the installed vLLM drives `device`, EngineStartError if no GPU is visible."""
+    """Raise ConfigError unless the installed vLLM supports `device`, EngineStartError if no GPU is visible."""
     from vllm.platforms import current_platform
 
     if device == "cpu" and not current_platform.is_cpu():
@@ -61,9 +61,9 @@ def check_device(device: str) -> None:
 
 
 def check_visible_gpus(assigned: list[str]) -> None:
-    """Raise EngineStartError if Ray assigned GPUs to this process but was told not to make only those visible.
+    """Raise EngineStartError if this process sees other GPUs than those that Ray has assigned to it.
 
-    Without this check every replica of a node would load its model on GPU 0.
+    Without this check, every replica of a node could load its model on GPU 0.
 
     Args:
         assigned: Ids of the GPUs that Ray assigned to this actor; empty outside Ray, and on a CPU.
@@ -84,7 +84,7 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
     Args:
         settings: The engine's section of the config.
         model: Folder or hub id of the model on this node.
-        tokenizer: The same of its tokenizer; None: the model's own.
+        tokenizer: Folder or hub id of the tokenizer; None: that of the model.
 
     Raises:
         ConfigError: `engine_kwargs` has a name that this vLLM does not know.
@@ -126,7 +126,7 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
 
 
 def supports_reasoning_budget() -> bool:
-    """Whether this vLLM closes open reasoning by itself, with either of its model runners.
+    """Whether this vLLM can close open reasoning, with either of its model runners.
 
     Both know SamplingParams.thinking_token_budget from the version on whose ReasoningConfig tells the natural end of
     reasoning from a forced one; in an older one the V2 runner refuses it (vllm/v1/engine/input_processor.py, 0.24).
@@ -142,7 +142,7 @@ def supports_reasoning_budget() -> bool:
 
 
 def reasoning_config(markers: Mapping[str, str]) -> Any:
-    """vLLM's ReasoningConfig from `reasoning_start_str`, `reasoning_end_str` and its other fields."""
+    """Create vLLM's ReasoningConfig from `reasoning_start_str`, `reasoning_end_str` and its other fields."""
     from vllm.config.reasoning import ReasoningConfig
 
     return ReasoningConfig(**markers)
@@ -166,11 +166,11 @@ def kv_cache_info(llm: "AsyncLLM") -> dict[str, Any]:
 
     vLLM reports how many requests of max_model_len it holds at once, and as tokens that number times max_model_len. A
     layer with a sliding window keeps only the end of a long request, so for short requests the product is several times
-    too high. What counts is the number of tokens that an average layer has space for.
+    too high. The useful number is the tokens for which an average layer has space.
 
     Returns:
-        kv_cache_tokens: That number; None if vLLM does not tell. sliding_layers_fraction and sliding_window_tokens:
-        which layers keep less of a request, and how much.
+        kv_cache_tokens: That number; None if vLLM does not report it. sliding_layers_fraction, sliding_window_tokens: the
+        fraction of layers with a sliding window, and its length.
     """
     config = llm.vllm_config
     concurrency = getattr(config.cache_config, "kv_cache_max_concurrency", None)
@@ -213,7 +213,7 @@ def on_engine_output(llm: "AsyncLLM", callback: Callable[[], None]) -> None:
     core = getattr(llm, "engine_core", None)
     get_output = getattr(core, "get_output_async", None)
     if core is None or get_output is None:
-        _missing("engine_core.get_output_async", "a hang is noticed by finished requests alone")
+        _missing("engine_core.get_output_async", "only a finished request counts as progress")
         return
 
     async def get_output_async() -> Any:
@@ -235,9 +235,9 @@ def exit_codes_of_failed_start(error: BaseException) -> list[int]:
 
 
 def shut_down(llm: "AsyncLLM") -> None:
-    """End the engine and wait until its processes are gone: vLLM kills a process that ends slowly and does not wait.
+    """Shut the engine down and wait for its processes: vLLM kills a process that ends slowly, but does not wait.
 
-    The engine's __del__ would shut it down once more, and fail as the interpreter ends.
+    The engine's __del__ would shut it down again, and fail during the interpreter's exit.
     """
     processes = _processes(llm)
     llm.shutdown()

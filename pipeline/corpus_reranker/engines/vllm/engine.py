@@ -1,7 +1,7 @@
-"""vLLM's AsyncLLM behind `generate`, on an event loop and a thread of its own.
+"""vLLM's AsyncLLM behind `generate`, on a separate thread and event loop.
 
-The thread keeps what the replica does on its loop (rendering, tokenizing, parsing) from delaying vLLM's loop, which
-hands requests to the engine core and collects its output. The model itself runs in child processes.
+Work on the replica's event loop (rendering, tokenizing, parsing) then cannot delay vLLM's loop, which sends requests to
+the engine core and collects its output. The model itself runs in child processes.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _REASONING_MARKERS = {"reasoning_start_str": "<think>", "reasoning_end_str": "</
 alone (vllm/v1/sample/thinking_budget_state.py), and would miss a bare </think>."""
 
 _STOP_SECONDS = 60.0
-"""How long `stop` waits for the engine's thread. One that hangs is left to the guard of the process group."""
+"""How long `stop` waits for the engine's thread. The guard of the process group ends a thread that hangs."""
 
 
 class VllmEngine:
@@ -69,7 +69,7 @@ class VllmEngine:
         await asyncio.to_thread(self._localize)
         log = VllmLog()
         started: Future[None] = Future()
-        started.set_running_or_notify_cancel()  # a start that nobody awaits any more still ends in order
+        started.set_running_or_notify_cancel()  # a cancelled start still shuts down cleanly
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(log, started)), name="vllm-engine", daemon=True
         )
@@ -97,7 +97,7 @@ class VllmEngine:
             await asyncio.to_thread(self._thread.join, _STOP_SECONDS)
 
     def info(self) -> dict[str, Any]:
-        """Name, version, simulated, model, device and capacity; `kv_cache_tokens` is None if vLLM does not say."""
+        """Name, version, simulated, model, device and capacity; `kv_cache_tokens` is None if vLLM lacks it."""
         return dict(self._info)
 
     async def _on_own_loop(self, request: Coroutine[Any, Any, T]) -> T:
@@ -107,7 +107,7 @@ class VllmEngine:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self._loop))
 
     def _localize(self) -> None:
-        """Check that the model is where the config says, and download what has to be downloaded."""
+        """Check that the model's files exist, and download them if necessary."""
         settings, storage = self._settings, self._context.storage
         check_model(settings.model, "config.json", "engine.model", storage)
         if settings.lora_path:
@@ -118,7 +118,7 @@ class VllmEngine:
             self._tokenizer = local_source(settings.tokenizer, storage, settings.download_dir, weights=False)
 
     async def _serve(self, log: VllmLog, started: "Future[None]") -> None:
-        """The whole life of the engine on its own loop, from loading until `stop`."""
+        """Load the engine on its own event loop, and keep it running until `stop`."""
         self._loop = asyncio.get_running_loop()
         guard = guard_process_group()
         llm = None
@@ -172,7 +172,7 @@ class VllmEngine:
         return added.issuperset(_REASONING_MARKERS.values())
 
     async def _prepare(self, llm: "AsyncLLM") -> None:
-        """Do what the first request would otherwise do, and then never end if the engine core died meanwhile."""
+        """Initialise what the first request otherwise would, which would hang if the engine core died meanwhile."""
         await llm.get_supported_tasks()
         self._info = _info(self._settings, llm)
         self._reasoning_token_ids = compat.reasoning_token_ids(llm)
@@ -220,7 +220,9 @@ class VllmEngine:
             if llm.errored:
                 reason = failure_reason(self._log, error, compat.exit_codes(llm))
                 raise EngineDeadError(f"vLLM's engine is dead: {reason}") from error
-            cause = error.__cause__ or error  # AsyncLLM wraps what it did not expect in a bare EngineGenerateError
+            cause = (
+                error.__cause__ or error
+            )  # AsyncLLM wraps unexpected errors in an EngineGenerateError without a message
             raise RequestError(f"{type(cause).__name__}: {cause}") from error
 
     def _start_error(self, error: BaseException, log: VllmLog) -> RerankerError:

@@ -1,4 +1,4 @@
-"""Why vLLM's processes failed, read from their logs.
+"""Finds out from the logs why vLLM's processes failed.
 
 The model runs in child processes of the engine. When one fails, the parent learns only that it should "see root cause
 above"; the cause is in the child's log. So all of them append their errors to one file, which is read after a failure.
@@ -94,7 +94,7 @@ class VllmLog:
         return self.path.exists() and self.path.stat().st_size > 0
 
     def discard(self) -> None:
-        """Delete the files. They stay after a failure, because its message names the log."""
+        """Delete the files. After a failure they are kept, because its message names the log."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -126,7 +126,7 @@ def failure_reason(log: VllmLog, error: BaseException, exit_codes: Sequence[int]
 
 
 def exit_reason(exit_code: int) -> str:
-    """How a process ended that logged nothing."""
+    """Describe the end of a process that has logged no error."""
     if exit_code == -signal.SIGKILL:
         return "killed by SIGKILL; often that is the system's out-of-memory killer"
     if exit_code < 0:

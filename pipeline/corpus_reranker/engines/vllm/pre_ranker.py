@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CONCURRENT_QUERIES = 4
-"""Enough to fill the engine's batches, and so few that the first queries go on to their windows early."""
+"""Enough to fill the engine's batches, but few enough that the first queries reach the LLM early."""
 
 _PLACEHOLDERS = {
     "query_text": frozenset({"query"}),
@@ -71,7 +71,7 @@ class VllmPreRankerSettings(VllmSettings):
 
 
 class VllmPreRanker(VllmEngine):
-    """One AsyncLLM of a pooling model. `score` needs it started."""
+    """An AsyncLLM with a pooling model. Call `start` before `score`."""
 
     settings_class: ClassVar[type[EngineSettings]] = VllmPreRankerSettings
 

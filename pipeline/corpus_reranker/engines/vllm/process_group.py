@@ -1,7 +1,7 @@
 """Ends vLLM's processes together with their replica.
 
-vLLM's engine core does not notice that its parent was killed: it waits for requests and holds its GPU memory. Ray ends
-the rest of a dead worker's process group, unless the raylet was killed too. The guard started here covers that case.
+vLLM's engine core does not notice that its parent was killed: it waits for requests and keeps its GPU memory. Ray ends
+the process group of a dead worker, unless the raylet was killed too. The guard process covers that case.
 """
 
 import os
@@ -14,7 +14,7 @@ _GUARD = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 
 def guard_process_group() -> "subprocess.Popen[bytes] | None":
     """Start a process that kills this process's group once this process is gone, for whatever reason.
 
-    Closing the guard's stdin has the same effect; killing the guard calls it off.
+    Closing the guard's stdin has the same effect; killing the guard disables it.
 
     Returns:
         The guard. None unless this process leads its group, as a Ray worker does: no other group may be killed.

@@ -1,4 +1,4 @@
-"""Our sampling parameters as vLLM's, and vLLM's final output as our completion."""
+"""Converts our sampling parameters to vLLM's, and vLLM's final output to our completion."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def sampling_params(params: SamplingParams, choices: Sequence[int] = ()) -> "VllmSamplingParams":
-    """vLLM's parameters for a request of which only the final output is read.
+    """vLLM's parameters for a request whose intermediate outputs are not needed.
 
-    Stop strings stay in the text, so that an answer section is closed.
+    Stop strings are kept in the text, so that the answer section is closed.
 
     Args:
         params: How to sample.

@@ -1,4 +1,4 @@
-"""What every export format provides."""
+"""The protocol of an export format."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def search_document(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """A query's ranking, to be looked up by query id rather than searched.
+    """The document with a query's ranking. It is looked up by query id, not searched.
 
     Args:
         row: One output row.

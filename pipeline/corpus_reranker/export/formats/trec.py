@@ -11,7 +11,7 @@ from corpus_reranker.export.settings import ExportConfig
 
 
 class TrecRun:
-    """Two runs for each data file: `reranked/` and `initial/`. trec_eval sorts both as their ranks say."""
+    """Two runs per data file: `reranked/` and `initial/`. trec_eval sorts both by their ranks."""
 
     def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None:
         self._tag = config.tag

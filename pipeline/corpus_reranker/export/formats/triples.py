@@ -1,4 +1,4 @@
-"""Training triples: the top of a reranked list against passages sampled from far below."""
+"""Training triples: the top passages of a reranked list, each with negatives sampled from lower ranks."""
 
 import random
 from collections.abc import Iterator, Mapping

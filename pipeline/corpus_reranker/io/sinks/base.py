@@ -57,12 +57,12 @@ class Sink(Protocol):
 
         Args:
             job_id: Shown to whoever finds the output leased.
-            on_lost: Called once, from another thread, when the lease can no longer be relied on.
+            on_lost: Called once, from another thread, when the lease is lost or may be lost.
         """
         ...
 
     def discard(self) -> None:
-        """Delete all that earlier runs left."""
+        """Delete everything that earlier runs have written."""
         ...
 
     def begin(

@@ -1,4 +1,4 @@
-"""Where everything is in the output folder of a run.
+"""Files and folders in the output folder of a run.
 
 part-*.parquet          the results: all that a reader of the folder sees
 _SUCCESS                written last: every query of the input is in the data files exactly once

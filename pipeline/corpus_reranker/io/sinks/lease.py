@@ -1,4 +1,4 @@
-"""A lease on an output folder, so that two live runs cannot write one output.
+"""A lease on an output folder, so that two live runs cannot write to the same output.
 
 It is taken by conditional creation, renewed by compare-and-swap from a thread, and marked as released at the end.
 Expiry is judged by the store's clock or by observation, so the clocks of the machines do not matter.

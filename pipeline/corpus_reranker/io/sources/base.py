@@ -1,4 +1,4 @@
-"""The protocol of an input format, and the nested Parquet files that every input is read from in the end.
+"""The protocol of an input format, and the nested Parquet files from which a run reads every input.
 
 A source is one module with a callable `(InputConfig, StorageConfig) -> Source` that raises InputError, and one line in
 `registry.py`. `input.format: "module:Class"` names a source outside this package.
@@ -53,11 +53,11 @@ class Source(Protocol):
 
     @property
     def form(self) -> str:
-        """What the rows of the input are, for people: "nested", "long"."""
+        """Form of the rows, for messages: "nested", "long"."""
         ...
 
     def describe(self) -> str:
-        """One line for people: number of files, rows, form."""
+        """A one-line description: number of files, rows, form."""
         ...
 
     def fingerprint_fields(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Source(Protocol):
         return None
 
     def candidate_counts(self) -> Counter[int]:
-        """Number of candidates -> number of queries that have so many."""
+        """Histogram: number of candidates -> number of queries."""
         counts: Counter[int] = Counter()
         for table in self.tables():
             counts.update(pc.fill_null(pc.list_value_length(table[CANDIDATES]), 0).to_pylist())

@@ -1,4 +1,4 @@
-"""The one place that decides which input rows cannot be reranked, and the request that each other row becomes.
+"""Decides which input rows cannot be reranked, and converts the others to requests. No other module decides this.
 
 `check_batch` decides, on Arrow columns; `parse_row` only converts. A bad row is a result here, never an exception that
 fails its block.
