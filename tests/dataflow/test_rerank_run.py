@@ -63,6 +63,7 @@ def test_output_files_have_the_declared_schema_and_metadata(tmp_path: Path) -> N
         assert schema.metadata[b"reranker.fingerprint"].decode() == settings.fingerprint()
         assert schema.metadata[b"reranker.simulated"] == b"true"
     assert (folder / "_SUCCESS").exists()
+    assert json.loads((folder / "_run/run.json").read_text())["info"] == {"gpus": 0}
     assert ds.dataset(folder).count_rows() == 3
 
 

@@ -17,7 +17,7 @@ from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.final_report import write_final_report
 from corpus_reranker.run.output_lease import output_lease
-from corpus_reranker.run.passes import RunContext, file_metadata, run_passes
+from corpus_reranker.run.passes import RunContext, file_metadata, run_info, run_passes
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.types import QueryStatus
 
@@ -62,7 +62,7 @@ def run_job(
             candidates = isolated.run(stage, source, sink.layout.candidates_url, config.input, config.storage, limit)
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
-            record = sink.begin(fingerprint, len(query_ids), config_yaml=config_yaml)
+            record = sink.begin(fingerprint, len(query_ids), config_yaml=config_yaml, info=run_info(config))
             schema = output_schema(candidates.schema, file_metadata(config))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
             if state.done:

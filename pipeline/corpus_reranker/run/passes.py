@@ -63,6 +63,11 @@ def run_passes(
     return state, entries
 
 
+def run_info(config: JobConfig) -> dict[str, Any]:
+    """What the run's record says besides its fingerprint: the most GPUs that the run can use, for its report."""
+    return {"gpus": config.cluster.max_replica_count * config.engine.gpus_per_replica}
+
+
 def file_metadata(config: JobConfig) -> dict[str, str]:
     """Key-value metadata of every output file."""
     return {
