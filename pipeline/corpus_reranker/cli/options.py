@@ -29,7 +29,7 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON do
 
 
 class ConfigCommand(TyperCommand):
-    """A command that takes config overrides beside its own options; they become `context.args`."""
+    """A command that takes config overrides in addition to its own options; they become `context.args`."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes | {"options_metavar": "[OPTIONS] [--SECTION.KEY=VALUE]..."})

@@ -35,7 +35,7 @@ async def compose_generate(
         admission: Admission control of the replica.
         slot: The query's slot.
         stats: Counts the engine's completions.
-        completion_cache: None: every request goes to the engine.
+        completion_cache: Cache of completions. None sends every request to the engine.
         continue_answers: The answer parser's `extend`.
         query_id: The query.
     """

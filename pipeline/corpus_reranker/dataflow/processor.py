@@ -66,7 +66,7 @@ class DataFileNames(FilenameProvider):  # type: ignore[misc]
 
 
 def plan_run(config: RerankerConfig, queries: int | None = None) -> RunPlan:
-    """Plan replicas and blocks for the cluster as it is now. Ray must be connected.
+    """Plan replicas and blocks for the present cluster. Ray must be connected.
 
     Args:
         config: The reranker's config.

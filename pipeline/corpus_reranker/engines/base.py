@@ -39,7 +39,7 @@ class EngineCapabilities:
 
 @dataclass(frozen=True, slots=True)
 class EngineContext:
-    """What the job config says beside the engine's own section."""
+    """The part of the job config outside the engine's section that an engine needs."""
 
     storage: StorageConfig = field(default_factory=StorageConfig)
     """How to reach a model at an s3:// URL."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WEIGHTS_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot"})
 
 _SECOND_CHOICE_WEIGHTS = WEIGHTS_SUFFIXES - {".safetensors", ".gguf"}
-"""Formats that a repository often has beside safetensors. vLLM loads safetensors if there are any."""
+"""Formats that a repository often has in addition to safetensors. vLLM loads safetensors if there are any."""
 
 _DOWNLOAD_THREADS = 8
 _LOCK_SECONDS = 3600.0

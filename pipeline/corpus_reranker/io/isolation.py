@@ -2,7 +2,7 @@
 
 pyarrow aborts on some broken footers with an uncaught C++ exception, and a page can claim gigabytes. In that
 case only the subprocess ends. Its memory is also not part of the driver for the rest of the run.
-The subprocess dies with its driver: it must not change an output beside the next driver.
+The subprocess dies with its driver, so that it cannot change an output that the next driver writes.
 """
 
 import ctypes

@@ -59,7 +59,7 @@ class InputConfig(RowLimits):
 
 
 class OutputConfig(Section):
-    """Where the results go, and what is stored beside the rankings."""
+    """Where the results are written, and what is stored in addition to the rankings."""
 
     path: Url = Field(
         description="Output folder, local or s3://, with data files, and control files whose names start with _."

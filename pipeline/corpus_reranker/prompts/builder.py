@@ -200,7 +200,7 @@ class RequestPromptBuilder:
         return self._parser.identifiers.citation.sub(r"(\1)", text)
 
     def _check_query(self) -> None:
-        """Refuse a query that is too long by itself before it is rendered and tokenised with every window."""
+        """Refuse a query that is too long even without passages, before every window renders and tokenises it."""
         if self._query_checked or len(self._query) <= self._max_prompt_tokens:
             return
         too_long = len(self._query) > _FIRST_READ_CHARACTERS_PER_TOKEN * self._max_prompt_tokens

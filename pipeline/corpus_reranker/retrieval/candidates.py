@@ -31,7 +31,7 @@ _SKIPPED_FILE = "_skipped.jsonl"
 class CandidatesSummary:
     """Counts of a folder of candidates.
 
-    `_skipped.jsonl` beside the Parquet files lists every skipped query and document with the reason.
+    `_skipped.jsonl` in the same folder lists every skipped query and document with the reason.
     """
 
     queries: int

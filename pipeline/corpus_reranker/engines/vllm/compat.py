@@ -16,7 +16,7 @@ from corpus_reranker.section import check_known_keys
 
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.engine.async_llm import AsyncLLM as AsyncLLM
 
     from corpus_reranker.engines.vllm.settings import VllmSettings
 
@@ -125,6 +125,13 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
     return AsyncEngineArgs(**arguments)
 
 
+def create_llm(arguments: "AsyncEngineArgs") -> "AsyncLLM":
+    """Start vLLM's asynchronous engine, which takes minutes."""
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    return AsyncLLM.from_engine_args(arguments)
+
+
 def supports_reasoning_budget() -> bool:
     """Whether this vLLM can close open reasoning, with either of its model runners.
 
@@ -169,8 +176,8 @@ def kv_cache_info(llm: "AsyncLLM") -> dict[str, Any]:
     too high. The useful number is the tokens for which an average layer has space.
 
     Returns:
-        kv_cache_tokens: That number; None if vLLM does not report it. sliding_layers_fraction, sliding_window_tokens: the
-        fraction of layers with a sliding window, and its length.
+        kv_cache_tokens: That number; None if vLLM does not report it. sliding_layers_fraction and
+        sliding_window_tokens: the fraction of layers with a sliding window, and its length.
     """
     config = llm.vllm_config
     concurrency = getattr(config.cache_config, "kv_cache_max_concurrency", None)

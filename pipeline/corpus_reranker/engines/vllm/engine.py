@@ -26,7 +26,8 @@ from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
-    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from corpus_reranker.engines.vllm.compat import AsyncLLM
 
 T = TypeVar("T")
 
@@ -144,15 +145,13 @@ class VllmEngine:
     def _load(self, log: VllmLog) -> "AsyncLLM":
         compat.set_environment()
         with log.in_environment():
-            from vllm.v1.engine.async_llm import AsyncLLM
-
             compat.check_device(self._settings.device)
             if self._settings.device == "gpu":
                 compat.check_visible_gpus(_assigned_gpus())
             arguments = compat.engine_args(self._settings, self._model, self._tokenizer)
             if self._wants_reasoning_budget() and compat.supports_reasoning_budget():
                 arguments.reasoning_config = compat.reasoning_config(_REASONING_MARKERS)
-            return AsyncLLM.from_engine_args(arguments)
+            return compat.create_llm(arguments)
 
     def _wants_reasoning_budget(self) -> bool:
         """Whether reasoning is to be closed, at markers that are single tokens of the model.
@@ -220,9 +219,7 @@ class VllmEngine:
             if llm.errored:
                 reason = failure_reason(self._log, error, compat.exit_codes(llm))
                 raise EngineDeadError(f"vLLM's engine is dead: {reason}") from error
-            cause = (
-                error.__cause__ or error
-            )  # AsyncLLM wraps unexpected errors in an EngineGenerateError without a message
+            cause = error.__cause__ or error  # AsyncLLM hides unexpected errors in an empty EngineGenerateError
             raise RequestError(f"{type(cause).__name__}: {cause}") from error
 
     def _start_error(self, error: BaseException, log: VllmLog) -> RerankerError:

@@ -36,7 +36,7 @@ _MAX_REASON_CHARACTERS = 2000
 class VllmLog:
     """The errors of one engine's processes, in one file.
 
-    Nothing goes to stderr unless VLLM_LOGGING_LEVEL is set in the environment: then records of that level do.
+    Nothing is written to stderr, unless VLLM_LOGGING_LEVEL is set in the environment: then records of that level are.
     """
 
     def __init__(self) -> None:

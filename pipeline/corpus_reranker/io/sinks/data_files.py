@@ -62,8 +62,8 @@ def is_data_file(name: str) -> bool:
 def reconcile(filesystem: FileSystem, folder: str, work_folder: str) -> pa.Table:
     """Make the data files hold each query once, and return what they hold: columns query_id and status.
 
-    Of duplicates, the row with the better status is kept, then the one in the newer file. Only files with a row to drop
-    are rewritten: the new file is written to `work_folder` and moved over the old one. Every dropped row has a
+    Among duplicates, the row with the better status is kept, then the row in the newer file. Only files with a row to
+    drop are rewritten: the new file is written to `work_folder` and moved over the old one. Every dropped row has a
     duplicate in place, so a crash at any point loses nothing. Safe to repeat.
     """
     infos = list_data_files(filesystem, folder)

@@ -37,7 +37,7 @@ def read_nested_files(url: str, storage: StorageConfig) -> ParquetFiles:
 
 @dataclass(frozen=True, slots=True)
 class NestedParquet(Source):
-    """An input that is read as it is."""
+    """An input in nested form, which a run reads without a copy."""
 
     files: ParquetFiles
 
