@@ -203,7 +203,7 @@ def test_a_failed_report_does_not_fail_the_run(tmp_path: Path) -> None:
     manifest, lines = rerank(config(tmp_path, "--report.qrels=/no/such/qrels"))
     assert manifest["queries_by_status"] == {"complete": 3}
     assert (tmp_path / "out" / "_SUCCESS").exists()
-    (line,) = [line for line in lines if line.startswith("no report, which `corpus-reranker report` can still write: ")]
+    (line,) = [line for line in lines if line.startswith("cannot write the report; try `corpus-reranker report`: ")]
     assert "/no/such/qrels" in line
 
 

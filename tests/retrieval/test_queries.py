@@ -77,7 +77,7 @@ def test_queries_without_text_are_listed_separately(tmp_path: Path) -> None:
         ([{"query_id": "1", "text": "a"}], "has no column 'query'; it has 'query_id', 'text'"),
         (
             [{"query_id": "1", "query": "a"}, {"query_id": "1", "query": "b"}],
-            "row 2: query_id '1' occurs in row 1, too",
+            "row 2: query_id '1' also occurs in row 1",
         ),
         ([{"query_id": None, "query": "a"}], "row 1: query_id is empty"),
         ([{"query_id": "1", "query": "a", "n": 1}, {"query_id": "2", "query": "a", "n": "b"}], "of one type"),

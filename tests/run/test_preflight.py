@@ -40,9 +40,9 @@ def test_a_pre_ranker_needs_a_model_and_its_share_of_the_gpu(tmp_path: Path) -> 
     assert preflight(config(*small)) == []
     with pytest.raises(ConfigError, match=r"pre_ranker\.engine\.model: no folder .*nowhere"):
         preflight(config(*PRE_RANKER, f"--pre_ranker.engine.model={tmp_path}/nowhere"))
-    with pytest.raises(ConfigError, match="more than one GPU"):
+    with pytest.raises(ConfigError, match="add up to more than 1"):
         preflight(config(*small, "--engine.gpu_memory_utilization=0.95"))
-    with pytest.raises(ConfigError, match="both run in one vLLM"):
+    with pytest.raises(ConfigError, match="set both to the same device"):
         preflight(config(*small, "--pre_ranker.engine.device=cpu"))
 
 

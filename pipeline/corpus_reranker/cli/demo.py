@@ -37,7 +37,7 @@ app = command_app()
 def demo(
     context: typer.Context,
     config: Annotated[str, typer.Option(help="Job config.")] = "demo/demo",
-    cache: Annotated[Path, typer.Option(help="Folder that keeps the models.")] = Path(".cache"),
+    cache: Annotated[Path, typer.Option(help="Cache folder for the models.")] = Path(".cache"),
 ) -> int:
     """Rerank the demo collection with a tiny LLM in vLLM on the CPU, and show the result."""
     log("1/4 models: all-MiniLM-L6-v2, and SmolLM2-135M-Instruct, converted once from the package that carries it")

@@ -102,7 +102,7 @@ app = command_app()
 
 @app.command("demo-model")
 def demo_model(
-    cache: Annotated[Path, typer.Option(help="Folder that keeps the models.")] = Path(".cache"),
+    cache: Annotated[Path, typer.Option(help="Cache folder for the models.")] = Path(".cache"),
 ) -> None:
     """Put the demo's models into a cache folder and print their folders. The first conversion takes about a minute."""
     print(link_embedder(cache))

@@ -27,7 +27,7 @@ def estimate(
     prompt_tokens_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
     output_tokens_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
     output_tokens_mean: Annotated[float | None, typer.Option(help="Output tokens per window.")] = None,
-    measured: Annotated[str | None, typer.Option(help="Output of an earlier run: take output lengths from it.")] = None,
+    measured: Annotated[str | None, typer.Option(help="Output of an earlier run to take output lengths from.")] = None,
     price_per_gpu_hour: Annotated[float | None, typer.Option(help="Default: report.price_per_gpu_hour.")] = None,
     sample_queries: Annotated[
         int | None, typer.Option(help="Number of queries whose prompts are tokenized; 0: all; default: 200.")

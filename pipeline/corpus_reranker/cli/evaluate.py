@@ -36,7 +36,7 @@ def evaluate(
     config: Config = None,
     date: Date = None,
     qrels: Annotated[str | None, typer.Option(help="TREC qrels file.")] = None,
-    measures: Annotated[str | None, typer.Option(help="As ir_measures writes them: nDCG@10,AP(rel=2),R@100.")] = None,
+    measures: Annotated[str | None, typer.Option(help="Measures of ir_measures: nDCG@10,AP(rel=2),R@100.")] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Compare every system with this one; default: all pairs.")
     ] = None,

@@ -20,10 +20,12 @@ def export(
     context: typer.Context,
     output: Output = None,
     to: Annotated[str | None, typer.Option(metavar="FORMAT", help='Export format, or "module:Class".')] = None,
-    destination: Annotated[str | None, typer.Option(help="Folder, empty or new, local or s3://.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Empty or new folder, local or s3://.")] = None,
     config: Config = None,
     date: Date = None,
-    input_path: Annotated[str | None, typer.Option("--input", help="triples: candidates with the texts.")] = None,
+    input_path: Annotated[
+        str | None, typer.Option("--input", help="triples: candidates Parquet with the texts.")
+    ] = None,
     column: Annotated[list[str] | None, typer.Option(help="Search feeds: pass-through column; repeatable.")] = None,
     tag: Annotated[str | None, typer.Option(help="trec: last field of a run line.")] = None,
     index: Annotated[str | None, typer.Option(help="Elasticsearch index, or Vespa document type.")] = None,
@@ -34,7 +36,9 @@ def export(
     max_negative_rank: Annotated[int | None, typer.Option(help="triples: last rank of the negatives.")] = None,
     status: Annotated[list[str] | None, typer.Option(help="triples: statuses of the queries; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="triples: seed of the sampling.")] = None,
-    single_file: Annotated[bool | None, typer.Option("--single-file", help="One file, not one per data file.")] = None,
+    single_file: Annotated[
+        bool | None, typer.Option("--single-file", help="Write a single file instead of one per data file.")
+    ] = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
     as_json: Json = False,
 ) -> None:

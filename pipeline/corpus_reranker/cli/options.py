@@ -17,7 +17,8 @@ from corpus_reranker.section import Section
 S = TypeVar("S", bound=Section)
 
 Config: TypeAlias = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="Job config: a YAML file or a ready-made config's name.")
+    str | None,
+    typer.Option("--config", metavar="FILE", help="Job config: a YAML file, or the name of a ready-made config."),
 ]
 Date: TypeAlias = Annotated[
     str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="Day that replaces {date} in the config.")

@@ -21,11 +21,15 @@ def report(
     config: Config = None,
     date: Date = None,
     qrels: Annotated[str | None, typer.Option(help="TREC qrels; adds nDCG@10 before and after reranking.")] = None,
-    price_per_gpu_hour: Annotated[float | None, typer.Option(help="Adds the price of 1,000 queries.")] = None,
+    price_per_gpu_hour: Annotated[
+        float | None, typer.Option(help="Price of a GPU-hour; adds the price of 1,000 queries.")
+    ] = None,
     currency: Annotated[str | None, typer.Option(help="Currency of the price; default: USD.")] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs of the run; default: from the run's config.")] = None,
-    sampled_windows: Annotated[int | None, typer.Option(help="Windows shown with prompt and completion.")] = None,
-    listed_queries: Annotated[int | None, typer.Option(help="How many slow and failed queries are listed.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="Number of GPUs of the run; default: from the run's config.")] = None,
+    sampled_windows: Annotated[
+        int | None, typer.Option(help="Number of windows shown with prompt and completion.")
+    ] = None,
+    listed_queries: Annotated[int | None, typer.Option(help="Number of slowest and of failed queries listed.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write an HTML report of a run, `_run/report.html` in its output: one file that opens offline.

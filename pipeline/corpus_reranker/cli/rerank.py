@@ -28,12 +28,12 @@ def rerank(
     date: Date = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Rerank only the first N queries.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check config and input, print the plan and a prompt, stop.")
+        bool, typer.Option("--dry-run", help="Check config and input, print the plan and the first prompt, and stop.")
     ] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Print what `corpus-reranker estimate` prints, stop.")
+        bool, typer.Option("--estimate", help="Print the output of `corpus-reranker estimate` and stop.")
     ] = False,
-    new_run: Annotated[bool, typer.Option("--new-run", help="Discard the output and start over.")] = False,
+    new_run: Annotated[bool, typer.Option("--new-run", help="Discard the existing output and start again.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Rerank the output's failed and degraded queries again.")
     ] = False,

@@ -28,7 +28,9 @@ def watch(
     config: Config = None,
     date: Date = None,
     every_seconds: Annotated[float, typer.Option(min=0.1, help="Interval between two updates.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Print once and stop, as without a terminal.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the view once and stop (default if stdout is not a terminal).")
+    ] = False,
 ) -> int:
     """Watch a run live: progress, rates per replica, windows in flight, last errors, ETA.
 

@@ -134,7 +134,9 @@ class SimulatedEngine:
         prompt_tokens = self._settings.prompt_tokens or len(prompt.token_ids)
         remaining_tokens = self._settings.max_model_len - prompt_tokens
         if remaining_tokens < 1:
-            raise RequestError(f"prompt of {prompt_tokens} tokens in a context of {self._settings.max_model_len}")
+            raise RequestError(
+                f"prompt of {prompt_tokens} tokens exceeds the context of {self._settings.max_model_len}"
+            )
         rng = _rng(self._settings.seed, prompt, params)
         drawn_tokens = self._draw_output_tokens(rng)
         output_tokens = min(drawn_tokens, params.max_tokens, remaining_tokens)

@@ -87,7 +87,9 @@ def build_index(
             documents += int(indexer.addRawDocuments([_raw(row) for row in rows])) if rows else 0
         indexer.close()
         if documents != len(hashes):
-            raise InputError(f"{source}: Anserini took {documents:,} of {len(hashes):,} documents; see its log above")
+            raise InputError(
+                f"{source}: Anserini indexed {documents:,} of {len(hashes):,} documents; see its log above"
+            )
         _check_unique(read, hashes, source)
         info = IndexInfo(source, documents, empty, version("pyserini"))
         (unfinished / _INFO_FILE).write_text(json.dumps(asdict(info), indent=1), encoding="utf-8")

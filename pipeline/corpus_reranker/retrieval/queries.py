@@ -125,7 +125,7 @@ def _check_unique(query_ids: pa.ChunkedArray, source: str) -> None:
         if query_id is None or not query_id.strip():
             raise InputError(f"{source}, row {row}: query_id is empty; every query needs one")
         if seen.setdefault(query_id, row) != row:
-            raise InputError(f"{source}, row {row}: query_id {query_id!r} occurs in row {seen[query_id]}, too")
+            raise InputError(f"{source}, row {row}: query_id {query_id!r} also occurs in row {seen[query_id]}")
 
 
 def _read_parquet(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa.Table:

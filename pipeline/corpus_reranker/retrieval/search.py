@@ -94,4 +94,4 @@ def _feedback_parser(searcher: Any, index: str) -> str | None:
         return "JsonCollection"
     if {"_id", "text"} <= keys:
         return "BeirFlatCollection"
-    raise ConfigError(f"RM3 is not possible on index {index}: it holds neither document vectors nor JSON documents")
+    raise ConfigError(f"RM3 does not work on index {index}: it holds neither document vectors nor JSON documents")

@@ -91,7 +91,7 @@ def measured_response_lengths(output: str, storage: StorageConfig) -> ResponseLe
     data = read_run_data(*resolve(output, storage), ReportConfig())
     windows = len(data.output_tokens)
     if not windows:
-        raise InputError(f"{output} holds no window to measure")
+        raise InputError(f"{output} has no windows to measure")
     return ResponseLengths(
         output_tokens_mean=float(data.output_tokens.mean()),
         source=f"{windows:,} windows of {output}",

@@ -13,4 +13,4 @@ def write_final_report(config: JobConfig, isolated: IsolatedProcess, log: Callab
         page = isolated.run(report_output, config.output.path, config.storage, config.report, config.evaluate)
         log(f"report: {page}")
     except Exception as error:
-        log(f"no report, which `corpus-reranker report` can still write: {type(error).__name__}: {error}")
+        log(f"cannot write the report; try `corpus-reranker report`: {type(error).__name__}: {error}")

@@ -89,7 +89,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, A
     connect()
     plan = plan_run(config, remaining)
     run.log(
-        f"{plan.replicas.initial} replicas requested, at most {config.cluster.max_replica_count};"
+        f"{plan.replicas.initial} replicas requested, maximum {config.cluster.max_replica_count};"
         f" each holds up to {plan.blocks.per_replica} blocks of {plan.blocks.queries_per_block} queries,"
         f" with up to {max_windows_in_flight(config):,} windows in flight"
     )

@@ -54,14 +54,14 @@ def _check_capabilities(config: JobConfig) -> None:
     """Check that the engine has the capabilities that the sections prompt, policy and generation need."""
     engine, section = config.engine.capabilities, f"engine.kind {config.engine.kind}"
     if config.policy.force_answer and not engine.regex:
-        raise ConfigError(f"policy.force_answer needs an engine that obeys a regex; {section} does not")
+        raise ConfigError(f"policy.force_answer needs an engine with structured output; {section} has none")
     if config.prompt.load_template().parser.needs_choice_logprobs and not engine.choice_logprobs:
         raise ConfigError(
-            f"prompt.template {config.prompt.template} needs the log-probabilities of the first token; {section} does"
-            " not give them"
+            f"prompt.template {config.prompt.template} needs the log-probabilities of the first token;"
+            f" {section} does not return them"
         )
     if config.generation.close_reasoning and not (engine.continuation or engine.reasoning_budget):
-        raise ConfigError(f"generation.close_reasoning needs an engine that continues a text; {section} does not")
+        raise ConfigError(f"generation.close_reasoning needs an engine that can continue a response; {section} cannot")
 
 
 def _check_shared_gpu(engine: EngineCapabilities, pre_ranker: EngineCapabilities) -> None:
@@ -70,12 +70,13 @@ def _check_shared_gpu(engine: EngineCapabilities, pre_ranker: EngineCapabilities
         return
     if engine.device != pre_ranker.device:
         raise ConfigError(
-            f"pre_ranker.engine.device {pre_ranker.device} is not engine.device {engine.device}; both run in one vLLM"
+            f"pre_ranker.engine.device {pre_ranker.device} is not engine.device {engine.device};"
+            " set both to the same device, because they share one installation of vLLM"
         )
     if engine.gpu_memory_utilization + pre_ranker.gpu_memory_utilization > 1:
         raise ConfigError(
             f"engine.gpu_memory_utilization {engine.gpu_memory_utilization:g} and pre_ranker.engine's"
-            f" {pre_ranker.gpu_memory_utilization:g} are more than one GPU; lower the first"
+            f" {pre_ranker.gpu_memory_utilization:g} add up to more than 1; lower the first"
         )
 
 
@@ -109,7 +110,7 @@ def _check_budget(config: JobConfig) -> list[str]:
     if tokens_per_passage < passage_tokens:
         return [
             f"a window of {window} passages of prompt.max_passage_tokens {passage_tokens} does not fit the context"
-            f" beside {output_tokens} output tokens: long passages are cut evenly, to fewer than"
-            f" {tokens_per_passage} tokens, and their windows are marked so in the output"
+            f" with {output_tokens} output tokens: long passages are shortened evenly, to fewer than"
+            f" {tokens_per_passage} tokens, which shortened_to_tokens in the output records"
         ]
     return []

@@ -74,7 +74,7 @@ class ProgressReporter:
         try:
             snapshot: StatsSnapshot = ray.get(self._stats_actor.snapshot.remote(), timeout=5)
         except Exception as error:  # the stats actor restarts, or the cluster shuts down and the run reports that
-            self._log(f"no progress line: {type(error).__name__}")
+            self._log(f"cannot read the progress: {type(error).__name__}")
             return
         self.last = snapshot
         now = time.monotonic()
@@ -86,7 +86,7 @@ class ProgressReporter:
         try:
             self._publish(progress)
         except Exception as error:  # the next report tries again
-            self._log(f"progress not written to the output: {error}")
+            self._log(f"cannot write the progress to the output: {error}")
 
     def _sample(self, seconds: float, progress: RunProgress) -> None:
         if progress.replicas:
