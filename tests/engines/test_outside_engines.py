@@ -120,7 +120,9 @@ def test_an_outside_pre_ranker_scores() -> None:
 
 def test_preflight_checks_capabilities() -> None:
     echo = "--engine.kind=my_engines:Echo"
-    with pytest.raises(ConfigError, match=r"force_answer needs an engine with structured output; engine.kind my_engines"):
+    with pytest.raises(
+        ConfigError, match=r"force_answer needs an engine with structured output; engine.kind my_engines"
+    ):
         preflight(config(echo, "--policy.force_answer=true", "--prompt.template=rankgpt"))
     with pytest.raises(ConfigError, match="can continue a response"):
         preflight(config(echo, "--generation.close_reasoning=true"))

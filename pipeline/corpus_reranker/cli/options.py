@@ -108,7 +108,7 @@ class JobOptions:
             context: The command's context, whose `args` are the overrides.
             path: `--config`.
             date: `--date`.
-            own: Values of the command's own options by the config key each stands for; None: not given.
+            own: Config key -> value of the command's own option for it; None: not given.
         """
         given = {key: value for key, value in (own or {}).items() if value is not None}
         return cls(path, (*context.args, *(f"--{key}={json.dumps(value)}" for key, value in given.items())), date)

@@ -96,6 +96,6 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
 
 
 def _shut_ray_down() -> None:
-    """Shut Ray down, so that it prints its own messages about a failure before the reason is printed, not after."""
+    """Shut Ray down before the reason of a failure is printed, so that the reason comes after Ray's messages."""
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()

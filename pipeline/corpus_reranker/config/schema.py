@@ -60,7 +60,7 @@ class RerankerConfig(Section):
 
     @property
     def engine_context(self) -> EngineContext:
-        """What an engine or a pre-ranker needs to know besides its own section."""
+        """The values outside their own sections that engine and pre-ranker need."""
         return EngineContext(self.storage, self.generation.close_reasoning)
 
     @property

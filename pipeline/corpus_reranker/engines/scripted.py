@@ -186,7 +186,7 @@ def load_script(target: str, arguments: Mapping[str, Any], key: str) -> Any:
 
 
 def passages(text: str) -> list[str]:
-    """The passages in a prompt of our templates, in order: each begins a line with its identifier."""
+    """The passages in a prompt of a ready-made template, in order: each starts a line with its identifier."""
     found = re.split(r"^\[\d+\] ", text, flags=re.MULTILINE)[1:]
     return [passage.partition("\nSearch Query: ")[0].strip() for passage in found]
 

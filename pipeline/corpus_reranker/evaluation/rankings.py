@@ -124,7 +124,7 @@ def _read_any(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -
 
 
 def map_data_files(read: Callable[[str], T], data_files: Sequence[str]) -> Iterator[T]:
-    """Yield `read(path)` of each file in order, with up to IO_THREADS reads in flight to hide object-store latency."""
+    """Yield `read(path)` of each file in order, with up to IO_THREADS concurrent reads to hide object-store latency."""
     with ThreadPoolExecutor(IO_THREADS) as pool:
         for start in range(0, len(data_files), IO_THREADS):
             yield from pool.map(read, data_files[start : start + IO_THREADS])

@@ -63,7 +63,7 @@ RANKING = pa.list_(
     )
 )
 """Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or below:
-it falls strictly, as a float32 as well. `initial_score` is the first stage's, null if it had none;
+it falls strictly, also as a float32. `initial_score` is the first stage's, null if it had none;
 `pre_ranker_score` is null where there was no pre-ranker, or it failed."""
 
 WINDOWS = pa.list_(

@@ -120,7 +120,7 @@ class RequestPromptBuilder:
         ids = [self._tokenizer.convert_tokens_to_ids(self._renderer.identifier(rank)) for rank in range(1, num + 1)]
         known = tuple(token_id for token_id in ids if token_id is not None)
         if len(set(known)) < num:
-            raise RequestError(f"the tokenizer has no token of its own for each of {num} {self._template.identifiers}")
+            raise RequestError(f"the tokenizer has no single token for each of {num} {self._template.identifiers}")
         return known
 
     def _passage(self, rank: int, index: int, limit_tokens: int) -> tuple[str, ...]:

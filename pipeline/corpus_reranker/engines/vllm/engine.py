@@ -154,7 +154,7 @@ class VllmEngine:
             return compat.create_llm(arguments)
 
     def _wants_reasoning_budget(self) -> bool:
-        """Whether reasoning is to be closed, at markers that are single tokens of the model.
+        """Whether the config closes reasoning, and the markers are single tokens of the model.
 
         Qwen3 has such tokens. Qwen2.5 writes <think> in pieces, which vLLM would not find; a second request closes its
         reasoning (answers/continuation.py).

@@ -142,8 +142,8 @@ class VllmSettings(EngineSettings):
             raise ValueError("engine_kwargs.revision pins the weights alone; write model: hf://owner/name@revision")
         if self.engine_kwargs.get("data_parallel_size", 1) > 1:
             raise ValueError(
-                "engine_kwargs.data_parallel_size is not supported: each replica is an engine of its own, with its own"
-                " queries and its own restart; raise cluster.max_replicas instead"
+                "engine_kwargs.data_parallel_size is not supported: replicas are independent engines that are restarted"
+                " separately; raise cluster.max_replicas instead"
             )
         context_parallel = self.engine_kwargs.get("decode_context_parallel_size", 1)
         if self.tensor_parallel_size % context_parallel:

@@ -56,7 +56,7 @@ class Sink(Protocol):
         """The lease on this output, not taken yet; a context manager that takes and releases it.
 
         Args:
-            job_id: Shown to whoever finds the output leased.
+            job_id: Shown to a run that finds the output leased.
             on_lost: Called once, from another thread, when the lease is lost or may be lost.
         """
         ...
