@@ -53,7 +53,7 @@ def test_a_live_run(tmp_path: Path) -> None:
         "and 5 more",
     ):
         assert expected in shown
-    assert "gpu-0:7" not in shown  # the fullest replicas are left out first
+    assert "gpu-0:7" not in shown  # the fullest replicas are omitted first
 
 
 def test_watching_stops_with_the_run(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Faults of a GPU that a test asks for and one step of a stub worker then has."""
+"""GPU faults that a test injects into one step of a stub worker."""
 
 import os
 import signal
@@ -10,21 +10,21 @@ Fault: TypeAlias = Literal["out_of_memory", "hang", "death"]
 """out_of_memory: the step raises torch.OutOfMemoryError. hang: it does not return. death: the process is killed."""
 
 FOLDER_VARIABLE = "STUB_FAULTS"
-"""Environment variable with the folder in which a file named like a fault asks for it."""
+"""Environment variable with the folder in which a file named after a fault injects it."""
 
 _LONGEST_HANG_SECONDS = 900.0
 """No process outlives its test by more than this."""
 
 
-def ask_for(fault: Fault) -> Path:
-    """Let the next step of one engine have this fault. The returned file is gone once it has."""
+def inject(fault: Fault) -> Path:
+    """Make the next step of one engine fail in this way. The returned file disappears when it does."""
     path = Path(os.environ[FOLDER_VARIABLE]) / fault
     path.touch()
     return path
 
 
-def fail_if_asked() -> None:
-    """Have the fault that a test asks for, if one does and no other engine was faster."""
+def fail_if_injected() -> None:
+    """Fail if a test has injected a fault that no other engine has taken."""
     folder = Path(os.environ[FOLDER_VARIABLE])
     for fault in get_args(Fault):
         try:

@@ -25,7 +25,7 @@ from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, LogprobsLists, ModelRunne
 from vllm.v1.sample.ops.topk_topp_sampler import flashinfer_sampler_supported
 from vllm.v1.worker.worker_base import CompilationTimes, WorkerBase
 
-from gpu_build.faults import fail_if_asked
+from gpu_build.faults import fail_if_injected
 from gpu_build.replies import ADAPTER_REPLY, DEFAULT_REPLY, END, FOREVER, REPLY
 from gpu_build.stub_driver import patch_torch
 
@@ -131,7 +131,7 @@ class StubWorker(WorkerBase):  # type: ignore[misc]
         if not scheduler_output.total_num_scheduled_tokens:
             return EMPTY_MODEL_RUNNER_OUTPUT
         if self.rank == 0:  # vLLM takes the output of this rank; a real one cannot go on without the others
-            fail_if_asked()
+            fail_if_injected()
         for new in scheduler_output.scheduled_new_reqs:
             self._begin(new)
         self._resume(scheduler_output.scheduled_cached_reqs)

@@ -13,14 +13,14 @@ import pytest
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.errors import EngineDeadError, EngineStartError
 from gpu_build.engines import GREEDY, prompt, ready_made, stubbed
-from gpu_build.faults import Fault, ask_for
+from gpu_build.faults import Fault, inject
 from gpu_build.replies import FOREVER
 
 WATCHDOG_SECONDS = 120.0
 
 
 def running_processes() -> set[psutil.Process]:
-    """Processes below this one; the resource tracker of multiprocessing, which stays, left out."""
+    """Child processes of this one, without the resource tracker of multiprocessing, which stays."""
     running = set()
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -39,12 +39,12 @@ def _nothing_left_behind() -> Iterator[None]:
 
 
 async def in_flight_when(fault: Fault, engine: Any, models: Path) -> list[BaseException | Any]:
-    """What becomes of eight requests one of whose steps has the fault. None ends by itself."""
-    asked = ask_for(fault)
+    """Results of eight endless requests, one of whose steps fails."""
+    marker = inject(fault)
     endless = replace(GREEDY, max_tokens=32_000)
     requests = [engine.generate(prompt(models, f"{number}{FOREVER}"), endless) for number in range(8)]
     results = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), WATCHDOG_SECONDS)
-    assert not asked.exists()
+    assert not marker.exists()
     return results
 
 
@@ -85,10 +85,10 @@ async def test_a_hang_ends_the_engine_after_its_timeout(tensor_parallel_size: in
 async def test_a_hung_engine_can_be_stopped_before_its_timeout(models: Path) -> None:
     engine = create_engine(stubbed(ready_made("reasonrank-7b").engine, models))
     await engine.start()
-    asked = ask_for("hang")
+    marker = inject("hang")
     request = asyncio.create_task(engine.generate(prompt(models, "hangs"), GREEDY))
     async with asyncio.timeout(WATCHDOG_SECONDS):
-        while asked.exists():  # noqa: ASYNC110 - another process removes it
+        while marker.exists():  # noqa: ASYNC110 - another process removes it
             await asyncio.sleep(0.02)
     assert not request.done()
     await asyncio.wait_for(engine.stop(), WATCHDOG_SECONDS)

@@ -13,7 +13,7 @@ import pytest
 
 from corpus_reranker.io.schemas import NESTED_INPUT
 from gpu_build.engines import STUB_WORKER
-from gpu_build.faults import Fault, ask_for
+from gpu_build.faults import Fault, inject
 from gpu_build.model_folders import make_model_folder
 
 QUERIES = 6
@@ -77,7 +77,7 @@ def test_tensor_parallel_two_in_a_ray_actor(models: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("fault", ["death", "hang"])
 def test_a_replica_lost_to_a_fault_costs_no_query(fault: Fault, models: Path, tmp_path: Path) -> None:
-    asked = ask_for(fault)
+    marker = inject(fault)
     _, rows = rerank(tmp_path, models, "--engine.hang_timeout_seconds=10")
-    assert not asked.exists()
+    assert not marker.exists()
     check_rows(rows)

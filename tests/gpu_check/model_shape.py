@@ -36,7 +36,7 @@ class ModelShape:
 
     @property
     def layer_parameters(self) -> int:
-        """Elements of the layers' matrices; norms and biases are left out."""
+        """Elements of the layers' matrices; norms and biases are not counted."""
         attention = 2 * self.hidden_size**2 + 2 * self.hidden_size * self.num_key_value_heads * self.head_size
         return self.num_hidden_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
 

@@ -22,7 +22,7 @@ MINIMAL = {
 
 def write(folder: Path, **changes: object) -> Path:
     path = folder / "own.yaml"
-    content = {key: value for key, value in {**MINIMAL, **changes}.items() if value != "(left out)"}
+    content = {key: value for key, value in {**MINIMAL, **changes}.items() if value != "(absent)"}
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     return path
 
@@ -41,7 +41,7 @@ def test_every_template_renders(path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"passage": "(left out)"}, "passage: missing"),
+        ({"passage": "(absent)"}, "passage: missing"),
         ({"pasage": "x"}, "unknown key 'pasage'; did you mean 'passage'?"),
         ({"passage": "[{rank}] {text}\n"}, "passage: unknown placeholder '{text}'; known: {passage}, {rank}"),
         ({"passage": "[{rank}]\n"}, "passage: must contain {passage}"),

@@ -40,7 +40,7 @@ class RemoteFile:
 
 
 def remote_files(url: str, storage: StorageConfig) -> list[RemoteFile]:
-    """The files in the folder at `url`, hidden ones left out. Raises ConfigError if it cannot be listed."""
+    """The files in the folder at `url`, without hidden files. Raises ConfigError if it cannot be listed."""
     from corpus_reranker.io.filesystem import brief, list_files, redact, resolve
 
     filesystem, folder = resolve(url, storage)

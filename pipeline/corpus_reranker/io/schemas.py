@@ -182,7 +182,7 @@ def clip(text: str | None, max_chars: int) -> str | None:
         return None
     if len(text) > max_chars:
         half = max_chars // 2
-        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters omitted ...]\n{text[-half:]}"
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -47,7 +47,7 @@ def job(
 
 
 def whole_rows(location: Location) -> dict[str, str]:
-    """The best status there is of each query, in files that are not torn."""
+    """The best status of each query in complete files."""
     output = ParquetSink(location.output(), location.storage).layout
     best: dict[str, str] = {}
     for info in list_data_files(output.filesystem, output.folder):
@@ -65,7 +65,7 @@ def nothing(_: Location) -> None:
 
 
 def interrupted(location: Location) -> None:
-    """A run that was killed, and one that outlived its driver: torn, double and failed rows."""
+    """Output of a killed run and of a task that outlived its driver: truncated files, duplicate and failed rows."""
     ParquetSink(location.output(), location.storage).begin(IDENTITY, len(QUERY_IDS), config_yaml="")
     write_data_file(location, "part-0.parquet", ["q0", "q1", "q2"])
     write_data_file(location, "part-1.parquet", ["q1", "q3"], "failed")

@@ -96,7 +96,7 @@ def test_a_dead_process_of_this_machine_holds_nothing(local_location: Location) 
 
 
 class Flaky:
-    """A store that is away while `away`, or does what it is asked and loses the answer while `deaf`."""
+    """A store that is unreachable while `away`, and executes requests but loses the responses while `deaf`."""
 
     def __init__(self, control: ObjectStore) -> None:
         self._control = control
@@ -142,9 +142,9 @@ def test_a_disk_that_is_full_hides_no_error_behind_the_lease(
     def break_off(control: ObjectStore) -> None:
         with Lease(control, 3600):
             monkeypatch.setattr(control, "replace", full)
-            raise RunError("the run broke off")
+            raise RunError("the run failed")
 
-    with pytest.raises(RunError, match="the run broke off"):
+    with pytest.raises(RunError, match="the run failed"):
         break_off(object_store_of(local_location))
     assert "the lease was not released and will expire: No space left on device" in caplog.text
 

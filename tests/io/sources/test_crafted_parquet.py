@@ -123,7 +123,7 @@ def test_what_is_not_parquet_is_named(local_location: Location, content: bytes) 
 def test_broken_bytes_are_an_input_error_or_harmless(
     local_location: Location, cut: float, flips: list[tuple[float, int]]
 ) -> None:
-    """Of the pages: a broken footer can abort the process, and is for `apart`."""
+    """Corrupts pages only: a corrupt footer can abort the process and is read in a subprocess."""
     folder = Path(local_location.url, "in")
     if not folder.exists():
         write(local_location, "in/a.parquet", [input_row(f"q{number}") for number in range(5)])
