@@ -10,12 +10,14 @@ import pytest
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject, open_object_store
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.lease import LEASE, Lease, LeaseHolder, parse_lease
+from corpus_reranker.io.sinks.lease import LEASE, RENEWALS_PER_LEASE, Lease, LeaseHolder, parse_lease
 from corpus_reranker.io.status import read_holder
 from helpers.locations import Location
 from helpers.s3_server import S3Server
 
 SHORT_SECONDS = 2.0
+RENEWED_SECONDS = 6.0
+"""Long enough to be renewed in time on a busy machine."""
 
 
 def object_store_of(location: Location) -> ObjectStore:
@@ -41,17 +43,20 @@ def test_a_second_run_is_told_who_holds_the_output(location: Location) -> None:
 
 def test_renewal_keeps_the_lease_past_its_length(s3_server: S3Server) -> None:
     location = Location(f"s3://{s3_server.bucket}/renewal", s3_server.storage)
-    with Lease(object_store_of(location), SHORT_SECONDS) as held:
-        renewed = threading.Event()
-        until = time.monotonic() + 1.5 * SHORT_SECONDS
-        while time.monotonic() < until:
-            renewed.wait(0.1)
+    with Lease(object_store_of(location), RENEWED_SECONDS) as held:
+        watchdog = time.monotonic() + 60
+        while renewals_of(location) <= RENEWALS_PER_LEASE:  # that many renewals take a whole lease length
             held.check()
-        stored = object_store_of(location).read(LEASE)
-        assert stored is not None
-        holder = parse_lease(stored)
-        assert holder is not None
-        assert holder.renewals >= 3
+            assert time.monotonic() < watchdog
+            threading.Event().wait(0.1)
+        held.check()
+
+
+def renewals_of(location: Location) -> int:
+    stored = object_store_of(location).read(LEASE)
+    holder = parse_lease(stored) if stored else None
+    assert holder is not None
+    return holder.renewals
 
 
 def test_an_expired_lease_is_taken_over_and_its_holder_notices(location: Location) -> None:
@@ -61,7 +66,7 @@ def test_an_expired_lease_is_taken_over_and_its_holder_notices(location: Locatio
     lost = threading.Event()
     lease = Lease(control, SHORT_SECONDS, on_lost=lost.set)
     with lease:
-        assert SHORT_SECONDS / 2 < time.monotonic() - started < 3 * SHORT_SECONDS
+        assert time.monotonic() - started > SHORT_SECONDS / 2
         control.write(LEASE, elsewhere())  # as if this process had slept and another had taken over
         assert lost.wait(2 * SHORT_SECONDS)
         with pytest.raises(RunError, match="lost the lease"):
