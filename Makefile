@@ -52,10 +52,10 @@ demo-s3: setup ## the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
 test: setup ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the quick tests only: no Ray, no vLLM, no whole jobs
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not ray and not vllm and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not slow"
 
 test-latest: ## the suite on the newest versions that pyproject.toml allows, in its own environment; TESTS="tests/dataflow"
 	test -x $(LATEST_BIN)/python || $(PYTHON) -m venv .venv-latest

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import helpers.fuzzing  # noqa: F401 - registers the profiles of hypothesis
 from corpus_reranker.io.settings import StorageConfig
@@ -18,22 +19,20 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(REPOSITORY / "pipeline"), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
 )
 
-_SHARED_FIXTURES = ("ray_cluster", "demo_model")
-"""Session fixtures that take seconds to minutes: their tests stay on one xdist worker, and start first."""
+_SLOW_FIXTURES = ("ray_cluster", "demo_model")
+"""Session fixtures of tests that take seconds to minutes. Their files start first, so that the workers end together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for xdist: by the shared fixture they use, else by file. Mark tests that use Ray."""
-
-    def group(item: pytest.Item) -> str:
-        names = getattr(item, "fixturenames", ())
-        return next((name for name in _SHARED_FIXTURES if name in names), str(item.path))
-
+    """Mark tests that use Ray, and run the files with slow tests first."""
+    slow_files = set()
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-        if group(item) == "ray_cluster":
+        fixtures = getattr(item, "fixturenames", ())
+        if "ray_cluster" in fixtures:
             item.add_marker(pytest.mark.ray)
-    items.sort(key=lambda item: (*(group(item) != name for name in _SHARED_FIXTURES),))
+        if any(name in fixtures for name in _SLOW_FIXTURES) or item.get_closest_marker("slow"):
+            slow_files.add(item.path)
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 @pytest.fixture(scope="session")
@@ -96,4 +95,6 @@ def demo_model() -> Path:
     """Folder of SmolLM2-135M-Instruct for vLLM, converted once into .cache/ of the checkout."""
     from corpus_reranker.cli.demo_model import convert_demo_model
 
-    return convert_demo_model(REPOSITORY / ".cache")
+    (REPOSITORY / ".cache").mkdir(exist_ok=True)
+    with FileLock(REPOSITORY / ".cache" / "demo-model.lock"):  # xdist's workers share the folder
+        return convert_demo_model(REPOSITORY / ".cache")
