@@ -83,7 +83,7 @@ def steps(options: argparse.Namespace) -> list[Step]:
         limit = options.engine_seconds
         planned.append(Step(name, "engine_step", arguments, limit, step.max_num_batched_tokens, fp8))
     model = options.model or (str(DEMO_MODEL) if DEMO_MODEL.is_dir() else "")
-    planned.append(Step(JOB_STEP, "job_step", (model, base.device), options.job_seconds))
+    planned.append(Step(JOB_STEP, "job_step", (model, base.device, base.worker_class or ""), options.job_seconds))
     return [
         step for step in planned if step.name not in options.skip and (not options.only or step.name in options.only)
     ]

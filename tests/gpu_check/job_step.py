@@ -1,6 +1,6 @@
 """The whole job on a small input: Parquet, Ray Data, one replica, Parquet. A step of the GPU check.
 
-    python -m gpu_check.job_step MODEL_FOLDER_OR_EMPTY gpu RESULT.json
+    python -m gpu_check.job_step MODEL_FOLDER_OR_EMPTY gpu WORKER_CLASS_OR_EMPTY RESULT.json
 
 Writes what came of it, or the reason why nothing did, to RESULT.json.
 """
@@ -21,15 +21,16 @@ QUERIES, CANDIDATES = 16, 20
 """The demo collection."""
 
 
-def job_config(folder: Path, model: Path, device: str, random_weights: bool) -> dict[str, Any]:
+def job_config(folder: Path, model: Path, device: str, random_weights: bool, worker_class: str = "") -> dict[str, Any]:
     """The job over `folder`/in to `folder`/out, with prompts and windows like those of configs/demo/demo.yaml."""
     engine: dict[str, Any] = {"kind": "vllm", "model": str(model), "device": device, "max_num_seqs": 64}
     if device == "cpu":
         engine |= {"dtype": "float32", "enforce_eager": True, "kv_cache_gib": 1}
     else:
         engine |= {"dtype": "bfloat16", "gpu_memory_utilization": 0.3}
-    if random_weights:
-        engine["engine_kwargs"] = {"load_format": "dummy"}
+    engine["engine_kwargs"] = ({"load_format": "dummy"} if random_weights else {}) | (
+        {"worker_cls": worker_class} if worker_class else {}
+    )
     return {
         "input": {"path": str(folder / "in")},
         "output": {"path": str(folder / "out")},
@@ -65,12 +66,13 @@ def check_output(folder: Path) -> dict[str, int]:
     return dict(collections.Counter(row["status"] for row in rows))
 
 
-def run(model: str, device: str, folder: Path) -> dict[str, Any]:
+def run(model: str, device: str, worker_class: str, folder: Path) -> dict[str, Any]:
     """Run the job as its command and check its output.
 
     Args:
         model: Folder of a model; empty: a tiny one with random weights.
         device: "gpu" or "cpu".
+        worker_class: vLLM's `worker_cls`; empty: its own.
         folder: Where input, config and output go.
 
     Raises:
@@ -86,7 +88,7 @@ def run(model: str, device: str, folder: Path) -> dict[str, Any]:
         write_model_folder(TINY_JOB, source)
     write_candidates(folder / "in")
     config = folder / "job.yaml"
-    config.write_text(json.dumps(job_config(folder, source, device, not model)), encoding="utf-8")
+    config.write_text(json.dumps(job_config(folder, source, device, not model, worker_class)), encoding="utf-8")
     began = time.monotonic()
     command = [sys.executable, "-m", "corpus_reranker", "rerank", "--config", str(config)]
     code = subprocess.run(command, check=False).returncode
@@ -102,10 +104,10 @@ def run(model: str, device: str, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run the step that the arguments name."""
-    model, device, result = sys.argv[1:]
+    model, device, worker_class, result = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         try:
-            figures = run(model, device, Path(folder))
+            figures = run(model, device, worker_class, Path(folder))
         except ImportError as error:
             figures = {"reason": f"{error}; install the extras gpu and cluster"}
         except ValueError as error:
