@@ -72,5 +72,5 @@ def test_refusals(tmp_path: Path) -> None:
     check_refused(run_command("status", unknown_scheme), f"no installed library reads {unknown_scheme}")
     (tmp_path / "_run").mkdir()
     (tmp_path / "_run" / "run.json").write_text("[]")
-    check_refused(run_command("status", str(tmp_path)), "is not a run of this program's version")
+    check_refused(run_command("status", str(tmp_path)), "was not written by this version of the program")
     check_refused(run_command("status"), "output.path: missing")

@@ -64,7 +64,7 @@ def test_watching_stops_with_the_run(tmp_path: Path) -> None:
     assert (code, "writer: none" in shown) == (4, True)
     control.write("_SUCCESS", b"")
     code, shown = watch(tmp_path)
-    assert (code, f"finished, run {run.run_id}" in shown.replace("\n", " ")) == (0, True)
+    assert (code, f"finished, run {run.run_id}" in " ".join(shown.split())) == (0, True)
 
 
 @pytest.mark.parametrize(
