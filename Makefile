@@ -51,8 +51,9 @@ demo-pipeline: setup ## retrieve, rerank, evaluate and export the demo collectio
 demo-s3: setup ## the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
-test: setup ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## the whole test suite; real models last, on their own: they need both cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not vllm"
+	$(BIN)/python -m pytest -m vllm
 
 test-fast: setup ## the quick tests only: no Ray, no vLLM, no whole jobs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not slow"
