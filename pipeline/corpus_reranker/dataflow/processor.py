@@ -21,7 +21,12 @@ from corpus_reranker.dataflow.capacity import (
 )
 from corpus_reranker.dataflow.cluster import node_resources
 from corpus_reranker.dataflow.placement import ReplicaPlacement
-from corpus_reranker.dataflow.ray_compat import buffer_output_blocks, limit_read_ahead, map_blocks
+from corpus_reranker.dataflow.ray_compat import (
+    buffer_output_blocks,
+    limit_read_ahead,
+    map_blocks,
+    read_footers_in_one_actor,
+)
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.worker import RerankWorker
 from corpus_reranker.errors import InputError
@@ -175,6 +180,7 @@ def rerank(
     `cluster.max_block_retries`.
     """
     cluster, blocks = config.cluster, plan.blocks
+    read_footers_in_one_actor()
     dataset = ray.data.read_parquet(
         candidates.paths,
         filesystem=candidates.filesystem,

@@ -1,5 +1,5 @@
 """All use of private APIs of Ray and Ray Data. No other module imports `ray._private` or `ray.data._internal`, or sets
-a field of Ray's that begins with an underscore.
+a field of Ray's that begins with an underscore or an undocumented environment variable.
 
 Each use is behind a feature check: without the feature the job still works, and the log says what is missing and what
 the effect is.
@@ -7,6 +7,7 @@ Written for Ray 2.60.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -60,6 +61,15 @@ def map_blocks(
         _log_missing("Dataset.map_batches_internal", "a block whose replica died is retried without limit")
         return dataset.map_batches(fn, ray_remote_args_fn=actor_options, **options)
     return map_batches(fn, max_task_retries=max_task_retries, ray_remote_args_fn=actor_options, **options)
+
+
+def read_footers_in_one_actor() -> None:
+    """Start one actor to read the footers of a Parquet dataset, unless the environment sets another number.
+
+    Ray Data starts 32 for every read, each a process that takes one to two seconds of CPU time to start. One actor
+    reads 128 footers at once. A Ray without this variable ignores it.
+    """
+    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
 
 
 def buffer_output_blocks(context: DataContext, blocks: int) -> None:
