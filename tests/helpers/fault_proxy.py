@@ -1,4 +1,4 @@
-"""A proxy before an S3 server that injects the faults of networks and busy stores."""
+"""A proxy before an S3 server that injects the faults of networks and busy stores, or has a habit of other stores."""
 
 import http.client
 import itertools
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, TypeAlias, cast
 from urllib.parse import urlsplit
+
+from helpers.store_habits import PLAIN, Habit
 
 Fault: TypeAlias = Literal["slow_down", "reset_before", "reset_in_body", "reset_after", "stall", "wrong_etag"]
 """slow_down: status 503. reset_before: the request is not served. reset_in_body: half of the response arrives.
@@ -27,18 +29,21 @@ class FaultProxy(ThreadingHTTPServer):
     Attributes:
         injected: Count of each injected fault.
         unreachable: While set, every connection is closed without a response.
+        requests: Method and path of each request.
     """
 
     daemon_threads = True
 
-    def __init__(self, target: str, faults: Sequence[Fault], every: int, stall_seconds: float) -> None:
+    def __init__(self, target: str, faults: Sequence[Fault], habit: Habit, every: int, stall_seconds: float) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target).netloc
+        self.habit = habit
         self.stall_seconds = stall_seconds
         self.injected: Counter[Fault] = Counter()
         self.closing = threading.Event()
         self.unreachable = threading.Event()
-        self._requests = itertools.count(1)
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self._count = itertools.count(1)
         self._faults = deque(faults)
         self._every = every
         self._lock = threading.Lock()
@@ -49,7 +54,7 @@ class FaultProxy(ThreadingHTTPServer):
 
     def next_fault(self) -> Fault | None:
         with self._lock:
-            if next(self._requests) % self._every or not self._faults:
+            if next(self._count) % self._every or not self._faults:
                 return None
             fault = self._faults[0]
             self._faults.rotate(-1)
@@ -59,10 +64,10 @@ class FaultProxy(ThreadingHTTPServer):
 
 @contextmanager
 def fault_proxy(
-    target: str, faults: Sequence[Fault] = (), *, every: int = 5, stall_seconds: float = 5.0
+    target: str, faults: Sequence[Fault] = (), *, habit: Habit = PLAIN, every: int = 5, stall_seconds: float = 5.0
 ) -> Iterator[FaultProxy]:
     """A proxy before the server at `target` that stops when the context exits."""
-    proxy = FaultProxy(target, faults, every, stall_seconds)
+    proxy = FaultProxy(target, faults, habit, every, stall_seconds)
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -83,21 +88,26 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         fault = proxy.next_fault()
         body = self._read_body()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        proxy.requests.append((self.command, self.path, headers))
+        if error := proxy.habit.refuse(self.command, self.path, headers):
+            return self._respond(error.status, [("Content-Type", "application/xml")], error.body, len(error.body))
         if fault == "reset_before":
             return self._reset()
         if fault == "slow_down":
             return self._respond(503, [("Content-Type", "application/xml")], SLOW_DOWN, len(SLOW_DOWN))
         if fault == "stall":
             proxy.closing.wait(proxy.stall_seconds)
-        status, headers, content, length = self._forward(proxy.target, body)
+        status, answer, content, length = self._forward(proxy.target, body, proxy.habit.change_request(headers))
+        status, answer = proxy.habit.change_response(status, answer)
         if fault == "reset_after":
             return self._reset()
         if fault == "wrong_etag":
-            headers = [(name, '"0123456789abcdef"' if name.lower() == "etag" else value) for name, value in headers]
+            answer = [(name, '"0123456789abcdef"' if name.lower() == "etag" else value) for name, value in answer]
         if fault == "reset_in_body" and len(content) > 1:
-            self._respond(status, headers, content[: len(content) // 2], length)
+            self._respond(status, answer, content[: len(content) // 2], length)
             return self._reset()
-        return self._respond(status, headers, content, length)
+        return self._respond(status, answer, content, length)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 
@@ -112,9 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
             pass
         return body
 
-    def _forward(self, target: str, body: bytes) -> tuple[int, list[tuple[str, str]], bytes, int]:
+    def _forward(
+        self, target: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, list[tuple[str, str]], bytes, int]:
         connection = http.client.HTTPConnection(target, timeout=60)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
+        headers = {name: value for name, value in headers.items() if name not in HOP_HEADERS}
         connection.request(self.command, self.path, body or None, {**headers, "Content-Length": str(len(body))})
         response = connection.getresponse()
         content = response.read()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from corpus_reranker.io.object_store import open_s3fs
+from corpus_reranker.io.s3_client import open_s3fs
 from corpus_reranker.io.settings import StorageConfig
 
 START_SECONDS = 60

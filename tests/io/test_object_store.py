@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from corpus_reranker.errors import OutputError
-from corpus_reranker.io.object_store import FilesystemObjectStore, ObjectStore, open_object_store
+from corpus_reranker.io.object_store import ObjectStore, open_object_store
+from corpus_reranker.io.object_store.other import FilesystemObjectStore
 from corpus_reranker.io.settings import StorageConfig
 from helpers.locations import Location
 from helpers.s3_server import S3Server
@@ -17,7 +20,7 @@ def control(location: Location) -> ObjectStore:
     return open_object_store(f"{location.url}/out", location.storage)
 
 
-def test_create_replace_delete_elsewhere() -> None:
+def test_create_replace_delete_on_another_filesystem() -> None:
     test_create_replace_delete(open_object_store(f"memory://control-{uuid.uuid4().hex}", StorageConfig()))
 
 
@@ -29,7 +32,7 @@ def test_create_replace_delete(control: ObjectStore) -> None:
     stored = control.read("a/b.json")
     assert stored is not None
     assert (stored.body, stored.etag) == (b"1", etag)
-    assert -1 <= stored.age_seconds < 10
+    assert -1 <= stored.age_seconds() < 10
     newer = control.replace("a/b.json", b"3", etag)
     assert newer is not None
     assert control.replace("a/b.json", b"4", etag) is None
@@ -67,15 +70,15 @@ def test_one_of_many_creators_wins_and_no_update_is_lost(location: Location) -> 
     assert stored.body.startswith(b"8 by")
 
 
-def test_own_write_whose_answer_was_lost_counts_as_written(s3_server: S3Server) -> None:
-    """Of the repetition of a request, S3 sees its first sending in the way."""
+def test_own_write_whose_response_was_lost_counts_as_written(s3_server: S3Server) -> None:
+    """The repeated request fails on the object that the first one wrote."""
     control = open_object_store(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", s3_server.storage)
     first = control.create("x", b"mine")
     assert control.create("x", b"mine") == first
     assert control.create("x", b"other") is None
 
 
-def test_a_write_that_fails_leaves_the_old_object(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_object(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     control = open_object_store(f"{local_location.url}/out", local_location.storage)
     control.write("x", b"old")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
@@ -87,10 +90,38 @@ def test_a_write_that_fails_leaves_the_old_object(local_location: Location, monk
     assert [path.name for path in (Path(local_location.url) / "out").iterdir()] == ["x"]
 
 
-def test_other_filesystems_are_plain() -> None:
+def test_other_filesystems_have_no_conditional_writes() -> None:
     assert isinstance(open_object_store("memory://x", StorageConfig()), FilesystemObjectStore)
 
 
-def test_no_bucket_is_an_output_error(s3_server: S3Server) -> None:
+def test_missing_bucket_is_an_output_error(s3_server: S3Server) -> None:
     with pytest.raises(OutputError, match=r"cannot read s3://no-such-bucket-at-all/f/x: .*NoSuchBucket"):
         open_object_store("s3://no-such-bucket-at-all/f", s3_server.storage).read("x")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_file_system_without_locks_is_refused(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    control = open_object_store(f"{local_location.url}/out", local_location.storage)
+    with pytest.raises(OutputError, match=r"has no file locks .* another file system or to S3"):
+        control.create("x", b"1")
+
+
+def test_age_without_write_permission_is_that_of_the_own_clock(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = open_object_store(f"{local_location.url}/out", local_location.storage)
+    control.write("x", b"1")
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.touch", read_only)
+    stored = control.read("x")
+    assert stored is not None
+    assert -1 <= stored.age_seconds() < 30

@@ -73,7 +73,7 @@ def read_progress(control: ObjectStore) -> tuple[RunProgress, float] | None:
         data = json.loads(stored.body)
         replicas = tuple(ReplicaProgress(**each) for each in data.pop("replicas"))
         errors = tuple(data.pop("recent_errors"))
-        return RunProgress(**data, replicas=replicas, recent_errors=errors), stored.age_seconds
+        return RunProgress(**data, replicas=replicas, recent_errors=errors), stored.age_seconds()
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -72,6 +72,6 @@ def read_holder(control: ObjectStore) -> LeaseHolder | None:
     """The holder of the lease; None if there is none, if it is dead, or if it has not renewed the lease in time."""
     stored = control.read(LEASE)
     holder = parse_lease(stored) if stored else None
-    if stored is None or holder is None or holder.released or stored.age_seconds > holder.lease_seconds:
+    if stored is None or holder is None or holder.released or stored.age_seconds() > holder.lease_seconds:
         return None
     return None if holder.is_dead() else holder

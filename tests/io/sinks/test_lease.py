@@ -4,12 +4,12 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject, open_object_store
-from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.lease import LEASE, RENEWALS_PER_LEASE, Lease, LeaseHolder, parse_lease
 from corpus_reranker.io.status import read_holder
 from helpers.locations import Location
@@ -30,7 +30,7 @@ def elsewhere(lease_seconds: float = SHORT_SECONDS, released: bool = False) -> b
     return json.dumps(asdict(holder)).encode()
 
 
-def test_a_second_run_is_told_who_holds_the_output(location: Location) -> None:
+def test_second_run_names_the_holder(location: Location) -> None:
     with Lease(object_store_of(location), SHORT_SECONDS, job_id="raysubmit_1") as held:
         with pytest.raises(OutputError, match=r"process \d+ on .*, job raysubmit_1, since 20"):
             Lease(object_store_of(location), SHORT_SECONDS).acquire()
@@ -41,7 +41,7 @@ def test_a_second_run_is_told_who_holds_the_output(location: Location) -> None:
         pass
 
 
-def test_renewal_keeps_the_lease_past_its_length(s3_server: S3Server) -> None:
+def test_renewal_extends_the_lease(s3_server: S3Server) -> None:
     location = Location(f"s3://{s3_server.bucket}/renewal", s3_server.storage)
     with Lease(object_store_of(location), RENEWED_SECONDS) as held:
         watchdog = time.monotonic() + 60
@@ -59,7 +59,7 @@ def renewals_of(location: Location) -> int:
     return holder.renewals
 
 
-def test_an_expired_lease_is_taken_over_and_its_holder_notices(location: Location) -> None:
+def test_expired_lease_is_taken_over_and_its_holder_loses_it(location: Location) -> None:
     control = object_store_of(location)
     control.create(LEASE, elsewhere())
     started = time.monotonic()
@@ -76,13 +76,13 @@ def test_an_expired_lease_is_taken_over_and_its_holder_notices(location: Locatio
     assert stored.body == elsewhere()
 
 
-def test_a_released_lease_is_free_at_once(location: Location) -> None:
+def test_released_lease_is_taken_at_once(location: Location) -> None:
     object_store_of(location).create(LEASE, elsewhere(lease_seconds=3600, released=True))
     with Lease(object_store_of(location), SHORT_SECONDS):
         pass
 
 
-def test_a_dead_process_of_this_machine_holds_nothing(local_location: Location) -> None:
+def test_lease_of_a_dead_process_on_this_machine_is_taken_at_once(local_location: Location) -> None:
     code = (
         "import os, sys\n"
         "from corpus_reranker.io.object_store import open_object_store\n"
@@ -101,11 +101,11 @@ def test_a_dead_process_of_this_machine_holds_nothing(local_location: Location) 
 
 
 class Flaky:
-    """A store that is unreachable while `away`, and executes requests but loses the responses while `deaf`."""
+    """A store that can be unreachable, or execute requests and lose the responses."""
 
     def __init__(self, control: ObjectStore) -> None:
         self._control = control
-        self.away = self.deaf = False
+        self.unreachable = self.loses_responses = False
 
     def read(self, name: str) -> StoredObject | None:
         return self._control.read(name)
@@ -114,10 +114,10 @@ class Flaky:
         return self._control.create(name, body)
 
     def replace(self, name: str, body: bytes, etag: str) -> str | None:
-        if self.away:
+        if self.unreachable:
             raise OutputError("no route to the store")
         written = self._control.replace(name, body, etag)
-        if self.deaf:
+        if self.loses_responses:
             raise OutputError("connection reset")
         return written
 
@@ -128,52 +128,96 @@ class Flaky:
         self._control.delete(name)
 
 
-def test_a_store_that_is_away_too_long_costs_the_lease(local_location: Location) -> None:
+def test_lease_is_lost_when_the_store_is_unreachable_for_its_duration(local_location: Location) -> None:
     flaky, lost = Flaky(object_store_of(local_location)), threading.Event()
     with Lease(flaky, SHORT_SECONDS, on_lost=lost.set) as lease:
-        flaky.away = True
+        flaky.unreachable = True
         lease.check()
         assert lost.wait(3 * SHORT_SECONDS)
         with pytest.raises(RunError, match="lost the lease"):
             lease.check()
 
 
-def test_a_disk_that_is_full_hides_no_error_behind_the_lease(
+def test_failed_release_is_logged_and_keeps_the_error_of_the_run(
     local_location: Location, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    def break_off(control: ObjectStore) -> None:
+    def fail(control: ObjectStore) -> None:
         with Lease(control, 3600):
             monkeypatch.setattr(control, "replace", full)
             raise RunError("the run failed")
 
     with pytest.raises(RunError, match="the run failed"):
-        break_off(object_store_of(local_location))
-    assert "the lease was not released and will expire: No space left on device" in caplog.text
+        fail(object_store_of(local_location))
+    assert "the lease was not released and will expire in 3600 s: No space left on device" in caplog.text
 
 
-def test_a_renewal_whose_answer_is_lost_does_not_cost_the_lease(local_location: Location) -> None:
+def test_release_of_a_changed_lease_is_logged(local_location: Location, caplog: pytest.LogCaptureFixture) -> None:
+    control = object_store_of(local_location)
+    with Lease(control, 3600):
+        control.write(LEASE, b"of another process")
+    assert "the lease was not released and will expire in 3600 s: another process has changed it" in caplog.text
+
+
+def test_lease_survives_a_renewal_whose_response_is_lost(local_location: Location) -> None:
     flaky, lost = Flaky(object_store_of(local_location)), threading.Event()
     with Lease(flaky, SHORT_SECONDS, on_lost=lost.set) as lease:
-        flaky.deaf = True
+        flaky.loses_responses = True
         assert not lost.wait(0.6 * SHORT_SECONDS)
-        flaky.deaf = False
+        flaky.loses_responses = False
         assert not lost.wait(SHORT_SECONDS)
         lease.check()
 
 
-def test_a_store_without_conditional_writes_holds_no_lease() -> None:
-    class Careless(Flaky):
-        def create(self, name: str, body: bytes) -> str | None:
-            return "etag"
+class Contended(Flaky):
+    """A store in which another process changes the lease between each read and the write that follows it."""
 
-    with pytest.raises(OutputError, match="ignores conditional writes"):
-        Lease(Careless(open_object_store("memory://careless", StorageConfig())), SHORT_SECONDS).acquire()
+    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+        return None if name == LEASE else super().replace(name, body, etag)
 
 
-def test_what_is_no_lease_holds_nothing(location: Location) -> None:
+def test_lease_that_always_changes_is_given_up(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpus_reranker.io.sinks.lease.POLL_SECONDS", 0.01)
+    store = Contended(object_store_of(local_location))
+    store.write(LEASE, elsewhere(released=True))
+    with pytest.raises(OutputError, match="could not take the lease"):
+        Lease(store, SHORT_SECONDS).acquire()
+
+
+class Overwritten(Flaky):
+    """A store in which another process overwrites the lease right after it was created."""
+
+    def create(self, name: str, body: bytes) -> str | None:
+        etag = super().create(name, body)
+        if name == LEASE:
+            self.write(name, elsewhere())
+        return etag
+
+
+def test_lease_is_read_back(local_location: Location) -> None:
+    with pytest.raises(OutputError, match="overwritten as soon as it was taken, by process 4711 on node-7"):
+        Lease(Overwritten(object_store_of(local_location)), SHORT_SECONDS).acquire()
+
+
+@pytest.mark.parametrize("seconds_ahead", [55.0, 600.0, -600.0])
+def test_age_of_a_lease_does_not_depend_on_the_clock_of_the_reader(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch, seconds_ahead: float
+) -> None:
+    """As on a shared file system, where another machine wrote the lease."""
+    control = object_store_of(local_location)
+    control.create(LEASE, elsewhere(lease_seconds=60))
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + seconds_ahead)
+    stored = control.read(LEASE)
+    assert stored is not None
+    assert 0 <= stored.age_seconds() < 30
+    assert read_holder(control) is not None
+    assert [path.name for path in Path(local_location.url, "out").iterdir() if path.name != "_lock"] == [LEASE]
+
+
+def test_unreadable_lease_is_taken_at_once(location: Location) -> None:
     object_store_of(location).create(LEASE, b"{broken")
     with Lease(object_store_of(location), SHORT_SECONDS):
         pass

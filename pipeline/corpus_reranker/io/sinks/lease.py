@@ -1,7 +1,7 @@
 """A lease on an output folder, so that two live runs cannot write to the same output.
 
 It is taken by conditional creation, renewed by compare-and-swap from a thread, and marked as released at the end.
-Expiry is judged by the store's clock or by observation, so the clocks of the machines do not matter.
+Expiry is judged by the store's clock and by observation, so the clocks of the machines do not matter.
 """
 
 import json
@@ -20,9 +20,12 @@ from typing import Any
 
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject
+from corpus_reranker.io.object_store.conditional_writes import check_conditional_writes
 
 LEASE = "_lease.json"
 POLL_SECONDS = 0.5
+TAKE_ATTEMPTS = 8
+"""Attempts to take a lease that another process changes at the same time."""
 RENEWALS_PER_LEASE = 4
 CLOCK_SECONDS = 1.0
 """Resolution of a store's timestamps; an object may be that much younger than its timestamp says."""
@@ -103,35 +106,59 @@ class Lease:
         """Take the lease. If it is held and not renewed, wait until it expires.
 
         Raises:
-            OutputError: The holder is alive, or the store ignores conditional writes.
+            OutputError: The holder is alive, the store cannot be written, or it ignores conditional writes.
         """
-        started = time.monotonic()
-        etag = self._control.create(LEASE, self._body())
-        if etag is not None and self._control.create(LEASE, b"{}") is not None:
-            raise OutputError(
-                "the store of the output ignores conditional writes (If-None-Match), so no lease can be held"
-            )
-        while etag is None:
-            held = self._control.read(LEASE)
-            if held is not None:
-                self._wait_until_free(held)
-            started = time.monotonic()
-            taken = self._control.replace(LEASE, self._body(), held.etag) if held else None
-            etag = taken or self._control.create(LEASE, self._body())
-        self._etag = etag
-        self._valid_until = started + self._holder.lease_seconds
+        try:
+            check_conditional_writes(self._control)
+            self._etag, taken = self._take()
+            stored = self._control.read(LEASE)
+        except OSError as error:
+            raise OutputError(f"cannot write the output: {error}") from error
+        if stored is None or stored.body != self._body():
+            holder = parse_lease(stored) if stored else None
+            raise OutputError(f"the lease was overwritten as soon as it was taken, by {holder or 'an unknown writer'}")
+        self._valid_until = taken + self._holder.lease_seconds
         self._thread.start()
 
+    def _take(self) -> tuple[str, float]:
+        """Take the lease, and return its etag and the time before the write."""
+        for _ in range(TAKE_ATTEMPTS):
+            started = time.monotonic()
+            etag = self._control.create(LEASE, self._body())
+            if etag is None and (held := self._control.read(LEASE)):
+                self._wait_until_free(held)
+                started = time.monotonic()
+                etag = self._control.replace(LEASE, self._body(), held.etag)
+            if etag is not None:
+                return etag, started
+            self._stopping.wait(POLL_SECONDS)
+        raise OutputError(
+            f"could not take the lease on the output: other processes changed it in each of {TAKE_ATTEMPTS} attempts;"
+            " stop them, or use another output"
+        )
+
     def release(self) -> None:
-        """Stop renewing and mark the lease released, unless it was lost. Safe to call twice."""
+        """Stop renewing and mark the lease released, unless it was lost. Safe to call twice.
+
+        A failure is logged, not raised: the lease expires by itself, and must not hide why or that the run ended.
+        """
         if self._stopping.is_set():
             return
         self._stopping.set()
         self._thread.join()
         if not self.lost:
-            self._holder = replace(self._holder, released=True)
-            self._control.replace(LEASE, self._body(), self._etag)
+            self._mark_released()
         self._valid_until = 0.0
+
+    def _mark_released(self) -> None:
+        self._holder = replace(self._holder, released=True)
+        try:
+            if self._control.replace(LEASE, self._body(), self._etag) is not None:
+                return
+            reason = "another process has changed it"
+        except (OutputError, OSError) as error:
+            reason = str(error)
+        logger.warning("the lease was not released and will expire in %g s: %s", self._holder.lease_seconds, reason)
 
     def __enter__(self) -> "Lease":
         self.acquire()
@@ -140,18 +167,13 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.release()
-        except (OutputError, OSError) as failure:
-            if error is None:
-                raise
-            logger.warning("the lease was not released and will expire: %s", failure)
+        self.release()
 
     def _wait_until_free(self, held: StoredObject) -> None:
         holder = parse_lease(held)
         if holder is None or holder.released or holder.is_dead():
             return
-        left_seconds = holder.lease_seconds - max(held.age_seconds - CLOCK_SECONDS, 0.0)
+        left_seconds = holder.lease_seconds - max(held.age_seconds() - CLOCK_SECONDS, 0.0)
         expires = time.monotonic() + left_seconds
         if left_seconds > 0:
             logger.warning("the output is leased to %s; waiting up to %.0f s for it to expire", holder, left_seconds)

@@ -1,0 +1,30 @@
+"""Small control objects of an output folder, written atomically and, for the lease, conditionally.
+
+Data goes through pyarrow, which has no conditional writes. Control objects go through s3fs on S3, and through a lock
+and a rename on local disk (and NFS). Other filesystems get the same calls without atomicity: two runs that start in the
+same second on one output are both started.
+"""
+
+from pathlib import Path
+
+from pyarrow.fs import LocalFileSystem
+
+from corpus_reranker.io.filesystem import S3_SCHEMES, resolve
+from corpus_reranker.io.object_store.base import ObjectStore, StoredObject
+from corpus_reranker.io.object_store.local import LocalObjectStore
+from corpus_reranker.io.object_store.other import FilesystemObjectStore
+from corpus_reranker.io.object_store.s3 import S3ObjectStore
+from corpus_reranker.io.settings import StorageConfig
+
+__all__ = ["ObjectStore", "StoredObject", "open_object_store"]
+
+
+def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
+    """The control objects of the folder at `folder_url`."""
+    filesystem, folder = resolve(folder_url, storage)  # raises ConfigError for an invalid URL
+    if folder_url.partition("://")[0] in S3_SCHEMES:
+        bucket, _, prefix = folder.partition("/")
+        return S3ObjectStore(bucket, prefix, storage)
+    if isinstance(filesystem, LocalFileSystem):
+        return LocalObjectStore(Path(folder))
+    return FilesystemObjectStore(filesystem, folder)

@@ -1,0 +1,178 @@
+"""Control objects on S3 and on stores with its API."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import tenacity
+
+from corpus_reranker.errors import OutputError
+from corpus_reranker.io.filesystem import brief
+from corpus_reranker.io.object_store.base import StoredObject
+from corpus_reranker.io.s3_client import open_s3fs
+from corpus_reranker.io.settings import StorageConfig
+
+T = TypeVar("T")
+
+BODY_ATTEMPTS = 3
+"""Attempts for a response that breaks off in its body."""
+
+_CONFLICT_PAUSES_SECONDS = (0.1, 0.5)
+"""Pauses before a conditional write is tried again on an object that nobody else has changed."""
+
+_CONDITION_FAILED = (404, 409, 412)
+"""409 and 404: another write or a deletion came in between (S3 user guide, "Conditional writes")."""
+
+
+class S3ObjectStore:
+    """S3's conditional writes: If-None-Match and If-Match of PutObject.
+
+    The requests go through the asynchronous client of an s3fs filesystem on fsspec's event loop thread. s3fs's own
+    methods return no ETag with the body and take no If-Match.
+    """
+
+    def __init__(self, bucket: str, prefix: str, storage: StorageConfig) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._s3 = open_s3fs(storage)
+        self._accepted_form: Callable[[str], str] | None = None
+
+    def read(self, name: str) -> StoredObject | None:
+        return self._run("read", name, self._get)
+
+    def create(self, name: str, body: bytes) -> str | None:
+        return self._run("write", name, self._create, body)
+
+    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+        return self._run("write", name, self._replace, body, etag)
+
+    def write(self, name: str, body: bytes) -> None:
+        self._run("write", name, self._put, body)
+
+    def delete(self, name: str) -> None:
+        self._run("delete", name, self._delete)
+
+    async def _get(self, client: Any, key: str) -> StoredObject | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            response = await client.get_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if _status(error) != 404 or error.response["Error"].get("Code") == "NoSuchBucket":
+                raise
+            return None
+        async with response["Body"] as stream:
+            body = await stream.read()
+        age_seconds = _age_seconds(response)
+        return StoredObject(body, response.get("ETag", ""), lambda: age_seconds)
+
+    async def _create(self, client: Any, key: str, body: bytes) -> str | None:
+        for pause_seconds in (*_CONFLICT_PAUSES_SECONDS, 0):
+            etag = await self._put_if(client, key, body, "If-None-Match", IfNoneMatch="*")
+            if etag is not None:
+                return etag
+            current = await self._get(client, key)
+            if current is not None:
+                return _own_etag(current, body)
+            await asyncio.sleep(pause_seconds)
+        raise OutputError(f"the store refuses If-None-Match for s3://{self._bucket}/{key}, which does not exist")
+
+    async def _replace(self, client: Any, key: str, body: bytes, etag: str) -> str | None:
+        """Ceph RGW compares If-Match with the bare ETag, and a proxy may have weakened the ETag (RFC 9110, 8.8.3)."""
+        if not etag:
+            raise OutputError(f"the store returns no ETag of s3://{self._bucket}/{key}, which If-Match needs")
+        for pause_seconds in (*_CONFLICT_PAUSES_SECONDS, 0):
+            for form in self._etag_forms():
+                new_etag = await self._put_if(client, key, body, "If-Match", IfMatch=form(etag))
+                if new_etag is not None:
+                    self._accepted_form = form
+                    return new_etag
+                current = await self._get(client, key)
+                if current is None or _bare(current.etag) != _bare(etag):
+                    return _own_etag(current, body)
+            await asyncio.sleep(pause_seconds)
+        raise OutputError(f"the store refuses If-Match with the object's own ETag {etag} for s3://{self._bucket}/{key}")
+
+    def _etag_forms(self) -> list[Callable[[str], str]]:
+        return [self._accepted_form] if self._accepted_form else [str, _strong, _bare]
+
+    async def _put_if(self, client: Any, key: str, body: bytes, name: str, **condition: str) -> str | None:
+        """Write on a condition, `name` in HTTP, and return the ETag; None if the store says that it does not hold."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return await self._put(client, key, body, **condition)
+        except ClientError as error:
+            if _status(error) in _CONDITION_FAILED and error.response["Error"].get("Code") != "NoSuchBucket":
+                return None
+            if _status(error) < 500 or _status(error) == 501:
+                raise OutputError(f"cannot write s3://{self._bucket}/{key} with {name}: {brief(error)}") from error
+            raise
+
+    async def _put(self, client: Any, key: str, body: bytes, **condition: str) -> str:
+        response = await client.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)
+        if "ETag" in response:
+            return str(response["ETag"])
+        stored = await self._get(client, key)  # some stores return no ETag, or an error with status 200
+        if stored is None or stored.body != body:
+            raise OutputError(f"the store accepted s3://{self._bucket}/{key} but did not write it")
+        return stored.etag
+
+    async def _delete(self, client: Any, key: str) -> None:
+        await client.delete_object(Bucket=self._bucket, Key=key)
+
+    def _run(self, verb: str, name: str, request: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Run `request(client, key, ...)`, again if the response breaks off in its body, which is not retried below."""
+        from aiohttp import ClientError as ConnectionBrokenError
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+        from fsspec.asyn import sync
+
+        key = f"{self._prefix}/{name}" if self._prefix else name
+        url = f"s3://{self._bucket}/{key}"
+
+        async def connect_and_run() -> T:
+            return await request(await self._s3.set_session(), key, *args, **kwargs)
+
+        with_retries = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((ConnectionBrokenError, HTTPClientError, TimeoutError)),
+            stop=tenacity.stop_after_attempt(BODY_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            reraise=True,
+        )
+        try:
+            result: T = with_retries(sync, self._s3.loop, connect_and_run)
+        except NoCredentialsError:
+            fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or storage.anonymous"
+            raise OutputError(f"cannot {verb} {url}: no AWS credentials found; {fix}") from None
+        except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:
+            raise OutputError(f"cannot {verb} {url}: {brief(error) or type(error).__name__}") from error
+        return result
+
+
+def _own_etag(current: StoredObject | None, body: bytes) -> str | None:
+    """The ETag of an own write whose response was lost: the repeated request fails on the object that it wrote."""
+    return current.etag if current and current.body == body else None
+
+
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
+
+
+def _strong(etag: str) -> str:
+    return f'"{_bare(etag)}"'
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _age_seconds(response: Mapping[str, Any]) -> float:
+    """Seconds since the last write by the store's clock; 0 if the response has no date."""
+    modified: datetime | None = response.get("LastModified")
+    try:
+        now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return (now - modified).total_seconds() if modified else 0.0
+    except (KeyError, ValueError, TypeError):
+        return 0.0
