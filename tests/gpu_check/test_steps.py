@@ -1,7 +1,6 @@
 """A step is a process: what it writes, what it prints and how long it takes decide what the table shows."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
