@@ -146,15 +146,24 @@ def test_a_slow_engine_start_does_not_delay_the_others(cluster: Cluster, tmp_pat
 
 
 def test_a_replica_larger_than_a_node_spans_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    """The replica whose engine does not start releases its GPUs, which its successor needs."""
     for _ in range(4):
         cluster.add_node(**GPU_NODE)
-    engine = {"gpus": 2, "spans_nodes": True}
+    gate = tmp_path / "gate"
+    engine = {
+        "gpus": 2,
+        "spans_nodes": True,
+        "first_start_fails": True,
+        "answers": "helpers.gated_answers:waits",
+        "arguments": {"gate": f"{gate}"},
+    }
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=2) as process:
+        assert process.wait_until(lambda: len(events(tmp_path, "placed")) == 3), process.output
+        gate.touch()
         finish(process, tmp_path)
     placed = events(tmp_path, "placed")
-    assert len(placed) == 2
+    assert len(placed) == 3
     for replica in placed:
         assert replica["captures_child_tasks"]
         assert replica["node"] in replica["bundle_nodes"]
-    nodes = [node for replica in placed for node in replica["bundle_nodes"]]
-    assert len(nodes) == len(set(nodes)) == 4
+        assert len(set(replica["bundle_nodes"])) == 2

@@ -14,7 +14,9 @@ A cross-encoder scores a text with its number of tokens; an embedding model give
 `faults` makes a step fail.
 """
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,9 @@ from vllm.v1.worker.worker_base import CompilationTimes, WorkerBase
 from gpu_build.faults import fail_if_injected
 from gpu_build.replies import ADAPTER_REPLY, DEFAULT_REPLY, END, FOREVER, REPLY
 from gpu_build.stub_driver import patch_torch
+
+NODES_VARIABLE = "STUB_WORKER_NODES"
+"""Environment variable with a folder in which each worker leaves a file named after its Ray node."""
 
 SAMPLED_LOGPROB = -0.1
 """Log-probability of every generated token. The n-th of a request's `logprob_token_ids` has -n."""
@@ -68,6 +73,7 @@ class StubWorker(WorkerBase):  # type: ignore[misc]
         self._requests: dict[str, _Request] = {}
         self._adapters: set[int] = set()
         self._scheduled: Any = None
+        _record_node()
 
     def get_supported_tasks(self) -> tuple[str, ...]:
         if self.model_config.runner_type != "pooling":
@@ -237,3 +243,10 @@ def _allowed_tokens(grammar_output: Any) -> dict[str, Any]:
 def _output(request_ids: list[str], **outputs: Any) -> Any:
     index = {id_: number for number, id_ in enumerate(request_ids)}
     return ModelRunnerOutput(req_ids=request_ids, req_id_to_index=index, **outputs)
+
+
+def _record_node() -> None:
+    if folder := os.environ.get(NODES_VARIABLE):
+        import ray
+
+        Path(folder, ray.get_runtime_context().get_node_id()).touch()

@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.cluster_utils import Cluster
 
 from corpus_reranker.io.schemas import NESTED_INPUT
 from gpu_build.engines import STUB_WORKER
 from gpu_build.faults import Fault, inject
 from gpu_build.model_folders import make_model_folder
+from gpu_build.stub_worker import NODES_VARIABLE
 
 QUERIES = 6
 TIMEOUT_SECONDS = 600
@@ -81,3 +83,21 @@ def test_a_replica_lost_to_a_fault_costs_no_query(fault: Fault, models: Path, tm
     _, rows = rerank(tmp_path, models, "--engine.hang_timeout_seconds=10")
     assert not marker.exists()
     check_rows(rows)
+
+
+def test_one_replica_over_two_nodes(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No node has the two GPUs of the replica: vLLM's Ray executor starts one worker on each."""
+    nodes = tmp_path / "nodes"
+    nodes.mkdir()
+    monkeypatch.setenv(NODES_VARIABLE, str(nodes))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # Cluster starts Ray without a token; vLLM's engine core sends one
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        gpu_nodes = {cluster.add_node(num_cpus=4, num_gpus=1).node_id for _ in range(2)}
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        kwargs = json.dumps({**STUB_WORKER, "distributed_executor_backend": "ray"})
+        _, rows = rerank(tmp_path, models, "--engine.tensor_parallel_size=2", f"--engine.engine_kwargs={kwargs}")
+    finally:
+        cluster.shutdown()
+    check_rows(rows)
+    assert {file.name for file in nodes.iterdir()} == gpu_nodes

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 from ray.util import placement_group, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+_PROBE_SECONDS = 1.0
+"""How long the actors of all groups have to answer. A dead actor fails its call at once; an actor whose engine starts
+answers later."""
 
 
 class ReplicaPlacement:
@@ -42,13 +47,22 @@ class ReplicaPlacement:
 
     def release(self) -> None:
         """Remove all groups, and with them the actors in them."""
-        while self._groups:
-            remove_placement_group(self._groups.popitem()[1])
+        for name in list(self._groups):
+            self._remove(name)
 
     def _remove_groups_of_lost_actors(self) -> None:
-        for name, group in list(self._groups.items()):
+        calls = {}
+        for name in list(self._groups):
             try:
-                ray.get_actor(name)
-            except ValueError:  # dead, and Ray does not restart it
-                remove_placement_group(group)
-                del self._groups[name]
+                calls[ray.get_actor(name).__ray_ready__.remote()] = name
+            except ValueError:  # Ray knows no actor of this name, or no longer
+                self._remove(name)
+        answered, _ = ray.wait(list(calls), num_returns=len(calls), timeout=_PROBE_SECONDS) if calls else ([], [])
+        for call in answered:
+            try:
+                ray.get(call)
+            except RayActorError:  # it failed to start; Ray keeps its name for a while
+                self._remove(calls[call])
+
+    def _remove(self, name: str) -> None:
+        remove_placement_group(self._groups.pop(name))
