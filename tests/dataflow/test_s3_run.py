@@ -12,7 +12,7 @@ from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.schemas import LONG_INPUT
 from corpus_reranker.io.sinks.data_files import list_data_files
 from corpus_reranker.io.sinks.layout import Layout
-from helpers.fault_proxy import Fault, fault_proxy
+from helpers.fault_proxy import Fault, FaultProxy, fault_proxy
 from helpers.runs import check_ranking, config, query, rerank
 from helpers.s3_server import S3Server
 
@@ -39,6 +39,7 @@ def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -
             output.filesystem.delete_file(data_file.path)
         manifest, lines = rerank(settings)
         assert all(proxy.injected[fault] for fault in FAULTS)
+        check_requests(proxy, s3_server.bucket)
     assert manifest["queries_by_status"] == {"complete": 24}
     assert "16 of 24 queries are finished; reranking the rest" in lines
     data_files = list_data_files(filesystem, output.folder)
@@ -55,3 +56,12 @@ def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         assert not any(os.environ[name].encode() in content for content in written)
         assert not any(os.environ[name] in line for line in lines)
+
+
+def check_requests(proxy: FaultProxy, bucket: str) -> None:
+    """Assert that no request of any process asks for the bucket, writes a folder, or has a checksum."""
+    for method, path, headers in proxy.requests:
+        key = path.partition("?")[0].removeprefix("/")
+        assert not (method == "HEAD" and key.rstrip("/") == bucket), path
+        assert not (method == "PUT" and key.endswith("/")), path
+        assert not [name for name in headers if "checksum" in name or "trailer" in name], (method, path)

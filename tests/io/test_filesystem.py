@@ -16,6 +16,7 @@ from corpus_reranker.errors import ConfigError, OutputError
 from corpus_reranker.io.filesystem import S3FileSystem, delete_folder, join, list_files, redact, resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import InputConfig, StorageConfig
+from helpers.fault_proxy import fault_proxy
 from helpers.locations import Location
 from helpers.s3_server import S3Server
 
@@ -30,7 +31,7 @@ def test_round_trip_of_a_table(location: Location) -> None:
     assert pq.read_table(path, filesystem=filesystem, partitioning=None).equals(table)
 
 
-def test_local_urls_and_paths_are_the_same(tmp_path: Path) -> None:
+def test_local_urls_and_paths_are_equal(tmp_path: Path) -> None:
     for url in (f"{tmp_path}/x", f"file://{tmp_path}/x", f"{tmp_path}/y/../x/"):
         filesystem, path = resolve(url, StorageConfig())
         assert isinstance(filesystem, LocalFileSystem)
@@ -46,14 +47,14 @@ def test_other_urls_go_through_fsspec() -> None:
     assert [info.base_name for info in list_files(filesystem, path)] == ["t.parquet"]
 
 
-def test_an_unknown_scheme_names_the_url() -> None:
+def test_unknown_scheme_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"no installed library reads nosuch://bucket/x"):
         resolve("nosuch://bucket/x", StorageConfig())
     with pytest.raises(ConfigError, match="names no bucket"):
         resolve("s3:///x", StorageConfig())
 
 
-def test_lists_only_the_folder_and_nothing_where_there_is_none(location: Location) -> None:
+def test_list_files_of_a_folder(location: Location) -> None:
     filesystem, folder = resolve(f"{location.url}/f", location.storage)
     assert list_files(filesystem, folder) == []
     delete_folder(filesystem, folder)
@@ -64,6 +65,40 @@ def test_lists_only_the_folder_and_nothing_where_there_is_none(location: Locatio
     assert len(list_files(filesystem, folder, recursive=True)) == 3
     delete_folder(filesystem, folder)
     assert list_files(filesystem, folder, recursive=True) == []
+
+
+def test_no_folders_on_s3(s3_server: S3Server) -> None:
+    with fault_proxy(s3_server.endpoint_url) as proxy:
+        storage = s3_server.storage.model_copy(update={"endpoint_url": proxy.endpoint_url})
+        filesystem, folder = resolve(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", storage)
+        filesystem.create_dir(f"{folder}/a/b", recursive=True)
+        for name in ("a/b/x", "a/y", "z"):
+            filesystem.open_output_stream(f"{folder}/{name}").close()
+        filesystem.move(f"{folder}/z", f"{folder}/c/moved")
+        filesystem.delete_file(f"{folder}/c/moved")
+        filesystem.delete_file(f"{folder}/c/moved")
+        assert [info.path for info in list_files(filesystem, folder, recursive=True)] == [
+            f"{folder}/a/b/x",
+            f"{folder}/a/y",
+        ]
+        filesystem.delete_dir(f"{folder}/a")
+        assert list_files(filesystem, folder, recursive=True) == []
+        asked = [(method, path.partition("?")[0]) for method, path, _ in proxy.requests]
+    assert "HEAD" not in {method for method, _ in asked}
+    assert not [path for method, path in asked if method == "PUT" and path.endswith("/")]
+
+
+def test_s3_requests_carry_no_checksums(s3_server: S3Server) -> None:
+    with fault_proxy(s3_server.endpoint_url) as proxy:
+        storage = s3_server.storage.model_copy(update={"endpoint_url": proxy.endpoint_url})
+        filesystem, folder = resolve(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", storage)
+        with filesystem.open_output_stream(f"{folder}/x") as stream:
+            stream.write(b"x" * 12_000_000)
+        open_object_store(f"s3://{folder}", storage).write("y", b"y")
+        filesystem.delete_dir(folder)
+        names = {name for _, _, headers in proxy.requests for name in headers}
+    assert "authorization" in names
+    assert not [name for name in names if "checksum" in name or "trailer" in name]
 
 
 def test_pickled_s3_keeps_its_settings_and_holds_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +146,7 @@ def test_missing_credentials_name_the_fix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["input.path", "storage.endpoint_url"])
-def test_a_url_with_credentials_is_refused_unread(key: str) -> None:
+def test_url_with_credentials_is_refused(key: str) -> None:
     overrides = ["--engine.kind=simulated", "--engine.model=x", "--input.path=a", "--output.path=b"]
     with pytest.raises(ConfigError, match="credentials") as error:
         load_config(None, [*overrides, f"--{key}=s3://{SECRETS[1]}:{SECRETS[0]}@bucket/x"])

@@ -4,8 +4,11 @@ The tests cover local paths and `s3://`. Other URLs go to pyarrow (`gs://`, `abf
 pyarrow does not know the scheme. They need the packages of their filesystem.
 """
 
+import functools
 import os
 import posixpath
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,7 +20,14 @@ from pyarrow.fs import FileType as FileType
 from pyarrow.fs import S3FileSystem as _S3FileSystem
 
 from corpus_reranker.errors import ConfigError
+from corpus_reranker.io.s3_client import open_s3fs
 from corpus_reranker.io.settings import StorageConfig
+
+# By default, the AWS SDK of pyarrow sends CRC64-NVME trailers, which S3-compatible servers refuse or store as content.
+os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+
+DELETE_THREADS = 16
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
 
@@ -46,7 +56,10 @@ retry_transient_errors = tenacity.retry(
 
 
 class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
-    """pyarrow's S3 filesystem, pickled with all its settings: the base class loses its retry strategy.
+    """pyarrow's S3 filesystem without folders, pickled with all its settings: the base class loses its retry strategy.
+
+    The base class writes an empty object for each folder, and again after each deletion, for which it asks whether the
+    bucket exists: a permission (s3:ListBucket on the whole bucket) that no other request needs.
 
     Neither the object nor its pickle holds credentials; each process finds them by the AWS chain.
     """
@@ -67,6 +80,36 @@ class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return S3FileSystem, (self._storage,)
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        return open_s3fs(self._storage)
+
+    def create_dir(self, path: str, *, recursive: bool = True) -> None:
+        """Do nothing: an object needs no folder."""
+
+    def delete_file(self, path: str) -> None:
+        """Delete an object; no error if there is none."""
+        self._delete([path])
+
+    def delete_dir(self, path: str) -> None:
+        """Delete all objects under `path`."""
+        self._delete([info.path for info in list_files(self, path, recursive=True)])
+
+    def move(self, src: str, dest: str) -> None:
+        """Copy an object, and delete the original."""
+        self.copy_file(src, dest)
+        self.delete_file(src)
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        """One request for each object: stores differ in the checksum that they want in a request for many."""
+
+        def delete(path: str) -> None:
+            bucket, _, key = path.partition("/")
+            self._client.call_s3("delete_object", Bucket=bucket, Key=key)
+
+        with ThreadPoolExecutor(DELETE_THREADS) as pool:
+            list(pool.map(delete, paths))
 
 
 def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
