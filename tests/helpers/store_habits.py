@@ -47,6 +47,10 @@ def _forbids(applies: Callable[[str, str], bool]) -> Habit:
     )
 
 
+def _always(status: int, code: str) -> Habit:
+    return Habit(refuse=lambda method, path, headers: ErrorResponse(status, code))
+
+
 def _wants_bare_etags(method: str, path: str, headers: dict[str, str]) -> ErrorResponse | None:
     return ErrorResponse(412, "PreconditionFailed") if '"' in headers.get("if-match", "") else None
 
@@ -83,6 +87,8 @@ HABITS: dict[str, Habit] = {
     "403_to_head": _forbids(lambda method, path: method == "HEAD"),
     "403_to_list": _forbids(lambda method, path: "list-type" in path),
     "403_to_delete": _forbids(lambda method, path: method == "DELETE"),
+    "301_wrong_region": _always(301, "PermanentRedirect"),
+    "400_wrong_region": _always(400, "AuthorizationHeaderMalformed"),
     "error_in_200": Habit(
         refuse=lambda method, path, headers: ErrorResponse(200, "InternalError") if method == "PUT" else None
     ),

@@ -10,6 +10,7 @@ from typing import Any
 from typer.exceptions import TyperException
 
 from corpus_reranker.errors import EngineDeadError, RerankerError, RunError
+from corpus_reranker.io.storage_errors import brief
 
 RUN_FAILED = 1
 WRONG_SETTINGS = 2
@@ -21,6 +22,8 @@ def report_error(error: Exception) -> int:
         message, code = _usage(error), error.exit_code
     elif isinstance(error, RerankerError):
         message, code = str(error), RUN_FAILED if isinstance(error, RunError | EngineDeadError) else WRONG_SETTINGS
+    elif isinstance(error, OSError) and _is_of_storage(error):
+        message, code = brief(error), WRONG_SETTINGS
     else:
         message, code = f"{_first_line(error)} (unexpected; traceback in {_write_traceback(error)})", RUN_FAILED
     print(f"error: {message}", file=sys.stderr, flush=True)
@@ -40,6 +43,11 @@ def _usage(error: TyperException) -> str:
         hint = f"did you mean {nearest[0]}?" if nearest else f"known options: {', '.join(known)}"
         return f"unknown option {unknown}; {hint}"
     return message if message.endswith("?") else f"{message}; see {context.command_path} --help"
+
+
+def _is_of_storage(error: OSError) -> bool:
+    """Whether a file system or S3 gave the reason: an errno, or a text of pyarrow's AWS SDK."""
+    return error.errno is not None or "AWS Error" in str(error)
 
 
 def _options(command: Any) -> list[str]:

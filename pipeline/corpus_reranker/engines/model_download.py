@@ -41,7 +41,8 @@ class RemoteFile:
 
 def remote_files(url: str, storage: StorageConfig) -> list[RemoteFile]:
     """The files in the folder at `url`, without hidden files. Raises ConfigError if it cannot be listed."""
-    from corpus_reranker.io.filesystem import brief, list_files, redact, resolve
+    from corpus_reranker.io.filesystem import list_files, redact, resolve
+    from corpus_reranker.io.storage_errors import brief
 
     filesystem, folder = resolve(url, storage)
     try:

@@ -146,11 +146,6 @@ def join(folder: str, *names: str) -> str:
     return posixpath.join(folder, *names)
 
 
-def brief(error: BaseException) -> str:
-    """The first line of an error's text, at most 300 characters."""
-    return str(error).partition("\n")[0][:300]
-
-
 @retry_transient_errors
 def list_files(filesystem: FileSystem, folder: str, *, recursive: bool = False) -> list[FileInfo]:
     """Files in `folder` sorted by path; none if the folder does not exist."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
 from corpus_reranker.io.settings import StorageConfig
@@ -14,6 +14,7 @@ from corpus_reranker.io.sinks.data_files import count_statuses, list_data_files
 from corpus_reranker.io.sinks.layout import MANIFEST, SUCCESS
 from corpus_reranker.io.sinks.lease import LEASE, LeaseHolder, parse_lease
 from corpus_reranker.io.sinks.run_record import RunRecord, read_run
+from corpus_reranker.io.storage_errors import output_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class Status:
 
 def read_status(url: str, storage: StorageConfig) -> Status:
     """The status of the output folder at `url`. Reads the control objects and the status column of the data files."""
+    with output_errors(redact(url)):
+        return _read_status(url, storage)
+
+
+def _read_status(url: str, storage: StorageConfig) -> Status:
     filesystem, folder = resolve(url, storage)
     control = open_object_store(url, storage)
     finished = control.read(SUCCESS) is not None

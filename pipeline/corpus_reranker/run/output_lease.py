@@ -5,7 +5,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from corpus_reranker.errors import OutputError
 from corpus_reranker.io.sinks.base import Sink
+from corpus_reranker.io.storage_errors import brief, needs_a_fix
 from corpus_reranker.run.ray_errors import run_error
 
 
@@ -14,7 +16,7 @@ def output_lease(sink: Sink) -> Iterator[None]:
     """Hold the output's lease. Its renewal thread interrupts the main thread when the lease is lost.
 
     Raises:
-        OutputError: Another run holds the lease, or this one has lost it.
+        OutputError: Another run holds the lease, this one has lost it, or the output cannot be written.
         RunError: The store failed between two passes.
     """
     lease = sink.lease(job_id=os.environ.get("RAY_JOB_SUBMISSION_ID"), on_lost=_thread.interrupt_main)
@@ -25,4 +27,6 @@ def output_lease(sink: Sink) -> Iterator[None]:
             lease.check()  # raises if the lease is lost; otherwise the interrupt was Ctrl-C
             raise
         except OSError as error:
+            if needs_a_fix(error):
+                raise OutputError(f"cannot use the output: {brief(error)}") from error
             raise run_error(error) from error

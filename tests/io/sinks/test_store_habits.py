@@ -31,6 +31,8 @@ REFUSED = {
     "403_to_put": "AccessDenied",
     "403_to_get": "AccessDenied",
     "403_to_delete": "AccessDenied",
+    "301_wrong_region": "check storage.region",
+    "400_wrong_region": "check storage.region",
     "error_in_200": "InternalError",
 }
 """Reasons why a lease cannot be held."""

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import tenacity
 
 from corpus_reranker.errors import OutputError
-from corpus_reranker.io.filesystem import brief
 from corpus_reranker.io.object_store.base import StoredObject
 from corpus_reranker.io.s3_client import open_s3fs
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.storage_errors import brief
 
 T = TypeVar("T")
 
@@ -146,6 +146,8 @@ class S3ObjectStore:
         except NoCredentialsError:
             fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or storage.anonymous"
             raise OutputError(f"cannot {verb} {url}: no AWS credentials found; {fix}") from None
+        except RecursionError:  # botocore asks for the bucket's region, and follows the redirection of that request
+            raise OutputError(f"cannot {verb} {url}: status 301 without a region; check storage.region") from None
         except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:
             raise OutputError(f"cannot {verb} {url}: {brief(error) or type(error).__name__}") from error
         return result

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSystem
 
 from corpus_reranker.errors import OutputError
-from corpus_reranker.io.filesystem import brief, join, list_files, retry_transient_errors
+from corpus_reranker.io.filesystem import join, list_files, retry_transient_errors
 from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.io.storage_errors import brief
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from typing import Any
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject
 from corpus_reranker.io.object_store.conditional_writes import check_conditional_writes
+from corpus_reranker.io.storage_errors import brief
 
 LEASE = "_lease.json"
 POLL_SECONDS = 0.5
@@ -113,7 +114,7 @@ class Lease:
             self._etag, taken = self._take()
             stored = self._control.read(LEASE)
         except OSError as error:
-            raise OutputError(f"cannot write the output: {error}") from error
+            raise OutputError(f"cannot write the output: {brief(error)}") from error
         if stored is None or stored.body != self._body():
             holder = parse_lease(stored) if stored else None
             raise OutputError(f"the lease was overwritten as soon as it was taken, by {holder or 'an unknown writer'}")

@@ -28,6 +28,7 @@ from corpus_reranker.io.sinks.data_files import (
 from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, SUCCESS, TEMPORARY_FOLDER, WORK_FOLDERS, Layout
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import RUN, RunRecord, create_run, describe_changes, read_run
+from corpus_reranker.io.storage_errors import output_errors
 from corpus_reranker.types import QueryStatus
 
 
@@ -48,6 +49,10 @@ class ParquetSink(Sink):
         return self._layout
 
     def check(self, fingerprint_fields: Mapping[str, Any], *, new_run: bool = False) -> bool:
+        with output_errors(self._url):
+            return self._check(fingerprint_fields, new_run)
+
+    def _check(self, fingerprint_fields: Mapping[str, Any], new_run: bool) -> bool:
         run = read_run(self._control)
         if run is None:
             if data_files := list_data_files(self._layout.filesystem, self._layout.folder):

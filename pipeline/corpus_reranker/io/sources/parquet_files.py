@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSystem, FileType
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import brief, list_files, redact, resolve, retry_transient_errors
+from corpus_reranker.io.filesystem import list_files, redact, resolve, retry_transient_errors
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
 from corpus_reranker.io.sources.rows import MAX_ID_CHARS
 from corpus_reranker.io.sources.schema_check import Form, check_same_schema, check_schema
+from corpus_reranker.io.storage_errors import brief
 
 IO_THREADS = 16
 
