@@ -39,6 +39,13 @@ def test_local_urls_and_paths_are_equal(tmp_path: Path) -> None:
     assert resolve("~/x", StorageConfig())[1] == str(Path.home() / "x")
 
 
+def test_spellings_of_an_s3_url() -> None:
+    for url in ("s3://b/x/y", "S3://b/x/y/", "s3a://b//x//y"):
+        filesystem, path = resolve(url, StorageConfig(endpoint_url="http://127.0.0.1:1"))
+        assert isinstance(filesystem, S3FileSystem)
+        assert path == "b/x/y"
+
+
 def test_other_urls_go_through_fsspec() -> None:
     filesystem, path = resolve(f"memory://bucket-{uuid.uuid4().hex}/x", StorageConfig())
     assert isinstance(filesystem, PyFileSystem)

@@ -62,7 +62,18 @@ def test_a_template_needs_identifiers_for_the_window_and_a_token_limit_that_fits
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [("/a", "/a"), ("/a", "/a/b"), ("/a/b", "/a"), ("s3://x/a/", "s3://x/a/b"), ("file:///a", "/a/b"), ("a", "./a/b")],
+    [
+        ("/a", "/a"),
+        ("/a", "/a/b"),
+        ("/a/b", "/a"),
+        ("file:///a", "/a/b"),
+        ("a", "./a/b"),
+        ("s3://x/a/", "s3://x/a/b"),
+        ("s3://x/a", "s3a://x/a/b"),
+        ("s3://x/a", "s3://x//a/b"),
+        ("S3://x/a", "s3://x/a"),
+        ("s3://x", "s3n://x/b"),
+    ],
 )
 def test_input_and_output_must_not_contain_each_other(source: str, target: str) -> None:
     with pytest.raises(ConfigError, match="inside"):
@@ -71,6 +82,7 @@ def test_input_and_output_must_not_contain_each_other(source: str, target: str) 
 
 def test_paths_that_only_share_a_prefix_are_accepted() -> None:
     assert preflight(config("--input.path=/data/in", "--output.path=/data/in2")) == []
+    assert preflight(config("--input.path=s3://b/in", "--output.path=s3://b/in2")) == []
 
 
 def test_a_context_without_space_for_passages_is_a_warning_and_for_reasoning_an_error() -> None:

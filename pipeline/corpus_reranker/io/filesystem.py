@@ -119,6 +119,7 @@ def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
         ConfigError: No installed library knows the scheme, or the URL contains credentials.
     """
     scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()
     if not separator:
         return LocalFileSystem(), os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111
     if scheme == "file":
@@ -128,8 +129,26 @@ def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
     if scheme in S3_SCHEMES:
         if not rest.partition("/")[0]:
             raise ConfigError(f"{url} names no bucket; S3 URLs look like s3://bucket/folder")
-        return S3FileSystem(storage), rest.rstrip("/")
+        return S3FileSystem(storage), _without_empty_segments(rest)
     return _resolve_other(url)
+
+
+def is_s3(url: str) -> bool:
+    """Whether `url` is on S3 or a store with its API."""
+    return url.partition("://")[0].lower() in S3_SCHEMES
+
+
+def canonical(url: str) -> str:
+    """A text that is equal for two ways to write one location, and begins with that of every folder around it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() == "file":
+        return os.path.realpath(os.path.expanduser(unquote(urlsplit(url).path) if separator else url))  # noqa: PTH111
+    return f"{'s3' if is_s3(url) else scheme.lower()}://{_without_empty_segments(rest)}"
+
+
+def _without_empty_segments(path: str) -> str:
+    """pyarrow and s3fs read a//b in two ways."""
+    return "/".join(segment for segment in path.split("/") if segment)
 
 
 def redact(url: str) -> str:

@@ -52,7 +52,7 @@ class InputConfig(RowLimits):
 
     path: Url = Field(
         description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
-        "long form (one row per candidate)."
+        "long form (one row per candidate). All data files in a folder are named *.parquet."
     )
     format: str = Field("parquet", description='Name of an input format, or "module:Class" of one outside the package.')
     options: dict[str, Any] = Field({}, description="Settings of an input format outside the package.")

@@ -1,10 +1,9 @@
 """Checks of a job config before any actor starts, beyond what the types of the config check."""
 
-from pathlib import Path
-
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.base import EngineCapabilities
 from corpus_reranker.errors import ConfigError
+from corpus_reranker.io.filesystem import canonical
 
 _MIN_PASSAGE_TOKENS = 16
 """Minimum tokens per passage: a context that leaves less for each passage is a mistake in the config."""
@@ -81,19 +80,13 @@ def _check_shared_gpu(engine: EngineCapabilities, pre_ranker: EngineCapabilities
 
 
 def _check_paths(input_path: str, output_path: str) -> None:
-    source, target = _normal(input_path), _normal(output_path)
+    source, target = canonical(input_path), canonical(output_path)
     if source == target or target.startswith(source + "/"):
         raise ConfigError(
             f"output.path {output_path} lies inside input.path {input_path}; the run would read its output"
         )
     if source.startswith(target + "/"):
         raise ConfigError(f"input.path {input_path} lies inside output.path {output_path}; choose another folder")
-
-
-def _normal(path: str) -> str:
-    if "://" in path and not path.startswith("file://"):
-        return path.rstrip("/")
-    return str(Path(path.removeprefix("file://")).expanduser().resolve())
 
 
 def _check_budget(config: JobConfig) -> list[str]:

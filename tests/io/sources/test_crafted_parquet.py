@@ -127,8 +127,8 @@ def test_broken_bytes_are_an_input_error_or_harmless(
     folder = Path(local_location.url, "in")
     if not folder.exists():
         write(local_location, "in/a.parquet", [input_row(f"q{number}") for number in range(5)])
-        (folder / "a.parquet").rename(folder / "whole")
-    content = bytearray((folder / "whole").read_bytes())
+        (folder / "a.parquet").rename(folder.parent / "whole")
+    content = bytearray((folder.parent / "whole").read_bytes())
     pages_bytes = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     for where, byte in flips:
         content[int(where * pages_bytes)] = byte

@@ -121,6 +121,16 @@ def test_a_missing_input_is_named(location: Location) -> None:
         open_parquet(location.input(), location.storage)
 
 
+@pytest.mark.parametrize("name", ["b.pq", "c.PARQUET", "part-00001", "d.csv"])
+def test_other_file_names_are_refused(local_location: Location, name: str) -> None:
+    write(local_location, "in/0.parquet", [input_row("q0")])
+    write(local_location, "in/README.md", [input_row("q1")])
+    assert len(nested_files(local_location).paths) == 1
+    write(local_location, f"in/deep/{name}", [input_row("q1")])
+    with pytest.raises(InputError, match=rf"1 files in .* other names than \*\.parquet \(deep/{name}\); rename them"):
+        open_parquet(local_location.input(), local_location.storage)
+
+
 @pytest.mark.timeout(120)
 def test_an_unreachable_endpoint_is_reported_after_few_attempts() -> None:
     unreachable = StorageConfig(

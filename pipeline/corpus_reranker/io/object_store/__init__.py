@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyarrow.fs import LocalFileSystem
 
-from corpus_reranker.io.filesystem import S3_SCHEMES, resolve
+from corpus_reranker.io.filesystem import is_s3, resolve
 from corpus_reranker.io.object_store.base import ObjectStore, StoredObject
 from corpus_reranker.io.object_store.local import LocalObjectStore
 from corpus_reranker.io.object_store.other import FilesystemObjectStore
@@ -22,7 +22,7 @@ __all__ = ["ObjectStore", "StoredObject", "open_object_store"]
 def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
     """The control objects of the folder at `folder_url`."""
     filesystem, folder = resolve(folder_url, storage)  # raises ConfigError for an invalid URL
-    if folder_url.partition("://")[0] in S3_SCHEMES:
+    if is_s3(folder_url):
         bucket, _, prefix = folder.partition("/")
         return S3ObjectStore(bucket, prefix, storage)
     if isinstance(filesystem, LocalFileSystem):

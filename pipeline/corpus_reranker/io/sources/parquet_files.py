@@ -24,6 +24,9 @@ IO_THREADS = 16
 _FIRST_REQUEST_ATTEMPTS = 3
 """A wrong endpoint is reported in seconds: the delays between the attempts of the AWS SDK double."""
 
+_NO_DATA = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
+"""Endings of files beside the data. Any other file could be a part of the input that would be left out."""
+
 MAX_ROW_READ_BYTES = 256 * 2**20
 """A row group whose rows claim more than this on average is refused unread."""
 
@@ -98,19 +101,26 @@ def _list_parquet_files(filesystem: FileSystem, fail_fast: FileSystem, path: str
         info = retry_transient_errors(fail_fast.get_file_info)(path)
         if info.type == FileType.File:
             return [info]
-        infos = [info for info in list_files(filesystem, path, recursive=True) if _is_data(info.path, path)]
+        visible = [info for info in list_files(filesystem, path, recursive=True) if _is_visible(info.path, path)]
     except OSError as error:
         raise InputError(f"cannot list the input {shown}: {brief(error)}") from error
+    infos = [info for info in visible if info.path.endswith(".parquet")]
+    if other := [info.path for info in visible if not info.path.endswith((".parquet", *_NO_DATA))]:
+        names = ", ".join(name[len(path) :].strip("/") for name in other[:3]) + (", ..." if len(other) > 3 else "")
+        raise InputError(
+            f"input.path: {len(other):,} files in {shown} have other names than *.parquet ({names}); rename them to"
+            " *.parquet if they are data, otherwise move them away or start their names with _"
+        )
     if not infos:
         found = "is no *.parquet in" if info.type == FileType.Directory else "is no file or folder"
         raise InputError(f"input.path: there {found} {shown}")
     return infos
 
 
-def _is_data(path: str, folder: str) -> bool:
+def _is_visible(path: str, folder: str) -> bool:
     """Ray, Spark and pyarrow ignore names that begin with _ or . as well."""
     names = path[len(folder) :].strip("/").split("/")
-    return path.endswith(".parquet") and not any(name.startswith(("_", ".")) for name in names)
+    return not any(name.startswith(("_", ".")) for name in names)
 
 
 def _footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
