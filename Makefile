@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-fast test-latest test-gpu-build gpu-check docs bench chaos fuzz \
+.PHONY: help setup demo demo-pipeline demo-s3 test test-fast test-s3 test-latest test-gpu-build gpu-check docs bench chaos fuzz \
 	lint format dist constraints constraints-gpu clean
 
 help: ## this list
@@ -57,6 +57,9 @@ test: setup ## the whole test suite; real models last, on their own: they need b
 
 test-fast: setup ## the quick tests only: no Ray, no vLLM, no whole jobs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not slow"
+
+test-s3: setup ## the S3 tests on another store: make test-s3 ENDPOINT=http://host:port, credentials in AWS_* variables
+	RERANKER_TEST_S3_ENDPOINT=$(or $(ENDPOINT),$(error set ENDPOINT=http://host:port)) $(BIN)/python -m pytest -m "s3 and not vllm"
 
 test-latest: ## the suite on the newest versions that pyproject.toml allows, in its own environment; TESTS="tests/dataflow"
 	test -x $(LATEST_BIN)/python || $(PYTHON) -m venv .venv-latest

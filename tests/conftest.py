@@ -12,7 +12,7 @@ import helpers.fuzzing  # noqa: F401 - registers the profiles of hypothesis
 from corpus_reranker.io.settings import StorageConfig
 from helpers.locations import Location
 from helpers.paths import REPOSITORY, SHARED
-from helpers.s3_server import S3Server, running_s3_server
+from helpers.s3_server import S3Server, running_moto, running_seaweedfs
 
 # Ray's workers and other subprocesses import the package and the helpers from this checkout, too.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -30,6 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if "ray_cluster" in fixtures:
             item.add_marker(pytest.mark.ray)
+        callspec = getattr(item, "callspec", None)
+        if "s3_server" in fixtures or (callspec and "s3_server" in callspec.params.values()):
+            item.add_marker(pytest.mark.s3)
         if any(name in fixtures for name in _SLOW_FIXTURES) or item.get_closest_marker("slow"):
             slow_files.add(item.path)
     items.sort(key=lambda item: item.path not in slow_files)
@@ -44,24 +47,46 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    """An S3 server in its own process, with its credentials in the environment."""
+def s3_credentials() -> Iterator[None]:
+    """Credentials of the S3 servers in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         if "RERANKER_TEST_S3_ENDPOINT" not in os.environ:
             patch.setenv("AWS_ACCESS_KEY_ID", "test-access-key-id")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-access-key")
             patch.delenv("AWS_PROFILE", raising=False)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        with running_s3_server() as server:
-            yield server
+        yield
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(scope="session")
+def s3_server(s3_credentials: None) -> Iterator[S3Server]:
+    """moto in its own process, or the server that RERANKER_TEST_S3_ENDPOINT names."""
+    with running_moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(s3_credentials: None) -> Iterator[S3Server]:
+    """SeaweedFS in its own process."""
+    if "RERANKER_TEST_S3_ENDPOINT" in os.environ:
+        pytest.skip("RERANKER_TEST_S3_ENDPOINT names the server of all tests")
+    with running_seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture(params=["s3_server", "seaweedfs"])
+def any_s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """A test with this fixture runs on moto and on SeaweedFS."""
+    server: S3Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(params=["local", "s3_server", "seaweedfs"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """A new folder. A test with this fixture runs twice: on local disk and on the S3 server."""
+    """A new folder. A test with this fixture runs on local disk, on moto and on SeaweedFS."""
     if request.param == "local":
         return Location(str(tmp_path), StorageConfig())
-    server: S3Server = request.getfixturevalue("s3_server")
+    server: S3Server = request.getfixturevalue(request.param)
     return Location(f"s3://{server.bucket}/{uuid.uuid4().hex}/folder", server.storage)
 
 
@@ -71,8 +96,8 @@ def local_location(tmp_path: Path) -> Location:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(s3_server: S3Server) -> Iterator[None]:
-    """Local Ray, one for the session. Its workers inherit the S3 server's credentials."""
+def ray_cluster(s3_credentials: None) -> Iterator[None]:
+    """Local Ray, one for the session. Its workers inherit the credentials of the S3 servers."""
     import ray
 
     from corpus_reranker.dataflow.cluster import connect

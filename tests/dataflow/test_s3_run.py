@@ -21,13 +21,13 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 FAULTS: list[Fault] = ["slow_down", "reset_before", "reset_in_body", "reset_after", "stall"]
 
 
-def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -> None:
+def test_a_run_on_s3_completes_through_faults_and_resumes(any_s3_server: S3Server) -> None:
     sources = {row["query_id"]: row for row in map(query, range(24))}
     rows = [{**row, **candidate} for row in sources.values() for candidate in row["candidates"]]
-    url = f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
-    filesystem, path = resolve(f"{url}/in/a.parquet", s3_server.storage)
+    url = f"s3://{any_s3_server.bucket}/{uuid.uuid4().hex}"
+    filesystem, path = resolve(f"{url}/in/a.parquet", any_s3_server.storage)
     pq.write_table(pa.Table.from_pylist(rows, LONG_INPUT), path, filesystem=filesystem)
-    with fault_proxy(s3_server.endpoint_url, FAULTS, every=40, stall_seconds=2.0) as proxy:
+    with fault_proxy(any_s3_server.endpoint_url, FAULTS, every=40, stall_seconds=2.0) as proxy:
         settings = config(
             url,
             f"--storage={{endpoint_url: {proxy.endpoint_url}, region: us-east-1, request_timeout_seconds: 1.0}}",
@@ -39,7 +39,7 @@ def test_a_run_on_s3_completes_through_faults_and_resumes(s3_server: S3Server) -
             output.filesystem.delete_file(data_file.path)
         manifest, lines = rerank(settings)
         assert all(proxy.injected[fault] for fault in FAULTS)
-        check_requests(proxy, s3_server.bucket)
+        check_requests(proxy, any_s3_server.bucket)
     assert manifest["queries_by_status"] == {"complete": 24}
     assert "16 of 24 queries are finished; reranking the rest" in lines
     data_files = list_data_files(filesystem, output.folder)

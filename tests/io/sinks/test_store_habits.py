@@ -15,7 +15,7 @@ from helpers.locations import Location
 from helpers.s3_server import S3Server
 from helpers.store_habits import HABITS
 
-LEASE_SECONDS = 4.0
+LEASE_SECONDS = 30.0
 
 LEASED = ["plain", "bare_etag", "weak_etag", "no_date", "no_last_modified", "409_for_412", "403_to_head", "403_to_list"]
 """Habits with which a lease can be held."""
@@ -47,7 +47,8 @@ def storage_at(endpoint_url: str) -> StorageConfig:
 
 
 @pytest.mark.parametrize("habit", LEASED)
-def test_one_run_at_a_time_holds_the_lease(s3_server: S3Server, habit: str) -> None:
+def test_one_run_at_a_time_holds_the_lease(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, habit: str) -> None:
+    monkeypatch.setattr("corpus_reranker.io.sinks.lease.RENEWALS_PER_LEASE", 100)  # a renewal every 0.3 s
     with fault_proxy(s3_server.endpoint_url, habit=HABITS[habit]) as proxy:
         location = Location(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", storage_at(proxy.endpoint_url))
         store = open_object_store(location.url, location.storage)
