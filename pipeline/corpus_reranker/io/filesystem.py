@@ -20,7 +20,7 @@ from pyarrow.fs import FileType as FileType
 from pyarrow.fs import S3FileSystem as _S3FileSystem
 
 from corpus_reranker.errors import ConfigError
-from corpus_reranker.io.s3_client import open_s3fs
+from corpus_reranker.io.s3_client import in_region_of, open_data_filesystem, open_s3fs
 from corpus_reranker.io.settings import StorageConfig
 
 # By default, the AWS SDK of pyarrow sends CRC64-NVME trailers, which S3-compatible servers refuse or store as content.
@@ -113,7 +113,9 @@ class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
 
 
 def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
-    """The filesystem of `url` and the path in it, without a trailing slash. Sends no request.
+    """The filesystem of `url` and the path in it, without a trailing slash.
+
+    Sends no request, but for `storage.region: auto` on AWS.
 
     Raises:
         ConfigError: No installed library knows the scheme, or the URL contains credentials.
@@ -129,7 +131,10 @@ def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
     if scheme in S3_SCHEMES:
         if not rest.partition("/")[0]:
             raise ConfigError(f"{url} names no bucket; S3 URLs look like s3://bucket/folder")
-        return S3FileSystem(storage), _without_empty_segments(rest)
+        path = _without_empty_segments(rest)
+        storage = in_region_of(path.partition("/")[0], storage)
+        needs_s3fs = storage.requester_pays or storage.kms_key_id
+        return open_data_filesystem(storage) if needs_s3fs else S3FileSystem(storage), path
     return _resolve_other(url)
 
 

@@ -24,8 +24,16 @@ class StorageConfig(Section):
     """How to reach S3. Credentials come from the standard AWS chain, never from this file."""
 
     endpoint_url: Url | None = Field(None, description="URL of an S3-compatible server. None: AWS.")
-    region: str | None = Field(None, description="AWS region. None: that of the AWS environment or profile.")
+    region: str | None = Field(
+        None,
+        description="AWS region. None: that of the AWS environment or profile. auto: that of each bucket; with "
+        "endpoint_url, the word itself, as Cloudflare R2 wants it.",
+    )
     anonymous: bool = Field(False, description="Send requests without credentials, for public buckets.")
+    requester_pays: bool = Field(False, description="Pay for the requests to buckets whose readers pay.")
+    kms_key_id: str | None = Field(
+        None, description="Key with which S3 encrypts each new object (SSE-KMS). None: the default of the bucket."
+    )
     path_style: bool = Field(
         True,
         description="With endpoint_url: put the bucket into the path of a URL, not into the host name. Most "

@@ -14,6 +14,7 @@ from corpus_reranker.io.object_store.base import ObjectStore, StoredObject
 from corpus_reranker.io.object_store.local import LocalObjectStore
 from corpus_reranker.io.object_store.other import FilesystemObjectStore
 from corpus_reranker.io.object_store.s3 import S3ObjectStore
+from corpus_reranker.io.s3_client import in_region_of
 from corpus_reranker.io.settings import StorageConfig
 
 __all__ = ["ObjectStore", "StoredObject", "open_object_store"]
@@ -24,7 +25,7 @@ def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
     filesystem, folder = resolve(folder_url, storage)  # raises ConfigError for an invalid URL
     if is_s3(folder_url):
         bucket, _, prefix = folder.partition("/")
-        return S3ObjectStore(bucket, prefix, storage)
+        return S3ObjectStore(bucket, prefix, in_region_of(bucket, storage))
     if isinstance(filesystem, LocalFileSystem):
         return LocalObjectStore(Path(folder))
     return FilesystemObjectStore(filesystem, folder)

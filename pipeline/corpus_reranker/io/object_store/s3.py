@@ -10,7 +10,7 @@ import tenacity
 
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.object_store.base import StoredObject
-from corpus_reranker.io.s3_client import open_s3fs
+from corpus_reranker.io.s3_client import open_s3fs, read_options, write_options
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
 
@@ -37,6 +37,8 @@ class S3ObjectStore:
         self._bucket = bucket
         self._prefix = prefix
         self._s3 = open_s3fs(storage)
+        self._read_options = read_options(storage)
+        self._write_options = {**self._read_options, **write_options(storage)}
         self._accepted_form: Callable[[str], str] | None = None
 
     def read(self, name: str) -> StoredObject | None:
@@ -58,7 +60,7 @@ class S3ObjectStore:
         from botocore.exceptions import ClientError
 
         try:
-            response = await client.get_object(Bucket=self._bucket, Key=key)
+            response = await client.get_object(Bucket=self._bucket, Key=key, **self._read_options)
         except ClientError as error:
             if _status(error) != 404 or error.response["Error"].get("Code") == "NoSuchBucket":
                 raise
@@ -112,7 +114,8 @@ class S3ObjectStore:
             raise
 
     async def _put(self, client: Any, key: str, body: bytes, **condition: str) -> str:
-        response = await client.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)
+        options = {**self._write_options, **condition}
+        response = await client.put_object(Bucket=self._bucket, Key=key, Body=body, **options)
         if "ETag" in response:
             return str(response["ETag"])
         stored = await self._get(client, key)  # some stores return no ETag, or an error with status 200
@@ -121,7 +124,7 @@ class S3ObjectStore:
         return stored.etag
 
     async def _delete(self, client: Any, key: str) -> None:
-        await client.delete_object(Bucket=self._bucket, Key=key)
+        await client.delete_object(Bucket=self._bucket, Key=key, **self._read_options)
 
     def _run(self, verb: str, name: str, request: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Run `request(client, key, ...)`, again if the response breaks off in its body, which is not retried below."""
