@@ -21,6 +21,10 @@ class OutputError(RerankerError):
     """The output location cannot be written: a live run holds it, or a run with other settings wrote it."""
 
 
+class StoreUnavailableError(OutputError):
+    """The store of the output does not answer, or asks for fewer requests. A run that has begun can be resumed."""
+
+
 class EngineStartError(RerankerError):
     """A replica's engine does not start: unreadable model, out of memory, no GPU. A retry rarely helps."""
 

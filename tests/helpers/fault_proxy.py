@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "stall":
             proxy.closing.wait(proxy.stall_seconds)
         status, answer, content, length = self._forward(proxy.target, body, proxy.habit.change_request(headers))
-        status, answer = proxy.habit.change_response(status, answer)
+        status, answer = proxy.habit.change_response(self.path, status, answer)
         if fault == "reset_after":
             return self._reset()
         if fault == "wrong_etag":

@@ -23,7 +23,10 @@ class Habit:
 
     refuse: Callable[[str, str, dict[str, str]], ErrorResponse | None] = lambda method, path, headers: None
     change_request: Callable[[dict[str, str]], dict[str, str]] = lambda headers: headers
-    change_response: Callable[[int, Headers], tuple[int, Headers]] = lambda status, headers: (status, headers)
+    change_response: Callable[[str, int, Headers], tuple[int, Headers]] = lambda path, status, headers: (
+        status,
+        headers,
+    )
 
 
 PLAIN = Habit()
@@ -38,7 +41,9 @@ def _refuses(condition: str, status: int, code: str) -> Habit:
 
 
 def _lacks(name: str) -> Habit:
-    return Habit(change_response=lambda status, headers: (status, [(k, v) for k, v in headers if k.lower() != name]))
+    return Habit(
+        change_response=lambda path, status, headers: (status, [(k, v) for k, v in headers if k.lower() != name])
+    )
 
 
 def _forbids(applies: Callable[[str, str], bool]) -> Habit:
@@ -64,7 +69,9 @@ def _refuses_weak_etags(method: str, path: str, headers: dict[str, str]) -> Erro
     return ErrorResponse(412, "PreconditionFailed") if "W/" in headers.get("if-match", "") else None
 
 
-def _weaken_etags(status: int, headers: Headers) -> tuple[int, Headers]:
+def _weaken_etags(path: str, status: int, headers: Headers) -> tuple[int, Headers]:
+    if "partNumber=" in path:
+        return status, headers
     return status, [(k, f"W/{v}" if k.lower() == "etag" else v) for k, v in headers]
 
 
@@ -74,7 +81,7 @@ HABITS: dict[str, Habit] = {
     "weak_etag": Habit(refuse=_refuses_weak_etags, change_response=_weaken_etags),
     "no_date": _lacks("date"),
     "no_last_modified": _lacks("last-modified"),
-    "409_for_412": Habit(change_response=lambda status, headers: (409 if status == 412 else status, headers)),
+    "409_for_412": Habit(change_response=lambda path, status, headers: (409 if status == 412 else status, headers)),
     "ignores_if_match": _ignores("if-match"),
     "ignores_if_none_match": _ignores("if-none-match"),
     "501_to_if_match": _refuses("if-match", 501, "NotImplemented"),

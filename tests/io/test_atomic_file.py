@@ -9,7 +9,7 @@ from corpus_reranker.io.filesystem import list_files, resolve
 from helpers.locations import Location
 
 
-def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(location: Location) -> None:
+def test_file_appears_when_it_is_complete(location: Location) -> None:
     filesystem, folder = resolve(f"{location.url}/new", location.storage)
     for content in (b"old", b"new"):
         with publish(filesystem, f"{folder}/x.txt") as stream:
@@ -24,20 +24,20 @@ def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(location: Loca
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_nothing_appears_of_what_breaks_off(location: Location, error: type[BaseException]) -> None:
+def test_failed_write_leaves_no_file(location: Location, error: type[BaseException]) -> None:
     filesystem, folder = resolve(f"{location.url}/new", location.storage)
     with pytest.raises(error):
-        _break_off(filesystem, f"{folder}/x.txt", error)
+        _fail(filesystem, f"{folder}/x.txt", error)
     assert list_files(filesystem, folder) == []
 
 
-def _break_off(filesystem: FileSystem, path: str, error: type[BaseException]) -> None:
+def _fail(filesystem: FileSystem, path: str, error: type[BaseException]) -> None:
     with publish(filesystem, path) as stream:
         stream.write(b"half")
         raise error
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_error_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(OutputError, match=r"cannot write .*/file/x\.txt"),

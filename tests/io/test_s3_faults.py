@@ -1,4 +1,4 @@
-"""What is written through a bad network is what was meant to be written, or an error says that it is not."""
+"""Reads and writes through a network with faults: the data are right, or an error is raised."""
 
 import uuid
 
@@ -19,7 +19,7 @@ from helpers.s3_server import S3Server
 QUERY_IDS = [f"q{number}" for number in range(6)]
 
 
-def through(endpoint_url: str, bucket: str) -> Location:
+def location_at(endpoint_url: str, bucket: str) -> Location:
     storage = StorageConfig(
         endpoint_url=endpoint_url, region="us-east-1", request_timeout_seconds=1.0, connect_timeout_seconds=1.0
     )
@@ -31,9 +31,9 @@ def through(endpoint_url: str, bucket: str) -> Location:
     [(["slow_down", "reset_before", "reset_in_body", "reset_after"], 4), (["stall"], 30)],
     ids=["errors", "stalls"],
 )
-def test_a_run_through_a_bad_network(s3_server: S3Server, faults: list[Fault], every: int) -> None:
+def test_job_through_faults(s3_server: S3Server, faults: list[Fault], every: int) -> None:
     with fault_proxy(s3_server.endpoint_url, faults, every=every, stall_seconds=2.5) as proxy:
-        location = through(proxy.endpoint_url, s3_server.bucket)
+        location = location_at(proxy.endpoint_url, s3_server.bucket)
         write(location, "in/a.parquet", [input_row(each) for each in QUERY_IDS])
         query_ids = read_query_ids(read_nested_files(location.input().path, location.storage))
         sink = ParquetSink(location.output(), location.storage)
@@ -48,32 +48,32 @@ def test_a_run_through_a_bad_network(s3_server: S3Server, faults: list[Fault], e
     assert ParquetSink(clean.output(), clean.storage).check({"model": "m"}) is True
 
 
-def test_a_lease_through_a_bad_network(s3_server: S3Server) -> None:
+def test_lease_through_faults(s3_server: S3Server) -> None:
     faults: list[Fault] = ["slow_down", "reset_after", "wrong_etag", "reset_before"]
     with fault_proxy(s3_server.endpoint_url, faults, every=2) as proxy:
-        location = through(proxy.endpoint_url, s3_server.bucket)
+        location = location_at(proxy.endpoint_url, s3_server.bucket)
         with ParquetSink(location.output(lease_seconds=12), location.storage).lease() as lease:
             while proxy.injected.total() < len(faults):  # it renews every three seconds
                 assert not lease._stopping.wait(0.1)
                 lease.check()
 
 
-def test_a_large_file_in_parts(s3_server: S3Server) -> None:
+def test_multipart_upload_through_faults(s3_server: S3Server) -> None:
     """Over 10 MB, so that it is uploaded in parts."""
     faults: list[Fault] = ["slow_down", "reset_before", "reset_in_body"]
     table = pa.table({"x": pa.array(range(3_000_000), pa.int64())})
     with fault_proxy(s3_server.endpoint_url, faults, every=3) as proxy:
-        location = through(proxy.endpoint_url, s3_server.bucket)
+        location = location_at(proxy.endpoint_url, s3_server.bucket)
         filesystem, path = resolve(f"{location.url}/x.parquet", location.storage)
         pq.write_table(table, path, filesystem=filesystem, compression="none", use_dictionary=False)
         assert pq.read_table(path, filesystem=filesystem).equals(table)
         assert proxy.injected.total() >= 2
 
 
-def test_a_part_whose_etag_is_wrong_is_an_error_and_no_object(s3_server: S3Server) -> None:
+def test_multipart_upload_with_a_wrong_etag_fails(s3_server: S3Server) -> None:
     table = pa.table({"x": pa.array(range(3_000_000), pa.int64())})
     with fault_proxy(s3_server.endpoint_url, ["wrong_etag"], every=1) as proxy:
-        location = through(proxy.endpoint_url, s3_server.bucket)
+        location = location_at(proxy.endpoint_url, s3_server.bucket)
         filesystem, path = resolve(f"{location.url}/x.parquet", location.storage)
         with pytest.raises(OSError, match="CompleteMultipartUpload"):
             pq.write_table(table, path, filesystem=filesystem, compression="none", use_dictionary=False)

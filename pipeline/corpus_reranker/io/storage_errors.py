@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import re
 from collections.abc import Iterator
 
 from corpus_reranker.errors import OutputError
@@ -18,25 +19,15 @@ _ERRNO_HINTS = {
 }
 
 _S3_HINTS = {
-    "check storage.region": (
-        "HTTP status 301",
-        "HTTP status 400",
-        "(301)",
-        "(400)",
-        "PermanentRedirect",
-        "PERMANENT_REDIRECT",
-        "AuthorizationHeaderMalformed",
-        "IllegalLocationConstraint",
-        "IncorrectEndpoint",
+    "check storage.region": re.compile(
+        r"HTTP status 301|HTTP status 400\).*No response body|\((301|400)\)|PermanentRedirect|PERMANENT_REDIRECT"
+        r"|AuthorizationHeaderMalformed|IllegalLocationConstraint|IncorrectEndpoint"
     ),
     "check the permissions of these credentials, and storage.requester_pays if those who read the bucket pay": (
-        "ACCESS_DENIED",
-        "AccessDenied",
-        "HTTP status 403",
-        "(403)",
+        re.compile(r"ACCESS_DENIED|AccessDenied|HTTP status 403|\(403\)")
     ),
 }
-"""Texts in the errors of pyarrow (`AWS Error ACCESS_DENIED`, `HTTP status 301`) and of botocore (codes)."""
+"""Texts in the errors of pyarrow (`AWS Error ACCESS_DENIED`) and of botocore (codes). A HEAD response has no code."""
 
 
 def brief(error: BaseException) -> str:
@@ -64,4 +55,4 @@ def _hint(error: BaseException) -> str | None:
     if (number := getattr(error, "errno", None)) in _ERRNO_HINTS:
         return _ERRNO_HINTS[number]
     text = str(error)
-    return next((hint for hint, signs in _S3_HINTS.items() if any(sign in text for sign in signs)), None)
+    return next((hint for hint, signs in _S3_HINTS.items() if signs.search(text)), None)

@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from corpus_reranker.errors import OutputError
+from corpus_reranker.errors import OutputError, StoreUnavailableError
 from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.storage_errors import brief, needs_a_fix
 from corpus_reranker.run.ray_errors import run_error
@@ -17,7 +17,7 @@ def output_lease(sink: Sink) -> Iterator[None]:
 
     Raises:
         OutputError: Another run holds the lease, this one has lost it, or the output cannot be written.
-        RunError: The store failed between two passes.
+        RunError: The store failed or did not answer between two passes.
     """
     lease = sink.lease(job_id=os.environ.get("RAY_JOB_SUBMISSION_ID"), on_lost=_thread.interrupt_main)
     with lease:
@@ -26,7 +26,7 @@ def output_lease(sink: Sink) -> Iterator[None]:
         except KeyboardInterrupt:
             lease.check()  # raises if the lease is lost; otherwise the interrupt was Ctrl-C
             raise
-        except OSError as error:
+        except (OSError, StoreUnavailableError) as error:
             if needs_a_fix(error):
                 raise OutputError(f"cannot use the output: {brief(error)}") from error
             raise run_error(error) from error

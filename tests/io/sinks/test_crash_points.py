@@ -1,4 +1,4 @@
-"""Whatever dies at whatever point, running again gives an output with every query once and nothing lost."""
+"""A job that crashes at any write is run again: every query is in the output once, and no result is lost."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ from helpers.crash_points import CrashError, CrashingStore, CrashPoint, crashing
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, checkpointed_ids, file_names, read_rows, result_row, write_data_file
 
-IDENTITY = {"model": "m"}
+FINGERPRINT = {"model": "m"}
 QUERY_IDS = [f"q{number}" for number in range(6)]
 BETTER_FIRST = ["complete", "degraded", "failed"]
 
@@ -32,10 +32,10 @@ def job(
     layout = dataclasses.replace(sink.layout, filesystem=crashing(sink.layout.filesystem, crash_point))
     sink._layout, sink._control = layout, CrashingStore(sink._control, crash_point)
     query_ids = pa.chunked_array([QUERY_IDS])
-    sink.check(IDENTITY, new_run=new_run)
+    sink.check(FINGERPRINT, new_run=new_run)
     if new_run:
         sink.discard()
-    sink.begin(IDENTITY, len(QUERY_IDS), config_yaml="")
+    sink.begin(FINGERPRINT, len(QUERY_IDS), config_yaml="")
     sink.prepare(query_ids, retry=retry)
     left = sorted({*QUERY_IDS} - {*checkpointed_ids(sink)})
     for pair in (left[at : at + 2] for at in range(0, len(left), 2)):
@@ -46,7 +46,7 @@ def job(
     sink.finish(sink.prepare(query_ids), SCHEMA)
 
 
-def whole_rows(location: Location) -> dict[str, str]:
+def rows_of_complete_files(location: Location) -> dict[str, str]:
     """The best status of each query in complete files."""
     output = ParquetSink(location.output(), location.storage).layout
     best: dict[str, str] = {}
@@ -60,23 +60,23 @@ def whole_rows(location: Location) -> dict[str, str]:
     return best
 
 
-def nothing(_: Location) -> None:
+def no_output(_: Location) -> None:
     pass
 
 
-def interrupted(location: Location) -> None:
+def interrupted_output(location: Location) -> None:
     """Output of a killed run and of a task that outlived its driver: truncated files, duplicate and failed rows."""
-    ParquetSink(location.output(), location.storage).begin(IDENTITY, len(QUERY_IDS), config_yaml="")
+    ParquetSink(location.output(), location.storage).begin(FINGERPRINT, len(QUERY_IDS), config_yaml="")
     write_data_file(location, "part-0.parquet", ["q0", "q1", "q2"])
     write_data_file(location, "part-1.parquet", ["q1", "q3"], "failed")
     write_data_file(location, "part-2.parquet", ["q2", "q0"], "degraded")
-    write_data_file(location, "part-3.parquet", ["q3", "q1"], "complete")  # newer: of part-0, q0 and q2 are to stay
+    write_data_file(location, "part-3.parquet", ["q3", "q1"], "complete")  # newer than part-0, of which q0 and q2 stay
     Path(location.url, "out", "part-4.parquet").write_bytes(b"PAR1 and half of it")
 
 
-def finished(location: Location) -> None:
+def finished_output(location: Location) -> None:
     job(location, CrashPoint(10**9, late=False))
-    write_data_file(location, "part-9.parquet", ["q5"], "failed")  # by a zombie, after the end
+    write_data_file(location, "part-9.parquet", ["q5"], "failed")  # by a task that outlived its driver
     for info in list_data_files(LocalFileSystem(), f"{location.url}/out"):
         if "q4" in info.base_name:
             Path(info.path).unlink()
@@ -86,10 +86,15 @@ def finished(location: Location) -> None:
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("start", "retry", "new_run"),
-    [(nothing, (), False), (interrupted, (), False), (finished, ("failed", "degraded"), False), (finished, (), True)],
+    [
+        (no_output, (), False),
+        (interrupted_output, (), False),
+        (finished_output, ("failed", "degraded"), False),
+        (finished_output, (), True),
+    ],
     ids=["fresh", "resume", "retry", "new_run"],
 )
-def test_a_crash_at_any_operation_loses_nothing(
+def test_crash_at_any_write(
     tmp_path: Path,
     late: bool,
     start: Callable[[Location], None],
@@ -99,12 +104,12 @@ def test_a_crash_at_any_operation_loses_nothing(
     for at in itertools.count(1):
         location = Location(str(tmp_path / str(at)), StorageConfig())
         start(location)
-        before = whole_rows(location)
+        before = rows_of_complete_files(location)
         crash_point = CrashPoint(at, late)
         with contextlib.suppress(CrashError):
             job(location, crash_point, retry, new_run)
         if not new_run:
-            after = whole_rows(location)
+            after = rows_of_complete_files(location)
             assert all(after[query_id] <= status for query_id, status in before.items()), at
         if not crash_point.crashed:
             assert at > 5

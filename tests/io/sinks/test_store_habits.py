@@ -13,6 +13,7 @@ from corpus_reranker.io.sinks.lease import LEASE, Lease, parse_lease
 from helpers.fault_proxy import fault_proxy
 from helpers.locations import Location
 from helpers.s3_server import S3Server
+from helpers.sink_job import run_sink_job
 from helpers.store_habits import HABITS
 
 LEASE_SECONDS = 30.0
@@ -63,6 +64,12 @@ def test_one_run_at_a_time_holds_the_lease(s3_server: S3Server, monkeypatch: pyt
         started = time.monotonic()
         with Lease(open_object_store(location.url, location.storage), LEASE_SECONDS):
             assert time.monotonic() - started < LEASE_SECONDS  # the first run has released it
+
+
+@pytest.mark.parametrize("habit", [habit for habit in LEASED if not habit.startswith("403")])
+def test_job(s3_server: S3Server, habit: str) -> None:
+    with fault_proxy(s3_server.endpoint_url, habit=HABITS[habit]) as proxy:
+        run_sink_job(proxy.endpoint_url, s3_server.bucket)
 
 
 @pytest.mark.parametrize("habit", REFUSED)

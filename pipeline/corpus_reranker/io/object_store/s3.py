@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from corpus_reranker.errors import OutputError
+from corpus_reranker.errors import OutputError, StoreUnavailableError
 from corpus_reranker.io.object_store.base import StoredObject
 from corpus_reranker.io.s3_client import open_s3fs, read_options, write_options
 from corpus_reranker.io.settings import StorageConfig
@@ -152,7 +152,8 @@ class S3ObjectStore:
         except RecursionError:  # botocore asks for the bucket's region, and follows the redirection of that request
             raise OutputError(f"cannot {verb} {url}: status 301 without a region; check storage.region") from None
         except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:
-            raise OutputError(f"cannot {verb} {url}: {brief(error) or type(error).__name__}") from error
+            kind = StoreUnavailableError if _may_pass(error) else OutputError
+            raise kind(f"cannot {verb} {url}: {brief(error) or type(error).__name__}") from error
         return result
 
 
@@ -167,6 +168,15 @@ def _bare(etag: str) -> str:
 
 def _strong(etag: str) -> str:
     return f'"{_bare(etag)}"'
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request can succeed later: no response, or a server error."""
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+
+    if isinstance(error, ClientError):
+        return _status(error) >= 500 and _status(error) != 501
+    return not isinstance(error, BotoCoreError) or isinstance(error, ConnectionError | HTTPClientError)
 
 
 def _status(error: Any) -> int:
