@@ -20,21 +20,19 @@ from helpers.runs import config, query, rerank, write_input
 @pytest.mark.parametrize(("waiting", "limited"), [(0, False), (3, False), (4, True), (100, True)])
 def test_only_stages_before_the_replicas_are_limited(waiting: int, limited: bool) -> None:
     read, repartition, write = (Mock(spec=MapOperator) for _ in range(3))
-    replicas = Mock(spec=ActorPoolMapOperator)
-    queued = {read: 1000, repartition: 1000, replicas: waiting, write: 1000}
+    finished_filter, replicas = (Mock(spec=ActorPoolMapOperator) for _ in range(2))
+    queued = {read: 1000, finished_filter: 0, repartition: 1000, replicas: waiting, write: 1000}
+    upstream = (read, finished_filter, repartition)
     topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": blocks}) for stage, blocks in queued.items()}
     policy = ReadAheadLimit(4, Mock(), topology, Mock())
-    assert [policy.can_add_input(stage) for stage in (read, repartition)] == [not limited, not limited]
-    assert [policy.max_task_output_bytes_to_read(stage) for stage in (read, repartition)] == 2 * [
-        0 if limited else None
-    ]
+    assert [policy.can_add_input(stage) for stage in upstream] == 3 * [not limited]
+    assert [policy.max_task_output_bytes_to_read(stage) for stage in upstream] == 3 * [0 if limited else None]
     for stage in (replicas, write):
         assert policy.can_add_input(stage)
         assert policy.max_task_output_bytes_to_read(stage) is None
 
 
 def test_no_stage_of_a_plan_without_replicas_is_limited() -> None:
-    """Ray Data reads the checkpoint of a resumed run in a separate plan."""
     read, write = (Mock(spec=MapOperator) for _ in range(2))
     topology = {stage: Mock(**{"total_enqueued_input_blocks.return_value": 1000}) for stage in (read, write)}
     policy = ReadAheadLimit(4, Mock(), topology, Mock())

@@ -105,8 +105,8 @@ class ReadAheadLimit(BackpressurePolicy):  # type: ignore[misc]
     def __init__(self, blocks: int, context: DataContext, topology: Any, resources: Any) -> None:
         super().__init__(context, topology, resources)
         stages = list(topology)  # in the order in which blocks pass through them
-        pools = (index for index, stage in enumerate(stages) if isinstance(stage, ActorPoolMapOperator))
-        index = next(pools, 0)  # the plan by which Ray Data reads its checkpoint has no actor pool
+        pools = [index for index, stage in enumerate(stages) if isinstance(stage, ActorPoolMapOperator)]
+        index = pools[-1] if pools else 0  # the pool before the replicas filters out finished queries
         self._upstream = frozenset(stages[:index])
         self._num_waiting = topology[stages[index]].total_enqueued_input_blocks
         self._blocks = blocks
