@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
 from ray.data import DataContext
 from ray.data._internal.datasource_v2.formats.parquet.footer_file_indexer import FooterFileIndexer
@@ -13,7 +14,13 @@ from ray.data._internal.execution.operators.actor_pool_map_operator import Actor
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
 from corpus_reranker.dataflow import ray_compat
-from corpus_reranker.dataflow.ray_compat import ReadAheadLimit, buffer_output_blocks, limit_read_ahead, map_blocks
+from corpus_reranker.dataflow.ray_compat import (
+    ReadAheadLimit,
+    buffer_output_blocks,
+    limit_read_ahead,
+    map_blocks,
+    skip_rows,
+)
 from helpers.runs import config, query, rerank, write_input
 
 
@@ -72,6 +79,17 @@ def test_a_ray_without_backpressure_policies_reads_without_limit(
         limit_read_ahead(context, 4)
     assert context.get_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY) is None
     assert "has no backpressure policies (no module backpressure_policy)" in caplog.text
+
+
+def test_a_ray_without_checkpoint_managers_skips_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ray_compat, "_CHECKPOINT_MANAGER_MISSING", ImportError("cannot import CheckpointManager"))
+    context = DataContext()
+    with caplog.at_level(logging.WARNING):
+        skip_rows(context, "query_id", pa.chunked_array([["q0"]]))
+    assert context.checkpoint_config is None
+    assert "has no CheckpointManager (cannot import CheckpointManager)" in caplog.text
 
 
 def test_a_ray_without_the_buffer_size_keeps_its_own(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.io.filesystem import join, list_files, resolve
 from corpus_reranker.io.schemas import NESTED_INPUT, output_row, output_schema
-from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.types import Candidate, RerankRequest, RerankResult, WindowOutcome
 from helpers.locations import Location
 
@@ -74,12 +73,3 @@ def file_names(location: Location, name: str = "out") -> list[str]:
     """Relative paths of all files under a folder."""
     filesystem, folder = resolve(join(location.url, name), location.storage)
     return [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
-
-
-def checkpointed_ids(sink: ParquetSink) -> list[str]:
-    """The query ids that Ray Data skips."""
-    tables = [
-        pq.read_table(info.path, filesystem=sink.layout.filesystem)
-        for info in list_files(sink.layout.filesystem, sink.layout.checkpoint_folder)
-    ]
-    return sorted(query_id for table in tables for query_id in table["query_id"].to_pylist())

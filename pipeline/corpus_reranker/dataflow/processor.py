@@ -7,7 +7,6 @@ from typing import TypeAlias
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, Dataset
-from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import FilenameProvider
 
 from corpus_reranker.config.schema import JobConfig, RerankerConfig
@@ -26,6 +25,7 @@ from corpus_reranker.dataflow.ray_compat import (
     limit_read_ahead,
     map_blocks,
     read_footers_in_one_actor,
+    skip_rows,
 )
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.worker import RerankWorker
@@ -171,13 +171,18 @@ def check_queries(table: pa.Table, limits: RowLimits) -> pa.Table:
 
 
 def rerank(
-    config: JobConfig, candidates: ParquetFiles, sink: Sink, schema: pa.Schema, plan: RunPlan, services: RunServices
+    config: JobConfig,
+    candidates: ParquetFiles,
+    finished: pa.ChunkedArray,
+    sink: Sink,
+    schema: pa.Schema,
+    plan: RunPlan,
+    services: RunServices,
 ) -> None:
-    """Rerank every query of `candidates` that the output's checkpoint does not hold.
+    """Rerank every query of `candidates` whose id is not in `finished`, and write the rows to the sink.
 
-    Writes Parquet of `schema`, each block once: data files and checkpoints commit together (Ray Data's two-phase
-    commit). Raises what Ray Data raises when no replica can start, or when a block was lost more often than
-    `cluster.max_block_retries`.
+    A write task that is retried writes the same file again. Raises what Ray Data raises when no replica can start, or
+    when a block was lost more often than `cluster.max_block_retries`.
     """
     cluster, blocks = config.cluster, plan.blocks
     read_footers_in_one_actor()
@@ -192,12 +197,8 @@ def rerank(
     context.memory_usage_poll_interval_s = None  # otherwise one thread per block polls the replica's memory
     buffer_output_blocks(context, _BUFFERED_BLOCKS)
     limit_read_ahead(context, blocks.per_replica * cluster.max_replica_count)
-    context.checkpoint_config = CheckpointConfig(
-        id_column=QUERY_ID,
-        checkpoint_path=sink.layout.checkpoint_folder,
-        override_filesystem=sink.layout.filesystem,
-        delete_checkpoint_on_success=False,
-    )
+    if len(finished):
+        skip_rows(context, QUERY_ID, finished)
     placement = replica_placement(config)
     try:
         sink.write(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray.data import DataContext, Dataset
 
@@ -27,6 +28,13 @@ try:
 except ImportError as error:
     BackpressurePolicy = object
     _BACKPRESSURE_MISSING = error
+
+try:
+    from corpus_reranker.dataflow.checkpoint import FinishedRows
+
+    _CHECKPOINT_MANAGER_MISSING: ImportError | None = None
+except ImportError as error:
+    _CHECKPOINT_MANAGER_MISSING = error
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +78,17 @@ def read_footers_in_one_actor() -> None:
     reads 128 footers at once. A Ray without this variable ignores it.
     """
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
+
+
+def skip_rows(context: DataContext, id_column: str, ids: pa.ChunkedArray) -> None:
+    """Drop the rows with these ids before the first stage of a dataset that is written, through its checkpoint.
+
+    `CheckpointConfig.checkpoint_manager_cls` is public, but beta.
+    """
+    if _CHECKPOINT_MANAGER_MISSING is not None:
+        _log_missing(f"CheckpointManager ({_CHECKPOINT_MANAGER_MISSING})", "finished queries are reranked again")
+        return
+    context.checkpoint_config = FinishedRows(id_column, ids)
 
 
 def buffer_output_blocks(context: DataContext, blocks: int) -> None:

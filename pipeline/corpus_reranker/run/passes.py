@@ -56,7 +56,7 @@ def run_passes(
     entries: list[dict[str, Any]] = []
     while state.remaining:
         before = state.remaining
-        entries.append(_run_pass(run, schema, before))
+        entries.append(_run_pass(run, schema, query_ids.filter(state.finished)))
         state = run.isolated.run(run.sink.prepare, query_ids)
         if state.remaining >= before:
             break
@@ -82,11 +82,12 @@ def file_metadata(config: JobConfig) -> dict[str, str]:
     }
 
 
-def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, Any]:
-    """Rerank every query that the output's checkpoint does not hold, and return the manifest's entry."""
+def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> dict[str, Any]:
+    """Rerank every query whose id is not in `finished`, and return the manifest's entry."""
     config, sink, record = run.config, run.sink, run.record
     started = time.monotonic()
     connect()
+    remaining = record.queries - len(finished)
     plan = plan_run(config, remaining)
     run.log(
         f"{plan.replicas.initial} replicas requested, maximum {config.cluster.max_replica_count};"
@@ -106,14 +107,14 @@ def _run_pass(run: RunContext, schema: pa.Schema, remaining: int) -> dict[str, A
         progress = ProgressReporter(
             stats_actor,
             record.queries,
-            record.queries - remaining,
+            len(finished),
             config.cluster.progress_seconds,
             run.log,
             sink.publish,
         )
         try:
             with progress:
-                rerank(config, run.candidates, sink, schema, plan, services)
+                rerank(config, run.candidates, finished, sink, schema, plan, services)
         except Exception as error:
             raise run_error(error, progress.last.start_failure) from error
     return _manifest_entry(progress, time.monotonic() - started)

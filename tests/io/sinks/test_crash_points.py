@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
@@ -17,7 +18,7 @@ from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.types import QueryStatus
 from helpers.crash_points import CrashError, CrashingStore, CrashPoint, crashing
 from helpers.locations import Location
-from helpers.outputs import SCHEMA, checkpointed_ids, file_names, read_rows, result_row, write_data_file
+from helpers.outputs import SCHEMA, file_names, read_rows, result_row, write_data_file
 
 FINGERPRINT = {"model": "m"}
 QUERY_IDS = [f"q{number}" for number in range(6)]
@@ -36,8 +37,8 @@ def job(
     if new_run:
         sink.discard()
     sink.begin(FINGERPRINT, len(QUERY_IDS), config_yaml="")
-    sink.prepare(query_ids, retry=retry)
-    left = sorted({*QUERY_IDS} - {*checkpointed_ids(sink)})
+    finished = sink.prepare(query_ids, retry=retry).finished
+    left = query_ids.filter(pc.invert(finished)).to_pylist()
     for pair in (left[at : at + 2] for at in range(0, len(left), 2)):
         table = pa.Table.from_pylist([result_row(query_id) for query_id in pair], SCHEMA)
         pq.write_table(

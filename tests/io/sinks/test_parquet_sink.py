@@ -12,7 +12,7 @@ from corpus_reranker.io.filesystem import join, list_files, resolve
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
 from helpers.locations import Location
-from helpers.outputs import SCHEMA, checkpointed_ids, file_names, read_rows, write, write_data_file
+from helpers.outputs import SCHEMA, file_names, read_rows, write, write_data_file
 
 IDENTITY = {"engine": {"model": "m"}, "generation": {"temperature": 0.0}, "input": {"rows": 4}}
 
@@ -45,12 +45,11 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
     assert sink.check(IDENTITY) is False
     run = sink.begin(IDENTITY, 4, config_yaml="engine: {}", info={"version": "1"})
     assert sink.prepare(FOUR).remaining == 4
-    assert checkpointed_ids(sink) == []
     write_data_file(location, "part-0.parquet", ["a", "b"])
     write_data_file(location, "part-1.parquet", ["c"], "degraded")
     progress = sink.prepare(FOUR)
     assert (progress.remaining, dict(progress.by_status)) == (1, {"complete": 2, "degraded": 1})
-    assert checkpointed_ids(sink) == ["a", "b", "c"]
+    assert progress.finished.to_pylist() == [True, True, True, False]
     with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run the same command again to resume"):
         sink.finish(sink.prepare(FOUR), SCHEMA)
     assert sink.check(IDENTITY) is False
@@ -148,17 +147,6 @@ def test_truncated_files_are_deleted_and_damaged_ones_named(local_location: Loca
         sink.prepare(FOUR)
 
 
-def test_the_checkpoint_is_rebuilt_from_the_data_files(location: Location) -> None:
-    """A crash between copy and delete on S3 leaves a committed checkpoint without its data file."""
-    sink = begun(location)
-    write_data_file(location, "part-0.parquet", ["a"])
-    folder = "out/_run/checkpoint"
-    write(location, f"{folder}/x_000001.parquet", pa.table({"query_id": ["b"]}))
-    write(location, f"{folder}/x_000002.pending.parquet", pa.table({"query_id": ["c"]}))
-    assert sink.prepare(FOUR).remaining == 3
-    assert checkpointed_ids(sink) == ["a"]
-
-
 def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location) -> None:
     sink = begun(location)
     write_data_file(location, "part-0.parquet", ["a", "b"])
@@ -166,7 +154,7 @@ def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location)
     sink.finish(sink.prepare(FOUR), SCHEMA)
     progress = sink.prepare(FOUR, retry=["failed", "degraded"])
     assert progress.remaining == 2
-    assert checkpointed_ids(sink) == ["a", "b"]
+    assert progress.finished.to_pylist() == [True, True, False, False]
     assert "_SUCCESS" not in file_names(location)
     assert len(statuses(location)) == 4
     write_data_file(location, "part-2.parquet", ["c"], "complete")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpus_reranker.io.run_progress import RunProgress
 from corpus_reranker.io.sinks.layout import Layout
@@ -20,11 +21,23 @@ from corpus_reranker.types import QueryStatus
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """What the data files hold. `done` queries are not reranked again."""
+    """What the data files hold.
 
-    queries: int
+    Attributes:
+        finished: For each query of the input, in order, whether it is finished and is not reranked again.
+        by_status: Number of rows by status.
+    """
+
+    finished: pa.ChunkedArray
     by_status: Mapping[str, int]
-    done: int
+
+    @property
+    def queries(self) -> int:
+        return len(self.finished)
+
+    @property
+    def done(self) -> int:
+        return pc.sum(self.finished).as_py() or 0
 
     @property
     def remaining(self) -> int:
@@ -77,11 +90,11 @@ class Sink(Protocol):
         ...
 
     def prepare(self, query_ids: pa.ChunkedArray, *, retry: Collection[QueryStatus] = ()) -> ResumePoint:
-        """Remove truncated files and duplicates, and write the checkpoint that lists the queries which are done.
+        """Remove truncated files and duplicates, and return which queries are finished.
 
         Args:
             query_ids: All query ids of the input.
-            retry: Queries with one of these statuses count as not done. Their rows stay until new rows replace them.
+            retry: Queries with one of these statuses are not finished. Their rows stay until new rows replace them.
 
         Raises:
             OutputError: the data files hold unknown ids, or cannot be read.

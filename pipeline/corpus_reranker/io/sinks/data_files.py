@@ -1,12 +1,9 @@
-"""The data files at the top of an output folder. They, not Ray Data's checkpoint, decide which queries are done.
+"""The data files at the top of an output folder. They alone decide which queries are finished.
 
-Ray Data 2.60 writes a pending checkpoint, then the data file, then renames the checkpoint
-(ray/data/_internal/planner/checkpoint/plan_write_op.py). A crash can leave:
+A crash can leave:
 - a truncated file, on filesystems that show a file while it is written; it does not end in the Parquet magic;
-- duplicates: a write task outlived its killed driver, or a query was retried;
-- a committed checkpoint whose data file was deleted: a rename on S3 is a copy and a delete. A crash between the two
-  leaves the pending checkpoint, for which Ray's recovery deletes the finished data file.
-So before each pass, truncated files and duplicates are deleted, and the checkpoint is rebuilt from the data files.
+- duplicates: a write task outlived its killed driver, or a query was retried.
+So before each pass, truncated files and duplicates are deleted.
 """
 
 import uuid
@@ -82,17 +79,6 @@ def reconcile(filesystem: FileSystem, folder: str, work_folder: str) -> pa.Table
             _drop_rows(filesystem, infos[file].path, positions, work_folder)
         rows = _without(rows, dropped)
     return rows.select([QUERY_ID, "status"])
-
-
-def write_checkpoint(filesystem: FileSystem, folder: str, query_ids: pa.ChunkedArray) -> None:
-    """Make the Ray Data checkpoint in `folder` list exactly `query_ids`."""
-    filesystem.create_dir(folder, recursive=True)
-    old = [info.path for info in list_files(filesystem, folder, recursive=True)]
-    if len(query_ids):
-        path = join(folder, f"done-{uuid.uuid4().hex}.parquet")
-        pq.write_table(pa.table({QUERY_ID: query_ids}), path, filesystem=filesystem)
-    for path in old:
-        filesystem.delete_file(path)
 
 
 def summarize_data_files(filesystem: FileSystem, folder: str) -> list[ManifestEntry]:

@@ -7,7 +7,6 @@ _lease.json  _lock      the run that is writing; _lock only on local disk
 _run/run.json           the run record: the fingerprint fields, which decide the ranking
 _run/config.yaml        the effective config
 _run/progress.json      progress, every few seconds, for corpus-reranker status and corpus-reranker watch
-_run/checkpoint/        Ray Data's checkpoint, rebuilt from the data files before each pass
 _run/candidates/        the staged copy of an input that is not in nested Parquet files
 _run/completions/       the completion cache: completions of queries that are not in the data files yet
 _run/tmp/               data files that are being rewritten
@@ -25,14 +24,13 @@ from corpus_reranker.io.settings import OutputConfig, StorageConfig
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 CONFIG = "_run/config.yaml"
-CHECKPOINT_FOLDER = "_run/checkpoint"
 CANDIDATES_FOLDER = "_run/candidates"
 COMPLETIONS_FOLDER = "_run/completions"
 TEMPORARY_FOLDER = "_run/tmp"
 SAMPLES_FOLDER = "_run/samples"
 QUARANTINE_FOLDER = "_quarantine"
 
-WORK_FOLDERS = (CHECKPOINT_FOLDER, CANDIDATES_FOLDER, COMPLETIONS_FOLDER, TEMPORARY_FOLDER)
+WORK_FOLDERS = (CANDIDATES_FOLDER, COMPLETIONS_FOLDER, TEMPORARY_FOLDER)
 """Needed only until the run has finished."""
 
 
@@ -55,10 +53,6 @@ class Layout:
     def path(self, name: str) -> str:
         """The path in `filesystem` of a file or folder of the output."""
         return join(self.folder, name)
-
-    @property
-    def checkpoint_folder(self) -> str:
-        return self.path(CHECKPOINT_FOLDER)
 
     @property
     def completions_folder(self) -> str:

@@ -18,13 +18,7 @@ from corpus_reranker.io.run_progress import RunProgress, write_progress
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
-from corpus_reranker.io.sinks.data_files import (
-    count_values,
-    list_data_files,
-    reconcile,
-    summarize_data_files,
-    write_checkpoint,
-)
+from corpus_reranker.io.sinks.data_files import count_values, list_data_files, reconcile, summarize_data_files
 from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, SUCCESS, TEMPORARY_FOLDER, WORK_FOLDERS, Layout
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import RUN, RunRecord, create_run, describe_changes, read_run
@@ -124,9 +118,8 @@ class ParquetSink(Sink):
         retried = pc.is_in(rows["status"], value_set=pa.array(list(retry), pa.string()))
         for folder in (layout.quarantine_folder, layout.samples_folder):
             delete_from_quarantine(layout.filesystem, folder, rows.filter(retried)[QUERY_ID].to_pylist())
-        done = rows.filter(pc.invert(retried))[QUERY_ID]
-        write_checkpoint(layout.filesystem, layout.checkpoint_folder, done)
-        return ResumePoint(len(query_ids), count_values(rows["status"]), len(done))
+        finished = pc.is_in(query_ids, value_set=rows.filter(pc.invert(retried))[QUERY_ID])
+        return ResumePoint(finished, count_values(rows["status"]))
 
     def write(self, dataset: Any, schema: pa.Schema, **options: Any) -> None:
         dataset.write_parquet(self._layout.folder, filesystem=self._layout.filesystem, schema=schema, **options)
