@@ -1,11 +1,13 @@
 """TREC runs and qrels, one line at a time. Doc ids may contain spaces, as those of BRIGHT do."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 from corpus_reranker.errors import InputError
+
+T = TypeVar("T")
 
 
 class RunLine(NamedTuple):
@@ -49,18 +51,7 @@ def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
 
     Blank lines are skipped. Raises InputError that names `source` and the line.
     """
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            query_id, _, rest = line.split(None, 2)
-            doc_id, rank, score, _ = rest.rsplit(None, 3)
-            parsed = RunLine(query_id, doc_id, int(rank), float(score))
-        except ValueError:
-            raise InputError(
-                f"{source}, line {number}: want `query_id Q0 doc_id rank score tag`, got {line.strip()[:200]!r}"
-            ) from None
-        yield parsed
+    return _parse_lines(lines, source, "query_id Q0 doc_id rank score tag", _run_line)
 
 
 def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
@@ -68,15 +59,27 @@ def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
 
     Blank lines are skipped. Raises InputError that names `source` and the line.
     """
+    return _parse_lines(lines, source, "query_id 0 doc_id relevance", _qrel)
+
+
+def _run_line(line: str) -> RunLine:
+    query_id, _, rest = line.split(None, 2)
+    doc_id, rank, score, _ = rest.rsplit(None, 3)
+    return RunLine(query_id, doc_id, int(rank), float(score))
+
+
+def _qrel(line: str) -> Qrel:
+    query_id, _, rest = line.split(None, 2)
+    doc_id, relevance = rest.rsplit(None, 1)
+    return Qrel(query_id, doc_id, int(relevance))
+
+
+def _parse_lines(lines: Iterable[str], source: str, fields: str, parse: Callable[[str], T]) -> Iterator[T]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            query_id, _, rest = line.split(None, 2)
-            doc_id, relevance = rest.rsplit(None, 1)
-            parsed = Qrel(query_id, doc_id, int(relevance))
+            parsed = parse(line)
         except ValueError:
-            raise InputError(
-                f"{source}, line {number}: want `query_id 0 doc_id relevance`, got {line.strip()[:200]!r}"
-            ) from None
+            raise InputError(f"{source}, line {number}: want `{fields}`, got {line.strip()[:200]!r}") from None
         yield parsed
