@@ -1,25 +1,15 @@
 """Feeds for the `_bulk` endpoint of Elasticsearch and OpenSearch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import pyarrow as pa
-
-from corpus_reranker.export.candidate_texts import CandidateTexts
-from corpus_reranker.export.formats.base import ExportFile, lines_file, to_json
-from corpus_reranker.export.formats.search_document import search_document
-from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.export.formats.base import to_json
+from corpus_reranker.export.formats.search_document import SearchFeed
 
 
-class ElasticsearchBulk:
+class ElasticsearchBulk(SearchFeed):
     """Two lines per query: the `index` action, then the document."""
 
-    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None:
-        self._config = config
-
-    def files(self, name: str) -> list[ExportFile]:
-        return [lines_file(f"{name}.jsonl", self._lines)]
-
-    def _lines(self, batch: pa.RecordBatch) -> Iterator[str]:
-        for row in batch.to_pylist():
-            yield to_json({"index": {"_index": self._config.index, "_id": str(row["query_id"])}})
-            yield to_json(search_document(row, self._config.columns))
+    def lines(self, row: Mapping[str, Any]) -> Iterator[str]:
+        yield to_json({"index": {"_index": self.config.index, "_id": str(row["query_id"])}})
+        yield to_json(self.document(row))

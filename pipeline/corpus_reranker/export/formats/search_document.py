@@ -1,20 +1,39 @@
-"""The document that a search engine stores for a query."""
+"""The document that a search engine stores for a query, and the file that feeds it."""
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
 
-def search_document(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """The document with a query's ranking. It is looked up by query id, not searched.
+from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.export.formats.base import ExportFile, ExportFormat, lines_file
+from corpus_reranker.export.settings import ExportConfig
 
-    Args:
-        row: One output row.
-        columns: Pass-through columns to include where the row has a value for them.
-    """
-    entries = sorted(row["ranking"] or (), key=lambda entry: entry["rank"])
-    return {
-        "query_id": str(row["query_id"]),
-        **{column: row[column] for column in columns if row.get(column) is not None},
-        "status": row["status"],
-        "ranking": [{key: entry[key] for key in ("doc_id", "rank", "score")} for entry in entries],
-    }
+
+class SearchFeed(ExportFormat):
+    """JSON lines that store one document for each query."""
+
+    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None:
+        self.config = config
+
+    def files(self, name: str) -> list[ExportFile]:
+        return [lines_file(f"{name}.jsonl", self._lines)]
+
+    @abstractmethod
+    def lines(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """The lines for one output row."""
+
+    def document(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The document with a query's ranking. It is looked up by query id, not searched."""
+        entries = sorted(row["ranking"] or (), key=lambda entry: entry["rank"])
+        return {
+            "query_id": str(row["query_id"]),
+            **{column: row[column] for column in self.config.columns if row.get(column) is not None},
+            "status": row["status"],
+            "ranking": [{key: entry[key] for key in ("doc_id", "rank", "score")} for entry in entries],
+        }
+
+    def _lines(self, batch: pa.RecordBatch) -> Iterator[str]:
+        for row in batch.to_pylist():
+            yield from self.lines(row)
