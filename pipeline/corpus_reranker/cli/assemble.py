@@ -7,7 +7,6 @@ import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
-from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.retrieval.settings import AssembleConfig
 
 app = command_app()
@@ -34,8 +33,8 @@ def assemble(
     own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
     options = JobOptions.of(context, config, date, {f"assemble.{key}": value for key, value in own.items()})
     settings = options.section("assemble", AssembleConfig)
-    folder = settings.output or options.section("input", InputConfig).path
-    summary = assemble_candidates(settings, options.section("storage", StorageConfig), folder)
+    folder = options.candidates(settings.output)
+    summary = assemble_candidates(settings, options.storage(), folder)
     if as_json:
         print_json({"output": folder, **dataclasses.asdict(summary)})
     else:

@@ -15,7 +15,6 @@ from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import resolve
-from corpus_reranker.io.settings import StorageConfig
 
 _LOG_COLUMNS = 120
 """Width of the tables if the output is not a terminal."""
@@ -57,7 +56,7 @@ def evaluate(
         "seed": seed,
     }
     options = JobOptions.of(context, config, date, {f"evaluate.{key}": value for key, value in own.items()})
-    settings, storage = options.section("evaluate", EvaluateConfig), options.section("storage", StorageConfig)
+    settings, storage = options.section("evaluate", EvaluateConfig), options.storage()
     sources = sources or [options.output(None)]
     judgments = load_qrels(*resolve(settings.qrels, storage))
     orders = {

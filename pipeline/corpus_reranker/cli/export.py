@@ -10,7 +10,6 @@ from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.exporter import export as export_output
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.filesystem import resolve
-from corpus_reranker.io.settings import StorageConfig
 
 app = command_app()
 
@@ -66,7 +65,7 @@ def export(
         "triples.seed": seed,
     }
     options = JobOptions.of(context, config, date, {f"export.{key}": value for key, value in own.items()})
-    settings, storage = options.section("export", ExportConfig), options.section("storage", StorageConfig)
+    settings, storage = options.section("export", ExportConfig), options.storage()
     texts = None
     if settings.to == "triples" and settings.input is not None:
         texts = CandidateTexts(*resolve(settings.input, storage))

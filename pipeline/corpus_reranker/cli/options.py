@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 from corpus_reranker.config.loader import load_config, load_section, load_section_if_given
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
-from corpus_reranker.io.settings import OutputConfig
+from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.section import Section
 
 S = TypeVar("S", bound=Section)
@@ -124,6 +124,14 @@ class JobOptions:
     def section_if_given(self, name: str, model: type[S]) -> S | None:
         """One section, or None if the config has none of that name. Raises ConfigError."""
         return load_section_if_given(self.path, name, model, self.overrides, date=self.date)
+
+    def storage(self) -> StorageConfig:
+        """The section `storage`. Raises ConfigError."""
+        return self.section("storage", StorageConfig)
+
+    def candidates(self, given: str | None) -> str:
+        """The folder for candidates: `given`, else the config's input. Raises ConfigError if there is neither."""
+        return given or self.section("input", InputConfig).path
 
     def output(self, given: str | None) -> str:
         """The output that the command line names, else the config's. Raises ConfigError if there is neither."""

@@ -7,7 +7,6 @@ import typer
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.evaluation.settings import EvaluateConfig
-from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.report.page import report_output
 from corpus_reranker.report.settings import ReportConfig
 
@@ -46,7 +45,7 @@ def report(
         "listed_queries": listed_queries,
     }
     options = JobOptions.of(context, config, date, {f"report.{key}": value for key, value in own.items()})
-    settings, storage = options.section("report", ReportConfig), options.section("storage", StorageConfig)
+    settings, storage = options.section("report", ReportConfig), options.storage()
     evaluate = options.section_if_given("evaluate", EvaluateConfig)
     page = report_output(options.output(output), storage, settings, evaluate)
     if as_json:

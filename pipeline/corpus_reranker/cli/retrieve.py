@@ -7,7 +7,6 @@ import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
-from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.retrieval.settings import RetrieveConfig
 
 app = command_app()
@@ -36,8 +35,8 @@ def retrieve(
     own = {"corpus.path": corpus, "index": index, "queries.path": queries, "output": output}
     options = JobOptions.of(context, config, date, {f"retrieve.{key}": value for key, value in own.items()})
     settings = options.section("retrieve", RetrieveConfig)
-    folder = settings.output or options.section("input", InputConfig).path
-    summary = retrieve_candidates(settings, options.section("storage", StorageConfig), folder)
+    folder = options.candidates(settings.output)
+    summary = retrieve_candidates(settings, options.storage(), folder)
     if as_json:
         print_json({"output": folder, **dataclasses.asdict(summary)})
     else:

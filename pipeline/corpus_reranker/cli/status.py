@@ -8,7 +8,6 @@ import typer
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
 from corpus_reranker.cli.printing import format_counts, print_json
 from corpus_reranker.io.run_progress import duration
-from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.status import Status, read_status
 
 NOT_FINISHED = 4
@@ -23,7 +22,7 @@ def status(
     """Show how far a run is, from its output folder. Exit code 0: finished; 4: not finished."""
     options = JobOptions.of(context, config, date)
     url = options.output(output)
-    found = read_status(url, options.section("storage", StorageConfig))
+    found = read_status(url, options.storage())
     if as_json:
         print_json(dataclasses.asdict(found))
     else:

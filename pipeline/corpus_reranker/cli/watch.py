@@ -13,7 +13,6 @@ from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions,
 from corpus_reranker.cli.status import NOT_FINISHED
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
-from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.layout import SUCCESS
 from corpus_reranker.io.sinks.run_record import read_run
 from corpus_reranker.io.status import read_holder
@@ -40,7 +39,7 @@ def watch(
     """
     options = JobOptions.of(context, config, date)
     url = options.output(output)
-    control = open_object_store(url, options.section("storage", StorageConfig))
+    control = open_object_store(url, options.storage())
     console = Console()
     code, view = look(url, control)
     if once or not console.is_terminal:
