@@ -218,10 +218,13 @@ def main(
             figures("the engine's limit: all prompts at once", asyncio.run(engine_limit(config, requests))),
             measure("lockstep of 512, engine time only", lockstep, config, requests),
             measure(
-                "lockstep, with its prompt building", partial(lockstep, prompt_seconds=PROMPT_SECONDS), config, requests
+                "lockstep of 512, with its prompt building",
+                partial(lockstep, prompt_seconds=PROMPT_SECONDS),
+                config,
+                requests,
             ),
             measure(
-                "lockstep, with its prompt building, dataset by dataset",
+                "lockstep of 512, with its prompt building, dataset by dataset",
                 partial(lockstep, prompt_seconds=PROMPT_SECONDS, datasets=BRIGHT + R2MED),
                 config,
                 requests,
@@ -229,8 +232,8 @@ def main(
         ]
         in_flight = round(info["engine"]["mean_running"] + info["engine"]["mean_waiting"])
         try:
-            for size in (32, in_flight):
-                rows.append(measure(f"RankLLM async, {size} in flight", rank_llm(size), config, requests))
+            for size, label in ((in_flight, "as many in flight as the job"), (32, "its default of 32 in flight")):
+                rows.append(measure(f"RankLLM's asynchronous scheduler, {label}", rank_llm(size), config, requests))
         except ImportError as error:
             print(f"RankLLM is skipped: {error}")
     for row in rows:
