@@ -1,4 +1,4 @@
-"""The demo with input, output, checkpoint and control files on an S3 server: moto's, in its own process.
+"""The demo with input, output and control files on an S3 server: moto's, in its own process.
 
     PYTHONPATH=tests python tests/demo_s3.py        (or: make demo-s3)
 
