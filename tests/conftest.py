@@ -12,7 +12,7 @@ import helpers.fuzzing  # noqa: F401 - registers the profiles of hypothesis
 from corpus_reranker.io.settings import StorageConfig
 from helpers.locations import Location
 from helpers.paths import REPOSITORY, SHARED
-from helpers.s3_server import S3Server, running_moto, running_seaweedfs
+from helpers.s3_server import S3Server, running_moto, running_s3_server, running_seaweedfs
 
 # Ray's workers and other subprocesses import the package and the helpers from this checkout, too.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -61,6 +61,13 @@ def s3_credentials() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def s3_server(s3_credentials: None) -> Iterator[S3Server]:
     """moto in its own process, or the server that RERANKER_TEST_S3_ENDPOINT names."""
+    with running_s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto(s3_credentials: None) -> Iterator[S3Server]:
+    """moto in its own process, which checks no signatures: a proxy can change its requests."""
     with running_moto() as server:
         yield server
 

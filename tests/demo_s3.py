@@ -20,7 +20,7 @@ from corpus_reranker.config.loader import load_config
 from corpus_reranker.errors import RerankerError
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.paths import CONFIGS_DIRECTORY
-from helpers.s3_server import S3Server, running_moto
+from helpers.s3_server import S3Server, running_s3_server
 
 
 def main(cache: Path = Path(".cache")) -> None:
@@ -29,7 +29,7 @@ def main(cache: Path = Path(".cache")) -> None:
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "demo")
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     try:
-        with running_moto() as server:
+        with running_s3_server() as server:
             code = rerank_on(server, cache)
     except RerankerError as error:
         log(f"error: {error}")

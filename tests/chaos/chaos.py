@@ -25,7 +25,7 @@ from machines import Nodes, running_nodes, small_disk
 from pydantic import TypeAdapter
 
 from helpers.fault_proxy import fault_proxy
-from helpers.s3_server import running_moto
+from helpers.s3_server import running_s3_server
 from helpers.scenario import (
     LONG_RUN,
     QUERIES,
@@ -109,7 +109,7 @@ def on_small_disk(folder: Path) -> Iterator[MakeSetup]:
 def on_s3(folder: Path, lease_seconds: float) -> Iterator[MakeSetup]:
     """Input and output on an S3 server behind a proxy."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_EC2_METADATA_DISABLED": "true"}
-    with running_moto() as server, fault_proxy(server.endpoint_url) as proxy, running_nodes() as cluster:
+    with running_s3_server() as server, fault_proxy(server.endpoint_url) as proxy, running_nodes() as cluster:
 
         def make(attempt: Path) -> Setup:
             storage = {"endpoint_url": proxy.endpoint_url, "region": "us-east-1"}

@@ -21,9 +21,9 @@ WRONG_REGION = "check storage.region"
 
 
 @pytest.fixture(scope="module")
-def s3_output(s3_server: S3Server) -> Location:
+def s3_output(moto: S3Server) -> Location:
     """An input, and an unfinished output with one data file."""
-    location = Location(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", s3_server.storage)
+    location = Location(f"s3://{moto.bucket}/{uuid.uuid4().hex}", moto.storage)
     write(location, "in/a.parquet", [input_row("q0")])
     ParquetSink(location.output(), location.storage).begin({"model": "m"}, 1, config_yaml="")
     write_data_file(location, "part-0.parquet", ["q0"])
@@ -31,8 +31,8 @@ def s3_output(s3_server: S3Server) -> Location:
 
 
 @pytest.mark.parametrize("habit", ["no_date", "no_last_modified", "no_etag"])
-def test_status_without_date_or_etag(s3_server: S3Server, s3_output: Location, habit: str) -> None:
-    with fault_proxy(s3_server.endpoint_url, habit=HABITS[habit]) as proxy:
+def test_status_without_date_or_etag(moto: S3Server, s3_output: Location, habit: str) -> None:
+    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
         result = run_command("status", f"{s3_output.url}/out", *storage_overrides(proxy.endpoint_url))
     assert (result.exit_code, result.stderr) == (4, "")
     assert "done: 1 of 1 queries" in result.stdout
@@ -58,9 +58,9 @@ def test_status_without_date_or_etag(s3_server: S3Server, s3_output: Location, h
     ],
 )
 def test_refused_request(
-    s3_server: S3Server, s3_output: Location, tmp_path: Path, command: str, habit: str, reason: str
+    moto: S3Server, s3_output: Location, tmp_path: Path, command: str, habit: str, reason: str
 ) -> None:
-    with fault_proxy(s3_server.endpoint_url, habit=HABITS[habit]) as proxy:
+    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
         arguments = {
             "status": [f"{s3_output.url}/out"],
             "export": [f"{s3_output.url}/out", "--to=trec", f"--destination={tmp_path}"],

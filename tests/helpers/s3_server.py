@@ -35,11 +35,18 @@ class S3Server:
 
 
 @contextmanager
-def running_moto() -> Iterator[S3Server]:
-    """The server that RERANKER_TEST_S3_ENDPOINT names, else a moto server that stops when the context exits."""
+def running_s3_server() -> Iterator[S3Server]:
+    """The server that RERANKER_TEST_S3_ENDPOINT names, else moto."""
     if endpoint_url := os.environ.get("RERANKER_TEST_S3_ENDPOINT"):
         yield S3Server(endpoint_url, _create_bucket(endpoint_url))
         return
+    with running_moto() as server:
+        yield server
+
+
+@contextmanager
+def running_moto() -> Iterator[S3Server]:
+    """A moto server that stops when the context exits. It checks no signatures."""
     (port,) = _free_ports(1)
     with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port) as server:
         yield server

@@ -20,9 +20,9 @@ def test_requester_pays(s3_server: S3Server) -> None:
     assert without == []
 
 
-def test_kms_key(s3_server: S3Server) -> None:
-    with fault_proxy(s3_server.endpoint_url) as proxy:
-        run_sink_job(proxy.endpoint_url, s3_server.bucket, kms_key_id="alias/key")
+def test_kms_key(moto: S3Server) -> None:
+    with fault_proxy(moto.endpoint_url) as proxy:
+        run_sink_job(proxy.endpoint_url, moto.bucket, kms_key_id="alias/key")
     written = [headers for method, path, headers in proxy.requests if method == "PUT" or path.endswith("?uploads")]
     assert written
     assert {headers.get("x-amz-server-side-encryption-aws-kms-key-id") for headers in written} == {"alias/key"}

@@ -48,10 +48,10 @@ def storage_at(endpoint_url: str) -> StorageConfig:
 
 
 @pytest.mark.parametrize("habit", LEASED)
-def test_one_run_at_a_time_holds_the_lease(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, habit: str) -> None:
+def test_one_run_at_a_time_holds_the_lease(moto: S3Server, monkeypatch: pytest.MonkeyPatch, habit: str) -> None:
     monkeypatch.setattr("corpus_reranker.io.sinks.lease.RENEWALS_PER_LEASE", 100)  # a renewal every 0.3 s
-    with fault_proxy(s3_server.endpoint_url, habit=HABITS[habit]) as proxy:
-        location = Location(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", storage_at(proxy.endpoint_url))
+    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+        location = Location(f"s3://{moto.bucket}/{uuid.uuid4().hex}", storage_at(proxy.endpoint_url))
         store = open_object_store(location.url, location.storage)
         with Lease(store, LEASE_SECONDS) as first:
             with pytest.raises(OutputError, match="is being written by process"):
@@ -67,18 +67,18 @@ def test_one_run_at_a_time_holds_the_lease(s3_server: S3Server, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("habit", [habit for habit in LEASED if not habit.startswith("403")])
-def test_job(s3_server: S3Server, habit: str) -> None:
-    with fault_proxy(s3_server.endpoint_url, habit=HABITS[habit]) as proxy:
-        run_sink_job(proxy.endpoint_url, s3_server.bucket)
+def test_job(moto: S3Server, habit: str) -> None:
+    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+        run_sink_job(proxy.endpoint_url, moto.bucket)
 
 
 @pytest.mark.parametrize("habit", REFUSED)
-def test_a_store_that_can_hold_no_lease_is_refused(s3_server: S3Server, habit: str) -> None:
+def test_a_store_that_can_hold_no_lease_is_refused(moto: S3Server, habit: str) -> None:
     folder = uuid.uuid4().hex
-    other_lease = open_object_store(f"s3://{s3_server.bucket}/{folder}", s3_server.storage)
+    other_lease = open_object_store(f"s3://{moto.bucket}/{folder}", moto.storage)
     other_lease.write(LEASE, b"of another run")
-    with fault_proxy(s3_server.endpoint_url, habit=HABITS[habit]) as proxy:
-        store = open_object_store(f"s3://{s3_server.bucket}/{folder}", storage_at(proxy.endpoint_url))
+    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+        store = open_object_store(f"s3://{moto.bucket}/{folder}", storage_at(proxy.endpoint_url))
         started = time.monotonic()
         with pytest.raises(OutputError, match=REFUSED[habit]):
             Lease(store, 60).acquire()
@@ -86,6 +86,6 @@ def test_a_store_that_can_hold_no_lease_is_refused(s3_server: S3Server, habit: s
     stored = other_lease.read(LEASE)
     assert stored is not None
     assert stored.body == b"of another run"
-    filesystem, path = resolve(f"s3://{s3_server.bucket}/{folder}", s3_server.storage)
+    filesystem, path = resolve(f"s3://{moto.bucket}/{folder}", moto.storage)
     if habit != "403_to_delete":
         assert [info.base_name for info in list_files(filesystem, path, recursive=True)] == [LEASE]
