@@ -6,6 +6,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 from corpus_reranker.dataflow.coordinator import Coordinator, CoordinatorClient
+from corpus_reranker.dataflow.poison_query import DeathRecord
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
 REPLICA = ReplicaId("actor-1", "host:1")
@@ -57,18 +58,42 @@ def test_an_unknown_number_of_queries_never_ends(tmp_path: Path) -> None:
     assert not Coordinator(None, tmp_path / "state").report_arrivals(REPLICA, 10**9, 0)
 
 
-def test_engine_deaths_are_counted_by_query_and_process(tmp_path: Path, restarts: bool) -> None:
+def test_every_query_in_flight_at_a_death_is_counted_once(tmp_path: Path, restarts: bool) -> None:
     client = Client(10, tmp_path / "state", restarts)
-    client.coordinator.record_engine_death(REPLICA, ["a", "b"])
-    client.coordinator.record_engine_death(REPLICA, ["a", "b"])  # Ray repeats a call whose reply was lost
-    client.coordinator.record_engine_death(RESTARTED, ["b", "c"])
-    client.coordinator.record_engine_death(OTHER, [])
-    assert client.coordinator.engine_deaths() == {"a": 1, "b": 2, "c": 1}
+    client.coordinator.update_queries(REPLICA, {"a": 0, "b": 0, "c": 0}, [])
+    client.coordinator.update_queries(OTHER, {"d": 0}, [])
+    client.coordinator.update_queries(REPLICA, {}, ["c"])
+    for _ in range(2):  # Ray repeats a call whose reply was lost
+        assert client.coordinator.replica_started(RESTARTED) == {"a": DeathRecord(1, 2), "b": DeathRecord(1, 2)}
+    client.coordinator.update_queries(RESTARTED, {"b": 0}, [])
+    client.coordinator.replica_started(REPLICA)
+    assert client.coordinator.death_records() == {"a": DeathRecord(1, 2), "b": DeathRecord(2, 1, 1)}
+
+
+def test_a_finished_query_has_no_record(tmp_path: Path, restarts: bool) -> None:
+    client = Client(10, tmp_path / "state", restarts)
+    client.coordinator.update_queries(REPLICA, {"a": 0, "b": 0}, [])
+    client.coordinator.replica_started(RESTARTED)
+    client.coordinator.update_queries(RESTARTED, {}, ["a"])
+    assert client.coordinator.death_records().keys() == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("completions", "deaths_alone"), [([0, 0, 0], 3), ([2, 2, 2], 3), ([2, 4, 6], 1), ([2, 1, 2], 3), ([1, 2, 2], 2)]
+)
+def test_a_query_that_makes_progress_does_not_count_as_dying_alone(
+    tmp_path: Path, completions: list[int], deaths_alone: int
+) -> None:
+    coordinator = Coordinator(10, tmp_path / "state")
+    for number, count in enumerate(completions):
+        coordinator.update_queries(ReplicaId("actor-1", f"host:{number}"), {"a": count}, [])
+        coordinator.replica_started(ReplicaId("actor-1", f"host:{number + 1}"))
+    assert coordinator.death_records() == {"a": DeathRecord(len(completions), 1, deaths_alone)}
 
 
 def test_deleting_the_state_leaves_no_file(tmp_path: Path) -> None:
     coordinator = Coordinator(10, tmp_path / "state")
-    coordinator.record_engine_death(REPLICA, ["a"])
+    coordinator.update_queries(REPLICA, {"a": 0}, [])
     coordinator.delete_state()
     assert list(tmp_path.iterdir()) == []
 
@@ -105,6 +130,6 @@ async def test_a_lost_report_is_repeated_by_the_next_one(error: Exception) -> No
 
 async def test_without_a_coordinator_no_deaths_are_known_and_the_input_never_ends() -> None:
     client = CoordinatorClient(REPLICA)
-    client.record_engine_death(["a"])
+    assert await client.update_queries({"a": 0}, [])
     await client.report_arrivals(10**9, 0)
-    assert (client.engine_deaths(), client.input_ended) == ({}, False)
+    assert (client.replica_started(), client.input_ended) == ({}, False)

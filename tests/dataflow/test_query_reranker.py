@@ -5,6 +5,8 @@ from typing import ClassVar
 import pytest
 
 from corpus_reranker.config.schema import RerankerConfig
+from corpus_reranker.dataflow.coordinator import CoordinatorClient
+from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.query_reranker import QueryReranker
 from corpus_reranker.dataflow.replica_report import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
@@ -68,7 +70,9 @@ async def rerank(budget: bool) -> RerankResult:
         }
     )
     replica = ReplicaId("actor", "host:1")
-    reranker = QueryReranker(config, replica, RunServices(), ReplicaStats(replica))
+    reranker = QueryReranker(
+        config, replica, RunServices(), ReplicaStats(replica), QueriesInFlight(CoordinatorClient(replica))
+    )
     await reranker.start()
     async with reranker.query_slot(REQUEST) as slot:
         return await reranker.rerank(REQUEST, slot)

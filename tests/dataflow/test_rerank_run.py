@@ -284,15 +284,47 @@ def test_a_footer_that_crashes_pyarrow_is_an_input_error(tmp_path: Path) -> None
         rerank(config(tmp_path))
 
 
-def test_a_poison_query_fails_and_all_others_complete(tmp_path: Path) -> None:
+def test_a_damaged_page_is_an_input_error_that_names_its_file(tmp_path: Path) -> None:
+    rows = [query(number) for number in range(4)]
+    write_input(tmp_path / "in", rows, files=2)
+    path = tmp_path / "in" / "1.parquet"
+    group = pq.read_metadata(path).row_group(0)
+    column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "query")
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset : column.data_page_offset + column.total_compressed_size // 2] = b"\xff" * (
+        column.total_compressed_size // 2
+    )
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"1.parquet cannot be read: .*; replace the file"):
+        rerank(config(tmp_path))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ("--engine.die={q0006: 1}",),
+        ("--engine.answers=helpers.gated_answers:exits", "--engine.arguments={substring: q0006}"),
+    ],
+    ids=["engine dies", "process exits"],
+)
+def test_a_poison_query_fails_and_all_others_complete(tmp_path: Path, fault: tuple[str, ...], replicas: int) -> None:
     rows = [query(number) for number in range(10)]
     write_input(tmp_path / "in", rows)
-    settings = config(tmp_path, "--engine.die={q0006: 1}")
+    settings = config(tmp_path, *fault, f"--cluster.replicas={replicas}")
     manifest, _ = rerank(settings)
     out = rows_of(settings)
     assert manifest["queries_by_status"] == {"complete": 9, "failed": 1}
-    assert "the engine died 3 times" in out["q0006"]["error"]
+    assert "the last 3 times with no other query" in out["q0006"]["error"]
     check_ranking(out["q0006"], rows[6])
+
+
+def test_an_engine_that_dies_at_every_third_answer_fails_no_query(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(8)])
+    settings = config(tmp_path, "--engine.answers=helpers.gated_answers:dies_at_every", "--engine.arguments={nth: 3}")
+    manifest, _ = rerank(settings)
+    assert manifest["queries_by_status"] == {"complete": 8}
+    assert manifest["info"]["passes"][0]["engine_deaths"] >= 4  # 16 windows
 
 
 def test_a_run_whose_engine_cannot_start_fails_with_the_reason_first(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 A fault that must happen once over all processes leaves a marker file.
 """
 
+import itertools
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -62,6 +64,48 @@ def killed_once(marker: str, substring: str) -> Answer:
         return answer(text, params)
 
     return answer_or_kill
+
+
+def hangs_once(marker: str, substring: str, fault: str) -> Answer:
+    """Stop the process, block its event loop, or end the loop, on the first prompt with `substring`."""
+    answer = reverse_order()
+
+    def answer_or_hang(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        if substring in text and not Path(marker).exists():
+            Path(marker).touch()
+            if fault == "stopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            elif fault == "blocked":
+                time.sleep(3600)
+            else:
+                sys.exit(0)
+        return answer(text, params)
+
+    return answer_or_hang
+
+
+def exits(substring: str) -> Answer:
+    """End the process on every prompt with `substring`, as a crash of a native library does."""
+    answer = reverse_order()
+
+    def answer_or_exit(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        if substring in text:
+            os._exit(139)
+        return answer(text, params)
+
+    return answer_or_exit
+
+
+def dies_at_every(nth: int) -> Answer:
+    """Let the engine of each process die at its request number `nth`, whatever the prompt."""
+    answer, requests = reverse_order(), itertools.count(1)
+
+    def answer_or_die(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        if next(requests) == nth:
+            raise EngineDeadError("scripted death")
+        return answer(text, params)
+
+    return answer_or_die
 
 
 def second_starts_late(log: str, requested: int) -> Answer:

@@ -45,7 +45,7 @@ def test_a_replica_that_stops_reporting_disappears(stats_actor: StatsActor, monk
 
 
 def test_a_start_failure_is_cleared_once_a_replica_starts(stats_actor: StatsActor) -> None:
-    stats_actor.start_failed("EngineStartError: no such GPU")
+    stats_actor.start_failed(FIRST, "EngineStartError: no such GPU")
     assert stats_actor.snapshot().start_failure == "EngineStartError: no such GPU"
     stats_actor.replica_started(FIRST, 1.0)
     assert stats_actor.snapshot().start_failure is None

@@ -96,3 +96,8 @@ def node_resources() -> list[NodeResources]:
     """CPUs and GPUs of each live node of the cluster, whether in use or not."""
     totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [NodeResources(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0)) for total in totals]
+
+
+def live_nodes() -> list[str]:
+    """Ids of the live nodes of the cluster."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]

@@ -17,6 +17,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from corpus_reranker.dataflow.poison_query import DeathRecord
+from corpus_reranker.dataflow.query_deaths import QueryDeaths
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
 _CALL_TIMEOUT_SECONDS = 120.0
@@ -29,7 +31,6 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS replicas (
     actor_id TEXT, process TEXT, queries_arrived INTEGER, queries_returned INTEGER, PRIMARY KEY (actor_id, process)
 );
-CREATE TABLE IF NOT EXISTS engine_deaths (process TEXT, query_id TEXT, PRIMARY KEY (process, query_id));
 """
 
 
@@ -49,15 +50,20 @@ class Coordinator:
         self._database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = OFF")  # the state must outlive the process, not the machine
         self._database.executescript(_TABLES)
+        self._deaths = QueryDeaths(self._database)
 
-    def engine_deaths(self) -> dict[str, int]:
-        """Number of engine deaths at which each query was in flight; queries without one are absent."""
-        return dict(self._database.execute("SELECT query_id, count(*) FROM engine_deaths GROUP BY query_id"))
+    def replica_started(self, replica: ReplicaId) -> dict[str, DeathRecord]:
+        """Count the death of the process that `replica` replaces, if any, and return the record of each query."""
+        self._deaths.count_deaths(replica)
+        return self._deaths.records()
 
-    def record_engine_death(self, replica: ReplicaId, query_ids: Sequence[str]) -> None:
-        """Record that the engine of `replica` died while these queries were in flight."""
-        rows = [(replica.process, query_id) for query_id in query_ids]
-        self._database.executemany("INSERT OR IGNORE INTO engine_deaths VALUES (?, ?)", rows)
+    def update_queries(self, replica: ReplicaId, completions: Mapping[str, int], ended: Sequence[str]) -> None:
+        """Record which queries are in flight in the replica's process, as in `QueryDeaths.update`."""
+        self._deaths.update(replica, completions, ended)
+
+    def death_records(self) -> dict[str, DeathRecord]:
+        """The record of each query that was in flight when a process died, and is not finished."""
+        return self._deaths.records()
 
     def report_arrivals(self, replica: ReplicaId, queries_arrived: int, queries_returned: int) -> bool:
         """Record the totals of a replica's process and return whether every query of the pass is at some replica.
@@ -86,7 +92,7 @@ class Coordinator:
 
 
 class CoordinatorClient:
-    """A replica's client of the coordinator. Without a coordinator, it reports no deaths and no end of the input."""
+    """A replica's client of the coordinator. Without a coordinator, no deaths are known and the input never ends."""
 
     def __init__(self, replica: ReplicaId, coordinator: Any = None) -> None:
         """`coordinator` is a handle of a Coordinator, or None."""
@@ -94,18 +100,27 @@ class CoordinatorClient:
         self._coordinator = coordinator
         self.input_ended = False
 
-    def engine_deaths(self) -> Mapping[str, int]:
-        """Raises RayError if the coordinator does not answer in time: the replica must not start without it."""
+    def replica_started(self) -> Mapping[str, DeathRecord]:
+        """Announce this process, and return the queries that were in flight when a process died.
+
+        Raises RayError if the coordinator does not answer in time: the replica must not start without it.
+        """
         if self._coordinator is None:
             return {}
-        deaths: Mapping[str, int] = ray.get(self._coordinator.engine_deaths.remote(), timeout=_CALL_TIMEOUT_SECONDS)
-        return deaths
+        call = self._coordinator.replica_started.remote(self._replica)
+        records: Mapping[str, DeathRecord] = ray.get(call, timeout=_CALL_TIMEOUT_SECONDS)
+        return records
 
-    def record_engine_death(self, query_ids: Sequence[str]) -> None:
-        """Record that this replica's engine died. Raises RayError if the coordinator does not answer in time."""
-        if self._coordinator is not None:
-            call = self._coordinator.record_engine_death.remote(self._replica, query_ids)
-            ray.get(call, timeout=_CALL_TIMEOUT_SECONDS)
+    async def update_queries(self, completions: Mapping[str, int], ended: Sequence[str]) -> bool:
+        """Report which queries are in flight. Returns whether the coordinator has recorded it."""
+        if self._coordinator is None:
+            return True
+        call = self._coordinator.update_queries.remote(self._replica, completions, ended)
+        with contextlib.suppress(RayError, TimeoutError):
+            async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
+                await call
+                return True
+        return False
 
     async def report_arrivals(self, queries_arrived: int, queries_returned: int) -> None:
         """Report the process's totals and update `input_ended`. A lost call is repeated by the next report."""

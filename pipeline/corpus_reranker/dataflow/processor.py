@@ -1,7 +1,8 @@
 """The Ray Data plan: read, check, repartition into small blocks, rerank on an actor pool, write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from corpus_reranker.dataflow.ray_compat import (
     buffer_output_blocks,
     limit_read_ahead,
     map_blocks,
+    map_blocks_in_tasks,
     read_footers_in_one_actor,
     skip_rows,
 )
@@ -47,7 +49,13 @@ it runs, so that no block queues on one replica while another replica is free.""
 _QUERIES_PER_BLOCK = 16
 """Block size for an unknown number of queries. A block leaves a replica when its slowest query is done."""
 
-_WRITE_TASK = {"num_cpus": 0}
+_MAX_TASK_RETRIES = 5
+"""Retries of a read or write task whose process died. Ray Data's default is no limit: a page that crashes pyarrow would
+be read for ever."""
+
+_READ_TASK = {"max_retries": _MAX_TASK_RETRIES}
+
+_WRITE_TASK = {"num_cpus": 0, "max_retries": _MAX_TASK_RETRIES}
 """A write must not wait for a CPU. Otherwise, if replicas, reader and filter occupy all CPUs, a resumed run would write
 nothing until the whole input is read, and the next crash would lose all results."""
 
@@ -130,14 +138,14 @@ def _rerank(
     schema: pa.Schema | None,
     services: RunServices,
     placement: ReplicaPlacement | None,
+    read_options: Mapping[str, int] = MappingProxyType({}),
 ) -> Dataset:
+    """`read_options`: options of the tasks that read; Ray Data fuses the checks with a read of the same options."""
     cluster, blocks = config.cluster, plan.blocks
     context = dataset.context
     context.autoscaling_config.actor_pool_util_upscaling_threshold = _UPSCALING_THRESHOLD
     context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
-    dataset = dataset.map_batches(
-        check_queries, fn_args=(services.row_limits,), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
-    )
+    dataset = map_blocks_in_tasks(dataset, check_queries, fn_args=(services.row_limits,), **read_options)
     dataset = dataset.repartition(target_num_rows_per_block=blocks.queries_per_block, strict=True)
     return map_blocks(
         dataset,
@@ -189,10 +197,11 @@ def rerank(
     dataset = ray.data.read_parquet(
         candidates.paths,
         filesystem=candidates.filesystem,
+        ray_remote_args=_READ_TASK,
         partitioning=None,  # otherwise the name of a folder such as dt=2026-11-25 becomes a column
     )
     context = dataset.context
-    context.execution_no_progress_timeout_s = cluster.no_progress_timeout_seconds
+    context.execution_no_progress_timeout_s = -1  # it counts blocks, which take hours; the watchdog counts windows
     context.execution_options.preserve_order = False
     context.memory_usage_poll_interval_s = None  # otherwise one thread per block polls the replica's memory
     buffer_output_blocks(context, _BUFFERED_BLOCKS)
@@ -202,7 +211,7 @@ def rerank(
     placement = replica_placement(config)
     try:
         sink.write(
-            _rerank(dataset, config.reranker(), plan, schema, services, placement),
+            _rerank(dataset, config.reranker(), plan, schema, services, placement, _READ_TASK),
             schema,
             filename_provider=DataFileNames(),
             min_rows_per_file=blocks.queries_per_file,

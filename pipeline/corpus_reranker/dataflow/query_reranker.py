@@ -11,6 +11,7 @@ from corpus_reranker.dataflow.admission import Admission, QuerySlot
 from corpus_reranker.dataflow.capacity import Capacity
 from corpus_reranker.dataflow.generate import compose_generate
 from corpus_reranker.dataflow.prompts import create_prompt_builder
+from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
@@ -23,7 +24,15 @@ from corpus_reranker.types import Generate, RerankRequest, RerankResult
 class QueryReranker:
     """Engine, pre-ranker, prompt builder, admission and completion cache of one replica."""
 
-    def __init__(self, config: RerankerConfig, replica: ReplicaId, run: RunServices, stats: ReplicaStats) -> None:
+    def __init__(
+        self,
+        config: RerankerConfig,
+        replica: ReplicaId,
+        run: RunServices,
+        stats: ReplicaStats,
+        in_flight: QueriesInFlight,
+    ) -> None:
+        self._in_flight = in_flight
         self._config = config
         self._replica = replica
         self._run = run
@@ -90,7 +99,7 @@ class QueryReranker:
         ) as generate:
             return await rerank_query(
                 request,
-                generate,
+                self._in_flight.counting(request.query_id, generate),
                 strategy=config.strategy,
                 prompt_builder=prompt_builder,
                 parser=parser,

@@ -43,6 +43,9 @@ def _log_missing(what: str, consequence: str) -> None:
     logger.warning("Ray %s has no %s: %s", ray.__version__, what, consequence)
 
 
+_WHOLE_BLOCKS = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+
+
 def map_blocks(
     dataset: Dataset,
     fn: type,
@@ -63,7 +66,7 @@ def map_blocks(
         actor_options: Called before each actor starts; returns further options of it.
         options: Other arguments of `map_batches`.
     """
-    options |= {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+    options |= _WHOLE_BLOCKS
     map_batches = getattr(dataset, "map_batches_internal", None)
     if map_batches is None:
         _log_missing("Dataset.map_batches_internal", "a block whose replica died is retried without limit")
@@ -89,6 +92,34 @@ def skip_rows(context: DataContext, id_column: str, ids: pa.ChunkedArray) -> Non
         _log_missing(f"CheckpointManager ({_CHECKPOINT_MANAGER_MISSING})", "finished queries are reranked again")
         return
     context.checkpoint_config = FinishedRows(id_column, ids)
+
+
+def map_blocks_in_tasks(
+    dataset: Dataset, fn: Callable[..., Any], *, max_retries: int | None = None, **options: Any
+) -> Dataset:
+    """`Dataset.map_batches` of a function over whole blocks, with at most `max_retries` retries of a task that died.
+
+    None keeps Ray Data's default, which is no limit.
+    """
+    options |= _WHOLE_BLOCKS
+    if max_retries is None:
+        return dataset.map_batches(fn, **options)
+    map_batches = getattr(dataset, "map_batches_internal", None)
+    if map_batches is None:
+        _log_missing("Dataset.map_batches_internal", "a task that crashes is retried without limit")
+        return dataset.map_batches(fn, **options)
+    return map_batches(fn, max_retries=max_retries, **options)
+
+
+def free_resources() -> list[dict[str, float]]:
+    """The resources of each live node that nothing occupies now."""
+    try:
+        from ray._private.state import available_resources_per_node
+
+        return list(available_resources_per_node().values())
+    except (ImportError, AttributeError):
+        _log_missing("_private.state.available_resources_per_node", "a node in use looks free")
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def buffer_output_blocks(context: DataContext, blocks: int) -> None:

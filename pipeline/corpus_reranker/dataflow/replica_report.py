@@ -14,11 +14,13 @@ class ReplicaId:
 
     actor_id: str
     process: str
+    node_id: str = ""
 
     @classmethod
     def current(cls) -> "ReplicaId":
         """The replica that runs in this Ray actor."""
-        return cls(ray.get_runtime_context().get_actor_id() or "", f"{socket.gethostname()}:{os.getpid()}")
+        context = ray.get_runtime_context()
+        return cls(context.get_actor_id() or "", f"{socket.gethostname()}:{os.getpid()}", context.get_node_id())
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class ReplicaStats:
             if window.status not in ANSWERED:
                 self.add_error(result.query_id, window.error or window.status)
 
+    def replica_placed(self) -> None:
+        """Announce this process, before its engine starts."""
+        if self._stats_actor is not None:
+            self._stats_actor.replica_placed.remote(self._replica)
+
     def replica_started(self, seconds: float) -> None:
         if self._stats_actor is not None:
             self._stats_actor.replica_started.remote(self._replica, seconds)
@@ -61,7 +66,7 @@ class ReplicaStats:
     def start_failed(self, reason: str) -> None:
         """Send the reason and wait until it has arrived, because the process exits afterwards."""
         if self._stats_actor is not None:
-            ray.wait([self._stats_actor.start_failed.remote(reason)], timeout=_LAST_CALL_SECONDS)
+            ray.wait([self._stats_actor.start_failed.remote(self._replica, reason)], timeout=_LAST_CALL_SECONDS)
 
     def engine_died(self, error: str) -> None:
         """Send the error and wait until it has arrived, because the process exits afterwards."""

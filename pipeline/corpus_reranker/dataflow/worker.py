@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,7 +15,9 @@ from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.admission import QuerySlot
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.events import EventLog
+from corpus_reranker.dataflow.guarded_loop import FAILED_EXIT_CODE, guarded_loop
 from corpus_reranker.dataflow.poison_query import PoisonQueryPolicy
+from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.query_reranker import QueryReranker
 from corpus_reranker.dataflow.replica_report import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
@@ -29,9 +30,6 @@ from corpus_reranker.types import RerankRequest
 
 _REPORT_SECONDS = 1.0
 """Interval between two reports to the stats actor and the coordinator."""
-
-_ENGINE_DEAD_EXIT_CODE = 70
-"""EX_SOFTWARE of sysexits.h. After any exit, Ray restarts the actor and gives it its unfinished blocks again."""
 
 
 class RerankWorker:
@@ -54,24 +52,23 @@ class RerankWorker:
         self._run = run or RunServices()
         self._replica = ReplicaId.current()
         self._stats = ReplicaStats(self._replica, self._run.stats_actor)
+        self._stats.replica_placed()
         self._coordinator = CoordinatorClient(self._replica, self._run.coordinator)
-        self._query_ids_in_flight: set[str] = set()
         self._queries_arrived = self._queries_returned = 0
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="rerank", daemon=True).start()
+        self._loop = guarded_loop()
         try:
-            deaths = self._coordinator.engine_deaths()
+            self._poison_queries = PoisonQueryPolicy(self._coordinator.replica_started())
+            self._in_flight = QueriesInFlight(self._coordinator, self._poison_queries.is_suspect)
             asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         except Exception as error:  # Ray's own report hides the reason in a stack trace
             self._stats.start_failed(f"{type(error).__name__}: {error}")
             raise
-        self._poison_queries = PoisonQueryPolicy(deaths)
 
     async def _start(self) -> None:
         started = time.monotonic()
         self._events = EventLog(self._config.cluster.event_log, self._run.run_id)
         self._recorder = WindowRecorder(self._run.layout)
-        self._reranker = QueryReranker(self._config, self._replica, self._run, self._stats)
+        self._reranker = QueryReranker(self._config, self._replica, self._run, self._stats, self._in_flight)
         await self._reranker.start()
         seconds = time.monotonic() - started
         self._stats.replica_started(seconds)
@@ -111,22 +108,19 @@ class RerankWorker:
 
     @contextlib.asynccontextmanager
     async def _admitted(self, request: RerankRequest) -> AsyncIterator[QuerySlot]:
-        """Wait for a query slot and hold it. A suspect also waits until no other suspect is running."""
+        """Wait for a query slot and hold it. Suspects and other queries wait for each other."""
         requested = time.monotonic()
         async with self._poison_queries.isolation(request.query_id), self._reranker.query_slot(request) as slot:
             self._stats.observe("queue_wait", time.monotonic() - requested)
-            self._query_ids_in_flight.add(request.query_id)
-            try:
+            async with self._in_flight.query(request.query_id):
                 yield slot
-            finally:
-                self._query_ids_in_flight.discard(request.query_id)
 
     def _finish(self, row: dict[str, Any], started_at: datetime | None = None) -> dict[str, Any]:
         finished_at = datetime.now(UTC)
         row |= {"started_at": started_at or finished_at, "finished_at": finished_at}
         self._stats.count(f"queries_{row['status']}")
         self._events.query_finished(row)
-        if len(self._query_ids_in_flight) <= 1:  # possibly the last query of the run: Ray ends this process soon
+        if len(self._in_flight) <= 1:  # possibly the last query of the run: Ray ends this process soon
             self._stats.send(self._reranker.report())
         return row
 
@@ -134,16 +128,14 @@ class RerankWorker:
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
             self._stats.send(self._reranker.report())
+            await self._in_flight.report()
             await self._coordinator.report_arrivals(self._queries_arrived, self._queries_returned)
             if self._coordinator.input_ended:
                 self._reranker.admission.end_input()
 
     def _exit(self, error: EngineDeadError) -> NoReturn:
         """End this process. Ray restarts the actor with a new engine and gives it its unfinished blocks again."""
-        query_ids = sorted(self._query_ids_in_flight)
         sys.stderr.write(f"replica {self._replica.process}: exiting because its engine died: {error}\n")
-        self._events.write("engine_died", error=str(error), query_ids=query_ids)
-        with contextlib.suppress(Exception):  # the process must end, recorded or not
-            self._coordinator.record_engine_death(query_ids)
+        self._events.write("engine_died", error=str(error), query_ids=self._in_flight.ids)
         self._stats.engine_died(str(error))
-        os._exit(_ENGINE_DEAD_EXIT_CODE)
+        os._exit(FAILED_EXIT_CODE)

@@ -30,13 +30,17 @@ class ReplicaSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class StatsSnapshot:
-    """Counts over all replicas since the pass began, and the replicas' last reports, as of `at`."""
+    """Counts over all replicas since the pass began, and the replicas' last reports, as of `at`.
+
+    `starting` are the placed replicas whose engines are not started yet.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     replicas: tuple[ReplicaSnapshot, ...] = ()
     engine_start_seconds: tuple[float, ...] = ()
     recent_errors: tuple[str, ...] = ()
     start_failure: str | None = None
+    starting: tuple[ReplicaId, ...] = ()
     at: float = 0.0
 
 
@@ -50,16 +54,27 @@ class StatsActor:
         self._engine_start_seconds: list[float] = []
         self._recent_errors: list[str] = []
         self._start_failure: str | None = None
+        self._starting: dict[str, ReplicaId] = {}
+        self._running: dict[str, ReplicaId] = {}
+
+    def replica_placed(self, replica: ReplicaId) -> None:
+        """Record a process whose engine starts now. If the actor had a running process before, that one has died."""
+        if before := self._running.get(replica.actor_id):
+            self.engine_died(before, "its process ended")
+        self._starting[replica.actor_id] = replica
 
     def replica_started(self, replica: ReplicaId, seconds: float) -> None:
         """Record a started engine. Its process replaces the one that the same actor ran before."""
         self._engine_start_seconds.append(seconds)
         self._start_failure = None
         self._remove(replica.actor_id)
+        self._starting.pop(replica.actor_id, None)
+        self._running[replica.actor_id] = replica
         self._replicas[replica.actor_id] = ReplicaSnapshot(ReplicaReport(replica), time.time())
         self._metrics.count({"engine_starts": 1})
 
-    def start_failed(self, reason: str) -> None:
+    def start_failed(self, replica: ReplicaId, reason: str) -> None:
+        self._starting.pop(replica.actor_id, None)
         self._start_failure = reason
 
     def report(
@@ -82,6 +97,7 @@ class StatsActor:
 
     def engine_died(self, replica: ReplicaId, error: str) -> None:
         self._counts["engine_deaths"] += 1
+        self._running.pop(replica.actor_id, None)
         self._remove(replica.actor_id)
         self._add_errors([f"replica {replica.process}: {error}"])
         self._metrics.count({"engine_deaths": 1})
@@ -96,6 +112,7 @@ class StatsActor:
             tuple(self._engine_start_seconds),
             tuple(self._recent_errors),
             self._start_failure,
+            tuple(self._starting.values()),
             now,
         )
 

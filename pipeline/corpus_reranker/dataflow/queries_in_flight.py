@@ -1,0 +1,74 @@
+"""The queries in flight of one replica, known to the coordinator before they can end the process."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from corpus_reranker.dataflow.coordinator import CoordinatorClient
+from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
+
+
+class QueriesInFlight:
+    """Reports each query to the coordinator before it starts. Queries that start together share one call."""
+
+    def __init__(self, coordinator: CoordinatorClient, is_suspect: Callable[[str], bool] = lambda _: False) -> None:
+        """`is_suspect` selects the queries whose completions are reported as well."""
+        self._coordinator = coordinator
+        self._is_suspect = is_suspect
+        self._completions: dict[str, int] = {}
+        self._changed: set[str] = set()
+        self._ended: list[str] = []
+        self._requested = self._reported = 0
+        self._lock = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._completions)
+
+    @property
+    def ids(self) -> list[str]:
+        return sorted(self._completions)
+
+    @contextlib.asynccontextmanager
+    async def query(self, query_id: str) -> AsyncIterator[None]:
+        """Context in which a query is in flight."""
+        self._completions[query_id] = 0
+        try:
+            await self._report_change(query_id)
+            yield
+        finally:
+            del self._completions[query_id]
+            self._changed.discard(query_id)
+            self._ended.append(query_id)  # the next report carries it
+
+    def counting(self, query_id: str, generate: Generate) -> Generate:
+        """Wrap the `generate` of a suspect, so that the coordinator knows its progress before the next request."""
+        if not self._is_suspect(query_id):
+            return generate
+
+        async def generate_and_count(prompt: Prompt, params: SamplingParams) -> Completion:
+            completion = await generate(prompt, params)
+            self._completions[query_id] += 1
+            await self._report_change(query_id)
+            return completion
+
+        return generate_and_count
+
+    async def report(self) -> None:
+        """Report all changes since the last report. If the coordinator does not answer, the next report repeats it."""
+        self._requested += 1
+        number = self._requested
+        async with self._lock:
+            if self._reported >= number:  # a call that began later than this one carried its changes
+                return
+            covers = self._requested
+            changed, ended = self._changed, self._ended
+            self._changed, self._ended = set(), []
+            completions = {query_id: self._completions[query_id] for query_id in changed}
+            if (completions or ended) and not await self._coordinator.update_queries(completions, ended):
+                self._changed |= changed & self._completions.keys()
+                self._ended = [*ended, *self._ended]
+            self._reported = covers
+
+    async def _report_change(self, query_id: str) -> None:
+        self._changed.add(query_id)
+        await self.report()

@@ -1,0 +1,32 @@
+"""Room for a replica on the nodes of the cluster."""
+
+from collections.abc import Mapping, Sequence
+
+from corpus_reranker.config.schema import RerankerConfig
+from corpus_reranker.dataflow.ray_compat import free_resources
+
+
+def missing_room(config: RerankerConfig) -> str | None:
+    """What no node of the cluster has free for one replica of `config`; None if a node has room."""
+    return describe_missing_room(config.cluster.cpus_per_replica, config.engine.gpus_per_replica, free_resources())
+
+
+def describe_missing_room(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> str | None:
+    """One line: the free resources of no node hold a replica. None if those of a node do.
+
+    A replica with more GPUs than a node has spans nodes: then the sum over the nodes counts.
+
+    Args:
+        cpus: CPUs of a replica.
+        gpus: GPUs of a replica.
+        free: Free resources of each node.
+    """
+    spans_nodes = gpus > 1 and sum(node.get("GPU", 0.0) for node in free) >= gpus
+    if spans_nodes or any(node.get("GPU", 0.0) >= gpus and node.get("CPU", 0.0) >= cpus for node in free):
+        return None
+    needed = {"GPU": float(gpus), "CPU": cpus}
+    largest = {name: max((node.get(name, 0.0) for node in free), default=0.0) for name in needed}
+    missing = [name for name in needed if largest[name] < needed[name]] or [name for name in needed if needed[name]]
+    resources = " and ".join(f"{needed[name]:g} {name}, largest free {largest[name]:g}" for name in missing)
+    together = "" if any(largest[name] < needed[name] for name in missing) else " on one node"
+    return f"no node has room for a replica: needs {resources}{together}"

@@ -1,0 +1,29 @@
+"""Room for a replica on the nodes of a cluster."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from corpus_reranker.dataflow.room import describe_missing_room
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "free", "missing"),
+    [
+        (1.0, 1, [{"CPU": 8.0}], "needs 1 GPU, largest free 0"),
+        (1.0, 1, [], "needs 1 GPU, largest free 0 and 1 CPU, largest free 0"),
+        (3.0, 0, [{"CPU": 2.0}, {"CPU": 1.5}], "needs 3 CPU, largest free 2"),
+        (2.0, 1, [{"CPU": 8.0}, {"GPU": 1.0}], "needs 1 GPU, largest free 1 and 2 CPU, largest free 8 on one node"),
+        (0.0, 4, [{"GPU": 2.0}, {"GPU": 1.0}], "needs 4 GPU, largest free 2"),
+    ],
+)
+def test_what_is_missing_is_named(cpus: float, gpus: int, free: Sequence[Mapping[str, float]], missing: str) -> None:
+    assert describe_missing_room(cpus, gpus, free) == f"no node has room for a replica: {missing}"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "free"),
+    [(1.0, 1, [{"CPU": 1.0, "GPU": 1.0}]), (0.0, 0, [{}]), (0.0, 4, [{"GPU": 2.0}, {"GPU": 2.0}])],
+)
+def test_a_node_with_room_is_found(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> None:
+    assert describe_missing_room(cpus, gpus, free) is None
