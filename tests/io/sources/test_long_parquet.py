@@ -85,6 +85,29 @@ def test_rows_in_any_order_give_the_same_queries(local_location: Location, sizes
     assert found == {f"q{n}": [f"d{i}" for i in reversed(range(size))] for n, size in enumerate(sizes)}
 
 
+@pytest.mark.parametrize("fails", ["write_table", "close"])
+def test_a_full_disk_names_the_setting_of_the_folder(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A file that could not be written cannot be closed, either."""
+
+    class FullDisk:
+        def __init__(self, *_: Any) -> None: ...
+
+        def write_table(self, _: pa.Table) -> None:
+            if fails == "write_table":
+                raise OSError("No space left on device")
+
+        def close(self) -> None:
+            raise OSError("No space left on device")
+
+    rows = long_rows("q1", [1.0]) + long_rows("q2", [1.0]) + long_rows("q1", [2.0])
+    write(local_location, "in/a.parquet", rows, without("rank"))
+    monkeypatch.setattr("pyarrow.ipc.new_file", FullDisk)
+    with pytest.raises(InputError, match=r"No space left on device.*set TMPDIR to a larger disk"):
+        nested(local_location)
+
+
 def test_too_many_candidates_are_kept_just_enough_to_be_seen(
     local_location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:

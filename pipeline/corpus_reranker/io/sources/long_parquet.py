@@ -94,19 +94,18 @@ class LongParquet(Source):
         num_partitions = min(-(-total_bytes // PARTITION_BYTES) or 1, MAX_PARTITIONS)
         with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
             paths = [Path(folder) / f"{number}.arrow" for number in range(num_partitions)]
-            writers = [pa.ipc.new_file(str(path), schema) for path in paths]
             try:
+                writers = [pa.ipc.new_file(str(path), schema) for path in paths]
                 for table in self._rows():
                     partition_of_row = _partition_of_row(table[QUERY_ID], num_partitions)
                     for number in np.unique(partition_of_row):
                         rows = table.filter(pa.array(partition_of_row == number))
                         writers[number].write_table(rows.cast(schema))
+                for writer in writers:  # a full disk may show only here
+                    writer.close()
             except OSError as error:
                 fix = "sort the input by query_id, or set TMPDIR to a larger disk"
                 raise InputError(f"cannot sort the input's rows by query in {folder}: {error}; {fix}") from error
-            finally:
-                for writer in writers:
-                    writer.close()
             for path in paths:
                 with pa.OSFile(str(path)) as file:
                     table = pa.ipc.open_file(file).read_all()
