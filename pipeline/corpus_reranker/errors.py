@@ -25,12 +25,24 @@ class StoreUnavailableError(OutputError):
     """The store of the output does not answer, or asks for fewer requests. A run that has begun can be resumed."""
 
 
+class OutputHeldError(OutputError):
+    """A live run holds the output's lease."""
+
+
 class EngineStartError(RerankerError):
     """A replica's engine does not start: unreadable model, out of memory, no GPU. A retry rarely helps."""
 
 
 class RunError(RerankerError):
     """The run failed before every query was done. The same command resumes it."""
+
+
+class TransientRunError(RunError):
+    """The run failed for a reason that may pass: a store or a node that is away, a full disk, an error of Ray."""
+
+
+class NoRoomError(RunError):
+    """No node of the cluster had room for a replica for a long time. Once one has, the same command resumes the run."""
 
 
 class RequestError(RerankerError):

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from corpus_reranker.cli.rerank import exceeded_limits
 from corpus_reranker.io.status import read_status
 from helpers.request_log import RequestLog
 from helpers.rerank_process import rerank_process
@@ -61,6 +62,38 @@ def test_too_many_failed_queries_are_exit_code_3(tmp_path: Path, ray_environment
     assert code == 3, printed
     assert "1 of 4 queries failed, more than max_failed_fraction 0.01" in printed
     assert (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_limits_on_failed_queries_and_unanswered_windows(tmp_path: Path) -> None:
+    config = make_scenario(tmp_path, sections={}).config.model_copy(update={"max_unanswered_fraction": 0.4})
+    manifest = {"queries": 60, "queries_by_status": {"complete": 2, "degraded": 58}}
+    windows = {"complete": 5, "repaired": 1, "no_answer": 3, "error": 1}
+    assert exceeded_limits({**manifest, "windows_by_status": windows}, config) == []
+    windows["timeout"] = 1
+    (line,) = exceeded_limits({**manifest, "windows_by_status": windows}, config)
+    assert line == "5 of 11 windows have no answer, more than max_unanswered_fraction 0.4"
+
+
+def test_a_cluster_without_room_is_exit_code_5(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    large: Sections = {**QUICK, "cluster": {"cpus_per_replica": 1000.0, "placement_timeout_seconds": 2.0}}
+    code, printed = run(make_scenario(tmp_path, queries=2, sections=large), ray_environment)
+    assert code == 5, printed
+    last = printed.splitlines()[-1]
+    assert last.startswith("error: no node has room for a replica: needs 1000 CPU, largest free "), printed
+
+
+def test_a_run_without_progress_starts_again_by_itself(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    hangs_once = {"hang": {"q0003": 1}, "hang_marker": str(tmp_path / "hung"), "hang_timeout_seconds": 3600.0}
+    sections: Sections = {
+        "engine": {**QUICK["engine"], **hangs_once},
+        "cluster": {"replicas": 1, "no_progress_timeout_seconds": 15.0},
+    }
+    scenario = make_scenario(tmp_path, queries=6, sections=sections)
+    code, printed = run(scenario, ray_environment)
+    assert code == 0, printed
+    assert "(cluster.no_progress_timeout_seconds); restart " in printed
+    assert (tmp_path / "hung").exists()
+    assert check_output(scenario, baseline_rankings(scenario)).passed
 
 
 def test_an_engine_that_cannot_start_is_exit_code_1_and_its_reason(

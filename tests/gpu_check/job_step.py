@@ -40,6 +40,7 @@ def job_config(folder: Path, model: Path, device: str, random_weights: bool, wor
         "generation": {"temperature": 0.0, "max_reasoning_tokens": 0, "max_answer_tokens": 60},
         "cluster": {"replicas": 1},
         "max_failed_fraction": 1.0,
+        "max_unanswered_fraction": 1.0,
     }
 
 

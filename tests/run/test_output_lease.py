@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from corpus_reranker.errors import OutputError, RerankerError, RunError, StoreUnavailableError
+from corpus_reranker.errors import OutputError, RerankerError, RunError, StoreUnavailableError, TransientRunError
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.run.output_lease import output_lease
 from helpers.fault_proxy import fault_proxy
@@ -22,9 +22,9 @@ def raised_from(sink: ParquetSink, error: Exception) -> RerankerError:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), RunError),
-        (OSError("AWS Error NETWORK_CONNECTION"), RunError),
-        (StoreUnavailableError("cannot write x: timeout"), RunError),
+        (OSError(errno.ENOSPC, "No space left on device"), TransientRunError),
+        (OSError("AWS Error NETWORK_CONNECTION"), TransientRunError),
+        (StoreUnavailableError("cannot write x: timeout"), TransientRunError),
         (PermissionError(errno.EACCES, "Permission denied"), OutputError),
         (OSError("AWS Error ACCESS_DENIED during ListObjectsV2 operation"), OutputError),
         (OutputError("holds another run"), OutputError),

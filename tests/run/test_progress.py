@@ -40,3 +40,18 @@ def test_a_restarted_stats_actor_gives_no_negative_rate() -> None:
     progress = compute_progress(history, total=24, done_before=0)
     assert progress.windows_per_second == progress.queries_per_second == 0.0
     assert progress.eta_seconds is None
+
+
+def test_the_line_tells_replicas_that_report_from_those_that_do_not() -> None:
+    silent = ReplicaSnapshot(ReplicaReport(ReplicaId("actor-2", "host:2")), 0.0)
+    starting = (ReplicaId("actor-3", "host:3"),)
+    current = StatsSnapshot(Counter(), (ReplicaSnapshot(REPORT, 100.0), silent), starting=starting, at=100.0)
+    line = progress_line(compute_progress([(0.0, current)], total=24, done_before=0))
+    assert " | 1 replicas and 1 that do not report and 1 starting, 5 windows in flight" in line
+
+
+@pytest.mark.parametrize(("starting", "expected"), [((REPORT.replica,), "1 starting"), ((), "none has a node")])
+def test_a_run_without_a_replica_says_whether_one_has_a_node(starting: tuple[ReplicaId, ...], expected: str) -> None:
+    current = StatsSnapshot(starting=starting)
+    line = progress_line(compute_progress([(0.0, current)], total=24, done_before=0))
+    assert line == f"0/24 queries | no replica yet: {expected}"

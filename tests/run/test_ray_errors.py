@@ -1,9 +1,13 @@
 """The reason of a failed run in one line, without the text that Ray adds."""
 
+import errno
 import itertools
 
 import pytest
+from ray.data.exceptions import SystemException
+from ray.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 
+from corpus_reranker.errors import TransientRunError
 from corpus_reranker.run.ray_errors import reason, run_error
 
 
@@ -28,6 +32,7 @@ def chain(*errors: Exception) -> Exception:
             "KeyError: 'a'",
         ),
         (ValueError(""), "ValueError: "),
+        (chain(WorkerCrashedError(), SystemException()), f"WorkerCrashedError: {WorkerCrashedError()}"),
     ],
 )
 def test_reason_is_the_innermost_cause_without_advice(error: Exception, expected: str) -> None:
@@ -35,12 +40,37 @@ def test_reason_is_the_innermost_cause_without_advice(error: Exception, expected
 
 
 def test_a_start_failure_takes_precedence_over_the_error_of_ray() -> None:
-    error = run_error(OSError("actor died"), start_failure="EngineStartError: no such GPU")
+    error = run_error(OSError("actor died"), engine_failure="EngineStartError: no such GPU")
     assert str(error) == "no replica could start: EngineStartError: no such GPU"
 
 
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (
+            RuntimeError(
+                "ray::f()\nOSError: [Errno 28] No space left on device\n\nThe above exception was the direct cause"
+            ),
+            True,
+        ),
+        (OSError("When writing x: AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7"), True),
+        (OSError("When writing x: AWS Error ACCESS_DENIED during PutObject operation: denied"), False),
+        (OSError("Couldn't deserialize thrift"), False),
+        (chain(WorkerCrashedError(), SystemException()), True),
+        (RayTaskError("f", "stack", KeyError("a")), False),
+        (RayTaskError("f", "stack", ConnectionResetError()), True),
+        (ActorDiedError(RayTaskError("f", "stack", KeyError("a"))), False),
+        (chain(PermissionError(errno.EACCES, "denied"), SystemException()), False),
+    ],
+)
+def test_only_causes_outside_the_job_may_pass(error: Exception, transient: bool) -> None:
+    assert isinstance(run_error(error), TransientRunError) is transient
+    assert ("run the same command again" in str(run_error(error))) is transient
+
+
 def test_the_reason_comes_before_the_advice_to_resume() -> None:
-    assert str(run_error(OSError("disk full"))).splitlines() == [
-        "the run failed: OSError: disk full",
+    assert str(run_error(ConnectionError("disk full"))).splitlines() == [
+        "the run failed: ConnectionError: disk full",
         "run the same command again to resume it",
     ]

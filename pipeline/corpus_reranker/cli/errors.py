@@ -9,11 +9,13 @@ from typing import Any
 
 from typer.exceptions import TyperException
 
-from corpus_reranker.errors import EngineDeadError, RerankerError, RunError
+from corpus_reranker.errors import EngineDeadError, NoRoomError, RerankerError, RunError
 from corpus_reranker.io.storage_errors import brief
 
 RUN_FAILED = 1
 WRONG_SETTINGS = 2
+NO_ROOM = 5
+"""After 3, too many failed queries, and 4, not finished."""
 
 
 def report_error(error: Exception) -> int:
@@ -21,13 +23,19 @@ def report_error(error: Exception) -> int:
     if isinstance(error, TyperException):
         message, code = _usage(error), error.exit_code
     elif isinstance(error, RerankerError):
-        message, code = str(error), RUN_FAILED if isinstance(error, RunError | EngineDeadError) else WRONG_SETTINGS
+        message, code = str(error), _exit_code(error)
     elif isinstance(error, OSError) and _is_of_storage(error):
         message, code = brief(error), WRONG_SETTINGS
     else:
         message, code = f"{_first_line(error)} (unexpected; traceback in {_write_traceback(error)})", RUN_FAILED
     print(f"error: {message}", file=sys.stderr, flush=True)
     return code
+
+
+def _exit_code(error: RerankerError) -> int:
+    if isinstance(error, NoRoomError):
+        return NO_ROOM
+    return RUN_FAILED if isinstance(error, RunError | EngineDeadError) else WRONG_SETTINGS
 
 
 def _usage(error: TyperException) -> str:

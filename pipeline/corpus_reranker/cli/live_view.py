@@ -55,7 +55,7 @@ def _counts(progress: RunProgress) -> str:
 
 def _replicas(progress: RunProgress) -> RenderableType:
     if not progress.replicas:
-        return "no replica yet: engines are starting"
+        return f"no replica yet: {progress.replicas_starting} starting"
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("replica")
     for heading in ("queries in flight", "windows in flight", "target", "windows/s", "output tokens/s", "last report"):

@@ -14,7 +14,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError, RunError
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight
-from corpus_reranker.types import QueryStatus
+from corpus_reranker.types import ANSWERED, QueryStatus
 
 TOO_MANY_FAILED = 3
 
@@ -75,11 +75,27 @@ def run_rerank(
     manifest = run_job(config, limit=limit, new_run=new_run, retry=retry, log=log)
     for line in summary(manifest, config, time.monotonic() - started):
         log(line)
+    exceeded = exceeded_limits(manifest, config)
+    for line in exceeded:
+        log(line)
+    return TOO_MANY_FAILED if exceeded else 0
+
+
+def exceeded_limits(manifest: Mapping[str, Any], config: JobConfig) -> list[str]:
+    """One line for each limit on failed queries and unanswered windows that a finished run exceeds."""
     queries, failed = manifest["queries"], manifest["queries_by_status"].get("failed", 0)
-    if failed > config.max_failed_fraction * queries:
-        log(f"{failed:,} of {queries:,} queries failed, more than max_failed_fraction {config.max_failed_fraction:g}")
-        return TOO_MANY_FAILED
-    return 0
+    by_status = manifest["windows_by_status"]
+    windows = sum(by_status.values())
+    unanswered = windows - sum(by_status.get(status, 0) for status in ANSWERED)
+    checks = [
+        (failed, queries, "queries failed", "max_failed_fraction", config.max_failed_fraction),
+        (unanswered, windows, "windows have no answer", "max_unanswered_fraction", config.max_unanswered_fraction),
+    ]
+    return [
+        f"{count:,} of {total:,} {what}, more than {key} {limit:g}"
+        for count, total, what, key, limit in checks
+        if count > limit * total
+    ]
 
 
 def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float) -> list[str]:

@@ -28,8 +28,29 @@ class ClusterConfig(Section):
         3, ge=1, description="Consecutive failed replica starts after which the run fails."
     )
     max_block_retries: int = Field(20, ge=0, description="Maximum number of retries of a block whose replica died.")
-    no_progress_timeout_seconds: float = Field(
-        86400.0, gt=0, description="The run fails if no block finishes for this long."
+    replica_timeout_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="A replica that has not reported for this long hangs: its process is killed, and a new one takes "
+        "over its queries.",
+    )
+    placement_timeout_seconds: float = Field(
+        1800.0,
+        gt=0,
+        description="The run ends with exit code 5 if no replica is left and no node has room for one for this long.",
+    )
+    no_progress_timeout_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="The run fails if no window is answered, no query is finished and no engine starts for this long. "
+        "None: policy.window_timeout_seconds plus 15 minutes.",
+    )
+    max_restarts: int = Field(
+        8,
+        ge=0,
+        description="Maximum number of consecutive restarts, without another finished query, of a run that failed for "
+        "a reason that may pass: a store or node that is away, a full disk, an error of Ray. The waits in between grow "
+        "from 10 s to 10 min.",
     )
     progress_seconds: float = Field(10.0, gt=0, description="Interval between two progress lines in the log.")
     event_log: str | None = Field(

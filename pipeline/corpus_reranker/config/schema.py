@@ -34,6 +34,10 @@ def _known_policy_keys(value: Any) -> Any:
     return value
 
 
+_ENGINE_START_SECONDS = 900.0
+"""Upper estimate of an engine start: a model of 32B parameters, read over the network, compiles for several minutes."""
+
+
 class PreRankerConfig(Section):
     """An optional pointwise model on the same replicas. It scores every candidate, and the LLM reranks the best."""
 
@@ -67,6 +71,12 @@ class RerankerConfig(Section):
     def simulated(self) -> bool:
         """Whether a scripted or simulated engine takes part in the ranking. The output records this."""
         return self.engine.simulated or (self.pre_ranker is not None and self.pre_ranker.engine.simulated)
+
+    @property
+    def no_progress_timeout_seconds(self) -> float:
+        """`cluster.no_progress_timeout_seconds`, or its default: one window may take its whole timeout."""
+        default = self.policy.window_timeout_seconds + _ENGINE_START_SECONDS
+        return self.cluster.no_progress_timeout_seconds or default
 
     def num_ranked(self, num_candidates: int) -> int:
         """Number of candidates that the strategy gets for a query with `num_candidates`."""
@@ -103,6 +113,13 @@ class JobConfig(RerankerConfig):
     output: OutputConfig
     max_failed_fraction: float = Field(
         0.01, ge=0, le=1, description="Maximum fraction of failed queries. Above it, the run ends with exit code 3."
+    )
+    max_unanswered_fraction: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Maximum fraction of windows that kept their order because no usable answer came. Above it, the "
+        "run ends with exit code 3.",
     )
     retrieve: RetrieveConfig | None = None
     assemble: AssembleConfig | None = None

@@ -8,6 +8,9 @@ from corpus_reranker.io.object_store import ObjectStore
 
 PROGRESS = "_run/progress.json"
 
+SILENT_SECONDS = 10.0
+"""A live replica reports every second."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaProgress:
@@ -38,7 +41,13 @@ class RunProgress:
     eta_seconds: float | None = None
     counts: dict[str, int] = field(default_factory=dict)
     replicas: tuple[ReplicaProgress, ...] = ()
+    replicas_starting: int = 0
     recent_errors: tuple[str, ...] = ()
+
+    @property
+    def replicas_silent(self) -> int:
+        """Replicas whose last report is old: their processes died or hang."""
+        return sum(replica.seconds_since_report > SILENT_SECONDS for replica in self.replicas)
 
     @property
     def windows_in_flight(self) -> int:

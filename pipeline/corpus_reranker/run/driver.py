@@ -19,6 +19,7 @@ from corpus_reranker.run.final_report import write_final_report
 from corpus_reranker.run.output_lease import output_lease
 from corpus_reranker.run.passes import RunContext, file_metadata, run_info, run_passes
 from corpus_reranker.run.preflight import preflight
+from corpus_reranker.run.restarts import Attempt, run_with_restarts
 from corpus_reranker.types import QueryStatus
 
 _logger = logging.getLogger("corpus_reranker")
@@ -34,7 +35,8 @@ def run_job(
 ) -> Mapping[str, Any]:
     """Check the config, rerank the input's unfinished queries, check the output, and return its manifest.
 
-    A finished output is left as it is. Call it again with the same config to resume after any error.
+    A run that fails for a reason that may pass is started again. A finished output is left as it is. Call it again with
+    the same config to resume after any error.
 
     Args:
         config: The job.
@@ -44,11 +46,26 @@ def run_job(
         log: Called with each log line.
 
     Raises:
-        RunError: The run failed and can be resumed.
+        RunError: The run failed, also after the restarts that `cluster.max_restarts` allows.
         RerankerError: Config, input or output must be fixed first.
     """
     for warning in preflight(config):
         log(f"warning: {warning}")
+
+    def attempt(state: Attempt) -> Mapping[str, Any]:
+        return _run_once(config, limit, new_run and not state.prepared, retry, state, log)
+
+    return run_with_restarts(attempt, config.cluster.max_restarts, log)
+
+
+def _run_once(
+    config: JobConfig,
+    limit: int | None,
+    new_run: bool,
+    retry: Collection[QueryStatus],
+    attempt: Attempt,
+    log: Callable[[str], None],
+) -> Mapping[str, Any]:
     with IsolatedProcess() as isolated:
         source = isolated.run(open_source, config.input, config.storage)
         sink = open_sink(config.output, config.storage)
@@ -65,11 +82,12 @@ def run_job(
             record = sink.begin(fingerprint, len(query_ids), config_yaml=config_yaml, info=run_info(config))
             schema = output_schema(candidates.schema, file_metadata(config))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
+            attempt.prepared, attempt.done = True, state.done
             if state.done:
                 log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
             events = EventLog(config.cluster.event_log, record.run_id)
             with events.run(queries=state.queries, remaining=state.remaining, fingerprint=config.fingerprint()):
-                run = RunContext(config, candidates, sink, record, isolated, log)
+                run = RunContext(config, candidates, sink, record, isolated, attempt, log)
                 state, passes = run_passes(run, schema, query_ids, state)
                 manifest = sink.finish(state, schema, {"passes": passes})
             write_final_report(config, isolated, log)

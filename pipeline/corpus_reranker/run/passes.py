@@ -1,5 +1,6 @@
 """The passes of a run. Each pass sends every unfinished query to the replicas once."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,17 @@ from corpus_reranker.dataflow.cluster import connect
 from corpus_reranker.dataflow.coordinator import running_coordinator
 from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
+from corpus_reranker.errors import RunError, TransientRunError
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import ParquetFiles
+from corpus_reranker.run.damaged_input import damaged_input_error
 from corpus_reranker.run.progress import ProgressReporter
-from corpus_reranker.run.ray_errors import run_error
-from corpus_reranker.run.stats import running_stats_actor
+from corpus_reranker.run.ray_errors import reason, run_error
+from corpus_reranker.run.restarts import Attempt
+from corpus_reranker.run.stats import StatsSnapshot, running_stats_actor
+from corpus_reranker.run.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class RunContext:
     sink: Sink
     record: RunRecord
     isolated: IsolatedProcess
+    attempt: Attempt
     log: Callable[[str], None]
 
 
@@ -58,6 +64,7 @@ def run_passes(
         before = state.remaining
         entries.append(_run_pass(run, schema, query_ids.filter(state.finished)))
         state = run.isolated.run(run.sink.prepare, query_ids)
+        run.attempt.done = state.done
         if state.remaining >= before:
             break
     return state, entries
@@ -86,7 +93,8 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
     """Rerank every query whose id is not in `finished`, and return the manifest's entry."""
     config, sink, record = run.config, run.sink, run.record
     started = time.monotonic()
-    connect()
+    _connect()
+    run.attempt.running = True
     remaining = record.queries - len(finished)
     plan = plan_run(config, remaining)
     run.log(
@@ -113,11 +121,31 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
             sink.publish,
         )
         try:
-            with progress:
+            with progress, Watchdog(stats_actor, config, run.log):
                 rerank(config, run.candidates, finished, sink, schema, plan, services)
+        except RunError:
+            raise
         except Exception as error:
-            raise run_error(error, progress.last.start_failure) from error
+            damaged = damaged_input_error(error, run.candidates, run.isolated)
+            raise damaged or run_error(error, engine_failure(progress.last)) from error
     return _manifest_entry(progress, time.monotonic() - started)
+
+
+def engine_failure(stats: StatsSnapshot) -> str | None:
+    """Why no replica could start, or answer a window: another attempt would fail in the same way."""
+    if stats.start_failure or stats.counts["completions"] or not stats.counts["engine_deaths"]:
+        return stats.start_failure
+    deaths, last = stats.counts["engine_deaths"], stats.recent_errors[-1]
+    return f"{deaths} engines died before their first answer; {last}"
+
+
+def _connect() -> None:
+    try:
+        connect()
+    except Exception as error:  # Ray raises plain exceptions, too
+        if address := os.environ.get("RAY_ADDRESS"):
+            raise RunError(f"cannot reach the Ray cluster at {address}: {reason(error)}") from error
+        raise TransientRunError(f"cannot start Ray on this machine: {reason(error)}") from error
 
 
 def _manifest_entry(progress: ProgressReporter, wall_seconds: float) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def compute_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int,
             _replica_progress(each, counts_before.get(each.report.replica, Counter()), seconds, current.at)
             for each in current.replicas
         ),
+        replicas_starting=len(current.starting),
         recent_errors=current.recent_errors,
     )
 
@@ -146,10 +147,14 @@ def _replica_progress(
 def progress_line(progress: RunProgress) -> str:
     """Format the progress as one log line."""
     done = f"{progress.done:,}/{progress.queries:,} queries"
+    starting = f"{progress.replicas_starting} starting"
     if not progress.replicas:
-        return f"{done} | no replica yet: engines are starting"
+        return f"{done} | no replica yet: {starting if progress.replicas_starting else 'none has a node'}"
+    silent = progress.replicas_silent
+    replicas = f"{len(progress.replicas) - silent} replicas" + (f" and {silent} that do not report" if silent else "")
+    replicas += f" and {starting}" if progress.replicas_starting else ""
     return (
-        f"{done} | {len(progress.replicas)} replicas, {progress.windows_in_flight} windows in flight"
+        f"{done} | {replicas}, {progress.windows_in_flight} windows in flight"
         f" | {progress.windows_per_second:.1f} windows/s, {progress.output_tokens_per_second:,.0f} output tokens/s"
         f" | {progress.counts.get('windows_repaired', 0):,} repaired, {progress.windows_unanswered:,} unanswered"
         f" windows, {progress.counts.get('queries_failed', 0):,} failed queries | ETA {duration(progress.eta_seconds)}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from corpus_reranker.errors import OutputError, RunError
+from corpus_reranker.errors import OutputError, OutputHeldError, TransientRunError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject
 from corpus_reranker.io.object_store.conditional_writes import check_conditional_writes
 from corpus_reranker.io.storage_errors import brief
@@ -96,9 +96,9 @@ class Lease:
         return self._lost or time.monotonic() >= self._valid_until
 
     def check(self) -> None:
-        """Raise RunError if another run may hold the lease."""
+        """Raise TransientRunError if another run may hold the lease."""
         if self.lost:
-            raise RunError(
+            raise TransientRunError(
                 "lost the lease on the output (not renewed in time, or taken over by another run); "
                 "stopped writing. Run the same command again to resume"
             )
@@ -107,7 +107,8 @@ class Lease:
         """Take the lease. If it is held and not renewed, wait until it expires.
 
         Raises:
-            OutputError: The holder is alive, the store cannot be written, or it ignores conditional writes.
+            OutputHeldError: The holder is alive.
+            OutputError: The store cannot be written, or it ignores conditional writes.
         """
         try:
             check_conditional_writes(self._control)
@@ -185,7 +186,7 @@ class Lease:
                 current = parse_lease(now) if now else None
                 if current is None or current.released:
                     return
-                raise OutputError(
+                raise OutputHeldError(
                     f"the output is being written by {current}; wait for it, stop it, or use another output"
                 )
             if holder.is_dead():

@@ -1,0 +1,75 @@
+"""Starts a run again that failed for a reason that may pass, as long as it makes progress."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import ray
+
+from corpus_reranker.errors import ConfigError, OutputHeldError, RerankerError, TransientRunError
+from corpus_reranker.run.ray_errors import may_pass
+
+T = TypeVar("T")
+
+_FIRST_DELAY_SECONDS = 10.0
+_MAX_DELAY_SECONDS = 600.0
+
+_MAX_RESTARTS = 100
+"""Bound on the restarts of a run that makes progress between them."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one attempt of a run has reached.
+
+    Attributes:
+        restarts: Number of attempts before this one.
+        done: Finished queries in the output, as last counted.
+        prepared: The output is this run's: another attempt must not discard it.
+        running: The replicas were requested.
+    """
+
+    restarts: int = 0
+    done: int = -1
+    prepared: bool = False
+    running: bool = False
+
+
+def run_with_restarts(attempt: Callable[[Attempt], T], max_restarts: int, log: Callable[[str], None]) -> T:
+    """Call `attempt` until it succeeds, fails for a reason that a person must fix, or fails too often.
+
+    Args:
+        attempt: One attempt of the run.
+        max_restarts: Maximum number of consecutive restarts without another finished query.
+        log: Called with each log line.
+
+    Raises:
+        RerankerError, OSError: That of the last attempt.
+    """
+    connected_before = ray.is_initialized()
+    state, in_vain = Attempt(), 0
+    while True:
+        done_before = state.done
+        try:
+            return attempt(state)
+        except (RerankerError, OSError) as error:
+            in_vain = 0 if -1 < done_before < state.done else in_vain + 1
+            if not _may_pass(error, state) or in_vain > max_restarts or state.restarts >= _MAX_RESTARTS:
+                raise
+            delay = min(_FIRST_DELAY_SECONDS * 2.0 ** (in_vain - 1 if in_vain else 0), _MAX_DELAY_SECONDS)
+            reason = str(error).partition("\n")[0]
+            log(f"{reason}; restart {in_vain} of at most {max_restarts} without progress, in {delay:.0f} s")
+        if not connected_before:
+            ray.shutdown()  # it may be lost
+        time.sleep(delay)
+        state = Attempt(state.restarts + 1, state.done, state.prepared)
+
+
+def _may_pass(error: RerankerError | OSError, state: Attempt) -> bool:
+    """Whether another attempt may succeed. If the store or Ray was away, it may still be away at the next start."""
+    if isinstance(error, OutputHeldError | ConfigError):
+        return False
+    still_away = state.restarts > 0 and not state.running
+    lost_store = state.prepared and isinstance(error.__cause__, OSError) and may_pass(error.__cause__)
+    return isinstance(error, TransientRunError) or still_away or lost_store

@@ -1,0 +1,103 @@
+"""A run that fails for a reason that may pass is started again, as long as it makes progress."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from corpus_reranker.errors import ConfigError, InputError, OutputError, OutputHeldError, RunError, TransientRunError
+from corpus_reranker.run import restarts
+from corpus_reranker.run.restarts import Attempt, run_with_restarts
+
+AWAY = TransientRunError("the store is away\nadvice")
+
+
+class Runs:
+    """Attempts that fail with scripted errors, and then succeed. `done` are the finished queries of each attempt."""
+
+    def __init__(self, *errors: Exception, done: Iterator[int] | None = None, running: bool = True) -> None:
+        self._errors = list(errors)
+        self._done = done or iter([])
+        self._running = running
+        self.states: list[Attempt] = []
+
+    def __call__(self, state: Attempt) -> str:
+        self.states.append(state)
+        done = next(self._done, None)
+        if done is not None:
+            state.done, state.prepared, state.running = done, True, self._running
+        if self._errors:
+            raise self._errors.pop(0)
+        return "done"
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between attempts, which take no time."""
+    seconds: list[float] = []
+    monkeypatch.setattr("corpus_reranker.run.restarts.time.sleep", seconds.append)
+    monkeypatch.setattr("corpus_reranker.run.restarts.ray.is_initialized", lambda: True)
+    return seconds
+
+
+def test_a_run_starts_again_with_growing_waits(waits: list[float]) -> None:
+    lines: list[str] = []
+    runs = Runs(AWAY, AWAY, AWAY)
+    assert run_with_restarts(runs, 3, lines.append) == "done"
+    assert waits == [10.0, 20.0, 40.0]
+    assert lines[0].startswith("the store is away; restart 1 of at most 3")
+    assert [state.restarts for state in runs.states] == [0, 1, 2, 3]
+
+
+def test_a_run_without_progress_ends_with_its_error(waits: list[float]) -> None:
+    with pytest.raises(TransientRunError, match="the store is away"):
+        run_with_restarts(Runs(*[AWAY] * 9, done=iter([5] * 9)), 3, lambda line: None)
+    assert len(waits) == 3
+
+
+def test_progress_begins_the_count_again(waits: list[float]) -> None:
+    runs = Runs(*[AWAY] * 12, done=iter(range(13)))
+    assert run_with_restarts(runs, 2, lambda line: None) == "done"
+    assert len(waits) == 12
+    assert max(waits) == 10.0
+
+
+def test_a_run_with_progress_is_not_started_without_bound(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restarts, "_MAX_RESTARTS", 4)
+    with pytest.raises(TransientRunError):
+        run_with_restarts(Runs(*[AWAY] * 12, done=iter(range(13))), 2, lambda line: None)
+    assert len(waits) == 4
+
+
+@pytest.mark.parametrize("error", [RunError("no such GPU"), InputError("no file"), OSError("no file")])
+def test_what_a_person_must_fix_ends_the_run_at_once(waits: list[float], error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_with_restarts(Runs(error), 3, lambda line: None)
+    assert waits == []
+
+
+@pytest.mark.parametrize("error", [InputError("cannot read"), OSError("cannot read"), RunError("no cluster")])
+def test_a_store_that_is_still_away_at_the_next_start_is_waited_for(waits: list[float], error: Exception) -> None:
+    assert run_with_restarts(Runs(AWAY, error, error), 3, lambda line: None) == "done"
+    assert len(waits) == 3
+
+
+def test_a_store_that_goes_away_at_the_end_of_a_run_is_waited_for(waits: list[float]) -> None:
+    error = OutputError("cannot use the output")
+    error.__cause__ = OSError("AWS Error NETWORK_CONNECTION during PutObject operation")
+    with pytest.raises(OutputError):
+        run_with_restarts(Runs(error), 3, lambda line: None)  # at the start, a person must look at it
+    assert waits == []
+    assert run_with_restarts(Runs(error, done=iter([4])), 3, lambda line: None) == "done"
+
+
+@pytest.mark.parametrize("error", [OutputHeldError("another run"), ConfigError("no such key")])
+def test_a_restarted_run_makes_way_for_another_one(waits: list[float], error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_with_restarts(Runs(AWAY, error), 3, lambda line: None)
+    assert len(waits) == 1
+
+
+def test_a_later_attempt_knows_that_the_output_is_prepared(waits: list[float]) -> None:
+    runs = Runs(AWAY, AWAY, done=iter([4]))
+    run_with_restarts(runs, 3, lambda line: None)
+    assert [(state.prepared, state.done) for state in runs.states[1:]] == [(True, 4), (True, 4)]
