@@ -85,12 +85,17 @@ def on_own_ray(folder: Path) -> Iterator[MakeSetup]:
 
 
 @contextmanager
-def on_two_nodes(folder: Path, make_fault: Callable[[Nodes], Fault]) -> Iterator[MakeSetup]:
+def on_two_nodes(folder: Path, make_fault: Callable[[Nodes], Fault], **cluster_options: Any) -> Iterator[MakeSetup]:
     """A cluster of two nodes with one replica each: a replica takes more than half of a node's CPUs."""
     with running_nodes(workers=1) as cluster:
-        sections = {"cluster": {"cpus_per_replica": 2.5}}
+        sections: dict[str, dict[str, Any]] = {"cluster": {"cpus_per_replica": 2.5, **cluster_options}}
         fault = make_fault(cluster)
-        yield lambda attempt: Setup(make_scenario(attempt, sections=sections), fault, lambda: cluster.environment)
+
+        def make(attempt: Path) -> Setup:
+            cluster.replace_lost()
+            return Setup(make_scenario(attempt, sections=sections), fault, lambda: cluster.environment)
+
+        yield make
 
 
 @contextmanager
@@ -147,13 +152,34 @@ ROWS = [
     Row("driver stopped", "SIGTERM, SIGKILL after 3 s", lambda folder: on_cluster(folder, faults.stop_driver), 2, 3),
     Row("replica killed", "SIGKILL of its process", lambda folder: on_cluster(folder, faults.kill_replica), 5, 5),
     Row(
+        "replica stopped",
+        "SIGSTOP of its process; replica_timeout_seconds of 10",
+        lambda folder: on_cluster(folder, faults.stop_replica, cluster={"replica_timeout_seconds": 10.0}),
+        3,
+        2,
+    ),
+    Row(
+        "worker node lost for good",
+        "SIGKILL of its raylet",
+        lambda folder: on_two_nodes(folder, faults.lose_worker),
+        3,
+        1,
+        moments=HALFWAY,
+    ),
+    Row(
         "worker node lost",
         "SIGKILL of its raylet, another node joins",
         lambda folder: on_two_nodes(folder, faults.kill_worker_raylet),
         3,
         2,
     ),
-    Row("head node lost", "SIGKILL of its raylet", lambda folder: on_two_nodes(folder, faults.kill_head_raylet), 3, 1),
+    Row(
+        "head node lost",
+        "SIGKILL of its raylet; another cluster at another address",
+        lambda folder: on_two_nodes(folder, faults.kill_head_raylet, max_restarts=0),
+        3,
+        1,
+    ),
     Row("disk full", "tmpfs filled for 10 s", on_small_disk, 4, 1, kills_process=False),
     Row(
         "S3 unreachable",
@@ -244,8 +270,8 @@ def table(results: Mapping[str, Sequence[Attempt]]) -> str:
     lines = [
         "| fault | method | faults (runs) | lost | duplicated | different ranking | not finished"
         " | windows requested again per fault | in flight per fault | of unfinished queries per fault"
-        " | recovery in seconds: median (max) | exit codes other than 0 |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        " | recovery in seconds: median (max) | exit codes other than 0 | commands typed per run: max |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in ROWS:
         attempts = results.get(row.name, [])
@@ -267,6 +293,7 @@ def table(results: Mapping[str, Sequence[Attempt]]) -> str:
             f"{statistics.mean(injection.unfinished for injection in injections):.1f}",
             f"{statistics.median(recovery):.1f} ({max(recovery):.1f})",
             ", ".join(f"{code} ({count})" for code, count in sorted(codes.items())) or "none",
+            max(len(attempt.exit_codes) for attempt in attempts) + 1,
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

@@ -44,6 +44,24 @@ def kill_replica(target: Target) -> bool:
     return True
 
 
+def stop_replica(target: Target) -> bool:
+    """Stop the process of a replica: it hangs, and closes no connection."""
+    replicas = [process for process in target.log.read().processes() if _is_replica(process)]
+    if not replicas:
+        return False
+    os.kill(target.random.choice(replicas), signal.SIGSTOP)
+    return True
+
+
+def lose_worker(nodes: Nodes) -> Fault:
+    """Lose a worker node for good."""
+
+    def inject(target: Target) -> bool:
+        return nodes.lose_worker()
+
+    return inject
+
+
 def kill_worker_raylet(nodes: Nodes) -> Fault:
     def inject(target: Target) -> bool:
         nodes.kill_worker_raylet()

@@ -32,6 +32,18 @@ class Nodes:
         _raylet(self._added.pop()).kill()
         self._added.append(self._cluster.add_node(num_cpus=CPUS_PER_NODE))
 
+    def lose_worker(self) -> bool:
+        """Send SIGKILL to a worker node's raylet. No node takes its place. Returns whether there was one."""
+        if self._added:
+            _raylet(self._added.pop()).kill()
+            return True
+        return False
+
+    def replace_lost(self) -> None:
+        """Add the worker nodes that are missing."""
+        while len(self._added) < self._workers:
+            self._added.append(self._cluster.add_node(num_cpus=CPUS_PER_NODE))
+
     def kill_head_raylet(self) -> None:
         """Send SIGKILL to the head node's raylet. The cluster is lost; `restart` starts another."""
         _raylet(self._cluster.head_node).kill()
