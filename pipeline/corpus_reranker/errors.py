@@ -41,7 +41,7 @@ class TransientRunError(RunError):
     """The run failed for a reason that may pass: a store or a node that is away, a full disk, an error of Ray."""
 
 
-class NoRoomError(RunError):
+class NoFreeNodeError(RunError):
     """No node of the cluster had room for a replica for a long time. Once one has, the same command resumes the run."""
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from typer.exceptions import TyperException
 
-from corpus_reranker.errors import EngineDeadError, NoRoomError, RerankerError, RunError
+from corpus_reranker.errors import EngineDeadError, NoFreeNodeError, RerankerError, RunError
 from corpus_reranker.io.storage_errors import brief
 
 RUN_FAILED = 1
 WRONG_SETTINGS = 2
-NO_ROOM = 5
+NO_FREE_NODE = 5
 """After 3, too many failed queries, and 4, not finished."""
 
 
@@ -33,8 +33,8 @@ def report_error(error: Exception) -> int:
 
 
 def _exit_code(error: RerankerError) -> int:
-    if isinstance(error, NoRoomError):
-        return NO_ROOM
+    if isinstance(error, NoFreeNodeError):
+        return NO_FREE_NODE
     return RUN_FAILED if isinstance(error, RunError | EngineDeadError) else WRONG_SETTINGS
 
 

@@ -15,9 +15,9 @@ from ray.actor import ActorHandle
 from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.cluster import live_nodes
 from corpus_reranker.dataflow.kill_replica import kill_replica
+from corpus_reranker.dataflow.missing_resources import missing_resources
 from corpus_reranker.dataflow.replica_report import ReplicaId
-from corpus_reranker.dataflow.room import missing_room
-from corpus_reranker.errors import NoRoomError, RunError, TransientRunError
+from corpus_reranker.errors import NoFreeNodeError, RunError, TransientRunError
 from corpus_reranker.run.stalls import NoProgress, NoReplica, SilentReplicas
 from corpus_reranker.run.stats import StatsActor, StatsSnapshot
 
@@ -92,7 +92,7 @@ class Watchdog:
     def _check_replicas(self, seconds: float) -> None:
         for replica, silent_seconds in self._silent_replicas.tick(self._snapshot, seconds):
             threading.Thread(target=self._kill, args=(replica, silent_seconds), name="kill", daemon=True).start()
-        self._check_room(self._no_replica.tick(self._snapshot, live_nodes(), seconds))
+        self._check_resources(self._no_replica.tick(self._snapshot, live_nodes(), seconds))
 
     def _check_progress(self, seconds: float) -> None:
         timeout = self._config.no_progress_timeout_seconds
@@ -111,14 +111,14 @@ class Watchdog:
         except Exception as error:  # its node is lost, or it hangs as well: Ray gives the queries to another one
             self._log(f"could not kill replica {replica.process}: {type(error).__name__}")
 
-    def _check_room(self, seconds: float) -> None:
+    def _check_resources(self, seconds: float) -> None:
         timeout = self._config.cluster.placement_timeout_seconds
-        missing = missing_room(self._config) if seconds >= min(_PLACEMENT_SECONDS, timeout / 2) else None
+        missing = missing_resources(self._config) if seconds >= min(_PLACEMENT_SECONDS, timeout / 2) else None
         if missing is None:
             self._logged_seconds = None
             return
         if seconds >= timeout:
-            self._end(NoRoomError(f"{missing}, for {seconds:.0f} s (cluster.placement_timeout_seconds)"))
+            self._end(NoFreeNodeError(f"{missing}, for {seconds:.0f} s (cluster.placement_timeout_seconds)"))
         elif self._logged_seconds is None or seconds >= self._logged_seconds + _LOG_SECONDS:
             self._logged_seconds = seconds
             self._log(f"{missing}; the run ends in {timeout - seconds:.0f} s if that stays so")

@@ -1,10 +1,10 @@
-"""Room for a replica on the nodes of a cluster."""
+"""Resources that every node of a cluster lacks for a replica."""
 
 from collections.abc import Mapping, Sequence
 
 import pytest
 
-from corpus_reranker.dataflow.room import describe_missing_room
+from corpus_reranker.dataflow.missing_resources import describe_missing_resources
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from corpus_reranker.dataflow.room import describe_missing_room
     ],
 )
 def test_what_is_missing_is_named(cpus: float, gpus: int, free: Sequence[Mapping[str, float]], missing: str) -> None:
-    assert describe_missing_room(cpus, gpus, free) == f"no node has room for a replica: {missing}"
+    assert describe_missing_resources(cpus, gpus, free) == f"no node has room for a replica: {missing}"
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_what_is_missing_is_named(cpus: float, gpus: int, free: Sequence[Mapping
     [(1.0, 1, [{"CPU": 1.0, "GPU": 1.0}]), (0.0, 0, [{}]), (0.0, 4, [{"GPU": 2.0}, {"GPU": 2.0}])],
 )
 def test_a_node_with_room_is_found(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> None:
-    assert describe_missing_room(cpus, gpus, free) is None
+    assert describe_missing_resources(cpus, gpus, free) is None

@@ -1,4 +1,4 @@
-"""Room for a replica on the nodes of the cluster."""
+"""Resources that every node of the cluster lacks for a replica."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,12 +6,12 @@ from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.ray_compat import free_resources
 
 
-def missing_room(config: RerankerConfig) -> str | None:
+def missing_resources(config: RerankerConfig) -> str | None:
     """What no node of the cluster has free for one replica of `config`; None if a node has room."""
-    return describe_missing_room(config.cluster.cpus_per_replica, config.engine.gpus_per_replica, free_resources())
+    return describe_missing_resources(config.cluster.cpus_per_replica, config.engine.gpus_per_replica, free_resources())
 
 
-def describe_missing_room(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> str | None:
+def describe_missing_resources(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> str | None:
     """One line: the free resources of no node hold a replica. None if those of a node do.
 
     A replica with more GPUs than a node has spans nodes: then the sum over the nodes counts.
