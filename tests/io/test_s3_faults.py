@@ -28,7 +28,7 @@ def location_at(endpoint_url: str, bucket: str) -> Location:
 
 @pytest.mark.parametrize(
     ("faults", "every"),
-    [(["slow_down", "reset_before", "reset_in_body", "reset_after"], 4), (["stall"], 30)],
+    [(["slow_down", "reset_before", "reset_in_body", "reset_after"], 4), (["stall"], 12)],
     ids=["errors", "stalls"],
 )
 def test_job_through_faults(s3_server: S3Server, faults: list[Fault], every: int) -> None:
