@@ -88,7 +88,7 @@ def run(fault: ReplicaFault, replicas: int, folder: Path, environment: dict[str,
     started = time.time()
     with rerank_process(scenario.config_path, environment=environment) as process:
         code = process.wait()
-        lines = [line for line in process.output.splitlines() if line.strip()]
+        lines = [line for line in process.output.splitlines() if line.strip() and "(raylet)" not in line]
     rows = rows_of_folder(folder / "out")
     log = RequestLog(scenario.log_path).read()
     return Outcome(
