@@ -46,8 +46,8 @@ class DeathRecord:
 class PoisonQueryPolicy:
     """Runs suspects apart from other queries, in groups that shrink with each death, until one dies alone.
 
-    An engine that dies whatever it works on condemns no query: a query that makes progress between deaths is not
-    counted as dying alone.
+    A query that makes progress between deaths is not counted as dying alone. This protects most queries, but not all,
+    from an engine that dies whatever it works on.
     """
 
     def __init__(self, records: Mapping[str, DeathRecord]) -> None:
