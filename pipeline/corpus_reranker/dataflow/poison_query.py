@@ -71,27 +71,14 @@ class PoisonQueryPolicy:
     def is_suspect(self, query_id: str) -> bool:
         return query_id in self._group_sizes
 
-    @contextlib.asynccontextmanager
-    async def isolation(self, query_id: str) -> AsyncIterator[None]:
+    def isolation(self, query_id: str) -> contextlib.AbstractAsyncContextManager[None]:
         """Context in which a query runs: suspects with few others of their kind, other queries without suspects."""
         if not self._group_sizes:
-            yield
-            return
-        enter, leave = (
-            (self._enter_suspect, self._leave_suspect)
-            if self.is_suspect(query_id)
-            else (
-                self._enter_other,
-                self._leave_other,
-            )
-        )
-        await enter(query_id)
-        try:
-            yield
-        finally:
-            await leave(query_id)
+            return contextlib.nullcontext()
+        return self._among_suspects(query_id) if self.is_suspect(query_id) else self._without_suspects()
 
-    async def _enter_suspect(self, query_id: str) -> None:
+    @contextlib.asynccontextmanager
+    async def _among_suspects(self, query_id: str) -> AsyncIterator[None]:
         async with self._changed:
             self._waiting.append(query_id)
             self._waiting.sort(key=self._order)
@@ -101,21 +88,24 @@ class PoisonQueryPolicy:
                 self._waiting.remove(query_id)
             self._suspects_inside.append(query_id)
             self._changed.notify_all()  # the next suspect may fit, too
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._suspects_inside.remove(query_id)
+                self._changed.notify_all()
 
-    async def _leave_suspect(self, query_id: str) -> None:
-        async with self._changed:
-            self._suspects_inside.remove(query_id)
-            self._changed.notify_all()
-
-    async def _enter_other(self, _: str) -> None:
+    @contextlib.asynccontextmanager
+    async def _without_suspects(self) -> AsyncIterator[None]:
         async with self._changed:
             await self._changed.wait_for(lambda: not self._waiting and not self._suspects_inside)
             self._others_inside += 1
-
-    async def _leave_other(self, _: str) -> None:
-        async with self._changed:
-            self._others_inside -= 1
-            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._others_inside -= 1
+                self._changed.notify_all()
 
     def _order(self, query_id: str) -> tuple[int, int]:
         """The most suspected query first: a fresh process shows whether it dies of that query alone."""
