@@ -1,8 +1,7 @@
 """The Ray Data plan: read, check, repartition into small blocks, rerank on an actor pool, write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -52,8 +51,6 @@ _QUERIES_PER_BLOCK = 16
 _MAX_TASK_RETRIES = 5
 """Retries of a read or write task whose process died. Ray Data's default is no limit: a page that crashes pyarrow would
 be read for ever."""
-
-_READ_TASK = {"max_retries": _MAX_TASK_RETRIES}
 
 _WRITE_TASK = {"num_cpus": 0, "max_retries": _MAX_TASK_RETRIES}
 """A write must not wait for a CPU. Otherwise, if replicas, reader and filter occupy all CPUs, a resumed run would write
@@ -138,14 +135,14 @@ def _rerank(
     schema: pa.Schema | None,
     services: RunServices,
     placement: ReplicaPlacement | None,
-    read_options: Mapping[str, int] = MappingProxyType({}),
+    max_read_retries: int | None = None,
 ) -> Dataset:
-    """`read_options`: options of the tasks that read; Ray Data fuses the checks with a read of the same options."""
+    """`max_read_retries`: that of the tasks that read, with which Ray Data fuses the checks if it is the same."""
     cluster, blocks = config.cluster, plan.blocks
     context = dataset.context
     context.autoscaling_config.actor_pool_util_upscaling_threshold = _UPSCALING_THRESHOLD
     context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
-    dataset = map_blocks_in_tasks(dataset, check_queries, fn_args=(services.row_limits,), **read_options)
+    dataset = map_blocks_in_tasks(dataset, check_queries, fn_args=(services.row_limits,), max_retries=max_read_retries)
     dataset = dataset.repartition(target_num_rows_per_block=blocks.queries_per_block, strict=True)
     return map_blocks(
         dataset,
@@ -197,7 +194,7 @@ def rerank(
     dataset = ray.data.read_parquet(
         candidates.paths,
         filesystem=candidates.filesystem,
-        ray_remote_args=_READ_TASK,
+        ray_remote_args={"max_retries": _MAX_TASK_RETRIES},
         partitioning=None,  # otherwise the name of a folder such as dt=2026-11-25 becomes a column
     )
     context = dataset.context
@@ -211,7 +208,7 @@ def rerank(
     placement = replica_placement(config)
     try:
         sink.write(
-            _rerank(dataset, config.reranker(), plan, schema, services, placement, _READ_TASK),
+            _rerank(dataset, config.reranker(), plan, schema, services, placement, _MAX_TASK_RETRIES),
             schema,
             filename_provider=DataFileNames(),
             min_rows_per_file=blocks.queries_per_file,

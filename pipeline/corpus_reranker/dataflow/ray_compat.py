@@ -43,7 +43,7 @@ def _log_missing(what: str, consequence: str) -> None:
     logger.warning("Ray %s has no %s: %s", ray.__version__, what, consequence)
 
 
-_WHOLE_BLOCKS = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+_WHOLE_BLOCKS: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
 
 
 def map_blocks(
@@ -66,12 +66,31 @@ def map_blocks(
         actor_options: Called before each actor starts; returns further options of it.
         options: Other arguments of `map_batches`.
     """
-    options |= _WHOLE_BLOCKS
+    retries, consequence = {"max_task_retries": max_task_retries}, "a block whose replica died is retried without limit"
+    return _map_with_retries(dataset, fn, retries, consequence, ray_remote_args_fn=actor_options, **options)
+
+
+def map_blocks_in_tasks(
+    dataset: Dataset, fn: Callable[..., Any], *, max_retries: int | None = None, **options: Any
+) -> Dataset:
+    """`Dataset.map_batches` of a function over whole blocks, with at most `max_retries` retries of a task that died.
+
+    None keeps Ray Data's default, which is no limit.
+    """
+    if max_retries is None:
+        return dataset.map_batches(fn, **_WHOLE_BLOCKS, **options)
+    consequence = "a task that crashes is retried without limit"
+    return _map_with_retries(dataset, fn, {"max_retries": max_retries}, consequence, **options)
+
+
+def _map_with_retries(
+    dataset: Dataset, fn: Callable[..., Any], retries: dict[str, int], consequence: str, **options: Any
+) -> Dataset:
     map_batches = getattr(dataset, "map_batches_internal", None)
     if map_batches is None:
-        _log_missing("Dataset.map_batches_internal", "a block whose replica died is retried without limit")
-        return dataset.map_batches(fn, ray_remote_args_fn=actor_options, **options)
-    return map_batches(fn, max_task_retries=max_task_retries, ray_remote_args_fn=actor_options, **options)
+        _log_missing("Dataset.map_batches_internal", consequence)
+        return dataset.map_batches(fn, **_WHOLE_BLOCKS, **options)
+    return map_batches(fn, **retries, **_WHOLE_BLOCKS, **options)
 
 
 def read_footers_in_one_actor() -> None:
@@ -92,23 +111,6 @@ def skip_rows(context: DataContext, id_column: str, ids: pa.ChunkedArray) -> Non
         _log_missing(f"CheckpointManager ({_CHECKPOINT_MANAGER_MISSING})", "finished queries are reranked again")
         return
     context.checkpoint_config = FinishedRows(id_column, ids)
-
-
-def map_blocks_in_tasks(
-    dataset: Dataset, fn: Callable[..., Any], *, max_retries: int | None = None, **options: Any
-) -> Dataset:
-    """`Dataset.map_batches` of a function over whole blocks, with at most `max_retries` retries of a task that died.
-
-    None keeps Ray Data's default, which is no limit.
-    """
-    options |= _WHOLE_BLOCKS
-    if max_retries is None:
-        return dataset.map_batches(fn, **options)
-    map_batches = getattr(dataset, "map_batches_internal", None)
-    if map_batches is None:
-        _log_missing("Dataset.map_batches_internal", "a task that crashes is retried without limit")
-        return dataset.map_batches(fn, **options)
-    return map_batches(fn, max_retries=max_retries, **options)
 
 
 def free_resources() -> list[dict[str, float]]:
