@@ -1,6 +1,6 @@
 """Frozen values that cross packages. Standard library only: every other package may import this module."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,11 @@ scores, and a query whose pre-ranker failed is never complete."""
 
 ANSWERED: frozenset[WindowStatus] = frozenset({"complete", "repaired"})
 """Statuses of windows whose completion changed (or confirmed) the order."""
+
+
+def count_unanswered(windows_by_status: Mapping[str, int]) -> int:
+    """Number of windows that kept their input order because no usable answer came."""
+    return sum(count for status, count in windows_by_status.items() if status not in ANSWERED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError, RunError
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight
-from corpus_reranker.types import ANSWERED, QueryStatus
+from corpus_reranker.types import QueryStatus, count_unanswered
 
 TOO_MANY_FAILED = 3
 
@@ -85,8 +85,7 @@ def exceeded_limits(manifest: Mapping[str, Any], config: JobConfig) -> list[str]
     """One line for each limit on failed queries and unanswered windows that a finished run exceeds."""
     queries, failed = manifest["queries"], manifest["queries_by_status"].get("failed", 0)
     by_status = manifest["windows_by_status"]
-    windows = sum(by_status.values())
-    unanswered = windows - sum(by_status.get(status, 0) for status in ANSWERED)
+    windows, unanswered = sum(by_status.values()), count_unanswered(by_status)
     checks = [
         (failed, queries, "queries failed", "max_failed_fraction", config.max_failed_fraction),
         (unanswered, windows, "windows have no answer", "max_unanswered_fraction", config.max_unanswered_fraction),

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from corpus_reranker.io.object_store import ObjectStore
+from corpus_reranker.types import count_unanswered
 
 PROGRESS = "_run/progress.json"
 
@@ -61,8 +62,9 @@ class RunProgress:
     @property
     def windows_unanswered(self) -> int:
         """Windows that kept their input order because no usable answer came."""
-        total = sum(count for name, count in self.counts.items() if name.startswith("windows_"))
-        return total - self.counts.get("windows_complete", 0) - self.counts.get("windows_repaired", 0)
+        prefix = "windows_"
+        counts = {name.removeprefix(prefix): n for name, n in self.counts.items() if name.startswith(prefix)}
+        return count_unanswered(counts)
 
 
 def write_progress(control: ObjectStore, progress: RunProgress) -> None:
