@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 from ray.data import DataContext
@@ -94,10 +95,14 @@ def _without_stacks(record: logging.LogRecord) -> bool:
 
 def node_resources() -> list[NodeResources]:
     """CPUs and GPUs of each live node of the cluster, whether in use or not."""
-    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    totals = [node["Resources"] for node in _live_nodes()]
     return [NodeResources(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0)) for total in totals]
 
 
-def live_nodes() -> list[str]:
+def live_node_ids() -> list[str]:
     """Ids of the live nodes of the cluster."""
-    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    return [node["NodeID"] for node in _live_nodes()]
+
+
+def _live_nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]

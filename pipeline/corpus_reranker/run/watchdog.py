@@ -13,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from corpus_reranker.config.schema import RerankerConfig
-from corpus_reranker.dataflow.cluster import live_nodes
+from corpus_reranker.dataflow.cluster import live_node_ids
 from corpus_reranker.dataflow.kill_replica import kill_replica
 from corpus_reranker.dataflow.missing_resources import missing_resources
 from corpus_reranker.dataflow.replica_report import ReplicaId
@@ -92,7 +92,7 @@ class Watchdog:
     def _check_replicas(self, seconds: float) -> None:
         for replica, silent_seconds in self._silent_replicas.tick(self._snapshot, seconds):
             threading.Thread(target=self._kill, args=(replica, silent_seconds), name="kill", daemon=True).start()
-        self._check_resources(self._no_replica.tick(self._snapshot, live_nodes(), seconds))
+        self._check_resources(self._no_replica.tick(self._snapshot, live_node_ids(), seconds))
 
     def _check_progress(self, seconds: float) -> None:
         timeout = self._config.no_progress_timeout_seconds
