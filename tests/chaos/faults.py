@@ -37,20 +37,12 @@ def stop_driver(target: Target) -> bool:
 
 
 def kill_replica(target: Target) -> bool:
-    replicas = [process for process in target.log.read().processes() if _is_replica(process)]
-    if not replicas:
-        return False
-    os.kill(target.random.choice(replicas), signal.SIGKILL)
-    return True
+    return _signal_replica(target, signal.SIGKILL)
 
 
 def stop_replica(target: Target) -> bool:
     """Stop the process of a replica: it hangs, and closes no connection."""
-    replicas = [process for process in target.log.read().processes() if _is_replica(process)]
-    if not replicas:
-        return False
-    os.kill(target.random.choice(replicas), signal.SIGSTOP)
-    return True
+    return _signal_replica(target, signal.SIGSTOP)
 
 
 def lose_worker(nodes: Nodes) -> Fault:
@@ -115,6 +107,14 @@ def start_another_run(target: Target) -> bool:
         code = second.wait()
         assert code == 2, f"the second run ended with exit code {code}:\n{second.output[-2000:]}"
         assert "the output is being written by process" in second.output, second.output
+    return True
+
+
+def _signal_replica(target: Target, number: int) -> bool:
+    replicas = [process for process in target.log.read().processes() if _is_replica(process)]
+    if not replicas:
+        return False
+    os.kill(target.random.choice(replicas), number)
     return True
 
 
