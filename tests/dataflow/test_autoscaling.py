@@ -159,6 +159,8 @@ def test_a_replica_larger_than_a_node_spans_nodes(cluster: Cluster, tmp_path: Pa
     }
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=2) as process:
         assert process.wait_until(lambda: len(events(tmp_path, "placed")) == 3), process.output
+        # No request completes before both started replicas have requests.
+        assert process.wait_until(lambda: len({line["process"] for line in events(tmp_path, "requested")}) == 2)
         gate.touch()
         finish(process, tmp_path)
     placed = events(tmp_path, "placed")
@@ -166,4 +168,6 @@ def test_a_replica_larger_than_a_node_spans_nodes(cluster: Cluster, tmp_path: Pa
     for replica in placed:
         assert replica["captures_child_tasks"]
         assert replica["node"] in replica["bundle_nodes"]
-        assert len(set(replica["bundle_nodes"])) == 2
+    started = {line["process"] for line in events(tmp_path, "requested")}
+    nodes = [node for replica in placed if replica["process"] in started for node in replica["bundle_nodes"]]
+    assert len(nodes) == len(set(nodes)) == 4
