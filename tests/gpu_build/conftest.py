@@ -20,6 +20,7 @@ def stub_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     vLLM's processes and Ray's workers inherit the environment, so all is set before the first of them starts.
     """
+    assert "vllm" not in sys.modules, "a test module imports vllm: it would choose its platform before the stubs exist"
     folder = tmp_path_factory.mktemp("node")
     build_driver_stubs(folder)
     (folder / "faults").mkdir()

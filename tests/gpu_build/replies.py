@@ -1,4 +1,7 @@
-"""What tests and the stub worker agree on: how a prompt says what the model generates."""
+"""What tests and the stub worker agree on: how a prompt says what the model generates, and where workers leave traces.
+
+Tests import this module, never `stub_worker`: vLLM must not look for a GPU before the stubs are loaded.
+"""
 
 REPLY, FOREVER = "<|reply|>", "<|forever|>"
 """Special tokens of a prompt; `stub_worker` says what they do."""
@@ -11,3 +14,6 @@ DEFAULT_REPLY = "<think>\n[2] answers it.\n</think>\n<answer>\n[2] > [1] > [3]\n
 
 ADAPTER_REPLY = "adapter: "
 """What a reply begins with if the request names a LoRA adapter."""
+
+NODES_VARIABLE = "STUB_WORKER_NODES"
+"""Environment variable with a folder in which each worker leaves a file named after its Ray node."""

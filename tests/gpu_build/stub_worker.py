@@ -28,11 +28,8 @@ from vllm.v1.sample.ops.topk_topp_sampler import flashinfer_sampler_supported
 from vllm.v1.worker.worker_base import CompilationTimes, WorkerBase
 
 from gpu_build.faults import fail_if_injected
-from gpu_build.replies import ADAPTER_REPLY, DEFAULT_REPLY, END, FOREVER, REPLY
+from gpu_build.replies import ADAPTER_REPLY, DEFAULT_REPLY, END, FOREVER, NODES_VARIABLE, REPLY
 from gpu_build.stub_driver import patch_torch
-
-NODES_VARIABLE = "STUB_WORKER_NODES"
-"""Environment variable with a folder in which each worker leaves a file named after its Ray node."""
 
 SAMPLED_LOGPROB = -0.1
 """Log-probability of every generated token. The n-th of a request's `logprob_token_ids` has -n."""

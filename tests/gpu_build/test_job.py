@@ -17,7 +17,7 @@ from corpus_reranker.io.schemas import NESTED_INPUT
 from gpu_build.engines import STUB_WORKER
 from gpu_build.faults import Fault, inject
 from gpu_build.model_folders import make_model_folder
-from gpu_build.stub_worker import NODES_VARIABLE
+from gpu_build.replies import NODES_VARIABLE
 
 QUERIES = 6
 TIMEOUT_SECONDS = 600
