@@ -18,6 +18,7 @@ from corpus_reranker.dataflow.ray_compat import (
     ReadAheadLimit,
     buffer_output_blocks,
     limit_read_ahead,
+    limit_read_retries,
     map_blocks,
     skip_rows,
 )
@@ -50,11 +51,11 @@ def test_no_stage_of_a_plan_without_replicas_is_limited() -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_consults_the_limit_at_each_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    consulted: list[str] = []
+    max_retries: dict[str, int | None] = {}
     original = ReadAheadLimit.can_add_input
 
     def can_add_input(self: ReadAheadLimit, op: PhysicalOperator) -> bool:
-        consulted.append(op.name)
+        max_retries[op.name] = op._ray_remote_args.get("max_retries") if isinstance(op, MapOperator) else None
         return original(self, op)
 
     monkeypatch.setattr(ReadAheadLimit, "can_add_input", can_add_input)
@@ -63,7 +64,9 @@ def test_a_run_consults_the_limit_at_each_stage(tmp_path: Path, monkeypatch: pyt
     manifest, _ = rerank(config(tmp_path))
     assert manifest["queries_by_status"] == {"complete": 12}
     for stage in ("Read", "StreamingRepartition", "MapBatches(RerankWorker)", "Write"):
-        assert any(name.startswith(stage) for name in consulted)
+        assert any(name.startswith(stage) for name in max_retries)
+    bounded = {name: retries for name, retries in max_retries.items() if name.startswith(("Read", "Write"))}
+    assert set(bounded.values()) == {5}
     assert FooterFileIndexer(ignore_missing_paths=False)._num_actors == 1
     context = DataContext.get_current()
     assert context.get_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY) is None  # other datasets keep Ray Data's own
@@ -98,6 +101,12 @@ def test_a_ray_without_the_buffer_size_keeps_its_own(caplog: pytest.LogCaptureFi
         buffer_output_blocks(context, 32)
     assert not hasattr(context, "_max_num_blocks_in_streaming_gen_buffer")
     assert "_max_num_blocks_in_streaming_gen_buffer" in caplog.text
+
+
+def test_a_ray_whose_reads_have_no_task_options_retries_them_without_limit(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        limit_read_retries(Mock(spec=["context"]), 5)
+    assert "has no ray_remote_args in the plan of a read" in caplog.text
 
 
 def test_a_ray_without_the_internal_map_batches_uses_the_public_one(caplog: pytest.LogCaptureFixture) -> None:

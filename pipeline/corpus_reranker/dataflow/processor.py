@@ -23,6 +23,7 @@ from corpus_reranker.dataflow.placement import ReplicaPlacement
 from corpus_reranker.dataflow.ray_compat import (
     buffer_output_blocks,
     limit_read_ahead,
+    limit_read_retries,
     map_blocks,
     map_blocks_in_tasks,
     read_footers_in_one_actor,
@@ -194,9 +195,9 @@ def rerank(
     dataset = ray.data.read_parquet(
         candidates.paths,
         filesystem=candidates.filesystem,
-        ray_remote_args={"max_retries": _MAX_TASK_RETRIES},
         partitioning=None,  # otherwise the name of a folder such as dt=2026-11-25 becomes a column
     )
+    limit_read_retries(dataset, _MAX_TASK_RETRIES)
     context = dataset.context
     context.execution_no_progress_timeout_s = -1  # it counts blocks, which take hours; the watchdog counts windows
     context.execution_options.preserve_order = False

@@ -93,6 +93,19 @@ def _map_with_retries(
     return map_batches(fn, **retries, **_WHOLE_BLOCKS, **options)
 
 
+def limit_read_retries(dataset: Dataset, max_retries: int) -> None:
+    """Retry a read task that died at most `max_retries` times. Ray Data's default is no limit.
+
+    `read_parquet(ray_remote_args=...)` does the same, and is removed in Ray 2.64 without a substitute.
+    """
+    read = getattr(getattr(dataset, "_logical_plan", None), "dag", None)
+    task_options = getattr(read, "ray_remote_args", None)
+    if not isinstance(task_options, dict):
+        _log_missing("ray_remote_args in the plan of a read", "a file that crashes its reader is read without end")
+        return
+    task_options["max_retries"] = max_retries
+
+
 def read_footers_in_one_actor() -> None:
     """Start one actor to read the footers of a Parquet dataset, unless the environment sets another number.
 
