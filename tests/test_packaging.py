@@ -11,6 +11,7 @@ import pytest
 
 import corpus_reranker
 from corpus_reranker.cli.app import COMMANDS
+from corpus_reranker.config.loader import load_config
 from helpers.paths import REPOSITORY
 from helpers.runs import query, rows_of_folder, write_input
 
@@ -91,10 +92,15 @@ def test_ready_made_configs_and_their_templates_load_by_name(site: Path, folder:
         "from corpus_reranker.config.loader import load_config\n"
         "from corpus_reranker.paths import CONFIGS_DIRECTORY\n"
         "names = ['reasonrank-7b', 'reasonrank-8b', 'reasonrank-32b', 'demo/demo']\n"
-        "print(len({load_config(name).fingerprint() for name in names}), CONFIGS_DIRECTORY)"
+        "print(len({load_config(name).fingerprint() for name in names}), CONFIGS_DIRECTORY)\n"
+        "print(load_config('demo/demo').fingerprint())"
     )
     done = run_installed(site, folder, "-c", code)
-    assert done.stdout.split() == ["4", str(site / "corpus_reranker" / "configs")], done.stderr
+    assert done.stdout.split() == [
+        "4",
+        str(site / "corpus_reranker" / "configs"),
+        load_config("demo/demo").fingerprint(),  # a run begun from a checkout is resumed from the wheel
+    ], done.stderr
 
 
 def test_the_command_line_of_an_installed_package(site: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from corpus_reranker import __version__
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.errors import InputError, OutputError, RunError
 from corpus_reranker.io.object_store import open_object_store
@@ -63,7 +64,7 @@ def test_output_files_have_the_declared_schema_and_metadata(tmp_path: Path) -> N
         assert schema.metadata[b"reranker.fingerprint"].decode() == settings.fingerprint()
         assert schema.metadata[b"reranker.simulated"] == b"true"
     assert (folder / "_SUCCESS").exists()
-    assert json.loads((folder / "_run/run.json").read_text())["info"] == {"gpus": 0}
+    assert json.loads((folder / "_run/run.json").read_text())["info"] == {"version": __version__, "gpus": 0}
     assert ds.dataset(folder).count_rows() == 3
 
 
@@ -220,7 +221,11 @@ def test_retry_reranks_failed_queries_only(tmp_path: Path) -> None:
     assert first["queries_by_status"] == {"complete": 5, "failed": 1}
     before = rows_of(settings)
     gate.touch()
-    second, _ = rerank(settings, retry=("failed", "degraded"))
+    record = tmp_path / "out" / "_run" / "run.json"
+    record.write_text(record.read_text().replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
+    second, lines = rerank(settings, retry=("failed", "degraded"))
+    assert f"begun by 0.0.9, resumed by {__version__}" in lines
+    assert second["info"]["versions"] == {"begun": "0.0.9", "finished": __version__}
     after = rows_of(settings)
     assert second["queries_by_status"] == {"complete": 6}
     check_ranking(after["q0004"], rows[4])

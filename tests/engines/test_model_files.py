@@ -21,10 +21,10 @@ from corpus_reranker.engines.model_files import (
 )
 from corpus_reranker.engines.scripted import ScriptedSettings
 from corpus_reranker.errors import ConfigError, EngineStartError
-from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.run.preflight import preflight
 from helpers.locations import Location
+from helpers.model_folder import upload
 
 FILES = {
     "config.json": b'{"max_position_embeddings": 4096}',
@@ -35,19 +35,6 @@ FILES = {
     "1_Pooling/config.json": b"{}",
 }
 NO_STORAGE = StorageConfig()
-
-
-def upload(location: Location, files: dict[str, bytes]) -> str:
-    """Write the files of a model under `location`. Returns the URL of the folder."""
-    url = location.url if "://" in location.url else f"file://{location.url}"
-    url = f"{url}/reranker-7b"
-    filesystem, folder = resolve(url, location.storage)
-    for name, content in files.items():
-        path = join(folder, name)
-        filesystem.create_dir(path.rpartition("/")[0])
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(content)
-    return url
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from corpus_reranker.config.cluster import ClusterConfig
+from corpus_reranker.config.code_fingerprint import code_fingerprint
 from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.generation import GenerationConfig
 from corpus_reranker.config.prompt import PromptConfig
 from corpus_reranker.config.strategy import StrategySetting, strategy_options
 from corpus_reranker.engines.base import EngineContext
+from corpus_reranker.engines.model_fingerprint import engine_fingerprint
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.export.settings import ExportConfig
@@ -36,6 +38,11 @@ def _known_policy_keys(value: Any) -> Any:
 
 _ENGINE_START_SECONDS = 900.0
 """Upper estimate of an engine start: a model of 32B parameters, read over the network, compiles for several minutes."""
+
+
+def fingerprint_digest(fields: Mapping[str, Any]) -> str:
+    """16 hex digits of the SHA-256 of fingerprint fields."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class PreRankerConfig(Section):
@@ -91,19 +98,24 @@ class RerankerConfig(Section):
         return RerankerConfig(**{name: getattr(self, name) for name in RerankerConfig.model_fields})
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Everything that decides the ranking, as JSON values. Location, speed and retries are not part of it."""
+        """Everything that decides the ranking, as JSON values. Location, speed and timeouts are not part of it.
+
+        Reads the configs of the models, and samples of their weights.
+        """
         return {
-            "engine": self.engine.fingerprint_fields(),
+            "code": code_fingerprint([type(self.strategy), type(self.prompt.load_template().parser)]),
+            "engine": engine_fingerprint(self.engine, self.storage),
             "pre_ranker": self.pre_ranker
-            and {"engine": self.pre_ranker.engine.fingerprint_fields(), "keep": self.pre_ranker.keep},
+            and {"engine": engine_fingerprint(self.pre_ranker.engine, self.storage), "keep": self.pre_ranker.keep},
             "prompt": self.prompt.fingerprint_fields(),
             "strategy": strategy_options(self.strategy),
             "generation": self.generation.model_dump(mode="json"),
+            "policy": self.policy.fingerprint_fields(),
         }
 
     def fingerprint(self) -> str:
-        """16 hex digits of the SHA-256 of `fingerprint_fields`."""
-        return hashlib.sha256(json.dumps(self.fingerprint_fields(), sort_keys=True).encode()).hexdigest()[:16]
+        """The digest of `fingerprint_fields`."""
+        return fingerprint_digest(self.fingerprint_fields())
 
 
 class JobConfig(RerankerConfig):

@@ -103,7 +103,7 @@ class EngineSettings(Section):
         return self.capabilities.simulated
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """The settings that decide the answers (JSON values)."""
+        """The settings that decide the answers (JSON values). The content of the models comes on top."""
         return self.model_dump(mode="json", exclude={*_NEVER_DECIDES_ANSWERS, *self.speed_only})
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:

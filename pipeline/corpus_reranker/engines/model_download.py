@@ -70,7 +70,7 @@ def downloaded_folder(url: str, storage: StorageConfig, cache: Path | None = Non
         ConfigError: The URL cannot be listed, or holds no file.
         EngineStartError: The download failed, the disk is full, or the other process took too long.
     """
-    files = _selected(remote_files(url, storage), weights)
+    files = select_files(remote_files(url, storage), weights)
     if not files:
         raise ConfigError(f"the model folder {url} holds no files")
     listing = json.dumps([url, [(str(file.path), file.size_bytes, file.changed_ns) for file in files]])
@@ -95,7 +95,8 @@ def _default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpus-reranker" / "models"
 
 
-def _selected(files: Sequence[RemoteFile], weights: bool) -> list[RemoteFile]:
+def select_files(files: Sequence[RemoteFile], weights: bool) -> list[RemoteFile]:
+    """The files that an engine needs, sorted by path: weights in one format, or none."""
     if not weights:
         unwanted = WEIGHTS_SUFFIXES
     elif any(file.path.suffix == ".safetensors" for file in files):

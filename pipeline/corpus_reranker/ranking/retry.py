@@ -2,7 +2,8 @@
 
 import random
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from corpus_reranker.types import SamplingParams
 
@@ -41,6 +42,10 @@ class RetryPolicy:
             raise ValueError("window_timeout_seconds and query_deadline_seconds must be above 0")
         if self.backoff_seconds < 0 or self.retry_temperature < 0:
             raise ValueError("backoff_seconds and retry_temperature must not be below 0")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """The settings that decide the answers. The timeouts decide only which windows get one."""
+        return {name: value for name, value in asdict(self).items() if not name.endswith("_seconds")}
 
     def sampling_params(self, sampling: SamplingParams, query_id: str, window: int, attempt: int) -> SamplingParams:
         """The sampling parameters of attempt number `attempt`, from 0, of a query's window number `window`.

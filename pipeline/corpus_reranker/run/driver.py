@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from corpus_reranker.config.schema import JobConfig
+from corpus_reranker import __version__
+from corpus_reranker.config.schema import JobConfig, fingerprint_digest
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import output_schema
@@ -69,8 +70,9 @@ def _run_once(
     with IsolatedProcess() as isolated:
         source = isolated.run(open_source, config.input, config.storage)
         sink = open_sink(config.output, config.storage)
-        fingerprint = {**config.fingerprint_fields(), "input": source.fingerprint_fields(), "limit": limit}
-        if sink.check(fingerprint, new_run=new_run) and not retry:
+        reranker_fields = config.fingerprint_fields()
+        fingerprint_fields = {**reranker_fields, "input": source.fingerprint_fields(), "limit": limit}
+        if sink.check(fingerprint_fields, new_run=new_run) and not retry:
             log(f"nothing to do: {config.output.path} holds this run's finished output")
             return read_status(config.output.path, config.storage).manifest or {}
         with output_lease(sink):
@@ -79,16 +81,20 @@ def _run_once(
             candidates = isolated.run(stage, source, sink.layout.candidates_url, config.input, config.storage, limit)
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
-            record = sink.begin(fingerprint, len(query_ids), config_yaml=config_yaml, info=run_info(config))
-            schema = output_schema(candidates.schema, file_metadata(config))
+            record = sink.begin(fingerprint_fields, len(query_ids), config_yaml=config_yaml, info=run_info(config))
+            versions = {"begun": record.info.get("version"), "finished": __version__}
+            if versions["begun"] != __version__:
+                log(f"begun by {versions['begun']}, resumed by {__version__}")
+            fingerprint = fingerprint_digest(reranker_fields)
+            schema = output_schema(candidates.schema, file_metadata(config, fingerprint))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
             attempt.prepared, attempt.done = True, state.done
             if state.done:
                 log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
             events = EventLog(config.cluster.event_log, record.run_id)
-            with events.run(queries=state.queries, remaining=state.remaining, fingerprint=config.fingerprint()):
+            with events.run(queries=state.queries, remaining=state.remaining, fingerprint=fingerprint):
                 run = RunContext(config, candidates, sink, record, isolated, attempt, log)
                 state, passes = run_passes(run, schema, query_ids, state)
-                manifest = sink.finish(state, schema, {"passes": passes})
+                manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
             write_final_report(config, isolated, log)
             return manifest

@@ -71,11 +71,14 @@ def run_passes(
 
 
 def run_info(config: JobConfig) -> dict[str, Any]:
-    """What the run's record says besides its fingerprint: the most GPUs that the run can use, for its report."""
-    return {"gpus": config.cluster.max_replica_count * config.engine.gpus_per_replica}
+    """What the run's record says besides its fingerprint: the version of the code, and the most GPUs of the run."""
+    return {
+        "version": corpus_reranker.__version__,
+        "gpus": config.cluster.max_replica_count * config.engine.gpus_per_replica,
+    }
 
 
-def file_metadata(config: JobConfig) -> dict[str, str]:
+def file_metadata(config: JobConfig, fingerprint: str) -> dict[str, str]:
     """Key-value metadata of every output file."""
     return {
         "reranker.version": corpus_reranker.__version__,
@@ -85,7 +88,7 @@ def file_metadata(config: JobConfig) -> dict[str, str]:
         "reranker.simulated": str(config.simulated).lower(),
         "reranker.template": config.prompt.template,
         "reranker.template_hash": config.prompt.load_template().hash,
-        "reranker.fingerprint": config.fingerprint(),
+        "reranker.fingerprint": fingerprint,
     }
 
 

@@ -15,6 +15,62 @@ _WORLD_SIZE_KWARGS = ("pipeline_parallel_size", "prefill_context_parallel_size")
 context parallelism does not: it splits the KV cache over the GPUs of tensor parallelism."""
 
 
+SPEED_ONLY_KWARGS = frozenset(
+    {
+        # how the layers are spread over GPUs and processes, as tensor_parallel_size is
+        *_WORLD_SIZE_KWARGS,
+        "decode_context_parallel_size",
+        "data_parallel_size",
+        "distributed_executor_backend",
+        "enable_expert_parallel",
+        "disable_custom_all_reduce",
+        "max_parallel_loading_workers",
+        "numa_bind",
+        "numa_bind_nodes",
+        "numa_bind_cpus",
+        "worker_cls",
+        "worker_extension_cls",
+        "ray_workers_use_nsight",
+        # where the KV cache is, and how large
+        "block_size",
+        "enable_prefix_caching",
+        "prefix_caching_hash_algo",
+        "kv_cache_memory_bytes",
+        "num_gpu_blocks_override",
+        "cpu_offload_gb",
+        "kv_offloading_size",
+        "kv_offloading_backend",
+        # which requests share a step
+        "async_scheduling",
+        "enable_chunked_prefill",
+        "long_prefill_token_threshold",
+        "max_num_scheduled_tokens",
+        "scheduler_reserve_full_isl",
+        "scheduling_policy",
+        "stream_interval",
+        "watermark",
+        # compilation, as enforce_eager
+        "compilation_config",
+        "cudagraph_capture_sizes",
+        "max_cudagraph_capture_size",
+        "optimization_level",
+        "performance_mode",
+        # logs and metrics
+        "disable_log_stats",
+        "enable_log_requests",
+        "enable_logging_iteration_details",
+        "aggregate_engine_logging",
+        "otlp_traces_endpoint",
+        "collect_detailed_traces",
+        "kv_cache_metrics",
+        "cudagraph_metrics",
+        "use_tqdm_on_load",
+    }
+)
+"""Arguments of vLLM's AsyncEngineArgs (vllm/engine/arg_utils.py, 0.32) that decide how fast the engine answers, not
+what: at most the rounding of sums differs, as it does between two batches. Any other argument counts."""
+
+
 class VllmSettings(EngineSettings):
     """vLLM's AsyncLLM. `engine_kwargs` passes any other engine argument to vLLM unchanged."""
 
@@ -63,6 +119,10 @@ class VllmSettings(EngineSettings):
         description="Any other arguments of vLLM's AsyncEngineArgs. With distributed_executor_backend: ray, a replica "
         "can span several nodes.",
     )
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        kwargs = {name: value for name, value in self.engine_kwargs.items() if name not in SPEED_ONLY_KWARGS}
+        return super().fingerprint_fields() | {"engine_kwargs": kwargs}
 
     @property
     def capabilities(self) -> EngineCapabilities:

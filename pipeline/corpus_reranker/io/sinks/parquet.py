@@ -59,9 +59,9 @@ class ParquetSink(Sink):
             return False
         if changes := describe_changes(run.fingerprint_fields, fingerprint_fields):
             raise OutputError(
-                f"{self._url} holds a run with other settings:\n"
+                f"{self._url} holds a run with other settings, begun by version {run.info.get('version')}:\n"
                 + "\n".join(f"  {change}" for change in changes)
-                + "\nresume with the old settings, choose another output, or discard its results with --new-run"
+                + "\nresume with the old settings and code, choose another output, or discard its rows with --new-run"
             )
         return self._control.read(SUCCESS) is not None
 

@@ -1,0 +1,86 @@
+"""The fingerprint of an engine: its settings that decide the answers, and the content of its models."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from corpus_reranker.engines.base import EngineSettings
+from corpus_reranker.engines.model_download import WEIGHTS_SUFFIXES, RemoteFile, remote_files, select_files
+from corpus_reranker.io.settings import StorageConfig
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+ModelFingerprint: TypeAlias = str | dict[str, str]
+
+_MODEL_FIELDS = ("model", "tokenizer", "lora_path")
+
+_DECIDING_SUFFIXES = WEIGHTS_SUFFIXES | {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}
+"""Weights, configs, weight index, tokenizer, chat template, custom code. The other files of a repository are for
+people."""
+
+_SAMPLES, _SAMPLE_BYTES = 8, 2**16
+"""Pieces of a weights file that are read, spread evenly: a fine-tuned model keeps some of the tensors of its base."""
+
+_THREADS = 16
+
+
+def engine_fingerprint(settings: EngineSettings, storage: StorageConfig) -> dict[str, Any]:
+    """The settings that decide the answers (JSON values), with the content of each model in place of its location.
+
+    Raises:
+        ConfigError: The URL of a model cannot be listed.
+        OSError: A file of a model cannot be read.
+    """
+    fields = settings.fingerprint_fields()
+    models = {
+        name: model_fingerprint(fields[name], storage, weights=name != "tokenizer")
+        for name in _MODEL_FIELDS
+        if fields.get(name)
+    }
+    return fields | models
+
+
+def model_fingerprint(source: str, storage: StorageConfig, *, weights: bool = True) -> ModelFingerprint:
+    """The digest of each file in a model's folder: the whole content, or the size and samples of a weights file.
+
+    Args:
+        source: A folder, a hub id or a URL.
+        storage: How to reach an s3:// URL.
+        weights: Whether the weights count.
+
+    Returns:
+        `source` itself for a hub id, or a folder that this node does not have.
+    """
+    from corpus_reranker.io.filesystem import resolve
+
+    if source.startswith("hf://") or ("://" not in source and not Path(source).is_dir()):
+        return source
+    files = [file for file in select_files(remote_files(source, storage), weights) if _decides(file)]
+    filesystem, folder = resolve(source, storage)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        digests = pool.map(lambda file: _digest(filesystem, folder, file), files)
+        return {str(file.path): digest for file, digest in zip(files, digests, strict=True)} or source
+
+
+def _decides(file: RemoteFile) -> bool:
+    return file.path.suffix in _DECIDING_SUFFIXES
+
+
+def _digest(filesystem: "FileSystem", folder: str, file: RemoteFile) -> str:
+    from corpus_reranker.io.filesystem import join, retry_transient_errors
+
+    @retry_transient_errors
+    def read() -> str:
+        digest = hashlib.sha256(str(file.size_bytes).encode())
+        with filesystem.open_input_file(join(folder, str(file.path))) as stream:
+            if file.path.suffix not in WEIGHTS_SUFFIXES:
+                digest.update(stream.read())
+            else:
+                last = max(file.size_bytes - _SAMPLE_BYTES, 0)
+                for sample in range(_SAMPLES):
+                    digest.update(stream.read_at(_SAMPLE_BYTES, last * sample // (_SAMPLES - 1)))
+        return digest.hexdigest()[:16]
+
+    return read()
