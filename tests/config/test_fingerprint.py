@@ -132,7 +132,7 @@ def test_code_counts_wherever_it_is_installed(tmp_path: Path, package: str, monk
 def test_comments_docstrings_and_layout_do_not_count() -> None:
     plain = code_structure("LIMIT = 3\ndef f(x, y=None):\n    return [x, 'text']\n")
     documented = (
-        '"""Docs."""\nLIMIT = 3  # why\n"""Unit."""\n\ndef f(x, y = None):\n    """Docs."""\n    return [x,\n "text"]\n'
+        '"""Docs."""\nLIMIT = 3  # why\n"""Unit."""\ndef f(x, y = None):\n  """Docs."""\n  return [x,\n "text"]\n'
     )
     assert code_structure(documented) == plain
     for other in ("LIMIT = 4", "LIMIT = None", "LIMIT = '3'", "LIMIT: int = 3", ""):
