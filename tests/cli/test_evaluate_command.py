@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import check_refused, run_command
-from helpers.synthetic_output import output_row, write_data_files
+from helpers.synthetic_output import SCHEMA, output_row, write_data_files
 
 
 @pytest.fixture
@@ -85,6 +85,27 @@ def test_paths_and_settings_from_a_job_config(output: Path, qrels: Path, tmp_pat
 def test_refusals(arguments: list[str], message: str, output: Path, qrels: Path) -> None:
     paths = {"OUTPUT": str(output), "QRELS": str(qrels)}
     check_refused(run_command("evaluate", *(paths.get(argument, argument) for argument in arguments)), message)
+
+
+def test_a_query_without_a_ranking_counts_as_missing(output: Path, qrels: Path, tmp_path: Path) -> None:
+    empty = write_data_files(tmp_path / "empty", [[output_row("1", [2, 0, 1]), output_row("2", [], status="failed")]])
+    result = run_command("evaluate", str(empty), "--qrels", str(qrels), "--json")  # the default measures
+    assert result.exit_code == 0, result.output
+    evaluation = json.loads(result.stdout)
+    assert evaluation["missing_queries"] == {"empty before": 2, "empty after": 2}
+    assert evaluation["per_query"]["empty after"]["2"] == dict.fromkeys(evaluation["measures"], 0.0)
+
+
+def test_unfinished_and_simulated_outputs_are_named(qrels: Path, tmp_path: Path) -> None:
+    schema = SCHEMA.with_metadata({"reranker.simulated": "true"})
+    output = write_data_files(tmp_path / "out", [[output_row("1", [2, 0, 1])]], schema)
+    (output / "_SUCCESS").unlink()
+    evaluate = ("evaluate", str(output), "--qrels", str(qrels))
+    check_refused(run_command(*evaluate), "is not finished")
+    result = run_command(*evaluate, "--allow-unfinished")
+    assert result.exit_code == 0, result.output
+    assert "out: no model ranked it: its engine was scripted or simulated." in result.stdout
+    assert json.loads(run_command(*evaluate, "--allow-unfinished", "--json").stdout)["simulated"] == ["out"]
 
 
 def test_names_that_look_like_markup_are_printed_unchanged(qrels: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def output(tmp_path: Path) -> Path:
 
 
 def test_trec(output: Path, tmp_path: Path) -> None:
-    options = ["--to", "trec", "--destination", str(tmp_path / "to"), "--tag", "mine", "--single-file", "--json"]
+    options = ["--to", "trec", "--destination", str(tmp_path / "to"), "--tag", "mine", "--json"]
     result = run_command("export", str(output), *options)
     assert result.exit_code == 0, result.output
     exported = json.loads(result.stdout)
@@ -61,6 +61,17 @@ def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
     assert run_command(*export, "--overwrite").exit_code == 0
 
 
+def test_what_is_skipped_is_counted_and_named(tmp_path: Path) -> None:
+    rows = [output_row("1", [1, 0]), output_row("2", [0], status="failed")]
+    rows[0]["ranking"][0]["doc_id"] = "a b"
+    output = write_data_files(tmp_path / "out", [rows])
+    result = run_command("export", str(output), "--to", "trec", "--destination", str(tmp_path / "to"))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1] == (
+        "skipped: 1 status failed ('2'), 1 doc_id with white space ('a b'); see _skipped.jsonl"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -68,7 +79,7 @@ def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
         (["OUTPUT", "--to", "trec"], "export.destination: missing"),
         (["OUTPUT", "--to", "trec", "--destination", "OUTPUT"], "overlap; choose another destination"),
         (["OUTPUT", "--to", "triples", "--destination", "TO", "--min-negative-rank", "2"], "name its candidates"),
-        (["OUTPUT", "--to", "triples", "--destination", "TO", "--status", "done"], "export.triples.statuses"),
+        (["OUTPUT", "--to", "triples", "--destination", "TO", "--status", "done"], "export.statuses"),
     ],
 )
 def test_refusals(arguments: list[str], message: str, output: Path, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def oracle_config(folder: Path, base: Path, changes: Mapping[str, Any]) -> Path:
     config["prompt"] = {"template": "reasonrank", "max_passage_tokens": 2000}  # the oracle needs whole passages
     config["cluster"]["cpus_per_replica"] = 1
     config["strategy"] = {"window": 10, "stride": 5, "depth": 20}
+    config["export"]["allow_simulated"] = True
     del config["pre_ranker"]
     for section, values in changes.items():
         config[section] = {**config.get(section, {}), **values}
@@ -101,6 +102,7 @@ def test_the_demo_collection(tmp_path: Path) -> None:
     assert mean(evaluation, "nDCG@10", "before") == pytest.approx(0.4503, abs=5e-4)  # as tests/retrieval has it
     assert mean(evaluation, "nDCG@10", "after") == pytest.approx(0.9267, abs=5e-4)  # a window carries up 5 at most
     assert "reranked after - reranked before" in printed["evaluate"]
+    assert "reranked: no model ranked it" in printed["evaluate"]
 
     candidates = pq.read_table(tmp_path / "candidates").to_pylist()
     reranked = {row["query_id"]: row for row in pq.read_table(tmp_path / "reranked").to_pylist()}

@@ -8,7 +8,8 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.rankings import find_data_files, read_orders
+from corpus_reranker.evaluation.outputs import find_data_files
+from corpus_reranker.evaluation.rankings import read_orders
 from helpers.synthetic_output import SCHEMA, output_row, write_data_files
 
 LOCAL = LocalFileSystem()

@@ -1,11 +1,13 @@
 """TREC runs and qrels: tie order, checks, and written lines."""
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.errors import InputError, OutputError
-from corpus_reranker.evaluation.trec import group_qrels, group_run, run_lines, trec_order
+from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.trec import escape_id, group_qrels, group_run, is_trec_id, run_lines, trec_order
 from corpus_reranker.io.trec import Qrel, RunLine, read_run
 
 doc_ids = st.text(st.characters(codec="utf-8", categories=["L", "N", "P"], include_characters=" "), min_size=1).filter(
@@ -69,13 +71,13 @@ def test_a_written_run_is_read_in_rank_order(ids: list[str], data: st.DataObject
     assert group_run(read_run(run_lines("q", ids, scores, "tag"))) == {"q": ids}
 
 
-@pytest.mark.parametrize("query_id", ["", "a b", " a", "a\t"])
-def test_query_ids_that_a_run_cannot_represent(query_id: str) -> None:
-    with pytest.raises(OutputError, match="query_id"):
-        list(run_lines(query_id, ["d"], [1.0], "t"))
+@pytest.mark.parametrize("text", ["", " ", "a b", " a", "a\t", "a\nb", "a\x85b", "\ufeffa", "a\x00"])
+def test_ids_that_a_run_cannot_hold_until_they_are_escaped(text: str) -> None:
+    assert not is_trec_id(text)
+    assert is_trec_id(escape_id(text)) == bool(text)
+    assert unquote(escape_id(text)) == text
 
 
-@pytest.mark.parametrize("doc_id", ["", " ", " a", "a ", "a\nb", "a\x85b"])
-def test_doc_ids_that_a_run_cannot_represent(doc_id: str) -> None:
-    with pytest.raises(OutputError, match="doc_id"):
-        list(run_lines("q", [doc_id], [1.0], "t"))
+@given(st.text(st.characters(codec="utf-8")))
+def test_escaping_is_reversible(text: str) -> None:
+    assert unquote(escape_id(text)) == text

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ir_measures
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,8 @@ from pyarrow.fs import LocalFileSystem, copy_files
 
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.evaluation import rankings
-from corpus_reranker.evaluation.trec import group_run
+from corpus_reranker.evaluation.rankings import read_orders
+from corpus_reranker.evaluation.trec import escape_id, group_run
 from corpus_reranker.export import exporter
 from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.exporter import Exported, export
@@ -25,9 +27,10 @@ from corpus_reranker.io.schemas import RANKING
 from corpus_reranker.io.trec import open_text, read_run
 from helpers.contributing import guide_code
 from helpers.locations import Location
-from helpers.synthetic_output import output_row, write_data_files
+from helpers.synthetic_output import SCHEMA, output_row, write_data_files
 
 LOCAL = LocalFileSystem()
+CONTROL_FILES = {"_SUCCESS", "_export.json", "_skipped.jsonl"}
 ROWS = [[output_row("1", [2, 0, 1], query="what?")], [output_row("2", [1, 0]), output_row("3", [0])]]
 
 
@@ -46,28 +49,32 @@ def files(folder: Path) -> set[str]:
 
 
 def json_lines(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
 
 
 def test_trec_runs_of_both_orders(output: Path, tmp_path: Path) -> None:
     exported = run(output, tmp_path / "to", "trec")
     assert files(tmp_path / "to") == {
-        "_export.json",
-        "_SUCCESS",
-        *(f"{order}/part-0000{number}.trec" for order in ("reranked", "initial") for number in (0, 1)),
+        *CONTROL_FILES,
+        "reranked/rankings.trec",
+        "initial/rankings.trec",
     }
-    assert (tmp_path / "to/reranked/part-00000.trec").read_text() == (
-        "1 Q0 d2 1 3.0 corpus-reranker\n1 Q0 d0 2 2.0 corpus-reranker\n1 Q0 d1 3 1.0 corpus-reranker\n"
-    )
-    assert (tmp_path / "to/initial/part-00001.trec").read_text() == (
-        "2 Q0 d0 1 2.0 corpus-reranker\n2 Q0 d1 2 1.0 corpus-reranker\n3 Q0 d0 1 1.0 corpus-reranker\n"
-    )
-    assert (exported.queries, exported.records, len(exported.files)) == (3, 12, 4)
+    assert (tmp_path / "to/reranked/rankings.trec").read_text().splitlines()[:3] == [
+        "1 Q0 d2 1 3.0 corpus-reranker",
+        "1 Q0 d0 2 2.0 corpus-reranker",
+        "1 Q0 d1 3 1.0 corpus-reranker",
+    ]
+    assert (tmp_path / "to/initial/rankings.trec").read_text().splitlines()[3:] == [
+        "2 Q0 d0 1 2.0 corpus-reranker",
+        "2 Q0 d1 2 1.0 corpus-reranker",
+        "3 Q0 d0 1 1.0 corpus-reranker",
+    ]
+    assert (exported.queries, exported.records, len(exported.files)) == (3, 12, 2)
 
 
 def test_tied_first_stage_scores_keep_their_order_in_trec_eval(tmp_path: Path) -> None:
     output = write_data_files(tmp_path / "out", [[output_row("1", [0, 1, 2], [1.0, 1.0, 1.0])]])
-    run(output, tmp_path / "to", "trec", single_file=True)
+    run(output, tmp_path / "to", "trec")
     with open_text(str(tmp_path / "to/initial/rankings.trec")) as lines:
         assert group_run(read_run(lines)) == {"1": ["d0", "d1", "d2"]}
 
@@ -99,16 +106,132 @@ def test_from_and_to_local_disk_and_s3(location: Location, output: Path, to: str
     filesystem, folder = resolve(f"{location.url}/out", location.storage)
     copy_files(str(output), folder, LOCAL, filesystem)
     destination = resolve(f"{location.url}/to", location.storage)
-    config = ExportConfig.model_validate({"to": to, "destination": f"{location.url}/to"})
+    config = ExportConfig.model_validate({"to": to, "destination": f"{location.url}/to", "single_file": False})
     exported = export((filesystem, folder), destination, config)
     assert exported.queries == 3
     written = {info.path.removeprefix(f"{destination[1]}/") for info in list_files(*destination, recursive=True)}
     data = {"trec": {f"{order}/part-0000{n}.trec" for order in ("reranked", "initial") for n in (0, 1)}}
     data["parquet"] = {"part-00000.parquet", "part-00001.parquet"}
-    assert written == {"_SUCCESS", "_export.json", *data[to]}
+    assert written == CONTROL_FILES | data[to]
     export((filesystem, folder), destination, config.model_copy(update={"overwrite": True}))
     with pytest.raises(OutputError, match="not empty"):
         export((filesystem, folder), destination, config)
+
+
+def test_an_export_carries_the_metadata_of_its_output(tmp_path: Path) -> None:
+    metadata = {"reranker.model": "m", "reranker.template_hash": "abc", "reranker.fingerprint": "f"}
+    output = write_data_files(tmp_path / "out", [[output_row("1", [0])]], SCHEMA.with_metadata(metadata))
+    run(output, tmp_path / "to", "parquet")
+    written = pq.read_schema(tmp_path / "to/part-00000.parquet").metadata
+    assert {key.decode(): value.decode() for key, value in written.items()} == metadata
+    assert json.loads((tmp_path / "to/_export.json").read_text())["metadata"] == metadata
+
+
+FORMATS = ["trec", "parquet", "elasticsearch", "vespa", "triples"]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_an_unfinished_output_is_exported_only_on_request(tmp_path: Path, to: str) -> None:
+    rows = [[output_row(str(number), [1, 0], query="?") for number in range(4)], [output_row("2", [0, 1], query="?")]]
+    output = write_data_files(tmp_path / "out", rows)
+    (output / "_SUCCESS").unlink()
+    (output / "part-00009.parquet").write_bytes(b"PAR1 of a file that a live run is writing")
+    (output / "_run/run.json").write_text('{"queries": 20}')
+    with pytest.raises(InputError, match=r"5 of 20 queries and no _SUCCESS.*--allow-unfinished"):
+        run(output, tmp_path / "to", to)
+    with pytest.raises(InputError, match="5 of 20 queries"):
+        run(output / "part-00000.parquet", tmp_path / "to", to)
+    assert not (tmp_path / "to").exists()
+    exported = run(output, tmp_path / "to", to, allow_unfinished=True, triples={"min_negative_rank": 2})
+    assert exported.queries == 4
+    assert exported.skipped.counts == {"query twice": 1}
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_an_output_of_no_model_is_exported_only_on_request(tmp_path: Path, to: str) -> None:
+    rows = [[output_row("1", [1, 0], query="?")]]
+    output = write_data_files(tmp_path / "out", rows, SCHEMA.with_metadata({"reranker.simulated": "true"}))
+    with pytest.raises(InputError, match=r"scripted or simulated.*--allow-simulated"):
+        run(output, tmp_path / "to", to)
+    assert not (tmp_path / "to").exists()
+    assert run(output, tmp_path / "to", to, allow_simulated=True).queries == 1
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("statuses", [None, ("failed",), ("complete", "degraded", "failed")])
+def test_an_export_holds_the_requested_statuses_and_lists_the_others(
+    tmp_path: Path, to: str, statuses: tuple[str, ...] | None
+) -> None:
+    ids = {"c": "complete", "d": "degraded", "f": "failed", "e": "failed", "n": "complete"}
+    orders = {query_id: [] if query_id in "en" else [1, 0] for query_id in ids}
+    rows = [[output_row(query_id, orders[query_id], status=ids[query_id], query="?") for query_id in ids]]
+    output = write_data_files(tmp_path / "out", rows)
+    exported = run(output, tmp_path / "to", to, statuses=statuses, triples={"min_negative_rank": 2})
+    chosen = statuses or (("complete",) if to == "triples" else ("complete", "degraded"))
+    assert exported.queries == sum(status in chosen and bool(orders[query_id]) for query_id, status in ids.items())
+    skipped = json_lines(tmp_path / "to/_skipped.jsonl")
+    assert {line["query_id"]: line["reason"] for line in skipped} == {
+        query_id: "status" if ids[query_id] not in chosen else "no ranking"
+        for query_id in ids
+        if ids[query_id] not in chosen or not orders[query_id]
+    }
+    assert sum(exported.skipped.counts.values()) == len(skipped) == len(ids) - exported.queries
+    if to in ("elasticsearch", "vespa"):
+        assert '"ranking": []' not in (tmp_path / "to/part-00000.jsonl").read_text()
+
+
+IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from(" %\t\ufeff\x85a"), max_size=4)
+
+
+@given(
+    rankings=st.dictionaries(IDS, st.lists(IDS, min_size=1, max_size=6), min_size=1, max_size=4),
+    trec_ids=st.sampled_from(["skip", "escape"]),
+)
+def test_every_exported_run_is_read_by_ir_measures_and_by_evaluate(
+    tmp_path_factory: pytest.TempPathFactory, rankings: dict[str, list[str]], trec_ids: str
+) -> None:
+    """Rankings of any ids, doc_ids also twice: what is not in the run is listed, and the rest is read in its order."""
+    folder = tmp_path_factory.mktemp("trec")
+    rows = [output_row(query_id, list(range(len(doc_ids)))) for query_id, doc_ids in rankings.items()]
+    for row, doc_ids in zip(rows, rankings.values(), strict=True):
+        for entry, doc_id in zip(row["ranking"], doc_ids, strict=True):
+            entry["doc_id"] = doc_id
+    exported = run(write_data_files(folder / "out", [rows]), folder / "to", "trec", trec_ids=trec_ids)
+
+    known = str if trec_ids == "skip" else escape_id
+    skipped = json_lines(folder / "to/_skipped.jsonl")
+    skipped_queries = {line["query_id"] for line in skipped if "doc_id" not in line}
+    skipped_documents = {
+        (line["query_id"], line["doc_id"]) for line in skipped if "white" in line["reason"] and "doc_id" in line
+    }
+    expected = {
+        known(query_id): list(
+            dict.fromkeys(known(doc_id) for doc_id in doc_ids if (query_id, doc_id) not in skipped_documents)
+        )
+        for query_id, doc_ids in rankings.items()
+        if query_id not in skipped_queries
+    }
+    expected = {query_id: doc_ids for query_id, doc_ids in expected.items() if doc_ids}
+    assert sum(exported.skipped.counts.values()) == len(skipped)
+    in_runs = [(q, d) for q in rankings for d in rankings[q] if q not in skipped_queries]
+    twice = len(in_runs) - len(set(in_runs)) - sum(in_runs.count(each) - 1 for each in skipped_documents)
+    assert exported.skipped.counts["doc_id twice"] == twice
+    if trec_ids == "escape":
+        assert "" in rankings or not skipped_queries
+        assert {doc_id for _, doc_id in skipped_documents} <= {""}
+
+    path = folder / "to/reranked/rankings.trec"
+    read: dict[str, dict[str, float]] = {}
+    with path.open(encoding="utf-8") as lines:
+        for query_id, doc_id, score in ir_measures.read_trec_run(lines):
+            assert doc_id not in read.setdefault(query_id, {})
+            read[query_id][doc_id] = score
+    assert {q: sorted(scores, key=lambda d: -scores[d]) for q, scores in read.items()} == expected
+    orders = {query.query_id: query.orders["run"] for query in read_orders(LOCAL, str(path), set(expected))}
+    assert orders == expected
+    assert len(list(ir_measures.read_trec_run(str(folder / "to/initial/rankings.trec")))) == sum(
+        map(len, expected.values())
+    )
 
 
 def test_elasticsearch_bulk(output: Path, tmp_path: Path) -> None:
@@ -131,7 +254,7 @@ def test_vespa_feed(output: Path, tmp_path: Path) -> None:
 
 def test_a_single_file(output: Path, tmp_path: Path) -> None:
     run(output, tmp_path / "to", "elasticsearch", single_file=True)
-    assert files(tmp_path / "to") == {"rankings.jsonl", "_SUCCESS", "_export.json"}
+    assert files(tmp_path / "to") == {"rankings.jsonl", *CONTROL_FILES}
     assert len(json_lines(tmp_path / "to/rankings.jsonl")) == 6
 
 
@@ -146,7 +269,7 @@ def test_a_failed_export_leaves_no_truncated_file(
 
     monkeypatch.setattr(exporter, "read_batches", fail_in_second_file)
     with pytest.raises(InputError, match="scripted read error"):
-        run(output, tmp_path / "to", to)
+        run(output, tmp_path / "to", to, single_file=False)
     exported = files(tmp_path / "to")
     assert "_SUCCESS" not in exported
     assert any("00000" in name for name in exported)
@@ -217,12 +340,6 @@ def test_each_positive_has_its_own_sample_of_negatives() -> None:
 def test_samples_depend_on_the_seed() -> None:
     assert take(seed=1) == take(seed=1)
     assert take(seed=1) != take(seed=2)
-
-
-@pytest.mark.parametrize("status", ["degraded", "failed"])
-def test_incomplete_queries_give_triples_only_if_requested(status: str) -> None:
-    assert take({**LIST, "status": status}) == []
-    assert len(take({**LIST, "status": status}, statuses=(status,))) == 1
 
 
 def test_a_query_without_text_is_an_error_with_the_fix() -> None:

@@ -258,7 +258,9 @@ def test_an_unfinished_run_is_labelled(tmp_path: Path) -> None:
     assert not Page(report(folder)).has("has not finished")
     (folder / "_SUCCESS").unlink()
     (folder / "part-00009.parquet").write_bytes(b"PAR1 truncated")
-    page = Page(report(folder))
+    with pytest.raises(InputError, match="5 of 1,234 queries"):
+        report(folder)
+    page = Page(report(folder, allow_unfinished=True))
     assert page.has("5 of 1,234 queries are in its output")
     assert page.has("1 truncated files are left out")
 

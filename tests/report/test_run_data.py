@@ -13,7 +13,7 @@ from pyarrow.fs import LocalFileSystem
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.schemas import QUARANTINE, RESULT
 from corpus_reranker.report import run_data
-from corpus_reranker.report.run_data import RunData, read_run_data, read_text, sample_windows
+from corpus_reranker.report.run_data import RunData, read_run_data, sample_windows
 from corpus_reranker.report.settings import ReportConfig
 from helpers.synthetic_output import SCHEMA, output_row, simulated_rows, write_data_files
 
@@ -174,9 +174,3 @@ def test_no_sample_without_windows_or_with_size_zero(tmp_path: Path) -> None:
     assert sample_windows(LOCAL, str(tmp_path / "absent"), ReportConfig()) == []
     quarantine(tmp_path, ["repaired"])
     assert sample_windows(LOCAL, str(tmp_path), ReportConfig(sampled_windows=0)) == []
-
-
-def test_text_files(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_bytes("é: 1\n".encode() + b"\xff")
-    assert read_text(LOCAL, str(tmp_path / "config.yaml")) == "é: 1\n�"
-    assert read_text(LOCAL, str(tmp_path / "absent")) is None

@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 
 from corpus_reranker.cli.evaluation_output import show, to_csv, to_json
-from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
+from corpus_reranker.cli.options import AllowUnfinished, Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.evaluation.comparison import evaluate as evaluate_orders
 from corpus_reranker.evaluation.measures import split_measures
-from corpus_reranker.evaluation.rankings import read_orders
+from corpus_reranker.evaluation.rankings import is_simulated, read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.atomic_file import publish
@@ -41,6 +41,7 @@ def evaluate(
     ] = None,
     resamples: Annotated[int | None, typer.Option(help="Resamples of the bootstrap and randomization test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the resampling.")] = None,
+    allow_unfinished: AllowUnfinished = None,
     as_json: Json = False,
 ) -> None:
     """Score rankings with qrels: measures, confidence intervals, significance, before and after reranking.
@@ -54,25 +55,28 @@ def evaluate(
         "baseline": baseline,
         "resamples": resamples,
         "seed": seed,
+        "allow_unfinished": allow_unfinished,
     }
     options = JobOptions.of(context, config, date, {f"evaluate.{key}": value for key, value in own.items()})
     settings, storage = options.section("evaluate", EvaluateConfig), options.storage()
     sources = sources or [options.output(None)]
     judgments = load_qrels(*resolve(settings.qrels, storage))
+    paths = {name: resolve(source, storage) for name, source in zip(_names(sources), sources, strict=True)}
     orders = {
-        name: read_orders(*resolve(source, storage), judgments)
-        for name, source in zip(_names(sources), sources, strict=True)
+        name: read_orders(*path, judgments, allow_unfinished=settings.allow_unfinished) for name, path in paths.items()
     }
     evaluation = evaluate_orders(orders, judgments, settings)
-    for path, text in ((settings.json_path, to_json(evaluation)), (settings.csv_path, to_csv(evaluation))):
+    simulated = [name for name, path in paths.items() if is_simulated(*path)]
+    for path, text in ((settings.json_path, to_json(evaluation, simulated)), (settings.csv_path, to_csv(evaluation))):
         if path is not None:
             with publish(*resolve(path, storage)) as stream:
                 stream.write(text.encode())
     if as_json:
-        print(to_json(evaluation))
+        print(to_json(evaluation, simulated))
         return
     console = Console()
-    show(evaluation, len(judgments), settings, console if console.is_terminal else Console(width=_LOG_COLUMNS))
+    console = console if console.is_terminal else Console(width=_LOG_COLUMNS)
+    show(evaluation, len(judgments), settings, simulated, console)
 
 
 def _names(sources: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE
@@ -15,8 +16,10 @@ from corpus_reranker.evaluation.comparison import Evaluation, macro_means, per_q
 from corpus_reranker.evaluation.settings import EvaluateConfig
 
 
-def show(evaluation: Evaluation, num_judged: int, settings: EvaluateConfig, console: Console) -> None:
-    """Print means, comparisons and the number of missing queries."""
+def show(
+    evaluation: Evaluation, num_judged: int, settings: EvaluateConfig, simulated: Sequence[str], console: Console
+) -> None:
+    """Print means, comparisons, the number of missing queries, and the sources that no model ranked."""
     console.print(_means_table(evaluation, settings))
     if evaluation.comparisons:
         console.print(_comparisons_table(evaluation, settings))
@@ -25,6 +28,8 @@ def show(evaluation: Evaluation, num_judged: int, settings: EvaluateConfig, cons
             console.print(
                 f"{system.name}: {missing} of {num_judged} judged queries missing; they count as 0.", markup=False
             )
+    for name in simulated:
+        console.print(f"{name}: no model ranked it: its engine was scripted or simulated.", style="red", markup=False)
     unknown = num_judged - len(evaluation.datasets)
     if evaluation.datasets and unknown:
         console.print(f"{unknown} judged queries belong to no known dataset and count in `all` only.", markup=False)
@@ -77,14 +82,15 @@ def _comparisons_table(evaluation: Evaluation, settings: EvaluateConfig) -> Tabl
     return table
 
 
-def to_json(evaluation: Evaluation) -> str:
-    """The whole evaluation as one JSON document, including per-query values."""
+def to_json(evaluation: Evaluation, simulated: Sequence[str]) -> str:
+    """The whole evaluation as one JSON document, including per-query values and the sources that no model ranked."""
     values: dict[str, Any] = {}
     for system, query_id, _, measure, value in per_query(evaluation):
         values.setdefault(system, {}).setdefault(query_id, {})[measure] = value
     content = {
         "convention": "mean over all judged queries; a judged query missing from a system counts as 0",
         "measures": evaluation.measures,
+        "simulated": list(simulated),
         "missing_queries": dict(evaluation.missing),
         "means_of_datasets": macro_means(evaluation),
         "means": [dataclasses.asdict(mean) for mean in evaluation.means],

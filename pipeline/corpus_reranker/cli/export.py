@@ -4,11 +4,21 @@ from typing import Annotated
 
 import typer
 
-from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
+from corpus_reranker.cli.options import (
+    AllowUnfinished,
+    Config,
+    ConfigCommand,
+    Date,
+    JobOptions,
+    Json,
+    Output,
+    command_app,
+)
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.exporter import export as export_output
 from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.export.skipped import SKIPPED_FILE
 from corpus_reranker.io.filesystem import resolve
 
 app = command_app()
@@ -33,10 +43,22 @@ def export(
     negatives: Annotated[int | None, typer.Option(help="triples: negatives sampled per triple.")] = None,
     min_negative_rank: Annotated[int | None, typer.Option(help="triples: first rank of the negatives.")] = None,
     max_negative_rank: Annotated[int | None, typer.Option(help="triples: last rank of the negatives.")] = None,
-    status: Annotated[list[str] | None, typer.Option(help="triples: statuses of the queries; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="triples: seed of the sampling.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="Statuses of the queries to export; repeatable. Default: complete and degraded."),
+    ] = None,
+    trec_ids: Annotated[
+        str | None, typer.Option(metavar="skip|escape", help="trec: skip or percent-encode ids with white space.")
+    ] = None,
     single_file: Annotated[
-        bool | None, typer.Option("--single-file", help="Write a single file instead of one per data file.")
+        bool | None,
+        typer.Option("--single-file/--file-per-part", help="One file, or one per data file. Default: one for trec."),
+    ] = None,
+    allow_unfinished: AllowUnfinished = None,
+    allow_simulated: Annotated[
+        bool | None,
+        typer.Option("--allow-simulated", help="Export an output whose engine was scripted or simulated."),
     ] = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
     as_json: Json = False,
@@ -45,7 +67,8 @@ def export(
 
     trec: `reranked/` and `initial/`, in trec_eval's order of the ranks. parquet: one row per candidate. elasticsearch:
     for `_bulk`, two lines per query (cut large files at an even line: `split --lines 10000`). vespa: for `vespa feed`.
-    triples: query, positive and negatives as JSONL, with texts from --input. Reads the config section `export`.
+    triples: query, positive and negatives as JSONL, with texts from --input. Skipped queries
+    and documents are counted, and listed in `_skipped.jsonl`. Reads the config section `export`.
     """
     own = {
         "to": to,
@@ -55,13 +78,16 @@ def export(
         "tag": tag,
         "index": index,
         "namespace": namespace,
+        "statuses": status,
+        "trec_ids": trec_ids,
         "single_file": single_file,
+        "allow_unfinished": allow_unfinished,
+        "allow_simulated": allow_simulated,
         "overwrite": overwrite,
         "triples.positives": positives,
         "triples.negatives": negatives,
         "triples.min_negative_rank": min_negative_rank,
         "triples.max_negative_rank": max_negative_rank,
-        "triples.statuses": status,
         "triples.seed": seed,
     }
     options = JobOptions.of(context, config, date, {f"export.{key}": value for key, value in own.items()})
@@ -72,8 +98,10 @@ def export(
     source, destination_folder = resolve(options.output(output), storage), resolve(settings.destination, storage)
     exported = export_output(source, destination_folder, settings, texts)
     if as_json:
-        counts = {"queries": exported.queries, "records": exported.records}
+        counts = {"queries": exported.queries, "records": exported.records, "skipped": dict(exported.skipped.counts)}
         print_json({"destination": settings.destination, **counts, "files": list(exported.files)})
-    else:
-        counts_text = f"{exported.queries:,} queries, {exported.records:,} records, {len(exported.files):,} files"
-        print(f"{settings.destination}: {counts_text}")
+        return
+    counts_text = f"{exported.queries:,} queries, {exported.records:,} records, {len(exported.files):,} files"
+    print(f"{settings.destination}: {counts_text}")
+    if exported.skipped.counts:
+        print(f"skipped: {exported.skipped.describe()}; see {SKIPPED_FILE}")

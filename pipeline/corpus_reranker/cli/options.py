@@ -26,6 +26,9 @@ Date: TypeAlias = Annotated[
 Output: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="OUTPUT", help="A run's output, local or s3://; default: the config's output.")
 ]
+AllowUnfinished: TypeAlias = Annotated[
+    bool | None, typer.Option("--allow-unfinished", help="Use the output of a run that has not finished.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 

@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
+from corpus_reranker.cli.options import (
+    AllowUnfinished,
+    Config,
+    ConfigCommand,
+    Date,
+    JobOptions,
+    Json,
+    Output,
+    command_app,
+)
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.report.page import report_output
@@ -29,6 +38,7 @@ def report(
         int | None, typer.Option(help="Number of windows shown with prompt and completion.")
     ] = None,
     listed_queries: Annotated[int | None, typer.Option(help="Number of slowest and of failed queries listed.")] = None,
+    allow_unfinished: AllowUnfinished = None,
     as_json: Json = False,
 ) -> None:
     """Write an HTML report of a run, `_run/report.html` in its output: one file that opens offline.
@@ -43,6 +53,7 @@ def report(
         "gpus": gpus,
         "sampled_windows": sampled_windows,
         "listed_queries": listed_queries,
+        "allow_unfinished": allow_unfinished,
     }
     options = JobOptions.of(context, config, date, {f"report.{key}": value for key, value in own.items()})
     settings, storage = options.section("report", ReportConfig), options.storage()

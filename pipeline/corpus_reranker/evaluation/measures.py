@@ -63,16 +63,17 @@ class SystemScores:
         self._position = {query_id: position for position, query_id in enumerate(self.query_ids)}
 
     def add(self, orders: Mapping[str, Sequence[str]]) -> None:
-        """Score judged queries, given as query_id -> doc ids, best first."""
-        for query_id, measure, value in query_values(self._measures, self._qrels, orders):
+        """Score judged queries, given as query_id -> doc ids, best first. A query without documents is missing."""
+        ranked = {query_id: doc_ids for query_id, doc_ids in orders.items() if doc_ids}
+        for query_id, measure, value in query_values(self._measures, self._qrels, ranked):
             self.values[measure, self._position[query_id]] = value
-        self.scored.update(orders)
+        self.scored.update(ranked)
 
 
 def query_values(
     measures: Sequence[Any], qrels: Qrels, orders: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, int, float]]:
-    """Yield (query_id, index of the measure, value) for every query of `orders`. All of them must be judged.
+    """Yield (query_id, index of the measure, value) for every query of `orders`. All must be judged and have documents.
 
     The providers of ir_measures see scores n, n-1, ... 1, because each breaks ties in its own way, and numbers for
     ids, because some write ids to files in which a space, or a letter in a query id, is fatal.

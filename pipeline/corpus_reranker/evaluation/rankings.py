@@ -12,9 +12,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.outputs import open_output
 from corpus_reranker.evaluation.trec import group_run
-from corpus_reranker.io.filesystem import list_files
-from corpus_reranker.io.sinks.data_files import IO_THREADS, is_data_file
+from corpus_reranker.io.sinks.data_files import IO_THREADS
 from corpus_reranker.io.trec import open_text, read_run
 
 T = TypeVar("T")
@@ -37,25 +37,6 @@ class QueryOrders:
     query_id: str
     orders: Mapping[str, Sequence[str]]
     dataset: str | None = None
-
-
-def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
-    """Data files of an output, sorted: `path` if it is a file, else the Parquet files directly in the folder.
-
-    Names that start with `_` or `.` are control files.
-
-    Raises:
-        InputError: There is no data file.
-    """
-    info = filesystem.get_file_info(path)
-    if info.type == pafs.FileType.File:
-        return [path]
-    if info.type != pafs.FileType.Directory:
-        raise InputError(f"{path} does not exist")
-    data_files = [file.path for file in list_files(filesystem, path) if is_data_file(file.base_name)]
-    if not data_files:
-        raise InputError(f"{path} has no Parquet file at its top; give the folder that a job wrote its output to")
-    return data_files
 
 
 def read_batches(
@@ -93,17 +74,25 @@ def read_batches(
         raise InputError(f"cannot read {data_file}: {error}") from error
 
 
-def read_orders(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
+def read_orders(
+    filesystem: pafs.FileSystem, path: str, wanted: Collection[str], *, allow_unfinished: bool = False
+) -> Iterator[QueryOrders]:
     """Read the orders of the `wanted` queries from the source at `path`.
 
     A folder or a .parquet file is an output of the rerank job, or candidates if it has no `ranking` column.
     Anything else is a TREC run.
 
     Raises:
-        InputError: The source cannot be read, or a query appears twice in it.
+        InputError: The source cannot be read, a query appears twice in it, or it is the output of a run that has not
+            finished, unless `allow_unfinished`.
     """
+    if is_trec_run(filesystem, path):
+        read = _read_trec_run(filesystem, path, wanted)
+    else:
+        output = open_output(filesystem, path, allow_unfinished=allow_unfinished)
+        read = _read_parquet(filesystem, output.data_files, wanted)
     seen: set[str] = set()
-    for query in _read_any(filesystem, path, wanted):
+    for query in read:
         if query.query_id in seen:
             fix = "if its run has not finished, run the same rerank command again, which removes duplicates"
             raise InputError(f"{path} holds query {query.query_id!r} twice; {fix}")
@@ -111,14 +100,27 @@ def read_orders(filesystem: pafs.FileSystem, path: str, wanted: Collection[str])
         yield query
 
 
-def _read_any(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
-    if not path.endswith(".parquet") and filesystem.get_file_info(path).type != pafs.FileType.Directory:
-        with open_text(path, filesystem) as lines:
-            for query_id, doc_ids in group_run(read_run(lines, path), path, wanted).items():
-                yield QueryOrders(query_id, {"run": doc_ids})
-        return
+def is_trec_run(filesystem: pafs.FileSystem, path: str) -> bool:
+    """Whether the source at `path` is a TREC run: a file that is not Parquet."""
+    return not path.endswith(".parquet") and filesystem.get_file_info(path).type != pafs.FileType.Directory
+
+
+def is_simulated(filesystem: pafs.FileSystem, path: str) -> bool:
+    """Whether the source at `path` is an output that a scripted or simulated engine ranked."""
+    return not is_trec_run(filesystem, path) and open_output(filesystem, path, allow_unfinished=True).simulated
+
+
+def _read_trec_run(filesystem: pafs.FileSystem, path: str, wanted: Collection[str]) -> Iterator[QueryOrders]:
+    with open_text(path, filesystem) as lines:
+        for query_id, doc_ids in group_run(read_run(lines, path), path, wanted).items():
+            yield QueryOrders(query_id, {"run": doc_ids})
+
+
+def _read_parquet(
+    filesystem: pafs.FileSystem, data_files: Sequence[str], wanted: Collection[str]
+) -> Iterator[QueryOrders]:
     read = partial(_wanted_batches, filesystem, value_set=pa.array(sorted(wanted), pa.string()))
-    for batches in map_data_files(read, find_data_files(filesystem, path)):
+    for batches in map_data_files(read, data_files):
         for batch in batches:
             yield from _orders(batch)
 

@@ -18,6 +18,7 @@ class EvaluateConfig(Section):
     resamples: int = Field(10_000, ge=100, description="Resamples of the bootstrap and of the randomisation test.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the bootstrap intervals.")
     seed: int = Field(0, description="Seed of the resampling.")
+    allow_unfinished: bool = Field(False, description="Evaluate outputs of runs that have not finished.")
     json_path: str | None = Field(None, description="File for the full result as JSON, including per-query values.")
     csv_path: str | None = Field(
         None, description="File for the per-query values as CSV: one row per system, query and measure."

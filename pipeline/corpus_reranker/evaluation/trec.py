@@ -4,12 +4,14 @@ trec_eval ignores the rank field. It sorts by score as a 32-bit float, descendin
 descending (`comp_sim_docno` in trec_eval's form_res_rels.c).
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 import numpy as np
 from pyarrow.fs import FileSystem
 
-from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.errors import InputError
 from corpus_reranker.io.trec import Qrel, RunLine, open_text, read_qrels
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -17,6 +19,12 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 _MAX_SCORE = 1e30
 """Larger scores are replaced, because near the end of the float32 range scores cannot fall further."""
+
+
+_NOT_IN_IDS = re.compile(r"[\s\x00-\x1f\x7f\ufeff]")
+"""White space as Python splits it, control characters, and the byte-order mark, which a reader drops."""
+
+_ESCAPED = re.compile(rf"{_NOT_IN_IDS.pattern}|%")
 
 
 def trec_order(scores: Mapping[str, float]) -> list[str]:
@@ -76,19 +84,22 @@ def group_run(
     return {query_id: trec_order(query_scores) for query_id, query_scores in scores.items()}
 
 
+def is_trec_id(text: str) -> bool:
+    """Whether a TREC run can hold this query id or doc id: readers split its lines at white space."""
+    return bool(text) and not _NOT_IN_IDS.search(text)
+
+
+def escape_id(text: str) -> str:
+    """The id with white space, control characters and `%` percent-encoded, as in a URL."""
+    return _ESCAPED.sub(lambda match: quote(match[0]), text)
+
+
 def run_lines(query_id: str, doc_ids: Sequence[str], scores: Sequence[float | None], tag: str) -> Iterator[str]:
     """Lines of a run, without line breaks, that trec_eval reads in the order of `doc_ids`.
 
-    Raises:
-        OutputError: The format cannot hold one of the ids.
+    Every id must be one that `is_trec_id` accepts.
     """
-    if not query_id or len(query_id.split()) != 1 or query_id != query_id.strip():
-        raise OutputError(
-            f"query_id {query_id!r} is empty or has white space, which a TREC run cannot hold; use parquet"
-        )
     for rank, (doc_id, score) in enumerate(zip(doc_ids, falling_scores(scores), strict=True), 1):
-        if not doc_id.strip() or doc_id != doc_id.strip() or len(doc_id.splitlines()) != 1:
-            raise OutputError(f"query {query_id!r}: a TREC run cannot hold doc_id {doc_id!r}; use parquet")
         yield f"{query_id} Q0 {doc_id} {rank} {score} {tag}"
 
 

@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.rankings import find_data_files
+from corpus_reranker.evaluation.outputs import find_data_files
 
 _ROW_GROUPS_KEPT = 4
 """An output file holds neighbouring input rows, so a few row groups serve nearly every lookup."""

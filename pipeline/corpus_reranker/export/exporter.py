@@ -1,22 +1,28 @@
 """Writes a reranked output in an export format, one batch at a time: memory does not grow with the output."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
-from corpus_reranker.errors import OutputError
-from corpus_reranker.evaluation.rankings import find_data_files, read_batches
+from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.evaluation.outputs import Output, open_output
+from corpus_reranker.evaluation.rankings import read_batches
 from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.export.formats.base import ExportContext, ExportFile
 from corpus_reranker.export.registry import export_format_class
 from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.export.skipped import SKIPPED_FILE, Skipped
 from corpus_reranker.io.atomic_file import publish
 
 MARKER = "_export.json"
-"""Marker file, written first: the folder belongs to an export, and the next export may replace it."""
+"""Marker file, written first: the folder belongs to an export, and the next export may replace it. It holds the
+settings and the metadata of the output."""
 
 SUCCESS = "_SUCCESS"
 """Marker file, written last: the export is complete."""
@@ -27,11 +33,13 @@ class Exported:
     """What an export has written so far.
 
     Attributes:
+        skipped: Queries and documents that are in no file.
         files: Paths of finished files.
-        queries: Output rows read.
+        queries: Queries written.
         records: Lines or rows written.
     """
 
+    skipped: Skipped
     files: list[str] = field(default_factory=list)
     queries: int = 0
     records: int = 0
@@ -45,7 +53,7 @@ def export(
 ) -> Exported:
     """Write the rankings of an output into the `destination` folder, then `_SUCCESS`.
 
-    Every file is written atomically.
+    Every file is written atomically. `_skipped.jsonl` lists the queries and documents that the export skips.
 
     Args:
         source: Filesystem and path of the output.
@@ -54,28 +62,79 @@ def export(
         texts: Query and passage texts, for formats that need them.
 
     Raises:
-        InputError: The output cannot be read.
+        InputError: The output cannot be read, its run has not finished, or no model ranked it.
         OutputError: The destination is not empty and may not be replaced.
     """
     filesystem, path = source
-    data_files = find_data_files(filesystem, path)
-    _prepare(source, destination, config)
-    export_format = export_format_class(config.to)(config, texts)
-    exported = Exported()
-    for name, members in {"rankings": data_files}.items() if config.single_file else _by_name(data_files):
-        with ExitStack() as stack:
-            writers = []
-            for file in export_format.files(name):
-                file_path = f"{destination[1]}/{file.path}"
-                stream = stack.enter_context(publish(destination[0], file_path))
-                writers.append(stack.enter_context(file.open(stream)))
-                exported.files.append(file_path)
-            for batch in (batch for data_file in members for batch in _read(filesystem, data_file, config)):
-                exported.queries += len(batch)
-                exported.records += sum(write(batch) for write in writers)
+    output = open_output(filesystem, path, allow_unfinished=config.allow_unfinished)
+    if output.simulated and not config.allow_simulated:
+        raise InputError(
+            f"no model ranked {path}: its engine was scripted or simulated; export the output of a real run, or use"
+            " --allow-simulated"
+        )
+    _prepare(source, destination, config, output)
+    with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
+        exported = Exported(Skipped(stream))
+        context = ExportContext(config, exported.skipped, output.metadata, texts)
+        export_format = export_format_class(config.to)(context)
+        rows = _Rows(filesystem, config, exported.skipped, set() if not output.finished else None)
+        files = [("rankings", output.data_files)] if config.is_single_file else _by_name(output.data_files)
+        for name, members in files:
+            _write(export_format.files(name), rows.batches(members), destination, exported)
     with publish(destination[0], f"{destination[1]}/{SUCCESS}"):
         pass
     return exported
+
+
+def _write(
+    files: Sequence[ExportFile],
+    batches: Iterable[pa.RecordBatch],
+    destination: tuple[pafs.FileSystem, str],
+    exported: Exported,
+) -> None:
+    """Write the batches to each of the files."""
+    with ExitStack() as stack:
+        writers = []
+        for file in files:
+            file_path = f"{destination[1]}/{file.path}"
+            stream = stack.enter_context(publish(destination[0], file_path))
+            writers.append(stack.enter_context(file.open(stream)))
+            exported.files.append(file_path)
+        for batch in batches:
+            exported.queries += len(batch)
+            exported.records += sum(write(batch) for write in writers)
+
+
+@dataclass
+class _Rows:
+    """Reads the rows to export. `seen` holds the query ids so far, None if the output holds each query once."""
+
+    filesystem: pafs.FileSystem
+    config: ExportConfig
+    skipped: Skipped
+    seen: set[str] | None
+
+    def batches(self, data_files: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        for data_file in data_files:
+            optional = ["query", *self.config.columns]
+            for batch in read_batches(self.filesystem, data_file, ["query_id", "status", "ranking"], optional):
+                query_ids = batch["query_id"].cast(pa.string()).to_pylist()
+                lengths = pc.fill_null(pc.list_value_length(batch["ranking"]), 0).to_pylist()
+                rows = zip(query_ids, batch["status"].to_pylist(), lengths, strict=True)
+                yield batch.filter(pa.array([self._is_exported(*row) for row in rows], pa.bool_()))
+
+    def _is_exported(self, query_id: str, status: str, ranked: int) -> bool:
+        if status not in self.config.exported_statuses:
+            self.skipped.add("status", query_id, status=status)
+        elif not ranked:
+            self.skipped.add("no ranking", query_id)
+        elif self.seen is not None and query_id in self.seen:
+            self.skipped.add("query twice", query_id)
+        else:
+            if self.seen is not None:
+                self.seen.add(query_id)
+            return True
+        return False
 
 
 def _by_name(data_files: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
@@ -83,12 +142,11 @@ def _by_name(data_files: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         yield PurePosixPath(path).name.removesuffix(".parquet"), [path]
 
 
-def _read(filesystem: pafs.FileSystem, data_file: str, config: ExportConfig) -> Iterator[pa.RecordBatch]:
-    return read_batches(filesystem, data_file, ["query_id", "status", "ranking"], ["query", *config.columns])
-
-
 def _prepare(
-    source: tuple[pafs.FileSystem, str], destination: tuple[pafs.FileSystem, str], config: ExportConfig
+    source: tuple[pafs.FileSystem, str],
+    destination: tuple[pafs.FileSystem, str],
+    config: ExportConfig,
+    output: Output,
 ) -> None:
     filesystem, folder = destination
     inner, outer = sorted((PurePosixPath(source[1]), PurePosixPath(folder)), key=lambda path: -len(path.parts))
@@ -102,4 +160,5 @@ def _prepare(
     if found:
         filesystem.delete_dir_contents(folder)
     with publish(filesystem, f"{folder}/{MARKER}") as stream:
-        stream.write(config.model_dump_json(indent=1).encode())
+        content = {"config": config.model_dump(mode="json"), "finished": output.finished, "metadata": output.metadata}
+        stream.write(json.dumps(content, indent=1).encode())

@@ -1,5 +1,7 @@
 """Config section of the export command."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator, model_validator
 
 from corpus_reranker.export.registry import export_format_class
@@ -14,11 +16,6 @@ class TriplesConfig(Section):
     negatives: int = Field(7, ge=1, description="Negatives per triple, sampled without replacement.")
     min_negative_rank: int = Field(11, ge=2, description="First rank from which negatives are sampled.")
     max_negative_rank: int = Field(100, ge=2, description="Last rank from which negatives are sampled.")
-    statuses: tuple[QueryStatus, ...] = Field(
-        ("complete",),
-        min_length=1,
-        description="Statuses of the queries to use. Below `complete`, parts of a ranking are in first-stage order.",
-    )
     seed: int = Field(0, description="Seed of the sampling.")
 
     @model_validator(mode="after")
@@ -44,9 +41,37 @@ class ExportConfig(Section):
     )
     index: str = Field("rankings", min_length=1, description="Elasticsearch index, or Vespa document type.")
     namespace: str = Field("rankings", min_length=1, description="Namespace of the Vespa document ids.")
-    single_file: bool = Field(False, description="Write a single file instead of one per data file.")
+    statuses: tuple[QueryStatus, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Statuses of the queries to export. Other queries, and those without a ranking, are skipped and "
+        "listed in _skipped.jsonl. None: complete and degraded; for triples only complete, because parts of a "
+        "degraded ranking are in first-stage order.",
+    )
+    trec_ids: Literal["skip", "escape"] = Field(
+        "skip",
+        description="What happens to an id with white space, which a TREC run cannot hold: skip its query or document "
+        "and list it in _skipped.jsonl, or percent-encode white space, control characters and % in every id.",
+    )
+    single_file: bool | None = Field(
+        None, description="Write a single file instead of one per data file. None: only for trec."
+    )
+    allow_unfinished: bool = Field(False, description="Export the output of a run that has not finished.")
+    allow_simulated: bool = Field(
+        False, description="Export an output whose engine was scripted or simulated: no model ranked it."
+    )
     overwrite: bool = Field(False, description="Replace an earlier export in the destination.")
     triples: TriplesConfig = TriplesConfig()
+
+    @property
+    def exported_statuses(self) -> tuple[QueryStatus, ...]:
+        """`statuses`, or their default for the format."""
+        return self.statuses or (("complete",) if self.to == "triples" else ("complete", "degraded"))
+
+    @property
+    def is_single_file(self) -> bool:
+        """`single_file`, or its default for the format."""
+        return self.to == "trec" if self.single_file is None else self.single_file
 
     @field_validator("to")
     @classmethod

@@ -4,7 +4,6 @@ The page runs no script and loads nothing. Passages and answers are untrusted te
 value, and the page's content security policy forbids everything else.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,15 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 
-from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.comparison import Evaluation, evaluate
+from corpus_reranker.evaluation.outputs import check_finished, is_finished, read_json, read_text
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import join, redact, resolve
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, SUCCESS
+from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST
 from corpus_reranker.io.sinks.run_record import RUN
 from corpus_reranker.report.charts import (
     Chart,
@@ -36,7 +35,7 @@ from corpus_reranker.report.charts import (
     short,
     signed_bars,
 )
-from corpus_reranker.report.run_data import MAX_RANK, RunData, read_run_data, read_text, sample_windows
+from corpus_reranker.report.run_data import MAX_RANK, RunData, read_run_data, sample_windows
 from corpus_reranker.report.settings import ReportConfig
 
 REPORT = "_run/report.html"
@@ -155,13 +154,17 @@ def render_report(
     """The HTML that `write_report` writes."""
     import jinja2
 
+    if not config.allow_unfinished:
+        check_finished(*output)
     data = read_run_data(*output, config)
-    manifest = _read_json(output[0], join(output[1], MANIFEST))
+    manifest = read_json(output[0], join(output[1], MANIFEST))
     run, totals = _read_run(*output, data, manifest), _totals(data, manifest)
     evaluation = None
     if qrels is not None:
         settings = EvaluateConfig(qrels="", measures=("nDCG@10",), baseline=f"{name} before")
-        evaluation = evaluate({name: read_orders(*output, qrels)}, qrels, settings)
+        evaluation = evaluate(
+            {name: read_orders(*output, qrels, allow_unfinished=config.allow_unfinished)}, qrels, settings
+        )
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("corpus_reranker.report", "templates"),
         autoescape=True,
@@ -233,8 +236,8 @@ def _totals(data: RunData, manifest: Mapping[str, Any]) -> Totals:
 
 def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest: Mapping[str, Any]) -> ReportedRun:
     text = read_text(filesystem, join(folder, CONFIG))
-    finished = read_text(filesystem, join(folder, SUCCESS)) is not None
-    record = _read_json(filesystem, join(folder, RUN))
+    finished = is_finished(filesystem, folder)
+    record = read_json(filesystem, join(folder, RUN))
     passes = manifest.get("info", {}).get("passes", [])
     starts = [seconds for each in passes for seconds in each.get("engine_start_seconds", ())]
     return ReportedRun(
@@ -247,14 +250,6 @@ def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest:
         engine=passes[-1].get("engine", {}) if passes else {},
         in_flight=passes[-1].get("in_flight", ()) if passes else (),
     )
-
-
-def _read_json(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
-    """Parse a small JSON file; empty if there is no file."""
-    try:
-        return dict(json.loads(read_text(filesystem, path) or "{}"))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a file that a run wrote: {error}") from error
 
 
 def _shares(counts: Mapping[str, int]) -> list[Share]:

@@ -7,7 +7,7 @@ window and 24 bytes per query of the sample.
 import heapq
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,10 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.rankings import find_data_files, map_data_files, read_batches
+from corpus_reranker.evaluation.outputs import find_data_files, read_metadata
+from corpus_reranker.evaluation.rankings import map_data_files, read_batches
 from corpus_reranker.io.filesystem import join, list_files
 from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated
 from corpus_reranker.io.sinks.layout import QUARANTINE_FOLDER, SAMPLES_FOLDER
@@ -147,7 +146,7 @@ def read_run_data(filesystem: pafs.FileSystem, path: str, config: ReportConfig) 
     for name, arrays in pieces.items():
         setattr(data, name, np.concatenate(arrays))
     data.sampled_fraction = read / len(found)
-    data.metadata = _metadata(filesystem, complete) if complete else {}
+    data.metadata = read_metadata(filesystem, complete) if complete else {}
     data.slowest.sort(reverse=True)
     return data
 
@@ -236,13 +235,6 @@ def _line(batch: pa.RecordBatch, row: int, seconds: Floats, windows: Ints) -> Qu
     )
 
 
-def _metadata(filesystem: pafs.FileSystem, data_file: str) -> dict[str, str]:
-    """The key-value metadata that the job wrote into a data file."""
-    with filesystem.open_input_file(data_file) as stream:
-        raw: Mapping[bytes, bytes] = pq.ParquetFile(stream).metadata.metadata or {}
-    return {key.decode(): value.decode("utf-8", "replace") for key, value in raw.items() if key != b"ARROW:schema"}
-
-
 def sample_windows(filesystem: pafs.FileSystem, path: str, config: ReportConfig) -> list[SampledWindow]:
     """Sample windows that were stored with their prompts, alternating between statuses, at random within a status."""
     drawn: dict[str, list[tuple[float, int, SampledWindow]]] = {}
@@ -271,14 +263,3 @@ def _kept_windows(filesystem: pafs.FileSystem, path: str, seed: int) -> Iterator
 
 def _window_batches(filesystem: pafs.FileSystem, file: str) -> list[pa.RecordBatch]:
     return list(read_batches(filesystem, file, SampledWindow.__slots__))
-
-
-def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:
-    """A small UTF-8 file; None if it does not exist. Raises InputError if it cannot be read."""
-    if filesystem.get_file_info(path).type != pafs.FileType.File:
-        return None
-    try:
-        with filesystem.open_input_stream(path) as stream:
-            return str(stream.read().decode("utf-8", "replace"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error}") from error

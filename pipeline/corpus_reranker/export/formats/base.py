@@ -1,7 +1,7 @@
 """The protocol of an export format."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -11,6 +11,7 @@ import pyarrow as pa
 from corpus_reranker.errors import OutputError
 from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.export.skipped import Skipped
 
 WriteBatch: TypeAlias = Callable[[pa.RecordBatch], int]
 """Writes a batch of output rows and returns how many records (lines or rows) it wrote."""
@@ -29,10 +30,30 @@ class ExportFile:
     open: Callable[[Any], AbstractContextManager[WriteBatch]]
 
 
-class ExportFormat(Protocol):
-    """Turns batches of output rows into files, one batch at a time."""
+@dataclass(frozen=True, slots=True)
+class ExportContext:
+    """What a format may need.
 
-    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None: ...
+    Attributes:
+        config: The settings of the export.
+        skipped: Takes the queries and documents that the format cannot hold.
+        metadata: Key-value metadata of the output: model, template hash, fingerprint, code version.
+        texts: Query and passage texts, if the export has an input.
+    """
+
+    config: ExportConfig
+    skipped: Skipped
+    metadata: Mapping[str, str]
+    texts: CandidateTexts | None = None
+
+
+class ExportFormat(Protocol):
+    """Turns batches of output rows into files, one batch at a time.
+
+    Every row has a status that is exported, and a ranking.
+    """
+
+    def __init__(self, context: ExportContext) -> None: ...
 
     def files(self, name: str) -> list[ExportFile]:
         """The files that hold the rows of the data file called `name` (without its suffix)."""

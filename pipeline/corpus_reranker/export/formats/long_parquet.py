@@ -8,9 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus_reranker.export.candidate_texts import CandidateTexts
-from corpus_reranker.export.formats.base import ExportFile, WriteBatch
-from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.export.formats.base import ExportContext, ExportFile, WriteBatch
 
 LONG_SCHEMA = pa.schema(
     [
@@ -24,24 +22,24 @@ LONG_SCHEMA = pa.schema(
 
 
 class LongParquet:
-    """One Parquet file of LONG_SCHEMA for each data file."""
+    """One Parquet file of LONG_SCHEMA, with the metadata of the output, for each data file."""
 
-    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None: ...
+    def __init__(self, context: ExportContext) -> None:
+        self._schema = LONG_SCHEMA.with_metadata(dict(context.metadata))
 
     def files(self, name: str) -> list[ExportFile]:
-        return [ExportFile(f"{name}.parquet", _open_parquet)]
+        return [ExportFile(f"{name}.parquet", self._open)]
 
+    @contextmanager
+    def _open(self, stream: Any) -> Iterator[WriteBatch]:
+        with pq.ParquetWriter(stream, self._schema, compression="zstd") as writer:
 
-@contextmanager
-def _open_parquet(stream: Any) -> Iterator[WriteBatch]:
-    with pq.ParquetWriter(stream, LONG_SCHEMA, compression="zstd") as writer:
+            def write(batch: pa.RecordBatch) -> int:
+                table = long_rows(batch)
+                writer.write_table(table)
+                return len(table)
 
-        def write(batch: pa.RecordBatch) -> int:
-            table = long_rows(batch)
-            writer.write_table(table)
-            return len(table)
-
-        yield write
+            yield write
 
 
 def long_rows(batch: pa.RecordBatch) -> pa.Table:

@@ -6,16 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from corpus_reranker.export.candidate_texts import CandidateTexts
-from corpus_reranker.export.formats.base import ExportFile, ExportFormat, lines_file
-from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.export.formats.base import ExportContext, ExportFile, ExportFormat, lines_file
 
 
 class SearchFeed(ExportFormat):
     """JSON lines that store one document for each query."""
 
-    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None:
-        self.config = config
+    def __init__(self, context: ExportContext) -> None:
+        self.config = context.config
 
     def files(self, name: str) -> list[ExportFile]:
         return [lines_file(f"{name}.jsonl", self._lines)]
@@ -26,7 +24,7 @@ class SearchFeed(ExportFormat):
 
     def document(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The document with a query's ranking. It is looked up by query id, not searched."""
-        entries = sorted(row["ranking"] or (), key=lambda entry: entry["rank"])
+        entries = sorted(row["ranking"], key=lambda entry: entry["rank"])
         return {
             "query_id": str(row["query_id"]),
             **{column: row[column] for column in self.config.columns if row.get(column) is not None},

@@ -1,20 +1,26 @@
 """TREC runs of the reranked and of the first-stage order."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
-from corpus_reranker.evaluation.trec import run_lines
-from corpus_reranker.export.candidate_texts import CandidateTexts
-from corpus_reranker.export.formats.base import ExportFile, lines_file
-from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.evaluation.trec import escape_id, is_trec_id, run_lines
+from corpus_reranker.export.formats.base import ExportContext, ExportFile, lines_file
+from corpus_reranker.export.skipped import Reason
 
 
 class TrecRun:
-    """Two runs per data file: `reranked/` and `initial/`. trec_eval sorts both by their ranks."""
+    """Two runs: `reranked/` and `initial/`. trec_eval sorts both by their ranks.
 
-    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None:
-        self._tag = config.tag
+    A run cannot hold an id with white space, nor a document twice: such queries and documents are skipped, or their
+    ids escaped.
+    """
+
+    def __init__(self, context: ExportContext) -> None:
+        self._tag = context.config.tag
+        self._escape = context.config.trec_ids == "escape"
+        self._skipped = context.skipped
 
     def files(self, name: str) -> list[ExportFile]:
         return [
@@ -24,6 +30,26 @@ class TrecRun:
 
     def _lines(self, batch: pa.RecordBatch, rank: str, score: str) -> Iterator[str]:
         for row in batch.to_pylist():
-            entries = sorted(row["ranking"] or (), key=lambda entry: entry[rank])
-            doc_ids = [entry["doc_id"] for entry in entries]
-            yield from run_lines(str(row["query_id"]), doc_ids, [entry[score] for entry in entries], self._tag)
+            query_id = self._id(str(row["query_id"]))
+            if query_id is None:
+                self._skip(rank, "query_id with white space", row)
+                continue
+            scores: dict[str, float | None] = {}
+            for entry in sorted(row["ranking"], key=lambda entry: entry[rank]):
+                doc_id = self._id(entry["doc_id"])
+                if doc_id is None:
+                    self._skip(rank, "doc_id with white space", row, entry["doc_id"])
+                elif doc_id in scores:
+                    self._skip(rank, "doc_id twice", row, entry["doc_id"])
+                else:
+                    scores[doc_id] = entry[score]
+            yield from run_lines(query_id, list(scores), list(scores.values()), self._tag)
+
+    def _id(self, text: str) -> str | None:
+        """The id as the run holds it, None if it cannot."""
+        text = escape_id(text) if self._escape else text
+        return text if is_trec_id(text) else None
+
+    def _skip(self, rank: str, reason: Reason, row: dict[str, Any], doc_id: str | None = None) -> None:
+        if rank == "rank":  # both runs skip the same
+            self._skipped.add(reason, str(row["query_id"]), doc_id)

@@ -8,16 +8,16 @@ import pyarrow as pa
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.export.candidate_texts import CandidateTexts
-from corpus_reranker.export.formats.base import ExportFile, lines_file, to_json
-from corpus_reranker.export.settings import ExportConfig, TriplesConfig
+from corpus_reranker.export.formats.base import ExportContext, ExportFile, lines_file, to_json
+from corpus_reranker.export.settings import TriplesConfig
 
 
 class TrainingTriples:
     """JSONL with `query_id`, `query`, `positive` and `negatives`."""
 
-    def __init__(self, config: ExportConfig, texts: CandidateTexts | None) -> None:
-        self._config = config.triples
-        self._texts = texts
+    def __init__(self, context: ExportContext) -> None:
+        self._config = context.config.triples
+        self._texts = context.texts
 
     def files(self, name: str) -> list[ExportFile]:
         return [lines_file(f"{name}.jsonl", self._lines)]
@@ -33,7 +33,7 @@ def triples(
 ) -> Iterator[dict[str, Any]]:
     """One triple for each of the top `config.positives` ranks of an output row.
 
-    A row whose status is not in `config.statuses`, or whose list is too short, gives none. The sample of negatives
+    A row whose list is too short gives none. The sample of negatives
     depends on the seed, the query and the rank alone, so it does not change with the way an output is cut into files.
 
     Args:
@@ -46,9 +46,7 @@ def triples(
         InputError: The query has no text, or `texts` lacks one of its documents.
     """
     query_id = str(row["query_id"])
-    if row["status"] not in config.statuses:
-        return
-    doc_ids = [entry["doc_id"] for entry in sorted(row["ranking"] or (), key=lambda entry: entry["rank"])]
+    doc_ids = [entry["doc_id"] for entry in sorted(row["ranking"], key=lambda entry: entry["rank"])]
     below = doc_ids[config.min_negative_rank - 1 : config.max_negative_rank]
     if not below:
         return
