@@ -1,7 +1,9 @@
 """The rerank job on local Ray with a scripted engine, from input files to output files."""
 
 import json
+import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker import __version__
+from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.errors import InputError, OutputError, RunError
 from corpus_reranker.io.object_store import open_object_store
@@ -22,103 +25,199 @@ from helpers.runs import check_ranking, config, query, rerank, rows_of, write_in
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_every_query_and_candidate_appears_once_with_its_columns(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class MixedRun:
+    """A finished run over good queries, bad rows and failing requests; many tests read its output."""
+
+    folder: Path
+    settings: JobConfig
+    sources: dict[str, dict[str, Any]]
+    manifest: dict[str, Any]
+    lines: list[str]
+    rows: dict[str, dict[str, Any]]
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+
+GOOD_QUERIES = 30
+ALL_REQUESTS_FAIL, ONE_REQUEST_FAILS = "q0014", "q0023"
+"""Queries of six candidates, and so two windows."""
+
+
+@pytest.fixture(scope="module")
+def mixed_run(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> MixedRun:
+    folder = tmp_path_factory.mktemp("mixed")
+    good = [query(number, 1 + number % 9) for number in range(GOOD_QUERIES)]
+    candidates = query(30)["candidates"]
+    bad = [
+        query(30, candidates=[*candidates, candidates[0]]),
+        query(31, candidates=[]),
+        query(32, query=""),
+        query(33, candidates=[{"doc_id": "x", "text": "", "title": None, "score": 1.0}]),
+        query(34, 60),
+    ]
+    rows = [row | {"day": None, "tags": ["a"] if number % 2 else []} for number, row in enumerate([*good, *bad])]
     schema = NESTED_INPUT.append(pa.field("day", pa.date32())).append(pa.field("tags", pa.list_(pa.string())))
-    rows = [query(number, 1 + number % 9, day=None, tags=["a"] if number % 2 else []) for number in range(30)]
-    write_input(tmp_path / "in", rows, schema, files=3)
-    settings = config(tmp_path)
+    write_input(folder / "in", rows, schema, files=3)
+    (folder / "qrels.txt").write_text("q0005 0 d5-4 1\n")
+    settings = config(
+        folder,
+        "--input.max_candidates=50",
+        f"--engine.fail={{{ALL_REQUESTS_FAIL}: 1000, {ONE_REQUEST_FAILS}: 1}}",
+        f"--cluster.event_log={folder}/log",
+        f"--evaluate.qrels={folder}/qrels.txt",
+        "--report.gpus=0",
+    )
     manifest, lines = rerank(settings)
-    out = rows_of(settings)
-    assert out.keys() == {row["query_id"] for row in rows}
-    for source in rows:
+    sources = {row["query_id"]: row for row in rows}
+    return MixedRun(folder, settings, sources, manifest, lines, rows_of(settings))
+
+
+def test_every_query_and_candidate_appears_once_with_its_columns(mixed_run: MixedRun) -> None:
+    out, manifest = mixed_run.rows, mixed_run.manifest
+    assert out.keys() == mixed_run.sources.keys()
+    for source in list(mixed_run.sources.values())[:GOOD_QUERIES]:
         row = out[source["query_id"]]
         check_ranking(row, source)
-        assert (row["status"], row["error"], row["tags"], row["query"]) == (
-            "complete",
-            None,
-            source["tags"],
-            source["query"],
-        )
+        assert (row["tags"], row["query"]) == (source["tags"], source["query"])
         assert row["started_at"] <= row["finished_at"]
+        if row["query_id"] != ALL_REQUESTS_FAIL:
+            assert (row["status"], row["error"]) == ("complete", None)
     # windows of 4 with stride 2 over 6 candidates, each reversed: [2, 6), then [0, 4)
     assert [entry["doc_id"] for entry in out["q0005"]["ranking"]] == ["d5-4", "d5-5", "d5-1", "d5-0", "d5-3", "d5-2"]
-    windows = Counter(window["status"] for row in out.values() for window in row["windows"])
-    assert manifest["windows_by_status"] == windows
-    assert manifest["queries_by_status"] == {"complete": 30}
-    assert manifest["output_tokens"] == sum(
-        window["output_tokens"] for row in out.values() for window in row["windows"]
-    )
-    assert any(line.startswith("30/30 queries | ") for line in lines)
+    windows = [window for row in out.values() for window in row["windows"]]
+    assert manifest["windows_by_status"] == Counter(window["status"] for window in windows)
+    assert manifest["queries_by_status"] == {"complete": 29, "failed": 6}
+    assert manifest["output_tokens"] == sum(window["output_tokens"] for window in windows)
+    assert any(line.startswith("35/35 queries | ") for line in mixed_run.lines)
 
 
-def test_output_files_have_the_declared_schema_and_metadata(tmp_path: Path) -> None:
-    write_input(tmp_path / "in", [query(number) for number in range(3)])
-    settings = config(tmp_path)
-    rerank(settings)
-    folder = Path(settings.output.path)
-    schemas = [pq.read_schema(path) for path in folder.glob("part-*.parquet")]
+def test_output_files_have_the_declared_schema_and_metadata(mixed_run: MixedRun) -> None:
+    schemas = [pq.read_schema(path) for path in mixed_run.output.glob("part-*.parquet")]
     assert schemas
     for schema in schemas:
         assert schema.field("ranking").type.value_type.field("rank").type == pa.int32()
         assert schema.field("windows").type.value_type.field("reasoning").type == pa.string()
-        assert schema.metadata[b"reranker.fingerprint"].decode() == settings.fingerprint()
+        assert schema.metadata[b"reranker.fingerprint"].decode() == mixed_run.settings.fingerprint()
         assert schema.metadata[b"reranker.simulated"] == b"true"
-    assert (folder / "_SUCCESS").exists()
-    assert json.loads((folder / "_run/run.json").read_text())["info"] == {"version": __version__, "gpus": 0}
-    assert ds.dataset(folder).count_rows() == 3
+    assert (mixed_run.output / "_SUCCESS").exists()
+    assert json.loads((mixed_run.output / "_run/run.json").read_text())["info"] == {"version": __version__, "gpus": 0}
+    assert ds.dataset(mixed_run.output).count_rows() == 35
 
 
-def test_a_bad_row_fails_without_its_block(tmp_path: Path) -> None:
-    candidates = query(1)["candidates"]
-    bad = [
-        query(1, candidates=[*candidates, candidates[0]]),
-        query(2, candidates=[]),
-        query(3, query=""),
-        query(4, candidates=[{"doc_id": "x", "text": "", "title": None, "score": 1.0}]),
-        query(5, 60),
-    ]
-    write_input(tmp_path / "in", [query(0), *bad, query(6)])
-    settings = config(tmp_path, "--input.max_candidates=50")
-    manifest, _ = rerank(settings)
-    out = rows_of(settings)
-    assert manifest["queries_by_status"] == {"complete": 2, "failed": 5}
-    assert "twice" in out["q0001"]["error"]
-    assert "60 candidates" in out["q0005"]["error"]
-    assert all(out[row["query_id"]]["error"] for row in bad)
-    assert [entry["doc_id"] for entry in out["q0001"]["ranking"]][:6] == [each["doc_id"] for each in candidates]
+def test_a_bad_row_fails_without_its_block(mixed_run: MixedRun) -> None:
+    out = mixed_run.rows
+    for number in range(GOOD_QUERIES, 35):
+        assert (out[f"q{number:04}"]["status"], out[f"q{number:04}"]["windows"]) == ("failed", [])
+        assert out[f"q{number:04}"]["error"]
+    assert "twice" in out["q0030"]["error"]
+    assert "60 candidates" in out["q0034"]["error"]
+    candidates = mixed_run.sources["q0030"]["candidates"][:6]
+    assert [entry["doc_id"] for entry in out["q0030"]["ranking"]][:6] == [each["doc_id"] for each in candidates]
 
 
-def test_a_query_whose_requests_all_fail_keeps_its_order(tmp_path: Path) -> None:
-    rows = [query(number) for number in range(12)]
-    write_input(tmp_path / "in", rows)
-    settings = config(tmp_path, "--engine.fail={q0003: 1000}")
-    manifest, _ = rerank(settings)
-    out = rows_of(settings)
-    assert manifest["queries_by_status"] == {"complete": 11, "failed": 1}
-    failed = out["q0003"]
-    check_ranking(failed, rows[3])
+def test_a_query_whose_requests_all_fail_keeps_its_order(mixed_run: MixedRun) -> None:
+    failed = mixed_run.rows[ALL_REQUESTS_FAIL]
+    assert failed["status"] == "failed"
     assert [entry["initial_rank"] for entry in failed["ranking"]] == [1, 2, 3, 4, 5, 6]
     assert [(w["status"], w["attempts"]) for w in failed["windows"]] == [("error", 2), ("error", 2)]
     assert "scripted failure" in failed["error"]
 
 
-def test_a_failed_window_is_retried(tmp_path: Path) -> None:
-    write_input(tmp_path / "in", [query(number) for number in range(4)])
-    settings = config(tmp_path, "--engine.fail={q0002: 1}")
-    manifest, _ = rerank(settings)
-    assert manifest["queries_by_status"] == {"complete": 4}
-    assert sorted(w["attempts"] for w in rows_of(settings)["q0002"]["windows"]) == [1, 2]
+def test_a_failed_window_is_retried(mixed_run: MixedRun) -> None:
+    assert sorted(window["attempts"] for window in mixed_run.rows[ONE_REQUEST_FAILS]["windows"]) == [1, 2]
+
+
+def test_the_report_is_written_beside_the_data_files(mixed_run: MixedRun) -> None:
+    page = mixed_run.output / "_run" / "report.html"
+    assert f"report: {page}" in mixed_run.lines
+    assert "nDCG@10 after" in page.read_text()
+    assert re.search(r"passage 0 of q00\d\d", page.read_text())  # a sampled window's prompt
+
+
+def test_the_event_log_has_every_window_and_query(mixed_run: MixedRun) -> None:
+    logs = (mixed_run.folder / "log").glob("events-*.jsonl")
+    events = [json.loads(line) for file in logs for line in file.read_text().splitlines()]
+    run_id = json.loads((mixed_run.output / "_run/run.json").read_text())["run_id"]
+    assert {event["run_id"] for event in events} == {run_id}
+    written = [
+        (query_id, number, window["status"])
+        for query_id, row in mixed_run.rows.items()
+        for number, window in enumerate(row["windows"])
+    ]
+    counts = Counter(event["event"] for event in events)
+    once = dict.fromkeys(("run_started", "replica_started", "run_finished"), 1)
+    assert counts == {**once, "window": len(written), "query": 35}
+    logged = [(event["query_id"], event["window"], event["status"]) for event in events if event["event"] == "window"]
+    assert sorted(logged) == sorted(written)
+    failed = {event["query_id"]: event["error"] for event in events if event.get("error") and event["event"] == "query"}
+    assert failed == {query_id: row["error"] for query_id, row in mixed_run.rows.items() if row["error"]}
+
+
+def test_a_run_publishes_its_progress_in_the_output(mixed_run: MixedRun) -> None:
+    stored = read_progress(open_object_store(mixed_run.settings.output.path, mixed_run.settings.storage))
+    assert stored
+    progress, _ = stored
+    assert (progress.queries, progress.done, len(progress.replicas)) == (35, 35, 1)
+    assert (progress.counts["queries_complete"], progress.counts["queries_failed"]) == (29, 6)
+    assert progress.windows_unanswered == 2
+    assert any(ALL_REQUESTS_FAIL in error for error in progress.recent_errors)
+    # only a live run has one
+    assert read_status(mixed_run.settings.output.path, mixed_run.settings.storage).progress is None
+
+
+def test_a_finished_output_is_kept(mixed_run: MixedRun) -> None:
+    before = {
+        path: path.stat().st_mtime_ns for path in mixed_run.output.rglob("*") if path.suffix in (".parquet", ".html")
+    }
+    again, lines = rerank(mixed_run.settings)
+    assert again == mixed_run.manifest
+    assert len([line for line in lines if line.startswith("nothing to do: ")]) == 1
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_limit_takes_the_first_queries_and_is_a_setting_of_the_run(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(9)])
+    rerank(config(tmp_path), limit=4)
+    assert sorted(rows_of(config(tmp_path))) == ["q0000", "q0001", "q0002", "q0003"]
+    changed = config(tmp_path, "--strategy.stride=1")
+    with pytest.raises(OutputError, match=r"limit: 4 -> null\n.*strategy\.stride: 2 -> 1"):
+        rerank(changed)
+    manifest, _ = rerank(changed, new_run=True)
+    assert manifest["queries_by_status"] == {"complete": 9}
+
+
+def test_long_form_input_gives_the_same_rankings(tmp_path: Path) -> None:
+    long = [
+        {"query_id": row["query_id"], "query": row["query"], "rank": rank, **candidate}
+        for row in (query(number) for number in range(5))
+        for rank, candidate in enumerate(row["candidates"], 1)
+    ]
+    write_input(tmp_path / "in", long, LONG_INPUT)
+    settings = config(tmp_path)
+    rerank(settings)
+    out = rows_of(settings)
+    for number in range(5):
+        source = query(number)
+        check_ranking(out[source["query_id"]], source)
+        assert [entry["initial_rank"] for entry in out[source["query_id"]]["ranking"]] == [5, 6, 2, 1, 4, 3]
 
 
 def test_a_slow_query_delays_no_other(tmp_path: Path) -> None:
-    """A query 300 times slower than the others: they all finish while it runs, and the replica stays full."""
-    rows = [query(number) for number in range(48)]
-    write_input(tmp_path / "in", rows)
-    settings = config(tmp_path, "--engine.delay_seconds=0.05", "--engine.slow={q0001: 15.0}")
+    """One query is slower than the others: they all finish while it runs, and the replica stays full."""
+    write_input(tmp_path / "in", [query(number) for number in range(48)])
+    settings = config(
+        tmp_path,
+        "--engine.delay_seconds=0.05",
+        f"--engine.log_path={tmp_path}/log",
+        "--engine.answers=helpers.gated_answers:after_the_others",
+        f"--engine.arguments={{log: '{tmp_path}/log', substring: q0001, completed: {47 * 2}}}",
+    )
     manifest, _ = rerank(settings)
     out = rows_of(settings)
     slow = out.pop("q0001")
-    assert all(row["finished_at"] < slow["finished_at"] for row in out.values())
     concurrent = [
         sum(other["started_at"] <= row["started_at"] < other["finished_at"] for other in out.values())
         for row in out.values()
@@ -143,60 +242,6 @@ def test_a_replica_that_starts_late_gets_its_share(tmp_path: Path) -> None:
     rerank(settings)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert sorted(Counter(line["process"] for line in lines if line["event"] == "requested").values()) == [4, 4]
-
-
-def test_long_form_input_gives_the_same_rankings(tmp_path: Path) -> None:
-    rows = [query(number) for number in range(5)]
-    long = [
-        {"query_id": row["query_id"], "query": row["query"], "rank": rank, **candidate}
-        for row in rows
-        for rank, candidate in enumerate(row["candidates"], 1)
-    ]
-    write_input(tmp_path / "nested" / "in", rows)
-    write_input(tmp_path / "long" / "in", long, LONG_INPUT)
-    rankings = []
-    for form in ("nested", "long"):
-        settings = config(tmp_path / form)
-        rerank(settings)
-        rankings.append({query_id: row["ranking"] for query_id, row in rows_of(settings).items()})
-    assert rankings[0] == rankings[1]
-
-
-def test_limit_takes_the_first_queries(tmp_path: Path) -> None:
-    write_input(tmp_path / "in", [query(number) for number in range(9)])
-    settings = config(tmp_path)
-    rerank(settings, limit=4)
-    assert sorted(rows_of(settings)) == ["q0000", "q0001", "q0002", "q0003"]
-
-
-def test_a_finished_output_is_kept_and_another_run_is_refused(tmp_path: Path) -> None:
-    write_input(tmp_path / "in", [query(number) for number in range(3)])
-    settings = config(tmp_path)
-    first, _ = rerank(settings)
-    files = {path: path.stat().st_mtime_ns for path in Path(settings.output.path).rglob("*.parquet")}
-    again, lines = rerank(settings)
-    assert again == first
-    assert len([line for line in lines if line.startswith("nothing to do: ")]) == 1
-    assert files == {path: path.stat().st_mtime_ns for path in Path(settings.output.path).rglob("*.parquet")}
-    with pytest.raises(OutputError, match=r"strategy\.stride: 2 -> 1"):
-        rerank(config(tmp_path, "--strategy.stride=1"))
-    manifest, _ = rerank(config(tmp_path, "--strategy.stride=1"), new_run=True)
-    assert manifest["queries_by_status"] == {"complete": 3}
-
-
-def test_the_report_is_written_beside_the_data_files(tmp_path: Path) -> None:
-    write_input(tmp_path / "in", [query(number) for number in range(3)])
-    (tmp_path / "qrels.txt").write_text("q0001 0 d1-4 1\n")
-    settings = config(tmp_path, f"--evaluate.qrels={tmp_path}/qrels.txt", "--report.gpus=0")
-    _, lines = rerank(settings)
-    page = tmp_path / "out" / "_run" / "report.html"
-    assert f"report: {page}" in lines
-    assert "nDCG@10 after" in page.read_text()
-    assert "passage 5 of q000" in page.read_text()  # a sampled window's prompt
-    assert ds.dataset(tmp_path / "out").count_rows() == 3
-    written = page.stat().st_mtime_ns
-    rerank(settings)
-    assert page.stat().st_mtime_ns == written
 
 
 def test_a_failed_report_does_not_fail_the_run(tmp_path: Path) -> None:
@@ -338,38 +383,3 @@ def test_a_run_whose_engine_cannot_start_fails_with_the_reason_first(tmp_path: P
     with pytest.raises(RunError) as caught:
         rerank(settings)
     assert str(caught.value).startswith("no replica could start: EngineStartError: no such GPU")
-
-
-def test_the_event_log_has_every_window_and_query(tmp_path: Path) -> None:
-    write_input(tmp_path / "in", [query(number) for number in range(8)])
-    settings = config(tmp_path, "--engine.fail={q0003: 1000}", f"--cluster.event_log={tmp_path}/log")
-    rerank(settings)
-    lines = [line for file in (tmp_path / "log").glob("events-*.jsonl") for line in file.read_text().splitlines()]
-    events = [json.loads(line) for line in lines]
-    run_id = json.loads((tmp_path / "out/_run/run.json").read_text())["run_id"]
-    assert {event["run_id"] for event in events} == {run_id}
-    counts = Counter(event["event"] for event in events)
-    assert counts == {"run_started": 1, "replica_started": 1, "window": 16, "query": 8, "run_finished": 1}
-    rows = rows_of(settings)
-    logged = [(event["query_id"], event["window"], event["status"]) for event in events if event["event"] == "window"]
-    assert sorted(logged) == sorted(
-        (query_id, number, window["status"])
-        for query_id, row in rows.items()
-        for number, window in enumerate(row["windows"])
-    )
-    (failed,) = [event for event in events if event["event"] == "query" and event["status"] == "failed"]
-    assert (failed["query_id"], failed["error"]) == ("q0003", rows["q0003"]["error"])
-
-
-def test_a_run_publishes_its_progress_in_the_output(tmp_path: Path) -> None:
-    write_input(tmp_path / "in", [query(number) for number in range(8)])
-    settings = config(tmp_path, "--engine.fail={q0003: 1000}")
-    rerank(settings)
-    stored = read_progress(open_object_store(settings.output.path, settings.storage))
-    assert stored
-    progress, _ = stored
-    assert (progress.queries, progress.done, len(progress.replicas)) == (8, 8, 1)
-    assert (progress.counts["queries_complete"], progress.counts["queries_failed"]) == (7, 1)
-    assert progress.windows_unanswered == 2
-    assert any("q0003" in error for error in progress.recent_errors)
-    assert read_status(settings.output.path, settings.storage).progress is None  # only a live run has one

@@ -3,6 +3,7 @@
 A fault that must happen once over all processes leaves a marker file.
 """
 
+import asyncio
 import itertools
 import os
 import signal
@@ -38,6 +39,23 @@ def waits(gate: str) -> Answer:
         return answer(text, params)
 
     return answer_after_gate
+
+
+def after_the_others(log: str, substring: str, completed: int) -> Answer:
+    """Answer prompts with `substring` once the request log has `completed` completions, and fail after a minute."""
+    answer = reverse_order()
+
+    def is_complete() -> bool:
+        return Path(log).read_text().count('"completed"') >= completed
+
+    async def wait_and_answer(text: str, params: SamplingParams) -> str:
+        for _ in range(1200):
+            if is_complete():
+                return answer(text, params)
+            await asyncio.sleep(0.05)
+        raise RequestError("the others are not complete")
+
+    return lambda text, params: wait_and_answer(text, params) if substring in text else answer(text, params)
 
 
 def dies_once(marker: str, substring: str) -> Answer:

@@ -4,12 +4,13 @@ For tests and benchmarks.
 """
 
 import asyncio
+import inspect
 import json
 import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -20,8 +21,11 @@ from corpus_reranker.engines.base import EngineCapabilities, EngineContext, Engi
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
-Answer: TypeAlias = Callable[[str, SamplingParams], str | tuple[str, str]]
-"""Maps the text of a prompt to the text of its completion, or to (text, finish reason)."""
+Response: TypeAlias = str | tuple[str, str]
+"""Text of a completion, or (text, finish reason)."""
+
+Answer: TypeAlias = Callable[[str, SamplingParams], Response | Awaitable[Response]]
+"""Maps the text of a prompt to the response. Other requests go on while an awaitable response is awaited."""
 
 
 class ScriptedSettings(EngineSettings):
@@ -105,7 +109,8 @@ class ScriptedEngine:
         finally:
             self._in_flight -= 1
         answer = self._answer(prompt.text, params)
-        text, finish_reason = (answer, "stop") if isinstance(answer, str) else answer
+        response = await answer if inspect.isawaitable(answer) else answer
+        text, finish_reason = (response, "stop") if isinstance(response, str) else response
         self._log("completed", prompt.text)
         self._completed += 1
         return Completion(text, finish_reason, len(prompt.token_ids), len(text.split()))
@@ -164,12 +169,12 @@ class ScriptedEngine:
         return self._seen[f"{event} {substring}"]
 
 
-def keep_order() -> Answer:
+def keep_order() -> Callable[[str, SamplingParams], str]:
     """Answers that keep the order of the passages."""
     return lambda text, params: "<think>As they come.</think> <answer>" + " > ".join(_identifiers(text)) + "</answer>"
 
 
-def reverse_order() -> Answer:
+def reverse_order() -> Callable[[str, SamplingParams], str]:
     """Answers that reverse the order of the passages."""
     return lambda text, params: (
         "<think>Last first.</think> <answer>" + " > ".join(reversed(_identifiers(text))) + "</answer>"
