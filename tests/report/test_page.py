@@ -20,6 +20,7 @@ from corpus_reranker.io.schemas import QUARANTINE, RESULT
 from corpus_reranker.report import run_data
 from corpus_reranker.report.page import MAX_BYTES, MAX_TEXT_CHARS, visible, write_report
 from corpus_reranker.report.settings import ReportConfig
+from helpers.command_line import run_command
 from helpers.locations import Location
 from helpers.synthetic_output import SCHEMA, output_row, simulated_rows, write_data_files
 
@@ -310,11 +311,21 @@ def test_quality_with_a_pre_ranker_shows_the_gain_of_each_stage(tmp_path: Path) 
         for entry in row["ranking"]:
             entry["pre_ranker_score"] = {"d0": 0.1, "d1": 0.9, "d2": 0.5}[entry["doc_id"]]
     schema = SCHEMA.with_metadata({"reranker.pre_ranker_model": "an-embedder"})
-    page = Page(report(write_data_files(tmp_path / "out", [rows], schema), {str(n): {"d2": 1} for n in range(4)}))
-    assert page.has("before 0.5000, pre-ranker 0.6309; +0.5000")
-    assert page.has("pre-ranker − before all 4 +0.1309")
-    assert page.has("after − before all 4 +0.5000")
-    assert page.has("after: 4 queries better than before, 0 the same, 0 worse")
+    qrels = {str(n): {"d2": 1} for n in range(4)}
+    folder = write_data_files(tmp_path / "out", [rows], schema)
+    page = Page(report(folder, qrels))
+    assert page.has("LLM +0.3691 [+0.369, +0.369], p 0.3750; before 0.5000, pre-ranker 0.6309")
+    text = " ".join(" ".join(page.text).split())
+    gains = ["after − pre-ranker all 4 +0.3691", "pre-ranker − before all 4 +0.1309", "after − before all 4 +0.5000"]
+    assert [text.find(gain) for gain in gains] == sorted(text.find(gain) for gain in gains)
+    assert page.has("after − pre-ranker: 4 queries better, 0 the same, 0 worse; p = 0.3750")
+
+    (tmp_path / "qrels.txt").write_text("".join(f"{query_id} 0 d2 1\n" for query_id in qrels))
+    evaluated = run_command("evaluate", str(folder), "--qrels", str(tmp_path / "qrels.txt"), "--json")
+    found = [each for each in json.loads(evaluated.stdout)["comparisons"] if each["measure"] == "nDCG@10"]
+    assert (found[0]["system"], found[0]["baseline"]) == ("out after", "out pre-ranker")
+    for each, gain in zip(found, gains, strict=True):  # the p of the report is that of the evaluate command
+        assert page.has(f"{gain.partition(' all')[0]}: 4 queries better, 0 the same, 0 worse; p = {each['p_holm']:.4f}")
 
 
 def test_quality_by_dataset(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def show(
     unknown = num_judged - len(evaluation.datasets)
     if evaluation.datasets and unknown:
         console.print(f"{unknown} judged queries belong to no known dataset and count in `all` only.", markup=False)
+    if any(comparison.baseline.endswith(" pre-ranker") for comparison in evaluation.comparisons):
+        console.print("The LLM's own gain is `after - pre-ranker`.", markup=False)
     console.print(
         f"Mean over all {num_judged} judged queries. Before: the first stage's order; after: reranked; "
         "runs in trec_eval's order.",

@@ -58,7 +58,7 @@ class Evaluation:
         missing: For each system, the number of judged queries that it lacks.
         datasets: The dataset of each judged query, for sources that have a `dataset` column.
         means: Means over all queries and per dataset.
-        comparisons: Differences between systems.
+        comparisons: Differences between systems, first those that the LLM alone made.
     """
 
     measures: tuple[str, ...]
@@ -161,12 +161,19 @@ def _comparisons(
 
 
 def _pairs(systems: Sequence[SystemScores], baseline: str | None) -> list[tuple[SystemScores, SystemScores]]:
+    """Pairs (baseline, system). By default all of them, the gain of an output's last stage before that of several."""
     if baseline is None:
-        return list(combinations(systems, 2))
+        return sorted(combinations(systems, 2), key=lambda pair: not _is_last_stage(*pair))
     first = next((system for system in systems if system.name == baseline), None)
     if first is None:
         raise InputError(f"no system is named {baseline!r}; known: {', '.join(s.name for s in systems)}")
     return [(first, system) for system in systems if system is not first]
+
+
+def _is_last_stage(baseline: SystemScores, system: SystemScores) -> bool:
+    """Whether the LLM alone made the difference: it reranks what the pre-ranker has ordered."""
+    output, _, order = system.name.rpartition(" ")
+    return order == "after" and baseline.name == f"{output} pre-ranker"
 
 
 def macro_means(evaluation: Evaluation) -> dict[str, list[float]]:

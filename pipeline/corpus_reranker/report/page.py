@@ -127,21 +127,27 @@ def report_output(
     url = url.rstrip("/")
     qrels = config.qrels or (evaluate_config and evaluate_config.qrels)
     judgments = load_qrels(*resolve(qrels, storage)) if qrels else None
-    write_report(resolve(url, storage), config, redact(url), judgments)
+    write_report(resolve(url, storage), config, redact(url), judgments, evaluate_config)
     return join(redact(url), REPORT)
 
 
 def write_report(
-    output: tuple[pafs.FileSystem, str], config: ReportConfig, name: str, qrels: Qrels | None = None
+    output: tuple[pafs.FileSystem, str],
+    config: ReportConfig,
+    name: str,
+    qrels: Qrels | None = None,
+    evaluate_config: EvaluateConfig | None = None,
 ) -> str:
     """Write the report of the output at (filesystem, folder) with the title `name`, and return its path.
+
+    With `qrels`, it shows nDCG@10 with the statistics of `evaluate_config`: those of the evaluate command.
 
     Raises:
         InputError: The output cannot be read.
         OutputError: The page cannot be written.
     """
     filesystem, folder = output
-    page = render_report(output, config, name, qrels)
+    page = render_report(output, config, name, qrels, evaluate_config)
     path = join(folder, REPORT)
     with publish(filesystem, path) as stream:
         stream.write(page.encode("utf-8"))
@@ -149,7 +155,11 @@ def write_report(
 
 
 def render_report(
-    output: tuple[pafs.FileSystem, str], config: ReportConfig, name: str, qrels: Qrels | None = None
+    output: tuple[pafs.FileSystem, str],
+    config: ReportConfig,
+    name: str,
+    qrels: Qrels | None = None,
+    evaluate_config: EvaluateConfig | None = None,
 ) -> str:
     """The HTML that `write_report` writes."""
     import jinja2
@@ -161,7 +171,9 @@ def render_report(
     run, totals = _read_run(*output, data, manifest), _totals(data, manifest)
     evaluation = None
     if qrels is not None:
-        settings = EvaluateConfig(qrels="", measures=("nDCG@10",), baseline=f"{name} before")
+        settings = (evaluate_config or EvaluateConfig(qrels="")).model_copy(
+            update={"measures": ("nDCG@10",), "baseline": None}
+        )
         evaluation = evaluate(
             {name: read_orders(*output, qrels, allow_unfinished=config.allow_unfinished)}, qrels, settings
         )
@@ -306,22 +318,24 @@ def _cost(data: RunData, totals: Totals, run: ReportedRun, config: ReportConfig)
 
 def _quality_tile(evaluation: Evaluation) -> Tile:
     before, *between, after = (mean for mean in evaluation.means if mean.dataset is None)
-    change = evaluation.comparisons[-1]
+    change = evaluation.comparisons[0]
+    gain = f"LLM {change.difference:+.4f} [{change.low:+.3f}, {change.high:+.3f}], p {change.p_holm:.4f}"
     pre_ranker = "".join(f", pre-ranker {mean.mean:.4f}" for mean in between)
-    interval = f"{change.difference:+.4f} [{change.low:+.3f}, {change.high:+.3f}], p {change.p_holm:.4f}"
-    return Tile("nDCG@10 after", f"{after.mean:.4f}", f"before {before.mean:.4f}{pre_ranker}; {interval}")
+    return Tile("nDCG@10 after", f"{after.mean:.4f}", f"{gain}; before {before.mean:.4f}{pre_ranker}")
 
 
 def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
-    """Means of every order (before, pre-ranker if there was one, after) and their differences from before."""
+    """Means of every order (before, pre-ranker if there was one, after) and their differences, the LLM's own first."""
     if evaluation is None:
         return None
-    before, *_, after = evaluation.systems
-    differences = after.values[0] - before.values[0]
+    *_, start, after = evaluation.systems
+    differences = after.values[0] - start.values[0]
+    order = start.name.rpartition(" ")[2]
     return {
         "means": evaluation.means,
         "changes": evaluation.comparisons,
         "missing": max(evaluation.missing.values()),
+        "start": order,
         "chart": signed_bars(differences, f"{len(differences):,} judged queries, best gain first", "change of nDCG@10"),
     }
 
