@@ -22,6 +22,7 @@ from pyarrow.fs import S3FileSystem as _S3FileSystem
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.s3_client import in_region_of, open_data_filesystem, open_s3fs
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.storage_errors import error_kind
 
 # By default, the AWS SDK of pyarrow sends CRC64-NVME trailers, which S3-compatible servers refuse or store as content.
 os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
@@ -31,19 +32,9 @@ DELETE_THREADS = 16
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
 
-TRANSIENT_ERRORS = (
-    "AWS Error INTERNAL_FAILURE",
-    "AWS Error NETWORK_CONNECTION",
-    "AWS Error SLOW_DOWN",
-    "AWS Error SERVICE_UNAVAILABLE",
-    "AWS Error UNKNOWN (HTTP status 503)",
-)
-"""Texts of errors that are retried (retried_io_errors of Ray Data 2.60, ray/data/context.py). The AWS SDK retries by
-itself, but not if the body of a 503 is longer than the few bytes that were requested."""
-
 
 def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, OSError) and any(text in str(error) for text in TRANSIENT_ERRORS)
+    return isinstance(error, OSError) and error_kind(error).within_seconds
 
 
 retry_transient_errors = tenacity.retry(
@@ -52,7 +43,9 @@ retry_transient_errors = tenacity.retry(
     wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
     reraise=True,
 )
-"""Decorator for functions that only read, and can be repeated from the start."""
+"""Decorator for functions that only read, and can be repeated from the start.
+
+The AWS SDK retries by itself, but not if the body of a 503 is longer than the few bytes that were requested."""
 
 
 class S3FileSystem(_S3FileSystem):  # type: ignore[misc]

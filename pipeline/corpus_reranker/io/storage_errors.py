@@ -1,45 +1,122 @@
-"""Errors of stores and file systems in one line, with what to check."""
+"""Errors of stores and file systems: which of them pass by themselves, and what a person must check for the others."""
 
 import contextlib
 import errno
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from corpus_reranker.errors import OutputError
 
 MAX_CHARS = 300
 
-_ERRNO_HINTS = {
-    errno.EACCES: "this user has no permission there",
-    errno.EPERM: "this user has no permission there",
-    errno.EROFS: "choose a folder that can be written",
-    errno.ENOTDIR: "a file is in the way; choose another folder",
-    errno.EEXIST: "a file is in the way; choose another folder",
-    errno.EISDIR: "a folder is in the way; choose another path",
-}
+_NEVER = re.compile(r"(?!)")
 
-_S3_HINTS = {
-    "check storage.region": re.compile(
-        r"HTTP status 301|HTTP status 400\).*No response body|\((301|400)\)|PermanentRedirect|PERMANENT_REDIRECT"
-        r"|AuthorizationHeaderMalformed|IllegalLocationConstraint|IncorrectEndpoint"
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """Errors with the same remedy.
+
+    Attributes:
+        passes: The same request can succeed later, without a change.
+        within_seconds: It can succeed at once, so a read is repeated.
+        hint: What a person must check, for errors that do not pass.
+        errnos: Error numbers of file systems.
+        statuses: HTTP statuses.
+        text: Found in class names or in texts, those of pyarrow (`AWS Error SLOW_DOWN`,
+            arrow/filesystem/s3_internal.h) and of botocore (`(SlowDown)`).
+    """
+
+    passes: bool = False
+    within_seconds: bool = False
+    hint: str = ""
+    errnos: frozenset[int] = frozenset()
+    statuses: frozenset[int] = frozenset()
+    text: re.Pattern[str] = _NEVER
+
+
+_KINDS = (
+    ErrorKind(
+        hint="check storage.region",
+        statuses=frozenset({301}),
+        text=re.compile(
+            r"HTTP status 301|HTTP status 400\).*No response body|\((301|400)\)|PermanentRedirect|PERMANENT_REDIRECT"
+            r"|AuthorizationHeaderMalformed|IllegalLocationConstraint|IncorrectEndpoint"
+        ),
     ),
-    "check the permissions of these credentials, and storage.requester_pays if those who read the bucket pay": (
-        re.compile(r"ACCESS_DENIED|AccessDenied|HTTP status 403|\(403\)")
+    ErrorKind(
+        hint="check the permissions of these credentials, and storage.requester_pays if those who read the bucket pay",
+        statuses=frozenset({403}),
+        text=re.compile(r"ACCESS_DENIED|AccessDenied|HTTP status 403|\(403\)"),
     ),
-}
-"""Texts in the errors of pyarrow (`AWS Error ACCESS_DENIED`) and of botocore (codes). A HEAD response has no code."""
+    ErrorKind(
+        hint="the store lacks this operation; use another store",
+        statuses=frozenset({501}),
+        text=re.compile(r"\bNotImplemented\b|HTTP status 501"),
+    ),
+    ErrorKind(hint="this user has no permission there", errnos=frozenset({errno.EACCES, errno.EPERM})),
+    ErrorKind(hint="choose a folder that can be written", errnos=frozenset({errno.EROFS})),
+    ErrorKind(hint="a file is in the way; choose another folder", errnos=frozenset({errno.ENOTDIR, errno.EEXIST})),
+    ErrorKind(hint="a folder is in the way; choose another path", errnos=frozenset({errno.EISDIR})),
+    ErrorKind(  # the store is busy, or broken for a moment
+        passes=True,
+        within_seconds=True,
+        statuses=frozenset({429, *range(500, 600)} - {501}),
+        text=re.compile(
+            r"AWS Error (SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING|REQUEST_EXPIRED)"
+            r"|HTTP status (429|5\d\d)"
+            r"|(\(|ExceptionName: )"
+            r"(SlowDown|ServiceUnavailable|InternalError|RequestTimeout|Throttling|TooManyRequests)\b"
+        ),
+    ),
+    ErrorKind(  # no connection, or no answer
+        passes=True,
+        within_seconds=True,
+        errnos=frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}),
+        text=re.compile(
+            r"AWS Error NETWORK_CONNECTION|curlCode|Connection (refused|reset)|timed out"
+            r"|Connection\w*Error:|TimeoutError:|(HTTPClient|ClientPayload|ServerDisconnected)Error:",
+            re.IGNORECASE,
+        ),
+    ),
+    ErrorKind(  # a disk is full or fails; space is freed within minutes, or another node does better
+        passes=True,
+        errnos=frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}),
+        text=re.compile(r"No space left on device|quota exceeded|Input/output error|Stale file handle", re.IGNORECASE),
+    ),
+)
+"""A number or status decides, else the first text that is found."""
+
+_UNKNOWN = ErrorKind()
 
 
 def brief(error: BaseException) -> str:
     """The first line of an error's text, at most MAX_CHARS characters, and what to check if that is known."""
     text = str(error).partition("\n")[0][:MAX_CHARS]
-    hint = _hint(error)
+    hint = error_kind(error).hint
     return f"{text}; {hint}" if hint else text
 
 
-def needs_a_fix(error: BaseException) -> bool:
-    """Whether a repetition fails in the same way until somebody changes a path, a permission or the config."""
-    return _hint(error) is not None
+def error_kind(error: BaseException) -> ErrorKind:
+    """The kind of an error; one that does not pass, and without a hint, if nothing is known about it."""
+    return _kind_of_number(error) or kind_of_text(f"{_class_names(error)}: {error}")
+
+
+def kind_without_text(error: BaseException) -> ErrorKind:
+    """As `error_kind`, for an error whose text may hold that of others: Ray's hold stack traces."""
+    return _kind_of_number(error) or kind_of_text(f"{_class_names(error)}:")
+
+
+def kind_of_text(text: str) -> ErrorKind:
+    """As `error_kind`, for an error of which only the class name and the text are left."""
+    return next((kind for kind in _KINDS if kind.text.search(text)), _UNKNOWN)
+
+
+def http_status(error: BaseException) -> int:
+    """The HTTP status in a ClientError of botocore; 0 for other errors."""
+    response: Any = getattr(error, "response", None)
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) if isinstance(response, dict) else 0
 
 
 @contextlib.contextmanager
@@ -51,8 +128,11 @@ def output_errors(url: str) -> Iterator[None]:
         raise OutputError(f"cannot use the output {url}: {brief(error)}") from error
 
 
-def _hint(error: BaseException) -> str | None:
-    if (number := getattr(error, "errno", None)) in _ERRNO_HINTS:
-        return _ERRNO_HINTS[number]
-    text = str(error)
-    return next((hint for hint, signs in _S3_HINTS.items() if signs.search(text)), None)
+def _kind_of_number(error: BaseException) -> ErrorKind | None:
+    number, status = getattr(error, "errno", None), http_status(error)
+    return next((kind for kind in _KINDS if number in kind.errnos or status in kind.statuses), None)
+
+
+def _class_names(error: BaseException) -> str:
+    """Those of its bases, too. So botocore and aiohttp are not imported to recognize their errors."""
+    return ": ".join(each.__name__ for each in type(error).__mro__)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from corpus_reranker.errors import OutputError, StoreUnavailableError
 from corpus_reranker.io.sinks.base import Sink
-from corpus_reranker.io.storage_errors import brief, needs_a_fix
+from corpus_reranker.io.storage_errors import brief, error_kind
 from corpus_reranker.run.ray_errors import run_error
 
 
@@ -27,6 +27,6 @@ def output_lease(sink: Sink) -> Iterator[None]:
             lease.check()  # raises if the lease is lost; otherwise the interrupt was Ctrl-C
             raise
         except (OSError, StoreUnavailableError) as error:
-            if needs_a_fix(error):
+            if error_kind(error).hint:
                 raise OutputError(f"cannot use the output: {brief(error)}") from error
             raise run_error(error) from error

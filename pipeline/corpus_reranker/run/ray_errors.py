@@ -1,33 +1,17 @@
 """One-line reasons from the errors that Ray wraps around the original one."""
 
-import errno
 import re
 
 from ray.exceptions import RayError, RayTaskError
 
 from corpus_reranker.errors import RunError, StoreUnavailableError, TransientRunError
+from corpus_reranker.io.storage_errors import kind_of_text, kind_without_text
 
 _RETRY_ADVICE = re.compile(r"Failed to .+ after \d+/\d+ attempts")
 """_annotate_exception_with_retry_context of ray/data/_internal/util.py, Ray 2.60."""
 
 _DIRECT_CAUSE = "\n\nThe above exception was the direct cause"
 """Separates two chained stack traces in Python's own text of them."""
-
-
-_TRANSIENT = (ConnectionError, TimeoutError, StoreUnavailableError)
-
-_TRANSIENT_ERRNOS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
-)
-
-_TRANSIENT_TEXT = re.compile(
-    r"No space left on device|quota exceeded|Input/output error|Stale file handle|Connection (refused|reset)|timed out"
-    r"|AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
-    r"|REQUEST_EXPIRED|UNKNOWN \(HTTP status (429|5\d\d)\))|curlCode|HTTP status (429|5\d\d)"
-    r"|ConnectionError:|TimeoutError:",
-    re.IGNORECASE,
-)
-"""Errors of stores and disks of which only the text is left. AWS: arrow/filesystem/s3_internal.h."""
 
 _CREATION = "creation task"
 """In Ray's message about an actor whose constructor raised an error."""
@@ -54,9 +38,9 @@ def run_error(error: BaseException, engine_failure: str | None = None) -> RunErr
 def may_pass(error: BaseException) -> bool:
     """Whether the cause is outside of the job: a store or node that is away, a full disk, or Ray itself."""
     chain = causes(error)
-    if any(isinstance(each, _TRANSIENT) or getattr(each, "errno", None) in _TRANSIENT_ERRNOS for each in chain):
+    if any(isinstance(each, StoreUnavailableError) or kind_without_text(each).passes for each in chain):
         return True
-    if _TRANSIENT_TEXT.search(reason(error)):
+    if kind_of_text(reason(error)).passes:
         return True
     of_task = any(isinstance(each, RayTaskError) for each in chain)  # the code of a task raised it
     return not of_task and any(isinstance(each, RayError) and _CREATION not in str(each) for each in chain)

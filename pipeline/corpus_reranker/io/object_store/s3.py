@@ -12,7 +12,7 @@ from corpus_reranker.errors import OutputError, StoreUnavailableError
 from corpus_reranker.io.object_store.base import StoredObject
 from corpus_reranker.io.s3_client import open_s3fs, read_options, write_options
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.storage_errors import brief
+from corpus_reranker.io.storage_errors import brief, error_kind, http_status
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class S3ObjectStore:
         try:
             response = await client.get_object(Bucket=self._bucket, Key=key, **self._read_options)
         except ClientError as error:
-            if _status(error) != 404 or error.response["Error"].get("Code") == "NoSuchBucket":
+            if http_status(error) != 404 or error.response["Error"].get("Code") == "NoSuchBucket":
                 raise
             return None
         async with response["Body"] as stream:
@@ -107,9 +107,9 @@ class S3ObjectStore:
         try:
             return await self._put(client, key, body, **condition)
         except ClientError as error:
-            if _status(error) in _CONDITION_FAILED and error.response["Error"].get("Code") != "NoSuchBucket":
+            if http_status(error) in _CONDITION_FAILED and error.response["Error"].get("Code") != "NoSuchBucket":
                 return None
-            if _status(error) < 500 or _status(error) == 501:
+            if not error_kind(error).passes:
                 raise OutputError(f"cannot write s3://{self._bucket}/{key} with {name}: {brief(error)}") from error
             raise
 
@@ -152,7 +152,7 @@ class S3ObjectStore:
         except RecursionError:  # botocore asks for the bucket's region, and follows the redirection of that request
             raise OutputError(f"cannot {verb} {url}: status 301 without a region; check storage.region") from None
         except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:
-            kind = StoreUnavailableError if _may_pass(error) else OutputError
+            kind = StoreUnavailableError if error_kind(error).passes else OutputError
             raise kind(f"cannot {verb} {url}: {brief(error) or type(error).__name__}") from error
         return result
 
@@ -168,19 +168,6 @@ def _bare(etag: str) -> str:
 
 def _strong(etag: str) -> str:
     return f'"{_bare(etag)}"'
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether the same request can succeed later: no response, or a server error."""
-    from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
-
-    if isinstance(error, ClientError):
-        return _status(error) >= 500 and _status(error) != 501
-    return not isinstance(error, BotoCoreError) or isinstance(error, ConnectionError | HTTPClientError)
-
-
-def _status(error: Any) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _age_seconds(response: Mapping[str, Any]) -> float:

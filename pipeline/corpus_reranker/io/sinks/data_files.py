@@ -29,7 +29,7 @@ T = TypeVar("T")
 IO_THREADS = 16
 PARQUET_MAGIC = b"PAR1"
 TAIL_BYTES = 4096
-"""Size of the read at a file's end; enough for the body of an S3 error, see filesystem.TRANSIENT_ERRORS."""
+"""Size of the read at a file's end; enough for the body of an S3 error, see filesystem.retry_transient_errors."""
 BEST_FIRST = pa.array(["complete", "degraded", "failed"])
 
 

@@ -1,0 +1,120 @@
+"""One table decides which errors pass by themselves; those who ask it differ only where a column here differs."""
+
+import errno
+import os
+from typing import NamedTuple
+
+import pytest
+import tenacity
+from aiohttp import ClientPayloadError, ServerDisconnectedError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ReadTimeoutError
+from ray.exceptions import RayTaskError
+
+from corpus_reranker.io.filesystem import retry_transient_errors
+from corpus_reranker.io.storage_errors import brief, error_kind, kind_of_text, kind_without_text
+from corpus_reranker.run.ray_errors import may_pass
+
+
+def of_botocore(status: int, code: str) -> ClientError:
+    response = {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "PutObject")  # type: ignore[arg-type]
+
+
+def of_arrow(error: str) -> OSError:
+    return OSError(f"When reading key 'k' in bucket 'b': AWS Error {error} during GetObject operation: m")
+
+
+def of_disk(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+class Row(NamedTuple):
+    """`restarts`: a run starts again after the error. `repeats`: a read is repeated at once. `hint`: what to check."""
+
+    error: Exception
+    restarts: bool
+    repeats: bool
+    hint: str = ""
+
+
+PERMISSIONS = "check the permissions"
+
+TABLE = [
+    Row(of_arrow("SLOW_DOWN"), True, True),
+    Row(of_arrow("SERVICE_UNAVAILABLE"), True, True),
+    Row(of_arrow("INTERNAL_FAILURE"), True, True),
+    Row(of_arrow("REQUEST_TIMEOUT"), True, True),
+    Row(of_arrow("UNKNOWN (HTTP status 503)"), True, True),
+    Row(of_arrow("UNKNOWN (HTTP status 429)"), True, True),
+    Row(of_arrow("NETWORK_CONNECTION"), True, True),
+    Row(of_arrow("UNKNOWN (HTTP status 200)"), False, False),
+    Row(of_arrow("UNKNOWN (HTTP status 501)"), False, False, "lacks this operation"),
+    Row(of_arrow("ACCESS_DENIED"), False, False, PERMISSIONS),
+    Row(of_arrow("UNKNOWN (HTTP status 301)"), False, False, "check storage.region"),
+    Row(of_arrow("NO_SUCH_BUCKET"), False, False),
+    Row(of_botocore(503, "SlowDown"), True, False),
+    Row(of_botocore(200, "SlowDown"), True, False),
+    Row(of_botocore(200, "InternalError"), True, False),
+    Row(of_botocore(429, "TooManyRequests"), True, False),
+    Row(of_botocore(400, "RequestTimeout"), True, False),
+    Row(of_botocore(501, "NotImplemented"), False, False, "lacks this operation"),
+    Row(of_botocore(403, "SignatureDoesNotMatch"), False, False, PERMISSIONS),
+    Row(of_botocore(400, "AuthorizationHeaderMalformed"), False, False, "check storage.region"),
+    Row(of_botocore(404, "NoSuchBucket"), False, False),
+    Row(EndpointConnectionError(endpoint_url="u"), True, False),
+    Row(ReadTimeoutError(endpoint_url="u"), True, True),
+    Row(BotoCoreError(), False, False),
+    Row(ServerDisconnectedError(), True, False),
+    Row(ClientPayloadError("half a body"), True, False),
+    Row(ConnectionResetError("m"), True, True),
+    Row(TimeoutError("m"), True, True),
+    Row(of_disk(errno.ETIMEDOUT), True, True),
+    Row(of_disk(errno.ENOSPC), True, False),
+    Row(of_disk(errno.EDQUOT), True, False),
+    Row(of_disk(errno.EIO), True, False),
+    Row(of_disk(errno.ESTALE), True, False),
+    Row(of_disk(errno.EACCES), False, False, "no permission"),
+    Row(of_disk(errno.EROFS), False, False, "can be written"),
+    Row(of_disk(errno.ENOTDIR), False, False, "a file is in the way"),
+    Row(of_disk(errno.EISDIR), False, False, "a folder is in the way"),
+    Row(of_disk(errno.ENOENT), False, False),
+    Row(ValueError("see TimeoutError"), False, False),
+    Row(NotImplementedError("m"), False, False),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{type(row.error).__name__} {row.error}"[:90])
+def test_all_ask_one_table(row: Row) -> None:
+    kind = error_kind(row.error)
+    assert (kind.passes, bool(kind.hint)) == (row.restarts, bool(row.hint))
+    assert row.hint in brief(row.error)
+    assert may_pass(row.error) is row.restarts
+    assert times_read(row.error) == (6 if row.repeats else 1)
+
+
+def times_read(error: Exception) -> int:
+    """How often a read that raises `error` is made."""
+    calls = 0
+
+    @retry_transient_errors
+    def read() -> None:
+        nonlocal calls
+        calls += 1
+        raise error
+
+    read.retry.wait = tenacity.wait_none()
+    with pytest.raises(type(error)):
+        read()
+    return calls
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{type(row.error).__name__} {row.error}"[:90])
+def test_an_error_of_which_only_the_text_is_left(row: Row) -> None:
+    """Ray keeps the text alone where an error does not pickle."""
+    assert kind_of_text(f"{type(row.error).__name__}: {row.error}").passes is row.restarts
+
+
+def test_a_stack_trace_is_not_the_text_of_an_error() -> None:
+    error = RayTaskError("f", "except ConnectionError: ...\nKeyError: 'a'", KeyError("a"))
+    assert not kind_without_text(error).passes
+    assert not may_pass(error)
