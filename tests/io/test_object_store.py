@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus_reranker.errors import OutputError
+from corpus_reranker.errors import ConfigError, OutputError
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.object_store.other import FilesystemObjectStore
 from corpus_reranker.io.settings import StorageConfig
@@ -92,6 +92,13 @@ def test_failed_write_keeps_the_old_object(local_location: Location, monkeypatch
 
 def test_other_filesystems_have_no_conditional_writes() -> None:
     assert isinstance(open_object_store("memory://x", StorageConfig()), FilesystemObjectStore)
+
+
+def test_control_objects_on_s3_need_no_filesystem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("corpus_reranker.io.filesystem.S3FileSystem")
+    open_object_store("s3://bucket/folder", StorageConfig(region="us-east-1"))
+    with pytest.raises(ConfigError, match="names no bucket"):
+        open_object_store("s3://", StorageConfig())
 
 
 def test_missing_bucket_is_an_output_error(s3_server: S3Server) -> None:

@@ -113,18 +113,14 @@ def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
     Raises:
         ConfigError: No installed library knows the scheme, or the URL contains credentials.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     scheme = scheme.lower()
     if not separator:
         return LocalFileSystem(), os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111
     if scheme == "file":
         return LocalFileSystem(), os.path.abspath(unquote(urlsplit(url).path))  # noqa: PTH100
-    if "@" in rest.partition("/")[0] and scheme in S3_SCHEMES:
-        raise ConfigError(f"{redact(url)} holds credentials; give them by the standard AWS chain, not in the URL")
-    if scheme in S3_SCHEMES:
-        if not rest.partition("/")[0]:
-            raise ConfigError(f"{url} names no bucket; S3 URLs look like s3://bucket/folder")
-        path = _without_empty_segments(rest)
+    if is_s3(url):
+        path = s3_path(url)
         storage = in_region_of(path.partition("/")[0], storage)
         needs_s3fs = storage.requester_pays or storage.kms_key_id
         return open_data_filesystem(storage) if needs_s3fs else S3FileSystem(storage), path
@@ -134,6 +130,16 @@ def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
 def is_s3(url: str) -> bool:
     """Whether `url` is on S3 or a store with its API."""
     return url.partition("://")[0].lower() in S3_SCHEMES
+
+
+def s3_path(url: str) -> str:
+    """`BUCKET/KEY` of a URL on S3. Raises ConfigError if it names no bucket, or contains credentials."""
+    rest = url.partition("://")[2]
+    if "@" in rest.partition("/")[0]:
+        raise ConfigError(f"{redact(url)} holds credentials; give them by the standard AWS chain, not in the URL")
+    if not rest.partition("/")[0]:
+        raise ConfigError(f"{url} names no bucket; S3 URLs look like s3://bucket/folder")
+    return _without_empty_segments(rest)
 
 
 def canonical(url: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyarrow.fs import LocalFileSystem
 
-from corpus_reranker.io.filesystem import is_s3, resolve
+from corpus_reranker.io.filesystem import is_s3, resolve, s3_path
 from corpus_reranker.io.object_store.base import ObjectStore, StoredObject
 from corpus_reranker.io.object_store.local import LocalObjectStore
 from corpus_reranker.io.object_store.other import FilesystemObjectStore
@@ -21,11 +21,11 @@ __all__ = ["ObjectStore", "StoredObject", "open_object_store"]
 
 
 def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
-    """The control objects of the folder at `folder_url`."""
-    filesystem, folder = resolve(folder_url, storage)  # raises ConfigError for an invalid URL
+    """The control objects of the folder at `folder_url`. Raises ConfigError for an invalid URL."""
     if is_s3(folder_url):
-        bucket, _, prefix = folder.partition("/")
+        bucket, _, prefix = s3_path(folder_url).partition("/")
         return S3ObjectStore(bucket, prefix, in_region_of(bucket, storage))
+    filesystem, folder = resolve(folder_url, storage)
     if isinstance(filesystem, LocalFileSystem):
         return LocalObjectStore(Path(folder))
     return FilesystemObjectStore(filesystem, folder)
