@@ -9,6 +9,11 @@ WindowStatus: TypeAlias = Literal["complete", "repaired", "no_answer", "truncate
 that it does not name follow in input order. no_answer: it names none. truncated: generation ended before the answer.
 timeout, error: no completion. The last four leave the window in its input order."""
 
+AnswerFlag: TypeAlias = Literal["input_order", "one_name", "zero_based", "reasonrank_differs"]
+"""What is counted about an answer beside its status. input_order: it leaves the window in its input order. one_name: it
+names one passage of several. zero_based: it counts the passages from 0. reasonrank_differs: ReasonRank's own code gives
+another order."""
+
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
 """complete: every window is complete or repaired. degraded: at least one window kept its input order. failed: no window
 has an answer, or the row cannot be read; the input order stays. With a pre-ranker the input order is the order of its
@@ -122,6 +127,7 @@ class WindowOutcome:
         reasoning: The text before the answer.
         prompt: The text of the last prompt.
         response: The text of the last completion.
+        named: Number of passages that the answer names. None: no completion, or the parser does not say.
     """
 
     start: int
@@ -137,6 +143,8 @@ class WindowOutcome:
     error: str | None = None
     prompt: str | None = None
     response: str | None = None
+    named: int | None = None
+    flags: tuple[AnswerFlag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

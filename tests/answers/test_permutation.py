@@ -1,6 +1,7 @@
 """Answer parsers: the authors' order for well-formed answers, the input order without one, always a judgment."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,10 @@ def test_recorded_plain_responses(shared: Path) -> None:
         recorded = json.loads(line)
         judgment = parse(recorded["response"], recorded["num_passages"], "plain")
         assert sorted(judgment.order) == list(range(recorded["num_passages"]))
-        assert (judgment.status == "no_answer") == ("no_ids" in recorded["flags"]), recorded
-        if "dup" in recorded["flags"]:
+        ambiguous = recorded["response"].startswith("4 > [5]")  # [4] does not follow
+        assert (judgment.status == "no_answer") == ("no_ids" in recorded["flags"] or ambiguous), recorded
+        bare_head = re.match(r"\d+ > \[", recorded["response"])  # the flags count this number as an identifier
+        if "dup" in recorded["flags"] and not bare_head:
             assert judgment.status == "repaired", recorded
 
 
@@ -144,6 +147,10 @@ def test_any_text_gives_a_permutation(response: str, num_passages: int, answer_f
     assert response.startswith(judgment.reasoning)
     if judgment.status not in ANSWERED:
         assert judgment.order == tuple(range(num_passages))
+    if answer_format != "first_token":
+        assert judgment.named is not None
+        assert (judgment.named > 0) == (judgment.status in ANSWERED)
+        assert list(judgment.order[judgment.named :]) == sorted(judgment.order[judgment.named :])
 
 
 @given(
@@ -160,14 +167,50 @@ def test_identifiers_in_reasoning_are_ignored(reasoning: str, order: list[int], 
 
 @pytest.mark.parametrize("answer_format", sorted(ANSWER_PARSERS))
 @pytest.mark.parametrize(
-    "unit", ["1", " ", "1 ", "[", "[ ", ">", "> ", "] ", "<think>", "</think>", "<answer>", "</think> "]
+    "unit",
+    [
+        *(
+            "1",
+            " ",
+            "1 ",
+            "[",
+            "[ ",
+            ">",
+            "> ",
+            "] ",
+            "<think>",
+            "</think>",
+            "<answer>",
+            "</think> ",
+            "-",
+            "=",
+            "(",
+            "(1",
+        ),
+        *(
+            "1. ",
+            "1, ",
+            "1-",
+            "1 > ",
+            "[1] ",
+            "[1]\n",
+            "[1-",
+            ".",
+            "passage ",
+            "passage 1 ",
+            '{"a": ',
+            "```",
+            '"',
+            "a\n",
+        ),
+    ],
 )
 def test_repetitive_responses_are_parsed_in_linear_time(unit: str, answer_format: str) -> None:
     """100,000 characters are ten times the length of 3,172 tokens. Backtracking would take minutes."""
-    started = time.monotonic()
+    started = time.process_time()
     for response in (unit * 100_000, f"[1{unit * 50_000}", f"<answer>{unit * 50_000}x"):
         parse(response[:100_000], 20, answer_format, "length")
-    assert time.monotonic() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 @pytest.mark.parametrize(
@@ -193,7 +236,9 @@ def test_after_reasoning_reads_only_the_text_after_its_end(
     [
         ("[C] > [A] > [B]", (2, 0, 1), "complete"),
         ("C > A > B", (2, 0, 1), "complete"),
-        ("A passage like [B] is best", (1, 0, 2), "repaired"),
+        ("A passage like [B] is best", (0, 1, 2), "no_answer"),
+        ("1. C\n2. A\n3. B", (2, 0, 1), "complete"),
+        ('{"ranking": ["C", "A", "B"]}', (2, 0, 1), "complete"),
         ("[Z] > [C] > [Cat]", (2, 0, 1), "repaired"),
         ("[3] > [1] > [2]", (0, 1, 2), "no_answer"),
     ],

@@ -10,8 +10,11 @@ import pytest
 
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.schemas import NESTED_INPUT, output_schema
+from corpus_reranker.io.settings import OutputConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from helpers.command_line import check_refused, run_command
+from helpers.locations import Location
+from helpers.outputs import SCHEMA, write_data_file
 from helpers.scenario import make_scenario
 
 
@@ -65,6 +68,16 @@ def test_a_run_from_start_to_finish(config: JobConfig) -> None:
     assert "writer: none" in result.output
     result = run_command("status", config.output.path, "--json")
     assert json.loads(result.output)["manifest"]["queries"] == 4
+
+
+def test_flagged_answers_of_a_finished_run(local_location: Location) -> None:
+    location = local_location
+    sink = ParquetSink(OutputConfig(path=location.url + "/out"), location.storage)
+    with sink.lease():
+        sink.begin({"model": "m"}, 1, config_yaml="")
+        write_data_file(location, "part-0.parquet", ["a"])
+        sink.finish(sink.prepare(pa.chunked_array([["a"]])), SCHEMA)
+    assert "answers: 1 input_order\n" in run_command("status", location.url + "/out").output
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +42,9 @@ def result_row(query_id: str, status: Any = "complete", seed: int = 0) -> dict[s
     candidates = tuple(Candidate(each["doc_id"], each["text"], each["score"]) for each in row["candidates"])
     order = list(range(len(candidates)))
     random.Random(seed).shuffle(order)
-    window = WindowOutcome(0, 3, "complete" if status == "complete" else "no_answer", 1, 100, 10, 0.5, "stop")
+    window = WindowOutcome(0, 3, "no_answer", 1, 100, 10, 0.5, "stop", named=0)
+    if status == "complete":
+        window = replace(window, status="complete", named=3, flags=("input_order",))
     result = RerankResult(query_id, status, tuple(order), (window,), None)
     output = output_row(RerankRequest(query_id, row["query"], candidates), result, keep_reasoning=False)
     return with_times({**output, "query": row["query"]})

@@ -18,7 +18,15 @@ from corpus_reranker.io.schemas import (
     quarantine_rows,
     unreadable_row,
 )
-from corpus_reranker.types import Candidate, QueryStatus, RerankRequest, RerankResult, WindowOutcome, WindowStatus
+from corpus_reranker.types import (
+    AnswerFlag,
+    Candidate,
+    QueryStatus,
+    RerankRequest,
+    RerankResult,
+    WindowOutcome,
+    WindowStatus,
+)
 from helpers.outputs import input_row, with_times
 
 EXTRA = [pa.field("dataset", pa.string()), pa.field("day", pa.date32()), pa.field("tags", pa.list_(pa.int16()))]
@@ -39,6 +47,8 @@ _outcomes = st.builds(
     error=st.none() | st.text(st.characters(codec=None)),
     prompt=st.none() | st.text(),
     response=st.none() | st.text(st.characters(codec=None)),
+    named=st.none() | st.integers(0, 50),
+    flags=st.lists(st.sampled_from(get_args(AnswerFlag)), unique=True).map(tuple),
 )
 
 
@@ -75,7 +85,8 @@ def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
         for each in ranking:
             initial = request.candidates[each["initial_rank"] - 1].score
             assert each["initial_score"] == (None if math.isnan(initial) else initial)
-        assert len(row["windows"]) == len(result.windows)
+        answers = [(window["named"], tuple(window["flags"])) for window in row["windows"]]
+        assert answers == [(window.named, window.flags) for window in result.windows]
         assert keep_reasoning or all(window["reasoning"] is None for window in row["windows"])
         assert [row[name] for name in ("query", *extra)] == [source[name] for name in ("query", *extra)]
 

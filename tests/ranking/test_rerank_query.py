@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import pytest
@@ -360,3 +360,29 @@ async def test_forcing_without_what_it_needs_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         await rerank(2, Script(), SMALL, FORCING, answer_format=answer_format, encode=encode)
+
+
+@pytest.mark.parametrize(
+    ("steps", "named", "flags"),
+    [
+        (["[3] > [1] > [2]"], 3, ()),
+        (["[1] > [2] > [3]"], 3, ("input_order",)),
+        (["[2]"], 1, ("one_name",)),
+        (["[1]"], 1, ("input_order", "one_name")),
+        (["[2] > [0] > [1]"], 3, ("reasonrank_differs", "zero_based")),
+        (["none"], 0, ()),
+        ([RequestError("lost")], None, ()),
+        (["none", RequestError("lost")], None, ()),
+        (["1. [2]\n2. [1]\n3. [3]", "unused"], 3, ("reasonrank_differs",)),
+    ],
+)
+async def test_windows_say_what_their_answers_name(
+    steps: list[str | Exception], named: int | None, flags: tuple[str, ...]
+) -> None:
+    script = [
+        step if isinstance(step, Exception) else completion(f"<think>a</think><answer>{step}</answer>")
+        for step in steps
+    ]
+    policy = replace(NO_BACKOFF, max_attempts=len(steps))
+    (window,) = (await rerank(3, Script(*script), SMALL, policy)).windows
+    assert (window.named, tuple(sorted(window.flags))) == (named, flags)

@@ -189,6 +189,18 @@ def test_a_simulated_run_is_labelled(tmp_path: Path) -> None:
         assert page.has("a-model")
 
 
+def test_flagged_answers_are_counted(tmp_path: Path) -> None:
+    columns = {"start": 0, "end": 4, "attempts": 1, "prompt_tokens": 9, "output_tokens": 9, "latency_seconds": 1.0}
+    windows = [
+        {**columns, "status": "complete", "named": 4, "flags": ["input_order"]},
+        {**columns, "status": "repaired", "named": 1, "flags": ["one_name", "input_order"]},
+        {**columns, "status": "timeout", "named": None, "flags": []},
+    ]
+    page = Page(report(write_data_files(tmp_path / "out", [[output_row("q", [0, 1, 2, 3], windows=windows)]])))
+    assert page.has("Answers name 62.5% of their passages. 2 (66.7%) leave the window in its input order;")
+    assert page.has("1 (33.3%) name one passage of several.")
+
+
 def test_gpus_come_from_the_run_record(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
     assert not Page(report(folder)).has("GPU-hours")

@@ -31,9 +31,10 @@ def read(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA, *
 
 
 def test_counts_and_tokens(tmp_path: Path) -> None:
+    flagged = window(named=1, flags=["one_name", "input_order"])
     rows = [
-        output_row("1", [1, 0], windows=[window(), window("repaired", attempts=2, output_tokens=30)]),
-        output_row("2", [0, 1], status="degraded", windows=[window(), window("timeout", shortened_to_tokens=64)]),
+        output_row("1", [1, 0], windows=[window(named=2), window("repaired", attempts=2, output_tokens=30)]),
+        output_row("2", [0, 1], status="degraded", windows=[flagged, window("timeout", shortened_to_tokens=64)]),
         output_row("3", [0], status="failed", error="empty text", windows=[window("timeout", attempts=0)]),
         output_row("4", []),
     ]
@@ -43,6 +44,8 @@ def test_counts_and_tokens(tmp_path: Path) -> None:
     assert data.window_statuses == {"complete": 2, "repaired": 1, "timeout": 2}
     assert data.attempts == 5
     assert data.shortened_windows == 1
+    assert data.answer_flags == {"one_name": 1, "input_order": 1}
+    assert (data.named, data.shown) == (3, 4)
     assert sorted(data.output_tokens.tolist()) == [10, 10, 10, 30]  # a window without attempts has no length
     assert [line.query_id for line in data.failed] == ["3"]
     assert data.failed[0].error == "empty text"

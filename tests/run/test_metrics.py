@@ -63,10 +63,12 @@ def test_counts_reach_their_metrics(recorder: Recorder) -> None:
     run.count(
         {"queries_complete": 3, "windows_no_answer": 2, "output_tokens": 70, "engine_deaths": 1, "completions": 0}
     )
+    run.count({"answers_one_name": 2})
     run.observe({"window": [2.0, 3.0], "queue_wait": [0.5]})
     run.in_flight("host:1", 4, 5, 6)
     assert recorder.values["queries"] == {("r1", "complete"): 3}
     assert recorder.values["windows"] == {("r1", "no_answer"): 2}
+    assert recorder.values["answers"] == {("r1", "one_name"): 2}
     assert recorder.values["output_tokens"] == {("r1",): 70}
     assert recorder.values["engine_deaths"] == {("r1",): 1}
     assert recorder.values["queries_remaining"] == {("r1",): 7}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from corpus_reranker.answers.identifiers import NUMBERS, Identifiers
-from corpus_reranker.types import Completion, Encode, Generate, Prompt, SamplingParams, WindowStatus
+from corpus_reranker.types import AnswerFlag, Completion, Encode, Generate, Prompt, SamplingParams, WindowStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,16 @@ class Judgment:
         status: `complete`, `repaired`, `no_answer` or `truncated`.
         reasoning: The text before the answer.
         scores: One score per passage in input order, higher is better. None if the format gives no scores.
+        named: Number of passages that the answer names. None: the parser does not say.
+        flags: What else to count about the answer.
     """
 
     order: tuple[int, ...]
     status: WindowStatus
     reasoning: str = ""
     scores: tuple[float, ...] | None = None
+    named: int | None = None
+    flags: tuple[AnswerFlag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

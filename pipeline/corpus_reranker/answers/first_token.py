@@ -24,6 +24,6 @@ class FirstTokenParser(AnswerParser):
         """Order the passages by log-probability. The status is `no_answer` unless there is one for each passage."""
         logprobs = completion.choice_logprobs
         if len(logprobs) != num_passages or any(math.isnan(logprob) for logprob in logprobs):
-            return Judgment(tuple(range(num_passages)), "no_answer")
+            return Judgment(tuple(range(num_passages)), "no_answer", named=0)
         order = sorted(range(num_passages), key=lambda position: -logprobs[position])
-        return Judgment(tuple(order), "complete", scores=tuple(logprobs))
+        return Judgment(tuple(order), "complete", scores=tuple(logprobs), named=num_passages)

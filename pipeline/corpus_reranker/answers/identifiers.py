@@ -5,21 +5,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-_DIGITS = re.compile(r"\d+")
-_PLAIN_IDENTIFIER = re.compile(
-    r"\[\s*+(\d++)\s*+\]"  # [3]
-    r"|(?<!\d)(\d++)\s*+\]?+\s*+(?=>)"  # 3 > or 3] >
-    r"|(?<=>)\s*+\[?+\s*+(\d++)(?![.)]\s*+\[)"  # > 3, but not the item number of "> 2. [14]"
-)
-"""Possessive quantifiers keep matching linear in the length of the answer if a model repeats digits or spaces."""
+from corpus_reranker.answers.written_ranking import read_ranks
 
-_ONLY_IDENTIFIERS = re.compile(r"[\s\d,;>=\[\]().]*")
-_LETTER_OR_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])|\d+")
-
-_MAX_DIGITS = 9
-"""No passage has a longer number, and int() raises for thousands of digits."""
-
-_NO_PASSAGE = -1
+_LETTER_OR_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])|\d++[.)]?")
 
 
 @dataclass(frozen=True)
@@ -45,11 +33,8 @@ class Identifiers(ABC):
         return [self.name(rank) for rank in range(1, num_passages + 1)]
 
     @abstractmethod
-    def find_ranks(self, answer: str) -> list[int]:
-        """The ranks that `answer` names, in its order, including duplicates and out-of-range ranks.
-
-        An identifier is in brackets or next to a ">". If the text is only identifiers and separators, all are read.
-        """
+    def find_ranks(self, answer: str, num_passages: int) -> list[int]:
+        """The ranks that `answer` names, as `written_ranking.read_ranks` reads it."""
 
 
 class Numbers(Identifiers):
@@ -62,11 +47,8 @@ class Numbers(Identifiers):
     def name(self, rank: int) -> str:
         return str(rank)
 
-    def find_ranks(self, answer: str) -> list[int]:
-        found = [next(group for group in groups if group) for groups in _PLAIN_IDENTIFIER.findall(answer)]
-        if found:
-            return [_number(digits) for digits in found]
-        return find_numbers(answer) if _ONLY_IDENTIFIERS.fullmatch(answer) else []
+    def find_ranks(self, answer: str, num_passages: int) -> list[int]:
+        return read_ranks(answer, num_passages)
 
 
 class Letters(Identifiers):
@@ -80,8 +62,8 @@ class Letters(Identifiers):
     def name(self, rank: int) -> str:
         return chr(ord("A") + rank - 1)
 
-    def find_ranks(self, answer: str) -> list[int]:
-        return NUMBERS.find_ranks(_LETTER_OR_DIGITS.sub(_letter_to_rank, answer))
+    def find_ranks(self, answer: str, num_passages: int) -> list[int]:
+        return read_ranks(_LETTER_OR_DIGITS.sub(_letter_to_rank, answer), num_passages)
 
 
 NUMBERS = Numbers()
@@ -90,14 +72,5 @@ IDENTIFIERS: dict[str, Identifiers] = {"numbers": NUMBERS, "letters": Letters()}
 """Values of a prompt template's key `identifiers`."""
 
 
-def find_numbers(text: str) -> list[int]:
-    """Every run of digits in `text`."""
-    return [_number(digits) for digits in _DIGITS.findall(text)]
-
-
 def _letter_to_rank(match: re.Match[str]) -> str:
     return str(ord(match[0]) - ord("A") + 1) if match[0].isalpha() else ""
-
-
-def _number(digits: str) -> int:
-    return int(digits) if len(digits) <= _MAX_DIGITS else _NO_PASSAGE

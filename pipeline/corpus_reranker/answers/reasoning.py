@@ -1,11 +1,14 @@
 """Answer format `reasoning`: `<think>...</think> <answer>[2] > [1]</answer>`, as ReasonRank writes it."""
 
 import re
+from dataclasses import replace
 
 from corpus_reranker.answers.base import ForcedRequest
 from corpus_reranker.answers.continuation import continue_reasoning
 from corpus_reranker.answers.forcing import force_ranking_after_reasoning
-from corpus_reranker.answers.identifiers import Numbers, find_numbers
+from corpus_reranker.answers.identifier_chains import find_numbers
+from corpus_reranker.answers.identifiers import Numbers
+from corpus_reranker.answers.permutation import complete_permutation
 from corpus_reranker.answers.tags import (
     ANSWER_CLOSE,
     ANSWER_END,
@@ -15,7 +18,7 @@ from corpus_reranker.answers.tags import (
     has_open_reasoning,
     last_end,
 )
-from corpus_reranker.answers.text_parser import Section, TextParser
+from corpus_reranker.answers.text_parser import Reading, Section, TextParser
 from corpus_reranker.types import Completion, Encode, Generate, Prompt, SamplingParams
 
 _THINK_CLOSE_THEN_ANSWER = re.compile(r"</think>\s*<answer>", re.IGNORECASE)
@@ -35,10 +38,15 @@ class ReasoningParser(TextParser):
     ) -> ForcedRequest:
         return force_ranking_after_reasoning(prompt, params, response, self.identifiers.names(num_passages), encode)
 
-    def find_ranks(self, answer: str) -> list[int]:
-        if isinstance(self.identifiers, Numbers):
-            return find_numbers(answer)  # as in ReasonRank's code, every run of digits is an identifier
-        return self.identifiers.find_ranks(answer)
+    def read_answer(self, answer: str, num_passages: int) -> Reading:
+        """Read the answer section, and flag it if ReasonRank's own code gives another order."""
+        reading = super().read_answer(answer, num_passages)
+        if not isinstance(self.identifiers, Numbers):
+            return reading
+        order, authors_order = (
+            complete_permutation(ranks, num_passages).order for ranks in (reading.ranks, find_numbers(answer))
+        )
+        return reading if order == authors_order else replace(reading, flags=(*reading.flags, "reasonrank_differs"))
 
     def answer_section(self, completion: Completion) -> Section | None:
         response = completion.text

@@ -8,6 +8,7 @@ ANSWER_PARSERS: dict[str, str] = {
     "after_reasoning": "corpus_reranker.answers.after_reasoning:AfterReasoningParser",
     "first_token": "corpus_reranker.answers.first_token:FirstTokenParser",
     "plain": "corpus_reranker.answers.plain:PlainParser",
+    "reasonrank": "corpus_reranker.answers.reasonrank:ReasonRankParser",
     "reasoning": "corpus_reranker.answers.reasoning:ReasoningParser",
 }
 

@@ -2,17 +2,27 @@
 
 import re
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from corpus_reranker.answers.base import AnswerParser, Judgment
-from corpus_reranker.answers.permutation import complete_permutation
+from corpus_reranker.answers.permutation import complete_permutation, count_from_one
 from corpus_reranker.answers.tags import has_open_reasoning
-from corpus_reranker.types import Completion
+from corpus_reranker.types import AnswerFlag, Completion, WindowStatus
 
 Section: TypeAlias = tuple[int, int]
 """Start and end of a part of a text, end exclusive."""
 
 _CUT_IDENTIFIER = re.compile(r"(?<!\d)\d++\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a parser reads in an answer section: 1-based ranks in the answer's order, with duplicates and others."""
+
+    ranks: Sequence[int]
+    flags: tuple[AnswerFlag, ...] = ()
 
 
 class TextParser(AnswerParser):
@@ -28,20 +38,24 @@ class TextParser(AnswerParser):
         section = self.answer_section(completion)
         if section is None:
             truncated = at_max_tokens or has_open_reasoning(response)
-            return Judgment(input_order, "truncated" if truncated else "no_answer", response)
+            return Judgment(input_order, "truncated" if truncated else "no_answer", response, named=0)
         start, end = section
         answer, reasoning = response[start:end], response[:start]
         if at_max_tokens and end == len(response):
             answer = _CUT_IDENTIFIER.sub("", answer)  # "[1" can be the beginning of "[12]"
-        order, exact = complete_permutation(self.find_ranks(answer), num_passages)
-        if order is None:
-            return Judgment(input_order, "truncated" if at_max_tokens else "no_answer", reasoning)
-        return Judgment(order, "complete" if exact else "repaired", reasoning)
+        reading = self.read_answer(answer, num_passages)
+        permutation = complete_permutation(reading.ranks, num_passages)
+        status: WindowStatus = "complete" if permutation.exact else "repaired"
+        if not permutation.named:
+            status = "truncated" if at_max_tokens else "no_answer"
+        return Judgment(permutation.order, status, reasoning, named=permutation.named, flags=reading.flags)
 
     @abstractmethod
     def answer_section(self, completion: Completion) -> Section | None:
         """The part of the completion's text that holds the ranking. None if it has none."""
 
-    def find_ranks(self, answer: str) -> list[int]:
-        """The 1-based ranks that the answer section names, in its order."""
-        return self.identifiers.find_ranks(answer)
+    def read_answer(self, answer: str, num_passages: int) -> Reading:
+        """Read the answer section: the identifiers that it names, counted from 1 or from 0."""
+        ranks = self.identifiers.find_ranks(answer, num_passages)
+        counted = count_from_one(ranks, num_passages)
+        return Reading(counted, () if counted == ranks else ("zero_based",))

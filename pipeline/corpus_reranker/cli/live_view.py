@@ -48,9 +48,12 @@ def _counts(progress: RunProgress) -> str:
         found = {name.removeprefix(prefix): count for name, count in progress.counts.items() if name.startswith(prefix)}
         return format_counts(found, none="none yet")
 
+    flagged = any(name.startswith("answers_") for name in progress.counts)
+    answers = f"; answers {by_status('answers_')}" if flagged else ""
+
     deaths = progress.counts.get("engine_deaths", 0)
     died = f"; {deaths} engines died" if deaths else ""
-    return f"since the last start: queries {by_status('queries_')}; windows {by_status('windows_')}{died}"
+    return f"since the last start: queries {by_status('queries_')}; windows {by_status('windows_')}{answers}{died}"
 
 
 def _replicas(progress: RunProgress) -> RenderableType:

@@ -19,3 +19,9 @@ def print_json(value: Any) -> None:
 def format_counts(counts: Mapping[str, int], none: str = "none") -> str:
     """`3 complete, 1 failed`; `none` if there is nothing."""
     return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or none
+
+
+def answer_flags(manifest: Mapping[str, Any]) -> list[str]:
+    """One line with the number of answers for each flag; none if no answer has one."""
+    by_flag = manifest.get("windows_by_flag")
+    return [f"answers: {format_counts(by_flag)}"] if by_flag else []

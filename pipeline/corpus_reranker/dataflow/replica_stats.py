@@ -47,9 +47,11 @@ class ReplicaStats:
         self.count("output_tokens", completion.output_tokens)
 
     def count_windows(self, result: RerankResult) -> None:
-        """Count the windows of a finished query by status, with their latencies and errors."""
+        """Count the windows of a finished query by status and by flag, with their latencies and errors."""
         for window in result.windows:
             self.count(f"windows_{window.status}")
+            for flag in window.flags:
+                self.count(f"answers_{flag}")
             self.observe("window", window.latency_seconds)
             if window.status not in ANSWERED:
                 self.add_error(result.query_id, window.error or window.status)

@@ -80,10 +80,13 @@ WINDOWS = pa.list_(
             ("shortened_to_tokens", pa.int32()),
             ("reasoning", pa.string()),
             ("error", pa.string()),
+            ("named", pa.int32()),
+            ("flags", pa.list_(pa.string())),
         ]
     )
 )
-"""In the order of their requests. `reasoning` is null unless output.keep_reasoning is set."""
+"""In the order of their requests. `reasoning` is null unless output.keep_reasoning is set. `named` is the number of
+passages that the answer names, null without a completion; `flags` are those of `types.AnswerFlag`."""
 
 RESULT = pa.schema(
     [

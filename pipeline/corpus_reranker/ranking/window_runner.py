@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from corpus_reranker.answers.base import AnswerParser
+from corpus_reranker.answers.base import AnswerParser, Judgment
 from corpus_reranker.answers.forcing import FORCED
 from corpus_reranker.answers.permutation import apply_permutation
 from corpus_reranker.errors import EngineDeadError
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.types import (
     ANSWERED,
+    AnswerFlag,
     Completion,
     Encode,
     Generate,
@@ -102,7 +103,7 @@ class WindowRunner:
         self, indices: Sequence[int], before: WindowOutcome, window: int, attempt: int
     ) -> tuple[Sequence[int], WindowOutcome]:
         started = time.monotonic()
-        failure = replace(before, attempts=before.attempts + 1, finish_reason=None)
+        failure = replace(before, attempts=before.attempts + 1, finish_reason=None, named=None, flags=())
         status: WindowStatus
         try:
             prompt = self._render(indices)
@@ -145,6 +146,8 @@ class WindowRunner:
             reasoning=judgment.reasoning,
             error=None,
             response=completion.text,
+            named=judgment.named,
+            flags=_flags(judgment),
         )
 
     def _remaining_seconds(self) -> float:
@@ -156,3 +159,13 @@ class WindowRunner:
                 f"a window must show each of its candidates once, and at least one of the query's {len(self._indices)};"
                 f" the strategy gave the indices {list(indices)[:30]}"
             )
+
+
+def _flags(judgment: Judgment) -> tuple[AnswerFlag, ...]:
+    """The parser's flags, and those that follow from the order."""
+    flags = list(judgment.flags)
+    if judgment.status in ANSWERED and judgment.order == tuple(range(len(judgment.order))):
+        flags.append("input_order")
+    if judgment.named == 1 < len(judgment.order):
+        flags.append("one_name")
+    return tuple(flags)

@@ -50,6 +50,14 @@ MAX_LINE_CHARS = 500
 STATUSES = ("complete", "repaired", "degraded", "no_answer", "truncated", "timeout", "error", "failed")
 """In display order. The names are those of the CSS classes that colour them."""
 
+ANSWER_FLAGS = (
+    ("input_order", "leave the window in its input order"),
+    ("one_name", "name one passage of several"),
+    ("zero_based", "count from 0"),
+    ("reasonrank_differs", "are read otherwise by ReasonRank's own code"),
+)
+"""Flags of answers in display order, and what such answers do."""
+
 _TIME_BINS = 60
 _HEATMAP_CELLS = 20
 
@@ -204,6 +212,7 @@ def render_report(
             (window, _clip(window.prompt, MAX_TEXT_CHARS), _clip(window.response, MAX_TEXT_CHARS))
             for window in sample_windows(*output, config)
         ],
+        answer_flags=ANSWER_FLAGS,
         max_rank=MAX_RANK,
     )
 

@@ -44,6 +44,8 @@ _OPTIONAL = ["query", "started_at", "finished_at"]
 _UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "pre_ranker_score"})
 """Struct fields to skip: they hold most of the bytes."""
 
+_ANSWER_FIELDS = ("start", "end", "named", "flags")
+
 _MICROSECONDS = 1_000_000
 
 
@@ -81,12 +83,16 @@ class RunData:
     `prompt_tokens`, `output_tokens` and `latency_seconds` have one value per requested window. `started`, `finished`
     (seconds since 1970, UTC) and `windows_by_query` have one value per query with timestamps. `moves[i, r]` counts
     documents that moved from initial rank i+1 to rank r+1. `truncated_files` are being written by a live run, or were
-    left by a failed one. `sampled_fraction` is the fraction of the files that was read.
+    left by a failed one. `named` counts the passages that completions name, `shown` those in their windows.
+    `sampled_fraction` is the fraction of the files that was read.
     """
 
     queries: int = 0
     query_statuses: Counter[str] = field(default_factory=Counter)
     window_statuses: Counter[str] = field(default_factory=Counter)
+    answer_flags: Counter[str] = field(default_factory=Counter)
+    named: int = 0
+    shown: int = 0
     attempts: int = 0
     shortened_windows: int = 0
     prompt_tokens: Ints = field(default_factory=lambda: np.array([], np.int64))
@@ -169,6 +175,12 @@ def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: 
     data.query_statuses.update(_counts(batch["status"]))
     data.window_statuses.update(_counts(columns["status"]))
     data.attempts += pc.sum(columns["attempts"]).as_py() or 0
+    if "flags" in columns:
+        data.answer_flags.update(_counts(pc.list_flatten(columns["flags"])))
+    if "named" in columns:
+        shown = pc.subtract(columns["end"], columns["start"])
+        data.named += pc.sum(columns["named"]).as_py() or 0
+        data.shown += pc.sum(pc.if_else(pc.is_valid(columns["named"]), shown, 0)).as_py() or 0
     if "shortened_to_tokens" in columns:
         data.shortened_windows += len(windows) - columns["shortened_to_tokens"].null_count
     windows_by_query = np.bincount(query_of_window, minlength=len(batch)).astype(np.int64)
@@ -187,7 +199,7 @@ def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: 
 
 def _window_fields(windows: pa.StructArray) -> list[str]:
     wanted = ("status", "attempts", "prompt_tokens", "output_tokens", "latency_seconds", "shortened_to_tokens")
-    return [name for name in wanted if windows.type.get_field_index(name) >= 0]
+    return [name for name in (*wanted, *_ANSWER_FIELDS) if windows.type.get_field_index(name) >= 0]
 
 
 def _counts(values: pa.Array) -> dict[str, int]:

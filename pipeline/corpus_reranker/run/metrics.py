@@ -30,6 +30,7 @@ class RunMetrics:
             "queries": Counter(f"{PREFIX}queries", "Finished queries by status.", by_status),
             "windows": Counter(f"{PREFIX}windows", "Windows of finished queries by status.", by_status),
         }
+        self._answers = Counter(f"{PREFIX}answers", "Answers of finished queries by flag.", ("run_id", "flag"))
         self._counters = {
             "completions": Counter(f"{PREFIX}completions", "Completions of the engine, retries included.", run),
             "prompt_tokens": Counter(f"{PREFIX}prompt_tokens", "Prompt tokens of all completions.", run),
@@ -59,6 +60,8 @@ class RunMetrics:
             kind, _, status = name.partition("_")
             if count > 0 and name in self._counters:
                 self._counters[name].inc(count, self._run)
+            elif count > 0 and kind == "answers":
+                self._answers.inc(count, {**self._run, "flag": status})
             elif count > 0 and kind in self._by_status:
                 self._by_status[kind].inc(count, {**self._run, "status": status})
                 self._remaining -= count if kind == "queries" else 0

@@ -58,6 +58,7 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
     assert sink.check(IDENTITY) is True
     assert manifest["queries_by_status"] == {"complete": 2, "degraded": 1, "failed": 1}
     assert manifest["windows_by_status"] == {"complete": 2, "no_answer": 2}
+    assert manifest["windows_by_flag"] == {"input_order": 2}
     assert (manifest["prompt_tokens"], manifest["output_tokens"]) == (400, 40)
     assert (manifest["run_id"], manifest["info"]) == (run.run_id, {"wall_seconds": 1.5})
     assert [(each["name"], each["rows"]) for each in manifest["files"]] == [

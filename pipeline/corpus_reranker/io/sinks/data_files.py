@@ -42,6 +42,7 @@ class ManifestEntry:
     bytes: int
     queries_by_status: Counter[str]
     windows_by_status: Counter[str]
+    windows_by_flag: Counter[str]
     prompt_tokens: int
     output_tokens: int
 
@@ -178,12 +179,13 @@ def _drop_rows(filesystem: FileSystem, path: str, positions: pa.ChunkedArray, wo
 
 
 def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
-    leaf = "windows.list.element."
-    table = _read(filesystem, info.path, ["status", f"{leaf}status", f"{leaf}prompt_tokens", f"{leaf}output_tokens"])
+    types = {"status": pa.string(), "prompt_tokens": pa.int64(), "output_tokens": pa.int64()}
+    types["flags"] = pa.list_(pa.string())
+    table = _read(filesystem, info.path, ["status", *(f"windows.list.element.{name}" for name in types)])
     windows = pc.list_flatten(table["windows"])
-    status, prompt_tokens, output_tokens = (
+    status, prompt_tokens, output_tokens, flags = (
         pa.chunked_array([pc.struct_field(chunk, name) for chunk in windows.chunks], type_)
-        for name, type_ in (("status", pa.string()), ("prompt_tokens", pa.int64()), ("output_tokens", pa.int64()))
+        for name, type_ in types.items()
     )
     return ManifestEntry(
         info.base_name,
@@ -191,6 +193,7 @@ def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
         info.size,
         count_values(table["status"]),
         count_values(status),
+        count_values(pc.list_flatten(flags)),
         pc.sum(prompt_tokens).as_py() or 0,
         pc.sum(output_tokens).as_py() or 0,
     )

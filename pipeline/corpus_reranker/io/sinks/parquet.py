@@ -164,6 +164,7 @@ class ParquetSink(Sink):
             "bytes": sum(entry.bytes for entry in entries),
             "queries_by_status": dict(sum((entry.queries_by_status for entry in entries), Counter())),
             "windows_by_status": dict(sum((entry.windows_by_status for entry in entries), Counter())),
+            "windows_by_flag": dict(sum((entry.windows_by_flag for entry in entries), Counter())),
             "prompt_tokens": sum(entry.prompt_tokens for entry in entries),
             "output_tokens": sum(entry.output_tokens for entry in entries),
             "info": dict(info),

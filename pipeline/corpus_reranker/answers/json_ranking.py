@@ -1,0 +1,74 @@
+"""Read a ranking that is JSON: `[3, 1, 2]`, `["3", "1", "2"]`, `{"ranking": [3, 1, 2]}`, also in a code fence."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from corpus_reranker.answers.identifier_chains import LABEL, find_numbers
+
+_FENCE = re.compile(r"```(?:json)?\s*+(.*?)```", re.DOTALL | re.IGNORECASE)
+_LIST_OF_KEY = re.compile(r"[\"']\s*+:\s*+\[")
+_IDENTIFIER = re.compile(rf"\[?\s*+(?:{LABEL})?+\d++\s*+\]?", re.IGNORECASE)
+
+
+def read_json(answer: str, read_text: Callable[[str], list[int]]) -> list[int] | None:
+    """The ranks of an answer that is JSON, or that holds one JSON object or fenced value.
+
+    Args:
+        answer: The answer section.
+        read_text: Reads a ranking that is a string, such as that of `{"ranking": "[3] > [1]"}`.
+
+    Returns:
+        None if the answer is not JSON. Empty if it is, and does not hold exactly one ranking.
+    """
+    for text in _json_texts(answer):
+        value = _parse(text)
+        if isinstance(value, list | dict):
+            return _only([value], read_text)
+    return [] if len(_LIST_OF_KEY.findall(answer)) > 1 else None
+
+
+def _json_texts(answer: str) -> Iterator[str]:
+    yield answer
+    fenced = _FENCE.findall(answer)
+    if len(fenced) == 1:
+        yield fenced[0]
+    yield answer[answer.find("{") : answer.rfind("}") + 1]
+
+
+def _parse(text: str) -> Any:
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _only(values: list[Any], read_text: Callable[[str], list[int]]) -> list[int]:
+    """The only ranking among `values` and the values of their objects. Lists are preferred to strings."""
+    lists, texts = [], []
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list) and value:
+            lists.append(value)
+        elif isinstance(value, str):
+            texts.append(value)
+    ranked = [ranks for ranks in map(_ranks, lists) if ranks] or [ranks for ranks in map(read_text, texts) if ranks]
+    return ranked[0] if len(ranked) == 1 else []
+
+
+def _ranks(values: list[Any]) -> list[int]:
+    """The ranks in a list; empty if one of its values is no identifier."""
+    ranks: list[int] = []
+    for value in values:
+        if isinstance(value, int) and not isinstance(value, bool):
+            ranks.append(value)
+        elif isinstance(value, str) and _IDENTIFIER.fullmatch(value.strip()):
+            ranks += find_numbers(value)
+        else:
+            return []
+    return ranks

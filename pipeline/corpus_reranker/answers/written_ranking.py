@@ -1,0 +1,105 @@
+"""Read the ranking in a written answer. What is ambiguous names no passage: a wrong order is worse than none.
+
+- If identifiers are in brackets, other numbers name nobody: item numbers, counts and scores.
+- A chain with ">" is the ranking. Without one, the identifiers that begin a line or follow a colon are.
+- Bare numbers are read if ">" joins them, or if the answer has nothing else but their item numbers.
+- An ellipsis or a range names nobody, and a second ranking that disagrees with the first makes the answer ambiguous.
+"""
+
+import re
+from collections.abc import Iterable
+
+from corpus_reranker.answers.identifier_chains import LABEL, Chain, find_chains, find_numbers
+from corpus_reranker.answers.json_ranking import read_json
+
+_TAG = re.compile(r"</?[A-Za-z_]++>")
+_REMARK = re.compile(r"\([^()\[\]\n]*+\)")
+_REMARK_AFTER_NUMBER = re.compile(r"(?<=\d)[ \t]*+\([^()\n]*+\)")
+_SPELLING = str.maketrans({"【": "[", "】": "]", "［": "[", "］": "]"} | dict.fromkeys("*`\"'“”\\", ""))
+
+_LABELLED = re.compile(rf"\[?(?<![A-Za-z]){LABEL}(\d++)\b\]?", re.IGNORECASE)
+_BARE_HEAD = re.compile(r"\A\s*+(\d++)\s*+>\s*+\[")  # 4 > [2] > [3]: a passage, or an item number
+_LABELLED_THEN_BARE = re.compile(_LABELLED.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\d", re.IGNORECASE)
+
+_NUMBER = r"(?<![\w.\-])\d++(?!\w|\.\d)"
+_BARE_CHAIN = re.compile(rf"{_NUMBER}(?:\s*+[>≻→=]++\s*+{_NUMBER})++")
+_BARE_ELLIPSIS = re.compile(r"\d[\s>,;=]*+(?:\.\.|…|⋯)[\s>,;=.…⋯]*+\d")
+_BARE_LIST = re.compile(r"\s*+\d++(?:(?:\s*+[,;&]\s*+|\s++[-–—]\s++|[-–—]|\s++)\d++)*+[\s,;]*+\.?\s*+")
+_DASH = re.compile(r"[-–—]")
+_BULLET = re.compile(r"^[ \t]*+[-•][ \t]++(?=\d)", re.MULTILINE)
+_ITEM_NUMBER = re.compile(r"(?<![\d.])(\d++)[.)]\s++(?=\d)")
+_HEADING = re.compile(r"\A\W*+(?:final |ranked |the )*+(?:ranking|list|order|answer)\s*+[:=]", re.IGNORECASE)
+
+
+def read_ranks(answer: str, num_passages: int) -> list[int]:
+    """The ranks that `answer` names, in its order, with duplicates and numbers out of range.
+
+    Returns:
+        Empty if the answer names nobody, or is ambiguous.
+    """
+    from_json = read_json(answer, lambda text: _read_text(text, num_passages))
+    return _read_text(answer, num_passages) if from_json is None else from_json
+
+
+def _read_text(answer: str, num_passages: int) -> list[int]:
+    text = _TAG.sub("\n", answer.replace("&gt;", ">")).translate(_SPELLING)
+    found = find_chains(_REMARK.sub("", text))
+    if not found.chains and not found.elided and not _LABELLED_THEN_BARE.search(text):
+        found = find_chains(_REMARK.sub("", _LABELLED.sub(r"[\1]", text)))
+    if found.chains or found.elided:
+        ranks = _ranking(found.chains, num_passages)
+        head = _BARE_HEAD.match(text)
+        ignored = set(find_numbers(head[1]) if head else ()).difference(ranks)
+        ambiguous = found.elided or any(rank <= num_passages for rank in ignored)
+        return [] if ambiguous and not _is_permutation(ranks, num_passages) else ranks
+    return _read_bare(text, num_passages)
+
+
+def _ranking(chains: list[Chain], num_passages: int) -> list[int]:
+    """The ranks of the chains that are the ranking; empty if that is ambiguous."""
+    everything = [rank for chain in chains for rank in chain.ranks]
+    ranking = [chain for chain in chains if chain.ordered] or [chain for chain in chains if chain.leading]
+    if not ranking or (len(ranking) == 1 and ranking[0].in_sentence and not ranking[0].ordered):
+        return everything if _is_permutation(everything, num_passages) else []
+    ranks = _join([chain.ranks for chain in ranking])
+    others = {rank for rank in everything if rank <= num_passages}.difference(ranks)
+    return [] if others else ranks
+
+
+def _join(orders: Iterable[list[int]]) -> list[int]:
+    """The ranks of several chains; empty if two of them disagree or overlap in part."""
+    joined: list[int] = []
+    position: dict[int, int] = {}
+    for order in orders:
+        distinct = list(dict.fromkeys(order))
+        known = [position[rank] for rank in distinct if rank in position]
+        if known and (len(known) < len(distinct) or known != sorted(known)):
+            return []
+        for rank in distinct:
+            position.setdefault(rank, len(position))
+        joined += order
+    return joined
+
+
+def _read_bare(text: str, num_passages: int) -> list[int]:
+    """The ranks of an answer without brackets."""
+    text = _REMARK_AFTER_NUMBER.sub("", text)
+    text = _BULLET.sub("", re.sub(r"\((\d++)\)", r" \1 ", text))
+    items = find_numbers(" ".join(_ITEM_NUMBER.findall(text)))
+    if items not in (list(range(1, len(items) + 1)), [1] * len(items)) or _BARE_ELLIPSIS.search(text):
+        return []
+    text = _ITEM_NUMBER.sub("", text)
+    if chains := [find_numbers(match[0]) for match in _BARE_CHAIN.finditer(text)]:
+        return _join(chains)
+    text = _HEADING.sub("", text)
+    if not _BARE_LIST.fullmatch(text):
+        return []
+    ranks = find_numbers(text)
+    distinct = len(set(ranks)) == len(ranks) and all(rank <= num_passages for rank in ranks)
+    if not distinct or (len(ranks) == 1 < num_passages):  # a single number can be a count or a score
+        return []
+    return [] if _DASH.search(text) and not _is_permutation(ranks, num_passages) else ranks
+
+
+def _is_permutation(ranks: list[int], num_passages: int) -> bool:
+    return len(ranks) == num_passages and set(ranks) == set(range(1, num_passages + 1))
