@@ -13,6 +13,8 @@ from corpus_reranker import cli
 from corpus_reranker.cli.app import COMMANDS
 from corpus_reranker.cli.errors import report_error
 from corpus_reranker.cli.options import split_overrides
+from corpus_reranker.config.keys import key_names
+from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError, EngineDeadError, InputError, RunError
 from helpers.command_line import check_refused, parse_command, run_command
 from helpers.paths import REPOSITORY
@@ -134,6 +136,34 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments: list[str], 
     check_refused(result, message)
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rerank", "--limt", "3"], "unknown option --limt; did you mean --limit?"),
+        (["status", "--modle=x"], "unknown option --modle; did you mean --engine.model?"),
+        (["rerank", "--max-model-len=9"], "did you mean --engine.max_model_len or --pre_ranker.engine.max_model_len?"),
+        (["export", "--currencie", "x"], "did you mean --report.currency?"),
+        (["rerank", "--output", "out"], "output: a section, not a value; set its keys: --output.path=VALUE, --output."),
+        (["rerank", "--input.pth", "in"], "input.pth: unknown key; did you mean 'path'?"),
+        (["status", "--xyzzy"], "known options: --config, "),
+    ],
+)
+def test_a_wrong_option_gets_the_nearest_option_or_config_key(arguments: list[str], message: str) -> None:
+    check_refused(run_command(*arguments), message)
+
+
+def test_help_config_lists_every_key_with_its_default() -> None:
+    result = run_command("rerank", "--help-config")
+    assert result.exit_code == 0
+    assert run_command("--help-config").stdout == result.stdout
+    listed = set(re.findall(r"^  --(\S+)=VALUE  ", result.stdout, re.MULTILINE))
+    assert listed == set(key_names())
+    sections = set(JobConfig.model_fields) - {"max_failed_fraction", "max_unanswered_fraction"}
+    assert {name.partition(".")[0] for name in listed if "." in name} == sections
+    assert "--export.triples.negatives=VALUE  int, default: 7" in result.stdout
+    assert "--input.path=VALUE  str, required" in result.stdout
 
 
 @pytest.mark.parametrize(

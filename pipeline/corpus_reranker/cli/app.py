@@ -89,9 +89,12 @@ app = typer.Typer(
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    help_config: Annotated[bool, typer.Option("--help-config", help="List every config key.")] = False,
 ) -> None:
     """Offline listwise reranking of a corpus of queries with an LLM, on Ray Data and vLLM."""
     if version:
         print(__version__)
+    elif help_config:
+        print(import_module("corpus_reranker.cli.config_help").config_help())
     elif context.invoked_subcommand is None:
         print(context.get_help())

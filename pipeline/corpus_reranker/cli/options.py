@@ -1,13 +1,16 @@
 """Options and arguments that commands share: the job config, `--section.key=value` overrides, `--json`."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
+from corpus_reranker.cli.config_help import OPTION, config_help
+from corpus_reranker.config.keys import nearest_keys
 from corpus_reranker.config.loader import load_config, load_section, load_section_if_given
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
@@ -36,14 +39,32 @@ class ConfigCommand(TyperCommand):
     """A command that takes config overrides in addition to its own options; they become `context.args`."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes | {"options_metavar": "[OPTIONS] [--SECTION.KEY=VALUE]..."})
+        usage = {"options_metavar": "[OPTIONS] [--SECTION.KEY=VALUE]...", "epilog": f"{OPTION} lists every config key."}
+        super().__init__(*arguments, **attributes | usage)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own_options = {option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)}
         own, overrides = split_overrides(args, own_options)
-        super().parse_args(ctx, own)
+        if OPTION in own:
+            print(config_help())
+            ctx.exit()
+        try:
+            super().parse_args(ctx, own)
+        except TyperException as error:
+            raise _with_nearest_key(error, own_options) from error
         ctx.args = overrides
         return overrides
+
+
+def _with_nearest_key(error: TyperException, own_options: Iterable[str]) -> Exception:
+    """The error; for an unknown option that may mean a config key, one that names the key."""
+    if not hasattr(error, "possibilities"):  # only an unknown option has them
+        return error
+    unknown = str(getattr(error, "option_name", ""))
+    keys = nearest_keys(unknown.removeprefix("--"), (option.removeprefix("--") for option in own_options))
+    if not keys:
+        return error
+    return ConfigError(f"unknown option {unknown}; did you mean {' or '.join(f'--{key}' for key in keys)}?")
 
 
 def split_overrides(arguments: Sequence[str], own_options: Collection[str]) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from corpus_reranker.config.dates import check_filled, fill_date
+from corpus_reranker.config.keys import key_names
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.config.unique_keys import load_yaml
 from corpus_reranker.errors import ConfigError
@@ -15,6 +16,9 @@ from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.section import Section, UnknownKeysError, check_known_keys
 
 S = TypeVar("S", bound=Section)
+
+_NAMED_KEYS = 3
+"""Keys of a section that an error names."""
 
 
 def config_path(path: str | Path) -> Path:
@@ -133,6 +137,10 @@ def _describe(problem: Mapping[str, Any], data: Any, section: str) -> Iterator[s
     if isinstance(cause, UnknownKeysError):
         for key, hint in cause.hints.items():
             yield f"{'.'.join([*keys, key])}: unknown key; {hint}"
+        return
+    if problem["type"] == "model_type" and keys:
+        options = ", ".join(f"--{name}=VALUE" for name in key_names(".".join(keys))[:_NAMED_KEYS])
+        yield f"{'.'.join(keys)}: a section, not a value; set its keys: {options}, ..."
         return
     message = "missing; it has no default" if missing else str(problem["msg"]).removeprefix("Value error, ")
     yield f"{'.'.join(keys)}: {message}" if keys else message
