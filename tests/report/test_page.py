@@ -33,7 +33,7 @@ HOSTILE = (
 class Page(HTMLParser):
     """Tags, attributes and text of a page; fails on a closing tag without an opening tag."""
 
-    VOID = frozenset({"meta", "link", "br", "img", "input"})
+    VOID = frozenset({"meta", "link", "br", "img", "input", "wbr"})
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -350,28 +350,50 @@ def test_quality_by_dataset(tmp_path: Path) -> None:
     assert page.has("after all 2 0.8155")
 
 
-def test_a_browser_opens_the_page_without_console_messages(big_run: Path, tmp_path: Path) -> None:
+MEASURE = """<body><iframe src="{page}" style="width:{width}px;height:9000px;border:0"></iframe><script>
+onload = () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  const labels = [...page.querySelectorAll(".chart text")].map((text) =>
+    parseFloat(getComputedStyle(text).fontSize) * text.closest("svg").getBoundingClientRect().width
+    / text.closest("svg").viewBox.baseVal.width);
+  const hidden = [...page.querySelectorAll("main *")].filter((each) => each.scrollWidth > each.clientWidth + 1
+    && !each.closest("svg") && getComputedStyle(each).display !== "inline"
+    && getComputedStyle(each).overflowX === "visible");
+  document.title = JSON.stringify([Math.min(...labels), page.documentElement.scrollWidth, hidden.length]);
+}};
+</script></body>"""
+
+
+def run_chromium(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no Chromium; install chromium to run this test")
+    common = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    common += "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr"
+    profile = f"--user-data-dir={folder / 'profile'}"
+    return subprocess.run(
+        [browser, *common.split(), profile, *flags], capture_output=True, text=True, timeout=120, check=True
+    )
+
+
+def test_a_browser_opens_the_page_without_console_messages(big_run: Path, tmp_path: Path) -> None:
     report(big_run, QRELS)
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    flags += (
-        "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr --window-size=1240,3200"
-    )
     picture = tmp_path / "report.png"
-    done = subprocess.run(
-        [
-            browser,
-            *flags.split(),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"--screenshot={picture}",
-            f"file://{big_run}/_run/report.html",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    page = f"file://{big_run}/_run/report.html"
+    done = run_chromium(tmp_path, "--window-size=1240,3200", f"--screenshot={picture}", page)
     assert "CONSOLE" not in done.stderr
     assert picture.stat().st_size > 100_000  # a screenshot of a blank page has a tenth of this size
+
+
+@pytest.mark.parametrize("width", [400, 700, 1240])
+def test_the_page_is_legible_at_every_width(big_run: Path, tmp_path: Path, width: int) -> None:
+    report(big_run, QRELS)
+    (tmp_path / "frame.html").write_text(MEASURE.format(page=f"file://{big_run}/_run/report.html", width=width))
+    flags = ("--allow-file-access-from-files", "--dump-dom", f"--window-size={max(width, 500)},900")
+    done = run_chromium(tmp_path, *flags, f"file://{tmp_path}/frame.html")
+    found = re.search(r"<title>(.*)</title>", done.stdout)
+    assert found is not None, done.stdout
+    smallest_label, page_width, cut_elements = json.loads(found[1])
+    assert smallest_label >= 11
+    assert page_width <= width
+    assert cut_elements == 0

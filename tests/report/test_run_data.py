@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.errors import InputError
@@ -69,6 +71,25 @@ def test_times(tmp_path: Path) -> None:
     assert data.wall_seconds == 60 * 86400
     assert [line.query_id for line in data.slowest] == ["2", "1"]
     assert len(data.started) == 2
+
+
+def test_pauses_count_neither_as_busy_nor_in_charts() -> None:
+    data = RunData(started=np.array([0.0, 5.0, 5000.0, 5090.0]), finished=np.array([10.0, 100.0, 5030.0, 5100.0]))
+    assert data.pauses.tolist() == [[100.0, 5000.0], [5030.0, 5090.0]]
+    assert data.busy_seconds == 5100 - 4900 - 60
+    assert data.without_pauses(data.started).tolist() == [0, 5, 100, 130]
+    assert data.without_pauses(data.finished).tolist() == [10, 100, 130, 140]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 300)), min_size=1, max_size=12))
+def test_without_pauses_every_query_keeps_its_duration(queries: list[tuple[int, int]]) -> None:
+    started = np.array([start for start, _ in queries], np.float64)
+    data = RunData(started=started, finished=started + [seconds for _, seconds in queries])
+    begins, ends = data.without_pauses(data.started), data.without_pauses(data.finished)
+    assert (ends - begins).tolist() == [seconds for _, seconds in queries]
+    assert begins.min() == 0
+    assert ends.max() == data.busy_seconds
+    assert not len(RunData(started=begins, finished=ends).pauses)
 
 
 def test_without_times_the_slowest_queries_have_the_longest_windows(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-WIDTH, HEIGHT = 560.0, 220.0
-LEFT, RIGHT, TOP, BOTTOM = 60.0, 22.0, 18.0, 40.0
+WIDTH, HEIGHT = 400.0, 190.0
+"""About the width of a phone, so that labels are legible there: the style sheet enlarges the chart, not its labels."""
+
+LEFT, RIGHT, TOP, BOTTOM = 66.0, 24.0, 18.0, 42.0
 """Margins for the labels of the axes."""
 
 
@@ -93,10 +95,17 @@ def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y
     )
 
 
-def series(edges: Floats, values: Floats, x_label: str, y_label: str, line: Floats | None = None) -> Chart:
+def series(
+    edges: Floats,
+    values: Floats,
+    x_label: str,
+    y_label: str,
+    line: Floats | None = None,
+    marks: Sequence[tuple[str, float]] = (),
+) -> Chart:
     """Steps over time: `values[i]` holds from `edges[i]` to `edges[i + 1]`. Both axes start at 0.
 
-    `line` has the length of `values` and is drawn over the steps.
+    `line` has the length of `values` and is drawn over the steps. `marks` are labels and their times.
     """
     highest = max(float(each.max(initial=0.0)) for each in (values, values if line is None else line))
     end, top = float(edges[-1]), nice_ceiling(highest)
@@ -108,6 +117,7 @@ def series(edges: Floats, values: Floats, x_label: str, y_label: str, line: Floa
         x_ticks=_x_ticks(0, end),
         y_ticks=_y_ticks(top),
         rects=_bars(edges, values, titles, end, top),
+        marks=tuple(Tick(_x(at, 0, end), label) for label, at in marks),
         line=" ".join(f"{_x(x, 0, end):.1f},{_y(y, top):.1f}" for x, y in corners),
     )
 
@@ -135,7 +145,7 @@ def signed_bars(values: Floats, x_label: str, y_label: str, min_extent: float = 
 
 def heatmap(cells: Floats, spans: Sequence[str], x_label: str, y_label: str) -> Chart:
     """A square heatmap: `cells[x, y]` from 0 to 1, x to the right, y down. `spans` are the labels of both axes."""
-    side = 330.0
+    side = WIDTH - LEFT - RIGHT
     step = side / len(cells)
     strongest = max(float(cells.max(initial=0.0)), 1e-9)
     rects = tuple(
@@ -151,7 +161,7 @@ def heatmap(cells: Floats, spans: Sequence[str], x_label: str, y_label: str) -> 
         for y in range(len(cells))
         if cells[x, y] > 0
     )
-    every = max(1, math.ceil(len(spans) / 10))
+    every = max(1, math.ceil(len(spans) / 8))
     named = [(number, span) for number, span in enumerate(spans) if number % every == 0]
     return Chart(
         x_label,
@@ -173,10 +183,10 @@ def nice_ceiling(value: float) -> float:
 
 
 def short(value: float) -> str:
-    """A number with about three digits: 0.25, 17, 3,172, 1.25M."""
+    """A number with about three digits: 0.25, 17, 3,172, 125K, 1.25M."""
     magnitude = abs(value)
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if magnitude >= size:
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if magnitude >= max(size, 99_950):
             return f"{value / size:.3g}{letter}"
     return f"{value:,.0f}" if magnitude >= 100 else f"{value:.3g}"
 
@@ -227,7 +237,7 @@ def _steps(end: float, most: int) -> list[float]:
 
 
 def _x_ticks(start: float, end: float) -> tuple[Tick, ...]:
-    return tuple(Tick(_x(value, start, end), short(value)) for value in _steps(end, 8))
+    return tuple(Tick(_x(value, start, end), short(value)) for value in _steps(end, 5))
 
 
 def _y_ticks(top: float) -> tuple[Tick, ...]:

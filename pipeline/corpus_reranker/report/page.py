@@ -59,16 +59,20 @@ ANSWER_FLAGS = (
 """Flags of answers in display order, and what such answers do."""
 
 _TIME_BINS = 60
+_MARKED_PAUSES = 5
+"""Pauses that are marked in the charts over time."""
+
 _HEATMAP_CELLS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure of the summary, with a note below it."""
+    """One figure of the summary, with a note below it. `alarm` is a part of the note that is shown in red."""
 
     label: str
     value: str
     note: str = ""
+    alarm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +291,10 @@ def _tiles(
 ) -> list[Tile]:
     windows, about = totals.windows, "" if totals.exact else "about "
     answered = totals.window_statuses.get("complete", 0) + totals.window_statuses.get("repaired", 0)
-    others = ", ".join(f"{share.count:,} {share.status}" for share in _shares(totals.query_statuses))
+    by_status = {share.status: f"{share.count:,} {share.status}" for share in _shares(totals.query_statuses)}
+    failed = by_status.pop("failed", "")
     tiles = [
-        Tile("Queries", f"{about}{totals.queries:,}", others),
+        Tile("Queries", f"{about}{totals.queries:,}", ", ".join(by_status.values()), failed),
         Tile("Windows answered", percent(answered, windows) if windows else "none", f"of {about}{windows:,}"),
         Tile(
             "Tokens",
@@ -301,8 +306,10 @@ def _tiles(
         p50, p95 = np.quantile(data.latency_seconds, [0.5, 0.95]).tolist()
         tiles.append(Tile("Window latency", duration(p50), f"median; 95% within {duration(p95)}"))
     if (wall := data.wall_seconds) is not None and wall > 0:
-        rate = f"{short(60 * totals.queries / wall)} queries/min, {short(windows / wall)} windows/s"
-        tiles.append(Tile("Wall time", duration(wall), rate))
+        busy = data.busy_seconds
+        rate = f"{short(60 * totals.queries / busy)} queries/min, {short(windows / busy)} windows/s"
+        pauses = f"; without {duration(wall - busy)} of pauses" if busy < wall else ""
+        tiles.append(Tile("Wall time", duration(wall), f"{rate}{pauses}"))
         tiles += _cost(data, totals, run, config)
     if evaluation is not None:
         tiles.insert(0, _quality_tile(evaluation))
@@ -350,12 +357,14 @@ def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
 
 
 def _times(data: RunData) -> dict[str, Chart] | None:
-    """Throughput and queries in flight over the run. Windows are spread evenly over the duration of their query."""
-    wall = data.wall_seconds
-    if not wall:
+    """Throughput and queries in flight over the run, without pauses.
+
+    Windows are spread evenly over the duration of their query.
+    """
+    if not data.wall_seconds:
         return None
-    edges = np.linspace(0, wall, _TIME_BINS + 1)
-    started = data.started - data.started.min()
+    edges = np.linspace(0, data.busy_seconds, _TIME_BINS + 1)
+    started = data.without_pauses(data.started)
     query_seconds = np.maximum(data.finished - data.started, 1e-6)
 
     def per_second(rates: Floats | float) -> Floats:
@@ -364,11 +373,17 @@ def _times(data: RunData) -> dict[str, Chart] | None:
         each: Floats = np.diff(until) / edges[1] / data.sampled_fraction
         return each
 
-    unit, seconds = _unit(wall)
-    label = f"{unit} since the first query started"
+    unit, seconds = _unit(data.busy_seconds)
+    label = f"{unit} since the first query started" + (", without pauses" if len(data.pauses) else "")
+    pauses = [
+        (f"pause {duration(end - start)}", float(at) / seconds)
+        for (start, end), at in zip(data.pauses, data.without_pauses(data.pauses[:, 0]), strict=True)
+    ][:_MARKED_PAUSES]
     return {
-        "windows": series(edges / seconds, per_second(data.windows_by_query / query_seconds), label, "windows/s"),
-        "in_flight": series(edges / seconds, per_second(1.0), label, "queries in flight"),
+        "windows": series(
+            edges / seconds, per_second(data.windows_by_query / query_seconds), label, "windows/s", marks=pauses
+        ),
+        "in_flight": series(edges / seconds, per_second(1.0), label, "queries in flight", marks=pauses),
     }
 
 

@@ -46,6 +46,9 @@ _UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "pr
 
 _ANSWER_FIELDS = ("start", "end", "named", "flags")
 
+MIN_PAUSE_SECONDS = 60.0
+"""Shorter gaps between queries belong to the run: its replicas are held."""
+
 _MICROSECONDS = 1_000_000
 
 
@@ -114,12 +117,25 @@ class RunData:
         return float(self.finished.max() - self.started.min()) if len(self.finished) else None
 
     @property
-    def busy_seconds(self) -> float:
-        """Time in which at least one query was in flight: without pauses between runs."""
+    def pauses(self) -> Floats:
+        """Times of at least MIN_PAUSE_SECONDS without a query in flight: rows (start, end), in order."""
         order = np.argsort(self.started)
-        reached = np.maximum.accumulate(self.finished[order])
-        begins = np.concatenate([self.started[:1] * 0 - np.inf, reached[:-1]])
-        return float((reached - np.maximum(self.started[order], begins)).clip(0).sum())
+        begins, reached = self.started[order][1:], np.maximum.accumulate(self.finished[order])[:-1]
+        is_pause = begins - reached >= MIN_PAUSE_SECONDS
+        pauses: Floats = np.column_stack([reached[is_pause], begins[is_pause]])
+        return pauses
+
+    @property
+    def busy_seconds(self) -> float:
+        """`wall_seconds` without pauses, 0 without timestamps."""
+        return (self.wall_seconds or 0.0) - float(np.diff(self.pauses).sum())
+
+    def without_pauses(self, times: Floats) -> Floats:
+        """Seconds from the first query's start to each of these times, none of which is inside a pause."""
+        starts, ends = self.pauses.T
+        passed = np.concatenate([[0.0], np.cumsum(ends - starts)])
+        busy: Floats = times - self.started.min() - passed[np.searchsorted(ends, times, side="right")]
+        return busy
 
     @property
     def windows(self) -> int:
