@@ -52,11 +52,11 @@ demo-s3: setup ## the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
 test: setup ## the whole test suite; real models last, on their own: they need both cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not vllm"
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not vllm"
 	$(BIN)/python -m pytest -m vllm
 
-test-fast: setup ## the quick tests only: no Ray, no vLLM, no whole jobs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not slow"
+test-fast: setup ## the quick tests only: no Ray, no vLLM, no S3 server, no whole jobs
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not s3 and not slow"
 
 test-s3: setup ## the S3 tests on another store: make test-s3 ENDPOINT=http://host:port, credentials in AWS_* variables
 	RERANKER_TEST_S3_ENDPOINT=$(or $(ENDPOINT),$(error set ENDPOINT=http://host:port)) $(BIN)/python -m pytest -m "s3 and not vllm"

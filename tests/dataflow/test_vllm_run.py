@@ -1,5 +1,12 @@
-"""The rerank job on local Ray with real models in vLLM on the CPU: MiniLM and SmolLM2-135M."""
+"""The rerank job on local Ray with real models in vLLM on the CPU: MiniLM and SmolLM2-135M.
 
+The engine core processes are killed once while queries are in flight.
+"""
+
+import json
+import os
+import signal
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -13,11 +20,13 @@ from corpus_reranker.paths import CONFIGS_DIRECTORY
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, rerank, rows_of
 
+POLL_SECONDS = 0.1
+
 
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
+def test_the_job_reranks_with_real_models_and_survives_their_death(tmp_path: Path) -> None:
     model = convert_demo_model(REPOSITORY / ".cache")
     write_candidates(tmp_path / "in")
     source = pq.read_table(tmp_path / "in").to_pylist()
@@ -31,9 +40,19 @@ def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
             f"--output.path={tmp_path}/out",
             "--strategy={window: 4, stride: 3, depth: 7}",
             "--generation.max_answer_tokens=30",
+            f"--cluster.event_log={tmp_path}/events",
         ],
     )
-    manifest, _ = rerank(settings)
+    killed: list[int] = []
+    finished = threading.Event()
+    killer = threading.Thread(target=kill_engine_cores_once, args=(tmp_path / "events", killed, finished))
+    killer.start()
+    try:
+        manifest, _ = rerank(settings)
+    finally:
+        finished.set()
+        killer.join()
+    assert len(killed) == 2  # of the pre-ranker and of the LLM
     out = rows_of(settings)
     assert out.keys() == {row["query_id"] for row in source}
     for row in source:
@@ -45,7 +64,10 @@ def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
     assert all(row["status"] != "complete" or row["error"] is None for row in out.values())
     assert manifest["queries_by_status"] == Counter(row["status"] for row in out.values())
     assert sum(manifest["queries_by_status"].values()) == len(source) == 16
-    engine = manifest["info"]["passes"][0]["engine"]
+    (info,) = manifest["info"]["passes"]
+    assert info["engine_deaths"] == 1
+    assert len(info["engine_start_seconds"]) == 2
+    engine = info["engine"]
     assert (engine["engine"], engine["simulated"]) == ("vllm", False)
     metadata = pq.read_schema(next((tmp_path / "out").glob("part-*.parquet"))).metadata
     assert metadata[b"reranker.simulated"] == b"false"
@@ -53,3 +75,27 @@ def test_the_job_reranks_with_real_models(tmp_path: Path) -> None:
     assert means["before"] == pytest.approx(0.449, abs=0.001)
     assert means["pre-ranker"] == pytest.approx(0.552, abs=0.005)
     assert means["after"] > means["before"]
+
+
+def kill_engine_cores_once(events: Path, killed: list[int], finished: threading.Event) -> None:
+    """Kill the engine cores once the first query is finished, while others are in flight."""
+    while not finished.wait(POLL_SECONDS):
+        for log in events.glob("events-*.jsonl"):
+            if any(json.loads(line)["event"] == "query" for line in log.read_text().splitlines()[:-1]):
+                replica = int(log.stem.rpartition("-")[2])
+                killed += [core for core in child_processes(replica) if "EngineCore" in command_line(core)]
+                for core in killed:
+                    os.kill(core, signal.SIGKILL)
+                return
+
+
+def child_processes(process: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{process}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def command_line(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
