@@ -45,6 +45,10 @@ class NoFreeNodeError(RunError):
     """No node of the cluster had room for a replica for a long time. Once one has, the same command resumes the run."""
 
 
+class ReplicaDeathsError(RerankerError):
+    """The process of a replica dies again and again, whatever it works on. It may run on another node."""
+
+
 class RequestError(RerankerError):
     """One request to the engine failed. The engine is alive and the window can be retried."""
 

@@ -6,11 +6,12 @@ import pytest
 from ray.exceptions import RayActorError
 
 from corpus_reranker.dataflow.coordinator import Coordinator, CoordinatorClient
-from corpus_reranker.dataflow.poison_query import DeathRecord
+from corpus_reranker.dataflow.poison_query import DeathRecord, ReplicaHistory
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
 REPLICA = ReplicaId("actor-1", "host:1")
 RESTARTED = ReplicaId("actor-1", "host:2")
+THIRD = ReplicaId("actor-1", "host:4")
 OTHER = ReplicaId("actor-2", "host:3")
 
 
@@ -60,35 +61,84 @@ def test_an_unknown_number_of_queries_never_ends(tmp_path: Path) -> None:
 
 def test_every_query_in_flight_at_a_death_is_counted_once(tmp_path: Path, restarts: bool) -> None:
     client = Client(10, tmp_path / "state", restarts)
+    client.coordinator.replica_started(REPLICA)
     client.coordinator.update_queries(REPLICA, {"a": 0, "b": 0, "c": 0}, [])
     client.coordinator.update_queries(OTHER, {"d": 0}, [])
     client.coordinator.update_queries(REPLICA, {}, ["c"])
     for _ in range(2):  # Ray repeats a call whose reply was lost
-        assert client.coordinator.replica_started(RESTARTED) == {"a": DeathRecord(1, 2), "b": DeathRecord(1, 2)}
+        history = client.coordinator.replica_started(RESTARTED)
+        assert history == ReplicaHistory({"a": DeathRecord(1, 2), "b": DeathRecord(1, 2)}, None, 1, 1)
     client.coordinator.update_queries(RESTARTED, {"b": 0}, [])
-    client.coordinator.replica_started(REPLICA)
-    assert client.coordinator.death_records() == {"a": DeathRecord(1, 2), "b": DeathRecord(2, 1, 1)}
+    history = client.coordinator.replica_started(THIRD)
+    assert history == ReplicaHistory({"a": DeathRecord(1, 2), "b": DeathRecord(2, 1)}, "b", 2, 2)
 
 
 def test_a_finished_query_has_no_record(tmp_path: Path, restarts: bool) -> None:
     client = Client(10, tmp_path / "state", restarts)
+    client.coordinator.replica_started(REPLICA)
     client.coordinator.update_queries(REPLICA, {"a": 0, "b": 0}, [])
     client.coordinator.replica_started(RESTARTED)
     client.coordinator.update_queries(RESTARTED, {}, ["a"])
     assert client.coordinator.death_records().keys() == {"b"}
 
 
+class Lives:
+    """Processes of one replica, each of which runs the query "a" alone until it dies."""
+
+    def __init__(self, state_path: Path) -> None:
+        self.coordinator = Coordinator(10, state_path)
+        self.deaths = 0
+        self.history = self.coordinator.replica_started(self.replica)
+
+    @property
+    def replica(self) -> ReplicaId:
+        return ReplicaId("actor-1", f"host:{self.deaths}")
+
+    def die(self, completions: int, before: str | None = None) -> ReplicaHistory:
+        """Run `before` to its end, then "a" up to `completions`, and start the next process."""
+        if before:
+            self.coordinator.update_queries(self.replica, {before: 0}, [])
+        for count in range(completions + 1):
+            self.coordinator.update_queries(self.replica, {"a": count}, [before] if before else [])
+        self.deaths += 1
+        return self.coordinator.replica_started(self.replica)
+
+
 @pytest.mark.parametrize(
-    ("completions", "deaths_alone"), [([0, 0, 0], 3), ([2, 2, 2], 3), ([2, 4, 6], 1), ([2, 1, 2], 3), ([1, 2, 2], 2)]
+    ("completions", "failed_trials"),
+    [([0, 0, 0], 2), ([2, 2, 2], 2), ([1, 2, 3, 4], 0), ([2, 1, 2, 1], 3), ([0, 0, 1, 1, 1], 2)],
 )
-def test_a_query_that_makes_progress_does_not_count_as_dying_alone(
-    tmp_path: Path, completions: list[int], deaths_alone: int
+def test_a_trial_fails_if_the_query_gets_no_further_than_before(
+    tmp_path: Path, completions: list[int], failed_trials: int
 ) -> None:
-    coordinator = Coordinator(10, tmp_path / "state")
-    for number, count in enumerate(completions):
-        coordinator.update_queries(ReplicaId("actor-1", f"host:{number}"), {"a": count}, [])
-        coordinator.replica_started(ReplicaId("actor-1", f"host:{number + 1}"))
-    assert coordinator.death_records() == {"a": DeathRecord(len(completions), 1, deaths_alone)}
+    lives = Lives(tmp_path / "state")
+    histories = [lives.die(count) for count in completions]
+    assert [history.trial for history in histories] == ["a"] * len(completions)
+    assert histories[-1].records["a"] == DeathRecord(len(completions), 1, failed_trials)
+
+
+def test_a_death_after_another_query_ran_is_no_failed_trial(tmp_path: Path) -> None:
+    lives = Lives(tmp_path / "state")
+    histories = [lives.die(0, before=f"before-{number}") for number in range(5)]
+    assert histories[-1].records["a"] == DeathRecord(5, 1)
+
+
+def test_a_trial_whose_query_did_not_arrive_is_still_to_come(tmp_path: Path) -> None:
+    lives = Lives(tmp_path / "state")
+    lives.die(0)
+    lives.deaths += 1
+    assert lives.coordinator.replica_started(lives.replica).trial == "a"
+    assert lives.die(0).records["a"] == DeathRecord(2, 1, 1)
+
+
+def test_progress_after_failed_trials_shows_that_the_engine_was_at_fault(tmp_path: Path) -> None:
+    lives = Lives(tmp_path / "state")
+    for _ in range(3):
+        history = lives.die(0)
+    assert (history.deaths_without_progress, history.refuted_trials) == (3, 0)
+    history = lives.die(1)
+    assert (history.deaths_without_progress, history.refuted_trials) == (1, 2)
+    assert lives.coordinator.replica_started(OTHER).refuted_trials == 0
 
 
 def test_deleting_the_state_leaves_no_file(tmp_path: Path) -> None:
@@ -132,4 +182,4 @@ async def test_without_a_coordinator_no_deaths_are_known_and_the_input_never_end
     client = CoordinatorClient(REPLICA)
     assert await client.update_queries({"a": 0}, [])
     await client.report_arrivals(10**9, 0)
-    assert (client.replica_started(), client.input_ended) == ({}, False)
+    assert (client.replica_started(), client.input_ended) == (ReplicaHistory(), False)

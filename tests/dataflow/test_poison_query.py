@@ -1,11 +1,17 @@
 """Poison queries fail, suspects run apart from other queries, and other queries run concurrently."""
 
 import asyncio
+import contextlib
 
 import pytest
 
-from corpus_reranker.dataflow.poison_query import DeathRecord, PoisonQueryPolicy
+from corpus_reranker.dataflow import poison_query
+from corpus_reranker.dataflow.poison_query import DeathRecord, PoisonQueryPolicy, ReplicaHistory
 from corpus_reranker.errors import RowError
+
+
+def policy_of(records: dict[str, DeathRecord], trial: str | None = None, refuted_trials: int = 0) -> PoisonQueryPolicy:
+    return PoisonQueryPolicy(ReplicaHistory(records, trial, refuted_trials=refuted_trials))
 
 
 async def groups(policy: PoisonQueryPolicy, query_ids: list[str]) -> list[set[str]]:
@@ -31,26 +37,26 @@ async def test_suspects_run_in_groups_of_a_quarter_of_those_that_died(
     deaths: int, in_flight: int, largest: int
 ) -> None:
     query_ids = [f"q{number}" for number in range(8)]
-    policy = PoisonQueryPolicy({query_id: DeathRecord(deaths, in_flight) for query_id in query_ids if deaths})
+    policy = policy_of({query_id: DeathRecord(deaths, in_flight) for query_id in query_ids if deaths})
     for query_id in query_ids:
         policy.check(query_id)
     assert max(map(len, await groups(policy, query_ids))) == largest
 
 
 async def test_a_suspect_never_runs_beside_another_query() -> None:
-    policy = PoisonQueryPolicy({"a": DeathRecord(2, 8), "b": DeathRecord(2, 8)})
+    policy = policy_of({"a": DeathRecord(2, 8), "b": DeathRecord(2, 8)})
     seen = await groups(policy, ["x", "a", "y", "b", "z"])
     assert all(group <= {"a", "b"} or not group & {"a", "b"} for group in seen)
 
 
 async def test_the_most_suspected_query_runs_first() -> None:
     records = {"a": DeathRecord(2, 4), "b": DeathRecord(5, 1, 2), "c": DeathRecord(2, 4)}
-    seen = await groups(PoisonQueryPolicy(records), ["x", "a", "b", "c"])
+    seen = await groups(policy_of(records), ["x", "a", "b", "c"])
     assert seen.index({"b"}) < min(seen.index({"a"}), seen.index({"c"}))
 
 
 async def test_a_cancelled_suspect_blocks_no_other_query() -> None:
-    policy = PoisonQueryPolicy({"a": DeathRecord(2, 4), "b": DeathRecord(2, 4)})
+    policy = policy_of({"a": DeathRecord(2, 4), "b": DeathRecord(2, 4)})
     async with policy.isolation("a"):
         waiting = asyncio.create_task(groups(policy, ["b"]))
         await asyncio.sleep(0)
@@ -59,8 +65,32 @@ async def test_a_cancelled_suspect_blocks_no_other_query() -> None:
     await groups(policy, ["x"])
 
 
-async def test_a_query_that_died_alone_three_times_fails_with_its_number_of_deaths() -> None:
-    policy = PoisonQueryPolicy({"a": DeathRecord(5, 1, 3), "b": DeathRecord(9, 1, 2)})
-    with pytest.raises(RowError, match="process died 5 times while this query was in flight, the last 3 times"):
+@pytest.mark.parametrize(
+    ("failed_trials", "refuted_trials", "poison"), [(2, 0, False), (3, 0, True), (9, 1, False), (10, 1, True)]
+)
+async def test_a_query_whose_trials_failed_is_set_aside_with_its_number_of_deaths(
+    failed_trials: int, refuted_trials: int, poison: bool
+) -> None:
+    policy = policy_of({"a": DeathRecord(15, 1, failed_trials)}, None, refuted_trials)
+    message = f"process died 15 times while this query was in flight, the last {failed_trials} times with no other"
+    with pytest.raises(RowError, match=message) if poison else contextlib.nullcontext():
         policy.check("a")
-    policy.check("b")
+
+
+@pytest.mark.parametrize("query_ids", [["x", "b", "a"], ["a", "b", "x"]])
+async def test_a_trial_runs_before_all_other_queries(query_ids: list[str]) -> None:
+    records = {"a": DeathRecord(1, 1), "b": DeathRecord(4, 8)}
+    seen = await groups(policy_of(records, "a"), query_ids)
+    assert seen[0] == {"a"}
+    assert sum("a" in group for group in seen) == 1
+
+
+async def test_other_queries_do_not_wait_for_ever_for_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poison_query, "_TRIAL_WAIT_SECONDS", 0.0)
+    await groups(policy_of({"a": DeathRecord(1, 1), "b": DeathRecord(2, 1)}, "a"), ["x", "b"])
+
+
+@pytest.mark.parametrize("records", [{}, {"a": DeathRecord(9, 1, 3)}], ids=["finished elsewhere", "poison"])
+async def test_a_trial_that_cannot_run_delays_no_query(records: dict[str, DeathRecord]) -> None:
+    async with asyncio.timeout(5):
+        await groups(policy_of({**records, "b": DeathRecord(2, 1)}, "a"), ["x", "b"])

@@ -377,6 +377,21 @@ def test_an_engine_that_dies_at_every_third_answer_fails_no_query(tmp_path: Path
     assert manifest["info"]["passes"][0]["engine_deaths"] >= 4  # 16 windows
 
 
+def test_a_replica_whose_engine_does_not_start_again_at_once_finishes_its_queries(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(4)])
+    late = ("--engine.answers=helpers.gated_answers:starts_again_late", f"--engine.arguments.folder={tmp_path}")
+    manifest, _ = rerank(config(tmp_path, *late, "--engine.arguments.failures=2"))
+    assert manifest["queries_by_status"] == {"complete": 4}
+    assert len(list(tmp_path.glob("start-*"))) == 4
+
+
+def test_a_replica_that_dies_again_and_again_ends_the_run(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(number) for number in range(4)])
+    dying = ("--engine.answers=helpers.gated_answers:dies_at_every", "--engine.arguments={nth: 1}")
+    with pytest.raises(RunError, match="no replica could start: 3 engines died before their first answer"):
+        rerank(config(tmp_path, *dying, "--cluster.max_replica_deaths=2"))
+
+
 def test_a_run_whose_engine_cannot_start_fails_with_the_reason_first(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(0)])
     settings = config(tmp_path, "--engine.start_error=no such GPU", "--cluster.max_replica_start_failures=2")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from corpus_reranker.engines.scripted import Answer, reverse_order
 from corpus_reranker.engines.scripted_pre_ranker import PassageScore
-from corpus_reranker.errors import EngineDeadError, RequestError
+from corpus_reranker.errors import EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import SamplingParams
 
 
@@ -120,6 +120,22 @@ def dies_at_every(nth: int) -> Answer:
 
     def answer_or_die(text: str, params: SamplingParams) -> str | tuple[str, str]:
         if next(requests) == nth:
+            raise EngineDeadError("scripted death")
+        return answer(text, params)
+
+    return answer_or_die
+
+
+def starts_again_late(folder: str, failures: int) -> Answer:
+    """Let the first engine die on its first request, and the next engines not start, `failures` times."""
+    starts = len(list(Path(folder).glob("start-*")))
+    Path(folder, f"start-{starts}").touch()
+    if 1 <= starts <= failures:
+        raise EngineStartError("no such GPU")
+    answer = reverse_order()
+
+    def answer_or_die(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        if starts == 0:
             raise EngineDeadError("scripted death")
         return answer(text, params)
 

@@ -7,7 +7,7 @@ import pytest
 from ray.data.exceptions import SystemException
 from ray.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 
-from corpus_reranker.errors import TransientRunError
+from corpus_reranker.errors import ReplicaDeathsError, TransientRunError
 from corpus_reranker.run.ray_errors import reason, run_error
 
 
@@ -61,6 +61,7 @@ def test_a_start_failure_takes_precedence_over_the_error_of_ray() -> None:
         (RayTaskError("f", "stack", KeyError("a")), False),
         (RayTaskError("f", "stack", ConnectionResetError()), True),
         (ActorDiedError(RayTaskError("f", "stack", KeyError("a"))), False),
+        (ActorDiedError(RayTaskError("f", "ReplicaDeathsError: 21 times", ReplicaDeathsError("21 times"))), True),
         (chain(PermissionError(errno.EACCES, "denied"), SystemException()), False),
     ],
 )

@@ -27,7 +27,12 @@ class ClusterConfig(Section):
     max_replica_start_failures: int = Field(
         3, ge=1, description="Consecutive failed replica starts after which the run fails."
     )
-    max_block_retries: int = Field(20, ge=0, description="Maximum number of retries of a block whose replica died.")
+    max_replica_deaths: int = Field(
+        20,
+        ge=0,
+        description="Maximum number of deaths of a replica's process without an answered window in between. After "
+        "more, the run fails and is restarted.",
+    )
     replica_timeout_seconds: float = Field(
         300.0,
         gt=0,

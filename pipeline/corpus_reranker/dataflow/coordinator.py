@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from corpus_reranker.dataflow.poison_query import DeathRecord
+from corpus_reranker.dataflow.poison_query import DeathRecord, ReplicaHistory
 from corpus_reranker.dataflow.query_deaths import QueryDeaths
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
@@ -52,10 +52,9 @@ class Coordinator:
         self._database.executescript(_TABLES)
         self._deaths = QueryDeaths(self._database)
 
-    def replica_started(self, replica: ReplicaId) -> dict[str, DeathRecord]:
-        """Count the death of the process that `replica` replaces, if any, and return the record of each query."""
-        self._deaths.count_deaths(replica)
-        return self._deaths.records()
+    def replica_started(self, replica: ReplicaId) -> ReplicaHistory:
+        """Record that the replica's process starts, as in `QueryDeaths.start_process`."""
+        return self._deaths.start_process(replica)
 
     def update_queries(self, replica: ReplicaId, completions: Mapping[str, int], ended: Sequence[str]) -> None:
         """Record which queries are in flight in the replica's process, as in `QueryDeaths.update`."""
@@ -100,16 +99,16 @@ class CoordinatorClient:
         self._coordinator = coordinator
         self.input_ended = False
 
-    def replica_started(self) -> Mapping[str, DeathRecord]:
-        """Announce this process, and return the queries that were in flight when a process died.
+    def replica_started(self) -> ReplicaHistory:
+        """Announce this process, and return what is known from processes that died.
 
         Raises RayError if the coordinator does not answer in time: the replica must not start without it.
         """
         if self._coordinator is None:
-            return {}
+            return ReplicaHistory()
         call = self._coordinator.replica_started.remote(self._replica)
-        records: Mapping[str, DeathRecord] = ray.get(call, timeout=_CALL_TIMEOUT_SECONDS)
-        return records
+        history: ReplicaHistory = ray.get(call, timeout=_CALL_TIMEOUT_SECONDS)
+        return history
 
     async def update_queries(self, completions: Mapping[str, int], ended: Sequence[str]) -> bool:
         """Report which queries are in flight. Returns whether the coordinator has recorded it."""

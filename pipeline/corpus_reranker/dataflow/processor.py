@@ -53,6 +53,10 @@ _MAX_TASK_RETRIES = 5
 """Retries of a read or write task whose process died. Ray Data's default is no limit: a page that crashes pyarrow would
 be read for ever."""
 
+_UNLIMITED = -1
+"""Retries of a block whose replica died. All blocks of the replica lose one at each death, also those that wait, so the
+coordinator limits the deaths without progress instead."""
+
 _WRITE_TASK = {"num_cpus": 0, "max_retries": _MAX_TASK_RETRIES}
 """A write must not wait for a CPU. Otherwise, if replicas, reader and filter occupy all CPUs, a resumed run would write
 nothing until the whole input is read, and the next crash would lose all results."""
@@ -159,7 +163,7 @@ def _rerank(
         ),
         num_cpus=cluster.cpus_per_replica,
         num_gpus=0 if placement else config.engine.gpus_per_replica,
-        max_task_retries=cluster.max_block_retries,
+        max_task_retries=_UNLIMITED if services.coordinator else cluster.max_replica_deaths,
         actor_options=placement,
     )
 
@@ -188,7 +192,7 @@ def rerank(
     """Rerank every query of `candidates` whose id is not in `finished`, and write the rows to the sink.
 
     A write task that is retried writes the same file again. Raises what Ray Data raises when no replica can start, or
-    when a block was lost more often than `cluster.max_block_retries`.
+    when a replica died more often than `cluster.max_replica_deaths` allows.
     """
     cluster, blocks = config.cluster, plan.blocks
     read_footers_in_one_actor()

@@ -1,27 +1,29 @@
-"""Which queries are in flight in each process, and at how many deaths of a process each query was in flight."""
+"""Tables of the coordinator: the queries in flight in each process, and what processes that died have shown."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from corpus_reranker.dataflow.poison_query import DeathRecord
+from corpus_reranker.dataflow.poison_query import DeathRecord, ReplicaHistory
 from corpus_reranker.dataflow.replica_report import ReplicaId
 
 _TABLES = """
+CREATE TABLE IF NOT EXISTS processes (
+    actor_id TEXT PRIMARY KEY, process TEXT, trial TEXT, deaths INTEGER, deaths_without_progress INTEGER,
+    refuted_trials INTEGER
+);
 CREATE TABLE IF NOT EXISTS queries_in_flight (
     actor_id TEXT, process TEXT, query_id TEXT, completions INTEGER, PRIMARY KEY (process, query_id)
 );
 CREATE TABLE IF NOT EXISTS query_deaths (
-    query_id TEXT PRIMARY KEY, deaths INTEGER, in_flight INTEGER, deaths_alone INTEGER, completions INTEGER
+    query_id TEXT PRIMARY KEY, deaths INTEGER, in_flight INTEGER, failed_trials INTEGER, completions INTEGER
 );
 """
 
 _COUNT_DEATH = """
-INSERT INTO query_deaths VALUES (:query_id, 1, :in_flight, :alone, :completions)
+INSERT INTO query_deaths VALUES (:query_id, 1, :in_flight, 0, :completions)
 ON CONFLICT (query_id) DO UPDATE SET
-    deaths = deaths + 1,
-    in_flight = :in_flight,
-    deaths_alone = iif(:alone, iif(:completions > completions, 1, deaths_alone + 1), deaths_alone),
-    completions = max(completions, :completions)
+    deaths = deaths + 1, in_flight = :in_flight, failed_trials = failed_trials + :failed_trial
 """
 
 
@@ -31,6 +33,27 @@ class QueryDeaths:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         database.executescript(_TABLES)
+
+    def start_process(self, replica: ReplicaId) -> ReplicaHistory:
+        """Record that the replica's process starts, and that the actor's process before it has died.
+
+        Returns:
+            What earlier processes showed. A query that was alone in the process before is the trial of this one.
+        """
+        key = (replica.actor_id,)
+        with self._database:
+            self._database.execute("BEGIN")
+            values = (*key, replica.process)
+            self._database.execute("INSERT OR IGNORE INTO processes VALUES (?, ?, NULL, 0, 0, 0)", values)
+            process, trial = self._one("SELECT process, trial FROM processes WHERE actor_id = ?", key)
+            if process != replica.process:
+                self._database.execute(
+                    "UPDATE processes SET process = ?, trial = ?, deaths = deaths + 1,"
+                    " deaths_without_progress = deaths_without_progress + 1 WHERE actor_id = ?",
+                    (replica.process, self._count_death(replica, trial), *key),
+                )
+        counts = "SELECT trial, deaths, deaths_without_progress, refuted_trials FROM processes WHERE actor_id = ?"
+        return ReplicaHistory(self.records(), *self._one(counts, key))
 
     def update(self, replica: ReplicaId, completions: Mapping[str, int], ended: Sequence[str]) -> None:
         """Record that queries are in flight in the replica's process, or no longer.
@@ -42,26 +65,59 @@ class QueryDeaths:
             completions: Queries in flight, with the number of completions that each got in this process.
             ended: Queries that are finished.
         """
-        rows = [(replica.actor_id, replica.process, *each) for each in completions.items()]
-        self._database.executemany("INSERT OR REPLACE INTO queries_in_flight VALUES (?, ?, ?, ?)", rows)
-        ids = [(query_id,) for query_id in ended]
-        in_process = [(replica.process, query_id) for query_id in ended]
-        self._database.executemany("DELETE FROM queries_in_flight WHERE process = ? AND query_id = ?", in_process)
-        self._database.executemany("DELETE FROM query_deaths WHERE query_id = ?", ids)
-
-    def count_deaths(self, replica: ReplicaId) -> None:
-        """Count the death of the process that `replica` replaces, for each query that was in flight in it."""
-        of_lost_process = "FROM queries_in_flight WHERE actor_id = ? AND process != ?"
-        keys = (replica.actor_id, replica.process)
-        lost = self._database.execute(f"SELECT query_id, completions {of_lost_process}", keys).fetchall()
         with self._database:
             self._database.execute("BEGIN")
-            for query_id, completions in lost:
-                values = {"query_id": query_id, "in_flight": len(lost), "alone": len(lost) == 1}
-                self._database.execute(_COUNT_DEATH, values | {"completions": completions})
-            self._database.execute(f"DELETE {of_lost_process}", keys)
+            for query_id in ended:
+                self._database.execute(
+                    "DELETE FROM queries_in_flight WHERE process = ? AND query_id = ?", (replica.process, query_id)
+                )
+                self._progress(replica, query_id)
+                self._database.execute("DELETE FROM query_deaths WHERE query_id = ?", (query_id,))
+            for query_id, count in completions.items():
+                row = (replica.actor_id, replica.process, query_id, count)
+                self._database.execute("INSERT OR REPLACE INTO queries_in_flight VALUES (?, ?, ?, ?)", row)
+                known = self._one("SELECT completions FROM query_deaths WHERE query_id = ?", (query_id,))
+                if known and count > known[0]:
+                    self._progress(replica, query_id)
+                    values = (count, query_id)
+                    update = "UPDATE query_deaths SET failed_trials = 0, completions = ? WHERE query_id = ?"
+                    self._database.execute(update, values)
+                self._database.execute(  # a trial ends once another query runs
+                    "UPDATE processes SET trial = NULL WHERE actor_id = ? AND trial != ?", (replica.actor_id, query_id)
+                )
 
     def records(self) -> dict[str, DeathRecord]:
         """The record of each query that was in flight at a death and is not finished."""
-        rows = self._database.execute("SELECT query_id, deaths, in_flight, deaths_alone FROM query_deaths")
+        rows = self._database.execute("SELECT query_id, deaths, in_flight, failed_trials FROM query_deaths")
         return {query_id: DeathRecord(*counts) for query_id, *counts in rows}
+
+    def _count_death(self, replica: ReplicaId, trial: str | None) -> str | None:
+        """Count a death for each query that was in flight in the actor's process, and return the next trial.
+
+        If no query was in flight, a trial that was to come is still to come.
+        """
+        of_lost_process = "FROM queries_in_flight WHERE actor_id = ? AND process != ?"
+        keys = (replica.actor_id, replica.process)
+        lost = self._database.execute(f"SELECT query_id, completions {of_lost_process}", keys).fetchall()
+        for query_id, completions in lost:
+            failed_trial = len(lost) == 1 and query_id == trial
+            values = {"query_id": query_id, "in_flight": len(lost), "failed_trial": failed_trial}
+            self._database.execute(_COUNT_DEATH, values | {"completions": completions})
+        self._database.execute(f"DELETE {of_lost_process}", keys)
+        if not lost:
+            return trial
+        return str(lost[0][0]) if len(lost) == 1 else None
+
+    def _progress(self, replica: ReplicaId, query_id: str) -> None:
+        """Record progress of a query: it ends its trial. If trials had failed before, the engine was at fault."""
+        key = (replica.actor_id,)
+        self._database.execute("UPDATE processes SET deaths_without_progress = 0 WHERE actor_id = ?", key)
+        update = "UPDATE processes SET trial = NULL WHERE actor_id = ? AND trial = ?"
+        self._database.execute(update, (*key, query_id))
+        failed = self._one("SELECT failed_trials FROM query_deaths WHERE query_id = ?", (query_id,))
+        if failed and failed[0]:
+            update = "UPDATE processes SET refuted_trials = refuted_trials + ? WHERE actor_id = ?"
+            self._database.execute(update, (*failed, *key))
+
+    def _one(self, query: str, values: Sequence[str]) -> Any:
+        return self._database.execute(query, values).fetchone()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ from corpus_reranker.dataflow.replica_report import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.window_recorder import WindowRecorder
-from corpus_reranker.errors import EngineDeadError, RowError
+from corpus_reranker.errors import EngineDeadError, ReplicaDeathsError, RowError
 from corpus_reranker.io import schemas
 from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.types import RerankRequest
@@ -56,13 +57,26 @@ class RerankWorker:
         self._coordinator = CoordinatorClient(self._replica, self._run.coordinator)
         self._queries_arrived = self._queries_returned = 0
         self._loop = guarded_loop()
+        history = self._coordinator.replica_started()
+        self._check_deaths(history.deaths_without_progress)
         try:
-            self._poison_queries = PoisonQueryPolicy(self._coordinator.replica_started())
+            self._poison_queries = PoisonQueryPolicy(history)
             self._in_flight = QueriesInFlight(self._coordinator, self._poison_queries.is_suspect)
             asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         except Exception as error:  # Ray's own report hides the reason in a stack trace
-            self._stats.start_failed(f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            if history.deaths:  # an error of a restarted actor ends the run, which other replicas can finish
+                self._exit(f"its engine did not start again: {reason}")
+            self._stats.start_failed(reason)
             raise
+
+    def _check_deaths(self, deaths: int) -> None:
+        """Raises ReplicaDeathsError, which ends the run."""
+        if deaths > self._config.cluster.max_replica_deaths:
+            raise ReplicaDeathsError(
+                f"the process of a replica on {socket.gethostname()} died {deaths} times without an answered window in "
+                "between (cluster.max_replica_deaths)"
+            )
 
     async def _start(self) -> None:
         started = time.monotonic()
@@ -99,7 +113,8 @@ class RerankWorker:
             try:
                 result = await self._reranker.rerank(request, slot)
             except EngineDeadError as error:
-                self._exit(error)
+                self._events.write("engine_died", error=str(error), query_ids=self._in_flight.ids)
+                self._exit(f"its engine died: {error}")
             except Exception as error:  # a faulty strategy or template fails this row, not its block
                 return self._finish(schemas.unreadable_row(row, f"{type(error).__name__}: {error}"))
             self._stats.count_windows(result)
@@ -133,9 +148,8 @@ class RerankWorker:
             if self._coordinator.input_ended:
                 self._reranker.admission.end_input()
 
-    def _exit(self, error: EngineDeadError) -> NoReturn:
+    def _exit(self, reason: str) -> NoReturn:
         """End this process. Ray restarts the actor with a new engine and gives it its unfinished blocks again."""
-        sys.stderr.write(f"replica {self._replica.process}: exiting because its engine died: {error}\n")
-        self._events.write("engine_died", error=str(error), query_ids=self._in_flight.ids)
-        self._stats.engine_died(str(error))
+        sys.stderr.write(f"replica {self._replica.process}: exiting because {reason}\n")
+        self._stats.engine_died(reason)
         os._exit(FAILED_EXIT_CODE)

@@ -4,7 +4,7 @@ import re
 
 from ray.exceptions import RayError, RayTaskError
 
-from corpus_reranker.errors import RunError, StoreUnavailableError, TransientRunError
+from corpus_reranker.errors import ReplicaDeathsError, RunError, StoreUnavailableError, TransientRunError
 from corpus_reranker.io.storage_errors import kind_of_text, kind_without_text
 
 _RETRY_ADVICE = re.compile(r"Failed to .+ after \d+/\d+ attempts")
@@ -36,11 +36,11 @@ def run_error(error: BaseException, engine_failure: str | None = None) -> RunErr
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the cause is outside of the job: a store or node that is away, a full disk, or Ray itself."""
+    """Whether the cause is outside of the job: a store or node that is away or faulty, or Ray itself."""
     chain = causes(error)
     if any(isinstance(each, StoreUnavailableError) or kind_without_text(each).passes for each in chain):
         return True
-    if kind_of_text(reason(error)).passes:
+    if kind_of_text(reason(error)).passes or ReplicaDeathsError.__name__ in reason(error):
         return True
     of_task = any(isinstance(each, RayTaskError) for each in chain)  # the code of a task raised it
     return not of_task and any(isinstance(each, RayError) and _CREATION not in str(each) for each in chain)
