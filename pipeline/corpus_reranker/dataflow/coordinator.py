@@ -49,8 +49,11 @@ class Coordinator:
         self._num_queries = num_queries
         self._database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = OFF")  # the state must outlive the process, not the machine
+        self._database.execute("PRAGMA journal_mode = WAL")  # the default creates and deletes a file for each call
         self._database.executescript(_TABLES)
         self._deaths = QueryDeaths(self._database)
+        self._reported: dict[ReplicaId, tuple[int, int]] = {}
+        self._num_arrived = 0
 
     def replica_started(self, replica: ReplicaId) -> ReplicaHistory:
         """Record that the replica's process starts, as in `QueryDeaths.start_process`."""
@@ -74,16 +77,17 @@ class Coordinator:
             queries_arrived: Queries given to this process so far.
             queries_returned: Queries of the blocks that this process has returned so far.
         """
-        self._database.execute(
-            "UPDATE replicas SET queries_arrived = queries_returned WHERE actor_id = ? AND process != ?",
-            (replica.actor_id, replica.process),
-        )
-        self._database.execute(
-            "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?, ?)",
-            (replica.actor_id, replica.process, queries_arrived, queries_returned),
-        )
-        ((total,),) = self._database.execute("SELECT sum(queries_arrived) FROM replicas")
-        return self._num_queries is not None and total >= self._num_queries
+        report = queries_arrived, queries_returned
+        if self._reported.get(replica) != report:  # most reports change nothing, and the sum is over all replicas
+            self._database.execute(
+                "UPDATE replicas SET queries_arrived = queries_returned WHERE actor_id = ? AND process != ?",
+                (replica.actor_id, replica.process),
+            )
+            values = (replica.actor_id, replica.process, *report)
+            self._database.execute("INSERT OR REPLACE INTO replicas VALUES (?, ?, ?, ?)", values)
+            ((self._num_arrived,),) = self._database.execute("SELECT sum(queries_arrived) FROM replicas")
+            self._reported[replica] = report
+        return self._num_queries is not None and self._num_arrived >= self._num_queries
 
     def delete_state(self) -> None:
         self._database.close()
