@@ -1,13 +1,17 @@
 """The command `rerank` as a scheduler sees it: exit codes, signals, log lines. A real process on a real Ray."""
 
+import contextlib
 import signal
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+import ray
 
-from corpus_reranker.cli.rerank import exceeded_limits
+from corpus_reranker.cli.rerank import exceeded_limits, run_rerank
+from corpus_reranker.errors import InputError, RunError
 from corpus_reranker.io.status import read_status
+from corpus_reranker.run import driver
 from helpers.request_log import RequestLog
 from helpers.rerank_process import rerank_process
 from helpers.scenario import Scenario, baseline_rankings, check_output, make_scenario
@@ -35,6 +39,36 @@ def test_a_run_and_its_repetition(tmp_path: Path, ray_environment: dict[str, str
     code, printed = run(scenario, ray_environment)
     assert code == 0, printed
     assert "nothing to do" in printed
+
+
+MANIFEST: dict[str, Any] = {
+    "queries": 1,
+    "queries_by_status": {"complete": 1},
+    "windows_by_status": {"complete": 5},
+    **dict.fromkeys(("prompt_tokens", "output_tokens", "bytes"), 0),
+    "files": [],
+    "info": {},
+}
+
+
+@pytest.mark.parametrize("error", [None, InputError("a file is damaged"), RunError("the store is away")])
+def test_the_last_line_comes_after_all_messages_of_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception | None
+) -> None:
+    """Ray prints what happened on other nodes as long as it is connected."""
+
+    def run_job(*_: object, **__: object) -> dict[str, Any]:
+        if error:
+            raise error
+        return MANIFEST
+
+    monkeypatch.setattr(driver, "run_job", run_job)
+    monkeypatch.setattr(ray, "shutdown", lambda: print("(raylet) a worker died"))
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
+        run_rerank(make_scenario(tmp_path, queries=1).config)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "(raylet) a worker died"
+    assert len(printed) == 1 or "output: " in printed[-1]
 
 
 @pytest.mark.parametrize(

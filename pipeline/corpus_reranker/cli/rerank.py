@@ -11,7 +11,7 @@ from corpus_reranker.cli.estimate import show_estimate
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, command_app
 from corpus_reranker.cli.printing import answer_flags, format_counts, log
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.errors import ConfigError, RunError
+from corpus_reranker.errors import ConfigError
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.types import QueryStatus, count_unanswered
@@ -59,9 +59,6 @@ def rerank(
     except (KeyboardInterrupt, SystemExit):  # SIGTERM raises SystemExit
         log("stopped; run the same command again to resume")
         raise
-    except RunError:
-        _shut_ray_down()
-        raise
 
 
 def run_rerank(
@@ -72,8 +69,14 @@ def run_rerank(
 
     started = time.monotonic()
     retry: tuple[QueryStatus, ...] = ("failed", "degraded") if retry_failed else ()
-    manifest = run_job(config, limit=limit, new_run=new_run, retry=retry, log=log)
-    for line in summary(manifest, config, time.monotonic() - started):
+    try:
+        manifest = run_job(config, limit=limit, new_run=new_run, retry=retry, log=log)
+    except Exception:
+        _shut_ray_down()
+        raise
+    seconds = time.monotonic() - started
+    _shut_ray_down()
+    for line in summary(manifest, config, seconds):
         log(line)
     exceeded = exceeded_limits(manifest, config)
     for line in exceeded:
@@ -112,6 +115,6 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
 
 
 def _shut_ray_down() -> None:
-    """Shut Ray down before the reason of a failure is printed, so that the reason comes after Ray's messages."""
+    """Shut Ray down before the summary or the reason of a failure is printed, which comes after Ray's messages then."""
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
