@@ -88,8 +88,9 @@ bench: setup ## benchmarks of throughput, scale and size (docs/throughput.md), r
 	$(BIN)/python tests/benchmarks/size.py
 	$(BIN)/python -m pytest tests/benchmarks/test_microbenchmarks.py --benchmark-only --benchmark-timer=time.process_time -o addopts=""
 
-chaos: setup ## inject faults into runs at random moments (docs/guarantees.md); half an hour
+chaos: setup ## inject faults into runs at random moments (docs/guarantees.md); an hour
 	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
+	PYTHONPATH=tests $(BIN)/python tests/chaos/replica_faults.py
 
 fuzz: setup ## long property tests of the parsers of untrusted text
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/answers tests/prompts \

@@ -1,6 +1,6 @@
 """Inject every fault many times at seeded moments, and print a table of losses, duplicates, repetitions and recovery.
 
-    PYTHONPATH=tests python tests/chaos/chaos.py [--only NAME] [--seed 0] [--json out/chaos/chaos.json]
+    PYTHONPATH=tests python tests/chaos/chaos.py [--only NAME] [--runs N] [--seed 0] [--json out/chaos/chaos.json]
 
 Takes about 25 minutes on two cores. Exit code 1 if a query was lost or duplicated, a ranking differs, or a run hung.
 """
@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import faults
 import typer
@@ -24,7 +25,7 @@ from attempt import Attempt, Fault, Moment, run_attempt
 from machines import Nodes, running_nodes, small_disk
 from pydantic import TypeAdapter
 
-from helpers.fault_proxy import fault_proxy
+from helpers.fault_proxy import FaultProxy, RequestKind, fault_proxy
 from helpers.s3_server import running_s3_server
 from helpers.scenario import (
     LONG_RUN,
@@ -111,7 +112,7 @@ def on_small_disk(folder: Path) -> Iterator[MakeSetup]:
 
 
 @contextmanager
-def on_s3(folder: Path, lease_seconds: float) -> Iterator[MakeSetup]:
+def on_s3(folder: Path, make_fault: Callable[[FaultProxy], Fault], lease_seconds: float = 60.0) -> Iterator[MakeSetup]:
     """Input and output on an S3 server behind a proxy."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_EC2_METADATA_DISABLED": "true"}
     with running_s3_server() as server, fault_proxy(server.endpoint_url) as proxy, running_nodes() as cluster:
@@ -120,7 +121,7 @@ def on_s3(folder: Path, lease_seconds: float) -> Iterator[MakeSetup]:
             storage = {"endpoint_url": proxy.endpoint_url, "region": "us-east-1"}
             sections: dict[str, dict[str, Any]] = {"storage": storage, "output": {"lease_seconds": lease_seconds}}
             scenario = make_scenario(attempt, url=f"s3://{server.bucket}/{attempt.name}", sections=sections)
-            return Setup(scenario, faults.disconnect_s3(proxy), lambda: cluster.environment)
+            return Setup(scenario, make_fault(proxy), lambda: cluster.environment)
 
         yield make
 
@@ -129,6 +130,19 @@ RESULTS = TypeAdapter(dict[str, list[Attempt]])
 """Attempts by the name of the row: the format of the JSON file."""
 
 HALFWAY = (Moment(QUERIES * WINDOWS_PER_QUERY // 2, WINDOW_SECONDS / 2),)
+
+
+def refused_requests(kind: RequestKind) -> Row:
+    return Row(
+        f"S3 refuses {kind}",
+        "SlowDown for 60 s",
+        lambda folder: on_s3(folder, partial(faults.refuse_s3, kind=kind)),
+        1,
+        1,
+        kills_process=False,
+        moments=HALFWAY,
+    )
+
 
 ROWS = [
     Row("driver killed", "SIGKILL", lambda folder: on_cluster(folder, faults.kill_driver), 4, 6),
@@ -184,7 +198,7 @@ ROWS = [
     Row(
         "S3 unreachable",
         "connections closed for 60 s; lease of 60 s",
-        lambda folder: on_s3(folder, 60.0),
+        lambda folder: on_s3(folder, faults.disconnect_s3),
         2,
         1,
         kills_process=False,
@@ -193,12 +207,13 @@ ROWS = [
     Row(
         "S3 unreachable, longer lease",
         "connections closed for 60 s; lease of 180 s",
-        lambda folder: on_s3(folder, 180.0),
+        lambda folder: on_s3(folder, faults.disconnect_s3, 180.0),
         2,
         1,
         kills_process=False,
         moments=HALFWAY,
     ),
+    *map(refused_requests, get_args(RequestKind)),
     Row(
         "second run on the same output",
         "the same command at the same time",
@@ -216,6 +231,7 @@ def main(
         str | None, typer.Option(help="Run only rows whose name contains this; the JSON file keeps the other rows.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the moments of injection.")] = 0,
+    runs: Annotated[int | None, typer.Option(help="Maximum number of runs for each row.")] = None,
     json_path: Annotated[Path, typer.Option("--json")] = Path("out/chaos/chaos.json"),
 ) -> None:
     """Run the rows of the table, print the table, and write the attempts as JSON."""
@@ -223,19 +239,19 @@ def main(
     json_path.parent.mkdir(parents=True, exist_ok=True)
     for row in ROWS:
         if only is None or only in row.name:
-            results[row.name] = list(run_row(row, seed))
+            results[row.name] = list(run_row(row, seed, runs or row.attempts))
             json_path.write_bytes(RESULTS.dump_json(results, indent=1))
     print(table(results), flush=True)
     raise typer.Exit(0 if all(attempt.passed for attempts in results.values() for attempt in attempts) else 1)
 
 
-def run_row(row: Row, seed: int) -> Iterator[Attempt]:
+def run_row(row: Row, seed: int, runs: int) -> Iterator[Attempt]:
     """Run the attempts of one row one after the other, and print a line for each."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     baseline: dict[str, Ranking] = {}
     try:
         with row.prepare(folder) as make_setup:
-            for number in range(row.attempts):
+            for number in range(min(runs, row.attempts)):
                 setup = make_setup(folder / str(number))
                 baseline = baseline or baseline_rankings(setup.scenario)
                 attempt = run_attempt(

@@ -9,7 +9,7 @@ import time
 from attempt import Fault, Target
 from machines import Nodes, SmallDisk
 
-from helpers.fault_proxy import FaultProxy
+from helpers.fault_proxy import FaultProxy, RequestKind
 from helpers.rerank_process import HangError, rerank_process
 
 STOP_SECONDS = 3.0
@@ -92,13 +92,29 @@ def disconnect_s3(proxy: FaultProxy) -> Fault:
 
     def inject(target: Target) -> bool:
         proxy.unreachable.set()
-        deadline = time.monotonic() + S3_OUTAGE_SECONDS
-        target.process.wait_until(lambda: time.monotonic() > deadline)
-        time.sleep(max(deadline - time.monotonic(), 0))
+        _wait_out(target)
         proxy.unreachable.clear()
         return True
 
     return inject
+
+
+def refuse_s3(proxy: FaultProxy, kind: RequestKind) -> Fault:
+    """Answer requests of one kind with SlowDown for S3_OUTAGE_SECONDS, even if the run ends earlier."""
+
+    def inject(target: Target) -> bool:
+        proxy.refused = kind
+        _wait_out(target)
+        proxy.refused = None
+        return True
+
+    return inject
+
+
+def _wait_out(target: Target) -> None:
+    deadline = time.monotonic() + S3_OUTAGE_SECONDS
+    target.process.wait_until(lambda: time.monotonic() > deadline)
+    time.sleep(max(deadline - time.monotonic(), 0))
 
 
 def start_another_run(target: Target) -> bool:

@@ -5,8 +5,10 @@
 Takes about 10 minutes on two cores. Exit code 1 if a run did not finish with a row for each query.
 """
 
+import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,28 +30,38 @@ POISON = "q0009"
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFault:
-    """A function of helpers/gated_answers.py and its arguments; `{folder}` is the folder of the run.
+    """A fault that the settings of the engine cause. `{folder}` in a setting is the folder of the run.
 
-    `once`: the fault happens once over all processes, when its marker file appears.
+    `once`: the fault happens once over all processes, when the file `marker` appears in the folder.
     """
 
     name: str
-    function: str
-    arguments: dict[str, Any]
+    engine: dict[str, Any]
     once: bool = True
 
 
 def _hang(name: str, fault: str) -> ReplicaFault:
-    arguments = {"marker": "{folder}/marker", "substring": POISON, "fault": fault}
-    return ReplicaFault(name, "hangs_once", arguments)
+    return ReplicaFault(name, _answers("hangs_once", marker="{folder}/marker", substring=POISON, fault=fault))
 
+
+def _answers(function: str, **arguments: Any) -> dict[str, Any]:
+    return {"answers": f"helpers.gated_answers:{function}", "arguments": arguments}
+
+
+_HANGING_ENGINE = {"hang": {POISON: 1}, "hang_marker": "{folder}/marker", "hang_timeout_seconds": 10.0}
+
+COLUMNS = (
+    *("fault", "replicas", "back after s", "run s", "processes", "rows", "failed", "exit code", "last line"),
+    "commands typed",
+)
 
 FAULTS = [
     _hang("process stopped (SIGSTOP)", "stopped"),
     _hang("event loop blocked", "blocked"),
     _hang("event loop ended (sys.exit)", "ended"),
-    ReplicaFault("os._exit always on one query", "exits", {"substring": POISON}, once=False),
-    ReplicaFault("engine dies at every third answer", "dies_at_every", {"nth": 3}, once=False),
+    ReplicaFault("engine answers no more", _HANGING_ENGINE),
+    ReplicaFault("os._exit always on one query", _answers("exits", substring=POISON), once=False),
+    ReplicaFault("engine dies at every third answer", _answers("dies_at_every", nth=3), once=False),
 ]
 
 
@@ -69,26 +81,18 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        return self.rows == QUERIES and self.exit_code in (0, 3)
+        return self.rows == QUERIES and self.exit_code in (0, 3) and "(raylet)" not in self.last_line
 
 
 def run(fault: ReplicaFault, replicas: int, folder: Path, environment: dict[str, str]) -> Outcome:
     """Start the job once and wait for its end."""
-    arguments = {
-        key: str(value).format(folder=folder) if key == "marker" else value for key, value in fault.arguments.items()
-    }
-    engine = {
-        "answers": f"helpers.gated_answers:{fault.function}",
-        "arguments": arguments,
-        "slow": {},
-        "delay_seconds": 0.2,
-    }
+    engine = _fill_in(fault.engine, folder) | {"slow": {}, "delay_seconds": 0.2}
     cluster = {"replicas": replicas, "replica_timeout_seconds": REPLICA_TIMEOUT_SECONDS}
     scenario = make_scenario(folder, queries=QUERIES, sections={"engine": engine, "cluster": cluster})
     started = time.time()
     with rerank_process(scenario.config_path, environment=environment) as process:
         code = process.wait()
-        lines = [line for line in process.output.splitlines() if line.strip() and "(raylet)" not in line]
+        last_line = process.output.rstrip().rpartition("\n")[2]
     rows = rows_of_folder(folder / "out")
     log = RequestLog(scenario.log_path).read()
     return Outcome(
@@ -100,8 +104,13 @@ def run(fault: ReplicaFault, replicas: int, folder: Path, environment: dict[str,
         len(rows),
         sorted(query_id for query_id, row in rows.items() if row["status"] == "failed"),
         code,
-        lines[-1],
+        last_line,
     )
+
+
+def _fill_in(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    filled: dict[str, Any] = json.loads(json.dumps(settings).replace("{folder}", str(folder)))
+    return filled
 
 
 def _noticed_seconds(fault: ReplicaFault, folder: Path, log: RequestLog) -> float | None:
@@ -124,14 +133,18 @@ def row(outcome: Outcome) -> str:
         ", ".join(outcome.failed) or "none",
         outcome.exit_code,
         f"`{outcome.last_line}`",
+        1,
     ]
+    return _table_row(cells)
+
+
+def _table_row(cells: Sequence[object]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def main(only: Annotated[str | None, typer.Option(help="Run only faults whose name contains this.")] = None) -> None:
     """Run each fault in a pool of one and of two replicas, and print a Markdown table."""
-    print("| fault | replicas | back after s | run s | processes | rows | failed | exit code | last line |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print(_table_row(COLUMNS), _table_row(["---"] * len(COLUMNS)), sep="\n", flush=True)
     passed = True
     with running_nodes() as cluster, tempfile.TemporaryDirectory(prefix="faults-") as folder:
         for fault in FAULTS:

@@ -6,11 +6,11 @@ import socket
 import struct
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, TypeAlias, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from helpers.store_habits import PLAIN, Habit
 
@@ -18,6 +18,10 @@ Fault: TypeAlias = Literal["slow_down", "reset_before", "reset_in_body", "reset_
 """slow_down: status 503. reset_before: the request is not served. reset_in_body: half of the response arrives.
 reset_after: the request is served, but the response is lost. stall: the response arrives too late.
 wrong_etag: the response has another ETag."""
+
+RequestKind: TypeAlias = Literal["GET", "LIST", "HEAD", "PUT", "DELETE", "conditional"]
+"""GET, LIST and HEAD read; PUT and DELETE include their forms as POST; a conditional request has If-Match or
+If-None-Match."""
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -29,6 +33,7 @@ class FaultProxy(ThreadingHTTPServer):
     Attributes:
         injected: Count of each injected fault.
         unreachable: While set, every connection is closed without a response.
+        refused: Requests of this kind are answered with SlowDown.
         requests: Method and path of each request.
     """
 
@@ -42,6 +47,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.injected: Counter[Fault] = Counter()
         self.closing = threading.Event()
         self.unreachable = threading.Event()
+        self.refused: RequestKind | None = None
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self._count = itertools.count(1)
         self._faults = deque(faults)
@@ -79,6 +85,15 @@ def fault_proxy(
         thread.join()
 
 
+def _is_of_kind(kind: RequestKind, command: str, path: str, headers: Mapping[str, str]) -> bool:
+    query = parse_qs(urlsplit(path).query, keep_blank_values=True)
+    if kind == "conditional":
+        return "if-match" in headers or "if-none-match" in headers
+    if command == "POST":
+        return kind == ("DELETE" if "delete" in query else "PUT")
+    return kind == ("LIST" if command == "GET" and "list-type" in query else command)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -94,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._respond(error.status, [("Content-Type", "application/xml")], error.body, len(error.body))
         if fault == "reset_before":
             return self._reset()
-        if fault == "slow_down":
+        if fault == "slow_down" or (proxy.refused and _is_of_kind(proxy.refused, self.command, self.path, headers)):
             return self._respond(503, [("Content-Type", "application/xml")], SLOW_DOWN, len(SLOW_DOWN))
         if fault == "stall":
             proxy.closing.wait(proxy.stall_seconds)
