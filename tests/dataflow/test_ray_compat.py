@@ -7,7 +7,6 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pytest
 from ray.data import DataContext
-from ray.data._internal.datasource_v2.formats.parquet.footer_file_indexer import FooterFileIndexer
 from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
@@ -59,7 +58,6 @@ def test_a_run_consults_the_limit_at_each_stage(tmp_path: Path, monkeypatch: pyt
         return original(self, op)
 
     monkeypatch.setattr(ReadAheadLimit, "can_add_input", can_add_input)
-    monkeypatch.delenv("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", raising=False)
     write_input(tmp_path / "in", [query(number) for number in range(12)])
     manifest, _ = rerank(config(tmp_path))
     assert manifest["queries_by_status"] == {"complete": 12}
@@ -67,7 +65,6 @@ def test_a_run_consults_the_limit_at_each_stage(tmp_path: Path, monkeypatch: pyt
         assert any(name.startswith(stage) for name in max_retries)
     bounded = {name: retries for name, retries in max_retries.items() if name.startswith(("Read", "Write"))}
     assert set(bounded.values()) == {5}
-    assert FooterFileIndexer(ignore_missing_paths=False)._num_actors == 1
     context = DataContext.get_current()
     assert context.get_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY) is None  # other datasets keep Ray Data's own
     assert context.autoscaling_config.actor_pool_util_upscaling_threshold > 1

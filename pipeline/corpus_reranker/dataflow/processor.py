@@ -10,6 +10,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from ray.data.datasource import FilenameProvider
 
 from corpus_reranker.config.schema import JobConfig, RerankerConfig
+from corpus_reranker.dataflow.candidates import CandidatesDatasource
 from corpus_reranker.dataflow.capacity import (
     Blocks,
     ReplicaPlan,
@@ -26,7 +27,6 @@ from corpus_reranker.dataflow.ray_compat import (
     limit_read_retries,
     map_blocks,
     map_blocks_in_tasks,
-    read_footers_in_one_actor,
     skip_rows,
 )
 from corpus_reranker.dataflow.run_services import RunServices
@@ -195,12 +195,7 @@ def rerank(
     when a replica died more often than `cluster.max_replica_deaths` allows.
     """
     cluster, blocks = config.cluster, plan.blocks
-    read_footers_in_one_actor()
-    dataset = ray.data.read_parquet(
-        candidates.paths,
-        filesystem=candidates.filesystem,
-        partitioning=None,  # otherwise the name of a folder such as dt=2026-11-25 becomes a column
-    )
+    dataset = ray.data.read_datasource(CandidatesDatasource(candidates))
     limit_read_retries(dataset, _MAX_TASK_RETRIES)
     context = dataset.context
     context.execution_no_progress_timeout_s = -1  # it counts blocks, which take hours; the watchdog counts windows

@@ -1,5 +1,5 @@
 """All use of private APIs of Ray and Ray Data. No other module imports `ray._private` or `ray.data._internal`, or sets
-a field of Ray's that begins with an underscore or an undocumented environment variable.
+a field of Ray's that begins with an underscore.
 
 Each use is behind a feature check: without the feature the job still works, and the log says what is missing and what
 the effect is.
@@ -7,7 +7,6 @@ Written for Ray 2.60.
 """
 
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -96,7 +95,7 @@ def _map_with_retries(
 def limit_read_retries(dataset: Dataset, max_retries: int) -> None:
     """Retry a read task that died at most `max_retries` times. Ray Data's default is no limit.
 
-    `read_parquet(ray_remote_args=...)` does the same, and is removed in Ray 2.64 without a substitute.
+    `read_datasource(ray_remote_args=...)` does the same, and is removed in Ray 2.64 without a substitute.
     """
     read = getattr(getattr(dataset, "_logical_plan", None), "dag", None)
     task_options = getattr(read, "ray_remote_args", None)
@@ -104,15 +103,6 @@ def limit_read_retries(dataset: Dataset, max_retries: int) -> None:
         _log_missing("ray_remote_args in the plan of a read", "a file that crashes its reader is read without end")
         return
     task_options["max_retries"] = max_retries
-
-
-def read_footers_in_one_actor() -> None:
-    """Start one actor to read the footers of a Parquet dataset, unless the environment sets another number.
-
-    Ray Data starts 32 for every read, each a process that takes one to two seconds of CPU time to start. One actor
-    reads 128 footers at once. A Ray without this variable ignores it.
-    """
-    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
 
 
 def skip_rows(context: DataContext, id_column: str, ids: pa.ChunkedArray) -> None:

@@ -33,12 +33,13 @@ DELETE_THREADS = 16
 S3_SCHEMES = ("s3", "s3a", "s3n")
 
 
-def _is_transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
+    """Whether a store gave an error that a repetition within seconds may not give."""
     return isinstance(error, OSError) and error_kind(error).within_seconds
 
 
 retry_transient_errors = tenacity.retry(
-    retry=tenacity.retry_if_exception(_is_transient),
+    retry=tenacity.retry_if_exception(is_transient),
     stop=tenacity.stop_after_attempt(6),
     wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
     reraise=True,

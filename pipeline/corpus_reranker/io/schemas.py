@@ -15,27 +15,23 @@ CANDIDATES = "candidates"
 PROBLEM = "_problem"
 """Column that `sources.rows.check_batch` adds: why this row cannot be reranked, null if it can."""
 
+CANDIDATE = pa.struct(
+    [
+        pa.field("doc_id", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("score", pa.float64()),
+    ]
+)
+
 NESTED_INPUT = pa.schema(
     [
         pa.field(QUERY_ID, pa.string(), nullable=False),
         pa.field("query", pa.string(), nullable=False),
-        pa.field(
-            CANDIDATES,
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("doc_id", pa.string()),
-                        pa.field("text", pa.string()),
-                        pa.field("title", pa.string()),
-                        pa.field("score", pa.float64()),
-                    ]
-                )
-            ),
-            nullable=False,
-        ),
+        pa.field(CANDIDATES, pa.list_(CANDIDATE), nullable=False),
     ]
 )
-"""One row per query, candidates in first-stage order. `title` may be absent; other columns pass through."""
+"""One row per query, candidates in first-stage order. `title` and `score` may be absent; other columns pass through."""
 
 LONG_INPUT = pa.schema(
     [
@@ -45,10 +41,11 @@ LONG_INPUT = pa.schema(
         ("text", pa.string()),
         ("title", pa.string()),
         ("score", pa.float64()),
-        ("rank", pa.int32()),
+        ("rank", pa.float64()),
     ]
 )
-"""One row per candidate. `title` and `rank` may be absent; other columns pass through from a query's first row."""
+"""One row per candidate, with `score`, `rank` or both. `title` may be absent; other columns pass through from a query's
+first row. `rank` only sorts; pandas stores it as a double if one is missing."""
 
 RANKING = pa.list_(
     pa.struct(

@@ -1,6 +1,6 @@
 """Config sections of input, output and storage."""
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -18,6 +18,10 @@ def _without_credentials(url: str) -> str:
 
 Url: TypeAlias = Annotated[str, AfterValidator(_without_credentials)]
 """A local path or a URL without user and password, so that no credentials reach a log or the output."""
+
+
+InputColumn: TypeAlias = Literal["query_id", "query", "candidates", "doc_id", "text", "title", "score", "rank"]
+"""What `input.columns` can rename."""
 
 
 class StorageConfig(Section):
@@ -60,9 +64,21 @@ class InputConfig(RowLimits):
 
     path: Url = Field(
         description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
-        "long form (one row per candidate). All data files in a folder are named *.parquet."
+        "long form (one row per candidate). All files of a folder are data, except notes such as *.md and *.txt."
     )
-    format: str = Field("parquet", description='Name of an input format, or "module:Class" of one outside the package.')
+    format: str = Field(
+        "parquet",
+        description='"parquet", "csv", "tsv", "jsonl", or "module:Class" of an input format outside the package.',
+    )
+    columns: dict[InputColumn, str] = Field(
+        {},
+        description="Names in the input of columns and candidate fields that have other names there: "
+        "{query_id: qid, doc_id: docno}.",
+    )
+    cast_ids: bool = Field(
+        False,
+        description="Read integers as ids: 7 becomes the text 7. Ids in qrels and other files must be written so.",
+    )
     options: dict[str, Any] = Field({}, description="Settings of an input format outside the package.")
 
 

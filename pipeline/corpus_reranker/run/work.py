@@ -7,7 +7,7 @@ the sampled queries, assuming that each window keeps its order.
 import asyncio
 import functools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,12 +15,13 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError, RequestError, RowError
-from corpus_reranker.io.sources.base import ParquetFiles, Source
+from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
+from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.prompts.builder import PromptBuilder
@@ -160,23 +161,31 @@ def _sample(source: Source, config: JobConfig, size: int | None, seed: int) -> I
         yield from (_parse(row, config) for row in islice(rows, size))
         return
     rng = random.Random(seed)
-    groups = list(_row_groups(files))
+    groups = [(file, group) for file in files.files for group, sizes in enumerate(file.row_groups) if sizes.rows]
     if size is not None:
-        groups = sorted(rng.sample(groups, min(len(groups), _SAMPLED_ROW_GROUPS)))
+        groups = [
+            groups[each] for each in sorted(rng.sample(range(len(groups)), min(len(groups), _SAMPLED_ROW_GROUPS)))
+        ]
     left = size or 0
-    for position, (path, group) in enumerate(groups):
-        with files.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
-            table = file.read_row_group(group)
-        sample_size = len(table) if size is None else min(len(table), -(-left // (len(groups) - position)))
+    for position, (file, group) in enumerate(groups):
+        rows_of_group = file.row_groups[group].rows
+        sample_size = rows_of_group if size is None else min(rows_of_group, -(-left // (len(groups) - position)))
         left -= sample_size
-        for row in _rows(table.take(sorted(rng.sample(range(len(table)), sample_size))), config):
-            yield _parse(row, config)
+        sampled = np.array(sorted(rng.sample(range(rows_of_group), sample_size)))
+        with reading(file.path):
+            for row in _take(read_row_groups(files, file, [group], ROWS_PER_BATCH), sampled, config):
+                yield _parse(row, config)
 
 
-def _row_groups(files: ParquetFiles) -> Iterator[tuple[str, int]]:
-    for path in files.paths:
-        with files.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
-            yield from ((path, group) for group in range(file.num_row_groups))
+def _take(tables: Iterable[pa.Table], positions: np.ndarray, config: JobConfig) -> Iterator[Mapping[str, object]]:
+    """The rows at `positions`, which rise, of the concatenated tables."""
+    first = 0
+    for table in tables:
+        here = positions[(positions >= first) & (positions < first + len(table))]
+        yield from _rows(table.take(here - first), config)
+        first += len(table)
+        if not (positions >= first).any():
+            return
 
 
 def _rows(table: pa.Table, config: JobConfig) -> list[Mapping[str, object]]:

@@ -13,8 +13,8 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
 from corpus_reranker.io.settings import InputConfig, StorageConfig
-from corpus_reranker.io.sources.parquet import open_parquet, read_nested_files
-from corpus_reranker.io.sources.parquet_files import read_query_ids
+from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH, open_parquet, read_nested_files
+from corpus_reranker.io.sources.parquet_files import iter_tables, read_query_ids
 from corpus_reranker.io.sources.rows import check_batch
 from helpers.fuzzing import examples
 from helpers.locations import Location
@@ -60,6 +60,26 @@ def write_plain(location: Location, table: pa.Table, **options: object) -> int:
 def test_thirty_million_candidates_in_a_few_kilobytes(local_location: Location) -> None:
     assert write_plain(local_location, one_row_of(30_000_000, "x"), compression="zstd") < 2**20
     assert "row group 0 unpacks to" in check_in_bounded_memory(local_location)
+
+
+def read_all(settings: InputConfig, storage: StorageConfig) -> int:
+    return sum(table.nbytes for table in iter_tables(read_nested_files(settings.path, storage), ROWS_PER_BATCH))
+
+
+def test_a_row_group_of_two_gigabytes_of_text_in_a_few_megabytes(local_location: Location) -> None:
+    """A dictionary stores each of 900 passages once; pyarrow cannot decode the row group as a whole."""
+    queries, hits, length = 22_000, 100, 1000
+    text = pa.DictionaryArray.from_arrays(
+        pa.array(np.arange(queries * hits, dtype=np.int32) % 900), pa.array([f"{n} {'x' * length}" for n in range(900)])
+    )
+    columns = [repeated("d", queries * hits), text, pa.array(np.zeros(queries * hits))]
+    structs = pa.StructArray.from_arrays(columns, names=["doc_id", "text", "score"])
+    lists = pa.ListArray.from_arrays(pa.array(np.arange(queries + 1, dtype=np.int32) * hits), structs)
+    ids = pa.array([f"q{number}" for number in range(queries)])
+    table = pa.table({"query_id": ids, "query": repeated("x", queries), "candidates": lists})
+    assert write_plain(local_location, table, compression="zstd", row_group_size=queries) < 10 * 2**20
+    with IsolatedProcess(2 * MEMORY_BYTES) as isolated:
+        assert isolated.run(read_all, local_location.input(), local_location.storage) > queries * hits * length
 
 
 def test_a_huge_string_in_a_page_that_shrinks_a_thousandfold(local_location: Location) -> None:

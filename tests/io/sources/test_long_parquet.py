@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.schemas import LONG_INPUT
-from corpus_reranker.io.sources import long_parquet, staging
+from corpus_reranker.io.sources import long_form, staging
 from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.io.sources.parquet import open_parquet, read_nested_files
 from corpus_reranker.io.sources.parquet_files import read_query_ids
@@ -63,7 +63,7 @@ def test_a_rank_column_decides_where_there_is_one(local_location: Location) -> N
 
 
 def test_a_query_may_span_files_and_batches(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_parquet, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(long_form, "ROWS_PER_BATCH", 3)
     rows = [row for number in range(5) for row in long_rows(f"q{number}", [float(n) for n in range(7)])]
     write(local_location, "in/a.parquet", rows[:17], without("rank"))
     write(local_location, "in/b.parquet", rows[17:], without("rank"))
@@ -78,8 +78,8 @@ def test_rows_in_any_order_give_the_same_queries(local_location: Location, sizes
     rows = [row for n, size in enumerate(sizes) for row in long_rows(f"q{n}", [float(n) for n in range(size)])]
     random.Random(seed).shuffle(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(long_parquet, "ROWS_PER_BATCH", 4)
-        patch.setattr(long_parquet, "PARTITION_BYTES", 4000)
+        patch.setattr(long_form, "ROWS_PER_BATCH", 4)
+        patch.setattr(long_form, "PARTITION_BYTES", 4000)
         write(local_location, "in/a.parquet", rows, without("rank"))
         found = {row["query_id"]: doc_ids(row) for row in rows_of(nested(local_location))}
     assert found == {f"q{n}": [f"d{i}" for i in reversed(range(size))] for n, size in enumerate(sizes)}
@@ -111,7 +111,7 @@ def test_a_full_disk_names_the_setting_of_the_folder(
 def test_too_many_candidates_are_kept_just_enough_to_be_seen(
     local_location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_parquet, "ROWS_PER_BATCH", 10)
+    monkeypatch.setattr(long_form, "ROWS_PER_BATCH", 10)
     rows = [*long_rows("big", [float(n) for n in range(100)]), *long_rows("small", [1.0])]
     write(local_location, "in/a.parquet", rows, without("rank"))
     big, small = rows_of(nested(local_location, max_candidates=20))

@@ -1,4 +1,10 @@
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,7 +15,7 @@ from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.io.sources.parquet import open_parquet, read_nested_files
-from corpus_reranker.io.sources.parquet_files import read_query_ids
+from corpus_reranker.io.sources.parquet_files import iter_tables, read_query_ids
 from helpers.locations import Location
 from helpers.outputs import input_row, write
 
@@ -68,20 +74,28 @@ def struct_without(name: str) -> pa.DataType:
 BAD_SCHEMAS = [
     (
         NESTED_INPUT.remove(1),
-        r"no column 'query'; it has: query_id, candidates. The nested form needs query_id: string",
+        r"no column 'query', wanted string \(nested form\); name it with input.columns={query: COLUMN}; it has",
     ),
-    (NESTED_INPUT.remove(2), r"no column 'candidates'"),
-    (LONG_INPUT.remove(3), r"no column 'text'.*The long form needs"),
-    (with_type("query_id", pa.int64()), r"'query_id' is int64; cast it to string"),
-    (with_type("candidates", pa.string()), r"'candidates' is string; it must be query_id: string, .*list<"),
-    (with_type("candidates", pa.list_(pa.string())), r"'candidates' is list<"),
-    (with_type("candidates", struct_without("doc_id")), r"structs of 'candidates' have no field 'doc_id'"),
-    (with_type("candidates", struct_without("score")), r"structs of 'candidates' have no field 'score'"),
-    (LONG_INPUT.set(5, pa.field("score", pa.string())), r"'score' is string; cast it to double"),
+    (NESTED_INPUT.remove(2), r"no column 'candidates', wanted list of structs with doc_id, text"),
+    (LONG_INPUT.remove(3), r"no column 'text', wanted string \(long form\)"),
+    (LONG_INPUT.remove(6).remove(5), r"no column 'score', wanted double, and no column 'rank'"),
+    (
+        LONG_INPUT.set(2, pa.field("docno", pa.string())),
+        r"no column 'doc_id', wanted string \(long form\); name it with input.columns={doc_id: docno}",
+    ),
+    (with_type("query_id", pa.int64()), r"'query_id' is int64, wanted string; set input.cast_ids=true"),
+    (with_type("query_id", pa.float64()), r"'query_id' is double, wanted string; .*df\['query_id'\].astype\('str'\)"),
+    (with_type("candidates", pa.string()), r"'candidates' is string, wanted list of structs .*; decode the JSON"),
+    (with_type("candidates", pa.list_(pa.string())), r"'candidates' is list<.*; write a list of structs"),
+    (
+        with_type("candidates", struct_without("doc_id")),
+        r"no field 'candidates.doc_id', wanted string; name it with input.columns={doc_id: COLUMN}; the structs have",
+    ),
+    (LONG_INPUT.set(5, pa.field("score", pa.string())), r"'score' is string, wanted double; .*astype\('float'\)"),
     (NESTED_INPUT.append(pa.field("ranking", pa.string())), r"'ranking' has the name of an output column; rename it"),
     (NESTED_INPUT.append(pa.field("m", pa.map_(pa.string(), pa.string()))), r"'m' is map<.*cast or drop it"),
     (NESTED_INPUT.append(pa.field("u", pa.list_(pa.uint64()))), r"'u' is uint64"),
-    (NESTED_INPUT.append(pa.field("query", pa.string())), r"two columns named 'query'; rename one"),
+    (NESTED_INPUT.append(pa.field("query", pa.string())), r"two columns named 'query'"),
 ]
 
 
@@ -95,20 +109,18 @@ def test_a_wrong_schema_is_an_error_that_names_file_column_and_fix(
     assert path in str(error.value)
 
 
-def test_accepts_lossless_types_and_extra_columns(local_location: Location) -> None:
-    schema = with_type(
-        "candidates",
-        pa.large_list(pa.struct([("score", pa.float32()), ("doc_id", pa.large_string()), ("text", pa.string())])),
-    ).append(pa.field("when", pa.timestamp("ns", "UTC")))
-    write(local_location, "in/a.parquet", schema.empty_table())
-    assert open_parquet(local_location.input(), local_location.storage).form == "nested"
-
-
-def test_files_with_different_schemas_are_named(local_location: Location) -> None:
-    write(local_location, "in/a.parquet", [input_row("q1")])
-    write(local_location, "in/b.parquet", [], NESTED_INPUT.append(pa.field("x", pa.int64())))
-    with pytest.raises(InputError, match=r"column 'x' is int64 in .*b.parquet and absent in .*a.parquet; write them"):
+def test_all_problems_are_named_at_once(local_location: Location) -> None:
+    wrong = with_type("query_id", pa.int64()).remove(1)
+    for name in ("a", "b", "c"):
+        write(local_location, f"in/{name}.parquet", wrong.empty_table())
+    write(local_location, "in/d.parquet", [], with_type("query_id", pa.date32()))
+    with pytest.raises(InputError) as error:
         open_parquet(local_location.input(), local_location.storage)
+    header, *problems = str(error.value).splitlines()
+    assert header == "the input has 3 problems:"
+    assert "a.parquet and 2 other files: column 'query_id' is int64" in problems[0]
+    assert "a.parquet and 2 other files: no column 'query'" in problems[1]
+    assert "d.parquet: column 'query_id' is date32" in problems[2]
 
 
 def test_a_missing_input_is_named(location: Location) -> None:
@@ -117,17 +129,28 @@ def test_a_missing_input_is_named(location: Location) -> None:
     filesystem, path = resolve(f"{location.url}/in/notes.txt", location.storage)
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     filesystem.open_output_stream(path).close()
-    with pytest.raises(InputError, match=r"there is no \*.parquet in .*in"):
+    with pytest.raises(InputError, match=r"there is no Parquet file in .*in"):
         open_parquet(location.input(), location.storage)
 
 
-@pytest.mark.parametrize("name", ["b.pq", "c.PARQUET", "part-00001", "d.csv"])
-def test_other_file_names_are_refused(local_location: Location, name: str) -> None:
-    write(local_location, "in/0.parquet", [input_row("q0")])
-    write(local_location, "in/README.md", [input_row("q1")])
-    assert len(nested_files(local_location).paths) == 1
+@pytest.mark.parametrize("name", ["b.pq", "c.PARQUET", "d.parq", "part-00001", "000000_0"])
+def test_parquet_under_another_name_is_data(local_location: Location, name: str) -> None:
+    write(local_location, "in/z.parquet", [input_row("q0")])
     write(local_location, f"in/deep/{name}", [input_row("q1")])
-    with pytest.raises(InputError, match=rf"1 files in .* other names than \*\.parquet \(deep/{name}\); rename them"):
+    assert read_query_ids(nested_files(local_location)).to_pylist() == ["q1", "q0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("d.csv", "; to read them, set input.format=csv"), ("part-1", ""), ("e.jsonl.gz", "jsonl")]
+)
+def test_files_that_are_not_parquet_are_refused(local_location: Location, name: str, hint: str) -> None:
+    write(local_location, "in/0.parquet", [input_row("q0")])
+    folder = Path(local_location.url, "in")
+    (folder / "README.md").write_text("notes")
+    assert len(nested_files(local_location).paths) == 1
+    (folder / "deep").mkdir()
+    (folder / "deep" / name).write_text("query_id,query")
+    with pytest.raises(InputError, match=rf"1 files in .* are not Parquet \(.*deep/{name}\); move them.*{hint}"):
         open_parquet(local_location.input(), local_location.storage)
 
 
@@ -172,6 +195,28 @@ def test_ids_are_refused_exactly_if_one_is_a_duplicate(local_location: Location,
         read_query_ids(files)
     duplicate = str(error.value).split("'")[1]
     assert all_ids.count(duplicate) > 1
+
+
+def test_a_read_goes_on_after_a_transient_error(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(local_location, "in/a.parquet", [input_row(f"q{number}") for number in range(9)])
+    files, failures = nested_files(local_location), iter([2, 0, 1])
+
+    class Failing(pq.ParquetFile):  # type: ignore[misc]
+        def iter_batches(self, *arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+            batches = super().iter_batches(*arguments, **options)
+            if (batches_before := next(failures, None)) is None:
+                yield from batches
+            else:
+                yield from itertools.islice(batches, batches_before)
+                raise OSError("AWS Error SLOW_DOWN during GetObject")
+
+    monkeypatch.setattr(pq, "ParquetFile", Failing)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    found = [query_id for table in iter_tables(files, 2) for query_id in table["query_id"].to_pylist()]
+    assert found == [f"q{number}" for number in range(9)]
+    failures = itertools.repeat(0)
+    with pytest.raises(InputError, match=r"a.parquet cannot be read: AWS Error SLOW_DOWN"):
+        list(iter_tables(files, 2))
 
 
 def test_an_input_without_rows_is_valid(local_location: Location) -> None:

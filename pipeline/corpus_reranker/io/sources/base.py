@@ -5,9 +5,9 @@ A source is one module with a callable `(InputConfig, StorageConfig) -> Source` 
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,24 +16,44 @@ from pyarrow.fs import FileSystem
 from corpus_reranker.io.schemas import CANDIDATES
 
 
+class RowGroup(NamedTuple):
+    """The size of one row group of a Parquet file, from its footer."""
+
+    rows: int
+    uncompressed_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class ParquetFile:
     """One Parquet file. `digest` is the hash of its footer, which holds the sizes and statistics of all its pages."""
 
     path: str
-    rows: int
     size_bytes: int
-    uncompressed_bytes: int
+    row_groups: tuple[RowGroup, ...]
     digest: str
+
+    @property
+    def rows(self) -> int:
+        return sum(group.rows for group in self.row_groups)
+
+    @property
+    def uncompressed_bytes(self) -> int:
+        return sum(group.uncompressed_bytes for group in self.row_groups)
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetFiles:
-    """Parquet files of one schema, sorted by path, whose footers have been checked."""
+    """Parquet files of one input, sorted by path, whose footers have been checked.
+
+    Attributes:
+        schema: The schema in which the rows of all files are read (`schema_check.input_schema`).
+        columns: Name in `schema` -> name in the files, if they differ.
+    """
 
     filesystem: FileSystem
     files: tuple[ParquetFile, ...]
     schema: pa.Schema
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def paths(self) -> list[str]:

@@ -14,8 +14,10 @@ from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.schemas import CANDIDATES
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import ParquetFiles, Source
-from corpus_reranker.io.sources.long_parquet import LongParquet
-from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tables, read_footers
+from corpus_reranker.io.sources.footers import read_footers
+from corpus_reranker.io.sources.long_form import LongParquet
+from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tables
+from corpus_reranker.io.sources.schema_check import is_list
 
 ROWS_PER_BATCH = 64
 """A row of the nested form is about a hundred times as large as one of the long form."""
@@ -23,13 +25,13 @@ ROWS_PER_BATCH = 64
 
 def open_parquet(settings: InputConfig, storage: StorageConfig) -> Source:
     """Open Parquet in nested or long form, which the columns of the first file decide. Raises InputError."""
-    form, files = read_footers(settings.path, storage)
+    form, files = read_footers(settings, storage)
     return NestedParquet(files) if form == "nested" else LongParquet(files, settings.max_candidates)
 
 
 def read_nested_files(url: str, storage: StorageConfig) -> ParquetFiles:
     """The Parquet files at `url`. Raises InputError if they are not in nested form."""
-    form, files = read_footers(url, storage)
+    form, files = read_footers(InputConfig(path=url), storage)
     if form != "nested":
         raise InputError(f"{redact(url)} has no column {CANDIDATES!r}; a source must give its queries in nested form")
     return files
@@ -59,16 +61,24 @@ class NestedParquet(Source):
         return self.files
 
     def candidate_counts(self) -> Counter[int]:
-        """Reads only the scores, the smallest column that shows the length of each list."""
+        """Reads only one leaf of the candidates, the smallest column that shows the length of each list."""
         counts: Counter[int] = Counter()
+        column = self.files.columns.get(CANDIDATES, CANDIDATES)
         for path in self.files.paths:
             with self.files.filesystem.open_input_file(path) as opened, pq.ParquetFile(opened) as file:
-                for batch in file.iter_batches(columns=[_score_column(file)]):
-                    counts.update(pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_pylist())
+                for batch in file.iter_batches(columns=[_smallest_leaf(file, column)]):
+                    lists = batch.column(0)
+                    lengths = pc.list_value_length(lists) if is_list(lists.type) else pa.nulls(len(lists), pa.int64())
+                    counts.update(pc.fill_null(lengths, 0).to_pylist())
         return counts
 
 
-def _score_column(file: pq.ParquetFile) -> str:
-    """The path of the scores' leaf column: Parquet writers name the levels of a list differently."""
-    paths = (file.schema.column(number).path for number in range(len(file.schema)))
-    return str(next(path for path in paths if path.startswith(f"{CANDIDATES}.") and path.endswith(".score")))
+def _smallest_leaf(file: pq.ParquetFile, column: str) -> str:
+    """The path of the column's leaf with the fewest bytes: Parquet writers name the levels of a list differently."""
+    bytes_of: Counter[str] = Counter()
+    leaves = [file.schema.column(number).path for number in range(len(file.schema))]
+    for number, path in enumerate(leaves):
+        if path == column or path.startswith(f"{column}."):
+            groups = (file.metadata.row_group(group) for group in range(file.num_row_groups))
+            bytes_of[path] = sum(group.column(number).total_uncompressed_size for group in groups)
+    return min(bytes_of, key=bytes_of.__getitem__)

@@ -1,58 +1,36 @@
 """Parquet files of an input: footers, fingerprint, query ids and rows, each with errors that name the file."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FileInfo, FileSystem, FileType
+from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import list_files, redact, resolve, retry_transient_errors
+from corpus_reranker.io.filesystem import is_transient, retry_transient_errors
 from corpus_reranker.io.schemas import QUERY_ID
-from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
+from corpus_reranker.io.sources.conversion import convert, convert_batch
+from corpus_reranker.io.sources.footers import IO_THREADS
 from corpus_reranker.io.sources.rows import MAX_ID_CHARS
-from corpus_reranker.io.sources.schema_check import Form, check_same_schema, check_schema
 from corpus_reranker.io.storage_errors import brief
 
-IO_THREADS = 16
+BATCH_BYTES = 64 * 2**20
+"""Size of a batch of rows as the file stores them, without compression."""
 
-_FIRST_REQUEST_ATTEMPTS = 3
-"""A wrong endpoint is reported in seconds: the delays between the attempts of the AWS SDK double."""
+READ_BUFFER_BYTES = 2**20
+"""Bytes of each column that are read at once; without a buffer, pyarrow reads the column of a whole row group."""
 
-_NO_DATA = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
-"""Endings of files beside the data. Any other file could be a part of the input that would be left out."""
-
-MAX_ROW_READ_BYTES = 256 * 2**20
-"""A row group whose rows claim more than this on average is refused unread."""
-
-
-def read_footers(url: str, storage: StorageConfig) -> tuple[Form, ParquetFiles]:
-    """Read and check the footers of all Parquet files at `url`.
-
-    Raises:
-        InputError: the message names the file, the column and the fix.
-    """
-    filesystem, path = resolve(url, storage)
-    fail_fast = storage.model_copy(update={"max_attempts": min(storage.max_attempts, _FIRST_REQUEST_ATTEMPTS)})
-    infos = _list_parquet_files(filesystem, resolve(url, fail_fast)[0], path, redact(url))
-    with ThreadPoolExecutor(IO_THREADS) as pool:
-        footers = list(pool.map(lambda info: _footer(filesystem, info.path), infos))
-    schemas = [footer.schema.to_arrow_schema() for footer in footers]
-    form = check_schema(schemas[0], infos[0].path)
-    for info, schema in zip(infos[1:], schemas[1:], strict=True):
-        check_same_schema(schema, info.path, schemas[0], infos[0].path)
-    for info, footer in zip(infos, footers, strict=True):
-        _check_sizes(footer, info.path)
-    files = [
-        ParquetFile(info.path, footer.num_rows, info.size, _uncompressed_bytes(footer), _digest(footer))
-        for info, footer in zip(infos, footers, strict=True)
-    ]
-    return form, ParquetFiles(filesystem, tuple(files), schemas[0])
+READ_ATTEMPTS = 6
+"""As many as `retry_transient_errors` makes."""
 
 
 def file_fingerprint(files: ParquetFiles) -> dict[str, Any]:
@@ -68,116 +46,97 @@ def read_query_ids(files: ParquetFiles) -> pa.ChunkedArray:
     Holds all ids in memory: a million ids of 16 characters take 20 MB, and 240 MB while they are read.
     """
     with ThreadPoolExecutor(IO_THREADS) as pool:
-        batches = pool.map(lambda path: read_query_id_batches(files.filesystem, path), files.paths)
+        batches = pool.map(lambda path: read_query_id_batches(files, path), files.paths)
         query_ids = pa.chunked_array([batch for batches_of_file in batches for batch in batches_of_file], pa.string())
     if pc.count_distinct(query_ids).as_py() != len(query_ids):
         _raise_duplicate(query_ids, files.files)
     return query_ids
 
 
-def read_query_id_batches(filesystem: FileSystem, path: str) -> list[pa.Array]:
+def read_query_id_batches(files: ParquetFiles, path: str) -> list[pa.Array]:
     """The query_id column of one file in batches. Raises InputError if an id is null, empty or too long."""
     try:
-        return _read_query_id_batches(filesystem, path)
+        return _read_query_id_batches(files.filesystem, path, files.columns.get(QUERY_ID, QUERY_ID))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot read column {QUERY_ID!r}: {brief(error)}") from error
 
 
-def iter_tables(files: ParquetFiles, rows_per_batch: int) -> Iterator[pa.Table]:
-    """The rows of all files in order, at most `rows_per_batch` at a time. Raises InputError."""
-    for path in files.paths:
+def iter_tables(files: ParquetFiles, max_rows: int) -> Iterator[pa.Table]:
+    """The rows of all files in order, at most `max_rows` at a time. Raises InputError."""
+    for file in files.files:
+        with reading(file.path):
+            yield from read_row_groups(files, file, range(len(file.row_groups)), max_rows)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Raise InputError for what pyarrow raises about the file at `path`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {brief(error)}") from error
+
+
+def read_row_groups(files: ParquetFiles, file: ParquetFile, groups: Iterable[int], max_rows: int) -> Iterator[pa.Table]:
+    """The rows of some row groups of a file, with the columns and types of `files.schema`.
+
+    Memory does not depend on the size of a row group: a batch has at most `max_rows` rows, and BATCH_BYTES as the
+    file stores them, or one row. It takes more in memory if the file stores equal values once (a dictionary). One
+    batch never spans two row groups: pyarrow cannot put two dictionaries into one nested column.
+
+    Raises:
+        ArrowException, OSError: The file cannot be read. A transient error of the store is retried first.
+    """
+    for group in groups:
+        rows, size_bytes = file.row_groups[group]
+        fitting_rows = BATCH_BYTES * rows // max(size_bytes, 1)
+        for batch in _batches(files.filesystem, file.path, group, max(1, min(max_rows, fitting_rows))):
+            yield convert_batch(batch, files.schema, files.columns)
+
+
+def _batches(filesystem: FileSystem, path: str, group: int, max_rows: int) -> Iterator[pa.RecordBatch]:
+    """The batches of a row group. After a transient error, the file is opened again behind the last batch."""
+    yielded = 0
+    for attempt in range(1, READ_ATTEMPTS + 1):
         try:
-            with files.filesystem.open_input_file(path) as opened, pq.ParquetFile(opened) as file:
-                for batch in file.iter_batches(rows_per_batch):
+            with (
+                filesystem.open_input_file(path) as opened,
+                pq.ParquetFile(opened, buffer_size=READ_BUFFER_BYTES) as parquet,
+            ):
+                for batch in islice(parquet.iter_batches(max_rows, row_groups=[group]), yielded, None):
                     if batch.num_rows:
-                        yield pa.Table.from_batches([batch])
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} cannot be read: {brief(error)}") from error
-
-
-def _list_parquet_files(filesystem: FileSystem, fail_fast: FileSystem, path: str, shown: str) -> list[FileInfo]:
-    """Files at `path`, sorted. The first request goes to `fail_fast`, the same filesystem with fewer attempts."""
-    try:
-        info = retry_transient_errors(fail_fast.get_file_info)(path)
-        if info.type == FileType.File:
-            return [info]
-        visible = [info for info in list_files(filesystem, path, recursive=True) if _is_visible(info.path, path)]
-    except OSError as error:
-        raise InputError(f"cannot list the input {shown}: {brief(error)}") from error
-    infos = [info for info in visible if info.path.endswith(".parquet")]
-    if other := [info.path for info in visible if not info.path.endswith((".parquet", *_NO_DATA))]:
-        names = ", ".join(name[len(path) :].strip("/") for name in other[:3]) + (", ..." if len(other) > 3 else "")
-        raise InputError(
-            f"input.path: {len(other):,} files in {shown} have other names than *.parquet ({names}); rename them to"
-            " *.parquet if they are data, otherwise move them away or start their names with _"
-        )
-    if not infos:
-        found = "is no *.parquet in" if info.type == FileType.Directory else "is no file or folder"
-        raise InputError(f"input.path: there {found} {shown}")
-    return infos
-
-
-def _is_visible(path: str, folder: str) -> bool:
-    """Ray, Spark and pyarrow ignore names that begin with _ or . as well."""
-    names = path[len(folder) :].strip("/").split("/")
-    return not any(name.startswith(("_", ".")) for name in names)
-
-
-def _footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
-    try:
-        return _read_footer(filesystem, path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as Parquet (truncated, or not Parquet?): {brief(error)}") from error
+                        yield batch
+                    yielded += 1
+            return
+        except OSError as error:
+            if not is_transient(error) or attempt == READ_ATTEMPTS:
+                raise
+            time.sleep(random.uniform(0, 2**attempt * 0.2))
 
 
 @retry_transient_errors
-def _read_footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
-    with filesystem.open_input_file(path) as file:
-        return pq.read_metadata(file)
-
-
-def _uncompressed_bytes(footer: pq.FileMetaData) -> int:
-    return sum(footer.row_group(number).total_byte_size for number in range(footer.num_row_groups))
-
-
-def _digest(footer: pq.FileMetaData) -> str:
-    buffer = pa.BufferOutputStream()
-    footer.write_metadata_file(buffer)
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
-
-
-def _check_sizes(footer: pq.FileMetaData, path: str) -> None:
-    """Refuse a decompression bomb: a row group of few rows that claims a huge uncompressed size."""
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
-        values = sum(group.column(index).num_values for index in range(group.num_columns))
-        claimed_bytes = group.total_byte_size + 12 * values  # a value or an offset has 8 bytes, its levels 4
-        if claimed_bytes > MAX_ROW_READ_BYTES * max(group.num_rows, 1):
-            raise InputError(
-                f"{path}: row group {number} unpacks to {claimed_bytes} bytes in {group.num_rows} rows, over "
-                f"{MAX_ROW_READ_BYTES} per row; a query's candidates do not need that. Shorten or drop them"
-            )
-
-
-@retry_transient_errors
-def _read_query_id_batches(filesystem: FileSystem, path: str) -> list[pa.Array]:
+def _read_query_id_batches(filesystem: FileSystem, path: str, column: str) -> list[pa.Array]:
     """Read dictionary-encoded, so that equal long strings take no more memory than in the file."""
     batches: list[pa.Array] = []
     row = 0
-    with filesystem.open_input_file(path) as opened, pq.ParquetFile(opened, read_dictionary=[QUERY_ID]) as file:
-        for batch in file.iter_batches(columns=[QUERY_ID], use_threads=False):
-            batches.append(_check_query_ids(batch.column(0), row, path))
+    with filesystem.open_input_file(path) as opened, pq.ParquetFile(opened, read_dictionary=[column]) as file:
+        for batch in file.iter_batches(columns=[column], use_threads=False):
+            batches.append(check_query_ids(batch.column(0), row, path))
             row += batch.num_rows
     return batches
 
 
-def _check_query_ids(ids: pa.Array, first_row: int, path: str) -> pa.Array:
-    """`ids` as plain strings; `first_row` is the row of the first one in the file."""
+def check_query_ids(ids: pa.Array, first_row: int, path: str) -> pa.Array:
+    """`ids` as plain strings; `first_row` is the row of the first one in the file at `path`.
+
+    Raises InputError if an id is null, empty or too long.
+    """
     values = ids.dictionary if pa.types.is_dictionary(ids.type) else ids
+    values = values if pa.types.is_large_string(values.type) else convert(values, pa.string())
     longest = pc.max(pc.binary_length(values)).as_py() or 0
     if longest > MAX_ID_CHARS:
         raise InputError(f"{path}: a query_id of {longest} bytes, near row {first_row}; at most {MAX_ID_CHARS}")
-    strings = ids.cast(pa.string()) if not pa.types.is_string(ids.type) else ids
+    strings = convert(ids, pa.string())
     position = pc.index(pc.or_kleene(pc.is_null(strings), pc.equal(strings, "")), True).as_py()
     if position >= 0:
         problem = "null" if not strings[position].is_valid else "empty"

@@ -7,6 +7,9 @@ from corpus_reranker.plugins import load_class
 
 SOURCES: dict[str, str] = {
     "parquet": "corpus_reranker.io.sources.parquet:open_parquet",
+    "csv": "corpus_reranker.io.sources.text_files:open_csv",
+    "tsv": "corpus_reranker.io.sources.text_files:open_tsv",
+    "jsonl": "corpus_reranker.io.sources.text_files:open_jsonl",
 }
 
 

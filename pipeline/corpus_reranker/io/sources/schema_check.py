@@ -1,72 +1,261 @@
-"""Whether the schema of an input file can be read: columns, types, and names that the output needs."""
+"""The form of an input, and the one schema in which the rows of all its files are read.
 
+A type is accepted if its values keep their meaning in the type that the reranker reads, so that files of pandas,
+polars, DuckDB, Spark and Hugging Face datasets need no conversion. Every problem of every file is reported at once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.schemas import CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, RESULT
+from corpus_reranker.io.column_names import suggest_column
+from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, RESULT
+from corpus_reranker.io.settings import InputConfig
 
 Form: TypeAlias = Literal["nested", "long"]
 
 OPTIONAL_COLUMNS = ("title", "rank")
 
+_IDS = ("query_id", "doc_id")
 
-def check_schema(schema: pa.Schema, path: str) -> Form:
-    """The form of an input with this schema. Raises InputError that names `path`, the column and the fix."""
-    form: Form = "nested" if CANDIDATES in schema.names or "doc_id" not in schema.names else "long"
+_MAX_EXACT_INT_BITS = 53
+"""Integers of more bits are not exact as a double."""
+
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""Columns in which pandas stores an index without a name (pandas/io/parquet.py)."""
+
+_SHOWN_FILES = 3
+
+
+def input_schema(schemas: Mapping[str, pa.Schema], settings: InputConfig) -> tuple[Form, pa.Schema]:
+    """The form of an input, and the schema in which its rows are read.
+
+    Args:
+        schemas: Path of each file -> its schema with renamed columns (`renamed_schema`).
+        settings: `columns` and `cast_ids`.
+
+    Raises:
+        InputError: lists every problem with its file, column, the type that is wanted, and the fix.
+    """
+    first = next(iter(schemas.values()))
+    form: Form = "nested" if CANDIDATES in first.names or not _has_candidate_columns(first) else "long"
     expected = NESTED_INPUT if form == "nested" else LONG_INPUT
-    for name in (name for name in schema.names if schema.names.count(name) > 1):
-        raise InputError(f"{path} has two columns named {name!r}; rename one")
+    problems: dict[str, list[str]] = {}
+    for path, schema in schemas.items():
+        for problem in _file_problems(schema, form, expected, settings):
+            problems.setdefault(problem, []).append(path)
+    if form == "long":
+        _check_order_columns(schemas, problems)
+    passed_through = _passed_through(schemas, expected, problems)
+    if problems:
+        raise InputError(_message(problems))
+    present = {name for schema in schemas.values() for name in schema.names}
+    return form, pa.schema(
+        [*(field.with_nullable(True) for field in expected if field.name in present), *passed_through]
+    )
+
+
+def renamed_schema(schema: pa.Schema, columns: Mapping[str, str]) -> pa.Schema:
+    """`schema` with the names that the reranker reads, also in the structs of the candidates, without pandas' index.
+
+    `columns` maps names of the reranker to names in the files (`input.columns`).
+    """
+    nested = columns.get(CANDIDATES, CANDIDATES) in schema.names
+    ours = {theirs: name for name, theirs in row_columns(columns, nested=nested).items()}
+    in_structs = {theirs: name for name, theirs in columns.items() if name in CANDIDATE.names}
+    fields = [field.with_name(ours.get(field.name, field.name)) for field in schema if not is_pandas_index(field.name)]
+    return pa.schema(
+        [
+            field.with_type(_renamed_structs(field.type, in_structs)) if field.name == CANDIDATES else field
+            for field in fields
+        ]
+    )
+
+
+def row_columns(columns: Mapping[str, str], *, nested: bool) -> Mapping[str, str]:
+    """The part of `input.columns` that names columns; in nested form, the rest names fields of the candidates."""
+    return {name: theirs for name, theirs in columns.items() if not nested or name in NESTED_INPUT.names}
+
+
+def is_pandas_index(name: str) -> bool:
+    return _PANDAS_INDEX.fullmatch(name) is not None
+
+
+def is_list(type_: pa.DataType) -> bool:
+    """Whether values are lists of any of Arrow's list types."""
+    return bool(
+        pa.types.is_list(type_)
+        or pa.types.is_large_list(type_)
+        or pa.types.is_fixed_size_list(type_)
+        or pa.types.is_list_view(type_)
+        or pa.types.is_large_list_view(type_)
+    )
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether values are strings, or all null."""
+    value_type = type_.value_type if pa.types.is_dictionary(type_) else type_
+    return bool(
+        pa.types.is_string(value_type)
+        or pa.types.is_large_string(value_type)
+        or pa.types.is_string_view(value_type)
+        or pa.types.is_null(value_type)
+    )
+
+
+def is_number(type_: pa.DataType) -> bool:
+    """Whether values are numbers that a double can hold, or all null."""
+    decimal = pa.types.is_decimal(type_) and type_.precision <= 15
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_null(type_) or decimal)
+
+
+def _renamed_structs(type_: pa.DataType, ours: Mapping[str, str]) -> pa.DataType:
+    if not is_list(type_) or not pa.types.is_struct(type_.value_type):
+        return type_
+    return pa.list_(pa.struct([field.with_name(ours.get(field.name, field.name)) for field in type_.value_type]))
+
+
+def _has_candidate_columns(schema: pa.Schema) -> bool:
+    names = {"doc_id", "text", "score", "rank", "docno", "docid", "pid"}
+    return bool(names & set(schema.names))
+
+
+def _file_problems(schema: pa.Schema, form: Form, expected: pa.Schema, settings: InputConfig) -> Iterator[str]:
+    for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        theirs = settings.columns.get(name)
+        yield f"two columns named {name!r}" + (f", one of them by input.columns.{name}={theirs}" if theirs else "")
     for field in expected:
-        if field.name in schema.names:
-            _check_type(schema.field(field.name).type, field.type, field.name, path)
-        elif field.name not in OPTIONAL_COLUMNS:
-            columns = ", ".join(schema.names)
-            raise InputError(
-                f"{path} has no column {field.name!r}; it has: {columns}. The {form} form needs {_columns(expected)}"
-            )
+        found = [each.type for each in schema if each.name == field.name]
+        if found:
+            yield from _type_problems(field.name, found[0], field.type, settings)
+        elif field.name not in (*OPTIONAL_COLUMNS, "score"):
+            yield _missing_column(field, schema, form, settings)
+    if form == "long" and not {"score", "rank"} & set(schema.names):
+        yield "no column 'score', wanted double, and no column 'rank'; one of them must give the first-stage order"
     for field in schema:
         if field.name not in expected.names:
-            _check_passed_through(field, path)
-    return form
+            yield from _passed_through_problems(field)
 
 
-def check_same_schema(schema: pa.Schema, path: str, first: pa.Schema, first_path: str) -> None:
-    """Raise InputError if two files of one input differ in a column."""
-    types, first_types = ({field.name: field.type for field in each} for each in (schema, first))
-    for name in [*first_types, *types]:
-        if types.get(name) != first_types.get(name):
-            raise InputError(
-                f"the files of the input differ: column {name!r} is {types.get(name, 'absent')} in {path} "
-                f"and {first_types.get(name, 'absent')} in {first_path}; write them with one schema"
-            )
+def _missing_column(field: pa.Field, schema: pa.Schema, form: Form, settings: InputConfig) -> str:
+    wanted = f"no column {field.name!r}, wanted {_named_type(field.name, field.type)} ({form} form)"
+    names = ", ".join(settings.columns.get(name, name) for name in schema.names)
+    if field.name in settings.columns:
+        return f"{wanted}; input.columns.{field.name} names {settings.columns[field.name]!r}, but it has {names}"
+    return f"{wanted}; {_rename_fix(field.name, schema.names)}; it has {names}"
 
 
-def _check_type(found: pa.DataType, expected: pa.DataType, name: str, path: str) -> None:
+def _rename_fix(name: str, names: list[str]) -> str:
+    free = [each for each in names if each not in (*NESTED_INPUT.names, *LONG_INPUT.names)]
+    return f"name it with input.columns={{{name}: {suggest_column(name, free)}}}"
+
+
+def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, settings: InputConfig) -> Iterator[str]:
+    label, leaf = f"column {name!r} is {found}, wanted {_named_type(name, expected)}", name.rpartition(".")[2]
     if pa.types.is_list(expected):
-        if not (pa.types.is_list(found) or pa.types.is_large_list(found)) or not pa.types.is_struct(found.value_type):
-            raise InputError(f"{path}: column {name!r} is {found}; it must be {_columns(NESTED_INPUT)}")
-        for field in expected.value_type:
-            position = found.value_type.get_field_index(field.name)
-            if position >= 0:
-                _check_type(found.value_type.field(position).type, field.type, f"{name}.{field.name}", path)
-            elif field.name not in OPTIONAL_COLUMNS:
-                raise InputError(f"{path}: the structs of {name!r} have no field {field.name!r}; they are {found}")
+        yield from _list_problems(label, found, expected, settings)
     elif pa.types.is_string(expected):
-        if not (pa.types.is_string(found) or pa.types.is_large_string(found)):
-            raise InputError(f"{path}: {name!r} is {found}; cast it to string")
-    elif not (pa.types.is_integer(found) or pa.types.is_floating(found)):
-        raise InputError(f"{path}: {name!r} is {found}; cast it to {expected}")
+        if leaf in _IDS and pa.types.is_integer(found):
+            if not settings.cast_ids:
+                yield f"{label}; set input.cast_ids=true to read integers as ids"
+        elif not is_text(found):
+            yield f"{label}; {_cast_fix(name, 'string')}"
+    elif not is_number(found):
+        yield f"{label}; {_cast_fix(name, 'double')}"
 
 
-def _check_passed_through(field: pa.Field, path: str) -> None:
+def _list_problems(label: str, found: pa.DataType, expected: pa.DataType, settings: InputConfig) -> Iterator[str]:
+    if pa.types.is_null(found) or (is_list(found) and pa.types.is_null(found.value_type)):
+        return  # all lists are null or empty: failed rows
+    if not is_list(found) or not pa.types.is_struct(found.value_type):
+        hint = "decode the JSON before the file is written" if is_text(found) else "write a list of structs"
+        yield f"{label}; {hint}"
+        return
+    names = [field.name for field in found.value_type]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"two fields named {name!r} in the structs of 'candidates'; rename one"
+    for field in expected.value_type:
+        if names.count(field.name) == 1:
+            position = found.value_type.get_field_index(field.name)
+            yield from _type_problems(
+                f"{CANDIDATES}.{field.name}", found.value_type.field(position).type, field.type, settings
+            )
+        elif field.name in ("doc_id", "text") and field.name not in names:
+            wanted = f"no field 'candidates.{field.name}', wanted {field.type}"
+            yield f"{wanted}; {_rename_fix(field.name, names)}; the structs have {', '.join(names) or 'no field'}"
+
+
+def _cast_fix(name: str, type_: str) -> str:
+    if "." in name:
+        return f"cast it to {type_} before the file is written"
+    return f"cast it to {type_}, in pandas with df[{name!r}].astype({'str' if type_ == 'string' else 'float'!r})"
+
+
+def _named_type(name: str, type_: pa.DataType) -> str:
+    return "list of structs with doc_id, text, and optionally title and score" if name == CANDIDATES else str(type_)
+
+
+def _check_order_columns(schemas: Mapping[str, pa.Schema], problems: dict[str, list[str]]) -> None:
+    """`rank` decides the order if there is one, so either all files have it or none."""
+    ranked = [path for path, schema in schemas.items() if "rank" in schema.names]
+    if ranked and len(ranked) < len(schemas):
+        problem = f"no column 'rank', which {ranked[0]} has; add it to all files, or drop it"
+        problems[problem] = [path for path in schemas if path not in ranked]
+
+
+def _passed_through(
+    schemas: Mapping[str, pa.Schema], expected: pa.Schema, problems: dict[str, list[str]]
+) -> list[pa.Field]:
+    """The other columns of all files, each with a type that holds the values of every file."""
+    first_of_type: dict[str, dict[pa.DataType, str]] = {}
+    for path, schema in schemas.items():
+        for field in schema:
+            if field.name not in expected.names:
+                first_of_type.setdefault(field.name, {}).setdefault(field.type, path)
+    fields = []
+    for name, paths in first_of_type.items():
+        type_ = _common_type(list(paths))
+        if type_ is None:
+            found = " and ".join(f"{each} in {path}" for each, path in list(paths.items())[:_SHOWN_FILES])
+            problems[f"column {name!r} is {found}; write it with one type"] = []
+        else:
+            fields.append(pa.field(name, type_))
+    return fields
+
+
+def _common_type(types: list[pa.DataType]) -> pa.DataType | None:
+    """The type that holds all values of these types; None if there is none."""
+    if len(types) == 1:
+        return types[0]
+    if all(is_text(type_) for type_ in types):
+        return pa.string()
+    try:
+        schemas = [pa.schema([pa.field("column", type_)]) for type_ in types]
+        common = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None
+    return None if any(_loses(type_, common) for type_ in types) else common
+
+
+def _loses(type_: pa.DataType, common: pa.DataType) -> bool:
+    """Whether a value of `type_` can change in `common`: a large integer that becomes a double."""
+    if pa.types.is_integer(type_) and pa.types.is_floating(common):
+        return bool(type_.bit_width > _MAX_EXACT_INT_BITS)
+    if is_list(type_) and is_list(common):
+        return _loses(type_.value_type, common.value_type)
+    if pa.types.is_struct(type_) and pa.types.is_struct(common):
+        return any(_loses(field.type, common.field(field.name).type) for field in type_)
+    return False
+
+
+def _passed_through_problems(field: pa.Field) -> Iterator[str]:
     if field.name in (*RESULT.names, PROBLEM):
-        raise InputError(f"{path}: column {field.name!r} has the name of an output column; rename it")
+        yield f"column {field.name!r} has the name of an output column; rename it"
     if unsupported := _unsupported_type(field.type):
-        raise InputError(
-            f"{path}: column {field.name!r} is {unsupported}, which cannot pass through unchanged; cast or drop it"
-        )
+        yield f"column {field.name!r} is {unsupported}, which cannot pass through unchanged; cast or drop it"
 
 
 def _unsupported_type(type_: pa.DataType) -> pa.DataType | None:
@@ -83,5 +272,16 @@ def _unsupported_type(type_: pa.DataType) -> pa.DataType | None:
     return next((found for child in children if (found := _unsupported_type(child))), None)
 
 
-def _columns(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+def _message(problems: Mapping[str, list[str]]) -> str:
+    """One line for one problem; otherwise a line each."""
+    lines = [_line(problem, paths) for problem, paths in problems.items()]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n  ".join([f"the input has {len(lines)} problems:", *lines])
+
+
+def _line(problem: str, paths: list[str]) -> str:
+    if not paths:
+        return problem
+    others = len(paths) - 1
+    return f"{paths[0]}{f' and {others:,} other files' if others else ''}: {problem}"

@@ -46,12 +46,13 @@ def stage(
     if copied is None or copied.body != content:
         filesystem, folder = resolve(folder_url, storage)
         delete_folder(filesystem, folder)
-        _write(_head(source.tables(), limit), filesystem, folder)
+        _write(head(source.tables(), limit), filesystem, folder)
         control.write(COMPLETE, content)
     return read_nested_files(folder_url, storage)
 
 
-def _head(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+def head(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    """The first `limit` rows; None for all."""
     if limit is None:
         yield from tables
         return

@@ -1,4 +1,4 @@
-"""Parquet in long form, one row per candidate: rows are grouped by query while they stream through.
+"""The long form, one row per candidate: rows are grouped by query while they stream through.
 
 Memory is bounded. Rows of a query that are not contiguous are first partitioned by query into files in TMPDIR.
 Measured with 1.8 GB of rows: the process grows to 390 MB if they are contiguous, and to 1.1 GB if they are not.
@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.schemas import CANDIDATES, LONG_INPUT, QUERY_ID
+from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, QUERY_ID
 from corpus_reranker.io.sources.base import ParquetFiles, Source
 from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tables, read_query_id_batches
 
@@ -26,12 +26,13 @@ ROWS_PER_BATCH = 4096
 PARTITION_BYTES = 64 * 2**20
 """Uncompressed size of the rows that are sorted in memory at once. In memory they take more."""
 
+_SHOWN_CHARS = 80
+
 MAX_PARTITIONS = 512
 """Each partition is one open file while rows are written to them."""
 
 
-@dataclass(frozen=True, slots=True)
-class LongParquet(Source):
+class LongForm(Source, Protocol):
     """An input in long form.
 
     The candidates of a query are ordered by `rank` if there is such a column, otherwise by falling score and then by
@@ -39,21 +40,33 @@ class LongParquet(Source):
     `max_candidates` keeps one candidate more than allowed, so that it becomes a failed row.
     """
 
-    long_files: ParquetFiles
-    max_candidates: int
+    @property
+    def max_candidates(self) -> int: ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of `rows`: columns of LONG_INPUT, and columns that pass through."""
+        ...
+
+    @property
+    def uncompressed_bytes(self) -> int:
+        """Size of all rows, about."""
+        ...
+
+    def rows(self) -> Iterator[pa.Table]:
+        """All rows in order, a few thousand at a time. Raises InputError."""
+        ...
+
+    def query_ids(self) -> Iterator[pa.Array]:
+        """The query_id column in order. Raises InputError for a row without one."""
+        ...
 
     @property
     def form(self) -> str:
         return "long"
 
-    def describe(self) -> str:
-        return f"{len(self.long_files.files)} Parquet files, {self.long_files.rows:,} candidate rows (long form)"
-
-    def fingerprint_fields(self) -> dict[str, Any]:
-        return file_fingerprint(self.long_files)
-
     def tables(self) -> Iterator[pa.Table]:
-        rows = self._rows() if self._is_contiguous() else self._rows_sorted_on_disk()
+        rows = self.rows() if self._is_contiguous() else self._rows_sorted_on_disk()
         last_query: pa.Table | None = None
         for table in rows:
             table = pa.concat_tables([last_query, table]) if last_query is not None else table
@@ -65,42 +78,35 @@ class LongParquet(Source):
             yield _group_by_query(last_query, np.zeros(1, dtype=np.int64), self.max_candidates)
 
     def candidate_counts(self) -> Counter[int]:
-        """Reads only the query_id column."""
         candidates: Counter[str] = Counter()
-        for path in self.long_files.paths:
-            for ids in read_query_id_batches(self.long_files.filesystem, path):
-                candidates.update(ids.to_pylist())
+        for ids in self.query_ids():
+            candidates.update(ids.to_pylist())
         return Counter(candidates.values())
 
-    def _rows(self) -> Iterator[pa.Table]:
-        return iter_tables(self.long_files, ROWS_PER_BATCH)
-
     def _is_contiguous(self) -> bool:
-        """Whether all rows of a query follow each other. Raises InputError for a row without a query_id."""
+        """Whether all rows of a query follow each other."""
         groups: list[pa.Array] = []
-        for path in self.long_files.paths:
-            for ids in read_query_id_batches(self.long_files.filesystem, path):
-                first_ids = ids.take(pa.array(_group_starts(ids)))
-                if groups and len(first_ids) and groups[-1][-1] == first_ids[0]:
-                    first_ids = first_ids.slice(1)
-                groups += [first_ids] if len(first_ids) else []
+        for ids in self.query_ids():
+            first_ids = ids.take(pa.array(_group_starts(ids)))
+            if groups and len(first_ids) and groups[-1][-1] == first_ids[0]:
+                first_ids = first_ids.slice(1)
+            groups += [first_ids] if len(first_ids) else []
         ids_of_groups = pa.chunked_array(groups, pa.string())
         return bool(pc.count_distinct(ids_of_groups).as_py() == len(ids_of_groups))
 
     def _rows_sorted_on_disk(self) -> Iterator[pa.Table]:
         """Partition the rows by a hash of their query into files that fit in memory; yield each one sorted."""
-        schema = self.long_files.schema
-        total_bytes = sum(file.uncompressed_bytes for file in self.long_files.files)
-        num_partitions = min(-(-total_bytes // PARTITION_BYTES) or 1, MAX_PARTITIONS)
+        schema = self.schema
+        num_partitions = min(-(-self.uncompressed_bytes // PARTITION_BYTES) or 1, MAX_PARTITIONS)
         with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
             paths = [Path(folder) / f"{number}.arrow" for number in range(num_partitions)]
             try:
                 writers = [pa.ipc.new_file(str(path), schema) for path in paths]
-                for table in self._rows():
+                for table in self.rows():
                     partition_of_row = _partition_of_row(table[QUERY_ID], num_partitions)
                     for number in np.unique(partition_of_row):
                         rows = table.filter(pa.array(partition_of_row == number))
-                        writers[number].write_table(rows.cast(schema))
+                        writers[number].write_table(rows)
                 for writer in writers:  # a full disk may show only here
                     writer.close()
             except OSError as error:
@@ -111,6 +117,35 @@ class LongParquet(Source):
                     table = pa.ipc.open_file(file).read_all()
                     if table.num_rows:
                         yield table.sort_by(QUERY_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class LongParquet(LongForm):
+    """Parquet files in long form."""
+
+    long_files: ParquetFiles
+    max_candidates: int
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.long_files.schema
+
+    @property
+    def uncompressed_bytes(self) -> int:
+        return sum(file.uncompressed_bytes for file in self.long_files.files)
+
+    def describe(self) -> str:
+        return f"{len(self.long_files.files)} Parquet files, {self.long_files.rows:,} candidate rows (long form)"
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        return file_fingerprint(self.long_files)
+
+    def rows(self) -> Iterator[pa.Table]:
+        return iter_tables(self.long_files, ROWS_PER_BATCH)
+
+    def query_ids(self) -> Iterator[pa.Array]:
+        for path in self.long_files.paths:
+            yield from read_query_id_batches(self.long_files, path)
 
 
 def _partition_of_row(query_ids: pa.ChunkedArray, num_partitions: int) -> np.ndarray:
@@ -140,10 +175,26 @@ def _group_by_query(table: pa.Table, starts: np.ndarray, max_candidates: int) ->
     table = table.take(indices.filter(pa.array(position_in_query <= max_candidates)))
     lengths = np.minimum(lengths, max_candidates + 1)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    names = [name for name in ("doc_id", "text", "title", "score") if name in table.column_names]
-    columns = [table[name].cast(LONG_INPUT.field(name).type).combine_chunks() for name in names]
-    candidates = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, names))
+    _check_queries(table, offsets)
+    columns = [
+        table[each.name].combine_chunks() if each.name in table.column_names else pa.nulls(len(table), each.type)
+        for each in CANDIDATE
+    ]
+    structs = pa.StructArray.from_arrays(columns, fields=list(CANDIDATE))
+    candidates = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
     first = table.take(pa.array(offsets[:-1]))
     passed_through = [name for name in first.column_names if name not in LONG_INPUT.names]
-    ids = {name: first[name].cast(pa.string()) for name in (QUERY_ID, "query")}
+    ids = {name: first[name] for name in (QUERY_ID, "query")}
     return pa.table({**ids, CANDIDATES: candidates, **{name: first[name] for name in passed_through}})
+
+
+def _check_queries(table: pa.Table, offsets: np.ndarray) -> None:
+    """Raise InputError if the rows of a query differ in its text; a query's rows are `[offsets[q], offsets[q + 1])`."""
+    texts = pc.fill_null(table["query"], "")
+    changes = np.setdiff1d(_group_starts(texts), offsets)
+    if len(changes):
+        query_id = table[QUERY_ID][int(changes[0])].as_py()
+        one, other = (texts[int(row)].as_py()[:_SHOWN_CHARS] for row in (changes[0] - 1, changes[0]))
+        raise InputError(
+            f"query_id {query_id!r} has two texts, {one!r} and {other!r}; give all rows of a query the same query"
+        )

@@ -1,0 +1,106 @@
+"""Footers of the Parquet files of an input: their schemas and sizes, checked before any row is read."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.filesystem import retry_transient_errors
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles, RowGroup
+from corpus_reranker.io.sources.listing import format_hint, list_input, select_data
+from corpus_reranker.io.sources.schema_check import Form, input_schema, renamed_schema
+from corpus_reranker.io.storage_errors import brief
+
+IO_THREADS = 16
+
+_MAGIC = b"PAR1"
+"""First bytes of a Parquet file. Hive, Spark and others write data files without an ending, or with another one."""
+
+MAX_ROW_READ_BYTES = 256 * 2**20
+"""A row group whose rows claim more than this on average is refused unread."""
+
+
+def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, ParquetFiles]:
+    """Read and check the footers of all Parquet files at `settings.path`, whatever their names.
+
+    Raises:
+        InputError: the message names the file, the column and the fix.
+    """
+    columns = {str(name): theirs for name, theirs in settings.columns.items()}
+    listing = list_input(settings.path, storage)
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        is_parquet = list(pool.map(lambda info: _is_parquet(listing.filesystem, info.path), listing.files))
+        infos = select_data(listing, is_parquet, settings.path, "Parquet")
+        found = list(pool.map(lambda info: _footer(listing.filesystem, info.path), infos))
+    footers = {info.path: footer for info, footer in zip(infos, found, strict=True)}
+    schemas = {path: _arrow_schema(footer, path) for path, footer in footers.items()}
+    form, schema = input_schema({path: renamed_schema(schema, columns) for path, schema in schemas.items()}, settings)
+    for path, footer in footers.items():
+        _check_sizes(footer, path)
+    files = tuple(
+        ParquetFile(info.path, info.size, _row_groups(footers[info.path]), _digest(footers[info.path]))
+        for info in infos
+    )
+    return form, ParquetFiles(listing.filesystem, files, schema, columns)
+
+
+def _is_parquet(filesystem: FileSystem, path: str) -> bool:
+    """Whether a file is Parquet by its name or its first bytes."""
+    return path.endswith(".parquet") or _first_bytes(filesystem, path) == _MAGIC
+
+
+@retry_transient_errors
+def _first_bytes(filesystem: FileSystem, path: str) -> bytes:
+    with filesystem.open_input_file(path) as file:
+        return bytes(file.read(len(_MAGIC)))
+
+
+def _footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
+    try:
+        return _read_footer(filesystem, path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        hint = format_hint([path]) if not path.endswith(".parquet") else ""
+        raise InputError(
+            f"{path} cannot be read as Parquet (truncated, or not Parquet?): {brief(error)}{hint}"
+        ) from error
+
+
+@retry_transient_errors
+def _read_footer(filesystem: FileSystem, path: str) -> pq.FileMetaData:
+    with filesystem.open_input_file(path) as file:
+        return pq.read_metadata(file)
+
+
+def _arrow_schema(footer: pq.FileMetaData, path: str) -> pa.Schema:
+    try:
+        return footer.schema.to_arrow_schema()
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path}: the schema cannot be read: {brief(error)}") from error
+
+
+def _row_groups(footer: pq.FileMetaData) -> tuple[RowGroup, ...]:
+    groups = (footer.row_group(number) for number in range(footer.num_row_groups))
+    return tuple(RowGroup(group.num_rows, group.total_byte_size) for group in groups)
+
+
+def _digest(footer: pq.FileMetaData) -> str:
+    buffer = pa.BufferOutputStream()
+    footer.write_metadata_file(buffer)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def _check_sizes(footer: pq.FileMetaData, path: str) -> None:
+    """Refuse a decompression bomb: a row group of few rows that claims a huge uncompressed size."""
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        values = sum(group.column(index).num_values for index in range(group.num_columns))
+        claimed_bytes = group.total_byte_size + 12 * values  # a value or an offset has 8 bytes, its levels 4
+        if claimed_bytes > MAX_ROW_READ_BYTES * max(group.num_rows, 1):
+            raise InputError(
+                f"{path}: row group {number} unpacks to {claimed_bytes} bytes in {group.num_rows} rows, over "
+                f"{MAX_ROW_READ_BYTES} per row; a query's candidates do not need that. Shorten or drop them"
+            )

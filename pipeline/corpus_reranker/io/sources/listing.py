@@ -1,0 +1,98 @@
+"""The files of an input."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pyarrow.fs import FileInfo, FileSystem, FileType
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.filesystem import list_files, redact, resolve, retry_transient_errors
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.storage_errors import brief
+
+FORMAT_OF_ENDING = {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
+"""Ending of a file's name -> the value of `input.format` for it."""
+
+_COMPRESSION = (".gz", ".bz2", ".zst")
+
+_NOTES = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
+"""Endings of files beside the data. Any other file could be a part of the input that would be left out."""
+
+_FIRST_REQUEST_ATTEMPTS = 3
+"""A wrong endpoint is reported in seconds: the delays between the attempts of the AWS SDK double."""
+
+
+class Listing(NamedTuple):
+    """The files of an input, sorted by path. `is_folder` is False if the path of the input is that of a file."""
+
+    filesystem: FileSystem
+    files: list[FileInfo]
+    is_folder: bool
+
+
+def list_input(url: str, storage: StorageConfig) -> Listing:
+    """The file at `url`, or the files below that folder.
+
+    Names that begin with _ or . are left out, as Ray, Spark and pyarrow do.
+
+    Raises:
+        InputError: There is no file or folder.
+    """
+    filesystem, path = resolve(url, storage)
+    fail_fast = storage.model_copy(update={"max_attempts": min(storage.max_attempts, _FIRST_REQUEST_ATTEMPTS)})
+    try:
+        info = retry_transient_errors(resolve(url, fail_fast)[0].get_file_info)(path)
+        if info.type == FileType.File:
+            return Listing(filesystem, [info], is_folder=False)
+        files = [info for info in list_files(filesystem, path, recursive=True) if _is_visible(info.path, path)]
+    except OSError as error:
+        raise InputError(f"cannot list the input {redact(url)}: {brief(error)}") from error
+    if not files and info.type != FileType.Directory:
+        raise InputError(f"input.path: there is no file or folder {redact(url)}")
+    return Listing(filesystem, files, is_folder=True)
+
+
+def _is_visible(path: str, folder: str) -> bool:
+    names = path[len(folder) :].strip("/").split("/")
+    return not any(name.startswith(("_", ".")) for name in names)
+
+
+def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name: str) -> list[FileInfo]:
+    """The files that are data.
+
+    Args:
+        listing: The files of the input.
+        is_data: Whether each file is of the format.
+        url: The input, for messages.
+        format_name: The format, for messages.
+
+    Raises:
+        InputError: Another file could be a part of the input that would be left out, or there is no data.
+    """
+    if not listing.is_folder:
+        return listing.files
+    data = [info for info, chosen in zip(listing.files, is_data, strict=True) if chosen]
+    others = [info.path for info, chosen in zip(listing.files, is_data, strict=True) if not chosen]
+    unknown = [path for path in others if not path.endswith(_NOTES)]
+    if unknown:
+        names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        raise InputError(
+            f"input.path: {len(unknown):,} files in {redact(url)} are not {format_name} ({names}); move them away, or"
+            f" start their names with _{format_hint(unknown)}"
+        )
+    if not data:
+        raise InputError(f"input.path: there is no {format_name} file in {redact(url)}{format_hint(others)}")
+    return data
+
+
+def format_hint(paths: Sequence[str]) -> str:
+    """The end of a message about files of another format than `input.format`, from the first name that tells one."""
+    name = next((name for path in paths if (name := format_of(path))), None)
+    return f"; to read them, set input.format={name}" if name else ""
+
+
+def format_of(path: str) -> str | None:
+    """The value of `input.format` that fits a file's name; None if the name does not tell."""
+    for ending in _COMPRESSION:
+        path = path.removesuffix(ending)
+    return FORMAT_OF_ENDING.get(path.rpartition(".")[2].lower())
