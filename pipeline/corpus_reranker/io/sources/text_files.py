@@ -1,0 +1,237 @@
+"""The input formats "csv", "tsv" and "jsonl": candidates in text files, plain or compressed, in UTF-8.
+
+CSV and TSV have a header line and are in long form; JSONL is in long or in nested form. Memory is bounded by blocks of
+BLOCK_BYTES.
+"""
+
+import codecs
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.filesystem import retry_transient_errors
+from corpus_reranker.io.schemas import CANDIDATE, LONG_INPUT, QUERY_ID
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.conversion import convert_batch
+from corpus_reranker.io.sources.footers import IO_THREADS
+from corpus_reranker.io.sources.listing import format_of, list_input, select_data
+from corpus_reranker.io.sources.long_form import LongForm
+from corpus_reranker.io.sources.parquet_files import check_query_ids, reading
+from corpus_reranker.io.sources.schema_check import Form, input_schema, renamed_schema
+
+BLOCK_BYTES = 16 * 2**20
+"""Size of the block of a file that is parsed at once. A line may not be longer."""
+
+_NUMBERS = ("score", "rank")
+
+Reader: TypeAlias = Callable[[FileSystem, str, Mapping[str, str]], Iterator[pa.RecordBatch]]
+"""Reads a file at a path; the last argument is `input.columns`."""
+
+
+def open_csv(settings: InputConfig, storage: StorageConfig) -> Source:
+    """Open CSV. Fields may be in double quotes, and then hold commas and line breaks."""
+    return _open(settings, storage, _read_csv)
+
+
+def open_tsv(settings: InputConfig, storage: StorageConfig) -> Source:
+    """Open TSV. A quote has no meaning, as in the files of MS MARCO, so that no field holds a tab or a line break."""
+    return _open(settings, storage, _read_tsv)
+
+
+def open_jsonl(settings: InputConfig, storage: StorageConfig) -> Source:
+    """Open JSON Lines: an object per candidate, or per query with the list `candidates`."""
+    return _open(settings, storage, _read_jsonl)
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """One file. `digest` is the hash of its content."""
+
+    path: str
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextFiles:
+    """Text files of one input, sorted by path. `schema` and `columns` are as in `ParquetFiles`."""
+
+    filesystem: FileSystem
+    files: tuple[TextFile, ...]
+    schema: pa.Schema
+    columns: dict[str, str]
+    reader: Reader
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    def rows(self) -> Iterator[pa.Table]:
+        """The rows in order. Raises InputError."""
+        for file in self.files:
+            with reading(file.path):
+                for batch in self.reader(self.filesystem, file.path, self.columns):
+                    if batch.num_rows:
+                        yield convert_batch(batch, self.schema, self.columns)
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        digest = hashlib.sha256("\n".join(file.digest for file in self.files).encode()).hexdigest()[:16]
+        return {"files": len(self.files), "bytes": self.size_bytes, "digest": digest, "columns": self.columns}
+
+    def describe(self, form: Form) -> str:
+        return f"{len(self.files)} text files, {self.size_bytes:,} bytes ({form} form)"
+
+
+@dataclass(frozen=True, slots=True)
+class LongText(LongForm):
+    """Text files in long form."""
+
+    text_files: TextFiles
+    max_candidates: int
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.text_files.schema
+
+    @property
+    def uncompressed_bytes(self) -> int:
+        return self.text_files.size_bytes
+
+    def describe(self) -> str:
+        return self.text_files.describe("long")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        return self.text_files.fingerprint_fields()
+
+    def rows(self) -> Iterator[pa.Table]:
+        return self.text_files.rows()
+
+    def query_ids(self) -> Iterator[pa.Array]:
+        first_row = 0
+        for table in self.rows():
+            ids = table[QUERY_ID].combine_chunks()
+            yield check_query_ids(ids, first_row, "the input")
+            first_row += len(ids)
+
+
+@dataclass(frozen=True, slots=True)
+class NestedText(Source):
+    """JSON Lines in nested form."""
+
+    text_files: TextFiles
+
+    @property
+    def form(self) -> str:
+        return "nested"
+
+    def describe(self) -> str:
+        return self.text_files.describe("nested")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        return self.text_files.fingerprint_fields()
+
+    def tables(self) -> Iterator[pa.Table]:
+        return self.text_files.rows()
+
+
+def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Source:
+    listing = list_input(settings.path, storage)
+    is_data = [format_of(info.path) == settings.format for info in listing.files]
+    infos = select_data(listing, is_data, settings.path, settings.format.upper())
+    columns = {str(name): theirs for name, theirs in settings.columns.items()}
+    schemas = {
+        info.path: renamed_schema(_schema(listing.filesystem, info.path, reader, columns), columns) for info in infos
+    }
+    form, schema = input_schema(schemas, settings)
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        digests = list(pool.map(lambda info: _digest(listing.filesystem, info.path), infos))
+    files = tuple(TextFile(info.path, info.size, digest) for info, digest in zip(infos, digests, strict=True))
+    text_files = TextFiles(listing.filesystem, files, schema, columns, reader)
+    return NestedText(text_files) if form == "nested" else LongText(text_files, settings.max_candidates)
+
+
+def _schema(filesystem: FileSystem, path: str, reader: Reader, columns: Mapping[str, str]) -> pa.Schema:
+    with reading(path):
+        batch = next(reader(filesystem, path, columns), None)
+    if batch is None:
+        raise InputError(f"{path} is empty; it needs a header or a first object")
+    return batch.schema
+
+
+def _read_csv(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    return _read_delimited(filesystem, path, columns, pa_csv.ParseOptions(newlines_in_values=True))
+
+
+def _read_tsv(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    return _read_delimited(filesystem, path, columns, pa_csv.ParseOptions(delimiter="\t", quote_char=False))
+
+
+def _read_delimited(
+    filesystem: FileSystem, path: str, columns: Mapping[str, str], parse_options: pa_csv.ParseOptions
+) -> Iterator[pa.RecordBatch]:
+    """All columns are text, but for score and rank: a type that is guessed from the first block can be wrong."""
+    read_options = pa_csv.ReadOptions(block_size=BLOCK_BYTES)
+    with _open_stream(filesystem, path) as stream, pa_csv.open_csv(stream, read_options, parse_options) as batches:
+        names = batches.schema.names
+    numbers = {columns.get(name, name) for name in _NUMBERS}
+    types = {name: pa.float64() if name in numbers else pa.string() for name in names}
+    options = pa_csv.ConvertOptions(column_types=types)
+    with (
+        _open_stream(filesystem, path) as stream,
+        pa_csv.open_csv(stream, read_options, parse_options, options) as batches,
+    ):
+        yield pa.RecordBatch.from_pylist([], batches.schema)  # a header without rows has a schema, too
+        yield from batches
+
+
+def _read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """Values that are strings in the first object are strings in all: pyarrow would read `2020-02-29` as a time."""
+    try:
+        first = json.loads(_first_line(filesystem, path))
+    except ValueError as error:
+        raise InputError(f"{path}: line 1 is not JSON: {error}") from error
+    if not isinstance(first, dict):
+        raise InputError(f"{path}: line 1 holds no object; JSON Lines hold one object per line")
+    types = [(name, type_) for name, value in first.items() if (type_ := _type_of(name, value, columns)) is not None]
+    options = pa_json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="infer")
+    read_options = pa_json.ReadOptions(block_size=BLOCK_BYTES)
+    with _open_stream(filesystem, path) as stream, pa_json.open_json(stream, read_options, options) as batches:
+        yield from batches
+
+
+def _type_of(name: str, value: Any, columns: Mapping[str, str]) -> pa.DataType | None:
+    """The type of a field of the first object; None: pyarrow infers it from the first block."""
+    known = {columns.get(field.name, field.name): field.type for field in [*LONG_INPUT, *CANDIDATE]}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        fields = [(each, type_) for each, found in value[0].items() if (type_ := _type_of(each, found, columns))]
+        return pa.list_(pa.struct(fields))
+    if isinstance(value, str) or (value is None and known.get(name) == pa.string()):
+        return pa.string()
+    return pa.float64() if known.get(name) == pa.float64() else None
+
+
+def _first_line(filesystem: FileSystem, path: str) -> bytes:
+    """The first line that is not blank."""
+    with _open_stream(filesystem, path) as raw, io.BufferedReader(raw) as stream:
+        return next((line for line in stream if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+
+
+def _open_stream(filesystem: FileSystem, path: str) -> Any:
+    return filesystem.open_input_stream(path, compression="detect")
+
+
+@retry_transient_errors
+def _digest(filesystem: FileSystem, path: str) -> str:
+    with filesystem.open_input_stream(path, compression=None) as stream, io.BufferedReader(stream) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
