@@ -162,12 +162,49 @@ def test_missing_entries_are_an_error_if_configured(tmp_path: Path) -> None:
     assert assemble(tmp_path, missing="error").candidates == 5
 
 
-def test_the_first_of_duplicate_documents_is_used(tmp_path: Path) -> None:
+def test_a_document_that_occurs_twice(tmp_path: Path) -> None:
     write_all(tmp_path, "q1 Q0 d1 1 1 t\n")
     rows = [{"doc_id": "d1", "text": "first"}, {"doc_id": "x", "text": "filler " * 300}]  # three pieces
-    write_jsonl(tmp_path / "corpus.jsonl", [*rows, {"doc_id": "d1", "text": "second"}])
+    write_jsonl(tmp_path / "corpus.jsonl", [*rows, rows[0]])
     assemble(tmp_path)
     assert entries(rows_of(tmp_path)["q1"]) == [("d1", "first", 1.0)]
+    write_jsonl(tmp_path / "corpus.jsonl", [*rows, {"doc_id": "d1", "text": "second"}])
+    with pytest.raises(InputError, match=r"corpus.jsonl: doc_id 'd1' has two texts"):
+        assemble(tmp_path, overwrite=True)
+
+
+def test_ids_that_do_not_match_are_an_error(tmp_path: Path) -> None:
+    write_all(tmp_path, queries="1\tfirst\n2\tsecond\n")
+    with pytest.raises(InputError, match=r"no query of the run .* the run has 'q1', 'q2', the queries have '1', '2'"):
+        assemble(tmp_path)
+    write_all(tmp_path, documents={"D1": "one"})
+    with pytest.raises(InputError, match=r"no document of the run .* the run has 'd2', 'with some space.txt', "):
+        assemble(tmp_path)
+
+
+def test_a_block_whose_queries_have_no_document(tmp_path: Path) -> None:
+    write_all(tmp_path, RUN + "q3 Q0 missing 1 1 t\n", "q1\tfirst\nq2\tsecond\nq3\tthird\n")
+    assert assemble(tmp_path, queries_per_block=1).queries == 2
+    assert assemble(tmp_path, queries_per_block=1, no_candidates="keep").queries == 3
+
+
+def test_a_bad_line_of_the_corpus_is_named(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    (tmp_path / "corpus.jsonl").write_text("no json\n")
+    with pytest.raises(InputError, match=r"corpus.jsonl, byte 0: not JSON"):
+        assemble(tmp_path)
+
+
+def test_beir_and_ms_marco(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "queries.jsonl", [{"_id": "q1", "text": "first", "metadata": {}}])
+    write_jsonl(tmp_path / "corpus.jsonl", [{"_id": "d1", "title": "t", "text": "one", "metadata": {}}])
+    (tmp_path / "collection.tsv").write_text("d1\tone\n")
+    (tmp_path / "run.txt").write_text("q1\td1\t1\n")
+    queries = {"path": f"{tmp_path}/queries.jsonl"}
+    assemble(tmp_path, queries=queries)
+    assert entries(rows_of(tmp_path)["q1"]) == [("d1", "one", 1.0)]
+    assemble(tmp_path, queries=queries, corpus={"path": f"{tmp_path}/collection.tsv"}, overwrite=True)
+    assert entries(rows_of(tmp_path)["q1"]) == [("d1", "one", 1.0)]
 
 
 def test_any_corpus_gives_the_texts_of_a_dictionary(tmp_path: Path) -> None:

@@ -1,13 +1,24 @@
 """TREC runs and qrels: tie order, checks, and written lines."""
 
+import gzip
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.trec import escape_id, group_qrels, group_run, is_trec_id, run_lines, trec_order
+from corpus_reranker.evaluation.trec import (
+    escape_id,
+    group_qrels,
+    group_run,
+    is_trec_id,
+    load_qrels,
+    run_lines,
+    trec_order,
+)
 from corpus_reranker.io.trec import Qrel, RunLine, read_run
 
 doc_ids = st.text(st.characters(codec="utf-8", categories=["L", "N", "P"], include_characters=" "), min_size=1).filter(
@@ -50,6 +61,29 @@ def test_a_repeated_judgment_counts_once_and_a_contradiction_is_an_error() -> No
     assert group_qrels([Qrel("1", "a", 2), Qrel("1", "a", 2)]) == {"1": {"a": 2}}
     with pytest.raises(InputError, match="judged 2 and 0"):
         group_qrels([Qrel("1", "a", 2), Qrel("1", "a", 0)])
+
+
+@pytest.mark.parametrize("header", ["query-id\tcorpus-id\tscore\n", ""])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_qrels_of_beir(tmp_path: Path, header: str, mark: str, line_end: str) -> None:
+    text = f"{mark}{header}PLAIN-1\tMED 1\t2\nPLAIN-1\tMED-2\t0\n\n".replace("\n", line_end)
+    (tmp_path / "test.tsv").write_bytes(text.encode())
+    assert load_qrels(LocalFileSystem(), str(tmp_path / "test.tsv")) == {"PLAIN-1": {"MED 1": 2, "MED-2": 0}}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_qrels_of_trec(tmp_path: Path, mark: str, line_end: str) -> None:
+    (tmp_path / "qrels.gz").write_bytes(gzip.compress(f"{mark}1 0 a b 2{line_end}1\t0\tc\t0{line_end}".encode()))
+    assert load_qrels(LocalFileSystem(), str(tmp_path / "qrels.gz")) == {"1": {"a b": 2, "c": 0}}
+
+
+@pytest.mark.parametrize("text", ["query\tdoc\tgrade\n", "1\ta\t1\n1 0 b 1\n", "1 0 a 1\n1\tb\t1\n"])
+def test_lines_of_another_format_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "qrels").write_text(text)
+    with pytest.raises(InputError, match=r"qrels, line \d: want `query_id"):
+        load_qrels(LocalFileSystem(), str(tmp_path / "qrels"))
 
 
 def test_empty_qrels_are_an_error() -> None:

@@ -1,5 +1,6 @@
 """Corpora read in pieces: every document once and in order, for any piece size."""
 
+import codecs
 import gzip
 import json
 from pathlib import Path
@@ -21,8 +22,8 @@ LOCAL = LocalFileSystem()
 
 def read(path: Path, piece_bytes: int = 1 << 20, **columns: str) -> list[dict[str, Any]]:
     corpus = CorpusConfig(path=str(path), **columns)
-    pieces = corpus_pieces(corpus, LOCAL, str(path), piece_bytes)
-    tables = [table for piece in pieces for table in read_piece(corpus, LOCAL, piece)]
+    pieces = corpus_pieces(corpus, LOCAL, str(path), piece_bytes, "assemble.corpus")
+    tables = [table for piece in pieces for table in read_piece(corpus, LOCAL, piece, "assemble.corpus")]
     assert all(table.schema == DOCUMENTS for table in tables)
     return [row for table in tables for row in table.to_pylist()]
 
@@ -35,14 +36,57 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]], ensure_ascii: bool = Fal
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
-@given(st.lists(texts, min_size=1, max_size=20), st.integers(1, 200), st.sampled_from(["\n", "\n\n", "\r\n"]))
+@given(
+    st.lists(texts, min_size=1, max_size=20),
+    st.integers(1, 200),
+    st.sampled_from(["\n", "\n\n", "\r\n"]),
+    st.sampled_from([b"", codecs.BOM_UTF8]),
+)
 def test_jsonl_pieces_contain_every_document_once(
-    tmp_path_factory: pytest.TempPathFactory, documents: list[str], piece_bytes: int, line_end: str
+    tmp_path_factory: pytest.TempPathFactory, documents: list[str], piece_bytes: int, line_end: str, mark: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
     rows = [{"doc_id": f"d{number}", "title": None, "text": text} for number, text in enumerate(documents)]
-    path.write_bytes(line_end.join(json.dumps(row, ensure_ascii=False) for row in rows).encode())
+    path.write_bytes(mark + line_end.join(json.dumps(row, ensure_ascii=False) for row in rows).encode())
     assert read(path, piece_bytes) == rows
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30), min_size=1, max_size=20),
+    st.integers(1, 200),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["", "\ufeff", "doc_id\ttext\n", "\ufeffpid\tpassage\n"]),
+)
+def test_tsv_pieces_contain_every_document_once(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[str], piece_bytes: int, line_end: str, start: str
+) -> None:
+    """MS MARCO's collection.tsv."""
+    path = tmp_path_factory.mktemp("corpus") / "collection.tsv"
+    rows = [{"doc_id": str(number), "title": None, "text": text} for number, text in enumerate(documents)]
+    path.write_bytes((start + line_end.join(f"{row['doc_id']}\t{row['text']}" for row in rows)).encode())
+    assert read(path, piece_bytes) == rows
+
+
+def test_documents_of_beir(tmp_path: Path) -> None:
+    row = {"_id": "MED-10", "title": "a title", "text": "a text", "metadata": {}}
+    expected = [{"doc_id": "MED-10", "title": "a title", "text": "a text"}]
+    assert read(write_jsonl(tmp_path / "corpus.jsonl", [row])) == expected
+    pq.write_table(pa.table({name: [row[name]] for name in ("_id", "title", "text")}), tmp_path / "corpus.parquet")
+    assert read(tmp_path / "corpus.parquet") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1\tx\n2\ta title\ta text\n", r"byte 4: expected `doc_id<TAB>text`, got 3 fields"),
+        (b"1 x\n", r"byte 0: expected `doc_id<TAB>text`, got 1 fields"),
+        (b"1\tcaf\xe9\n", r"byte 0: not UTF-8"),
+    ],
+)
+def test_bad_tsv_is_reported_with_its_byte(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "c.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "c.tsv")
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 3_000, 1 << 30])
@@ -80,8 +124,11 @@ def test_integer_ids_of_parquet_become_strings(tmp_path: Path) -> None:
     [
         ('{"doc_id": "a", "text": "x"}\n{"doc_id": "b"', "byte 29: not JSON"),
         ('{"doc_id": "a", "text": "x"}\n[1]\n', "byte 29: expected a JSON object"),
-        ('{"id": "a", "text": "x"}\n', "has no column 'doc_id'; it has 'id', 'text'; set corpus.id_column"),
-        ('{"doc_id": "a", "body": "x"}\n', "set corpus.text_column"),
+        (
+            '{"id": "a", "text": "x"}\n',
+            "has no column 'doc_id'; it has 'id', 'text'; set --assemble.corpus.id_column=id",
+        ),
+        ('{"doc_id": "a", "body": "x"}\n', "set --assemble.corpus.text_column=body"),
         ('{"doc_id": null, "text": "x"}\n', "'doc_id' must be a string, got None"),
         ('{"doc_id": "a", "text": ["x"]}\n', "title and text must be strings"),
     ],

@@ -67,6 +67,15 @@ def test_parquet_and_jsonl_in_long_and_nested_form(tmp_path: Path) -> None:
     assert lists(load(tmp_path / "nested.jsonl.gz")) == expected
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_files_of_ms_marco(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "run.dev.tsv").write_text(f"{mark}q\t70\t2\r\nq\t71\t1\r\n", encoding="utf-8")
+    assert lists(load(tmp_path / "run.dev.tsv")) == {"q": [("71", 1.0), ("70", 0.5)]}
+    top1000 = f"{mark}q\t70\twhat?\tsome text\nr\t70\twho?\tsome text\nq\t71\twhat?\tother\n"
+    (tmp_path / "top1000.dev").write_text(top1000, encoding="utf-8")
+    assert lists(load(tmp_path / "top1000.dev")) == {"q": [("70", 1.0), ("71", 0.5)], "r": [("70", 1.0)]}
+
+
 def test_ranks_replace_missing_scores(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": [1, 1], "doc_id": ["a", "b"], "rank": [2, 1]}), tmp_path / "r.parquet")
     assert lists(load(tmp_path / "r.parquet")) == {"1": [("b", 1.0), ("a", 0.5)]}
@@ -80,6 +89,9 @@ def test_ranks_replace_missing_scores(tmp_path: Path) -> None:
         ("r.txt", "q Q0 d 1 2.5 tag\nq Q0 d 1\n", "r.txt, line 2: want `query_id Q0 doc_id rank score tag`"),
         ("r.txt", "q Q0 d 1 nan tag\n", "query 'q' has a score that is not a number"),
         ("r.txt", "\n", "holds no candidate"),
+        ("r.tsv", "q\td\t1\nq\td\tx\n", "r.tsv, line 2: want `query_id<TAB>doc_id<TAB>rank`"),
+        ("r.tsv", "q\td\t0\n", "r.tsv, line 1: want `query_id<TAB>doc_id<TAB>rank`"),
+        ("top1000.dev", "q\td\ta\tb\nq Q0 d 1 2 tag\n", "line 2: want `query_id<TAB>doc_id<TAB>query<TAB>passage`"),
         ("r.jsonl", '{"doc_id": "d", "score": 1}\n', "line 1 has no query_id"),
         ("r.jsonl", '{"query_id": "q", "candidates": [{"score": 1}]}\n', "candidate of query 'q' has no doc_id"),
         ("r.jsonl", '{"query_id": "q", "doc_id": "d"}\n', "neither score nor rank"),

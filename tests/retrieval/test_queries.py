@@ -1,5 +1,6 @@
 """Query sets in every format give the same table; invalid ones are reported."""
 
+import codecs
 import gzip
 import json
 from pathlib import Path
@@ -17,7 +18,9 @@ from corpus_reranker.retrieval.settings import QueriesConfig
 
 
 def read(path: Path, **settings: Any) -> QuerySet:
-    return read_queries(QueriesConfig(path=str(path), **settings), lambda url: resolve(url, StorageConfig()))
+    return read_queries(
+        QueriesConfig(path=str(path), **settings), lambda url: resolve(url, StorageConfig()), "assemble.queries"
+    )
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -25,12 +28,25 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_tsv_keeps_tabs_in_the_text(tmp_path: Path) -> None:
-    (tmp_path / "q.tsv.gz").write_bytes(gzip.compress("1\twhat is\ta tab\nzwei\tüber uns\n".encode()))
-    assert read(tmp_path / "q.tsv.gz").table.to_pylist() == [
-        {"query_id": "1", "query": "what is\ta tab"},
-        {"query_id": "zwei", "query": "über uns"},
-    ]
+@pytest.mark.parametrize("header", ["", "query_id\tquery\n", "qid\tquery\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_tsv(tmp_path: Path, header: str, mark: str, line_end: str) -> None:
+    text = f"{mark}{header}1\twhat is\nzwei\tüber uns\n".replace("\n", line_end)
+    (tmp_path / "q.tsv.gz").write_bytes(gzip.compress(text.encode()))
+    expected = [{"query_id": "1", "query": "what is"}, {"query_id": "zwei", "query": "über uns"}]
+    assert read(tmp_path / "q.tsv.gz").table.to_pylist() == expected
+
+
+def test_queries_of_beir(tmp_path: Path) -> None:
+    """`metadata` is often empty, which Parquet cannot store."""
+    rows = [{"_id": "PLAIN-2", "text": "what?", "metadata": {}}, {"_id": "PLAIN-3", "text": "who?", "metadata": {}}]
+    path = write_jsonl(tmp_path / "queries.jsonl", rows)
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    expected = [{"query_id": "PLAIN-2", "query": "what?"}, {"query_id": "PLAIN-3", "query": "who?"}]
+    assert read(path).table.to_pylist() == expected
+    with pytest.raises(InputError, match=r"has no column 'query_id'; it has .*; set --assemble.queries.id_column=_id"):
+        read(path, text_column="question")
 
 
 def test_jsonl_columns_are_renamed_or_pass_through(tmp_path: Path) -> None:
@@ -74,7 +90,11 @@ def test_queries_without_text_are_listed_separately(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"query_id": "1", "text": "a"}], "has no column 'query'; it has 'query_id', 'text'"),
+        (
+            [{"query_id": "1", "text": "a"}],
+            "has no column 'query'; it has 'query_id', 'text'; set --assemble.queries.text",
+        ),
+        ([{"qid": "1", "query": "a"}], "it has 'qid', 'query'; set --assemble.queries.id_column=qid"),
         (
             [{"query_id": "1", "query": "a"}, {"query_id": "1", "query": "b"}],
             "row 2: query_id '1' also occurs in row 1",
@@ -91,7 +111,10 @@ def test_an_invalid_query_set_is_reported(tmp_path: Path, rows: list[dict[str, A
 
 def test_invalid_lines_are_reported(tmp_path: Path) -> None:
     (tmp_path / "q.tsv").write_text("1\ta\n2 b\n")
-    with pytest.raises(InputError, match=r"q.tsv, line 2: expected `query_id<TAB>query`, got '2 b'"):
+    with pytest.raises(InputError, match=r"q.tsv, line 2: expected `query_id<TAB>query`, got 1 fields: '2 b'"):
+        read(tmp_path / "q.tsv")
+    (tmp_path / "q.tsv").write_text("1\ta\t2024\n")
+    with pytest.raises(InputError, match=r"q.tsv, line 1: expected `query_id<TAB>query`, got 3 fields"):
         read(tmp_path / "q.tsv")
     (tmp_path / "q.jsonl").write_text('{"query_id": "1", "query": "a"}\nnonsense\n')
     with pytest.raises(InputError, match=r"q.jsonl, line 2: not JSON"):

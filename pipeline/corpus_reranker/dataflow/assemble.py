@@ -5,9 +5,10 @@ spills to disk if it must, and are looked up for one block of queries at a time.
 """
 
 import _thread
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from ray.data import ActorPoolStrategy
 
 from corpus_reranker.dataflow.cluster import connect
 from corpus_reranker.dataflow.retrieve import LEASE_SECONDS, write_candidates
+from corpus_reranker.dataflow.task_errors import original_errors
+from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import StorageConfig
@@ -38,6 +41,7 @@ from corpus_reranker.retrieval.queries import read_queries
 from corpus_reranker.retrieval.settings import AssembleConfig, CorpusConfig
 from corpus_reranker.retrieval.skipped import documents_without_text, queries_without_run, queries_without_text, refuse
 
+_CORPUS_KEY = "assemble.corpus"
 _NOT_IN_FINGERPRINT = {"overwrite", "queries_per_block", "corpus_bytes_per_task"}
 
 Int32s = np.ndarray[Any, np.dtype[np.int32]]
@@ -61,14 +65,12 @@ class Passages:
         positions: Index of each document's block, -1 for a document without a passage.
         rows: Row of each document in its block.
         blank: Documents with neither text nor title.
-        duplicated: Number of documents that occur again in the corpus; the first occurrence is used.
     """
 
     blocks: "list[ObjectRef[pa.Table]]"
     positions: Int32s
     rows: Int32s
     blank: frozenset[int]
-    duplicated: int
 
     def missing(self) -> list[int]:
         """Indices of the documents without a passage."""
@@ -85,11 +87,16 @@ def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_u
     filesystem, folder = resolve(folder_url, storage)
     control = open_object_store(folder_url, storage)
     fingerprint_fields = {"job": "assemble", **config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)}
-    queries = read_queries(config.queries, lambda url: resolve(url, storage))
+    queries = read_queries(config.queries, lambda url: resolve(url, storage), "assemble.queries")
     run = load_first_stage_run(*resolve(config.run.path, storage), config.hits)
     without_text = list(queries_without_text(queries, run))
     if config.missing == "error":
         refuse(without_text, config.queries.path)
+    if len(without_text) == len(run.query_ids):
+        raise InputError(
+            f"no query of the run {config.run.path} has a text in {config.queries.path}: the run has"
+            f" {_shown(run.query_ids)}, the queries have {_shown(queries.table['query_id'].slice(0, 4).to_pylist())}"
+        )
     with Lease(control, LEASE_SECONDS, on_lost=_thread.interrupt_main) as lease:
         if (done := begin(filesystem, folder, control, fingerprint_fields, config.overwrite)) is not None:
             return done
@@ -98,6 +105,11 @@ def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_u
         missing = list(documents_without_text(run, passages.missing(), passages.blank))
         if config.missing == "error":
             refuse(missing, config.corpus.path)
+        if len(missing) == len(run.doc_ids):
+            raise InputError(
+                f"no document of the run {config.run.path} has a text in {config.corpus.path}: the run has"
+                f" {_shown(run.doc_ids)}; compare the ids"
+            )
         first_stage = {"method": "run", "run": config.run.path, "hits": config.hits, "corpus": config.corpus.path}
         assemble(config, run, queries.table, passages, first_stage, filesystem, folder)
         known = written(filesystem, folder).keys() | {row["query_id"] for row in without_text}
@@ -109,21 +121,26 @@ def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_u
         return finish(filesystem, folder, control, fingerprint_fields, skipped)
 
 
+def _shown(ids: Sequence[str]) -> str:
+    return ", ".join(map(repr, ids[:3])) + (", ..." if len(ids) > 3 else "")
+
+
 def find_passages(config: AssembleConfig, storage: StorageConfig, run: FirstStageRun) -> Passages:
     """Scan the corpus once for the documents of the run. Raises InputError if it cannot be read."""
     filesystem, path = resolve(config.corpus.path, storage)
-    pieces = corpus_pieces(config.corpus, filesystem, path, config.corpus_bytes_per_task)
+    pieces = corpus_pieces(config.corpus, filesystem, path, config.corpus_bytes_per_task, _CORPUS_KEY)
     doc_ids = ray.put(pa.array(run.doc_ids, pa.string()))
     scanners = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(pieces)))
     dataset = ray.data.from_items([{"piece": number} for number in range(len(pieces))], override_num_blocks=len(pieces))
-    found = dataset.map_batches(
-        _Scanner,
-        fn_constructor_args=(config.corpus, storage, pieces, doc_ids),
-        batch_size=1,
-        compute=ActorPoolStrategy(size=scanners),
-        num_cpus=1,
-    ).materialize()
-    return _locate(found.to_arrow_refs(), len(run.doc_ids))
+    with original_errors():
+        found = dataset.map_batches(
+            _Scanner,
+            fn_constructor_args=(config.corpus, storage, pieces, doc_ids),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=scanners),
+            num_cpus=1,
+        ).materialize()
+    return _locate(found.to_arrow_refs(), run.doc_ids, config.corpus.path)
 
 
 def assemble(
@@ -168,7 +185,7 @@ class _Scanner:
         piece = int(batch["piece"][0])
         row = 0
         yield _FOUND.empty_table()
-        for table in read_piece(self._corpus, self._filesystem, self._pieces[piece]):
+        for table in read_piece(self._corpus, self._filesystem, self._pieces[piece], _CORPUS_KEY):
             numbers = [self._numbers.get(doc_id, -1) for doc_id in table["doc_id"].to_pylist()]
             wanted = np.flatnonzero(np.array(numbers) >= 0)
             if len(wanted):
@@ -179,30 +196,43 @@ class _Scanner:
             row += len(table)
 
 
-def _contents(block: pa.Table) -> tuple[Int32s, "np.ndarray[Any, np.dtype[np.int64]]", "np.ndarray[Any, Any]"]:
-    """Index and position of each document of a block, and whether it has neither text nor title."""
+class _Contents(NamedTuple):
+    """The documents of a block: index, position, whether there is neither text nor title, checksum of both."""
+
+    documents: Int32s
+    positions: "np.ndarray[Any, np.dtype[np.int64]]"
+    blank: "np.ndarray[Any, Any]"
+    checksums: "np.ndarray[Any, np.dtype[np.int64]]"
+
+
+def _contents(block: pa.Table) -> _Contents:
     if not len(block):
-        return np.array([], np.int32), np.array([], np.int64), np.array([], bool)
-    both = pc.binary_join_element_wise(pc.fill_null(block["title"], ""), pc.fill_null(block["text"], ""), "")
+        return _Contents(*(np.array([], type_) for type_ in (np.int32, np.int64, bool, np.int64)))
+    both = pc.binary_join_element_wise(pc.fill_null(block["title"], ""), pc.fill_null(block["text"], ""), "\n")
     blank = pc.equal(pc.utf8_trim_whitespace(both), "")
-    return block["document"].to_numpy(), block["position"].to_numpy(), blank.to_numpy()
+    checksums = np.array([zlib.crc32(each.encode()) for each in both.to_pylist()], np.int64)
+    return _Contents(block["document"].to_numpy(), block["position"].to_numpy(), blank.to_numpy(), checksums)
 
 
-def _locate(blocks: "list[ObjectRef[pa.Table]]", num_documents: int) -> Passages:
+def _locate(blocks: "list[ObjectRef[pa.Table]]", doc_ids: Sequence[str], source: str) -> Passages:
+    """Raises InputError if a document occurs twice in the corpus with different texts."""
     task = ray.remote(num_cpus=1)(_contents)
-    contents = ray.get([task.remote(block) for block in blocks])
-    documents = np.concatenate([documents for documents, _, _ in contents] or [np.array([], np.int32)])
-    positions = np.concatenate([positions for _, positions, _ in contents])
-    blank = np.concatenate([blank for _, _, blank in contents])
-    lengths = [len(documents) for documents, _, _ in contents]
+    contents = [_contents(_FOUND.empty_table()), *ray.get([task.remote(block) for block in blocks])]
+    lengths = [len(each.documents) for each in contents[1:]]
     block_of = np.repeat(np.arange(len(blocks), dtype=np.int32), lengths)
-    row_of = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
-    order = np.argsort(positions)
-    found, first = np.unique(documents[order], return_index=True)
-    chosen = order[first]
-    positions, rows = np.full(num_documents, -1, np.int32), np.zeros(num_documents, np.int32)
+    row_of = np.concatenate([np.array([], np.int32), *(np.arange(length, dtype=np.int32) for length in lengths)])
+    documents, positions, blank, checksums = (np.concatenate(columns) for columns in zip(*contents, strict=True))
+    order = np.lexsort((positions, documents))
+    again = documents[order][1:] == documents[order][:-1]
+    differs = np.flatnonzero(again & (checksums[order][1:] != checksums[order][:-1]))
+    if len(differs):
+        doc_id = doc_ids[documents[order][differs[0]]]
+        raise InputError(f"{source}: doc_id {doc_id!r} has two texts; give every document a unique id")
+    chosen = order[np.concatenate([[True], ~again])] if len(order) else order
+    found = documents[chosen]
+    positions, rows = np.full(len(doc_ids), -1, np.int32), np.zeros(len(doc_ids), np.int32)
     positions[found], rows[found] = np.where(blank[chosen], -1, block_of[chosen]), row_of[chosen]
-    return Passages(blocks, positions, rows, frozenset(found[blank[chosen]].tolist()), len(documents) - len(found))
+    return Passages(blocks, positions, rows, frozenset(found[blank[chosen]].tolist()))
 
 
 def _with_documents(queries: pa.Table, run: FirstStageRun) -> pa.Table:
@@ -236,8 +266,8 @@ def _look_up(
         pa.StructArray.from_arrays(
             [
                 ray.get(doc_ids).take(pa.array(documents)),
-                pc.fill_null(texts["text"], ""),
-                texts["title"],
+                pc.fill_null(texts["text"].combine_chunks(), ""),
+                texts["title"].combine_chunks(),
                 pa.array(scores),
             ],
             fields=list(CANDIDATES.value_type),
@@ -250,7 +280,7 @@ def _look_up(
     return block.select(schema.names).cast(schema)
 
 
-def _texts(passages: Passages, documents: Int32s) -> pa.RecordBatch:
+def _texts(passages: Passages, documents: Int32s) -> pa.Table:
     """Title and text of each of `documents`, in their order."""
     unique, inverse = np.unique(documents, return_inverse=True)
     positions = passages.positions[unique]
@@ -262,4 +292,4 @@ def _texts(passages: Passages, documents: Int32s) -> pa.RecordBatch:
     row_of = np.empty(len(unique), np.int64)
     row_of[np.concatenate(order) if order else []] = np.arange(len(unique))
     table = pa.concat_tables(data_files).select(["title", "text"]).combine_chunks()
-    return table.take(pa.array(row_of[inverse])).combine_chunks().to_batches(max_chunksize=None)[0]
+    return table.take(pa.array(row_of[inverse]))

@@ -11,10 +11,10 @@ import ray
 import ray.data
 from pyarrow.fs import FileSystem
 from ray.data import ActorPoolStrategy
-from ray.exceptions import RayTaskError
 
 from corpus_reranker.dataflow.cluster import connect
-from corpus_reranker.errors import ConfigError, InputError, RerankerError
+from corpus_reranker.dataflow.task_errors import original_errors
+from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import StorageConfig
@@ -45,6 +45,7 @@ LEASE_SECONDS = 60.0
 """Duration of the lease on the candidates folder. A job that has not renewed it for this long can be replaced."""
 
 _CORPUS_PIECE_BYTES = 64 << 20
+_CORPUS_KEY = "retrieve.corpus"
 _NOT_IN_FINGERPRINT = {"overwrite", "workers", "jvm_heap_bytes", "queries_per_block"}
 
 
@@ -60,7 +61,7 @@ def retrieve_candidates(config: RetrieveConfig, storage: StorageConfig, folder_u
     filesystem, folder = resolve(folder_url, storage)
     control = open_object_store(folder_url, storage)
     fingerprint_fields = {"job": "retrieve", **config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)}
-    queries = read_queries(config.queries, lambda url: resolve(url, storage))
+    queries = read_queries(config.queries, lambda url: resolve(url, storage), "retrieve.queries")
     if not len(queries.table):
         raise InputError(f"{config.queries.path} holds no query with a text")
     with Lease(control, LEASE_SECONDS, on_lost=_thread.interrupt_main) as lease:
@@ -79,12 +80,8 @@ def prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
 
     Runs on a node with a free CPU, not in the driver. Raises what `build_index` and `Searcher` raise.
     """
-    try:
+    with original_errors():
         return int(ray.get(ray.remote(num_cpus=1)(_prepare_index).remote(config, storage)))
-    except RayTaskError as error:
-        if isinstance(error.cause, RerankerError):
-            raise error.cause from None
-        raise
 
 
 def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesystem: FileSystem, folder: str) -> None:
@@ -107,13 +104,14 @@ def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesyst
 
 def write_candidates(dataset: ray.data.Dataset, filesystem: FileSystem, folder: str, schema: pa.Schema) -> None:
     """Write a dataset of candidates. Every file carries the metadata of `schema`."""
-    dataset.write_parquet(
-        folder,
-        filesystem=filesystem,
-        schema=schema,
-        min_bytes_per_file=FILE_BYTES,
-        row_group_size=ROW_GROUP_QUERIES,
-    )
+    with original_errors():
+        dataset.write_parquet(
+            folder,
+            filesystem=filesystem,
+            schema=schema,
+            min_bytes_per_file=FILE_BYTES,
+            row_group_size=ROW_GROUP_QUERIES,
+        )
 
 
 def _prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
@@ -142,8 +140,8 @@ def _reader(config: RetrieveConfig, storage: StorageConfig) -> Callable[[], Any]
     corpus = config.corpus
     assert corpus is not None
     filesystem, path = resolve(corpus.path, storage)
-    pieces = corpus_pieces(corpus, filesystem, path, _CORPUS_PIECE_BYTES)
-    return lambda: (table for piece in pieces for table in read_piece(corpus, filesystem, piece))
+    pieces = corpus_pieces(corpus, filesystem, path, _CORPUS_PIECE_BYTES, _CORPUS_KEY)
+    return lambda: (table for piece in pieces for table in read_piece(corpus, filesystem, piece, _CORPUS_KEY))
 
 
 class _SearchWorker:

@@ -3,11 +3,14 @@
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple, TextIO, TypeVar
 
 from corpus_reranker.errors import InputError
 
 T = TypeVar("T")
+
+_BEIR_HEADER = "query-id\tcorpus-id\tscore"
 
 
 class RunLine(NamedTuple):
@@ -29,7 +32,7 @@ class Qrel(NamedTuple):
 
 @contextmanager
 def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
-    """Read a UTF-8 text file, decompressed if its name ends in .gz, .bz2 or .zst.
+    """Read a UTF-8 text file without its byte-order mark, decompressed if its name ends in .gz, .bz2 or .zst.
 
     `filesystem` is a pyarrow FileSystem and `path` its path; None for the local one. Raises InputError.
     """
@@ -39,7 +42,7 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
         stream = (filesystem or LocalFileSystem()).open_input_stream(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
-    with stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
+    with stream, io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
         try:
             yield text
         except UnicodeDecodeError as error:
@@ -49,16 +52,24 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
 def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
     """Lines `query_id Q0 doc_id rank score tag`: everything between the second and the third last field is the doc id.
 
+    MS MARCO's runs, `query_id<TAB>doc_id<TAB>rank`, are recognized by their first line; the score is 1 / rank.
     Blank lines are skipped. Raises InputError that names `source` and the line.
     """
+    first, lines = peek(lines)
+    if len(first.split("\t")) == 3:
+        return _parse_lines(lines, source, "query_id<TAB>doc_id<TAB>rank", _ms_marco_run_line)
     return _parse_lines(lines, source, "query_id Q0 doc_id rank score tag", _run_line)
 
 
 def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
     """Lines `query_id iteration doc_id relevance`: everything between the second and the last field is the doc id.
 
-    Blank lines are skipped. Raises InputError that names `source` and the line.
+    BEIR's qrels, `query-id<TAB>corpus-id<TAB>score` with a header, are recognized by their first line. Blank lines are
+    skipped. Raises InputError that names `source` and the line.
     """
+    first, lines = peek(lines)
+    if len(first.split("\t")) == 3:
+        return _parse_lines(lines, source, "query_id<TAB>doc_id<TAB>relevance", _beir_qrel, skip=_BEIR_HEADER)
     return _parse_lines(lines, source, "query_id 0 doc_id relevance", _qrel)
 
 
@@ -68,18 +79,41 @@ def _run_line(line: str) -> RunLine:
     return RunLine(query_id, doc_id, int(rank), float(score))
 
 
+def _ms_marco_run_line(line: str) -> RunLine:
+    query_id, doc_id, rank = line.strip().split("\t")
+    return RunLine(query_id, doc_id, int(rank), 1 / int(rank))
+
+
+def _beir_qrel(line: str) -> Qrel:
+    query_id, doc_id, relevance = line.strip().split("\t")
+    return Qrel(query_id, doc_id, int(relevance))
+
+
 def _qrel(line: str) -> Qrel:
     query_id, _, rest = line.split(None, 2)
     doc_id, relevance = rest.rsplit(None, 1)
     return Qrel(query_id, doc_id, int(relevance))
 
 
-def _parse_lines(lines: Iterable[str], source: str, fields: str, parse: Callable[[str], T]) -> Iterator[T]:
+def peek(lines: Iterable[str]) -> tuple[str, Iterator[str]]:
+    """The first line that is not blank, without its line break ("" if there is none), and all lines."""
+    iterator, before = iter(lines), []
+    for line in iterator:
+        before.append(line)
+        if line.strip():
+            break
+    return (before[-1].rstrip("\r\n") if before else ""), chain(before, iterator)
+
+
+def _parse_lines(
+    lines: Iterable[str], source: str, fields: str, parse: Callable[[str], T], skip: str | None = None
+) -> Iterator[T]:
+    """Parse each line but blank ones and the header `skip`."""
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line.strip() or line.strip() == skip:
             continue
         try:
             parsed = parse(line)
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             raise InputError(f"{source}, line {number}: want `{fields}`, got {line.strip()[:200]!r}") from None
         yield parsed

@@ -1,16 +1,19 @@
 """Reads a corpus in pieces, so that many tasks can share the work and no task holds the whole corpus."""
 
+import codecs
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.retrieval.files import find_files, is_compressed, suffix_of
 from corpus_reranker.retrieval.settings import CorpusConfig
 
@@ -20,10 +23,13 @@ DOCUMENTS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text",
 _BATCH_ROWS = 4096
 _BUFFER_BYTES = 1 << 20
 
+_Document: TypeAlias = tuple[str, str | None, str | None]
+"""doc_id, title and text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Row groups `[start, end)` of a Parquet file, or the lines of a JSONL file that begin in bytes `[start, end)`.
+    """Row groups `[start, end)` of a Parquet file, or the lines of a text file that begin in bytes `[start, end)`.
 
     `end` is None for a compressed file, which can only be read from its start to its end.
     """
@@ -33,12 +39,15 @@ class Piece:
     end: int | None
 
 
-def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int) -> list[Piece]:
-    """Split the corpus into pieces of about `piece_bytes` bytes, in order. Raises InputError if it cannot be read."""
+def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int, key: str) -> list[Piece]:
+    """Split the corpus into pieces of about `piece_bytes` bytes, in order.
+
+    `key` is the config key of `corpus`, for messages. Raises InputError if the corpus cannot be read.
+    """
     pieces: list[Piece] = []
-    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json")):
+    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv")):
         if suffix_of(file.path) == ".parquet":
-            pieces += _parquet_pieces(corpus, filesystem, file.path, piece_bytes)
+            pieces += _parquet_pieces(corpus, filesystem, file.path, piece_bytes, key)
         elif is_compressed(file.path):
             pieces.append(Piece(file.path, 0, None))
         else:
@@ -47,17 +56,21 @@ def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece
     return pieces
 
 
-def read_piece(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> Iterator[pa.Table]:
-    """Yield tables of schema DOCUMENTS, a few thousand rows each. Raises InputError with the file and position."""
+def read_piece(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece, key: str) -> Iterator[pa.Table]:
+    """Yield tables of schema DOCUMENTS, a few thousand rows each.
+
+    `key` is the config key of `corpus`, for messages. Raises InputError with the file and position.
+    """
     if suffix_of(piece.path) == ".parquet":
-        yield from _read_parquet(corpus, filesystem, piece)
+        yield from _read_parquet(corpus, filesystem, piece, key)
     else:
-        yield from _read_jsonl(corpus, filesystem, piece)
+        parse = partial(_tsv_document, corpus) if suffix_of(piece.path) == ".tsv" else partial(_document, corpus, key)
+        yield from _read_lines(filesystem, piece, parse)
 
 
-def _parquet_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int) -> list[Piece]:
+def _parquet_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int, key: str) -> list[Piece]:
     with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
-        _check_columns(corpus, file.schema_arrow.names, path)
+        _columns(corpus, file.schema_arrow.names, path, key)
         group_bytes = [file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups)]
     pieces, start, size = [], 0, 0
     for group, more in enumerate(group_bytes):
@@ -68,32 +81,37 @@ def _parquet_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, pie
     return [*pieces, Piece(path, start, len(group_bytes))] if group_bytes else pieces
 
 
-def _read_parquet(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> Iterator[pa.Table]:
+def _read_parquet(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece, key: str) -> Iterator[pa.Table]:
     with filesystem.open_input_file(piece.path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
-        _check_columns(corpus, file.schema_arrow.names, piece.path)
-        columns = [name for name in _columns(corpus) if name in file.schema_arrow.names]
+        columns = _columns(corpus, file.schema_arrow.names, piece.path, key)
+        present = [name for name in columns if name in file.schema_arrow.names]
         groups = list(range(piece.start, piece.end if piece.end is not None else file.num_row_groups))
-        for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
-            yield _documents(corpus, batch, piece.path)
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=present):
+            yield _documents(columns, batch, piece.path)
 
 
-def _documents(corpus: CorpusConfig, batch: pa.RecordBatch, path: str) -> pa.Table:
+def _documents(names: Sequence[str], batch: pa.RecordBatch, path: str) -> pa.Table:
     try:
         columns = [
             batch.column(name).cast(pa.string()) if name in batch.schema.names else pa.nulls(len(batch), pa.string())
-            for name in _columns(corpus)
+            for name in names
         ]
     except pa.ArrowException as error:
         raise InputError(f"{path}: document ids, titles and texts must be strings: {error}") from error
     if columns[0].null_count:
-        raise InputError(f"{path}: column {corpus.id_column!r} holds null; every document needs an id")
+        raise InputError(f"{path}: column {names[0]!r} holds null; every document needs an id")
     return pa.table(columns, schema=DOCUMENTS)
 
 
-def _read_jsonl(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece) -> Iterator[pa.Table]:
-    rows: list[tuple[str, str | None, str | None]] = []
+def _read_lines(
+    filesystem: FileSystem, piece: Piece, parse: Callable[[bytes, str], _Document | None]
+) -> Iterator[pa.Table]:
+    """`parse` maps a line and its source to a document; None for a header."""
+    rows: list[_Document] = []
     for position, line in _lines(filesystem, piece):
-        rows.append(_document(corpus, line, f"{piece.path}, byte {position:,}"))
+        text = line.removeprefix(codecs.BOM_UTF8) if position == 0 else line
+        if (document := parse(text, f"{piece.path}, byte {position:,}")) is not None:
+            rows.append(document)
         if len(rows) == _BATCH_ROWS:
             yield _table(rows)
             rows = []
@@ -121,17 +139,29 @@ def _lines(filesystem: FileSystem, piece: Piece) -> Iterator[tuple[int, bytes]]:
             position += len(line)
 
 
-def _document(corpus: CorpusConfig, line: bytes, source: str) -> tuple[str, str | None, str | None]:
+def _tsv_document(corpus: CorpusConfig, line: bytes, source: str) -> _Document | None:
+    """A line of MS MARCO's collection.tsv: id and text."""
+    try:
+        fields = line.decode().rstrip("\r\n").split("\t")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not UTF-8: {error}") from error
+    if len(fields) != 2:
+        raise InputError(f"{source}: expected `doc_id<TAB>text`, got {len(fields)} fields: {line[:200]!r}")
+    is_header = source.endswith(", byte 0") and fields in ([corpus.id_column, corpus.text_column], ["pid", "passage"])
+    return None if is_header else (fields[0], None, fields[1])
+
+
+def _document(corpus: CorpusConfig, key: str, line: bytes, source: str) -> _Document:
     try:
         row = json.loads(line)
     except ValueError as error:
         raise InputError(f"{source}: not JSON: {error}; a JSONL file holds one object per line") from error
     if not isinstance(row, dict):
         raise InputError(f"{source}: expected a JSON object with a document, got {type(row).__name__}")
-    _check_columns(corpus, list(row), source)
-    doc_id, title, text = (row.get(name) for name in _columns(corpus))
+    columns = _columns(corpus, list(row), source, key)
+    doc_id, title, text = (row.get(name) for name in columns)
     if doc_id is None or isinstance(doc_id, bool | float | list | dict):
-        raise InputError(f"{source}: {corpus.id_column!r} must be a string, got {doc_id!r}")
+        raise InputError(f"{source}: {columns[0]!r} must be a string, got {doc_id!r}")
     if not isinstance(title, str | None) or not isinstance(text, str | None):
         raise InputError(f"{source}: document {doc_id!r}: title and text must be strings or null")
     return clean(str(doc_id)), clean(title), clean(text)
@@ -142,18 +172,20 @@ def clean(text: Any) -> Any:
     return text if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _table(rows: Sequence[tuple[str, str | None, str | None]]) -> pa.Table:
+def _table(rows: Sequence[_Document]) -> pa.Table:
     ids, titles, texts = zip(*rows, strict=True)
     return pa.table([pa.array(ids), pa.array(titles, pa.string()), pa.array(texts, pa.string())], schema=DOCUMENTS)
 
 
-def _columns(corpus: CorpusConfig) -> tuple[str, str, str]:
-    return corpus.id_column, corpus.title_column, corpus.text_column
-
-
-def _check_columns(corpus: CorpusConfig, names: Sequence[str], source: str) -> None:
-    for key, name in (("id_column", corpus.id_column), ("text_column", corpus.text_column)):
+def _columns(corpus: CorpusConfig, names: Sequence[str], source: str, key: str) -> tuple[str, str, str]:
+    """Columns of id, title and text. Raises InputError if a document has no id or text column."""
+    id_column = corpus.id_column
+    if id_column not in names and "_id" in names and id_column == CorpusConfig.model_fields["id_column"].default:
+        id_column = "_id"  # BEIR
+    for setting, name, meaning in (("id_column", id_column, "doc_id"), ("text_column", corpus.text_column, "text")):
         if name not in names:
             raise InputError(
-                f"{source} has no column {name!r}; it has {', '.join(map(repr, names[:20]))}; set corpus.{key}"
+                f"{source} has no column {name!r}; it has {', '.join(map(repr, names[:20]))};"
+                f" set --{key}.{setting}={suggest_column(meaning, names)}"
             )
+    return id_column, corpus.title_column, corpus.text_column

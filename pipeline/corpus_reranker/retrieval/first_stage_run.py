@@ -2,6 +2,7 @@
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.trec import open_text, read_run
+from corpus_reranker.io.trec import open_text, peek, read_run
 from corpus_reranker.retrieval.corpus import clean
 from corpus_reranker.retrieval.files import find_files, suffix_of
 
@@ -39,8 +40,9 @@ class FirstStageRun:
 def load_first_stage_run(filesystem: FileSystem, path: str, hits: int) -> FirstStageRun:
     """Load the best `hits` documents of each query. Queries and equal scores keep the order of the file.
 
-    A file whose name does not end in .parquet, .jsonl or .json (plain or compressed) is read as a TREC run.
-    Raises InputError if it cannot be read.
+    A file whose name does not end in .parquet, .jsonl or .json (plain or compressed) is read as a TREC run, a run of
+    MS MARCO (`query_id<TAB>doc_id<TAB>rank`) or its top1000 file (`query_id<TAB>doc_id<TAB>query<TAB>passage`), whose
+    lines are taken as best first. Raises InputError if it cannot be read.
     """
     files = find_files(filesystem, path, (".parquet", ".jsonl", ".json"))
     return _cut(_collect(line for file in files for line in _lines(filesystem, file.path)), hits, path)
@@ -55,8 +57,26 @@ def _lines(filesystem: FileSystem, path: str) -> Iterator[Line]:
             if kind in (".jsonl", ".json"):
                 yield from _from_rows(_jsonl_rows(text, path))
             else:
-                for line in read_run(text, path):
-                    yield line.query_id, line.doc_id, line.score
+                yield from _text_lines(text, path)
+
+
+def _text_lines(text: Iterable[str], path: str) -> Iterator[Line]:
+    first, text = peek(text)
+    if len(first.split("\t")) != 4:
+        for line in read_run(text, path):
+            yield line.query_id, line.doc_id, line.score
+        return
+    ranks: Counter[str] = Counter()
+    for number, row in enumerate(text, 1):
+        if not row.strip():
+            continue
+        fields = row.split("\t")
+        if len(fields) != 4:
+            raise InputError(
+                f"{path}, line {number}: want `query_id<TAB>doc_id<TAB>query<TAB>passage`, got {row[:200]!r}"
+            )
+        ranks[fields[0]] += 1
+        yield fields[0], fields[1], 1 / ranks[fields[0]]
 
 
 def _parquet_rows(filesystem: FileSystem, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.trec import open_text
 from corpus_reranker.retrieval.corpus import clean
 from corpus_reranker.retrieval.files import find_files, suffix_of
@@ -41,12 +42,13 @@ class QuerySet:
     blank_ids: tuple[str, ...]
 
 
-def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]]) -> QuerySet:
+def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]], key: str) -> QuerySet:
     """Read a query set and, if the config names one, the file with the texts to search for.
 
     Args:
         queries: Paths and column names.
         locate: Returns the filesystem and the path of a config path.
+        key: The config key of `queries`, for messages.
 
     Raises:
         InputError: A column is missing, a query_id is null or duplicate, or the retrieval file lacks a query.
@@ -57,15 +59,15 @@ def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSyste
         queries.retrieval_column: RETRIEVAL_QUERY,
         queries.excluded_ids_column: EXCLUDED_IDS,
     }
-    table = _read(*locate(queries.path), names, ("query_id", "query"), queries.path)
+    table = _read(*locate(queries.path), names, ("query_id", "query"), key)
     if queries.retrieval_path is not None:
-        table = _add_retrieval_queries(table, queries, locate)
+        table = _add_retrieval_queries(table, queries, locate, key)
     blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(table["query"], "")), "")
     return QuerySet(table.filter(pc.invert(blank)), tuple(table.filter(blank)["query_id"].to_pylist()))
 
 
 def _add_retrieval_queries(
-    table: pa.Table, queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]]
+    table: pa.Table, queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]], key: str
 ) -> pa.Table:
     path = str(queries.retrieval_path)
     if RETRIEVAL_QUERY in table.column_names:
@@ -73,7 +75,7 @@ def _add_retrieval_queries(
             f"{queries.path} has a column {queries.retrieval_column!r} and queries.retrieval_path is {path}; set one"
         )
     names = {queries.id_column: "query_id", queries.text_column: "query", queries.retrieval_column: RETRIEVAL_QUERY}
-    found = _read(*locate(path), names, ("query_id",), path)
+    found = _read(*locate(path), names, ("query_id",), key)
     texts = found[RETRIEVAL_QUERY if RETRIEVAL_QUERY in found.column_names else "query"]
     positions = pc.index_in(table["query_id"], found["query_id"].combine_chunks())
     if positions.null_count:
@@ -84,29 +86,34 @@ def _add_retrieval_queries(
     return table.append_column(RETRIEVAL_QUERY, texts.take(positions))
 
 
-def _read(
-    filesystem: FileSystem, path: str, names: Mapping[str, str], required: tuple[str, ...], source: str
-) -> pa.Table:
+def _read(filesystem: FileSystem, path: str, names: Mapping[str, str], required: tuple[str, ...], key: str) -> pa.Table:
     tables = []
     for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv")):
         reader = _READERS.get(suffix_of(file.path), _read_tsv)
-        tables.append(_normalised(reader(filesystem, file.path, names), names, required, file.path))
+        tables.append(_normalised(reader(filesystem, file.path, names), names, required, file.path, key))
     try:
         table = pa.concat_tables(tables, promote_options="default")
     except pa.ArrowException as error:
-        raise InputError(f"{source}: the files' columns differ: {error}") from error
-    _check_unique(table["query_id"], source)
+        raise InputError(f"{path}: the files' columns differ: {error}") from error
+    _check_unique(table["query_id"], path)
     return table
 
 
-def _normalised(table: pa.Table, names: Mapping[str, str], required: tuple[str, ...], path: str) -> pa.Table:
+def _normalised(table: pa.Table, names: Mapping[str, str], required: tuple[str, ...], path: str, key: str) -> pa.Table:
     """Rename and cast the columns of `table` to the names and types of QuerySet."""
-    wanted = set(names.values())
-    table = table.rename_columns([names.get(name, name) for name in table.column_names])
+    wanted, found = set(names.values()), table.column_names
+    if "_id" in found and list(names)[:2] == _default_columns() and not set(names) & set(found):
+        names = {"_id": "query_id", "text": "query"}  # BEIR
+    table = table.rename_columns([names.get(name, name) for name in found])
     for name in required:
         if name not in table.column_names:
-            original = next(key for key, value in names.items() if value == name)
-            raise InputError(f"{path} has no column {original!r}; it has {', '.join(map(repr, table.column_names))}")
+            original = next(column for column, value in names.items() if value == name)
+            setting = "id_column" if name == "query_id" else "text_column"
+            raise InputError(
+                f"{path} has no column {original!r}; it has {', '.join(map(repr, found))};"
+                f" set --{key}.{setting}={suggest_column(name, found)}"
+            )
+    table = table.drop_columns([field.name for field in table.schema if field.type == pa.struct([])])
     duplicated = {name for name in table.column_names if table.column_names.count(name) > 1}
     if duplicated:
         raise InputError(f"{path} has two columns for {', '.join(sorted(duplicated))}; rename or drop one of each")
@@ -117,6 +124,10 @@ def _normalised(table: pa.Table, names: Mapping[str, str], required: tuple[str, 
         except pa.ArrowException as error:
             raise InputError(f"{path}: column {name} must be of type {_TYPES[name]}: {error}") from error
     return table
+
+
+def _default_columns() -> list[str]:
+    return [QueriesConfig.model_fields[name].default for name in ("id_column", "text_column")]
 
 
 def _check_unique(query_ids: pa.ChunkedArray, source: str) -> None:
@@ -162,11 +173,15 @@ def _read_tsv(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            query_id, separator, text = line.rstrip("\n").partition("\t")
-            if not separator:
-                raise InputError(f"{path}, line {number}: expected `query_id<TAB>query`, got {line.strip()[:200]!r}")
-            ids.append(query_id)
-            texts.append(text)
+            fields = line.rstrip("\r\n").split("\t")
+            if len(fields) != 2:
+                raise InputError(
+                    f"{path}, line {number}: expected `query_id<TAB>query`, got {len(fields)} fields:"
+                    f" {line.strip()[:200]!r}"
+                )
+            if number > 1 or fields not in (list(names)[:2], ["query_id", "query"], ["qid", "query"]):
+                ids.append(fields[0])
+                texts.append(fields[1])
     columns = {value: key for key, value in names.items()}
     return pa.table({columns["query_id"]: pa.array(ids, pa.string()), columns["query"]: pa.array(texts, pa.string())})
 

@@ -9,16 +9,24 @@ from corpus_reranker.section import Section
 
 
 class CorpusConfig(Section):
-    """A corpus with one document per row: Parquet, or JSONL, plain or compressed."""
+    """A corpus with one document per row: Parquet, or JSONL or TSV (`doc_id<TAB>text`), plain or compressed.
+
+    BEIR's `_id` and the files of MS MARCO are recognized.
+    """
 
     path: Url = Field(description="Corpus file, or folder of corpus files, local or s3://.")
-    id_column: str = Field("doc_id", description='Column of the document ids: "_id" in BEIR, "id" in BRIGHT.')
+    id_column: str = Field(
+        "doc_id", description='Column of the document ids: "id" in BRIGHT. The default is also "_id" (BEIR).'
+    )
     text_column: str = Field("text", description='Column of the texts: "content" in BRIGHT.')
     title_column: str = Field("title", description="Column of the titles, which may be absent.")
 
 
 class QueriesConfig(Section):
-    """Queries, one per row: Parquet, or JSONL or TSV (`query_id<TAB>query`), plain or compressed."""
+    """Queries, one per row: Parquet, or JSONL or TSV (`query_id<TAB>query`), plain or compressed.
+
+    BEIR's `_id` and `text` are recognized.
+    """
 
     path: Url = Field(description="File of queries, or folder of Parquet files, local or s3://.")
     id_column: str = Field("query_id", description="Column of the query ids.")
