@@ -28,7 +28,10 @@ def rerank(
     date: Date = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Rerank only the first N queries.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check config and input, print the plan and the first prompt, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check config, input and output, print the plan and the first prompt, and stop."
+        ),
     ] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Print the output of `corpus-reranker estimate` and stop.")
@@ -47,7 +50,7 @@ def rerank(
         for warning in preflight(settings):  # `run_job` logs them otherwise
             log(f"warning: {warning}")
     if dry_run:
-        print(describe_plan(settings, limit))
+        print(describe_plan(settings, limit, new_run=new_run))
     if estimate:
         if limit is not None:
             raise ConfigError("--estimate covers the whole input; leave out --limit")

@@ -17,6 +17,7 @@ from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.final_report import write_final_report
+from corpus_reranker.run.fingerprint import run_fingerprint_fields
 from corpus_reranker.run.output_lease import output_lease
 from corpus_reranker.run.passes import RunContext, file_metadata, run_info, run_passes
 from corpus_reranker.run.preflight import preflight
@@ -71,7 +72,7 @@ def _run_once(
         source = isolated.run(open_source, config.input, config.storage)
         sink = open_sink(config.output, config.storage)
         reranker_fields = config.fingerprint_fields()
-        fingerprint_fields = {**reranker_fields, "input": source.fingerprint_fields(), "limit": limit}
+        fingerprint_fields = run_fingerprint_fields(reranker_fields, source, limit)
         if sink.check(fingerprint_fields, new_run=new_run) and not retry:
             log(f"nothing to do: {config.output.path} holds this run's finished output")
             return read_status(config.output.path, config.storage).manifest or {}

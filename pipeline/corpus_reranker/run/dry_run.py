@@ -1,57 +1,134 @@
-"""Dry run: the plan of a run and its first prompt, without starting anything."""
+"""Dry run: the checks of a run, its plan and its first prompt, without starting anything or writing any output."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
-from corpus_reranker.errors import InputError
-from corpus_reranker.io.isolation import run_in_subprocess
+from corpus_reranker.errors import InputError, OutputHeldError
+from corpus_reranker.io.filesystem import redact
+from corpus_reranker.io.isolation import IsolatedProcess
+from corpus_reranker.io.object_store import check_writable, open_object_store
+from corpus_reranker.io.schemas import PROBLEM, QUERY_ID
+from corpus_reranker.io.settings import InputConfig
+from corpus_reranker.io.sinks.registry import open_sink
 from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.parquet_files import check_query_ids, read_query_ids
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_batch, parse_row
+from corpus_reranker.io.sources.staging import head
+from corpus_reranker.io.status import read_holder
+from corpus_reranker.io.storage_errors import output_errors
+from corpus_reranker.run.fingerprint import run_fingerprint_fields
 from corpus_reranker.types import RerankRequest
 
 
-def describe_plan(config: JobConfig, limit: int | None = None) -> str:
-    """Describe the plan as text.
+def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool = False) -> str:
+    """Check input and output as a run does, and describe the plan as text.
+
+    Args:
+        config: The job.
+        limit: Number of queries; None for all.
+        new_run: The run would discard what the output holds.
 
     Raises:
         ConfigError: The config cannot work.
         InputError: The input cannot be read.
+        OutputError: The output holds another run, a live run holds it, or it cannot be written.
     """
-    source = run_in_subprocess(open_source, config.input, config.storage)
-    request = _first_request(config, source)
-    ranked = config.num_ranked(len(request.candidates))
-    prompt = create_prompt_builder(config)(request)(range(min(config.strategy.max_window, ranked)))
+    with IsolatedProcess() as isolated:
+        source = isolated.run(open_source, config.input, config.storage)
+        is_finished = _check_output(config, source, limit, new_run=new_run)
+        first = isolated.run(_check_rows, source, config.input, limit)
     cluster, strategy = config.cluster, config.strategy
     lines = [
         f"input: {config.input.path}: {source.describe()}"
         + (f", of which the first {limit:,} queries" if limit else ""),
-        f"output: {config.output.path}",
+        f"output: {config.output.path}" + (": finished; a run has nothing to do" if is_finished else ""),
         *_pre_ranker_lines(config),
         f"strategy: {strategy}",
-        f"a query with {len(request.candidates)} candidates: at most {strategy.max_windows(ranked)}"
-        f" windows, up to {config.policy.max_attempts} attempts each",
         f"replicas: {cluster.replicas or f'{cluster.min_replica_count} to {cluster.max_replica_count}'}"
         f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
         f" {max_windows_in_flight(config)} windows in flight each",
         f"fingerprint: {config.fingerprint()}",
+    ]
+    if first.unreadable:
+        lines.append(f"failed rows before the first readable query: {first.unreadable:,}; the first: {first.problem}")
+    return "\n".join([*lines, *(_prompt_lines(config, first.request) if first.request else ["no readable query"])])
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first readable query, if there is one, the number of rows before it, and the problem of the first of them."""
+
+    request: RerankRequest | None
+    unreadable: int
+    problem: str | None
+
+
+def _check_output(config: JobConfig, source: Source, limit: int | None, *, new_run: bool) -> bool:
+    """Whether the output is finished. Raises OutputError if a run would be refused."""
+    fields = run_fingerprint_fields(config.fingerprint_fields(), source, limit)
+    is_finished = open_sink(config.output, config.storage).check(fields, new_run=new_run)
+    control = open_object_store(config.output.path, config.storage)
+    with output_errors(redact(config.output.path)):
+        if holder := read_holder(control):
+            raise OutputHeldError(f"{redact(config.output.path)} is written by {holder}; wait until it ends")
+        check_writable(control)
+    return is_finished
+
+
+def _check_rows(source: Source, settings: InputConfig, limit: int | None) -> _First:
+    """Read what a run reads before its first pass: the ids, and all rows of an input that it copies."""
+    only_ids = source.nested_files if limit is None else None
+    if only_ids is not None:
+        read_query_ids(only_ids)
+    first, ids, rows = _First(None, 0, None), [], 0
+    for table in head(source.tables(), limit):
+        ids.append(check_query_ids(table[QUERY_ID].combine_chunks(), rows, "the input"))
+        rows += table.num_rows
+        if first.request is None:
+            first = _first_readable(table, settings, first)
+        elif only_ids is not None:
+            return first
+    _check_unique(pa.chunked_array(ids, pa.string()))
+    return first
+
+
+def _first_readable(table: pa.Table, settings: InputConfig, before: _First) -> _First:
+    unreadable, problem = before.unreadable, before.problem
+    for row in check_batch(table, settings).to_pylist():
+        if row[PROBLEM] is None:
+            return _First(parse_row(row), unreadable, problem)
+        unreadable, problem = unreadable + 1, problem or f"query {row[QUERY_ID]!r}: {row[PROBLEM]}"
+    return _First(None, unreadable, problem)
+
+
+def _check_unique(ids: pa.ChunkedArray) -> None:
+    counts = ids.value_counts() if len(ids) else pa.array([], pa.struct([("values", pa.string()), ("counts", "int64")]))
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        query_id = repeated[0]["values"].as_py()
+        raise InputError(f"query_id {query_id!r} occurs more than once; every query needs its own")
+
+
+def _prompt_lines(config: JobConfig, request: RerankRequest) -> list[str]:
+    ranked = config.num_ranked(len(request.candidates))
+    prompt = create_prompt_builder(config)(request)(range(min(config.strategy.max_window, ranked)))
+    return [
+        f"a query with {len(request.candidates)} candidates: at most {config.strategy.max_windows(ranked)}"
+        f" windows, up to {config.policy.max_attempts} attempts each",
         f"first prompt ({len(prompt.token_ids):,} tokens of {config.engine.max_model_len:,}, up to"
         f" {config.generation.max_tokens:,} for the answer):",
         "",
         prompt.text,
     ]
-    return "\n".join(lines)
 
 
 def _pre_ranker_lines(config: JobConfig) -> list[str]:
     if config.pre_ranker is None:
         return []
     return [f"pre-ranker: {config.pre_ranker.engine.model} keeps {config.pre_ranker.keep} candidates of a query"]
-
-
-def _first_request(config: JobConfig, source: Source) -> RerankRequest:
-    """Raises InputError if the input is empty, RowError if its first query cannot be read."""
-    table = next((table for table in source.tables() if table.num_rows), None)
-    if table is None:
-        raise InputError(f"{config.input.path} has no rows")
-    return parse_row(check_batch(table.slice(0, 1), config.input).to_pylist()[0])

@@ -11,13 +11,14 @@ from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.io.filesystem import is_s3, resolve, s3_path
 from corpus_reranker.io.object_store.base import ObjectStore, StoredObject
+from corpus_reranker.io.object_store.conditional_writes import check_conditional_writes
 from corpus_reranker.io.object_store.local import LocalObjectStore
 from corpus_reranker.io.object_store.other import FilesystemObjectStore
 from corpus_reranker.io.object_store.s3 import S3ObjectStore
 from corpus_reranker.io.s3_client import in_region_of
 from corpus_reranker.io.settings import StorageConfig
 
-__all__ = ["ObjectStore", "StoredObject", "open_object_store"]
+__all__ = ["ObjectStore", "StoredObject", "check_writable", "open_object_store"]
 
 
 def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
@@ -29,3 +30,14 @@ def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
     if isinstance(filesystem, LocalFileSystem):
         return LocalObjectStore(Path(folder))
     return FilesystemObjectStore(filesystem, folder)
+
+
+def check_writable(store: ObjectStore) -> None:
+    """Check that a run could take its lease. Leaves nothing in the store.
+
+    Raises OutputError or OSError if the store cannot be written.
+    """
+    if isinstance(store, LocalObjectStore):
+        store.check_writable()
+    else:
+        check_conditional_writes(store)

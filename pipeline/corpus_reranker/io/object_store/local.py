@@ -25,6 +25,16 @@ class LocalObjectStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def check_writable(self) -> None:
+        """Raise OSError if this user cannot write into the folder, or create it. Writes nothing."""
+        folder = self._folder
+        while not folder.exists() and not folder.is_symlink() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
     def read(self, name: str) -> StoredObject | None:
         path = self._folder / name
         try:

@@ -1,0 +1,117 @@
+"""`rerank --dry-run` refuses what a run refuses, accepts what it accepts, and leaves nothing behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus_reranker.config.loader import load_config
+from corpus_reranker.io.schemas import LONG_INPUT
+from corpus_reranker.io.settings import OutputConfig, StorageConfig
+from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.io.sources.registry import open_source
+from corpus_reranker.run.fingerprint import run_fingerprint_fields
+from helpers.command_line import check_refused, run_command
+from helpers.runs import query, write_input
+
+LONG = [
+    {"query_id": "q", "query": text, "doc_id": doc_id, "text": "passage", "score": 1.0}
+    for doc_id, text in (("d1", "one"), ("d2", "another"))
+]
+
+
+def options(folder: Path, *more: str) -> list[str]:
+    return [f"--input.path={folder}/in", f"--output.path={folder}/out", "--engine.kind=scripted", *more]
+
+
+def dry_run(folder: Path, *more: str) -> Any:
+    return run_command("rerank", "--dry-run", *options(folder, *more))
+
+
+def sink(folder: Path) -> ParquetSink:
+    return ParquetSink(OutputConfig(path=f"{folder}/out"), StorageConfig())
+
+
+def begin(folder: Path, *more: str) -> None:
+    """Begin the run of these options, as its driver does."""
+    config = load_config(None, options(folder, *more))
+    source = open_source(config.input, config.storage)
+    sink(folder).begin(run_fingerprint_fields(config.fingerprint_fields(), source, None), 2, config_yaml="")
+
+
+def test_the_plan_and_no_trace(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0), query(1)])
+    result = dry_run(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "1 Parquet files, 2 queries (nested form)" in result.output
+    assert "passage 0 of q0000" in result.output
+    assert "failed rows" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (
+            [query(0, candidates=[]), query(1)],
+            "before the first readable query: 1; the first: query 'q0000': candidates",
+        ),
+        ([query(0, candidates=[]), query(1)], "passage 0 of q0001"),
+        ([query(0, candidates=[])], "no readable query"),
+        ([], "no readable query"),
+    ],
+)
+def test_rows_that_fail_are_accepted(tmp_path: Path, rows: list[dict[str, Any]], expected: str) -> None:
+    write_input(tmp_path / "in", rows)
+    result = dry_run(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert expected in result.output
+
+
+def test_ids_and_contradictions(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0), query(1), query(1)])
+    check_refused(dry_run(tmp_path), "'q0001' in row 1 of ")
+    check_refused(dry_run(tmp_path, "--limit=3"), "query_id 'q0001' occurs more than once")
+    assert dry_run(tmp_path, "--limit=2").exit_code == 0  # a run of two queries does not read the third
+    write_input(tmp_path / "in", LONG, LONG_INPUT)
+    check_refused(dry_run(tmp_path), "query_id 'q' has two texts, 'one' and 'another'")
+
+
+def test_an_output_of_another_run(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0), query(1)])
+    begin(tmp_path)
+    assert dry_run(tmp_path).exit_code == 0
+    other = ("--strategy={window: 4, stride: 2}",)
+    check_refused(dry_run(tmp_path, *other), "holds a run with other settings")
+    assert dry_run(tmp_path, *other, "--new-run").exit_code == 0
+
+
+def test_an_output_that_a_live_run_holds(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0)])
+    with sink(tmp_path).lease():
+        check_refused(dry_run(tmp_path), "is written by process ")
+    assert dry_run(tmp_path).exit_code == 0
+
+
+def no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "out").touch()
+
+
+def no_permission(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
+
+
+@pytest.mark.parametrize(("fault", "message"), [(no_folder, "in the way"), (no_permission, "no permission")])
+def test_an_output_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Path, pytest.MonkeyPatch], None], message: str
+) -> None:
+    write_input(tmp_path / "in", [query(0)])
+    fault(tmp_path, monkeypatch)
+    check_refused(dry_run(tmp_path), message)
+
+
+def test_a_function_that_cannot_be_loaded(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0)])
+    result = dry_run(tmp_path, "--engine.answers=nosuch:answers")
+    check_refused(result, "engine.answers: cannot load 'nosuch:answers': ModuleNotFoundError")
