@@ -44,6 +44,11 @@ def test_an_output_without_a_run(config: JobConfig) -> None:
     assert (result.exit_code, result.output) == (4, f"{config.output.path}: no run has started here\n")
 
 
+def test_a_folder_of_candidates(config: JobConfig) -> None:
+    result = run_command("status", config.input.path)
+    assert (result.exit_code, result.output) == (4, f"{config.input.path}: no run has started here\n")
+
+
 def test_a_run_from_start_to_finish(config: JobConfig) -> None:
     sink = ParquetSink(config.output, config.storage)
     query_ids = pa.chunked_array([["q0000", "q0001", "q0002", "q0003"]])

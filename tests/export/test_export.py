@@ -247,11 +247,17 @@ def test_elasticsearch_bulk(output: Path, tmp_path: Path) -> None:
 
 
 def test_vespa_feed(output: Path, tmp_path: Path) -> None:
-    run(output, tmp_path / "to", "vespa", columns=["query", "absent"])
+    run(output, tmp_path / "to", "vespa", columns=["query"])
     (put,) = json_lines(tmp_path / "to/part-00000.jsonl")
     assert put["put"] == "id:rankings:rankings::1"
     assert [entry["doc_id"] for entry in put["fields"]["ranking"]] == ["d2", "d0", "d1"]
     assert set(put["fields"]) == {"query_id", "query", "status", "ranking"}
+
+
+def test_an_unknown_column_is_refused(output: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the output has no column nosuch; it has query_id, "):
+        run(output, tmp_path / "to", "vespa", columns=["query", "nosuch"])
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_single_file(output: Path, tmp_path: Path) -> None:

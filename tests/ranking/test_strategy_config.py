@@ -58,6 +58,8 @@ async def test_registered_strategy_is_loaded_by_name(name: str, tmp_path: Path) 
         ({"name": "top_dwn"}, "unknown strategy 'top_dwn'"),
         ({"name": "no_such_module:Strategy"}, "cannot load strategy"),
         ({"name": "tournament", "survivors": "many"}, "survivors"),
+        ({"name": "collections:Counter"}, "strategy 'collections:Counter' is not a dataclass"),
+        ({"name": "json:dumps"}, "strategy 'json:dumps' is not a dataclass"),
     ],
 )
 def test_invalid_strategy_is_refused(strategy: dict[str, Any], message: str, tmp_path: Path) -> None:

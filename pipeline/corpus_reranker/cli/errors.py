@@ -24,6 +24,9 @@ def report_error(error: Exception) -> int:
         message, code = _usage(error), error.exit_code
     elif isinstance(error, RerankerError):
         message, code = str(error), _exit_code(error)
+        if code == RUN_FAILED and error.__cause__ is not None:
+            reason, line_break, advice = message.partition("\n")
+            message = f"{reason} (traceback in {_write_traceback(error)}){line_break}{advice}"
     elif isinstance(error, OSError) and _is_of_storage(error):
         message, code = brief(error), WRONG_SETTINGS
     else:

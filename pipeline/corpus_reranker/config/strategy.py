@@ -17,7 +17,10 @@ def build_strategy(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     options = dict(value)
-    cls = strategy_class(str(options.pop("name", "sliding_window")))
+    name = str(options.pop("name", "sliding_window"))
+    cls = strategy_class(name)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise ValueError(f"strategy {name!r} is not a dataclass, whose fields are its settings; decorate the class")
     check_known_keys(options, [field.name for field in dataclasses.fields(cls)])  # type: ignore[arg-type]
     return TypeAdapter(cls).validate_python(options)
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
+from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 Response: TypeAlias = str | tuple[str, str]
@@ -71,6 +72,10 @@ class ScriptedSettings(EngineSettings):
     @property
     def capabilities(self) -> EngineCapabilities:
         return EngineCapabilities(regex=True, choice_logprobs=True, simulated=True)
+
+    def preflight(self, section: str, storage: StorageConfig) -> list[str]:
+        load_script(self.answers, self.arguments, f"{section}.answers")
+        return []
 
 
 class ScriptedEngine:
@@ -185,9 +190,12 @@ def load_script(target: str, arguments: Mapping[str, Any], key: str) -> Any:
     """Call "module:function" with `arguments`. Raises ConfigError that names the config `key` if that fails."""
     module, _, name = target.partition(":")
     try:
-        return getattr(import_module(module), name)(**arguments)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: cannot load {target!r}: {error}") from error
+        script = getattr(import_module(module), name)(**arguments)
+    except Exception as error:  # a function from outside can raise anything
+        raise ConfigError(f"{key}: cannot load {target!r}: {type(error).__name__}: {error}") from error
+    if not callable(script):
+        raise ConfigError(f"{key}: {target!r} returned {script!r}; it must return a function")
+    return script
 
 
 def passages(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
 from corpus_reranker.engines.scripted import load_script
+from corpus_reranker.io.settings import StorageConfig
 
 PassageScore: TypeAlias = Callable[[str, str], float]
 """Maps a query and a passage to a score. May raise RequestError or EngineDeadError."""
@@ -26,6 +27,10 @@ class ScriptedPreRankerSettings(EngineSettings):
     @property
     def capabilities(self) -> EngineCapabilities:
         return EngineCapabilities(simulated=True)
+
+    def preflight(self, section: str, storage: StorageConfig) -> list[str]:
+        load_script(self.scores, self.arguments, f"{section}.scores")
+        return []
 
 
 class ScriptedPreRanker:

@@ -103,6 +103,12 @@ def read_metadata(filesystem: pafs.FileSystem, data_file: str) -> dict[str, str]
     return {key.decode(): value.decode("utf-8", "replace") for key, value in raw.items() if key != b"ARROW:schema"}
 
 
+def read_column_names(filesystem: pafs.FileSystem, data_file: str) -> list[str]:
+    """Names of the columns of a data file. Raises InputError if it cannot be read."""
+    names: list[str] = _read_footer(filesystem, data_file).schema.to_arrow_schema().names
+    return names
+
+
 def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:
     """A small UTF-8 file; None if it does not exist. Raises InputError if it cannot be read."""
     if not _exists(filesystem, path):

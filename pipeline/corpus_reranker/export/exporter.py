@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from corpus_reranker.errors import InputError, OutputError
-from corpus_reranker.evaluation.outputs import Output, open_output
+from corpus_reranker.evaluation.outputs import Output, open_output, read_column_names
 from corpus_reranker.evaluation.rankings import read_batches
 from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.formats.base import ExportContext, ExportFile
@@ -72,6 +72,7 @@ def export(
             f"no model ranked {path}: its engine was scripted or simulated; export the output of a real run, or use"
             " --allow-simulated"
         )
+    _check_columns(filesystem, output, config)
     _prepare(source, destination, config, output)
     with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
         exported = Exported(Skipped(stream))
@@ -140,6 +141,14 @@ class _Rows:
 def _by_name(data_files: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     for path in data_files:
         yield PurePosixPath(path).name.removesuffix(".parquet"), [path]
+
+
+def _check_columns(filesystem: pafs.FileSystem, output: Output, config: ExportConfig) -> None:
+    """Raise InputError for a column that the output does not have, except those of the default."""
+    found = read_column_names(filesystem, output.data_files[0]) if output.data_files else []
+    missing = set(config.columns) - set(found) - set(ExportConfig.model_fields["columns"].default)
+    if missing and found:
+        raise InputError(f"the output has no column {', '.join(sorted(missing))}; it has {', '.join(found)}")
 
 
 def _prepare(

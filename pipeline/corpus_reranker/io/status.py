@@ -56,15 +56,16 @@ def _read_status(url: str, storage: StorageConfig) -> Status:
     control = open_object_store(url, storage)
     finished = control.read(SUCCESS) is not None
     manifest = control.read(MANIFEST) if finished else None
-    data_files = list_data_files(filesystem, folder)
+    run = read_run(control)
+    data_files = list_data_files(filesystem, folder) if run else []  # otherwise they are of something else
     holder, progress = read_holder(control), read_progress(control)
     written = (
         datetime.fromtimestamp(data_files[0].mtime_ns / 1e9, UTC) if data_files and data_files[0].mtime_ns else None
     )
     return Status(
-        run=read_run(control),
+        run=run,
         finished=finished,
-        by_status=dict(count_statuses(filesystem, folder)),
+        by_status=dict(count_statuses(filesystem, folder)) if run else {},
         data_files=len(data_files),
         bytes=sum(info.size for info in data_files),
         holder=holder,
