@@ -7,12 +7,12 @@ import yaml
 
 from corpus_reranker.config.loader import load_config, load_section
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.config.unique_keys import load_yaml
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
+from corpus_reranker.unique_keys import load_yaml
 
 MINIMAL = ("--input.path=in", "--output.path=out", "--engine.kind=vllm", "--engine.model=m")
 

@@ -78,6 +78,13 @@ def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
         load_template(path)
 
 
+def test_a_key_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text() + "passage: '[{rank}] {passage}\n'\n")
+    with pytest.raises(ConfigError, match="key 'passage' appears twice"):
+        load_template(path)
+
+
 def test_template_is_found_by_name_and_by_path(tmp_path: Path) -> None:
     path = write(tmp_path)
     assert template_path("own", tmp_path) == path

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from corpus_reranker.config.dates import check_filled, fill_date
 from corpus_reranker.config.keys import key_names
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.config.unique_keys import load_yaml
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.section import Section, UnknownKeysError, check_known_keys
+from corpus_reranker.unique_keys import load_yaml
 
 S = TypeVar("S", bound=Section)
 

@@ -16,7 +16,7 @@ def load_examples(path: Path) -> list[dict[str, str]]:
         ConfigError: The file cannot be read; names the file and the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read prompt.examples {path}: {error}") from error
     messages = []

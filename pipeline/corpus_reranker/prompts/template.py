@@ -15,6 +15,7 @@ from corpus_reranker.answers.identifiers import IDENTIFIERS
 from corpus_reranker.answers.registry import create_answer_parser
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.section import Section
+from corpus_reranker.unique_keys import load_yaml
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
@@ -111,7 +112,7 @@ def load_template(path: Path) -> PromptTemplate:
         ConfigError: Names the file and every problem in it.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read prompt template {path}: {error}") from error
     if not isinstance(data, dict):

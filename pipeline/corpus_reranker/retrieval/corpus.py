@@ -3,7 +3,7 @@
 import codecs
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -22,6 +22,8 @@ DOCUMENTS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text",
 
 _BATCH_ROWS = 4096
 _BUFFER_BYTES = 1 << 20
+
+_TSV_HEADERS = ("pid\tpassage", "docid\ttext")
 
 _Document: TypeAlias = tuple[str, str | None, str | None]
 """doc_id, title and text."""
@@ -64,8 +66,9 @@ def read_piece(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece, key: 
     if suffix_of(piece.path) == ".parquet":
         yield from _read_parquet(corpus, filesystem, piece, key)
     else:
-        parse = partial(_tsv_document, corpus) if suffix_of(piece.path) == ".tsv" else partial(_document, corpus, key)
-        yield from _read_lines(filesystem, piece, parse)
+        is_tsv = suffix_of(piece.path) == ".tsv"
+        headers = (f"{corpus.id_column}\t{corpus.text_column}", *_TSV_HEADERS) if is_tsv else ()
+        yield from _read_lines(filesystem, piece, _tsv_document if is_tsv else partial(_document, corpus, key), headers)
 
 
 def _parquet_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int, key: str) -> list[Piece]:
@@ -104,14 +107,16 @@ def _documents(names: Sequence[str], batch: pa.RecordBatch, path: str) -> pa.Tab
 
 
 def _read_lines(
-    filesystem: FileSystem, piece: Piece, parse: Callable[[bytes, str], _Document | None]
+    filesystem: FileSystem, piece: Piece, parse: Callable[[bytes, str], _Document], headers: Collection[str]
 ) -> Iterator[pa.Table]:
-    """`parse` maps a line and its source to a document; None for a header."""
+    """`parse` maps a line and its source to a document. A first line that is one of `headers` is skipped."""
     rows: list[_Document] = []
     for position, line in _lines(filesystem, piece):
-        text = line.removeprefix(codecs.BOM_UTF8) if position == 0 else line
-        if (document := parse(text, f"{piece.path}, byte {position:,}")) is not None:
-            rows.append(document)
+        if position == 0:
+            line = line.removeprefix(codecs.BOM_UTF8)
+            if line.strip().decode("utf-8", "replace") in headers:
+                continue
+        rows.append(parse(line, f"{piece.path}, byte {position:,}"))
         if len(rows) == _BATCH_ROWS:
             yield _table(rows)
             rows = []
@@ -139,7 +144,7 @@ def _lines(filesystem: FileSystem, piece: Piece) -> Iterator[tuple[int, bytes]]:
             position += len(line)
 
 
-def _tsv_document(corpus: CorpusConfig, line: bytes, source: str) -> _Document | None:
+def _tsv_document(line: bytes, source: str) -> _Document:
     """A line of MS MARCO's collection.tsv: id and text."""
     try:
         fields = line.decode().rstrip("\r\n").split("\t")
@@ -147,8 +152,7 @@ def _tsv_document(corpus: CorpusConfig, line: bytes, source: str) -> _Document |
         raise InputError(f"{source}: not UTF-8: {error}") from error
     if len(fields) != 2:
         raise InputError(f"{source}: expected `doc_id<TAB>text`, got {len(fields)} fields: {line[:200]!r}")
-    is_header = source.endswith(", byte 0") and fields in ([corpus.id_column, corpus.text_column], ["pid", "passage"])
-    return None if is_header else (fields[0], None, fields[1])
+    return fields[0], None, fields[1]
 
 
 def _document(corpus: CorpusConfig, key: str, line: bytes, source: str) -> _Document:
