@@ -19,6 +19,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(REPOSITORY / "pipeline"), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
 )
 
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # one process less in every Ray
+
 _SLOW_FIXTURES = ("ray_cluster", "demo_model")
 """Session fixtures of tests that take seconds to minutes. Their files start first, so that the workers end together."""
 
