@@ -1,11 +1,11 @@
 """Config sections of input, output and storage."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from corpus_reranker.section import Section
+from corpus_reranker.section import Section, check_known_keys
 
 
 def _without_credentials(url: str) -> str:
@@ -20,8 +20,13 @@ Url: TypeAlias = Annotated[str, AfterValidator(_without_credentials)]
 """A local path or a URL without user and password, so that no credentials reach a log or the output."""
 
 
-InputColumn: TypeAlias = Literal["query_id", "query", "candidates", "doc_id", "text", "title", "score", "rank"]
+INPUT_COLUMNS = ("query_id", "query", "candidates", "doc_id", "text", "title", "score", "rank")
 """What `input.columns` can rename."""
+
+
+def _of_known_columns(columns: dict[str, str]) -> dict[str, str]:
+    check_known_keys(columns, INPUT_COLUMNS)
+    return columns
 
 
 class StorageConfig(Section):
@@ -70,7 +75,7 @@ class InputConfig(RowLimits):
         "parquet",
         description='"parquet", "csv", "tsv", "jsonl", or "module:Class" of an input format outside the package.',
     )
-    columns: dict[InputColumn, str] = Field(
+    columns: Annotated[dict[str, str], AfterValidator(_of_known_columns)] = Field(
         {},
         description="Names in the input of columns and candidate fields that have other names there: "
         "{query_id: qid, doc_id: docno}.",

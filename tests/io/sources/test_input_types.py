@@ -187,7 +187,9 @@ def test_columns_with_other_names(tmp_path: Path) -> None:
     renamed = {"query_id": "qid", "query": "text", "text": "body", "doc_id": "docno"}
     (row,) = read(tmp_path / "long", columns=renamed)
     assert (row["query"], [hit["text"] for hit in row["candidates"]]) == ("what?", ["one", "two"])
-    with pytest.raises(InputError, match=r"input.columns.query_id names 'topic', but it has qid, text, docno"):
+    with pytest.raises(
+        InputError, match=r"input.columns.query_id names 'topic', which no file has; the names are body, docno, qid"
+    ):
         read(tmp_path / "long", columns=renamed | {"query_id": "topic"})
 
 
@@ -239,6 +241,19 @@ def test_other_columns_of_no_common_type_are_refused(tmp_path: Path, types: list
         write(tmp_path / "in", f"{number}.parquet", table)
     with pytest.raises(InputError, match=message):
         read(tmp_path / "in")
+
+
+def test_a_renamed_title_that_only_some_files_have(tmp_path: Path) -> None:
+    hits = [{"doc_id": "d", "text": "x", "headline": "a title"}]
+    headed = nested(title=None, score=None, headline=TEXT)
+    write(tmp_path / "in", "a.parquet", arrays([NESTED_ROW | {"candidates": hits}], headed))
+    write(tmp_path / "in", "b.parquet", arrays([NESTED_ROW | {"query_id": "8"}], nested(title=None)))
+    titles = [row["candidates"][0]["title"] for row in read(tmp_path / "in", columns={"title": "headline"})]
+    assert titles == ["a title", None]
+    with pytest.raises(InputError, match=r"input.columns.title names 'heading', which no file has"):
+        read(tmp_path / "in", columns={"title": "heading"})
+    with pytest.raises(ValueError, match="did you mean 'title'"):
+        InputConfig(path="in", columns={"titel": "headline"})
 
 
 def test_files_with_and_without_ranks_are_refused(tmp_path: Path) -> None:

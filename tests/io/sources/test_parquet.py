@@ -59,6 +59,8 @@ def test_the_fingerprint_depends_on_the_content_and_not_on_the_path(local_locati
         for name in ("in", "copy", "other")
     )
     assert original == copy
+    renamed = local_location.input("in", columns={"title": "text", "text": "title"})
+    assert open_parquet(renamed, local_location.storage).fingerprint_fields() != original
     assert original["digest"] != other["digest"]
     assert (original["rows"], original["files"]) == (1, 1)
 
@@ -84,7 +86,7 @@ BAD_SCHEMAS = [
         r"no column 'doc_id', wanted string \(long form\); name it with input.columns={doc_id: docno}",
     ),
     (with_type("query_id", pa.int64()), r"'query_id' is int64, wanted string; set input.cast_ids=true"),
-    (with_type("query_id", pa.float64()), r"'query_id' is double, wanted string; .*df\['query_id'\].astype\('str'\)"),
+    (with_type("query_id", pa.float64()), r"wanted string; .*df\['query_id'\].astype\('Int64'\).astype\('str'\)"),
     (with_type("candidates", pa.string()), r"'candidates' is string, wanted list of structs .*; decode the JSON"),
     (with_type("candidates", pa.list_(pa.string())), r"'candidates' is list<.*; write a list of structs"),
     (

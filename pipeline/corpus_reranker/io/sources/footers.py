@@ -12,7 +12,7 @@ from corpus_reranker.io.filesystem import retry_transient_errors
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles, RowGroup
 from corpus_reranker.io.sources.listing import format_hint, list_input, select_data
-from corpus_reranker.io.sources.schema_check import Form, input_schema, renamed_schema
+from corpus_reranker.io.sources.schema_check import Form, input_schema
 from corpus_reranker.io.storage_errors import brief
 
 IO_THREADS = 16
@@ -30,7 +30,6 @@ def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, P
     Raises:
         InputError: the message names the file, the column and the fix.
     """
-    columns = {str(name): theirs for name, theirs in settings.columns.items()}
     listing = list_input(settings.path, storage)
     with ThreadPoolExecutor(IO_THREADS) as pool:
         is_parquet = list(pool.map(lambda info: _is_parquet(listing.filesystem, info.path), listing.files))
@@ -38,14 +37,14 @@ def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, P
         found = list(pool.map(lambda info: _footer(listing.filesystem, info.path), infos))
     footers = {info.path: footer for info, footer in zip(infos, found, strict=True)}
     schemas = {path: _arrow_schema(footer, path) for path, footer in footers.items()}
-    form, schema = input_schema({path: renamed_schema(schema, columns) for path, schema in schemas.items()}, settings)
+    form, schema = input_schema(schemas, settings)
     for path, footer in footers.items():
         _check_sizes(footer, path)
     files = tuple(
         ParquetFile(info.path, info.size, _row_groups(footers[info.path]), _digest(footers[info.path]))
         for info in infos
     )
-    return form, ParquetFiles(listing.filesystem, files, schema, columns)
+    return form, ParquetFiles(listing.filesystem, files, schema, settings.columns)
 
 
 def _is_parquet(filesystem: FileSystem, path: str) -> bool:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from corpus_reranker.errors import RowError
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID
 from corpus_reranker.io.settings import RowLimits
+from corpus_reranker.io.sources.schema_check import is_list, is_number, is_text
 from corpus_reranker.types import Candidate, RerankRequest
 
 MAX_ID_CHARS = 1_000
@@ -70,7 +71,7 @@ def _oversized_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
             row_bytes = table.slice(position, 1).nbytes
             if row_bytes > limits.max_row_bytes:
                 problems[position] = f"{row_bytes} bytes; input.max_row_bytes is {limits.max_row_bytes}"
-    if _is_list(table.schema.field(CANDIDATES).type):
+    if is_list(table.schema.field(CANDIDATES).type):
         counts = pc.fill_null(pc.list_value_length(table[CANDIDATES]), 0).to_numpy()
         for position in np.flatnonzero(counts > limits.max_candidates):
             problems[int(position)] = f"{counts[position]} candidates; input.max_candidates is {limits.max_candidates}"
@@ -108,32 +109,19 @@ def _null_rows(table: pa.Table, positions: Mapping[int, str]) -> pa.Table:
 def _type_problem(schema: pa.Schema) -> str | None:
     """Why no row of a table with these types can be reranked; None if rows can be."""
     for name in (QUERY_ID, "query"):
-        if not _is_text(schema.field(name).type):
+        if not is_text(schema.field(name).type):
             return f"{name} is {schema.field(name).type}; cast it to string"
     candidates = schema.field(CANDIDATES).type
-    if pa.types.is_null(candidates) or (_is_list(candidates) and pa.types.is_null(candidates.value_type)):
+    if pa.types.is_null(candidates) or (is_list(candidates) and pa.types.is_null(candidates.value_type)):
         return None
-    if not _is_list(candidates) or not pa.types.is_struct(candidates.value_type):
+    if not is_list(candidates) or not pa.types.is_struct(candidates.value_type):
         return f"candidates is {candidates}; it must be a list of structs"
     for field in candidates.value_type:
-        if field.name in ("doc_id", "text", "title") and not _is_text(field.type):
+        if field.name in ("doc_id", "text", "title") and not is_text(field.type):
             return f"candidates.{field.name} is {field.type}; cast it to string"
-        if field.name == "score" and not _is_number(field.type):
+        if field.name == "score" and not is_number(field.type):
             return f"candidates.score is {field.type}; cast it to double"
     return None
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    value_type = type_.value_type if pa.types.is_dictionary(type_) else type_
-    return bool(pa.types.is_string(value_type) or pa.types.is_large_string(value_type) or pa.types.is_null(value_type))
-
-
-def _is_number(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_null(type_))
 
 
 def _invalid_rows(table: pa.Table) -> dict[int, str]:

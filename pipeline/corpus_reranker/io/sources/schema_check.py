@@ -5,7 +5,7 @@ polars, DuckDB, Spark and Hugging Face datasets need no conversion. Every proble
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import pyarrow as pa
@@ -34,16 +34,19 @@ def input_schema(schemas: Mapping[str, pa.Schema], settings: InputConfig) -> tup
     """The form of an input, and the schema in which its rows are read.
 
     Args:
-        schemas: Path of each file -> its schema with renamed columns (`renamed_schema`).
+        schemas: Path of each file -> its schema.
         settings: `columns` and `cast_ids`.
 
     Raises:
         InputError: lists every problem with its file, column, the type that is wanted, and the fix.
     """
+    problems: dict[str, list[str]] = {}
+    for problem in _unknown_names(schemas.values(), settings.columns):
+        problems[problem] = []
+    schemas = {path: _renamed(schema, settings.columns) for path, schema in schemas.items()}
     first = next(iter(schemas.values()))
     form: Form = "nested" if CANDIDATES in first.names or not _has_candidate_columns(first) else "long"
     expected = NESTED_INPUT if form == "nested" else LONG_INPUT
-    problems: dict[str, list[str]] = {}
     for path, schema in schemas.items():
         for problem in _file_problems(schema, form, expected, settings):
             problems.setdefault(problem, []).append(path)
@@ -58,7 +61,18 @@ def input_schema(schemas: Mapping[str, pa.Schema], settings: InputConfig) -> tup
     )
 
 
-def renamed_schema(schema: pa.Schema, columns: Mapping[str, str]) -> pa.Schema:
+def _unknown_names(schemas: Collection[pa.Schema], columns: Mapping[str, str]) -> Iterator[str]:
+    """A problem for each name in `input.columns` that no file has, neither as a column nor in the candidates."""
+    names = {name for schema in schemas for name in schema.names}
+    for type_ in (schema.field(position).type for schema in schemas for position in range(len(schema))):
+        if is_list(type_) and pa.types.is_struct(type_.value_type):
+            names |= {field.name for field in type_.value_type}
+    for name, theirs in columns.items():
+        if theirs not in names:
+            yield f"input.columns.{name} names {theirs!r}, which no file has; the names are {', '.join(sorted(names))}"
+
+
+def _renamed(schema: pa.Schema, columns: Mapping[str, str]) -> pa.Schema:
     """`schema` with the names that the reranker reads, also in the structs of the candidates, without pandas' index.
 
     `columns` maps names of the reranker to names in the files (`input.columns`).
@@ -144,7 +158,7 @@ def _missing_column(field: pa.Field, schema: pa.Schema, form: Form, settings: In
     wanted = f"no column {field.name!r}, wanted {_named_type(field.name, field.type)} ({form} form)"
     names = ", ".join(settings.columns.get(name, name) for name in schema.names)
     if field.name in settings.columns:
-        return f"{wanted}; input.columns.{field.name} names {settings.columns[field.name]!r}, but it has {names}"
+        return f"{wanted}; input.columns.{field.name} is {settings.columns[field.name]!r}; it has {names}"
     return f"{wanted}; {_rename_fix(field.name, schema.names)}; it has {names}"
 
 
@@ -162,9 +176,10 @@ def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, setting
             if not settings.cast_ids:
                 yield f"{label}; set input.cast_ids=true to read integers as ids"
         elif not is_text(found):
-            yield f"{label}; {_cast_fix(name, 'string')}"
+            of_integers = leaf in _IDS and pa.types.is_floating(found)  # pandas makes floats of integers with gaps
+            yield f"{label}; {_cast_fix(name, 'Int64', 'str') if of_integers else _cast_fix(name, 'str')}"
     elif not is_number(found):
-        yield f"{label}; {_cast_fix(name, 'double')}"
+        yield f"{label}; {_cast_fix(name, 'float')}"
 
 
 def _list_problems(label: str, found: pa.DataType, expected: pa.DataType, settings: InputConfig) -> Iterator[str]:
@@ -188,10 +203,10 @@ def _list_problems(label: str, found: pa.DataType, expected: pa.DataType, settin
             yield f"{wanted}; {_rename_fix(field.name, names)}; the structs have {', '.join(names) or 'no field'}"
 
 
-def _cast_fix(name: str, type_: str) -> str:
+def _cast_fix(name: str, *pandas_types: str) -> str:
     if "." in name:
-        return f"cast it to {type_} before the file is written"
-    return f"cast it to {type_}, in pandas with df[{name!r}].astype({'str' if type_ == 'string' else 'float'!r})"
+        return "cast it before the file is written"
+    return f"cast it, in pandas with df[{name!r}]" + "".join(f".astype({each!r})" for each in pandas_types)
 
 
 def _named_type(name: str, type_: pa.DataType) -> str:

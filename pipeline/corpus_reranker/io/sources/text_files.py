@@ -28,7 +28,7 @@ from corpus_reranker.io.sources.footers import IO_THREADS
 from corpus_reranker.io.sources.listing import format_of, list_input, select_data
 from corpus_reranker.io.sources.long_form import LongForm
 from corpus_reranker.io.sources.parquet_files import check_query_ids, reading
-from corpus_reranker.io.sources.schema_check import Form, input_schema, renamed_schema
+from corpus_reranker.io.sources.schema_check import Form, input_schema
 
 BLOCK_BYTES = 16 * 2**20
 """Size of the block of a file that is parsed at once. A line may not be longer."""
@@ -87,7 +87,8 @@ class TextFiles:
 
     def fingerprint_fields(self) -> dict[str, Any]:
         digest = hashlib.sha256("\n".join(file.digest for file in self.files).encode()).hexdigest()[:16]
-        return {"files": len(self.files), "bytes": self.size_bytes, "digest": digest, "columns": self.columns}
+        columns = {"columns": self.columns} if self.columns else {}
+        return {"files": len(self.files), "bytes": self.size_bytes, "digest": digest, **columns}
 
     def describe(self, form: Form) -> str:
         return f"{len(self.files)} text files, {self.size_bytes:,} bytes ({form} form)"
@@ -149,15 +150,12 @@ def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Sour
     listing = list_input(settings.path, storage)
     is_data = [format_of(info.path) == settings.format for info in listing.files]
     infos = select_data(listing, is_data, settings.path, settings.format.upper())
-    columns = {str(name): theirs for name, theirs in settings.columns.items()}
-    schemas = {
-        info.path: renamed_schema(_schema(listing.filesystem, info.path, reader, columns), columns) for info in infos
-    }
+    schemas = {info.path: _schema(listing.filesystem, info.path, reader, settings.columns) for info in infos}
     form, schema = input_schema(schemas, settings)
     with ThreadPoolExecutor(IO_THREADS) as pool:
         digests = list(pool.map(lambda info: _digest(listing.filesystem, info.path), infos))
     files = tuple(TextFile(info.path, info.size, digest) for info, digest in zip(infos, digests, strict=True))
-    text_files = TextFiles(listing.filesystem, files, schema, columns, reader)
+    text_files = TextFiles(listing.filesystem, files, schema, settings.columns, reader)
     return NestedText(text_files) if form == "nested" else LongText(text_files, settings.max_candidates)
 
 
