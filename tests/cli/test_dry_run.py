@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from corpus_reranker.config.loader import load_config
+from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import LONG_INPUT
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sources.registry import open_source
-from corpus_reranker.run.fingerprint import run_fingerprint_fields
+from corpus_reranker.run.fingerprint import run_fingerprint
 from helpers.command_line import check_refused, run_command
 from helpers.runs import query, write_input
 
@@ -37,7 +38,9 @@ def begin(folder: Path, *more: str) -> None:
     """Begin the run of these options, as its driver does."""
     config = load_config(None, options(folder, *more))
     source = open_source(config.input, config.storage)
-    sink(folder).begin(run_fingerprint_fields(config.fingerprint_fields(), source, None), 2, config_yaml="")
+    with IsolatedProcess() as isolated:
+        fingerprint = run_fingerprint(config, source, None, None, isolated)
+    sink(folder).begin(fingerprint.fields, 2, config_yaml="", info=fingerprint.info)
 
 
 def test_the_plan_and_no_trace(tmp_path: Path) -> None:

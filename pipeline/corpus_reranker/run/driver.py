@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from corpus_reranker import __version__
-from corpus_reranker.config.schema import JobConfig, fingerprint_digest
+from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import output_schema
@@ -17,9 +17,9 @@ from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.final_report import write_final_report
-from corpus_reranker.run.fingerprint import run_fingerprint_fields
+from corpus_reranker.run.fingerprint import check_input_unchanged, run_fingerprint
 from corpus_reranker.run.output_lease import output_lease
-from corpus_reranker.run.passes import RunContext, file_metadata, run_info, run_passes
+from corpus_reranker.run.passes import RunContext, file_metadata, max_gpus, run_passes
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.run.restarts import Attempt, run_with_restarts
 from corpus_reranker.types import QueryStatus
@@ -71,31 +71,32 @@ def _run_once(
     with IsolatedProcess() as isolated:
         source = isolated.run(open_source, config.input, config.storage)
         sink = open_sink(config.output, config.storage)
-        reranker_fields = config.fingerprint_fields()
-        fingerprint_fields = run_fingerprint_fields(reranker_fields, source, limit)
-        if sink.check(fingerprint_fields, new_run=new_run) and not retry:
+        fingerprint = run_fingerprint(config, source, limit, sink.record(), isolated)
+        if sink.check(fingerprint.fields, new_run=new_run) and not retry:
             log(f"nothing to do: {config.output.path} holds this run's finished output")
             return read_status(config.output.path, config.storage).manifest or {}
         with output_lease(sink):
             if new_run:
                 sink.discard()
-            candidates = isolated.run(stage, source, sink.layout.candidates_url, config.input, config.storage, limit)
+            folder, digests = sink.layout.candidates_url, fingerprint.fields["input"]["files"]
+            candidates = isolated.run(stage, source, folder, config.input, config.storage, limit, digests)
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
-            record = sink.begin(fingerprint_fields, len(query_ids), config_yaml=config_yaml, info=run_info(config))
+            info = {**fingerprint.info, "gpus": max_gpus(config)}
+            record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info)
             versions = {"begun": record.info.get("version"), "finished": __version__}
             if versions["begun"] != __version__:
                 log(f"begun by {versions['begun']}, resumed by {__version__}")
-            fingerprint = fingerprint_digest(reranker_fields)
-            schema = output_schema(candidates.schema, file_metadata(config, fingerprint))
+            schema = output_schema(candidates.schema, file_metadata(config, fingerprint.reranker))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
             attempt.prepared, attempt.done = True, state.done
             if state.done:
                 log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
             events = EventLog(config.cluster.event_log, record.run_id)
-            with events.run(queries=state.queries, remaining=state.remaining, fingerprint=fingerprint):
+            with events.run(queries=state.queries, remaining=state.remaining, fingerprint=fingerprint.reranker):
                 run = RunContext(config, candidates, sink, record, isolated, attempt, log)
                 state, passes = run_passes(run, schema, query_ids, state)
+                check_input_unchanged(config, source, fingerprint, isolated)
                 manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
             write_final_report(config, isolated, log)
             return manifest

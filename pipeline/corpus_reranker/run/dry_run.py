@@ -22,7 +22,7 @@ from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.io.sources.staging import head
 from corpus_reranker.io.status import read_holder
 from corpus_reranker.io.storage_errors import output_errors
-from corpus_reranker.run.fingerprint import run_fingerprint_fields
+from corpus_reranker.run.fingerprint import run_fingerprint
 from corpus_reranker.types import RerankRequest
 
 
@@ -41,7 +41,7 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
     """
     with IsolatedProcess() as isolated:
         source = isolated.run(open_source, config.input, config.storage)
-        is_finished = _check_output(config, source, limit, new_run=new_run)
+        is_finished = _check_output(config, source, limit, isolated, new_run=new_run)
         first = isolated.run(_check_rows, source, config.input, limit)
     cluster, strategy = config.cluster, config.strategy
     lines = [
@@ -69,10 +69,14 @@ class _First:
     problem: str | None
 
 
-def _check_output(config: JobConfig, source: Source, limit: int | None, *, new_run: bool) -> bool:
+def _check_output(
+    config: JobConfig, source: Source, limit: int | None, isolated: IsolatedProcess, *, new_run: bool
+) -> bool:
     """Whether the output is finished. Raises OutputError if a run would be refused."""
-    fields = run_fingerprint_fields(config.fingerprint_fields(), source, limit)
-    is_finished = open_sink(config.output, config.storage).check(fields, new_run=new_run)
+    sink = open_sink(config.output, config.storage)
+    record = None if new_run else sink.record()
+    fields = run_fingerprint(config, source, limit, record, isolated).fields if record else {}
+    is_finished = sink.check(fields, new_run=new_run)
     control = open_object_store(config.output.path, config.storage)
     with output_errors(redact(config.output.path)):
         if holder := read_holder(control):

@@ -1,11 +1,68 @@
-"""What decides whether a run resumes an output."""
+"""The fingerprint of a run: everything that decides its rankings, and the files of its input."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from corpus_reranker import __version__
+from corpus_reranker.config.schema import JobConfig, fingerprint_digest
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.isolation import IsolatedProcess
+from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.input_files import InputFile, digest_by_name, identify_files
 
 
-def run_fingerprint_fields(reranker_fields: Mapping[str, Any], source: Source, limit: int | None) -> dict[str, Any]:
-    """The fields of `Sink.check`: those of the reranker, the content of the input, and the number of queries."""
-    return {**reranker_fields, "input": source.fingerprint_fields(), "limit": limit}
+@dataclass(frozen=True, slots=True)
+class RunFingerprint:
+    """What `Sink.check` compares, and the parts of it that the run needs.
+
+    Attributes:
+        fields: Reranker, input and limit as JSON values.
+        reranker: The digest of the reranker's fields, for the metadata of the output files.
+        input_files: The files of the input as the run found them.
+    """
+
+    fields: Mapping[str, Any]
+    reranker: str
+    input_files: tuple[InputFile, ...]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the run's record holds besides the fields."""
+        return {"version": __version__, "input_files": [asdict(file) for file in self.input_files]}
+
+
+def run_fingerprint(
+    config: JobConfig, source: Source, limit: int | None, record: RunRecord | None, isolated: IsolatedProcess
+) -> RunFingerprint:
+    """Compute the fingerprint. Reads the files of the input that `record` does not know.
+
+    Args:
+        config: The job.
+        source: The input.
+        limit: Number of queries, taken from the start of the input; None for all.
+        record: The run that the output belongs to.
+        isolated: Reads the files.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    recorded = [InputFile(**each) for each in record.info.get("input_files", ())] if record else []
+    files = isolated.run(identify_files, config.input.path, config.storage, source.paths, recorded)
+    reranker = config.fingerprint_fields()
+    fields = {**source.fingerprint_fields(), "files": digest_by_name(files, recorded)}
+    return RunFingerprint({**reranker, "input": fields, "limit": limit}, fingerprint_digest(reranker), tuple(files))
+
+
+def check_input_unchanged(
+    config: JobConfig, source: Source, fingerprint: RunFingerprint, isolated: IsolatedProcess
+) -> None:
+    """Raise InputError if a file has another content than when the run began. A deleted file has been read before."""
+    before = {file.name: file.digest for file in fingerprint.input_files}
+    files = isolated.run(identify_files, config.input.path, config.storage, source.paths, fingerprint.input_files)
+    if changed := [file.name for file in files if file.digest != before[file.name]]:
+        raise InputError(
+            f"{len(changed)} files of the input changed during the run ({', '.join(changed[:3])}): its rows may come"
+            " from both contents; start again with --new-run"
+        )

@@ -70,12 +70,9 @@ def run_passes(
     return state, entries
 
 
-def run_info(config: JobConfig) -> dict[str, Any]:
-    """What the run's record says besides its fingerprint: the version of the code, and the most GPUs of the run."""
-    return {
-        "version": corpus_reranker.__version__,
-        "gpus": config.cluster.max_replica_count * config.engine.gpus_per_replica,
-    }
+def max_gpus(config: JobConfig) -> int:
+    """The most GPUs that the run can use, for its report."""
+    return config.cluster.max_replica_count * config.engine.gpus_per_replica
 
 
 def file_metadata(config: JobConfig, fingerprint: str) -> dict[str, str]:

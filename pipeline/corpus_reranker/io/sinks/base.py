@@ -57,6 +57,10 @@ class Sink(Protocol):
         """Where data files, control objects and the files of a run in progress are."""
         ...
 
+    def record(self) -> RunRecord | None:
+        """The record of the run that the output belongs to; None if there is none."""
+        ...
+
     def check(self, fingerprint_fields: Mapping[str, Any], *, new_run: bool = False) -> bool:
         """Whether a run with these fields has finished here. Writes nothing.
 

@@ -42,6 +42,10 @@ class ParquetSink(Sink):
     def layout(self) -> Layout:
         return self._layout
 
+    def record(self) -> RunRecord | None:
+        with output_errors(self._url):
+            return read_run(self._control)
+
     def check(self, fingerprint_fields: Mapping[str, Any], *, new_run: bool = False) -> bool:
         with output_errors(self._url):
             return self._check(fingerprint_fields, new_run)

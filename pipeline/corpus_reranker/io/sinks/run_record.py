@@ -12,10 +12,13 @@ from corpus_reranker.io.object_store import ObjectStore
 
 RUN = "_run/run.json"
 
+_INPUT_FILE = "input.files."
+_MAX_CHANGES = 30
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """`fingerprint_fields` decide the ranking, `queries` is their number in the input, `info` is for people."""
+    """`fingerprint_fields` decide the ranking, `queries` is their number in the input, `info` is what else is known."""
 
     run_id: str
     fingerprint_fields: Mapping[str, Any]
@@ -46,13 +49,18 @@ def read_run(control: ObjectStore) -> RunRecord | None:
 
 
 def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line per value that differs, with its dotted key: `generation.temperature: 0.0 -> 0.6`."""
+    """One line per value that differs, with its dotted key: `generation.temperature: 0.0 -> 0.6`.
+
+    Files of the input are told as new, gone or changed. At most _MAX_CHANGES lines.
+    """
     before, after = (_flatten(json.loads(json.dumps(each))) for each in (dict(old), dict(new)))
-    return [
-        f"{key}: {_format(before, key)} -> {_format(after, key)}"
+    changes = [
+        _change(before, after, key)
         for key in sorted(before.keys() | after.keys())
         if key not in before or key not in after or before[key] != after[key]
     ]
+    more = [f"and {len(changes) - _MAX_CHANGES:,} more"] if len(changes) > _MAX_CHANGES else []
+    return changes[:_MAX_CHANGES] + more
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -63,6 +71,13 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
         for name, child in value.items()
         for key, leaf in _flatten(child, f"{prefix}.{name}" if prefix else name).items()
     }
+
+
+def _change(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> str:
+    if not key.startswith(_INPUT_FILE):
+        return f"{key}: {_format(before, key)} -> {_format(after, key)}"
+    change = "is new" if key not in before else "is gone" if key not in after else "has another content"
+    return f"input file {key.removeprefix(_INPUT_FILE)} {change}"
 
 
 def _format(values: Mapping[str, Any], key: str) -> str:

@@ -5,7 +5,7 @@ A source is one module with a callable `(InputConfig, StorageConfig) -> Source` 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -83,6 +83,14 @@ class Source(Protocol):
     def fingerprint_fields(self) -> dict[str, Any]:
         """JSON values that change when the content of the input changes, but not when the input moves."""
         ...
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The input's files, if it consists of files, as paths in the filesystem of `input.path`.
+
+        Their content counts in addition to `fingerprint_fields`.
+        """
+        return ()
 
     def tables(self) -> Iterator[pa.Table]:
         """The queries in nested form (`schemas.NESTED_INPUT`, plus columns that pass through), in bounded memory.

@@ -140,6 +140,10 @@ class LongParquet(LongForm):
     def fingerprint_fields(self) -> dict[str, Any]:
         return file_fingerprint(self.long_files)
 
+    @property
+    def paths(self) -> list[str]:
+        return self.long_files.paths
+
     def rows(self) -> Iterator[pa.Table]:
         return iter_tables(self.long_files, ROWS_PER_BATCH)
 

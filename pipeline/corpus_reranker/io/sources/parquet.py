@@ -53,6 +53,10 @@ class NestedParquet(Source):
     def fingerprint_fields(self) -> dict[str, Any]:
         return file_fingerprint(self.files)
 
+    @property
+    def paths(self) -> list[str]:
+        return self.files.paths
+
     def tables(self) -> Iterator[pa.Table]:
         return iter_tables(self.files, ROWS_PER_BATCH)
 

@@ -34,11 +34,11 @@ READ_ATTEMPTS = 6
 
 
 def file_fingerprint(files: ParquetFiles) -> dict[str, Any]:
-    """Numbers and a digest of the files' footers, and the names of columns; not where the files are."""
-    digest = hashlib.sha256("\n".join(file.digest for file in files.files).encode()).hexdigest()[:16]
+    """Numbers and a digest of the files' footers, and the names of columns; not where the files are, or their names."""
+    digest = hashlib.sha256("\n".join(sorted(file.digest for file in files.files)).encode()).hexdigest()[:16]
     size_bytes = sum(file.size_bytes for file in files.files)
     columns = {"columns": dict(files.columns)} if files.columns else {}
-    return {"files": len(files.files), "rows": files.rows, "bytes": size_bytes, "digest": digest, **columns}
+    return {"rows": files.rows, "bytes": size_bytes, "digest": digest, **columns}
 
 
 def read_query_ids(files: ParquetFiles) -> pa.ChunkedArray:

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +20,12 @@ COMPLETE = "_SUCCESS"
 
 
 def stage(
-    source: Source, folder_url: str, settings: InputConfig, storage: StorageConfig, limit: int | None = None
+    source: Source,
+    folder_url: str,
+    settings: InputConfig,
+    storage: StorageConfig,
+    limit: int | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> ParquetFiles:
     """Return nested Parquet files with the queries of `source`.
 
@@ -33,6 +38,7 @@ def stage(
         settings: The settings with which `source` was opened.
         storage: How to reach `folder_url`.
         limit: Number of queries, taken from the start of the input; None for all.
+        digests: Name -> digest of each file of the input.
 
     Raises:
         InputError: the input cannot be read, or its tables are not in nested form.
@@ -41,7 +47,7 @@ def stage(
         return source.nested_files
     control = open_object_store(folder_url, storage)
     bounds = {"limit": limit, "max_candidates": settings.max_candidates}
-    content = json.dumps({**source.fingerprint_fields(), **bounds}).encode()
+    content = json.dumps({**source.fingerprint_fields(), **bounds, "files": dict(digests or {})}).encode()
     copied = control.read(COMPLETE)
     if copied is None or copied.body != content:
         filesystem, folder = resolve(folder_url, storage)

@@ -5,11 +5,9 @@ BLOCK_BYTES.
 """
 
 import codecs
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,12 +17,10 @@ import pyarrow.json as pa_json
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import retry_transient_errors
 from corpus_reranker.io.schemas import CANDIDATE, LONG_INPUT, QUERY_ID
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.conversion import convert_batch
-from corpus_reranker.io.sources.footers import IO_THREADS
 from corpus_reranker.io.sources.listing import format_of, list_input, select_data
 from corpus_reranker.io.sources.long_form import LongForm
 from corpus_reranker.io.sources.parquet_files import check_query_ids, reading
@@ -56,11 +52,10 @@ def open_jsonl(settings: InputConfig, storage: StorageConfig) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """One file. `digest` is the hash of its content."""
+    """One file."""
 
     path: str
     size_bytes: int
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +81,8 @@ class TextFiles:
                         yield convert_batch(batch, self.schema, self.columns)
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        digest = hashlib.sha256("\n".join(file.digest for file in self.files).encode()).hexdigest()[:16]
         columns = {"columns": self.columns} if self.columns else {}
-        return {"files": len(self.files), "bytes": self.size_bytes, "digest": digest, **columns}
+        return {"bytes": self.size_bytes, **columns}
 
     def describe(self, form: Form) -> str:
         return f"{len(self.files)} text files, {self.size_bytes:,} bytes ({form} form)"
@@ -114,6 +108,10 @@ class LongText(LongForm):
 
     def fingerprint_fields(self) -> dict[str, Any]:
         return self.text_files.fingerprint_fields()
+
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in self.text_files.files]
 
     def rows(self) -> Iterator[pa.Table]:
         return self.text_files.rows()
@@ -142,6 +140,10 @@ class NestedText(Source):
     def fingerprint_fields(self) -> dict[str, Any]:
         return self.text_files.fingerprint_fields()
 
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in self.text_files.files]
+
     def tables(self) -> Iterator[pa.Table]:
         return self.text_files.rows()
 
@@ -152,9 +154,7 @@ def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Sour
     infos = select_data(listing, is_data, settings.path, settings.format.upper())
     schemas = {info.path: _schema(listing.filesystem, info.path, reader, settings.columns) for info in infos}
     form, schema = input_schema(schemas, settings)
-    with ThreadPoolExecutor(IO_THREADS) as pool:
-        digests = list(pool.map(lambda info: _digest(listing.filesystem, info.path), infos))
-    files = tuple(TextFile(info.path, info.size, digest) for info, digest in zip(infos, digests, strict=True))
+    files = tuple(TextFile(info.path, info.size) for info in infos)
     text_files = TextFiles(listing.filesystem, files, schema, settings.columns, reader)
     return NestedText(text_files) if form == "nested" else LongText(text_files, settings.max_candidates)
 
@@ -227,9 +227,3 @@ def _first_line(filesystem: FileSystem, path: str) -> bytes:
 
 def _open_stream(filesystem: FileSystem, path: str) -> Any:
     return filesystem.open_input_stream(path, compression="detect")
-
-
-@retry_transient_errors
-def _digest(filesystem: FileSystem, path: str) -> str:
-    with filesystem.open_input_stream(path, compression=None) as stream, io.BufferedReader(stream) as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

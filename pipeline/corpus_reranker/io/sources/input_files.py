@@ -1,0 +1,119 @@
+"""What the files of an input hold, so that a run notices a changed input, whatever the sizes and times of its files.
+
+A digest of all bytes decides. It is computed once: on a resume, a file whose version in the store is the recorded one
+is not read again. A copy of the files in another folder or under other names is the same input, by its digests.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from pyarrow.fs import FileSystem, LocalFileSystem
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.filesystem import is_s3, redact, resolve, retry_transient_errors
+from corpus_reranker.io.s3_client import in_region_of, open_s3fs
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.storage_errors import brief
+
+IO_THREADS = 16
+
+_PIECE_BYTES = 8 * 2**20
+"""Size of one read. IO_THREADS of them are in memory."""
+
+_QUEUED_PIECES = 1024
+"""Bound on the reads that are queued: an input of 20 TB has millions of pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of an input.
+
+    Attributes:
+        name: Its path below that of the input.
+        size_bytes: Its size.
+        version: What every write changes: the ETag on S3, elsewhere the times of the file. Empty if it is not known.
+        digest: 16 hex digits of a hash of its bytes.
+    """
+
+    name: str
+    size_bytes: int
+    version: str
+    digest: str = ""
+
+
+def identify_files(
+    url: str, storage: StorageConfig, paths: Sequence[str], recorded: Iterable[InputFile] = ()
+) -> list[InputFile]:
+    """The files of an input, sorted by name, with their digests. A file that has been deleted is left out.
+
+    Args:
+        url: The path of the input.
+        storage: How to reach it.
+        paths: The files, as paths in the filesystem of `url`.
+        recorded: The files as an earlier call found them. Those that are still the same are not read.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    filesystem, root = resolve(url, storage)
+    digest_of = {replace(file, digest=""): file.digest for file in recorded if file.version}
+    try:
+        files = {path: replace(file, name=_name(path, root)) for path, file in _stat(filesystem, url, storage, paths)}
+        unread = {path: file.size_bytes for path, file in files.items() if file not in digest_of}
+        digests = _read_digests(filesystem, unread)
+    except OSError as error:
+        raise InputError(f"cannot read the input {redact(url)}: {brief(error)}") from error
+    identified = [replace(file, digest=digests.get(path) or digest_of[file]) for path, file in files.items()]
+    return sorted(identified, key=lambda file: file.name)
+
+
+def digest_by_name(files: Sequence[InputFile], recorded: Sequence[InputFile] = ()) -> dict[str, str]:
+    """Name -> digest of each file; under the recorded names if the content of all files is the recorded one."""
+    moved = Counter(file.digest for file in files) == Counter(file.digest for file in recorded)
+    return {file.name: file.digest for file in (recorded if moved else files)}
+
+
+def _name(path: str, root: str) -> str:
+    return path[len(root) :].strip("/") or path.rpartition("/")[2]
+
+
+def _stat(
+    filesystem: FileSystem, url: str, storage: StorageConfig, paths: Sequence[str]
+) -> Iterator[tuple[str, InputFile]]:
+    """Path, size and version of each file that exists."""
+    if is_s3(url):  # pyarrow drops the ETags of a listing
+        _, root = resolve(url, storage)
+        objects = open_s3fs(in_region_of(root.partition("/")[0], storage)).find(root, detail=True)
+        for path in filter(objects.__contains__, paths):
+            yield path, InputFile("", objects[path]["size"], objects[path].get("ETag", ""))
+        return
+    for info in filesystem.get_file_info(list(paths)):
+        if info.is_file:
+            version = str(info.mtime_ns or "")
+            if isinstance(filesystem, LocalFileSystem):  # a copy can preserve the time of the last write
+                version += f"/{Path(info.path).stat().st_ctime_ns}"
+            yield info.path, InputFile("", info.size, version)
+
+
+def _read_digests(filesystem: FileSystem, size_of: Mapping[str, int]) -> dict[str, str]:
+    """The digest of each file: that of the digests of its pieces, so that threads share a large file."""
+    digests = {path: hashlib.sha256() for path in size_of}
+    pieces = ((path, offset) for path, size in size_of.items() for offset in range(0, size, _PIECE_BYTES))
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        while queued := list(islice(pieces, _QUEUED_PIECES)):
+            for (path, _), digest in zip(
+                queued, pool.map(lambda piece: _digest(filesystem, *piece), queued), strict=True
+            ):
+                digests[path].update(digest)
+    return {path: digest.hexdigest()[:16] for path, digest in digests.items()}
+
+
+@retry_transient_errors
+def _digest(filesystem: FileSystem, path: str, offset: int) -> bytes:
+    with filesystem.open_input_file(path) as file:
+        return hashlib.sha256(file.read_at(_PIECE_BYTES, offset)).digest()
