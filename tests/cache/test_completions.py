@@ -70,6 +70,17 @@ async def test_another_replica_reuses_completions(location: Location) -> None:
     assert counts == {"cache_hits": 2}
 
 
+async def test_a_read_only_cache_reuses_completions_and_stores_none(location: Location) -> None:
+    model = Model()
+    await request(open_cache(location, "one"), model, "q1", "window 1")
+    before = index_of(location)
+    layout = Layout.of(location.output(), location.storage)
+    cache = open_completion_cache(layout, "two", before, lambda name: None, read_only=True)
+    await request(cache, model, "q1", "window 1", "window 2")
+    assert model.requested == {"window 1": 1, "window 2": 1}
+    assert index_of(location) == before
+
+
 async def test_a_cached_completion_is_unchanged(location: Location) -> None:
     model = Model()
     async with open_cache(location, "one").caching("q1", model) as generate:

@@ -66,7 +66,12 @@ def completion_index(layout: Layout, replica: str = "") -> dict[str, list[str]]:
 
 
 def open_completion_cache(
-    layout: Layout, replica: str, index: Mapping[str, Sequence[str]], count: Callable[[str], None]
+    layout: Layout,
+    replica: str,
+    index: Mapping[str, Sequence[str]],
+    count: Callable[[str], None],
+    *,
+    read_only: bool = False,
 ) -> "CompletionCache":
     """The cache of one replica.
 
@@ -75,11 +80,13 @@ def open_completion_cache(
         replica: Name of the replica. It is the same after a restart, so that the replica finds its own segments.
         index: What `completion_index` returned before the pass.
         count: Called with the name of a counter for each event.
+        read_only: Store no further completions.
     """
     segments = defaultdict(list, {query_id: list(names) for query_id, names in index.items()})
     for query_id, names in completion_index(layout, replica).items():
         segments[query_id] += names
-    return CompletionCache(open_object_store(layout.completions_url, layout.storage), replica, segments, count)
+    store = open_object_store(layout.completions_url, layout.storage)
+    return CompletionCache(store, replica, segments, count, read_only=read_only)
 
 
 class CompletionCache:
@@ -95,8 +102,11 @@ class CompletionCache:
         replica: str,
         index: Mapping[str, list[str]],
         count: Callable[[str], None],
+        *,
+        read_only: bool = False,
     ) -> None:
         self._store = store
+        self._read_only = read_only
         self._replica = replica
         self._count = count
         self._segments_of = defaultdict(list, index)
@@ -124,6 +134,8 @@ class CompletionCache:
                 return completion
             started = time.monotonic()
             completion = await generate(prompt, params)
+            if self._read_only:
+                return completion
             row = {QUERY_ID: query_id, "request": request, **asdict(completion)}
             await self._commit(row, min(_PAUSE_FRACTION * (time.monotonic() - started), _MAX_PAUSE_SECONDS))
             return completion

@@ -51,9 +51,13 @@ class QueryReranker:
         config, run = self._config, self._run
         capacity = Capacity.from_engine_info(config.engine.max_num_seqs, self._engine.info())
         self.admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
-        if run.layout is not None and run.completion_index is not None:
+        if run.layout is not None and (run.cache_completions or run.completion_index):
             self._completion_cache = open_completion_cache(
-                run.layout, self._replica.actor_id, run.completion_index, self._stats.count
+                run.layout,
+                self._replica.actor_id,
+                run.completion_index,
+                self._stats.count,
+                read_only=not run.cache_completions,
             )
 
     def engine_info(self) -> dict[str, Any]:

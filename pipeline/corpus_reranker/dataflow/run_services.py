@@ -13,13 +13,14 @@ class RunServices:
     """Optional services: without them, a replica reranks, but reports and caches nothing.
 
     `stats_actor` and `coordinator` are actor handles. `completion_index` names the files of cached completions by
-    query id; None switches the completion cache off.
+    query id; `cache_completions` stores further ones.
     """
 
     run_id: str = ""
     stats_actor: Any = None
     coordinator: Any = None
     layout: Layout | None = None
-    completion_index: Mapping[str, list[str]] | None = None
+    completion_index: Mapping[str, list[str]] = field(default_factory=dict)
+    cache_completions: bool = True
     row_limits: RowLimits = field(default_factory=RowLimits)
     keep_reasoning: bool = False

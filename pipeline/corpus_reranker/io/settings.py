@@ -100,7 +100,8 @@ class OutputConfig(Section):
     keep_reasoning: bool = Field(False, description="Store the reasoning of each window in the output.")
     completion_cache: bool = Field(
         True,
-        description="Store completions until their query is written, so that a resumed run can reuse them.",
+        description="Store completions until their query is written, so that a resumed run can reuse them. If false, "
+        "a resumed run still reuses those that are stored.",
     )
     lease_seconds: float = Field(
         60.0,

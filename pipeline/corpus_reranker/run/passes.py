@@ -108,7 +108,8 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
             stats_actor=stats_actor,
             coordinator=coordinator,
             layout=sink.layout,
-            completion_index=completion_index(sink.layout) if config.output.completion_cache else None,
+            completion_index=completion_index(sink.layout),
+            cache_completions=config.output.completion_cache,
             row_limits=config.input,
             keep_reasoning=config.output.keep_reasoning,
         )
