@@ -1,6 +1,7 @@
 """Entry point of `corpus-reranker NAME`, `python -m corpus_reranker NAME` and `python jobs/NAME.py`."""
 
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,14 +14,32 @@ PROGRAM = "corpus-reranker"
 
 def main() -> None:
     """Run the command that the command line names and exit with its code."""
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a background job of a shell ignores it
+        signal.signal(signal.SIGINT, _stop)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
-    app(prog_name=PROGRAM)
+    try:
+        app(prog_name=PROGRAM)
+    finally:  # the interpreter and Ray still have to shut down
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) == _stop:
+                signal.signal(number, _exit_at_once)
 
 
-def _exit_on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
-    """Unwind the stack, as for Ctrl-C, so that a run releases its lease."""
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Unwind the stack, so that a run releases its lease. A second signal ends the process, without a stack trace."""
+    error = sys.exception()
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            _exit_at_once(number, frame)
+        error = error.__context__
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + number)
+
+
+def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

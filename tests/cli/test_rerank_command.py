@@ -154,3 +154,14 @@ def test_a_signal_releases_the_lease(tmp_path: Path, ray_environment: dict[str, 
         assert "Traceback" not in process.output
     assert read_status(scenario.config.output.path, scenario.config.storage).holder is None
     assert '"released": true' in (tmp_path / "out" / "_lease.json").read_text()
+
+
+def test_repeated_ctrl_c_prints_no_stack(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    scenario = make_scenario(tmp_path, queries=6, sections={"engine": {"slow": {"q0005": 3600.0}}})
+    log = RequestLog(scenario.log_path)
+    with rerank_process(scenario.config_path, environment=ray_environment) as process:
+        assert process.wait_until(lambda: log.read().requested > 0), process.output
+        while process.running():
+            process.kill(signal.SIGINT)
+        assert process.wait() == 130, process.output
+        assert "Traceback" not in process.output
