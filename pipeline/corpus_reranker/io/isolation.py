@@ -42,8 +42,9 @@ class IsolatedProcess:
     Use it as a context manager, in the thread that makes the calls.
     """
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, memory_bytes: int = MEMORY_BYTES, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> None:
         self._memory_bytes = memory_bytes
+        self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._stderr = tempfile.TemporaryFile(prefix="reranker-")  # noqa: SIM115 - closed with the process
@@ -70,8 +71,8 @@ class IsolatedProcess:
         connection = self._connection or self._start()
         try:
             connection.send((function, args, kwargs))
-            if not connection.poll(CALL_TIMEOUT_SECONDS):
-                raise InputError(f"reading has not returned for {CALL_TIMEOUT_SECONDS:.0f} seconds")
+            if not connection.poll(self._timeout_seconds):
+                raise InputError(f"reading has not returned for {self._timeout_seconds:.0f} seconds")
             returned, value = connection.recv()
         except (EOFError, ConnectionError):
             raise self._crash_error() from None

@@ -98,5 +98,5 @@ def _run_once(
                 state, passes = run_passes(run, schema, query_ids, state)
                 check_input_unchanged(config, source, fingerprint, isolated)
                 manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
-            write_final_report(config, isolated, log)
-            return manifest
+    write_final_report(config, log)
+    return manifest

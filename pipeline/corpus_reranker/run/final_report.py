@@ -1,4 +1,4 @@
-"""The run report, written once the output is complete."""
+"""The run report, written once the output is complete and its lease is released."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,14 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.report.page import report_output
 
+_TIMEOUT_SECONDS = 600.0
 
-def write_final_report(config: JobConfig, isolated: IsolatedProcess, log: Callable[[str], None]) -> None:
-    """Write the report page. The run is finished: a failure is logged and does not fail it."""
+
+def write_final_report(config: JobConfig, log: Callable[[str], None]) -> None:
+    """Write the report page. The run is finished: a failure or a signal is logged and does not fail it."""
     try:
-        page = isolated.run(report_output, config.output.path, config.storage, config.report, config.evaluate)
+        with IsolatedProcess(timeout_seconds=_TIMEOUT_SECONDS) as isolated:
+            page = isolated.run(report_output, config.output.path, config.storage, config.report, config.evaluate)
         log(f"report: {page}")
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         log(f"cannot write the report; try `corpus-reranker report`: {type(error).__name__}: {error}")
