@@ -24,7 +24,7 @@ def test_rates_are_computed_between_the_first_and_the_last_snapshot() -> None:
     assert progress.windows_unanswered == 2
     (replica,) = progress.replicas
     assert (replica.replica, replica.windows_per_second, replica.windows_in_flight) == ("host:1", 4.5, 5)
-    assert "50/200 queries | 1 replicas, 5 windows in flight | 4.5 windows/s" in progress_line(progress)
+    assert "50/200 queries | 1 replica, 5 windows in flight | 4.5 windows/s" in progress_line(progress)
 
 
 @pytest.mark.parametrize("finished_twice", [1, 16])
@@ -47,7 +47,7 @@ def test_the_line_tells_replicas_that_report_from_those_that_do_not() -> None:
     starting = (ReplicaId("actor-3", "host:3"),)
     current = StatsSnapshot(Counter(), (ReplicaSnapshot(REPORT, 100.0), silent), starting=starting, at=100.0)
     line = progress_line(compute_progress([(0.0, current)], total=24, done_before=0))
-    assert " | 1 replicas and 1 that do not report and 1 starting, 5 windows in flight" in line
+    assert " | 1 replica and 1 silent and 1 starting, 5 windows in flight" in line
 
 
 @pytest.mark.parametrize(("starting", "expected"), [((REPORT.replica,), "1 starting"), ((), "none has a node")])

@@ -11,6 +11,7 @@ from rich.table import Table
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.formatting import counted
 from corpus_reranker.run.estimate import Estimate
 from corpus_reranker.run.estimate import estimate as estimate_run
 
@@ -93,7 +94,7 @@ def _table(found: Estimate, config: JobConfig) -> Table:
         table.add_row("time", "unknown; give estimate.windows_per_second, or prompt and output tokens per second")
         return table
     bound = "the longest sequence of windows of one query" if time.chain_seconds > time.work_seconds else "the work"
-    table.add_row("time", f"at least {_hours(time.seconds)} on {time.replicas} replicas, bounded by {bound}")
+    table.add_row("time", f"at least {_hours(time.seconds)} on {counted(time.replicas, 'replica')}, bounded by {bound}")
     table.add_row(
         "",
         f"work {_hours(time.work_seconds)}, longest sequence {_hours(time.chain_seconds)}; engine start not included",

@@ -12,6 +12,7 @@ from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions,
 from corpus_reranker.cli.printing import answer_flags, format_counts, log
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
+from corpus_reranker.formatting import counted
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.types import QueryStatus, count_unanswered
@@ -106,6 +107,7 @@ def exceeded_limits(manifest: Mapping[str, Any], config: JobConfig) -> list[str]
 def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float) -> list[str]:
     """Lines about a finished run, from its manifest."""
     starts = [seconds for each in manifest["info"].get("passes", []) for seconds in each["engine_start_seconds"]]
+    files = counted(len(manifest["files"]), "Parquet file")
     simulated = " (SIMULATED: not the output of an LLM)" if config.simulated else ""
     return [
         f"queries: {format_counts(manifest['queries_by_status'])}",
@@ -113,7 +115,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
         *answer_flags(manifest),
         f"tokens: {manifest['prompt_tokens']:,} prompt, {manifest['output_tokens']:,} output{simulated}",
         f"time: {wall_seconds:.0f} s" + (f", of which engine start {max(starts):.0f} s" if starts else ""),
-        f"output: {config.output.path} ({len(manifest['files'])} Parquet files, {manifest['bytes'] / 1e6:,.1f} MB)",
+        f"output: {config.output.path} ({files}, {manifest['bytes'] / 1e6:,.1f} MB)",
     ]
 
 

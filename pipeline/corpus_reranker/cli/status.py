@@ -7,6 +7,7 @@ import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
 from corpus_reranker.cli.printing import answer_flags, format_counts, print_json
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.run_progress import duration
 from corpus_reranker.io.status import Status, read_status
 
@@ -38,14 +39,14 @@ def describe(output: str, status: Status) -> str:
         f"{output}: {'finished' if status.finished else 'not finished'}, run {status.run.run_id}",
         f"done: {status.done:,} of {status.run.queries:,} queries ({format_counts(status.by_status)});"
         f" {status.remaining:,} remain",
-        f"data: {status.data_files:,} Parquet files, {status.bytes / 1e6:,.1f} MB",
+        f"data: {counted(status.data_files, 'Parquet file')}, {status.bytes / 1e6:,.1f} MB",
         f"writer: {status.holder or 'none'}",
         *(answer_flags(status.manifest) if status.manifest else ()),
     ]
     if (now := status.progress) is not None:
         lines.append(
-            f"now: {now.windows_per_second:.1f} windows/s on {len(now.replicas)} replicas,"
-            f" {now.windows_in_flight:,} windows in flight, ETA {duration(now.eta_seconds)}"
+            f"now: {now.windows_per_second:.1f} windows/s on {counted(len(now.replicas), 'replica')},"
+            f" {counted(now.windows_in_flight, 'window')} in flight, ETA {duration(now.eta_seconds)}"
         )
     if status.seconds_since_last_part is not None:
         started = datetime.fromisoformat(status.run.started)

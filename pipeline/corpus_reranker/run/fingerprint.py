@@ -7,6 +7,7 @@ from typing import Any
 from corpus_reranker import __version__
 from corpus_reranker.config.schema import JobConfig, fingerprint_digest
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import Source
@@ -63,6 +64,6 @@ def check_input_unchanged(
     files = isolated.run(identify_files, config.input.path, config.storage, source.paths, fingerprint.input_files)
     if changed := [file.name for file in files if file.digest != before[file.name]]:
         raise InputError(
-            f"{len(changed)} files of the input changed during the run ({', '.join(changed[:3])}): its rows may come"
-            " from both contents; start again with --new-run"
+            f"{counted(len(changed), 'file')} of the input changed during the run ({', '.join(changed[:3])}): its rows"
+            " may come from both contents; start again with --new-run"
         )

@@ -17,6 +17,7 @@ from corpus_reranker.dataflow.coordinator import running_coordinator
 from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import RunError, TransientRunError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.run_record import RunRecord
@@ -98,9 +99,10 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
     remaining = record.queries - len(finished)
     plan = plan_run(config, remaining)
     run.log(
-        f"{plan.replicas.initial} replicas requested, maximum {config.cluster.max_replica_count};"
-        f" each holds up to {plan.blocks.per_replica} blocks of {plan.blocks.queries_per_block} queries,"
-        f" with up to {max_windows_in_flight(config):,} windows in flight"
+        f"{counted(plan.replicas.initial, 'replica')} requested, maximum {config.cluster.max_replica_count};"
+        f" each holds up to {counted(plan.blocks.per_replica, 'block')} of"
+        f" {counted(plan.blocks.queries_per_block, 'query', 'queries')},"
+        f" with up to {counted(max_windows_in_flight(config), 'window')} in flight"
     )
     with running_stats_actor(record.run_id, remaining) as stats_actor, running_coordinator(remaining) as coordinator:
         services = RunServices(
@@ -137,7 +139,7 @@ def engine_failure(stats: StatsSnapshot) -> str | None:
     if stats.start_failure or stats.counts["completions"] or not stats.counts["engine_deaths"]:
         return stats.start_failure
     deaths, last = stats.counts["engine_deaths"], stats.recent_errors[-1]
-    return f"{deaths} engines died before their first answer; {last}"
+    return f"{counted(deaths, 'engine')} died before the first answer; {last}"
 
 
 def _connect() -> None:

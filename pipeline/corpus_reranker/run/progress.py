@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.run_progress import ReplicaProgress, RunProgress, duration
 from corpus_reranker.run.stats import ReplicaSnapshot, StatsActor, StatsSnapshot
 
@@ -151,10 +152,11 @@ def progress_line(progress: RunProgress) -> str:
     if not progress.replicas:
         return f"{done} | no replica yet: {starting if progress.replicas_starting else 'none has a node'}"
     silent = progress.replicas_silent
-    replicas = f"{len(progress.replicas) - silent} replicas" + (f" and {silent} that do not report" if silent else "")
+    replicas = counted(len(progress.replicas) - silent, "replica")
+    replicas += f" and {silent} silent" if silent else ""
     replicas += f" and {starting}" if progress.replicas_starting else ""
     return (
-        f"{done} | {replicas}, {progress.windows_in_flight} windows in flight"
+        f"{done} | {replicas}, {counted(progress.windows_in_flight, 'window')} in flight"
         f" | {progress.windows_per_second:.1f} windows/s, {progress.output_tokens_per_second:,.0f} output tokens/s"
         f" | {progress.counts.get('windows_repaired', 0):,} repaired, {progress.windows_unanswered:,} unanswered"
         f" windows, {progress.counts.get('queries_failed', 0):,} failed queries | ETA {duration(progress.eta_seconds)}"
