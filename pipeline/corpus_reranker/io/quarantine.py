@@ -3,13 +3,14 @@
 import hashlib
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileSystem
 
-from corpus_reranker.io.filesystem import join
+from corpus_reranker.io.filesystem import DELETE_THREADS, join, list_files
 from corpus_reranker.io.schemas import QUARANTINE, quarantine_rows
 from corpus_reranker.types import RerankResult
 
@@ -51,11 +52,11 @@ def write_sample(filesystem: FileSystem, folder: str, result: RerankResult) -> b
 
 
 def delete_from_quarantine(filesystem: FileSystem, folder: str, query_ids: Iterable[str]) -> None:
-    """Delete the files of these queries."""
-    for query_id in query_ids:
-        path = _path(folder, query_id)
-        if filesystem.get_file_info(path).type == FileType.File:
-            filesystem.delete_file(path)
+    """Delete the files of these queries. The folder is listed once, however many queries there are."""
+    paths = {_path(folder, query_id) for query_id in query_ids}
+    existing = [info.path for info in list_files(filesystem, folder) if info.path in paths] if paths else []
+    with ThreadPoolExecutor(DELETE_THREADS) as pool:
+        list(pool.map(filesystem.delete_file, existing))
 
 
 def _write(filesystem: FileSystem, folder: str, query_id: str, rows: list[dict[str, Any]]) -> bool:
