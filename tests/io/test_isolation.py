@@ -2,14 +2,18 @@ import os
 import select
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker.errors import InputError, OutputError
-from corpus_reranker.io.isolation import IsolatedProcess, run_in_subprocess
+from corpus_reranker.io.isolation import MEMORY_BYTES, IsolatedProcess, run_in_subprocess
 from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.io.sources.input_files import IO_THREADS
 from corpus_reranker.io.sources.parquet import open_parquet
 from corpus_reranker.io.sources.parquet_files import read_query_ids
 from helpers.locations import Location
@@ -79,6 +83,24 @@ def test_its_memory_is_bounded() -> None:
         with pytest.raises(InputError, match="takes more than 1073741824 bytes"):
             isolated.run(bytearray, 2**30)
         assert isolated.run(bytearray, 1) == bytearray(1)
+
+
+def test_its_address_space_does_not_grow_with_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables have the values that the libraries choose on a machine with 64 CPUs."""
+    for name, value in (("OMP_NUM_THREADS", 64), ("OPENBLAS_NUM_THREADS", 64), ("MALLOC_ARENA_MAX", 512)):
+        monkeypatch.setenv(name, str(value))
+    pq.write_table(pa.table({"text": ["x" * 100] * 10_000}), tmp_path / "a.parquet", row_group_size=1_000)
+    assert run_in_subprocess(read_in_threads, str(tmp_path / "a.parquet")) < MEMORY_BYTES / 3
+
+
+def read_in_threads(path: str) -> int:
+    """Read a file as the calls of a run do, and return the peak of this process's address space."""
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        list(pool.map(lambda _: pq.read_table(path), range(100)))
+    pa.table({"x": [1, 2]}).group_by("x").aggregate([("x", "sum")])
+    np.ones((500, 500)) @ np.ones((500, 500))
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmPeak")]
+    return int(line.split()[1]) * 1024
 
 
 def test_it_ends_with_the_context() -> None:

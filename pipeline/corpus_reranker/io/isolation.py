@@ -30,6 +30,10 @@ CALL_TIMEOUT_SECONDS = 24 * 3600.0
 
 _CHILD = "import sys; from corpus_reranker.io.isolation import _serve; _serve(*map(int, sys.argv[1:]))"
 
+_ENVIRONMENT = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "4"}
+"""Address space that libraries reserve grows with the CPUs of the machine: by default, the thread pools of Arrow and
+OpenBLAS have a thread for each, with its stack and buffers, and glibc has eight heaps of 64 MiB for each."""
+
 _STDERR_TAIL_BYTES = 4096
 
 _PR_SET_PDEATHSIG = 1
@@ -87,7 +91,8 @@ class IsolatedProcess:
     def _start(self) -> "Connection[Any, Any]":
         self._connection, child = Pipe()
         with child:
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            python_path = os.pathsep.join(path for path in sys.path if path)
+            environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": python_path}
             numbers = [str(number) for number in (child.fileno(), self._memory_bytes, os.getpid())]
             self._stderr.seek(0)
             self._stderr.truncate()
