@@ -135,6 +135,12 @@ def peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def peak_address_space_bytes() -> int:
+    """Peak of this process's address space so far."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmPeak")]
+    return int(line.split()[1]) * 1024
+
+
 def report(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
     """Print the figures as a table, and write them to out/benchmarks/NAME.json."""
     table = Table(title=f"{name}: {note}", title_justify="left")

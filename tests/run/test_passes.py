@@ -13,7 +13,7 @@ from corpus_reranker.run.stats import StatsSnapshot
     [
         (None, {}, None),
         ("EngineStartError: no such GPU", {"engine_deaths": 2}, "EngineStartError: no such GPU"),
-        (None, {"engine_deaths": 21}, "21 engines died before the first answer; replica host:1: CUDA error"),
+        (None, {"engine_deaths": 21}, "21 engines died before their first answer; replica host:1: CUDA error"),
         (None, {"engine_deaths": 21, "completions": 1}, None),
     ],
 )

@@ -139,7 +139,7 @@ def engine_failure(stats: StatsSnapshot) -> str | None:
     if stats.start_failure or stats.counts["completions"] or not stats.counts["engine_deaths"]:
         return stats.start_failure
     deaths, last = stats.counts["engine_deaths"], stats.recent_errors[-1]
-    return f"{counted(deaths, 'engine')} died before the first answer; {last}"
+    return f"{counted(deaths, 'engine')} died before their first answer; {last}"
 
 
 def _connect() -> None:

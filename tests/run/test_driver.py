@@ -1,0 +1,58 @@
+"""The driver from open to commit, for an input without queries: no pass is needed, and so no Ray."""
+
+from pathlib import Path
+
+import pytest
+
+from corpus_reranker import __version__
+from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.io.status import read_status
+from corpus_reranker.run import passes
+from helpers.runs import config, rerank, write_input
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A folder with a finished run over an input without queries."""
+    write_input(tmp_path / "in", [])
+    rerank(config(tmp_path))
+    return tmp_path
+
+
+def test_an_input_without_queries_gives_a_finished_output_with_a_report(finished: Path) -> None:
+    status = read_status(f"{finished}/out", config(finished).storage)
+    assert (status.finished, status.done, status.holder) == (True, 0, None)
+    assert status.manifest is not None
+    assert status.manifest["info"]["versions"] == {"begun": __version__, "finished": __version__}
+    assert (finished / "out" / "_run" / "report.html").exists()
+    (finished / "in" / "0.parquet").rename(finished / "in" / "1.parquet")
+    manifest, lines = rerank(config(finished))
+    assert manifest == status.manifest
+    assert [line.partition(": ")[0] for line in lines] == ["nothing to do"]
+
+
+def test_a_run_of_other_code_is_refused_with_both_versions(finished: Path) -> None:
+    record = finished / "out" / "_run" / "run.json"
+    begun = record.read_text()
+    record.write_text(begun.replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
+    manifest, lines = rerank(config(finished), retry=["failed"])
+    assert f"begun by 0.0.9, resumed by {__version__}" in lines
+    assert manifest["info"]["versions"] == {"begun": "0.0.9", "finished": __version__}
+    record.write_text(begun.replace('"prompts": "', '"prompts": "another'))
+    with pytest.raises(OutputError, match=rf"begun by version {__version__}:\n  code\.prompts: .*\n.*--new-run"):
+        rerank(config(finished))
+
+
+def test_an_input_that_changes_during_the_run_is_never_a_finished_output(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_passes = passes.run_passes
+
+    def change_input(*arguments: object) -> object:
+        (finished / "in" / "0.parquet").write_bytes(b"another")
+        return run_passes(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("corpus_reranker.run.driver.run_passes", change_input)
+    with pytest.raises(InputError, match=r"1 file of the input changed during the run \(0.parquet\)"):
+        rerank(config(finished), new_run=True)
+    assert not (finished / "out" / "_SUCCESS").exists()
