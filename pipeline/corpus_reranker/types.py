@@ -153,8 +153,8 @@ class RerankResult:
 
     Attributes:
         order: `order[r]` is the index in `request.candidates` of the candidate at rank r + 1.
-        pre_ranker_scores: One score per candidate, in the order of `request.candidates`. None if there is no
-            pre-ranker, or if it failed.
+        pre_ranker_scores: One score per candidate, in the order of `request.candidates`, NaN for a candidate without
+            text. None if there is no pre-ranker, or if it failed.
     """
 
     query_id: str

@@ -91,6 +91,8 @@ ANSWERS = [
     ("[1, 2, ..., 20]", 20, NOBODY),
     ("1 > 2 > ... > 20", 20, NOBODY),
     ("1-20", 20, NOBODY),
+    ("[2] < [1] < [3]", 3, NOBODY),
+    ("2 < 1 < 3", 3, NOBODY),
     ("20 passages are provided, so the ranking should be from 1 to 20.", 20, NOBODY),
     ("First [1] > [2] > [3], finally [3] > [1] > [2]", 3, NOBODY),
     ("[1]: vague\n[2]: wrong\n[3]: good\nRanking: [3], [1], [2]", 3, NOBODY),

@@ -44,6 +44,8 @@ class MixedRun:
 GOOD_QUERIES = 30
 ALL_REQUESTS_FAIL, ONE_REQUEST_FAILS = "q0014", "q0023"
 """Queries of six candidates, and so two windows."""
+WITH_GAPS = "q0035"
+"""A query with a candidate without text, and a duplicate."""
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +53,15 @@ def mixed_run(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Mi
     folder = tmp_path_factory.mktemp("mixed")
     good = [query(number, 1 + number % 9) for number in range(GOOD_QUERIES)]
     candidates = query(30)["candidates"]
+    with_gaps = query(35, 3)["candidates"]
+    with_gaps[1]["text"] = " "
     bad = [
-        query(30, candidates=[*candidates, candidates[0]]),
+        query(30, candidates=[*candidates, {**candidates[0], "doc_id": None}]),
         query(31, candidates=[]),
         query(32, query=""),
         query(33, candidates=[{"doc_id": "x", "text": "", "title": None, "score": 1.0}]),
         query(34, 60),
+        query(35, candidates=[*with_gaps, with_gaps[0]]),
     ]
     rows = [row | {"day": None, "tags": ["a"] if number % 2 else []} for number, row in enumerate([*good, *bad])]
     schema = NESTED_INPUT.append(pa.field("day", pa.date32())).append(pa.field("tags", pa.list_(pa.string())))
@@ -89,9 +94,9 @@ def test_every_query_and_candidate_appears_once_with_its_columns(mixed_run: Mixe
     assert [entry["doc_id"] for entry in out["q0005"]["ranking"]] == ["d5-4", "d5-5", "d5-1", "d5-0", "d5-3", "d5-2"]
     windows = [window for row in out.values() for window in row["windows"]]
     assert manifest["windows_by_status"] == Counter(window["status"] for window in windows)
-    assert manifest["queries_by_status"] == {"complete": 29, "failed": 6}
+    assert manifest["queries_by_status"] == {"complete": 30, "failed": 6}
     assert manifest["output_tokens"] == sum(window["output_tokens"] for window in windows)
-    assert any(line.startswith("35/35 queries | ") for line in mixed_run.lines)
+    assert any(line.startswith("36/36 queries | ") for line in mixed_run.lines)
 
 
 def test_output_files_have_the_declared_schema_and_metadata(mixed_run: MixedRun) -> None:
@@ -104,7 +109,7 @@ def test_output_files_have_the_declared_schema_and_metadata(mixed_run: MixedRun)
         assert schema.metadata[b"reranker.simulated"] == b"true"
     assert (mixed_run.output / "_SUCCESS").exists()
     assert json.loads((mixed_run.output / "_run/run.json").read_text())["info"]["version"] == __version__
-    assert ds.dataset(mixed_run.output).count_rows() == 35
+    assert ds.dataset(mixed_run.output).count_rows() == 36
 
 
 def test_a_bad_row_fails_without_its_block(mixed_run: MixedRun) -> None:
@@ -112,10 +117,18 @@ def test_a_bad_row_fails_without_its_block(mixed_run: MixedRun) -> None:
     for number in range(GOOD_QUERIES, 35):
         assert (out[f"q{number:04}"]["status"], out[f"q{number:04}"]["windows"]) == ("failed", [])
         assert out[f"q{number:04}"]["error"]
-    assert "twice" in out["q0030"]["error"]
+        doc_ids = [each["doc_id"] for each in mixed_run.sources[f"q{number:04}"]["candidates"]]
+        assert [entry["doc_id"] for entry in out[f"q{number:04}"]["ranking"]] == [each for each in doc_ids if each]
+    assert "doc_id is null" in out["q0030"]["error"]
     assert "60 candidates" in out["q0034"]["error"]
-    candidates = mixed_run.sources["q0030"]["candidates"][:6]
-    assert [entry["doc_id"] for entry in out["q0030"]["ranking"]][:6] == [each["doc_id"] for each in candidates]
+
+
+def test_duplicates_are_left_out_and_candidates_without_text_are_last(mixed_run: MixedRun) -> None:
+    row = mixed_run.rows[WITH_GAPS]
+    assert (row["status"], row["blank_candidates"], row["duplicate_candidates"]) == ("complete", 1, 1)
+    assert [entry["doc_id"] for entry in row["ranking"]] == ["d35-2", "d35-0", "d35-1"]
+    assert [entry["initial_rank"] for entry in row["ranking"]] == [3, 1, 2]
+    assert (mixed_run.manifest["blank_candidates"], mixed_run.manifest["duplicate_candidates"]) == (1, 1)
 
 
 def test_a_query_whose_requests_all_fail_keeps_its_order(mixed_run: MixedRun) -> None:
@@ -149,7 +162,7 @@ def test_the_event_log_has_every_window_and_query(mixed_run: MixedRun) -> None:
     ]
     counts = Counter(event["event"] for event in events)
     once = dict.fromkeys(("run_started", "replica_started", "run_finished"), 1)
-    assert counts == {**once, "window": len(written), "query": 35}
+    assert counts == {**once, "window": len(written), "query": 36}
     logged = [(event["query_id"], event["window"], event["status"]) for event in events if event["event"] == "window"]
     assert sorted(logged) == sorted(written)
     failed = {event["query_id"]: event["error"] for event in events if event.get("error") and event["event"] == "query"}
@@ -160,8 +173,8 @@ def test_a_run_publishes_its_progress_in_the_output(mixed_run: MixedRun) -> None
     stored = read_progress(open_object_store(mixed_run.settings.output.path, mixed_run.settings.storage))
     assert stored
     progress, _ = stored
-    assert (progress.queries, progress.done, len(progress.replicas)) == (35, 35, 1)
-    assert (progress.counts["queries_complete"], progress.counts["queries_failed"]) == (29, 6)
+    assert (progress.queries, progress.done, len(progress.replicas)) == (36, 36, 1)
+    assert (progress.counts["queries_complete"], progress.counts["queries_failed"]) == (30, 6)
     assert progress.windows_unanswered == 2
     assert any(ALL_REQUESTS_FAIL in error for error in progress.recent_errors)
     # only a live run has one

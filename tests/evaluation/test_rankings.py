@@ -32,14 +32,16 @@ def test_the_order_follows_the_rank_field_not_the_list(tmp_path: Path) -> None:
 
 
 def test_an_output_with_a_pre_ranker_has_its_order(tmp_path: Path) -> None:
-    rows = [output_row("1", [2, 0, 1]), output_row("2", [1, 0])]
-    for entry, score in zip(rows[0]["ranking"], [0.5, 0.5, 0.9], strict=True):  # scores of d2, d0, d1
-        entry["pre_ranker_score"] = score
+    rows = [output_row("1", [2, 0, 1]), output_row("2", [1, 0]), output_row("3", [1, 2, 0])]
+    for row, scores in ((rows[0], [0.5, 0.5, 0.9]), (rows[2], [-2.0, -1.0, None])):  # of d2, d0, d1; of d1, d2, d0
+        for entry, score in zip(row["ranking"], scores, strict=True):
+            entry["pre_ranker_score"] = score
     schema = SCHEMA.with_metadata({"reranker.pre_ranker_model": "a model"})
     output = write_data_files(tmp_path / "out", [rows], schema)
-    scored, failed = read_orders(LOCAL, str(output), ALL)
+    scored, failed, with_blank = read_orders(LOCAL, str(output), ALL)
     assert scored.orders["pre-ranker"] == ["d1", "d0", "d2"]
     assert failed.orders["pre-ranker"] == failed.orders["before"]
+    assert with_blank.orders["pre-ranker"] == ["d2", "d1", "d0"]
 
 
 def test_only_requested_queries_are_read(tmp_path: Path) -> None:

@@ -125,6 +125,22 @@ def test_an_unreadable_row_keeps_its_input_order_where_it_has_one() -> None:
     assert unreadable_row({**input_row("q"), "candidates": None}, "x")["ranking"] == []
 
 
+def test_an_unreadable_row_keeps_every_doc_id_once() -> None:
+    candidates = [{"doc_id": "a", "score": 3}, {"doc_id": None}, {"doc_id": "a"}, None, {"doc_id": "b"}]
+    row = unreadable_row({**input_row("q"), "candidates": candidates}, "x")
+    ranking = [(each["doc_id"], each["rank"], each["initial_score"]) for each in row["ranking"]]
+    assert ranking == [("a", 1, 3.0), ("b", 2, None)]
+
+
+def test_candidates_without_text_and_duplicates_are_counted() -> None:
+    candidates = tuple(Candidate(str(number), text, 1.0) for number, text in enumerate(["x", " ", "y"]))
+    request = RerankRequest("q", "query", candidates)
+    result = RerankResult("q", "complete", (2, 0, 1), (), pre_ranker_scores=(0.5, math.nan, 0.9))
+    row = output_row(request, result, keep_reasoning=False, num_duplicates=4)
+    assert (row["blank_candidates"], row["duplicate_candidates"]) == (1, 4)
+    assert [each["pre_ranker_score"] for each in row["ranking"]] == [0.9, 0.5, None]
+
+
 @pytest.mark.parametrize("length", [0, 10, 11, 1000])
 def test_clipped_text_keeps_both_ends(length: int) -> None:
     text = "a" + "x" * length + "z"

@@ -52,6 +52,20 @@ async def fails(prompt: Prompt, params: SamplingParams) -> Completion:
     raise RequestError("no")
 
 
+async def test_candidates_without_text_are_not_scored_and_come_last() -> None:
+    texts = ["passage 0", " ", "passage 1", ""]
+    candidates = tuple(Candidate(f"d{index}", text, 0.0) for index, text in enumerate(texts))
+
+    async def rank(request: RerankRequest) -> RerankResult:
+        return await rerank_query(request, oracle(lambda position: position), prompt_builder=prompt_builder)
+
+    request = RerankRequest("q1", "a query", candidates)
+    result = await cascade(request, scores_of([1.0, 2.0]), 2, 5.0, rank)
+    assert (result.order, result.status) == ((0, 2, 1, 3), "complete")
+    assert result.pre_ranker_scores is not None
+    assert [str(score) for score in result.pre_ranker_scores] == ["1.0", "nan", "2.0", "nan"]
+
+
 async def test_best_by_score_are_ranked_and_the_rest_follows_by_score() -> None:
     # the LLM prefers the last passage that it is shown
     result = await run(6, scores_of([1.0, 6.0, 3.0, 5.0, 2.0, 4.0]), 3, oracle(lambda position: position))

@@ -15,17 +15,30 @@ from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.base import RankWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
+from corpus_reranker.ranking.window_runner import RenderWindow
 from corpus_reranker.types import (
     ANSWERED,
+    Candidate,
     Completion,
     Encode,
     Prompt,
     QueryStatus,
+    RerankRequest,
     RerankResult,
     SamplingParams,
     WindowStatus,
 )
-from helpers.scripts import NO_BACKOFF, SAMPLING, answer, completion, oracle, request_of, rerank, shown_indices
+from helpers.scripts import (
+    NO_BACKOFF,
+    SAMPLING,
+    answer,
+    completion,
+    oracle,
+    prompt_builder,
+    request_of,
+    rerank,
+    shown_indices,
+)
 
 SMALL = SlidingWindow(window=4, stride=2, depth=100)
 
@@ -386,3 +399,25 @@ async def test_windows_say_what_their_answers_name(
     policy = replace(NO_BACKOFF, max_attempts=len(steps))
     (window,) = (await rerank(3, Script(*script), SMALL, policy)).windows
     assert (window.named, tuple(sorted(window.flags))) == (named, flags)
+
+
+@given(st.lists(st.sampled_from(["text", "", " \n"]), min_size=1, max_size=9), st.booleans())
+async def test_candidates_without_text_are_not_shown_and_come_last(texts: list[str], fails: bool) -> None:
+    shown: list[str] = []
+
+    def build(request: RerankRequest) -> RenderWindow:
+        shown.extend(candidate.text for candidate in request.candidates)
+        return prompt_builder(request)
+
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        return completion("" if fails else answer(range(len(shown_indices(prompt)))[::-1]))
+
+    candidates = tuple(Candidate(f"d{index}", text, 0.0) for index, text in enumerate(texts))
+    request = RerankRequest("q", "query", candidates)
+    result = await rerank_query(request, generate, strategy=SlidingWindow(9, 9), prompt_builder=build)
+    with_text = [index for index, text in enumerate(texts) if text == "text"]
+    blank = [index for index, text in enumerate(texts) if text != "text"]
+    assert shown == ["text"] * len(with_text)
+    failed = not with_text or (fails and len(with_text) > 1)
+    assert result.status == ("failed" if failed else "complete")
+    assert list(result.order) == (list(range(len(texts))) if failed else [*with_text[::-1], *blank])

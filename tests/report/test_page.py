@@ -196,7 +196,9 @@ def test_flagged_answers_are_counted(tmp_path: Path) -> None:
         {**columns, "status": "repaired", "named": 1, "flags": ["one_name", "input_order"]},
         {**columns, "status": "timeout", "named": None, "flags": []},
     ]
-    page = Page(report(write_data_files(tmp_path / "out", [[output_row("q", [0, 1, 2, 3], windows=windows)]])))
+    row = output_row("q", [0, 1, 2, 3], windows=windows, blank_candidates=1, duplicate_candidates=2)
+    page = Page(report(write_data_files(tmp_path / "out", [[row]])))
+    assert page.has("1 candidates have no text and are ranked last; 2 are duplicates and left out.")
     assert page.has("Answers name 62.5% of their passages. 2 (66.7%) leave the window in its input order;")
     assert page.has("1 (33.3%) name one passage of several.")
 

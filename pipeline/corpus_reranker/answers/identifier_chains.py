@@ -13,6 +13,7 @@ _TOKEN = re.compile(
     rf"|(?P<half>(?<![^\s>,;=]){_IDENTIFIER}\s*+\])"  # 3], the rest of an identifier that the prompt opens
     r"|(?P<other>\[[^\[\]\n]*+\]?+)"  # [], [Cat], [-1] or [1-20]
     r"|(?P<greater>[-=]*+[>≻→≥›»⇒]++=?+|=++)"
+    r"|(?P<less>[<≺←≤]++)"
     r"|(?P<ellipsis>\.{2,}+|…++|⋯++|\betc\b)"
     r"|(?P<dash>[-–—−~]++)"
     r"|(?P<line>\n)"
@@ -57,10 +58,12 @@ class Chains:
 
     Attributes:
         elided: A range or an ellipsis stands for identifiers: `[1] > ... > [20]`, `[1]-[20]`, `[1-20]`.
+        reversed: A "<" stands between two identifiers.
     """
 
     chains: list[Chain] = field(default_factory=list)
     elided: bool = False
+    reversed: bool = False
 
 
 def find_chains(answer: str) -> Chains:
@@ -91,9 +94,9 @@ def _add(found: Chains, ranks: list[int], gap: list[str]) -> None:
     """Add `ranks` to the last chain, or as a new one, depending on the tokens since the last identifier."""
     has_words = "word" in gap or "range" in gap
     found.elided |= bool(found.chains) and (gap in (["dash"], ["range"]) or ("ellipsis" in gap and "word" not in gap))
-    inner = [kind for kind in gap if kind != "line"]
-    begins, ends = inner[:1] == ["greater"], inner[-1:] == ["greater"]
-    if found.chains and (ends or (not has_words and (begins or "line" not in gap))):
+    found.reversed |= bool(found.chains) and "less" in gap and not has_words
+    after_greater = [kind for kind in gap if kind != "line"][-1:] == ["greater"]
+    if found.chains and (after_greater or not (has_words or "line" in gap)):
         found.chains[-1].ranks += ranks
         found.chains[-1].ordered |= "greater" in gap
     else:

@@ -3,7 +3,8 @@
 - If identifiers are in brackets, other numbers name nobody: item numbers, counts and scores.
 - A chain with ">" is the ranking. Without one, the identifiers that begin a line or follow a colon are.
 - Bare numbers are read if ">" joins them, or if the answer has nothing else but their item numbers.
-- An ellipsis or a range names nobody, and a second ranking that disagrees with the first makes the answer ambiguous.
+- An ellipsis, a range or a "<" names nobody.
+- A second ranking that disagrees with the first makes the answer ambiguous.
 """
 
 import re
@@ -46,6 +47,8 @@ def _read_text(answer: str, num_passages: int) -> list[int]:
     found = find_chains(_REMARK.sub("", text))
     if not found.chains and not found.elided and not _LABELLED_THEN_BARE.search(text):
         found = find_chains(_REMARK.sub("", _LABELLED.sub(r"[\1]", text)))
+    if found.reversed:
+        return []
     if found.chains or found.elided:
         ranks = _ranking(found.chains, num_passages)
         head = _BARE_HEAD.match(text)

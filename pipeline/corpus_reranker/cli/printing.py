@@ -21,7 +21,15 @@ def format_counts(counts: Mapping[str, int], none: str = "none") -> str:
     return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or none
 
 
-def answer_flags(manifest: Mapping[str, Any]) -> list[str]:
-    """One line with the number of answers for each flag; none if no answer has one."""
+def noted_counts(manifest: Mapping[str, Any]) -> list[str]:
+    """Lines on what a finished run counts beside statuses: flagged answers, candidates that were not ranked."""
     by_flag = manifest.get("windows_by_flag")
-    return [f"answers: {format_counts(by_flag)}"] if by_flag else []
+    unranked = {
+        "without text (ranked last)": manifest.get("blank_candidates", 0),
+        "duplicates (left out)": manifest.get("duplicate_candidates", 0),
+    }
+    candidates = {what: count for what, count in unranked.items() if count}
+    return [
+        *([f"answers: {format_counts(by_flag)}"] if by_flag else []),
+        *([f"candidates: {format_counts(candidates)}"] if candidates else []),
+    ]

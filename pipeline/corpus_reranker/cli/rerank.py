@@ -9,7 +9,7 @@ import typer
 
 from corpus_reranker.cli.estimate import show_estimate
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, command_app
-from corpus_reranker.cli.printing import answer_flags, format_counts, log
+from corpus_reranker.cli.printing import format_counts, log, noted_counts
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
@@ -112,7 +112,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
     return [
         f"queries: {format_counts(manifest['queries_by_status'])}",
         f"windows: {format_counts(manifest['windows_by_status'])}",
-        *answer_flags(manifest),
+        *noted_counts(manifest),
         f"tokens: {manifest['prompt_tokens']:,} prompt, {manifest['output_tokens']:,} output{simulated}",
         f"time: {wall_seconds:.0f} s" + (f", of which engine start {max(starts):.0f} s" if starts else ""),
         f"output: {config.output.path} ({files}, {manifest['bytes'] / 1e6:,.1f} MB)",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
-from corpus_reranker.cli.printing import answer_flags, format_counts, print_json
+from corpus_reranker.cli.printing import format_counts, noted_counts, print_json
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.run_progress import duration
 from corpus_reranker.io.status import Status, read_status
@@ -41,7 +41,7 @@ def describe(output: str, status: Status) -> str:
         f" {status.remaining:,} remain",
         f"data: {counted(status.data_files, 'Parquet file')}, {status.bytes / 1e6:,.1f} MB",
         f"writer: {status.holder or 'none'}",
-        *(answer_flags(status.manifest) if status.manifest else ()),
+        *(noted_counts(status.manifest) if status.manifest else ()),
     ]
     if (now := status.progress) is not None:
         lines.append(

@@ -119,7 +119,9 @@ class RerankWorker:
                 return self._finish(schemas.unreadable_row(row, f"{type(error).__name__}: {error}"))
             self._stats.count_windows(result)
             await self._recorder.record(result)
-            return self._finish(schemas.output_row(request, result, self._run.keep_reasoning), started_at)
+            num_duplicates = len(row[schemas.CANDIDATES]) - len(request.candidates)
+            output = schemas.output_row(request, result, self._run.keep_reasoning, num_duplicates)
+            return self._finish(output, started_at)
 
     @contextlib.asynccontextmanager
     async def _admitted(self, request: RerankRequest) -> AsyncIterator[QuerySlot]:

@@ -1,5 +1,6 @@
 """Reads orders of documents from a reranked output, from candidates, or from a TREC run."""
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -161,10 +162,14 @@ def _has_pre_ranker(schema: pa.Schema) -> bool:
 def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None, pre_ranker: bool) -> dict[str, list[str]]:
     before = sorted(ranking or (), key=lambda entry: entry["initial_rank"])
     orders = {"before": before}
-    if pre_ranker:  # a failed pre-ranker left the first-stage order
-        orders["pre-ranker"] = sorted(before, key=lambda entry: -(entry["pre_ranker_score"] or 0.0))
+    if pre_ranker:  # a failed pre-ranker left the first-stage order; candidates without text have no score and are last
+        orders["pre-ranker"] = sorted(before, key=lambda entry: -_score(entry["pre_ranker_score"]))
     orders["after"] = sorted(before, key=lambda entry: entry["rank"])
     return {name: [entry["doc_id"] for entry in entries] for name, entries in orders.items()}
+
+
+def _score(pre_ranker_score: float | None) -> float:
+    return -math.inf if pre_ranker_score is None else pre_ranker_score
 
 
 def _candidate_orders(candidates: Sequence[Mapping[str, Any]] | None) -> dict[str, list[str]]:

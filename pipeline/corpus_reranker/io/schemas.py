@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from corpus_reranker.ranking.blank_passages import has_text
 from corpus_reranker.types import RerankRequest, RerankResult, WindowOutcome
 
 QUERY_ID = "query_id"
@@ -92,11 +93,15 @@ RESULT = pa.schema(
         pa.field("ranking", RANKING),
         pa.field("windows", WINDOWS),
         pa.field("error", pa.string()),
+        pa.field("blank_candidates", pa.int32()),
+        pa.field("duplicate_candidates", pa.int32()),
         pa.field("started_at", pa.timestamp("us", "UTC")),
         pa.field("finished_at", pa.timestamp("us", "UTC")),
     ]
 )
-"""`started_at` is when a replica admitted the query, `finished_at` when its last window ended."""
+"""`blank_candidates` have no text and are ranked last; `duplicate_candidates` repeat a doc_id and are left out. Both
+are null in a row that cannot be reranked. `started_at` is when a replica admitted the query, `finished_at` when its
+last window ended."""
 
 COMPLETIONS = pa.schema(
     [
@@ -155,24 +160,31 @@ def output_table(rows: Sequence[Mapping[str, Any]], block: pa.Table, schema: pa.
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def output_row(request: RerankRequest, result: RerankResult, keep_reasoning: bool) -> dict[str, Any]:
+def output_row(
+    request: RerankRequest, result: RerankResult, keep_reasoning: bool, num_duplicates: int = 0
+) -> dict[str, Any]:
     """The result's columns for one reranked query, without its times."""
     scores, ranking = result.pre_ranker_scores, []
     for rank, position in enumerate(result.order, start=1):
         candidate = request.candidates[position]
         ranking.append(_ranked(candidate.doc_id, rank, len(result.order), position + 1, candidate.score))
-        ranking[-1]["pre_ranker_score"] = None if scores is None else scores[position]
+        ranking[-1]["pre_ranker_score"] = None if scores is None else _null_if_nan(scores[position])
     windows = [_window(outcome, keep_reasoning) for outcome in result.windows]
-    return _output_row(result.query_id, result.status, ranking, windows, result.error)
+    num_blank = sum(not has_text(candidate) for candidate in request.candidates)
+    counts = {"blank_candidates": num_blank, "duplicate_candidates": num_duplicates}
+    return _output_row(result.query_id, result.status, ranking, windows, result.error) | counts
 
 
 def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
     """The result's columns for a query that was not reranked: status `failed`, candidates in input order.
 
-    The ranking is empty if a candidate has no doc_id, or if the row is too large to be read.
+    The ranking holds every doc_id of the candidates once. It is empty if the ids alone exceed input.max_row_bytes, or
+    are not UTF-8.
     """
     named = _named(row.get(CANDIDATES))
-    ranking = [_ranked(doc_id, rank, len(named), rank, score) for rank, (doc_id, score) in enumerate(named, start=1)]
+    ranking = [
+        _ranked(doc_id, rank, len(named), rank, score) for rank, (doc_id, score) in enumerate(named.items(), start=1)
+    ]
     return _output_row(str(row.get(QUERY_ID)), "failed", ranking, [], error)
 
 
@@ -217,18 +229,26 @@ def _output_row(
         "ranking": ranking,
         "windows": windows,
         "error": clip(error, MAX_ERROR_CHARS),
+        "blank_candidates": None,
+        "duplicate_candidates": None,
     }
 
 
-def _ranked(doc_id: str, rank: int, num_candidates: int, initial_rank: int, initial_score: float) -> dict[str, Any]:
+def _ranked(
+    doc_id: str | None, rank: int, num_candidates: int, initial_rank: int, initial_score: float
+) -> dict[str, Any]:
     return {
         "doc_id": doc_id,
         "rank": rank,
         "score": float(num_candidates - rank + 1),
         "initial_rank": initial_rank,
-        "initial_score": None if math.isnan(initial_score) else initial_score,
+        "initial_score": _null_if_nan(initial_score),
         "pre_ranker_score": None,
     }
+
+
+def _null_if_nan(score: float) -> float | None:
+    return None if math.isnan(score) else score
 
 
 def _window(outcome: WindowOutcome, keep_reasoning: bool) -> dict[str, Any]:
@@ -243,13 +263,12 @@ _WINDOW_FIELDS = [
 ]
 
 
-def _named(candidates: Any) -> list[tuple[str, float]]:
-    """doc_id and score of each candidate; empty if one has no doc_id."""
-    named: list[tuple[str, float]] = []
+def _named(candidates: Any) -> dict[str, float]:
+    """The score of each candidate by doc_id, in the order of the list."""
+    named: dict[str, float] = {}
     for candidate in candidates if isinstance(candidates, list | tuple | np.ndarray) else ():
-        doc_id = candidate.get("doc_id") if isinstance(candidate, Mapping) else None
-        if not isinstance(doc_id, str):
-            return []
-        score = candidate.get("score")
-        named.append((doc_id, score if isinstance(score, float) else math.nan))
+        fields = candidate if isinstance(candidate, Mapping) else {}
+        doc_id, score = fields.get("doc_id"), fields.get("score")
+        if doc_id is not None:
+            named.setdefault(str(doc_id), float(score) if isinstance(score, int | float) else math.nan)
     return named

@@ -1,6 +1,6 @@
 """Config sections of input, output and storage."""
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -54,13 +54,18 @@ class StorageConfig(Section):
 
 
 class RowLimits(Section):
-    """The limits beyond which an input row becomes a failed row."""
+    """What makes an input row a failed row."""
 
     max_candidates: int = Field(
         1000, ge=1, description="Maximum number of candidates of a query. A query with more becomes a failed row."
     )
     max_row_bytes: int = Field(
         16 * 2**20, ge=1, description="Maximum size of a row, including all texts. A larger row becomes a failed row."
+    )
+    duplicate_doc_ids: Literal["keep_best", "fail"] = Field(
+        "keep_best",
+        description="A doc_id twice in the candidates of a query. keep_best: keep the better placed one, and count the "
+        "others. fail: the query becomes a failed row.",
     )
 
 

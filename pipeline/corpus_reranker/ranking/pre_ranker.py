@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from corpus_reranker.errors import EngineDeadError
+from corpus_reranker.ranking.blank_passages import rank_texts
 from corpus_reranker.types import Candidate, RerankRequest, RerankResult, Score
 
 
@@ -18,8 +19,9 @@ async def cascade(
 ) -> RerankResult:
     """Order the candidates by `score`, then rank the best `keep` of them with `rank`.
 
-    The other candidates follow in the order of their scores; equal scores keep the first-stage order. If the pre-ranker
-    fails, `rank` gets the best `keep` of the first stage, the query is never `complete`, and its error has the reason.
+    The other candidates follow in the order of their scores; equal scores keep the first-stage order. Candidates
+    without text are not scored, and come last. If the pre-ranker fails, `rank` gets the best `keep` of the first stage,
+    the query is never `complete`, and its error has the reason.
 
     Args:
         request: The query with all its candidates.
@@ -31,17 +33,21 @@ async def cascade(
     Raises:
         EngineDeadError: The pre-ranker's or the LLM's engine is lost.
     """
-    scores, failure = await _scores(request, score, timeout_seconds)
-    order = list(range(len(request.candidates))) if scores is None else order_by_score(scores)
-    kept = replace(request, candidates=tuple(request.candidates[index] for index in order[:keep]))
-    result = await rank(kept)
-    return replace(
-        result,
-        order=(*(order[position] for position in result.order), *order[keep:]),
-        status="degraded" if failure and result.status == "complete" else result.status,
-        error="; ".join(filter(None, (failure, result.error))) or None,
-        pre_ranker_scores=scores,
-    )
+
+    async def score_and_rank(request: RerankRequest) -> RerankResult:
+        scores, failure = await _scores(request, score, timeout_seconds)
+        order = list(range(len(request.candidates))) if scores is None else order_by_score(scores)
+        kept = replace(request, candidates=tuple(request.candidates[index] for index in order[:keep]))
+        result = await rank(kept)
+        return replace(
+            result,
+            order=(*(order[position] for position in result.order), *order[keep:]),
+            status="degraded" if failure and result.status == "complete" else result.status,
+            error="; ".join(filter(None, (failure, result.error))) or None,
+            pre_ranker_scores=scores,
+        )
+
+    return await rank_texts(request, score_and_rank)
 
 
 def order_by_score(scores: Sequence[float]) -> list[int]:

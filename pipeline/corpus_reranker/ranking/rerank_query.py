@@ -8,6 +8,7 @@ from corpus_reranker.answers.base import AnswerParser
 from corpus_reranker.answers.permutation import apply_permutation
 from corpus_reranker.answers.reasoning import ReasoningParser
 from corpus_reranker.errors import first_error
+from corpus_reranker.ranking.blank_passages import rank_texts
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.base import Strategy
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
@@ -49,7 +50,7 @@ async def rerank_query(
     """Rerank one query's candidates with an LLM.
 
     The result holds every candidate exactly once, whatever the LLM answers: a window whose answer is missing, late or
-    malformed keeps its order, and its status says so.
+    malformed keeps its order, and its status says so. Candidates without text are not shown to the LLM and come last.
 
     Args:
         request: The query and its candidates in first-stage order.
@@ -68,16 +69,23 @@ async def rerank_query(
     """
     parser = parser or ReasoningParser()
     prompt_builder = prompt_builder or _reasonrank_prompts()
-    strategy = strategy or SlidingWindow()
-    runner = WindowRunner(
-        request,
-        _completing(generate),
-        prompt_builder(request),
-        parser,
-        sampling or _default_sampling(parser),
-        policy or RetryPolicy(),
-        encode,
-    )
+
+    async def rank(request: RerankRequest) -> RerankResult:
+        runner = WindowRunner(
+            request,
+            _completing(generate),
+            prompt_builder(request),
+            parser,
+            sampling or _default_sampling(parser),
+            policy or RetryPolicy(),
+            encode,
+        )
+        return await _rank_windows(request, strategy or SlidingWindow(), runner)
+
+    return await rank_texts(request, rank)
+
+
+async def _rank_windows(request: RerankRequest, strategy: Strategy, runner: WindowRunner) -> RerankResult:
     try:
         order = await strategy.rank(len(request.candidates), runner.rank_window)
     except BaseExceptionGroup as group:  # from windows that ran concurrently

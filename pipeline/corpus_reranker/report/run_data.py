@@ -40,7 +40,7 @@ _WINDOW_FILES = 200
 """Maximum number of files to read from quarantine and samples. Each holds one query; thousands take minutes on S3."""
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
-_OPTIONAL = ["query", "started_at", "finished_at"]
+_OPTIONAL = ["query", "blank_candidates", "duplicate_candidates", "started_at", "finished_at"]
 _UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "pre_ranker_score"})
 """Struct fields to skip: they hold most of the bytes."""
 
@@ -94,6 +94,8 @@ class RunData:
     query_statuses: Counter[str] = field(default_factory=Counter)
     window_statuses: Counter[str] = field(default_factory=Counter)
     answer_flags: Counter[str] = field(default_factory=Counter)
+    blank_candidates: int = 0
+    duplicate_candidates: int = 0
     named: int = 0
     shown: int = 0
     attempts: int = 0
@@ -189,6 +191,9 @@ def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: 
         pieces.setdefault(name, []).append(pc.fill_null(columns[name], 0).to_numpy()[requested])
     data.queries += len(batch)
     data.query_statuses.update(_counts(batch["status"]))
+    for name in ("blank_candidates", "duplicate_candidates"):
+        if name in batch.schema.names:
+            setattr(data, name, getattr(data, name) + (pc.sum(batch[name]).as_py() or 0))
     data.window_statuses.update(_counts(columns["status"]))
     data.attempts += pc.sum(columns["attempts"]).as_py() or 0
     if "flags" in columns:

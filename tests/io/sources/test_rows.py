@@ -10,6 +10,7 @@ from corpus_reranker.errors import RowError
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM, unreadable_row
 from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sources.rows import MAX_ID_CHARS, check_batch, parse_row
+from corpus_reranker.ranking.blank_passages import has_text
 from corpus_reranker.types import RerankRequest
 from helpers.fuzzing import examples
 from helpers.outputs import input_row
@@ -25,10 +26,17 @@ def with_candidate(**changes: Any) -> dict[str, Any]:
     return row
 
 
-def parse(*rows: dict[str, Any], schema: pa.Schema | None = NULLABLE_INPUT) -> list[RerankRequest | str]:
+def without_texts(row: dict[str, Any]) -> dict[str, Any]:
+    blank = [{**each, "text": text} for each, text in zip(row["candidates"], (None, "", " \n"), strict=True)]
+    return {**row, "candidates": blank}
+
+
+def parse(
+    *rows: dict[str, Any], schema: pa.Schema | None = NULLABLE_INPUT, settings: RowLimits = SETTINGS
+) -> list[RerankRequest | str]:
     """Check a batch of rows: for each its request, or its problem."""
     results: list[RerankRequest | str] = []
-    for row in check_batch(pa.Table.from_pylist(list(rows), schema), SETTINGS).to_pylist():
+    for row in check_batch(pa.Table.from_pylist(list(rows), schema), settings).to_pylist():
         try:
             results.append(parse_row(row))
         except RowError as error:
@@ -97,12 +105,10 @@ def test_a_wrong_type_fails_every_row(row: dict[str, Any], message: str) -> None
         ({**input_row("q"), "candidates": []}, "candidates is empty"),
         ({**input_row("q"), "candidates": None}, "candidates is null"),
         (input_row("q", 6), "6 candidates; input.max_candidates is 5"),
-        (with_candidate(doc_id="d0"), "doc_id 'd0' is in candidates twice, at 0 and 1; keep one of them"),
         (with_candidate(doc_id=None), "candidates[1].doc_id is null"),
         (with_candidate(doc_id=""), "candidates[1].doc_id is empty or blank"),
         (with_candidate(doc_id="d" * 2000), f"candidates[1].doc_id has more than {MAX_ID_CHARS} characters"),
-        (with_candidate(text=" "), "candidates[1] (doc_id 'd1') has no text; drop it from the list"),
-        (with_candidate(text=None), "candidates[1] (doc_id 'd1') has no text; drop it from the list"),
+        (without_texts(input_row("q")), "no candidate has text"),
         ({**input_row("q"), "candidates": [None]}, "candidates[0] is null"),
     ],
 )
@@ -128,15 +134,18 @@ def test_every_row_is_a_request_or_has_a_problem(rows: list[dict[str, Any]]) -> 
     for row, result in zip(rows, parse(*rows), strict=True):
         if isinstance(result, RerankRequest):
             doc_ids = [each.doc_id for each in result.candidates]
-            assert doc_ids == [each["doc_id"] for each in row["candidates"]]
-            assert 1 <= len(set(doc_ids)) == len(doc_ids) <= SETTINGS.max_candidates
+            assert doc_ids == list(dict.fromkeys(each["doc_id"] for each in row["candidates"]))
+            assert 1 <= len(doc_ids) <= SETTINGS.max_candidates
             assert result.query_id
             assert result.query.strip()
-            assert all(each.text.strip() or (each.title or "").strip() for each in result.candidates)
+            assert any(map(has_text, result.candidates))
         else:
             output = unreadable_row(row, result)
             assert len(result) < 2000
             assert output["status"] == "failed"
+            ranked = [each["doc_id"] for each in output["ranking"]]
+            given_ids = [each["doc_id"] for each in row["candidates"] or () if each and each["doc_id"] is not None]
+            assert ranked == list(dict.fromkeys(given_ids))
 
 
 def batch(*rows: dict[str, Any]) -> pa.Table:
@@ -171,7 +180,14 @@ def test_one_bad_row_does_not_affect_the_others() -> None:
     assert problems["many"] == "9 candidates; input.max_candidates is 5"
     assert problems["good"] is None
     rows = checked.to_pylist()  # raises for text that is not UTF-8
-    assert [row["candidates"] is None for row in rows] == [True, True, True, False]
+    assert [row["query"] is None for row in rows] == [True, True, True, False]
+    for row, source in zip(rows[:3], (input_row("bytes"), large, input_row("many", 9)), strict=True):
+        kept = [(each["doc_id"], each["text"], each["score"]) for each in row["candidates"]]
+        assert kept == [(each["doc_id"], None, each["score"]) for each in source["candidates"]]
+        output = unreadable_row(row, row[PROBLEM])
+        assert [(each["doc_id"], each["initial_score"]) for each in output["ranking"]] == [
+            (each["doc_id"], each["score"]) for each in source["candidates"]
+        ]
     assert parse_row(rows[3]).query_id == "good"
     with pytest.raises(RowError, match="not UTF-8"):
         parse_row(rows[0])
@@ -189,6 +205,28 @@ def test_undecodable_text_in_a_list_is_found() -> None:
     broken = pa.ListArray.from_arrays(candidates.offsets, pa.StructArray.from_arrays(columns, fields=types))
     checked = check_batch(table.set_column(2, "candidates", broken), SETTINGS)
     assert checked[PROBLEM].to_pylist() == [None, "candidates holds text that is not UTF-8"]
+
+
+def test_ids_that_cannot_be_kept_leave_no_candidates() -> None:
+    row = input_row("long", 4)
+    for each in row["candidates"]:
+        each["doc_id"] = each["doc_id"] * 2000
+    (checked,) = check_batch(batch(row), SETTINGS).to_pylist()
+    assert checked["candidates"] is None
+    assert "bytes; input.max_row_bytes is 10000" in checked[PROBLEM]
+
+
+def test_the_first_of_duplicate_candidates_is_kept_or_the_row_fails() -> None:
+    row = with_candidate(doc_id="d0")
+    assert [(each.doc_id, each.score) for each in request_of(row).candidates] == [("d0", 9.5), ("d2", 7.5)]
+    (problem,) = parse(row, settings=SETTINGS.model_copy(update={"duplicate_doc_ids": "fail"}))
+    assert problem == (
+        "doc_id 'd0' is in candidates twice, at 0 and 1; keep one of them, or set input.duplicate_doc_ids to keep_best"
+    )
+
+
+def test_a_candidate_without_text_does_not_fail_its_row() -> None:
+    assert [has_text(each) for each in request_of(with_candidate(text=" ")).candidates] == [True, False, True]
 
 
 def test_an_empty_batch() -> None:

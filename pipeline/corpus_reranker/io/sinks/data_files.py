@@ -43,6 +43,8 @@ class ManifestEntry:
     queries_by_status: Counter[str]
     windows_by_status: Counter[str]
     windows_by_flag: Counter[str]
+    blank_candidates: int
+    duplicate_candidates: int
     prompt_tokens: int
     output_tokens: int
 
@@ -181,7 +183,8 @@ def _drop_rows(filesystem: FileSystem, path: str, positions: pa.ChunkedArray, wo
 def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
     types = {"status": pa.string(), "prompt_tokens": pa.int64(), "output_tokens": pa.int64()}
     types["flags"] = pa.list_(pa.string())
-    table = _read(filesystem, info.path, ["status", *(f"windows.list.element.{name}" for name in types)])
+    columns = ["status", "blank_candidates", "duplicate_candidates"]
+    table = _read(filesystem, info.path, [*columns, *(f"windows.list.element.{name}" for name in types)])
     windows = pc.list_flatten(table["windows"])
     status, prompt_tokens, output_tokens, flags = (
         pa.chunked_array([pc.struct_field(chunk, name) for chunk in windows.chunks], type_)
@@ -194,6 +197,8 @@ def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
         count_values(table["status"]),
         count_values(status),
         count_values(pc.list_flatten(flags)),
+        pc.sum(table["blank_candidates"]).as_py() or 0,
+        pc.sum(table["duplicate_candidates"]).as_py() or 0,
         pc.sum(prompt_tokens).as_py() or 0,
         pc.sum(output_tokens).as_py() or 0,
     )

@@ -169,6 +169,8 @@ class ParquetSink(Sink):
             "queries_by_status": dict(sum((entry.queries_by_status for entry in entries), Counter())),
             "windows_by_status": dict(sum((entry.windows_by_status for entry in entries), Counter())),
             "windows_by_flag": dict(sum((entry.windows_by_flag for entry in entries), Counter())),
+            "blank_candidates": sum(entry.blank_candidates for entry in entries),
+            "duplicate_candidates": sum(entry.duplicate_candidates for entry in entries),
             "prompt_tokens": sum(entry.prompt_tokens for entry in entries),
             "output_tokens": sum(entry.output_tokens for entry in entries),
             "info": dict(info),

@@ -25,20 +25,21 @@ MAX_ID_CHARS = 1_000
 def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
     """Add the column `_problem`: why a row cannot be reranked, null if it can.
 
-    A row beyond the limits, or with text that is not UTF-8, keeps its query_id and gets null in all other columns, so
-    that it can safely become a Python object. Rows are looked at one by one only if one of them is bad.
+    A row beyond the limits, or with text that is not UTF-8, keeps its query_id and the ids and scores of its
+    candidates, and gets null elsewhere, so that it can safely become a Python object. Rows are looked at one by one
+    only if one of them is bad.
 
     Args:
         table: Input rows in nested form; `title` and `score` may be absent.
-        limits: The most candidates and bytes of a row.
+        limits: The most candidates and bytes of a row, and whether a doc_id can occur twice.
     """
     problems = _undecodable_rows(table) | _oversized_rows(table, limits)
     if problems:
-        table = _null_rows(table, problems)
+        table = _null_rows(table, problems, limits.max_row_bytes)
     if type_problem := _type_problem(table.schema):
         problems = dict.fromkeys(range(table.num_rows), type_problem) | problems
     else:
-        problems = _invalid_rows(table) | problems
+        problems = _invalid_rows(table, limits) | problems
     column = pa.array([problems.get(position) for position in range(table.num_rows)], pa.string())
     return table.append_column(pa.field(PROBLEM, pa.string()), column)
 
@@ -46,18 +47,19 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
 def parse_row(row: Mapping[str, Any]) -> RerankRequest:
     """The request of one row that `check_batch` has checked; candidates keep the order of the list.
 
-    A null score becomes NaN: the first stage's scores are carried along, not used.
+    Of candidates with the same doc_id, the first one is kept. A null score becomes NaN: the first stage's scores are
+    carried along, not used.
 
     Raises:
         RowError: `check_batch` found a problem.
     """
     if row.get(PROBLEM) is not None:
         raise RowError(row[PROBLEM])
-    candidates = tuple(
-        Candidate(each["doc_id"], each.get("text") or "", _score(each.get("score")), each.get("title"))
-        for each in row[CANDIDATES]
-    )
-    return RerankRequest(row[QUERY_ID], row["query"], candidates)
+    candidates: dict[str, Candidate] = {}
+    for each in row[CANDIDATES]:
+        candidate = Candidate(each["doc_id"], each.get("text") or "", _score(each.get("score")), each.get("title"))
+        candidates.setdefault(candidate.doc_id, candidate)
+    return RerankRequest(row[QUERY_ID], row["query"], tuple(candidates.values()))
 
 
 def _score(value: float | None) -> float:
@@ -96,14 +98,43 @@ def _undecodable_column(table: pa.Table, position: int) -> str | None:
     return None
 
 
-def _null_rows(table: pa.Table, positions: Mapping[int, str]) -> pa.Table:
-    """`table` with null in every column but query_id of the rows at `positions`."""
+def _null_rows(table: pa.Table, positions: Mapping[int, str], max_row_bytes: int) -> pa.Table:
+    """`table` with null in the rows at `positions`, except query_id and the ids and scores of the candidates."""
     kept = pa.array([None if row in positions else row for row in range(table.num_rows)], pa.int64())
     for index, name in enumerate(table.column_names):
         if name != QUERY_ID:
-            field = table.schema.field(index).with_nullable(True)
-            table = table.set_column(index, field, table.column(index).combine_chunks().take(kept))
+            field, column = table.schema.field(index).with_nullable(True), table.column(index).combine_chunks()
+            if name == CANDIDATES and is_list(column.type) and pa.types.is_struct(column.type.value_type):
+                rows = [column.slice(row, 1) for row in range(len(column))]
+                for row in positions:
+                    rows[row] = _ids_and_scores(rows[row], max_row_bytes)
+                column = pa.concat_arrays(rows)
+            else:
+                column = column.take(kept)
+            table = table.set_column(index, field, column)
     return table
+
+
+def _ids_and_scores(row: pa.Array, max_row_bytes: int) -> pa.Array:
+    """A list of candidates without their texts; null if it is still too large, or if an id is not UTF-8.
+
+    Args:
+        row: One list of structs.
+        max_row_bytes: Maximum size of the result.
+    """
+    structs = row.flatten()
+    columns = [
+        structs.field(field.name) if field.name in ("doc_id", "score") else pa.nulls(len(structs), field.type)
+        for field in structs.type
+    ]
+    kept = pa.StructArray.from_arrays(columns, fields=list(structs.type), mask=structs.is_null())
+    try:
+        kept.validate(full=True)
+    except pa.ArrowInvalid:
+        return pa.nulls(1, row.type)
+    offsets = pa.array([0, len(kept)], pa.int64() if pa.types.is_large_list(row.type) else pa.int32())
+    too_large = row.is_null()[0].as_py() or kept.nbytes > max_row_bytes
+    return pa.nulls(1, row.type) if too_large else type(row).from_arrays(offsets, kept, type=row.type)
 
 
 def _type_problem(schema: pa.Schema) -> str | None:
@@ -124,13 +155,13 @@ def _type_problem(schema: pa.Schema) -> str | None:
     return None
 
 
-def _invalid_rows(table: pa.Table) -> dict[int, str]:
+def _invalid_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
     """Row -> its first problem, in the order query_id, query, candidates."""
     problems: dict[int, str] = {}
     for rows, problem in (*_invalid_ids(table[QUERY_ID]), *_invalid_texts(table["query"])):
         for row in rows:
             problems.setdefault(int(row), problem)
-    for row, problem in _invalid_candidates(table[CANDIDATES].combine_chunks()):
+    for row, problem in _invalid_candidates(table[CANDIDATES].combine_chunks(), limits):
         problems.setdefault(row, problem)
     return problems
 
@@ -149,7 +180,7 @@ def _invalid_texts(queries: pa.ChunkedArray) -> Iterator[tuple[np.ndarray, str]]
     yield _rows_where(_is_blank(texts)), "query is empty or blank"
 
 
-def _invalid_candidates(lists: pa.Array) -> Iterator[tuple[int, str]]:
+def _invalid_candidates(lists: pa.Array, limits: RowLimits) -> Iterator[tuple[int, str]]:
     """Problems of the rows' lists; of a row with several bad candidates, the first one comes first."""
     if pa.types.is_null(lists.type):
         yield from ((row, "candidates is null") for row in range(len(lists)))
@@ -170,14 +201,14 @@ def _invalid_candidates(lists: pa.Array) -> Iterator[tuple[int, str]]:
         (_mask(pc.is_null(doc_ids)), ".doc_id is null"),
         (_mask(pc.equal(doc_ids, "")), ".doc_id is empty or blank"),
         (_mask(pc.greater(pc.utf8_length(doc_ids), MAX_ID_CHARS)), f".doc_id has more than {MAX_ID_CHARS} characters"),
-        (np.logical_not(has_text), " (doc_id {doc_id!r}) has no text; drop it from the list"),
     ]
     bad = np.logical_or.reduce([mask for mask, _ in checks])
     for index in np.flatnonzero(bad):
         problem = next(problem for mask, problem in checks if mask[index])
-        problem = problem.format(doc_id=doc_ids[index].as_py())
         yield int(rows[index]), f"candidates[{index - first_of_row[index]}]{problem}"
-    yield from _duplicates(doc_ids, rows, first_of_row)
+    yield from ((int(row), "no candidate has text") for row in np.setdiff1d(rows, rows[has_text]))
+    if limits.duplicate_doc_ids == "fail":
+        yield from _duplicates(doc_ids, rows, first_of_row)
 
 
 def _duplicates(doc_ids: pa.Array, rows: np.ndarray, first_of_row: np.ndarray) -> Iterator[tuple[int, str]]:
@@ -188,7 +219,8 @@ def _duplicates(doc_ids: pa.Array, rows: np.ndarray, first_of_row: np.ndarray) -
         positions = [each[name] - int(first_of_row[each["index_min"]]) for name in ("index_min", "index_max")]
         yield (
             each["row"],
-            f"doc_id {each['doc_id']!r} is in candidates twice, at {positions[0]} and {positions[1]}; keep one of them",
+            f"doc_id {each['doc_id']!r} is in candidates twice, at {positions[0]} and {positions[1]}; "
+            "keep one of them, or set input.duplicate_doc_ids to keep_best",
         )
 
 
