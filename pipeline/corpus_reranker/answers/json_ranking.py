@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from corpus_reranker.answers.identifier_chains import LABEL, find_numbers
@@ -62,9 +63,9 @@ def _only(values: list[Any], read_text: Callable[[str], list[int]]) -> list[int]
 
 
 def _ranks(values: list[Any]) -> list[int]:
-    """The ranks in a list; empty if one of its values is no identifier."""
+    """The ranks in a list, or in a list of lists; empty if one of the values is no identifier."""
     ranks: list[int] = []
-    for value in values:
+    for value in chain.from_iterable(each if isinstance(each, list) else [each] for each in values):
         if isinstance(value, int) and not isinstance(value, bool):
             ranks.append(value)
         elif isinstance(value, str) and _IDENTIFIER.fullmatch(value.strip()):

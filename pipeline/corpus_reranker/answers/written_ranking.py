@@ -22,6 +22,9 @@ _LABELLED = re.compile(rf"\[?(?<![A-Za-z]){LABEL}(\d++)\b\]?", re.IGNORECASE)
 _BARE_HEAD = re.compile(r"\A\s*+(\d++)\s*+>\s*+\[")  # 4 > [2] > [3]: a passage, or an item number
 _LABELLED_THEN_BARE = re.compile(_LABELLED.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\d", re.IGNORECASE)
 
+_VALUE = re.compile(r"\] *+[:=(\-–] *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE)
+"""A score or a rank beside an identifier: `[3]: 0.9`, `[3] (rank 1)`."""
+
 _NUMBER = r"(?<![\w.\-])\d++(?!\w|\.\d)"
 _BARE_CHAIN = re.compile(rf"{_NUMBER}(?:\s*+[>≻→=]++\s*+{_NUMBER})++")
 _BARE_ELLIPSIS = re.compile(r"\d[\s>,;=]*+(?:\.\.|…|⋯)[\s>,;=.…⋯]*+\d")
@@ -46,13 +49,18 @@ def _read_text(answer: str, num_passages: int) -> list[int]:
     text = _TAG.sub("\n", answer.replace("&gt;", ">")).translate(_SPELLING)
     found = find_chains(_REMARK.sub("", text))
     if not found.chains and not found.elided and not _LABELLED_THEN_BARE.search(text):
-        found = find_chains(_REMARK.sub("", _LABELLED.sub(r"[\1]", text)))
+        labelled = _LABELLED.sub(r"[\1]", text)
+        found = find_chains(_REMARK.sub("", labelled))
+        text = labelled if found.chains else text
     if found.reversed:
         return []
     if found.chains or found.elided:
         ranks = _ranking(found.chains, num_passages)
         head = _BARE_HEAD.match(text)
         ignored = set(find_numbers(head[1]) if head else ()).difference(ranks)
+        ordered = any(chain.ordered for chain in found.chains)
+        if not ordered and _is_valued_otherwise(text, ranks):
+            return []
         ambiguous = found.elided or any(rank <= num_passages for rank in ignored)
         return [] if ambiguous and not _is_permutation(ranks, num_passages) else ranks
     return _read_bare(text, num_passages)
@@ -67,6 +75,16 @@ def _ranking(chains: list[Chain], num_passages: int) -> list[int]:
     ranks = _join([chain.ranks for chain in ranking])
     others = {rank for rank in everything if rank <= num_passages}.difference(ranks)
     return [] if others else ranks
+
+
+def _is_valued_otherwise(text: str, ranks: list[int]) -> bool:
+    """Whether the identifiers have scores or ranks beside them that give another order: `[1]: 3, [2]: 1, [3]: 2`."""
+    values = [float(number) for number in _VALUE.findall(text)]
+    if len(values) < 2 or len(values) != len(ranks):
+        return False
+    as_ranks = [float(rank) for rank in range(1, len(values) + 1)]
+    are_scores = values == sorted(values, reverse=True) and values != as_ranks[::-1]
+    return values != as_ranks and not are_scores
 
 
 def _join(orders: Iterable[list[int]]) -> list[int]:
