@@ -44,6 +44,25 @@ INPUT_ORDER: dict[str, WindowStatus] = {
 FRAGMENTS = (
     ["<think>", "</think>", "<answer>", "</answer>", "<THINK>", "</Answer>", "<answer", "think>"]
     + ["[", "]", ">", ">>", ",", "\n", " ", "[]", "[0]", "[-1]", "[²]", "[１]", "[٣]", "9" * 30, "\x00", "\ud800"]
+    + [
+        '{"ranking": ',
+        "{",
+        "}",
+        '"',
+        ": ",
+        "```",
+        "```json\n",
+        "...",
+        "…",
+        " to ",
+        " and ",
+        "(",
+        ")",
+        "-",
+        "<",
+        "=",
+        ". ",
+    ]
     + [f"[{number}]" for number in range(1, 8)]
     + [str(number) for number in range(1, 30)]
 )
