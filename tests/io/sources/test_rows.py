@@ -207,6 +207,19 @@ def test_undecodable_text_in_a_list_is_found() -> None:
     assert checked[PROBLEM].to_pylist() == [None, "candidates holds text that is not UTF-8"]
 
 
+@pytest.mark.parametrize("list_type", [pa.list_, pa.large_list])
+def test_ids_are_kept_row_by_row(list_type: Any) -> None:
+    rows = [input_row("a", 6), input_row("b", 2), input_row("c", 7)]
+    for row in rows:
+        for each in row["candidates"]:
+            each["doc_id"] = f"{row['query_id']}-{each['doc_id']}"
+    lists = pa.array([row["candidates"] for row in rows], list_type(NESTED_INPUT.field("candidates").type.value_type))
+    checked = check_batch(batch(*rows).set_column(2, "candidates", lists), SETTINGS)
+    ids = [[each["doc_id"] for each in row["candidates"]] for row in checked.to_pylist()]
+    assert ids == [[each["doc_id"] for each in row["candidates"]] for row in rows]
+    assert checked.schema.field("candidates").type == lists.type
+
+
 def test_ids_that_cannot_be_kept_leave_no_candidates() -> None:
     row = input_row("long", 4)
     for each in row["candidates"]:

@@ -104,14 +104,13 @@ def _null_rows(table: pa.Table, positions: Mapping[int, str], max_row_bytes: int
     for index, name in enumerate(table.column_names):
         if name != QUERY_ID:
             field, column = table.schema.field(index).with_nullable(True), table.column(index).combine_chunks()
-            if name == CANDIDATES and is_list(column.type) and pa.types.is_struct(column.type.value_type):
+            if name == CANDIDATES and _has_offsets(field.type) and pa.types.is_struct(field.type.value_type):
                 rows = [column.slice(row, 1) for row in range(len(column))]
                 for row in positions:
                     rows[row] = _ids_and_scores(rows[row], max_row_bytes)
-                column = pa.concat_arrays(rows)
+                table = table.set_column(index, field, pa.concat_arrays(rows))
             else:
-                column = column.take(kept)
-            table = table.set_column(index, field, column)
+                table = table.set_column(index, field, column.take(kept))
     return table
 
 
@@ -132,9 +131,15 @@ def _ids_and_scores(row: pa.Array, max_row_bytes: int) -> pa.Array:
         kept.validate(full=True)
     except pa.ArrowInvalid:
         return pa.nulls(1, row.type)
-    offsets = pa.array([0, len(kept)], pa.int64() if pa.types.is_large_list(row.type) else pa.int32())
-    too_large = row.is_null()[0].as_py() or kept.nbytes > max_row_bytes
-    return pa.nulls(1, row.type) if too_large else type(row).from_arrays(offsets, kept, type=row.type)
+    if row.null_count or kept.nbytes > max_row_bytes:
+        return pa.nulls(1, row.type)
+    offsets = pa.array([0, len(kept)], pa.int32() if pa.types.is_list(row.type) else pa.int64())
+    return type(row).from_arrays(offsets, kept, type=row.type)
+
+
+def _has_offsets(type_: pa.DataType) -> bool:
+    """Whether values are lists of the types that sources give; a dataset of one's own can have others."""
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
 def _type_problem(schema: pa.Schema) -> str | None:
