@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from corpus_reranker.evaluation.comparison import Evaluation, evaluate
-from corpus_reranker.evaluation.outputs import check_finished, is_finished, read_json, read_text
+from corpus_reranker.evaluation.outputs import SIMULATED, check_finished, is_finished, read_json, read_text
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
@@ -268,7 +268,7 @@ def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest:
     return ReportedRun(
         config_text=text,
         model=data.metadata.get("reranker.model"),
-        simulated=data.metadata.get("reranker.simulated") == "true",
+        simulated=data.metadata.get(SIMULATED) == "true",
         gpus=record.get("info", {}).get("gpus"),
         queries=None if finished else record.get("queries"),
         engine_start_seconds=max(starts, default=None),
