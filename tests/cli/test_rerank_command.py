@@ -1,6 +1,7 @@
 """The command `rerank` as a scheduler sees it: exit codes, signals, log lines. A real process on a real Ray."""
 
 import contextlib
+import re
 import signal
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,6 +36,7 @@ def test_a_run_and_its_repetition(tmp_path: Path, ray_environment: dict[str, str
     assert code == 0, printed
     assert "queries: 6 complete" in printed
     assert "windows: 30 complete" in printed
+    assert not re.search(r"\w\.cc:\d+", printed), printed  # a line of Ray's C++ core
     assert check_output(scenario, baseline_rankings(scenario)).passed
     code, printed = run(scenario, ray_environment)
     assert code == 0, printed
@@ -95,6 +97,8 @@ def test_too_many_failed_queries_are_exit_code_3(tmp_path: Path, ray_environment
     code, printed = run(make_scenario(tmp_path, queries=4, sections=failing), ray_environment)
     assert code == 3, printed
     assert "1 of 4 queries failed, more than max_failed_fraction 0.01" in printed
+    assert re.search(r" failed: 1 x .*scripted", printed), printed
+    assert " last error: q0001: " in printed
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 

@@ -9,9 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.io.quarantine import QuarantineWriter
 from corpus_reranker.io.schemas import NESTED_INPUT, output_schema
 from corpus_reranker.io.settings import OutputConfig
+from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.types import RerankResult, WindowOutcome
 from helpers.command_line import check_refused, run_command
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, write_data_file
@@ -70,6 +73,7 @@ def test_a_run_from_start_to_finish(config: JobConfig) -> None:
     assert result.exit_code == 0
     assert ": finished, run " in result.output
     assert "done: 4 of 4 queries (3 complete, 1 failed); 0 remain" in result.output
+    assert "failed: 1 x no reason given\n" in result.output
     assert "writer: none" in result.output
     result = run_command("status", config.output.path, "--json")
     assert json.loads(result.output)["manifest"]["queries"] == 4
@@ -83,6 +87,23 @@ def test_flagged_answers_of_a_finished_run(local_location: Location) -> None:
         write_data_file(location, "part-0.parquet", ["a"])
         sink.finish(sink.prepare(pa.chunked_array([["a"]])), SCHEMA)
     assert "answers: 1 input_order\n" in run_command("status", location.url + "/out").output
+
+
+def test_windows_in_quarantine(local_location: Location) -> None:
+    layout = Layout.of(local_location.output(), local_location.storage)
+    status = ("status", layout.url, "--quarantine")
+    assert run_command(*status).output == f"{layout.url}: no window is in quarantine\n"
+    writer = QuarantineWriter(layout.filesystem, layout.quarantine_folder)
+    for number in range(25):
+        window = WindowOutcome(0, 20, "truncated", 2, 1, 1, 0.1, "length", prompt="a prompt", response=f"hm\n{number}")
+        writer.write(RerankResult(f"q{number}", "failed", (0,), (window,)))
+    printed = run_command(*status).stdout
+    assert printed.count("window [0, 20): truncated, 2 attempts, finish reason length\n    response: hm\n    ") == 20
+    assert printed.endswith("and 5 more; --json prints all, with their prompts\n")
+    assert "a prompt" not in printed
+    windows = json.loads(run_command(*status, "--json").stdout)
+    assert {window["query_id"] for window in windows} == {f"q{number}" for number in range(25)}
+    assert windows[0]["prompt"] == "a prompt"
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from corpus_reranker.io.run_progress import PROGRESS, ReplicaProgress, RunProgre
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import create_run
-from helpers.command_line import run_command
+from helpers.command_line import check_refused, run_command
 
 PROGRESS_NOW = RunProgress(
     queries=2000,
@@ -95,4 +95,42 @@ def test_in_a_terminal_the_view_is_updated_until_the_run_is_finished(
     with Lease(control, 60):
         code, shown = watch(tmp_path, "--every-seconds", "7")
     assert (code, waits) == (0, [7.0, 7.0, 7.0])
+    assert "finished" in shown
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that the command has waited; they pass at once."""
+    waits: list[float] = []
+    monkeypatch.setattr("corpus_reranker.cli.watch.time.sleep", waits.append)
+    monkeypatch.setattr("corpus_reranker.cli.watch.time.monotonic", lambda: sum(waits))
+    return waits
+
+
+def test_waiting_ends_two_minutes_after_the_last_writer(tmp_path: Path, clock: list[float]) -> None:
+    code, shown = watch(tmp_path, "--wait", "--every-seconds", "50")
+    assert (code, clock) == (4, [50.0] * 3)
+    assert shown.count("no run has started here") == 1
+    refused = run_command("watch", str(tmp_path), "--wait", "--once")
+    check_refused(refused, "leave out --once or --wait")
+
+
+def test_waiting_goes_on_until_a_run_that_starts_later_is_finished(
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = open_object_store(str(tmp_path), StorageConfig())
+    lease = Lease(control, 60)
+
+    def sleep(seconds: float) -> None:
+        clock.append(seconds)
+        if len(clock) == 2:
+            create_run(control, {}, 2000)
+            lease.__enter__()
+        elif len(clock) == 9:
+            control.write("_SUCCESS", b"")
+            lease.__exit__(None, None, None)
+
+    monkeypatch.setattr("corpus_reranker.cli.watch.time.sleep", sleep)
+    code, shown = watch(tmp_path, "--wait", "--every-seconds", "50")
+    assert (code, len(clock)) == (0, 9)
     assert "finished" in shown

@@ -99,15 +99,15 @@ async def test_every_continuation_is_admitted_cached_and_counted_separately() ->
     assert set(replica.cache.completions) == {"rank", f"rank{draft}"}
     assert replica.windows_in_flight == [1, 1]
     assert replica.admission.windows_in_flight == 0
-    assert replica.counts()["completions"] == 2
+    assert (replica.counts()["completions"], replica.counts()["requests"]) == (2, 1)
     assert replica.counts()["output_tokens"] == len(ANSWER)
 
 
-async def test_a_cached_completion_takes_no_slot_and_is_not_counted() -> None:
+async def test_a_cached_completion_takes_no_slot_and_counts_as_a_request_alone() -> None:
     replica = Replica()
     first = await replica.rank()
     before = Counter(replica.counts())
     second = await replica.rank()
     assert second == first
     assert replica.windows_in_flight == [1, 1]
-    assert replica.counts() == before
+    assert replica.counts() - before == {"requests": 1}

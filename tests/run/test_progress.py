@@ -19,12 +19,39 @@ def test_rates_are_computed_between_the_first_and_the_last_snapshot() -> None:
     before = snapshot(0.0, queries_complete=10, completions=90, output_tokens=1000)
     after = snapshot(20.0, queries_complete=20, completions=180, output_tokens=3000, windows_no_answer=2)
     progress = compute_progress([(100.0, before), (120.0, after)], total=200, done_before=30)
-    assert (progress.done, progress.queries_per_second, progress.eta_seconds) == (50, 0.5, 300.0)
+    assert (progress.done, progress.queries_per_second) == (50, 0.5)
     assert (progress.windows_per_second, progress.output_tokens_per_second) == (4.5, 100.0)
     assert progress.windows_unanswered == 2
     (replica,) = progress.replicas
     assert (replica.replica, replica.windows_per_second, replica.windows_in_flight) == ("host:1", 4.5, 5)
     assert "50/200 queries | 1 replica, 5 windows in flight | 4.5 windows/s" in progress_line(progress)
+
+
+def eta(requests: int, total: int = 100, **counts: int) -> float | None:
+    """ETA after 10 seconds with this number of requests; `REPORT` has 4 queries in flight."""
+    history = [(0.0, snapshot()), (10.0, snapshot(10.0, requests=requests, **counts))]
+    return compute_progress(history, total=total, done_before=0).eta_seconds
+
+
+def test_the_eta_is_known_before_the_first_query_is_finished() -> None:
+    planned = {"admitted_queries": 4, "planned_requests": 36}
+    assert eta(0, **planned) is None
+    assert eta(9, **planned) == pytest.approx((100 * 9 - 9) / 0.9)
+    assert eta(18, **planned) == pytest.approx((100 * 9 - 18) / 1.8)
+    assert eta(9) is None  # before the first report that counts admitted queries
+
+
+def test_the_eta_counts_the_requests_of_remaining_queries_alone() -> None:
+    finished = {"queries_complete": 96, "admitted_queries": 100, "finished_requests": 96 * 10}
+    planned = {"planned_requests": 100 * 10}
+    assert eta(960, **finished, **planned) == pytest.approx(40 / 96)
+    assert eta(980, **finished, **planned) == pytest.approx(20 / 98)
+    assert eta(5000, **finished, **planned) == 0.0  # never negative
+    assert eta(960, total=96, **finished, **planned) == 0.0
+
+
+def test_requests_of_a_lost_replica_do_not_shorten_the_eta_of_queries_not_in_flight() -> None:
+    assert eta(500, admitted_queries=50, planned_requests=450) == pytest.approx((100 - 4) * 9 / 50)
 
 
 @pytest.mark.parametrize("finished_twice", [1, 16])

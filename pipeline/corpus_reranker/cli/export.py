@@ -46,7 +46,9 @@ def export(
     seed: Annotated[int | None, typer.Option(help="triples: seed of the sampling.")] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option(help="Statuses of the queries to export; repeatable. Default: complete and degraded."),
+        typer.Option(
+            help="Statuses of the queries to export; repeatable. Default: complete, degraded; triples: complete."
+        ),
     ] = None,
     trec_ids: Annotated[
         str | None, typer.Option(metavar="skip|escape", help="trec: skip or percent-encode ids with white space.")

@@ -33,3 +33,8 @@ def noted_counts(manifest: Mapping[str, Any]) -> list[str]:
         *([f"answers: {format_counts(by_flag)}"] if by_flag else []),
         *([f"candidates: {format_counts(candidates)}"] if candidates else []),
     ]
+
+
+def failures(manifest: Mapping[str, Any]) -> list[str]:
+    """One line for each of the most frequent reasons of failed queries."""
+    return [f"failed: {count:,} x {reason}" for reason, count in manifest.get("failures", {}).items()]

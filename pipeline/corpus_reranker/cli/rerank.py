@@ -9,7 +9,7 @@ import typer
 
 from corpus_reranker.cli.estimate import show_estimate
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, command_app
-from corpus_reranker.cli.printing import format_counts, log, noted_counts
+from corpus_reranker.cli.printing import failures, format_counts, log, noted_counts
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
@@ -111,6 +111,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
     simulated = " (SIMULATED: not the output of an LLM)" if config.simulated else ""
     return [
         f"queries: {format_counts(manifest['queries_by_status'])}",
+        *failures(manifest),
         f"windows: {format_counts(manifest['windows_by_status'])}",
         *noted_counts(manifest),
         f"tokens: {manifest['prompt_tokens']:,} prompt, {manifest['output_tokens']:,} output{simulated}",

@@ -1,34 +1,78 @@
 """`corpus-reranker status`: the progress of a run, read from its output folder."""
 
 import dataclasses
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from textwrap import indent
+from typing import Annotated, Any
 
 import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
-from corpus_reranker.cli.printing import format_counts, noted_counts, print_json
+from corpus_reranker.cli.printing import failures, format_counts, noted_counts, print_json
 from corpus_reranker.formatting import counted
+from corpus_reranker.io.filesystem import join, resolve
+from corpus_reranker.io.quarantine import read_quarantine
 from corpus_reranker.io.run_progress import duration
+from corpus_reranker.io.schemas import clip
+from corpus_reranker.io.sinks.layout import QUARANTINE_FOLDER
 from corpus_reranker.io.status import Status, read_status
 
 NOT_FINISHED = 4
+
+_SHOWN_WINDOWS = 20
+_SHOWN_CHARS = 400
+"""Limits of the text that --quarantine prints."""
 
 app = command_app()
 
 
 @app.command("status", cls=ConfigCommand)
 def status(
-    context: typer.Context, output: Output = None, config: Config = None, date: Date = None, as_json: Json = False
+    context: typer.Context,
+    output: Output = None,
+    config: Config = None,
+    date: Date = None,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Print the windows in quarantine instead, with their responses.")
+    ] = False,
+    as_json: Json = False,
 ) -> int:
-    """Show how far a run is, from its output folder. Exit code 0: finished; 4: not finished."""
+    """Show how far a run is, from its output folder. Exit code 0: finished; 4: not finished.
+
+    --quarantine prints the windows that were not complete; with --json all of them, with their prompts.
+    """
     options = JobOptions.of(context, config, date)
-    url = options.output(output)
-    found = read_status(url, options.storage())
-    if as_json:
+    url, storage = options.output(output), options.storage()
+    found = read_status(url, storage)
+    if quarantine:
+        filesystem, folder = resolve(url, storage)
+        windows = read_quarantine(filesystem, join(folder, QUARANTINE_FOLDER))
+        if as_json:
+            print_json(list(windows))
+        else:
+            print("\n".join(describe_windows(windows)) or f"{url}: no window is in quarantine")
+    elif as_json:
         print_json(dataclasses.asdict(found))
     else:
         print(describe(url, found))
     return 0 if found.finished else NOT_FINISHED
+
+
+def describe_windows(windows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The first windows, each with the beginning and the end of its response, and the number of the others."""
+    shown = list(islice(windows, _SHOWN_WINDOWS))
+    for window in shown:
+        reason = f", finish reason {window['finish_reason']}" if window["finish_reason"] else ""
+        yield (
+            f"query {window['query_id']}, window [{window['start']}, {window['end']}): {window['status']},"
+            f" {window['attempts']} attempts{reason}"
+        )
+        for name in ("error", "response"):
+            if text := clip(window[name], _SHOWN_CHARS):
+                yield indent(f"{name}: {text}", "    ")
+    if others := sum(1 for _ in windows):
+        yield f"and {others:,} more; --json prints all, with their prompts"
 
 
 def describe(output: str, status: Status) -> str:
@@ -41,7 +85,7 @@ def describe(output: str, status: Status) -> str:
         f" {status.remaining:,} remain",
         f"data: {counted(status.data_files, 'Parquet file')}, {status.bytes / 1e6:,.1f} MB",
         f"writer: {status.holder or 'none'}",
-        *(noted_counts(status.manifest) if status.manifest else ()),
+        *((*failures(status.manifest), *noted_counts(status.manifest)) if status.manifest else ()),
     ]
     if (now := status.progress) is not None:
         lines.append(
@@ -49,8 +93,5 @@ def describe(output: str, status: Status) -> str:
             f" {counted(now.windows_in_flight, 'window')} in flight, ETA {duration(now.eta_seconds)}"
         )
     if status.seconds_since_last_part is not None:
-        started = datetime.fromisoformat(status.run.started)
-        working_seconds = (datetime.now(UTC) - started).total_seconds() - status.seconds_since_last_part
-        rate = f"; {status.done / working_seconds * 60:,.1f} queries/min since the start" if working_seconds > 0 else ""
-        lines.append(f"last file: written {status.seconds_since_last_part:,.0f} s ago{rate}")
+        lines.append(f"last file: written {status.seconds_since_last_part:,.0f} s ago")
     return "\n".join(lines)

@@ -11,11 +11,15 @@ from rich.text import Text
 from corpus_reranker.cli.live_view import render
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Output, command_app
 from corpus_reranker.cli.status import NOT_FINISHED
+from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
 from corpus_reranker.io.sinks.layout import SUCCESS
 from corpus_reranker.io.sinks.run_record import read_run
 from corpus_reranker.io.status import read_holder
+
+_PATIENCE_SECONDS = 120.0
+"""How long --wait goes on without a writer: before it takes the lease, a run starts and reads its input."""
 
 app = command_app()
 
@@ -30,27 +34,37 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Print the view once and stop (default if stdout is not a terminal).")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the run has ended, also for a script that just started it.")
+    ] = False,
 ) -> int:
     """Watch a run live: progress, rates per replica, windows in flight, last errors, ETA.
 
     Reads a few small objects of the output folder and writes nothing; works on any machine that can read the folder.
-    Stops when the run is finished (exit code 0) or no process is writing the output (4). Ctrl-C stops watching, not the
-    run.
+    Stops when the run is finished (exit code 0) or no process is writing the output (4), with --wait not before two
+    minutes have passed without one. Ctrl-C stops watching, not the run.
     """
+    if once and wait:
+        raise ConfigError("--once prints the view without waiting; leave out --once or --wait")
     options = JobOptions.of(context, config, date)
     url = options.output(output)
     control = open_object_store(url, options.storage())
     console = Console()
-    code, view = look(url, control)
-    if once or not console.is_terminal:
+    if once or not (wait or console.is_terminal):
+        code, view = look(url, control)
         console.print(view)
         return NOT_FINISHED if code is None else code
-    with Live(view, console=console, auto_refresh=False) as live:
-        while code is None:
-            time.sleep(every_seconds)
+    patience_seconds = _PATIENCE_SECONDS if wait else 0.0
+    with Live(console=console, auto_refresh=False) as live:  # prints the last view if stdout is not a terminal
+        deadline = time.monotonic() + patience_seconds
+        while True:
             code, view = look(url, control)
-            live.update(view, refresh=True)
-    return code
+            live.update(view, refresh=console.is_terminal)
+            if code is None:  # a run is writing
+                deadline = time.monotonic() + patience_seconds
+            elif code != NOT_FINISHED or time.monotonic() >= deadline:
+                return code
+            time.sleep(every_seconds)
 
 
 def look(output: str, control: ObjectStore) -> tuple[int | None, RenderableType]:

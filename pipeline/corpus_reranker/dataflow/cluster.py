@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,10 @@ _MIN_LOCAL_CPUS = 4
 resumed run on a 2-core machine would wait forever."""
 
 _CORE_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+_LEVEL_NOTICE = b"Set ray log level from environment variable"
+_STDERR = 2
+"""File descriptor: the core does not write through `sys.stderr`."""
+
 _NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 
 
@@ -58,9 +63,27 @@ def _quiet_core() -> Iterator[None]:
         return
     os.environ[_CORE_LOG_LEVEL] = "fatal"
     try:
-        yield
+        with _without_level_notice():
+            yield
     finally:
         del os.environ[_CORE_LOG_LEVEL]
+
+
+@contextlib.contextmanager
+def _without_level_notice() -> Iterator[None]:
+    """Drop the line in which Ray's core reports its log level. All else on stderr appears when the block ends."""
+    with tempfile.TemporaryFile() as captured, contextlib.ExitStack() as stack:
+        stderr = os.dup(_STDERR)
+        stack.callback(os.close, stderr)
+        os.dup2(captured.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, _STDERR)
+            captured.seek(0)
+            for line in captured:
+                if _LEVEL_NOTICE not in line:
+                    os.write(_STDERR, line)
 
 
 def _warn_of_shared_gpus() -> None:

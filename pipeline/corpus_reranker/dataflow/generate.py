@@ -1,4 +1,4 @@
-"""Composes the `generate` function of a query: the engine's, inside three wrappers."""
+"""Composes the `generate` function of a query: the engine's, inside four wrappers."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -27,8 +27,9 @@ async def compose_generate(
        lengths update the replica's target; its tokens are counted.
     2. Completion cache, if there is one: a request whose completion an earlier pass stored takes no slot and never
        reaches the engine. Any other completion is stored before it is returned.
-    3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. It is
-       the outermost wrapper, so every continued part is admitted and cached as a request of its own.
+    3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
+       continued part is admitted and cached as a request of its own.
+    4. A count of requests, answered or not, by which the progress tells how much is left.
 
     Args:
         engine_generate: The engine's `generate`.
@@ -51,4 +52,12 @@ async def compose_generate(
         generate: Generate = generate_in_slot
         if completion_cache is not None:
             generate = await stack.enter_async_context(completion_cache.caching(query_id, generate))
-        yield continue_answers(generate)
+        continued = continue_answers(generate)
+
+        async def generate_and_count(prompt: Prompt, params: SamplingParams) -> Completion:
+            try:
+                return await continued(prompt, params)
+            finally:
+                stats.count("requests")
+
+        yield generate_and_count

@@ -72,8 +72,12 @@ class QueryReranker:
 
     def query_slot(self, request: RerankRequest) -> AbstractAsyncContextManager[QuerySlot]:
         """Context that waits for a query slot and holds it."""
-        num_ranked = self._config.num_ranked(len(request.candidates))
-        return self.admission.query(self._config.strategy.max_windows(num_ranked))
+        return self.admission.query(self.max_windows(request))
+
+    def max_windows(self, request: RerankRequest) -> int:
+        """Maximum number of windows of a query."""
+        windows: int = self._config.strategy.max_windows(self._config.num_ranked(len(request.candidates)))
+        return windows
 
     async def rerank(self, request: RerankRequest, slot: QuerySlot) -> RerankResult:
         """Rerank one query: all candidates, or those that the pre-ranker keeps.

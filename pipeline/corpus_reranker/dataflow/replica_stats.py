@@ -46,8 +46,19 @@ class ReplicaStats:
         self.count("prompt_tokens", completion.prompt_tokens)
         self.count("output_tokens", completion.output_tokens)
 
-    def count_windows(self, result: RerankResult) -> None:
-        """Count the windows of a finished query by status and by flag, with their latencies and errors."""
+    def plan_query(self, max_windows: int) -> None:
+        """Count an admitted query and the requests that it will send, one for each window."""
+        self.count("admitted_queries")
+        self.count("planned_requests", max_windows)
+
+    def count_windows(self, result: RerankResult, max_windows: int) -> None:
+        """Count the windows of a finished query by status and by flag, with their latencies and errors.
+
+        Its requests replace those that `plan_query` counted.
+        """
+        requests = sum(window.attempts for window in result.windows)
+        self.count("finished_requests", requests)
+        self.count("planned_requests", requests - max_windows)
         for window in result.windows:
             self.count(f"windows_{window.status}")
             for flag in window.flags:

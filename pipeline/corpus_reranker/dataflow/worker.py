@@ -107,17 +107,19 @@ class RerankWorker:
             request = parse_row(row)
             self._poison_queries.check(request.query_id)
         except RowError as error:
-            return self._finish(schemas.unreadable_row(row, str(error)))
+            return self._fail(row, str(error))
+        max_windows = self._reranker.max_windows(request)
         async with self._admitted(request) as slot:
             started_at = datetime.now(UTC)
+            self._stats.plan_query(max_windows)
             try:
                 result = await self._reranker.rerank(request, slot)
             except EngineDeadError as error:
                 self._events.write("engine_died", error=str(error), query_ids=self._in_flight.ids)
                 self._exit(f"its engine died: {error}")
             except Exception as error:  # a faulty strategy or template fails this row, not its block
-                return self._finish(schemas.unreadable_row(row, f"{type(error).__name__}: {error}"))
-            self._stats.count_windows(result)
+                return self._fail(row, f"{type(error).__name__}: {error}")
+            self._stats.count_windows(result, max_windows)
             await self._recorder.record(result)
             num_duplicates = len(row[schemas.CANDIDATES]) - len(request.candidates)
             output = schemas.output_row(request, result, self._run.keep_reasoning, num_duplicates)
@@ -131,6 +133,10 @@ class RerankWorker:
             self._stats.observe("queue_wait", time.monotonic() - requested)
             async with self._in_flight.query(request.query_id):
                 yield slot
+
+    def _fail(self, row: dict[str, Any], error: str) -> dict[str, Any]:
+        self._stats.add_error(str(row[schemas.QUERY_ID]), error)
+        return self._finish(schemas.unreadable_row(row, error))
 
     def _finish(self, row: dict[str, Any], started_at: datetime | None = None) -> dict[str, Any]:
         finished_at = datetime.now(UTC)

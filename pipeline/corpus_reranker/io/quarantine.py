@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
+from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import DELETE_THREADS, join, list_files
 from corpus_reranker.io.schemas import QUARANTINE, quarantine_rows
 from corpus_reranker.types import RerankResult
@@ -49,6 +50,16 @@ class QuarantineWriter:
 def write_sample(filesystem: FileSystem, folder: str, result: RerankResult) -> bool:
     """Write all windows of `result`, complete ones included, in the format of the quarantine."""
     return _write(filesystem, folder, result.query_id, quarantine_rows(result, complete=True))
+
+
+def read_quarantine(filesystem: FileSystem, folder: str) -> Iterator[dict[str, Any]]:
+    """The windows in `folder`, a query at a time, as rows of schemas.QUARANTINE. Raises InputError."""
+    for info in list_files(filesystem, folder):
+        try:
+            with filesystem.open_input_file(info.path) as file:
+                yield from pq.ParquetFile(file).read(columns=QUARANTINE.names).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"cannot read {info.path}: {error}") from error
 
 
 def delete_from_quarantine(filesystem: FileSystem, folder: str, query_ids: Iterable[str]) -> None:

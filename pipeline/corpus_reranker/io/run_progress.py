@@ -30,8 +30,11 @@ class ReplicaProgress:
 class RunProgress:
     """Progress of a run when it was written. Rates are means over the last minute; counts begin with each pass.
 
-    `counts` has queries_STATUS, windows_STATUS, answers_FLAG, completions, cache_hits, cache_failures, prompt_tokens,
-    output_tokens, pre_ranker_failures and engine_deaths; a count of zero may be absent.
+    `eta_seconds` is computed from requests, so it is known before the first query is finished.
+
+    `counts` has queries_STATUS, windows_STATUS, answers_FLAG, admitted_queries, planned_requests, requests,
+    finished_requests, completions, cache_hits, cache_failures, prompt_tokens, output_tokens, pre_ranker_failures and
+    engine_deaths; a count of zero may be absent.
     """
 
     queries: int

@@ -53,6 +53,7 @@ class ProgressReporter:
         self._history: list[tuple[float, StatsSnapshot]] = []
         self._thread = threading.Thread(target=self._report_periodically, name="progress", daemon=True)
         self._started = time.monotonic()
+        self._failed = 0
         self.last = StatsSnapshot()
         self.windows_in_flight: list[list[float]] = []
         """Samples: seconds since the start, windows in flight and their target, over all replicas."""
@@ -84,10 +85,18 @@ class ProgressReporter:
         progress = compute_progress(self._history, self._total, self._done_before)
         self._sample(now - self._started, progress)
         self._log(progress_line(progress))
+        self._log_new_failures(progress)
         try:
             self._publish(progress)
         except Exception as error:  # the next report tries again
             self._log(f"cannot write the progress to the output: {error}")
+
+    def _log_new_failures(self, progress: RunProgress) -> None:
+        """Log the last error if more queries have failed since the last line."""
+        failed = progress.counts.get("queries_failed", 0)
+        if failed > self._failed and progress.recent_errors:
+            self._log(f"last error: {progress.recent_errors[-1]}")
+        self._failed = failed
 
     def _sample(self, seconds: float, progress: RunProgress) -> None:
         if progress.replicas:
@@ -119,7 +128,7 @@ def compute_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int,
         queries_per_second=queries_per_second,
         windows_per_second=rates.get("completions", 0.0),
         output_tokens_per_second=rates.get("output_tokens", 0.0),
-        eta_seconds=(total - done) / queries_per_second if queries_per_second > 0 else None,
+        eta_seconds=_eta_seconds(current, total - done, rates.get("requests", 0.0)),
         counts=dict(current.counts),
         replicas=tuple(
             _replica_progress(each, counts_before.get(each.report.replica, Counter()), seconds, current.at)
@@ -128,6 +137,20 @@ def compute_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int,
         replicas_starting=len(current.starting),
         recent_errors=current.recent_errors,
     )
+
+
+def _eta_seconds(current: StatsSnapshot, remaining: int, requests_per_second: float) -> float | None:
+    """Time for the requests of the remaining queries, from the mean number of requests of the admitted ones."""
+    counts = current.counts
+    if not remaining:
+        return 0.0
+    if not counts["admitted_queries"] or requests_per_second <= 0:
+        return None
+    requests_per_query = counts["planned_requests"] / counts["admitted_queries"]
+    in_flight = sum(replica.report.queries_in_flight for replica in current.replicas)
+    answered = max(counts["requests"] - counts["finished_requests"], 0)
+    expected = in_flight * requests_per_query  # a lost replica's requests are sent again
+    return max(remaining * requests_per_query - min(answered, expected), 0.0) / requests_per_second
 
 
 def _replica_progress(

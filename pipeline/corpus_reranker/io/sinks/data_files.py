@@ -22,6 +22,7 @@ from pyarrow.fs import FileInfo, FileSystem
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.filesystem import join, list_files, retry_transient_errors
 from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.io.sinks.failure_reasons import FailureReasons
 from corpus_reranker.io.storage_errors import brief
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class ManifestEntry:
     duplicate_candidates: int
     prompt_tokens: int
     output_tokens: int
+    failures: FailureReasons
 
 
 def list_data_files(filesystem: FileSystem, folder: str) -> list[FileInfo]:
@@ -183,7 +185,7 @@ def _drop_rows(filesystem: FileSystem, path: str, positions: pa.ChunkedArray, wo
 def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
     types = {"status": pa.string(), "prompt_tokens": pa.int64(), "output_tokens": pa.int64()}
     types["flags"] = pa.list_(pa.string())
-    columns = ["status", "blank_candidates", "duplicate_candidates"]
+    columns = ["status", "error", "blank_candidates", "duplicate_candidates"]
     table = _read(filesystem, info.path, [*columns, *(f"windows.list.element.{name}" for name in types)])
     windows = pc.list_flatten(table["windows"])
     status, prompt_tokens, output_tokens, flags = (
@@ -201,6 +203,7 @@ def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
         pc.sum(table["duplicate_candidates"]).as_py() or 0,
         pc.sum(prompt_tokens).as_py() or 0,
         pc.sum(output_tokens).as_py() or 0,
+        FailureReasons.of(table["error"].filter(pc.equal(table["status"], "failed")).to_pylist()),
     )
 
 

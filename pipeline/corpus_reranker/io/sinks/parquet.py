@@ -19,6 +19,7 @@ from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.data_files import count_values, list_data_files, reconcile, summarize_data_files
+from corpus_reranker.io.sinks.failure_reasons import FailureReasons
 from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, SUCCESS, TEMPORARY_FOLDER, WORK_FOLDERS, Layout
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import RUN, RunRecord, create_run, describe_changes, read_run
@@ -173,6 +174,7 @@ class ParquetSink(Sink):
             "duplicate_candidates": sum(entry.duplicate_candidates for entry in entries),
             "prompt_tokens": sum(entry.prompt_tokens for entry in entries),
             "output_tokens": sum(entry.output_tokens for entry in entries),
+            "failures": sum((entry.failures for entry in entries), FailureReasons()).most_frequent(),
             "info": dict(info),
             "files": [{"name": entry.name, "rows": entry.rows, "bytes": entry.bytes} for entry in entries],
         }
