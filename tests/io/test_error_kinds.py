@@ -9,6 +9,7 @@ import tenacity
 from aiohttp import ClientPayloadError, ServerDisconnectedError
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ReadTimeoutError
 from ray.exceptions import RayTaskError
+from s3fs.errors import translate_boto_error
 
 from corpus_reranker.io.filesystem import retry_transient_errors
 from corpus_reranker.io.storage_errors import brief, error_kind, kind_of_text, kind_without_text
@@ -61,6 +62,10 @@ TABLE = [
     Row(of_botocore(403, "SignatureDoesNotMatch"), False, False, PERMISSIONS),
     Row(of_botocore(400, "AuthorizationHeaderMalformed"), False, False, "check storage.region"),
     Row(of_botocore(404, "NoSuchBucket"), False, False),
+    Row(translate_boto_error(of_botocore(503, "SlowDown")), True, True),
+    Row(translate_boto_error(of_botocore(200, "InternalError")), True, True),
+    Row(translate_boto_error(of_botocore(501, "NotImplemented")), False, False, "lacks this operation"),
+    Row(translate_boto_error(of_botocore(301, "PermanentRedirect")), False, False, "check storage.region"),
     Row(EndpointConnectionError(endpoint_url="u"), True, False),
     Row(ReadTimeoutError(endpoint_url="u"), True, True),
     Row(BotoCoreError(), False, False),

@@ -22,7 +22,7 @@ class ErrorKind:
         passes: The same request can succeed later, without a change.
         within_seconds: It can succeed at once, so a read is repeated.
         hint: What a person must check, for errors that do not pass.
-        errnos: Error numbers of file systems.
+        errnos: Error numbers of file systems, and those that s3fs gives to codes of S3 (s3fs/errors.py).
         statuses: HTTP statuses.
         text: Found in class names or in texts, those of pyarrow (`AWS Error SLOW_DOWN`,
             arrow/filesystem/s3_internal.h) and of botocore (`(SlowDown)`).
@@ -39,6 +39,7 @@ class ErrorKind:
 _KINDS = (
     ErrorKind(
         hint="check storage.region",
+        errnos=frozenset({errno.EREMCHG}),
         statuses=frozenset({301}),
         text=re.compile(
             r"HTTP status 301|HTTP status 400\).*No response body|\((301|400)\)|PermanentRedirect|PERMANENT_REDIRECT"
@@ -52,6 +53,7 @@ _KINDS = (
     ),
     ErrorKind(
         hint="the store lacks this operation; use another store",
+        errnos=frozenset({errno.ENOSYS}),
         statuses=frozenset({501}),
         text=re.compile(r"\bNotImplemented\b|HTTP status 501"),
     ),
@@ -62,6 +64,7 @@ _KINDS = (
     ErrorKind(  # the store is busy, or broken for a moment
         passes=True,
         within_seconds=True,
+        errnos=frozenset({errno.EBUSY, errno.EREMOTEIO}),
         statuses=frozenset({429, *range(500, 600)} - {501}),
         text=re.compile(
             r"AWS Error (SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING|REQUEST_EXPIRED)"
