@@ -13,6 +13,9 @@ MAX_CHARS = 300
 
 _NEVER = re.compile(r"(?!)")
 
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+"""In Python's text of an OSError."""
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
@@ -103,16 +106,18 @@ def brief(error: BaseException) -> str:
 
 def error_kind(error: BaseException) -> ErrorKind:
     """The kind of an error; one that does not pass, and without a hint, if nothing is known about it."""
-    return _kind_of_number(error) or kind_of_text(f"{_class_names(error)}: {error}")
+    return _kind_by_numbers(error) or kind_of_text(f"{_class_names(error)}: {error}")
 
 
 def kind_without_text(error: BaseException) -> ErrorKind:
     """As `error_kind`, for an error whose text may hold that of others: Ray's hold stack traces."""
-    return _kind_of_number(error) or kind_of_text(f"{_class_names(error)}:")
+    return _kind_by_numbers(error) or kind_of_text(f"{_class_names(error)}:")
 
 
 def kind_of_text(text: str) -> ErrorKind:
     """As `error_kind`, for an error of which only the class name and the text are left."""
+    if number := _NUMBER.search(text):
+        return _kind_of_number(int(number[1]), 0) or _UNKNOWN
     return next((kind for kind in _KINDS if kind.text.search(text)), _UNKNOWN)
 
 
@@ -131,8 +136,11 @@ def output_errors(url: str) -> Iterator[None]:
         raise OutputError(f"cannot use the output {url}: {brief(error)}") from error
 
 
-def _kind_of_number(error: BaseException) -> ErrorKind | None:
-    number, status = getattr(error, "errno", None), http_status(error)
+def _kind_by_numbers(error: BaseException) -> ErrorKind | None:
+    return _kind_of_number(getattr(error, "errno", None), http_status(error))
+
+
+def _kind_of_number(number: int | None, status: int) -> ErrorKind | None:
     return next((kind for kind in _KINDS if number in kind.errnos or status in kind.statuses), None)
 
 
