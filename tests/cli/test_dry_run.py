@@ -116,5 +116,14 @@ def test_an_output_that_cannot_be_written(
 
 def test_a_function_that_cannot_be_loaded(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(0)])
-    result = dry_run(tmp_path, "--engine.answers=nosuch:answers")
-    check_refused(result, "engine.answers: cannot load 'nosuch:answers': ModuleNotFoundError")
+    check_refused(dry_run(tmp_path, "--engine.answers=nosuch:answers"), "ModuleNotFoundError: No module named 'nosuch'")
+    known = "--engine.answers=corpus_reranker.engines.scripted:keep_order"
+    check_refused(dry_run(tmp_path, known, "--engine.arguments={nosuch: 1}"), "engine.answers: cannot load ")
+
+
+def test_the_function_of_a_scripted_engine_is_not_called_by_the_driver(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0)])
+    answers = "--engine.answers=helpers.gated_answers:second_starts_late"
+    result = dry_run(tmp_path, answers, f"--engine.arguments={{log: '{tmp_path}/log', requested: 4}}")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "log").exists()

@@ -74,7 +74,7 @@ class ScriptedSettings(EngineSettings):
         return EngineCapabilities(regex=True, choice_logprobs=True, simulated=True)
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:
-        load_script(self.answers, self.arguments, f"{section}.answers")
+        check_script(self.answers, self.arguments, f"{section}.answers")
         return []
 
 
@@ -186,13 +186,27 @@ def reverse_order() -> Callable[[str, SamplingParams], str]:
     )
 
 
-def load_script(target: str, arguments: Mapping[str, Any], key: str) -> Any:
-    """Call "module:function" with `arguments`. Raises ConfigError that names the config `key` if that fails."""
+def check_script(target: str, arguments: Mapping[str, Any], key: str) -> Callable[..., Any]:
+    """Import "module:function", and return the function, which takes `arguments`; it is not called.
+
+    Raises ConfigError that names the config `key`.
+    """
     module, _, name = target.partition(":")
     try:
-        script = getattr(import_module(module), name)(**arguments)
-    except Exception as error:  # a function from outside can raise anything
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        inspect.signature(function).bind(**arguments)
+    except Exception as error:  # a module from outside can raise anything
         raise ConfigError(f"{key}: cannot load {target!r}: {type(error).__name__}: {error}") from error
+    return function
+
+
+def load_script(target: str, arguments: Mapping[str, Any], key: str) -> Any:
+    """Call "module:function" with `arguments`. Raises ConfigError that names the config `key` if that fails."""
+    function = check_script(target, arguments, key)
+    try:
+        script = function(**arguments)
+    except Exception as error:  # a function from outside can raise anything
+        raise ConfigError(f"{key}: {target!r} failed: {type(error).__name__}: {error}") from error
     if not callable(script):
         raise ConfigError(f"{key}: {target!r} returned {script!r}; it must return a function")
     return script

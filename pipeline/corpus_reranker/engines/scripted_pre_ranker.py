@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
-from corpus_reranker.engines.scripted import load_script
+from corpus_reranker.engines.scripted import check_script, load_script
 from corpus_reranker.io.settings import StorageConfig
 
 PassageScore: TypeAlias = Callable[[str, str], float]
@@ -29,7 +29,7 @@ class ScriptedPreRankerSettings(EngineSettings):
         return EngineCapabilities(simulated=True)
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:
-        load_script(self.scores, self.arguments, f"{section}.scores")
+        check_script(self.scores, self.arguments, f"{section}.scores")
         return []
 
 
