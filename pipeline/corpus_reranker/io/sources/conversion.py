@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus_reranker.io.schemas import CANDIDATES
-from corpus_reranker.io.sources.schema_check import is_list, row_columns
+from corpus_reranker.io.sources.arrow_types import is_list
+from corpus_reranker.io.sources.schema_check import row_columns
 
 
 def convert_batch(batch: pa.RecordBatch, schema: pa.Schema, columns: Mapping[str, str]) -> pa.Table:

@@ -13,11 +13,11 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.schemas import CANDIDATES
 from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.arrow_types import is_list
 from corpus_reranker.io.sources.base import ParquetFiles, Source
 from corpus_reranker.io.sources.footers import read_footers
 from corpus_reranker.io.sources.long_form import LongParquet
 from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tables
-from corpus_reranker.io.sources.schema_check import is_list
 
 ROWS_PER_BATCH = 64
 """A row of the nested form is about a hundred times as large as one of the long form."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from corpus_reranker.errors import RowError
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID
 from corpus_reranker.io.settings import RowLimits
-from corpus_reranker.io.sources.schema_check import is_list, is_number, is_text
+from corpus_reranker.io.sources.arrow_types import is_list, is_number, is_text
 from corpus_reranker.types import Candidate, RerankRequest
 
 MAX_ID_CHARS = 1_000

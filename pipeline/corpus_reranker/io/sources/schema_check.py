@@ -14,15 +14,13 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, RESULT
 from corpus_reranker.io.settings import InputConfig
+from corpus_reranker.io.sources.arrow_types import common_type, is_list, is_number, is_text, unsupported_type
 
 Form: TypeAlias = Literal["nested", "long"]
 
 OPTIONAL_COLUMNS = ("title", "rank")
 
 _IDS = ("query_id", "doc_id")
-
-_MAX_EXACT_INT_BITS = 53
-"""Integers of more bits are not exact as a double."""
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 """Columns in which pandas stores an index without a name (pandas/io/parquet.py)."""
@@ -96,34 +94,6 @@ def row_columns(columns: Mapping[str, str], *, nested: bool) -> Mapping[str, str
 
 def is_pandas_index(name: str) -> bool:
     return _PANDAS_INDEX.fullmatch(name) is not None
-
-
-def is_list(type_: pa.DataType) -> bool:
-    """Whether values are lists of any of Arrow's list types."""
-    return bool(
-        pa.types.is_list(type_)
-        or pa.types.is_large_list(type_)
-        or pa.types.is_fixed_size_list(type_)
-        or pa.types.is_list_view(type_)
-        or pa.types.is_large_list_view(type_)
-    )
-
-
-def is_text(type_: pa.DataType) -> bool:
-    """Whether values are strings, or all null."""
-    value_type = type_.value_type if pa.types.is_dictionary(type_) else type_
-    return bool(
-        pa.types.is_string(value_type)
-        or pa.types.is_large_string(value_type)
-        or pa.types.is_string_view(value_type)
-        or pa.types.is_null(value_type)
-    )
-
-
-def is_number(type_: pa.DataType) -> bool:
-    """Whether values are numbers that a double can hold, or all null."""
-    decimal = pa.types.is_decimal(type_) and type_.precision <= 15
-    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_null(type_) or decimal)
 
 
 def _renamed_structs(type_: pa.DataType, ours: Mapping[str, str]) -> pa.DataType:
@@ -232,7 +202,7 @@ def _passed_through(
                 first_of_type.setdefault(field.name, {}).setdefault(field.type, path)
     fields = []
     for name, paths in first_of_type.items():
-        type_ = _common_type(list(paths))
+        type_ = common_type(list(paths))
         if type_ is None:
             found = " and ".join(f"{each} in {path}" for each, path in list(paths.items())[:_SHOWN_FILES])
             problems[f"column {name!r} is {found}; write it with one type"] = []
@@ -241,50 +211,11 @@ def _passed_through(
     return fields
 
 
-def _common_type(types: list[pa.DataType]) -> pa.DataType | None:
-    """The type that holds all values of these types; None if there is none."""
-    if len(types) == 1:
-        return types[0]
-    if all(is_text(type_) for type_ in types):
-        return pa.string()
-    try:
-        schemas = [pa.schema([pa.field("column", type_)]) for type_ in types]
-        common = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-    except pa.ArrowException:
-        return None
-    return None if any(_loses(type_, common) for type_ in types) else common
-
-
-def _loses(type_: pa.DataType, common: pa.DataType) -> bool:
-    """Whether a value of `type_` can change in `common`: a large integer that becomes a double."""
-    if pa.types.is_integer(type_) and pa.types.is_floating(common):
-        return bool(type_.bit_width > _MAX_EXACT_INT_BITS)
-    if is_list(type_) and is_list(common):
-        return _loses(type_.value_type, common.value_type)
-    if pa.types.is_struct(type_) and pa.types.is_struct(common):
-        return any(_loses(field.type, common.field(field.name).type) for field in type_)
-    return False
-
-
 def _passed_through_problems(field: pa.Field) -> Iterator[str]:
     if field.name in (*RESULT.names, PROBLEM):
         yield f"column {field.name!r} has the name of an output column; rename it"
-    if unsupported := _unsupported_type(field.type):
+    if unsupported := unsupported_type(field.type):
         yield f"column {field.name!r} is {unsupported}, which cannot pass through unchanged; cast or drop it"
-
-
-def _unsupported_type(type_: pa.DataType) -> pa.DataType | None:
-    """`type_`, or a type in it, that does not survive Python rows and Arrow's type inference; None if all do."""
-    if (
-        pa.types.is_map(type_)
-        or pa.types.is_union(type_)
-        or pa.types.is_uint64(type_)
-        or pa.types.is_run_end_encoded(type_)
-        or isinstance(type_, pa.BaseExtensionType)
-    ):
-        return type_
-    children = [type_.field(position).type for position in range(type_.num_fields)]
-    return next((found for child in children if (found := _unsupported_type(child))), None)
 
 
 def _message(problems: Mapping[str, list[str]]) -> str:
