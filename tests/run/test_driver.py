@@ -56,3 +56,13 @@ def test_an_input_that_changes_during_the_run_is_never_a_finished_output(
     with pytest.raises(InputError, match=r"1 file of the input changed during the run \(0.parquet\)"):
         rerank(config(finished), new_run=True)
     assert not (finished / "out" / "_SUCCESS").exists()
+
+
+def test_files_that_are_not_data_are_named(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [])
+    for name in ("notes.txt", "info.json", "_hidden.md"):
+        (tmp_path / "in" / name).write_text("{}")
+    _, lines = rerank(config(tmp_path))
+    (skipped,) = [line for line in lines if "are skipped" in line]
+    assert skipped.startswith("warning: 2 files of the input are not data")
+    assert all(f"/in/{name}" in skipped for name in ("notes.txt", "info.json"))

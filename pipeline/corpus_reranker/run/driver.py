@@ -12,6 +12,7 @@ from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import output_schema
 from corpus_reranker.io.sinks.registry import open_sink
+from corpus_reranker.io.sources.listing import describe_skipped
 from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.staging import stage
@@ -70,6 +71,8 @@ def _run_once(
 ) -> Mapping[str, Any]:
     with IsolatedProcess() as isolated:
         source = isolated.run(open_source, config.input, config.storage)
+        if skipped := describe_skipped(config.input.path, config.storage, source.paths):
+            log(f"warning: {skipped}")
         sink = open_sink(config.output, config.storage)
         fingerprint = run_fingerprint(config, source, limit, sink.record(), isolated)
         if sink.check(fingerprint.fields, new_run=new_run) and not retry:

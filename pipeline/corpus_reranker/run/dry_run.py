@@ -16,6 +16,7 @@ from corpus_reranker.io.schemas import PROBLEM, QUERY_ID
 from corpus_reranker.io.settings import InputConfig
 from corpus_reranker.io.sinks.registry import open_sink
 from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.listing import describe_skipped
 from corpus_reranker.io.sources.parquet_files import check_query_ids, read_query_ids
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_batch, parse_row
@@ -41,12 +42,14 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
     """
     with IsolatedProcess() as isolated:
         source = isolated.run(open_source, config.input, config.storage)
+        skipped = describe_skipped(config.input.path, config.storage, source.paths)
         is_finished = _check_output(config, source, limit, isolated, new_run=new_run)
         first = isolated.run(_check_rows, source, config.input, limit)
     cluster, strategy = config.cluster, config.strategy
     lines = [
         f"input: {config.input.path}: {source.describe()}"
         + (f", of which the first {limit:,} queries" if limit else ""),
+        *([skipped] if skipped else []),
         f"output: {config.output.path}" + (": finished; a run has nothing to do" if is_finished else ""),
         *_pre_ranker_lines(config),
         f"strategy: {strategy}",

@@ -75,14 +75,31 @@ def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name
     others = [info.path for info, chosen in zip(listing.files, is_data, strict=True) if not chosen]
     unknown = [path for path in others if not path.endswith(_NOTES)]
     if unknown:
-        names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         raise InputError(
-            f"input.path: {len(unknown):,} files in {redact(url)} are not {format_name} ({names}); move them away, or"
-            f" start their names with _{format_hint(unknown)}"
+            f"input.path: {len(unknown):,} files in {redact(url)} are not {format_name} ({_names(unknown)}); move them"
+            f" away, or start their names with _{format_hint(unknown)}"
         )
     if not data:
         raise InputError(f"input.path: there is no {format_name} file in {redact(url)}{format_hint(others)}")
     return data
+
+
+def describe_skipped(url: str, storage: StorageConfig, paths: Sequence[str]) -> str | None:
+    """A line about the files of an input that are neither data nor hidden.
+
+    Args:
+        url: The input.
+        storage: How to reach it.
+        paths: Its files that are data, as in `Source.paths`.
+
+    Returns:
+        The line; None if there are no such files, or the input does not consist of files.
+    """
+    if not paths:
+        return None
+    data = set(paths)
+    skipped = [info.path for info in list_input(url, storage).files if info.path not in data]
+    return f"{len(skipped):,} files of the input are not data and are skipped: {_names(skipped)}" if skipped else None
 
 
 def format_hint(paths: Sequence[str]) -> str:
@@ -96,3 +113,7 @@ def format_of(path: str) -> str | None:
     for ending in _COMPRESSION:
         path = path.removesuffix(ending)
     return FORMAT_OF_ENDING.get(path.rpartition(".")[2].lower())
+
+
+def _names(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
