@@ -86,6 +86,8 @@ bench: setup ## benchmarks of throughput, scale and size (docs/throughput.md), r
 	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/size.py
+	$(BIN)/python tests/benchmarks/memory.py ids
+	$(BIN)/python tests/benchmarks/memory.py candidates
 	$(BIN)/python -m pytest tests/benchmarks/test_microbenchmarks.py --benchmark-only --benchmark-timer=time.process_time -o addopts=""
 
 chaos: setup ## inject faults into runs at random moments (docs/guarantees.md); an hour
