@@ -1,14 +1,16 @@
-"""The driver from open to commit, for an input without queries: no pass is needed, and so no Ray."""
+"""The driver from open to commit without its passes, and so without Ray."""
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from corpus_reranker import __version__
 from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
-from corpus_reranker.run import passes
-from helpers.runs import config, rerank, write_input
+from helpers.runs import config, query, rerank, write_input
 
 
 @pytest.fixture
@@ -43,19 +45,20 @@ def test_a_run_of_other_code_is_refused_with_both_versions(finished: Path) -> No
         rerank(config(finished))
 
 
-def test_an_input_that_changes_during_the_run_is_never_a_finished_output(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", [2, None])
+def test_an_input_may_change_once_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
 ) -> None:
-    run_passes = passes.run_passes
+    write_input(tmp_path / "in", [query(number) for number in range(3)])
 
-    def change_input(*arguments: object) -> object:
-        (finished / "in" / "0.parquet").write_bytes(b"another")
-        return run_passes(*arguments)  # type: ignore[arg-type]
+    def change_input(*arguments: Any) -> Any:
+        (tmp_path / "in" / "0.parquet").write_bytes(b"another")
+        return arguments[-1], []
 
     monkeypatch.setattr("corpus_reranker.run.driver.run_passes", change_input)
-    with pytest.raises(InputError, match=r"1 file of the input changed during the run \(0.parquet\)"):
-        rerank(config(finished), new_run=True)
-    assert not (finished / "out" / "_SUCCESS").exists()
+    monkeypatch.setattr(ParquetSink, "finish", lambda *_: {"queries": limit})
+    with contextlib.nullcontext() if limit else pytest.raises(InputError, match="changed during the run"):
+        assert rerank(config(tmp_path), limit=limit)[0] == {"queries": 2}
 
 
 def test_files_that_are_not_data_are_named(tmp_path: Path) -> None:

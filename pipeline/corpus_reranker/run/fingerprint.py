@@ -59,7 +59,10 @@ def run_fingerprint(
 def check_input_unchanged(
     config: JobConfig, source: Source, fingerprint: RunFingerprint, isolated: IsolatedProcess
 ) -> None:
-    """Raise InputError if a file has another content than when the run began. A deleted file has been read before."""
+    """Raise InputError if a file that has been read has another content than when the run began.
+
+    A file that is gone is no error: it was read before.
+    """
     before = {file.name: file.digest for file in fingerprint.input_files}
     files = isolated.run(identify_files, config.input.path, config.storage, source.paths, fingerprint.input_files)
     if changed := [file.name for file in files if file.digest != before[file.name]]:
