@@ -12,6 +12,7 @@ from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import output_schema
 from corpus_reranker.io.sinks.registry import open_sink
+from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.listing import describe_skipped
 from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.registry import open_source
@@ -83,16 +84,13 @@ def _run_once(
                 sink.discard()
             folder, digests = sink.layout.candidates_url, fingerprint.fields["input"]["files"]
             candidates = isolated.run(stage, source, folder, config.input, config.storage, limit, digests)
-            is_copy = candidates.paths != list(source.paths)
-            if is_copy:
+            if candidates != source.nested_files:  # it is a copy
                 check_input_unchanged(config, source, fingerprint, isolated)
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
             info = {**fingerprint.info, "gpus": max_gpus(config)}
             record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info)
-            versions = {"begun": record.info.get("version"), "finished": __version__}
-            if versions["begun"] != __version__:
-                log(f"begun by {versions['begun']}, resumed by {__version__}")
+            versions = _versions(record, log)
             schema = output_schema(candidates.schema, file_metadata(config, fingerprint.reranker))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
             attempt.prepared, attempt.done = True, state.done
@@ -102,8 +100,16 @@ def _run_once(
             with events.run(queries=state.queries, remaining=state.remaining, fingerprint=fingerprint.reranker):
                 run = RunContext(config, candidates, sink, record, isolated, attempt, log)
                 state, passes = run_passes(run, schema, query_ids, state)
-                if not is_copy:
+                if candidates == source.nested_files:
                     check_input_unchanged(config, source, fingerprint, isolated)
                 manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
     write_final_report(config, log)
     return manifest
+
+
+def _versions(record: RunRecord, log: Callable[[str], None]) -> dict[str, str | None]:
+    """The versions of the code that began and finish the run; logs a difference."""
+    begun = record.info.get("version")
+    if begun != __version__:
+        log(f"begun by {begun}, resumed by {__version__}")
+    return {"begun": begun, "finished": __version__}
