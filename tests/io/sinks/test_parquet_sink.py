@@ -71,6 +71,19 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
     assert statuses(location) == {"a": "complete", "b": "complete", "c": "degraded", "d": "failed"}
 
 
+def test_an_output_is_finished_even_if_its_work_folders_cannot_be_deleted(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: ParquetSink) -> None:
+        raise OSError("AWS Error SLOW_DOWN")
+
+    sink = begun(location)
+    write_data_file(location, "part-0.parquet", ["a", "b", "c", "d"])
+    monkeypatch.setattr(ParquetSink, "_delete_work_folders", fail)
+    assert sink.finish(sink.prepare(FOUR), SCHEMA)["queries"] == 4
+    assert sink.check(IDENTITY) is True
+
+
 def test_other_settings_are_refused_with_what_differs(location: Location) -> None:
     begun(location)
     other = {**IDENTITY, "generation": {"temperature": 0.6}, "prompt": "x"}

@@ -1,6 +1,7 @@
 """The output format "parquet": a folder of Parquet files, in an order of writes such that no crash loses a result."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import RUN, RunRecord, create_run, describe_changes, read_run
 from corpus_reranker.io.storage_errors import output_errors
 from corpus_reranker.types import QueryStatus
+
+_logger = logging.getLogger(__name__)
 
 
 class ParquetSink(Sink):
@@ -147,7 +150,10 @@ class ParquetSink(Sink):
         manifest = self._manifest(info or {})
         self._control.write(MANIFEST, json.dumps(manifest, indent=1).encode())
         self._control.write(SUCCESS, b"")
-        self._delete_work_folders()
+        try:
+            self._delete_work_folders()
+        except (OSError, OutputError) as error:  # the output is finished
+            _logger.warning("could not delete the work folders of %s: %s", self._url, error)
         return manifest
 
     @property
