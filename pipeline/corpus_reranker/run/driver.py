@@ -75,7 +75,10 @@ def _run_once(
         if skipped := describe_skipped(config.input.path, config.storage, source.paths):
             log(f"warning: {skipped}")
         sink = open_sink(config.output, config.storage)
-        fingerprint = run_fingerprint(config, source, limit, sink.record(), isolated)
+        record = sink.record()
+        if record is None:
+            log(f"input: {source.describe()}; reading it once, to recognize it on a resume")
+        fingerprint = run_fingerprint(config, source, limit, record, isolated)
         if sink.check(fingerprint.fields, new_run=new_run) and not retry:
             log(f"nothing to do: {config.output.path} holds this run's finished output")
             return read_status(config.output.path, config.storage).manifest or {}
