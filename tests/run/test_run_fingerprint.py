@@ -51,7 +51,7 @@ def test_an_input_that_changes_during_the_run_is_an_error(tmp_path: Path) -> Non
         begun = fingerprint(tmp_path, isolated)
         (tmp_path / "in" / "0.parquet").touch()
         (tmp_path / "in" / "1.parquet").unlink()
-        check_input_unchanged(job, source, begun, isolated)
+        check_input_unchanged(job, source, begun)
         write_input(tmp_path / "in", [query(4)])
         with pytest.raises(InputError, match=r"1 file of the input changed during the run \(0.parquet\)"):
-            check_input_unchanged(job, source, begun, isolated)
+            check_input_unchanged(job, source, begun)

@@ -56,15 +56,13 @@ def run_fingerprint(
     return RunFingerprint({**reranker, "input": fields, "limit": limit}, fingerprint_digest(reranker), tuple(files))
 
 
-def check_input_unchanged(
-    config: JobConfig, source: Source, fingerprint: RunFingerprint, isolated: IsolatedProcess
-) -> None:
+def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFingerprint) -> None:
     """Raise InputError if a file that has been read has another content than when the run began.
 
     A file that is gone is no error: it was read before.
     """
     before = {file.name: file.digest for file in fingerprint.input_files}
-    files = isolated.run(identify_files, config.input.path, config.storage, source.paths, fingerprint.input_files)
+    files = identify_files(config.input.path, config.storage, source.paths, fingerprint.input_files)
     if changed := [file.name for file in files if file.digest != before[file.name]]:
         raise InputError(
             f"{counted(len(changed), 'file')} of the input changed during the run ({', '.join(changed[:3])}): its rows"

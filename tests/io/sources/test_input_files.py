@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import FileSystem
 
+from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import StorageConfig
@@ -124,3 +125,10 @@ def test_names_count_only_if_the_content_differs(recorded: dict[str, str], now: 
     assert (digest_by_name(new, old) == digest_by_name(old)) == same_content
     if not same_content:
         assert digest_by_name(new, old) == now
+
+
+def test_a_store_that_does_not_answer_is_an_input_error_with_its_cause() -> None:
+    storage = StorageConfig(endpoint_url="http://127.0.0.1:9", region="us-east-1", anonymous=True, max_attempts=1)
+    with pytest.raises(InputError, match=r"cannot read the input s3://bucket/in: cannot list bucket/in") as caught:
+        identify_files("s3://bucket/in", storage, ["bucket/in/a.parquet"])
+    assert isinstance(caught.value.__cause__, ConnectionError)

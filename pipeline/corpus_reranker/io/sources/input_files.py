@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pyarrow.fs import FileSystem, LocalFileSystem
 
@@ -88,7 +89,7 @@ def _stat(
     """Path, size and version of each file that exists."""
     if is_s3(url):  # pyarrow drops the ETags of a listing
         _, root = resolve(url, storage)
-        objects = open_s3fs(in_region_of(root.partition("/")[0], storage)).find(root, detail=True)
+        objects = _objects(in_region_of(root.partition("/")[0], storage), root)
         for path in filter(objects.__contains__, paths):
             yield path, InputFile("", objects[path]["size"], objects[path].get("ETag", ""))
         return
@@ -98,6 +99,17 @@ def _stat(
             if isinstance(filesystem, LocalFileSystem):  # a copy can preserve the time of the last write
                 version += f"/{Path(info.path).stat().st_ctime_ns}"
             yield info.path, InputFile("", info.size, version)
+
+
+def _objects(storage: StorageConfig, root: str) -> Mapping[str, Mapping[str, Any]]:
+    """The objects under `root`, by path, with size and ETag. Raises OSError."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        objects: Mapping[str, Mapping[str, Any]] = open_s3fs(storage).find(root, detail=True)
+        return objects
+    except BotoCoreError as error:  # the store does not answer
+        raise ConnectionError(f"cannot list {root}: {error}") from error
 
 
 def _read_digests(filesystem: FileSystem, size_of: Mapping[str, int]) -> dict[str, str]:
