@@ -87,7 +87,8 @@ def _run_once(
                 sink.discard()
             folder, digests = sink.layout.candidates_url, fingerprint.fields["input"]["files"]
             candidates = isolated.run(stage, source, folder, config.input, config.storage, limit, digests)
-            if candidates != source.nested_files:  # it is a copy
+            is_copy = candidates.paths != list(source.paths)
+            if is_copy:
                 check_input_unchanged(config, source, fingerprint)
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
@@ -103,7 +104,7 @@ def _run_once(
             with events.run(queries=state.queries, remaining=state.remaining, fingerprint=fingerprint.reranker):
                 run = RunContext(config, candidates, sink, record, isolated, attempt, log)
                 state, passes = run_passes(run, schema, query_ids, state)
-                if candidates == source.nested_files:
+                if not is_copy:
                     check_input_unchanged(config, source, fingerprint)
                 manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
     write_final_report(config, log)
