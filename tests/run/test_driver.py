@@ -4,10 +4,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from corpus_reranker import __version__
 from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
 from helpers.runs import config, query, rerank, write_input
@@ -31,6 +33,13 @@ def test_an_input_without_queries_gives_a_finished_output_with_a_report(finished
     manifest, lines = rerank(config(finished))
     assert manifest == status.manifest
     assert [line.partition(": ")[0] for line in lines] == ["nothing to do"]
+
+
+@pytest.mark.parametrize(("schema", "limit"), [(NESTED_INPUT, 3), (LONG_INPUT, None)])
+def test_an_input_without_queries_that_is_copied(tmp_path: Path, schema: pa.Schema, limit: int | None) -> None:
+    write_input(tmp_path / "in", [], schema)
+    manifest, _ = rerank(config(tmp_path), limit=limit)
+    assert manifest["queries"] == 0
 
 
 def test_a_run_of_other_code_is_refused_with_both_versions(finished: Path) -> None:

@@ -10,6 +10,7 @@ from pyarrow.fs import FileSystem
 
 from corpus_reranker.io.filesystem import delete_folder, join, resolve
 from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import ParquetFiles, Source
 from corpus_reranker.io.sources.parquet import read_nested_files
@@ -71,13 +72,13 @@ def head(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
 
 
 def _write(tables: Iterable[pa.Table], filesystem: FileSystem, folder: str) -> None:
-    """Write files of about ROWS_PER_FILE rows, so that several tasks can read them in parallel."""
+    """Write files of about ROWS_PER_FILE rows, so that several tasks can read them in parallel; at least one file."""
     filesystem.create_dir(folder, recursive=True)
     row_groups = (
         table.slice(start, ROWS_PER_GROUP) for table in tables for start in range(0, table.num_rows, ROWS_PER_GROUP)
     )
     for number in itertools.count():
-        first = next(row_groups, None)
+        first = next(row_groups, None if number else NESTED_INPUT.empty_table())
         if first is None:
             return
         path, rows = join(folder, f"part-{number:06}.parquet"), 0
