@@ -28,8 +28,6 @@ SPEED_ONLY_KWARGS = frozenset(
         "numa_bind",
         "numa_bind_nodes",
         "numa_bind_cpus",
-        "worker_cls",
-        "worker_extension_cls",
         "ray_workers_use_nsight",
         # where the KV cache is, and how large
         "block_size",
