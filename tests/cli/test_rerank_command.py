@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 import ray
 
+from corpus_reranker.cli.printing import noted_counts
 from corpus_reranker.cli.rerank import exceeded_limits, run_rerank
 from corpus_reranker.errors import InputError, RunError
 from corpus_reranker.io.status import read_status
@@ -110,6 +111,15 @@ def test_limits_on_failed_queries_and_unanswered_windows(tmp_path: Path) -> None
     windows["timeout"] = 1
     (line,) = exceeded_limits({**manifest, "windows_by_status": windows}, config)
     assert line == "5 of 11 windows have no answer, more than max_unanswered_fraction 0.4"
+
+
+def test_flagged_answers_and_unranked_candidates_are_summed_up() -> None:
+    manifest = {"windows_by_flag": {"one_name": 2, "input_order": 3}, "blank_candidates": 1, "duplicate_candidates": 0}
+    assert noted_counts(manifest) == [
+        "answers: 3 input_order, 2 one_name",
+        "candidates: 1 without text (ranked last)",
+    ]
+    assert noted_counts({"windows_by_flag": {}, "blank_candidates": 0}) == []
 
 
 def test_a_cluster_without_room_is_exit_code_5(tmp_path: Path, ray_environment: dict[str, str]) -> None:

@@ -198,7 +198,7 @@ def test_flagged_answers_are_counted(tmp_path: Path) -> None:
     ]
     row = output_row("q", [0, 1, 2, 3], windows=windows, blank_candidates=1, duplicate_candidates=2)
     page = Page(report(write_data_files(tmp_path / "out", [[row]])))
-    assert page.has("1 candidates have no text and are ranked last; 2 are duplicates and left out.")
+    assert page.has("Candidates without text, ranked last: 1. Duplicate candidates, left out: 2.")
     assert page.has("Answers name 62.5% of their passages. 2 (66.7%) leave the window in its input order;")
     assert page.has("1 (33.3%) name one passage of several.")
 
