@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from corpus_reranker.dataflow import candidates
 from corpus_reranker.dataflow.candidates import CandidatesDatasource
-from corpus_reranker.io.schemas import NESTED_INPUT
-from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
+from corpus_reranker.io.settings import RowLimits, StorageConfig
 from corpus_reranker.io.sources.parquet import read_nested_files
 from helpers.outputs import input_row
 
 
 def query_ids(folder: Path, parallelism: int) -> list[list[str]]:
     """The ids that each read task gives, as it gives them in another process."""
-    tasks = CandidatesDatasource(read_nested_files(str(folder), StorageConfig())).get_read_tasks(parallelism)
+    tasks = CandidatesDatasource(
+        read_nested_files(str(folder), StorageConfig()), RowLimits(max_candidates=3)
+    ).get_read_tasks(parallelism)
     found = []
     for task in tasks:
         tables = list(pickle.loads(pickle.dumps(task))())
@@ -59,3 +61,13 @@ def test_row_groups_of_one_file_are_shared(tmp_path: Path, monkeypatch: pytest.M
     table = pa.Table.from_pylist([input_row(f"q{number}") for number in range(6)], NESTED_INPUT)
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
     assert query_ids(tmp_path, 200) == [["q0", "q1"], ["q2", "q3"], ["q4", "q5"]]
+
+
+def test_rows_beyond_the_limits_are_cut(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([input_row("few", 3), input_row("many", 4)], NESTED_INPUT)
+    pq.write_table(table, tmp_path / "a.parquet")
+    files = read_nested_files(str(tmp_path), StorageConfig())
+    (task,) = CandidatesDatasource(files, RowLimits(max_candidates=3)).get_read_tasks(1)
+    few, many = next(iter(task())).to_pylist()
+    assert (len(few["candidates"]), few[PROBLEM]) == (3, None)
+    assert (many["candidates"], many[PROBLEM]) == (None, "4 candidates; input.max_candidates is 3")

@@ -1,4 +1,4 @@
-"""The candidates as a Ray Data source: batches of rows in one schema, whatever the files hold."""
+"""The candidates as a Ray Data source: checked batches of rows in one schema, whatever the files hold."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,9 +11,11 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
+from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.sources.parquet_files import read_row_groups
+from corpus_reranker.io.sources.rows import check_batch
 
 _PIECE_BYTES = 128 * 2**20
 """Uncompressed size of the row groups of one file that a task reads, so that several tasks can share a large file."""
@@ -23,14 +25,16 @@ Piece = tuple[ParquetFile, range]
 
 
 class CandidatesDatasource(Datasource):  # type: ignore[misc]
-    """Reads nested candidates in batches, so that the memory of a task does not depend on the size of a row group.
+    """Reads and checks nested candidates in batches, so that a task's memory does not depend on the row groups.
 
-    `ray.data.read_parquet` decodes whole row groups, and wants one schema in all files.
+    A row beyond the limits is cut as soon as its batch is read. `ray.data.read_parquet` decodes whole row groups, and
+    wants one schema in all files.
     """
 
-    def __init__(self, files: ParquetFiles) -> None:
+    def __init__(self, files: ParquetFiles, limits: RowLimits) -> None:
         super().__init__()
         self._files = files
+        self._limits = limits
 
     def estimate_inmemory_data_size(self) -> int:
         return sum(file.uncompressed_bytes for file in self._files.files)
@@ -52,7 +56,8 @@ class CandidatesDatasource(Datasource):  # type: ignore[misc]
             exec_stats=None,
         )
         shared = dataclasses.replace(self._files, files=())  # each task carries only its own files
-        return ReadTask(partial(_read, shared, pieces), metadata, self._files.schema, row_limit)
+        schema = check_batch(self._files.schema.empty_table(), self._limits).schema
+        return ReadTask(partial(_read, shared, pieces, self._limits), metadata, schema, row_limit)
 
 
 def _pieces(files: ParquetFiles) -> Iterator[Piece]:
@@ -67,6 +72,7 @@ def _pieces(files: ParquetFiles) -> Iterator[Piece]:
             yield file, range(start, len(file.row_groups))
 
 
-def _read(files: ParquetFiles, pieces: list[Piece]) -> Iterator[pa.Table]:
+def _read(files: ParquetFiles, pieces: list[Piece], limits: RowLimits) -> Iterator[pa.Table]:
     for file, groups in pieces:
-        yield from read_row_groups(files, file, groups, ROWS_PER_BATCH)
+        for table in read_row_groups(files, file, groups, ROWS_PER_BATCH):
+            yield check_batch(table, limits)

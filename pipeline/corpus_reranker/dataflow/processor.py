@@ -22,11 +22,11 @@ from corpus_reranker.dataflow.capacity import (
 from corpus_reranker.dataflow.cluster import node_resources
 from corpus_reranker.dataflow.placement import ReplicaPlacement
 from corpus_reranker.dataflow.ray_compat import (
+    WHOLE_BLOCKS,
     buffer_output_blocks,
     limit_read_ahead,
     limit_read_retries,
     map_blocks,
-    map_blocks_in_tasks,
     skip_rows,
 )
 from corpus_reranker.dataflow.run_services import RunServices
@@ -124,7 +124,12 @@ def build_reranker(
         A function from the dataset to the reranked dataset. Like every Ray Data transform it is lazy.
     """
     services = RunServices(row_limits=row_limits or RowLimits(), keep_reasoning=keep_reasoning)
-    return lambda dataset: _rerank(dataset, config, plan_run(config), None, services, replica_placement(config))
+
+    def reranked(dataset: Dataset) -> Dataset:
+        checked = dataset.map_batches(check_queries, fn_args=(services.row_limits,), **WHOLE_BLOCKS)
+        return _rerank(checked, config, plan_run(config), None, services, replica_placement(config))
+
+    return reranked
 
 
 def replica_placement(config: RerankerConfig) -> ReplicaPlacement | None:
@@ -140,14 +145,12 @@ def _rerank(
     schema: pa.Schema | None,
     services: RunServices,
     placement: ReplicaPlacement | None,
-    max_read_retries: int | None = None,
 ) -> Dataset:
-    """`max_read_retries`: that of the tasks that read, with which Ray Data fuses the checks if it is the same."""
+    """Rerank a dataset of queries that `check_batch` has checked."""
     cluster, blocks = config.cluster, plan.blocks
     context = dataset.context
     context.autoscaling_config.actor_pool_util_upscaling_threshold = _UPSCALING_THRESHOLD
     context.max_consecutive_actor_init_deaths = cluster.max_replica_start_failures - 1
-    dataset = map_blocks_in_tasks(dataset, check_queries, fn_args=(services.row_limits,), max_retries=max_read_retries)
     dataset = dataset.repartition(target_num_rows_per_block=blocks.queries_per_block, strict=True)
     return map_blocks(
         dataset,
@@ -195,7 +198,7 @@ def rerank(
     when a replica died more often than `cluster.max_replica_deaths` allows.
     """
     cluster, blocks = config.cluster, plan.blocks
-    dataset = ray.data.read_datasource(CandidatesDatasource(candidates))
+    dataset = ray.data.read_datasource(CandidatesDatasource(candidates, services.row_limits))
     limit_read_retries(dataset, _MAX_TASK_RETRIES)
     context = dataset.context
     context.execution_no_progress_timeout_s = -1  # it counts blocks, which take hours; the watchdog counts windows
@@ -208,7 +211,7 @@ def rerank(
     placement = replica_placement(config)
     try:
         sink.write(
-            _rerank(dataset, config.reranker(), plan, schema, services, placement, _MAX_TASK_RETRIES),
+            _rerank(dataset, config.reranker(), plan, schema, services, placement),
             schema,
             filename_provider=DataFileNames(),
             min_rows_per_file=blocks.queries_per_file,

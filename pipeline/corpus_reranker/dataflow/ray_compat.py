@@ -42,7 +42,8 @@ def _log_missing(what: str, consequence: str) -> None:
     logger.warning("Ray %s has no %s: %s", ray.__version__, what, consequence)
 
 
-_WHOLE_BLOCKS: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+WHOLE_BLOCKS: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+"""Arguments of `Dataset.map_batches` for a function of whole blocks."""
 
 
 def map_blocks(
@@ -65,31 +66,12 @@ def map_blocks(
         actor_options: Called before each actor starts; returns further options of it.
         options: Other arguments of `map_batches`.
     """
-    retries, consequence = {"max_task_retries": max_task_retries}, "a block whose replica died is retried without limit"
-    return _map_with_retries(dataset, fn, retries, consequence, ray_remote_args_fn=actor_options, **options)
-
-
-def map_blocks_in_tasks(
-    dataset: Dataset, fn: Callable[..., Any], *, max_retries: int | None = None, **options: Any
-) -> Dataset:
-    """`Dataset.map_batches` of a function over whole blocks, with at most `max_retries` retries of a task that died.
-
-    None keeps Ray Data's default, which is no limit.
-    """
-    if max_retries is None:
-        return dataset.map_batches(fn, **_WHOLE_BLOCKS, **options)
-    consequence = "a task that crashes is retried without limit"
-    return _map_with_retries(dataset, fn, {"max_retries": max_retries}, consequence, **options)
-
-
-def _map_with_retries(
-    dataset: Dataset, fn: Callable[..., Any], retries: dict[str, int], consequence: str, **options: Any
-) -> Dataset:
+    options = {**WHOLE_BLOCKS, **options, "ray_remote_args_fn": actor_options}
     map_batches = getattr(dataset, "map_batches_internal", None)
     if map_batches is None:
-        _log_missing("Dataset.map_batches_internal", consequence)
-        return dataset.map_batches(fn, **_WHOLE_BLOCKS, **options)
-    return map_batches(fn, **retries, **_WHOLE_BLOCKS, **options)
+        _log_missing("Dataset.map_batches_internal", "a block whose replica died is retried without limit")
+        return dataset.map_batches(fn, **options)
+    return map_batches(fn, max_task_retries=max_task_retries, **options)
 
 
 def limit_read_retries(dataset: Dataset, max_retries: int) -> None:
