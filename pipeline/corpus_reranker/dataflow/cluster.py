@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,12 +109,14 @@ def quieten() -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):  # not the handler of the session's log file
             handler.addFilter(_without_stacks)
+    # The limit on write tasks is that of a large run; Ray Data warns that a small one has fewer blocks.
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks for", category=UserWarning)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # warns that the bars are off
 
 
 def _without_stacks(record: logging.LogRecord) -> bool:
-    """Ray Data prints hundreds of lines when a task fails. The run's own error gives the reason in one."""
-    return record.exc_info is None
+    """Ray Data prints hundreds of lines when a task fails. The command's own error gives the reason in one."""
+    return record.exc_info is None and record.name != "ray.data.exceptions"
 
 
 def node_resources() -> list[NodeResources]:

@@ -6,11 +6,12 @@ import time
 import pyarrow as pa
 from ray.exceptions import WorkerCrashedError
 
+from corpus_reranker.dataflow.task_errors import causes
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.io.sources.parquet_files import iter_tables
-from corpus_reranker.run.ray_errors import causes, may_pass
+from corpus_reranker.run.ray_errors import may_pass
 
 _SEARCH_SECONDS = 600.0
 _ROWS_PER_BATCH = 1024

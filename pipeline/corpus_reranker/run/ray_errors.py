@@ -1,14 +1,10 @@
 """One-line reasons from the errors that Ray wraps around the original one."""
 
-import re
-
 from ray.exceptions import RayError, RayTaskError
 
+from corpus_reranker.dataflow.task_errors import causes, lines_of
 from corpus_reranker.errors import ReplicaDeathsError, RunError, StoreUnavailableError, TransientRunError
 from corpus_reranker.io.storage_errors import kind_of_text, kind_without_text
-
-_RETRY_ADVICE = re.compile(r"Failed to .+ after \d+/\d+ attempts")
-"""_annotate_exception_with_retry_context of ray/data/_internal/util.py, Ray 2.60."""
 
 _DIRECT_CAUSE = "\n\nThe above exception was the direct cause"
 """Separates two chained stack traces in Python's own text of them."""
@@ -46,14 +42,6 @@ def may_pass(error: BaseException) -> bool:
     return not of_task and any(isinstance(each, RayError) and _CREATION not in str(each) for each in chain)
 
 
-def causes(error: BaseException) -> list[BaseException]:
-    """The error and its causes, from the outermost to the innermost."""
-    chain = [error]
-    while cause := getattr(chain[-1], "cause", None) or chain[-1].__cause__:
-        chain.append(cause)
-    return chain
-
-
 def reason(error: BaseException) -> str:
     """The innermost cause in one line, without Ray's stack traces and its advice on retries."""
     innermost = error
@@ -63,11 +51,4 @@ def reason(error: BaseException) -> str:
             return first_trace.strip().splitlines()[-1]
         if str(each).strip():  # Ray Data's SystemException, the cause of every error of Ray itself, has no message
             innermost = each
-    return _last_line(innermost)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    advice = next((number for number, line in enumerate(lines) if _RETRY_ADVICE.match(line)), len(lines))
-    message = lines[:advice] or lines or [""]
-    return f"{type(error).__name__}: {message[-1]}"
+    return f"{type(innermost).__name__}: {lines_of(innermost)[-1]}"
