@@ -68,7 +68,12 @@ class LeaseHolder:
 class Lease:
     """Use it as a context manager. Call `check` before a write that a second run could conflict with.
 
-    `on_lost` is called once, from the renewal thread, when the lease can no longer be relied on.
+    Args:
+        control: The store, to take the lease: its requests can be repeated for as long as the store is busy.
+        lease_seconds: Duration of the lease.
+        renewal_control: The same store, whose requests give up in time for another renewal. None: `control`.
+        job_id: Shown to a run that finds the output leased.
+        on_lost: Called once, from the renewal thread, when the lease can no longer be relied on.
     """
 
     def __init__(
@@ -76,10 +81,12 @@ class Lease:
         control: ObjectStore,
         lease_seconds: float,
         *,
+        renewal_control: ObjectStore | None = None,
         job_id: str | None = None,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._control = control
+        self._renewal_control = renewal_control or control
         since = datetime.now(UTC).isoformat(timespec="seconds")
         self._holder = LeaseHolder(
             uuid.uuid4().hex, socket.gethostname(), os.getpid(), _machine(), job_id, since, lease_seconds
@@ -155,7 +162,7 @@ class Lease:
     def _mark_released(self) -> None:
         self._holder = replace(self._holder, released=True)
         try:
-            if self._control.replace(LEASE, self._body(), self._etag) is not None:
+            if self._renewal_control.replace(LEASE, self._body(), self._etag) is not None:
                 return
             reason = "another process has changed it"
         except (OutputError, OSError) as error:
@@ -207,7 +214,7 @@ class Lease:
         started = time.monotonic()
         self._holder = replace(self._holder, renewals=self._holder.renewals + 1)
         try:
-            etag = self._control.replace(LEASE, self._body(), self._etag)
+            etag = self._renewal_control.replace(LEASE, self._body(), self._etag)
         except (OutputError, OSError) as error:
             logger.warning("could not renew the lease on the output, will retry: %s", error)
             return
@@ -219,7 +226,7 @@ class Lease:
     def _adopt(self) -> bool:
         """Whether the stored lease is an own renewal whose response was lost; the next one continues from it."""
         try:
-            stored = self._control.read(LEASE)
+            stored = self._renewal_control.read(LEASE)
         except (OutputError, OSError):
             return True  # unknown; the lease expires if no renewal succeeds
         holder = parse_lease(stored) if stored else None

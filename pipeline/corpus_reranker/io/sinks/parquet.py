@@ -83,7 +83,8 @@ class ParquetSink(Sink):
                 "max_attempts": min(self._storage.max_attempts, 2),
             }
         )
-        return Lease(open_object_store(self._settings.path, storage), seconds, job_id=job_id, on_lost=on_lost)
+        renewal_control = open_object_store(self._settings.path, storage)
+        return Lease(self._control, seconds, renewal_control=renewal_control, job_id=job_id, on_lost=on_lost)
 
     def discard(self) -> None:
         """As in `Sink`. The run record goes last: until then the folder is known to hold a part of that run."""
