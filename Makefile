@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-fast test-s3 test-latest test-gpu-build gpu-check docs bench chaos fuzz \
+.PHONY: help setup demo demo-pipeline demo-s3 test test-fast test-s3 stores test-latest test-gpu-build gpu-check docs bench chaos fuzz \
 	lint format dist constraints constraints-gpu clean
 
 help: ## this list
@@ -60,6 +60,9 @@ test-fast: setup ## the quick tests only: no Ray, no vLLM, no S3 server, no whol
 
 test-s3: setup ## the S3 tests on another store: make test-s3 ENDPOINT=http://host:port, credentials in AWS_* variables
 	RERANKER_TEST_S3_ENDPOINT=$(or $(ENDPOINT),$(error set ENDPOINT=http://host:port)) $(BIN)/python -m pytest -m "s3 and not vllm"
+
+stores: setup ## print the table of S3 stores and their habits (docs/stores.md); ENDPOINT=http://host:port adds a store
+	RERANKER_TEST_S3_ENDPOINT=$(ENDPOINT) PYTHONPATH=tests $(BIN)/python tests/store_table.py
 
 test-latest: ## the suite on the newest versions that pyproject.toml allows, in its own environment; TESTS="tests/dataflow"
 	test -x $(LATEST_BIN)/python || $(PYTHON) -m venv .venv-latest

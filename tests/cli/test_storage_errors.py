@@ -117,3 +117,15 @@ def test_rerank_to_a_folder_that_cannot_be_written(
     result = run_command("rerank", f"--input.path={tmp_path}/in", f"--output.path={tmp_path}/out", *SIMULATED)
     check_refused(result, f"cannot write the output: [Errno {number}] the reason")
     assert result.stderr.count("\n") == 1
+
+
+def test_rerank_to_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_input(tmp_path / "in", [query(0)])
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    result = run_command("rerank", f"--input.path={tmp_path}/in", f"--output.path={tmp_path}/out", *SIMULATED)
+    check_refused(result, "has no file locks")
+    assert result.stderr.count("\n") == 1

@@ -1,5 +1,6 @@
 """A proxy before an S3 server that injects the faults of networks and busy stores, or has a habit of other stores."""
 
+import dataclasses
 import http.client
 import itertools
 import socket
@@ -12,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, TypeAlias, cast
 from urllib.parse import parse_qs, urlsplit
 
-from helpers.store_habits import PLAIN, Habit
+from helpers.lagging_list import LaggingList
+from helpers.store_habits import PLAIN, Habit, Request
 
 Fault: TypeAlias = Literal["slow_down", "reset_before", "reset_in_body", "reset_after", "stall", "wrong_etag"]
 """slow_down: status 503. reset_before: the request is not served. reset_in_body: half of the response arrives.
@@ -49,7 +51,9 @@ class FaultProxy(ThreadingHTTPServer):
         self.unreachable = threading.Event()
         self.refused: RequestKind | None = None
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.lagging_list = LaggingList(self.target, habit.list_lag_seconds)
         self._count = itertools.count(1)
+        self._seen: set[tuple[str, str, str]] = set()
         self._faults = deque(faults)
         self._every = every
         self._lock = threading.Lock()
@@ -57,6 +61,16 @@ class FaultProxy(ThreadingHTTPServer):
     @property
     def endpoint_url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def accept(self, method: str, path: str, headers: dict[str, str]) -> Request:
+        """Record a request."""
+        with self._lock:
+            self.requests.append((method, path, headers))
+            request = Request(method, path, headers, len(self.requests), repeated=False)
+            key = (method, path, request.condition)
+            repeated = key in self._seen
+            self._seen.add(key)
+        return dataclasses.replace(request, repeated=repeated)
 
     def next_fault(self) -> Fault | None:
         with self._lock:
@@ -104,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = proxy.next_fault()
         body = self._read_body()
         headers = {name.lower(): value for name, value in self.headers.items()}
-        proxy.requests.append((self.command, self.path, headers))
-        if error := proxy.habit.refuse(self.command, self.path, headers):
+        request = proxy.accept(self.command, self.path, headers)
+        if error := proxy.habit.refuse(request):
             return self._respond(error.status, [("Content-Type", "application/xml")], error.body, len(error.body))
         if fault == "reset_before":
             return self._reset()
@@ -113,9 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._respond(503, [("Content-Type", "application/xml")], SLOW_DOWN, len(SLOW_DOWN))
         if fault == "stall":
             proxy.closing.wait(proxy.stall_seconds)
+        proxy.lagging_list.before(request)
         status, answer, content, length = self._forward(proxy.target, body, proxy.habit.change_request(headers))
-        status, answer = proxy.habit.change_response(self.path, status, answer)
-        if fault == "reset_after":
+        status, answer = proxy.habit.change_response(request, status, answer)
+        if lagging := proxy.lagging_list.after(request):
+            content, length = lagging, len(lagging)
+        if fault == "reset_after" or proxy.habit.loses_response(request):
             return self._reset()
         if fault == "wrong_etag":
             answer = [(name, '"0123456789abcdef"' if name.lower() == "etag" else value) for name, value in answer]
