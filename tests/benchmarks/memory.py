@@ -4,7 +4,7 @@
     python tests/benchmarks/memory.py candidates [--queries 500 --candidates 1000 --text-bytes 2000]
 
 `ids` calls what the driver and its subprocess do with the ids of an input whose queries are all finished, without Ray.
-`candidates` runs a job with a scripted engine that answers at once, and polls the processes (Pss_Anon of smaps_rollup,
+`candidates` runs a job with a scripted engine, and polls the processes (Pss_Anon of smaps_rollup,
 so without the object store, which Ray bounds).
 """
 
@@ -32,6 +32,7 @@ from corpus_reranker.io.sources.parquet import read_nested_files
 from corpus_reranker.io.sources.parquet_files import read_query_ids
 
 ROWS_PER_FILE = 100_000
+WINDOW_SECONDS = 3.0
 
 app = typer.Typer(add_completion=False)
 
@@ -116,23 +117,28 @@ def process_name(pid: int) -> str:
 
 
 def write_large_rows(folder: Path, queries: int, candidates: int, text_bytes: int) -> None:
-    """Queries whose passages are hex digits, which do not compress well."""
+    """Queries whose passages are hex digits, which do not compress well, 50 in a file."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    for number in range(queries):
+
+    def row(number: int) -> dict[str, Any]:
         passages = [
             {"doc_id": f"d{number}-{position}", "text": random.bytes(text_bytes // 2).hex(), "score": -float(position)}
             for position in range(candidates)
         ]
-        row = {"query_id": f"q{number:06}", "query": "a query", "candidates": passages}
-        pq.write_table(pa.Table.from_pylist([row], NESTED_INPUT), folder / f"{number:06}.parquet")
+        return {"query_id": f"q{number:06}", "query": "a query", "candidates": passages}
+
+    for start in range(0, queries, 50):
+        rows = [row(number) for number in range(start, min(start + 50, queries))]
+        pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), folder / f"{start:06}.parquet")
 
 
 def measure_candidates(queries: int, candidates: int, text_bytes: int) -> dict[str, Any]:
     """Run the job in this process."""
     with tempfile.TemporaryDirectory() as scratch:
         write_large_rows(Path(scratch, "in"), queries, candidates, text_bytes)
-        config = job(Path(scratch), "{kind: scripted}", "--cluster={replicas: 1, progress_seconds: 30}")
+        engine = f"{{kind: scripted, delay_seconds: {WINDOW_SECONDS}}}"  # as many queries as possible are in flight
+        config = job(Path(scratch), engine, "--cluster={replicas: 1, progress_seconds: 30}")
         with ProcessPeaks(os.getpid()) as peaks:
             manifest = run_job(config)
         assert manifest["queries_by_status"] == {"complete": queries}
