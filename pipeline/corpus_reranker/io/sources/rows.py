@@ -21,6 +21,9 @@ from corpus_reranker.types import Candidate, RerankRequest
 MAX_ID_CHARS = 1_000
 """Limit on the length of a query_id or doc_id."""
 
+_CANDIDATE_OBJECT_BYTES = 500
+"""Approximate size of the Python objects of a candidate without text, in the input row and in the ranking."""
+
 
 def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
     """Add the column `_problem`: why a row cannot be reranked, null if it can.
@@ -131,7 +134,7 @@ def _ids_and_scores(row: pa.Array, max_row_bytes: int) -> pa.Array:
         kept.validate(full=True)
     except pa.ArrowInvalid:
         return pa.nulls(1, row.type)
-    if row.null_count or kept.nbytes > max_row_bytes:
+    if row.null_count or kept.nbytes + len(kept) * _CANDIDATE_OBJECT_BYTES > max_row_bytes:
         return pa.nulls(1, row.type)
     offsets = pa.array([0, len(kept)], pa.int32() if pa.types.is_list(row.type) else pa.int64())
     return type(row).from_arrays(offsets, kept, type=row.type)
