@@ -161,7 +161,7 @@ def pools(draw: st.DrawFn) -> Pool:
     poison = draw(
         st.dictionaries(st.integers(0, queries - 1).map("q{}".format), st.integers(0, WINDOWS - 1), max_size=4)
     )
-    dies_at = draw(st.none() | st.integers(3, 12))
+    dies_at = draw(st.none() | st.integers(2, 12))
     return Pool(queries, draw(st.integers(1, 4)), draw(st.integers(1, 16)), poison, dies_at, draw(st.integers(0, 99)))
 
 
