@@ -169,8 +169,9 @@ def _run_once(
             if fault(Target(scenario, process, log, rng, environment)):
                 intervals.append((begin, time.time()))
         code = process.wait()
-        last_line = process.output.rstrip().rpartition("\n")[2]
-        assert code < 0 or "(raylet)" not in last_line, last_line
         if code != 0:
             attempt.exit_codes.append(code)
+        else:
+            last_line = process.output.rstrip().rpartition("\n")[2]
+            assert "(raylet)" not in last_line, last_line
         return code == 0
