@@ -10,7 +10,7 @@ from corpus_reranker.cache import completions
 from corpus_reranker.cache.completions import CompletionCache, completion_index, open_completion_cache
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject, open_object_store
-from corpus_reranker.io.sinks.layout import COMPLETIONS_FOLDER, Layout
+from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 from helpers.locations import Location
 
@@ -38,9 +38,13 @@ def prompt(text: str) -> Prompt:
     return Prompt(text, (1, 2, 3))
 
 
+def layout_of(location: Location, run_id: str = "one") -> Layout:
+    return Layout.of(location.output(), location.storage, run_id)
+
+
 def open_cache(location: Location, replica: str, counts: Counter[str] | None = None) -> CompletionCache:
     """The cache of a replica at the start of a pass."""
-    layout = Layout.of(location.output(), location.storage)
+    layout = layout_of(location)
     counts = Counter() if counts is None else counts
     index = completion_index(layout)
     return open_completion_cache(layout, replica, index, lambda name: counts.update([name]))
@@ -48,7 +52,7 @@ def open_cache(location: Location, replica: str, counts: Counter[str] | None = N
 
 def index_of(location: Location) -> dict[str, list[str]]:
     """The segments of all replicas."""
-    return completion_index(Layout.of(location.output(), location.storage))
+    return completion_index(layout_of(location))
 
 
 async def request(
@@ -74,7 +78,7 @@ async def test_a_read_only_cache_reuses_completions_and_stores_none(location: Lo
     model = Model()
     await request(open_cache(location, "one"), model, "q1", "window 1")
     before = index_of(location)
-    layout = Layout.of(location.output(), location.storage)
+    layout = layout_of(location)
     cache = open_completion_cache(layout, "two", before, lambda name: None, read_only=True)
     await request(cache, model, "q1", "window 1", "window 2")
     assert model.requested == {"window 1": 1, "window 2": 1}
@@ -108,7 +112,7 @@ async def test_other_sampling_parameters_are_no_cache_hit(local_location: Locati
 
 async def test_a_replica_restarted_within_a_pass_finds_its_own_segments(local_location: Location) -> None:
     model = Model()
-    layout = Layout.of(local_location.output(), local_location.storage)
+    layout = layout_of(local_location)
     index = completion_index(layout)
     assert index == {}
     await request(open_cache(local_location, "one"), model, "q1", "window")
@@ -151,8 +155,8 @@ class UnreachableStore:
     def read(self, name: str) -> StoredObject | None:
         raise OutputError("the store is unreachable")
 
-    def delete(self, name: str) -> None:
-        self._store.delete(name)
+    def delete(self, name: str, etag: str | None = None) -> None:
+        self._store.delete(name, etag)
 
     def create(self, name: str, body: bytes) -> str | None:
         raise NotImplementedError
@@ -166,9 +170,7 @@ async def test_windows_succeed_without_the_store_and_are_cached_once_it_is_back(
 ) -> None:
     monkeypatch.setattr(completions, "_MAX_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(completions, "_RETRY_DELAY_SECONDS", 0.01)
-    store = UnreachableStore(
-        open_object_store(f"{local_location.output().path}/{COMPLETIONS_FOLDER}", local_location.storage)
-    )
+    store = UnreachableStore(open_object_store(layout_of(local_location).completions_url, local_location.storage))
     model, counts = Model(), Counter[str]()
     cache = CompletionCache(store, "one", {"q1": ["gone.parquet"]}, lambda what: counts.update([what]))
     assert len(await request(cache, model, "q1", "window 1", "window 2")) == 2

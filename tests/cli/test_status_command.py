@@ -38,7 +38,9 @@ def write_rows(sink: ParquetSink, name: str, statuses: dict[str, str]) -> pa.Sch
         "finished_at": None,
     }
     rows = [{"query_id": query_id, "status": status, **empty} for query_id, status in statuses.items()]
-    pq.write_table(pa.Table.from_pylist(rows, schema), f"{sink.layout.folder}/part-{name}.parquet")
+    layout = sink.layout
+    layout.filesystem.create_dir(layout.parts_folder, recursive=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), f"{layout.parts_folder}/{layout.data_file_prefix}{name}.parquet")
     return schema
 
 

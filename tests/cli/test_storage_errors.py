@@ -26,7 +26,7 @@ def s3_output(moto: S3Server) -> Location:
     location = Location(f"s3://{moto.bucket}/{uuid.uuid4().hex}", moto.storage)
     write(location, "in/a.parquet", [input_row("q0")])
     ParquetSink(location.output(), location.storage).begin({"model": "m"}, 1, config_yaml="")
-    write_data_file(location, "part-0.parquet", ["q0"])
+    write_data_file(location, "0.parquet", ["q0"])
     return location
 
 

@@ -50,8 +50,8 @@ class CrashingStore:
     def write(self, name: str, body: bytes) -> None:
         self._crash_point.run(self._store.write, name, body)
 
-    def delete(self, name: str) -> None:
-        self._crash_point.run(self._store.delete, name)
+    def delete(self, name: str, etag: str | None = None) -> None:
+        self._crash_point.run(self._store.delete, name, etag)
 
 
 def crashing(filesystem: FileSystem, crash_point: CrashPoint) -> PyFileSystem:

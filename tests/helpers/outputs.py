@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.io.filesystem import join, list_files, resolve
 from corpus_reranker.io.schemas import NESTED_INPUT, output_row, output_schema
+from corpus_reranker.io.sinks.data_files import list_results
+from corpus_reranker.io.sinks.layout import data_file_prefix, parts_folder
+from corpus_reranker.io.sinks.run_record import find_run_id
 from corpus_reranker.types import Candidate, RerankRequest, RerankResult, WindowOutcome
 from helpers.locations import Location
 
@@ -58,21 +61,32 @@ def with_times(row: dict[str, Any]) -> dict[str, Any]:
 def write_data_file(
     location: Location, name: str, query_ids: Iterable[str], status: Any = "complete", seed: int = 0
 ) -> None:
-    """Write a data file of the output `out`, as a pass over the input does."""
-    write(location, f"out/{name}", [result_row(query_id, status, seed) for query_id in query_ids], SCHEMA)
+    """Write the data file part-RUN-NAME of the run of the output `out`, as a pass over the input does.
+
+    If the output has no run, `name` is the name of the file.
+    """
+    run_id = run_id_of(location)
+    path = f"out/{parts_folder(run_id)}/{data_file_prefix(run_id)}{name}" if run_id else f"out/{name}"
+    write(location, path, [result_row(query_id, status, seed) for query_id in query_ids], SCHEMA)
+
+
+def run_id_of(location: Location) -> str:
+    """The id of the run of the output `out`; empty if it has none."""
+    return find_run_id(*resolve(join(location.url, "out"), location.storage))
 
 
 def read_rows(location: Location, name: str = "out") -> list[dict[str, Any]]:
-    """The rows of all data files in a folder, without partition columns."""
+    """The rows of all data files of an output, or in another folder, without partition columns."""
     filesystem, folder = resolve(join(location.url, name), location.storage)
     rows: list[dict[str, Any]] = []
-    for info in list_files(filesystem, folder):
-        if info.base_name.endswith(".parquet") and not info.base_name.startswith("_"):
-            rows += pq.read_table(info.path, filesystem=filesystem, partitioning=None).to_pylist()
+    for info in sorted(list_results(filesystem, folder), key=lambda info: info.path):
+        rows += pq.read_table(info.path, filesystem=filesystem, partitioning=None).to_pylist()
     return rows
 
 
 def file_names(location: Location, name: str = "out") -> list[str]:
-    """Relative paths of all files under a folder."""
+    """Relative paths of all files under a folder, with RUN in the place of the id of the output's run."""
     filesystem, folder = resolve(join(location.url, name), location.storage)
-    return [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
+    run_id = run_id_of(location) or "RUN"
+    paths = [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]
+    return [path.replace(run_id, "RUN") for path in paths]

@@ -22,8 +22,8 @@ def run_sink_job(endpoint_url: str, bucket: str, **settings: object) -> None:
     with sink.lease():
         sink.begin({"model": "m"}, 2, config_yaml="")
         sink.prepare(query_ids)
-        write_data_file(location, "part-0.parquet", ["q0", "q1"])
-        write_data_file(location, "part-1.parquet", ["q1"])
+        write_data_file(location, "0.parquet", ["q0", "q1"])
+        write_data_file(location, "1.parquet", ["q1"])
         sink.finish(sink.prepare(query_ids), SCHEMA)
     assert sink.check({"model": "m"}) is True
     assert sorted(row["query_id"] for row in read_rows(location)) == ["q0", "q1"]

@@ -154,9 +154,7 @@ class Job:
         sink = self._sink()
         sink.check(fields, new_run=new_run)
         with output_lease(sink):
-            if new_run:
-                sink.discard()
-            sink.begin(fields, len(QUERY_IDS), config_yaml="")
+            sink.begin(fields, len(QUERY_IDS), config_yaml="", new_run=new_run)
             finished = sink.prepare(self._query_ids).finished
             yield sink, self._query_ids.filter(pc.invert(finished)).to_pylist()
 

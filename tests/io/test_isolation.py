@@ -36,7 +36,7 @@ def test_one_process_serves_all_calls_and_passes_results_and_errors_back(locatio
 def test_a_sink_can_be_prepared_in_it(location: Location) -> None:
     sink = ParquetSink(location.output(), location.storage)
     sink.begin({"model": "m"}, 2, config_yaml="")
-    write_data_file(location, "part-0.parquet", ["a", "b"])
+    write_data_file(location, "0.parquet", ["a", "b"])
     with IsolatedProcess() as isolated:
         resume_point = isolated.run(sink.prepare, pa.chunked_array([["a", "b", "c"]]))
         assert (resume_point.queries, resume_point.done, resume_point.by_status) == (3, 2, {"complete": 2})

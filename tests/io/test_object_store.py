@@ -41,9 +41,12 @@ def test_create_replace_delete(control: ObjectStore) -> None:
     stored = control.read("a/b.json")
     assert stored is not None
     assert stored.body == b"5"
-    control.delete("a/b.json")
-    control.delete("a/b.json")
+    control.delete("a/b.json", newer)
+    assert control.read("a/b.json") is not None
+    control.delete("a/b.json", stored.etag)
     assert control.read("a/b.json") is None
+    control.delete("a/b.json", stored.etag)
+    control.delete("a/b.json")
 
 
 def test_one_of_many_creators_wins_and_no_update_is_lost(location: Location) -> None:

@@ -15,7 +15,7 @@ from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.quarantine import read_quarantine
 from corpus_reranker.io.run_progress import duration
 from corpus_reranker.io.schemas import clip
-from corpus_reranker.io.sinks.layout import QUARANTINE_FOLDER
+from corpus_reranker.io.sinks.layout import quarantine_folder
 from corpus_reranker.io.status import Status, read_status
 
 NOT_FINISHED = 4
@@ -47,7 +47,7 @@ def status(
     found = read_status(url, storage)
     if quarantine:
         filesystem, folder = resolve(url, storage)
-        windows = read_quarantine(filesystem, join(folder, QUARANTINE_FOLDER))
+        windows = read_quarantine(filesystem, join(folder, quarantine_folder(found.run.run_id if found.run else "")))
         if as_json:
             print_json(list(windows))
         else:

@@ -1,5 +1,6 @@
 """The Ray Data plan: read, check, repartition into small blocks, rerank on an actor pool, write."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -74,10 +75,13 @@ class RunPlan:
 
 
 class DataFileNames(FilenameProvider):  # type: ignore[misc]
-    """part-*.parquet: the write's id tells the files of a resumed run from those before it."""
+    """Names that no other task and no other attempt of the same task uses, so that a data file never changes."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
 
     def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
-        return f"part-{write_uuid}-{task_index:06}.parquet"
+        return f"{self._prefix}{write_uuid}-{task_index:06}-{uuid.uuid4().hex[:8]}.parquet"
 
 
 def plan_run(config: RerankerConfig, queries: int | None = None) -> RunPlan:
@@ -194,8 +198,8 @@ def rerank(
 ) -> None:
     """Rerank every query of `candidates` whose id is not in `finished`, and write the rows to the sink.
 
-    A write task that is retried writes the same file again. Raises what Ray Data raises when no replica can start, or
-    when a replica died more often than `cluster.max_replica_deaths` allows.
+    A write task that is retried writes another file; `Sink.prepare` drops the duplicates. Raises what Ray Data raises
+    when no replica can start, or when a replica died more often than `cluster.max_replica_deaths` allows.
     """
     cluster, blocks = config.cluster, plan.blocks
     dataset = ray.data.read_datasource(CandidatesDatasource(candidates, services.row_limits))
@@ -213,7 +217,7 @@ def rerank(
         sink.write(
             _rerank(dataset, config.reranker(), plan, schema, services, placement),
             schema,
-            filename_provider=DataFileNames(),
+            filename_provider=DataFileNames(sink.layout.data_file_prefix),
             min_rows_per_file=blocks.queries_per_file,
             ray_remote_args=_WRITE_TASK,
             concurrency=max(2, cluster.max_replica_count),  # each is a process that takes seconds to start

@@ -10,8 +10,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import join, list_files
-from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated
+from corpus_reranker.io.filesystem import join
+from corpus_reranker.io.sinks.data_files import is_truncated, list_results
 from corpus_reranker.io.sinks.layout import SUCCESS
 from corpus_reranker.io.sinks.run_record import RUN
 
@@ -61,7 +61,7 @@ def open_output(filesystem: pafs.FileSystem, path: str, *, allow_unfinished: boo
 def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
     """Data files of an output, sorted: `path` if it is a file, else the Parquet files directly in the folder.
 
-    Names that start with `_` or `.` are control files.
+    Names that start with `_` or `.` are control files. The data files of a run that has not finished are below `_run`.
 
     Raises:
         InputError: There is no data file.
@@ -71,7 +71,7 @@ def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
         return [path]
     if info.type != pafs.FileType.Directory:
         raise InputError(f"{path} does not exist")
-    data_files = [file.path for file in list_files(filesystem, path) if is_data_file(file.base_name)]
+    data_files = sorted(file.path for file in list_results(filesystem, path))
     if not data_files:
         raise InputError(f"{path} has no Parquet file at its top; give the folder that a job wrote its output to")
     return data_files

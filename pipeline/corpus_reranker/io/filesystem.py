@@ -4,6 +4,7 @@ The tests cover local paths and `s3://`. Other URLs go to pyarrow (`gs://`, `abf
 pyarrow does not know the scheme. They need the packages of their filesystem.
 """
 
+import contextlib
 import functools
 import os
 import posixpath
@@ -178,10 +179,29 @@ def list_files(filesystem: FileSystem, folder: str, *, recursive: bool = False) 
     return sorted(infos, key=lambda info: info.path)
 
 
+def delete_files(filesystem: FileSystem, paths: Sequence[str]) -> None:
+    """Delete files; no error for one that does not exist. Folders remain."""
+
+    def delete(path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.delete_file(path)
+
+    with ThreadPoolExecutor(DELETE_THREADS) as pool:
+        list(pool.map(delete, paths))
+
+
 def delete_folder(filesystem: FileSystem, folder: str) -> None:
     """Delete `folder` with its content if it exists."""
     if filesystem.get_file_info(folder).type != FileType.NotFound:
         filesystem.delete_dir(folder)
+
+
+def delete_empty_folders(filesystem: FileSystem, paths: Sequence[str]) -> None:
+    """Delete the folders of these deleted files that hold nothing else. Only local disk has such folders."""
+    if isinstance(filesystem, LocalFileSystem):
+        for folder in sorted({posixpath.dirname(path) for path in paths}, reverse=True):
+            with contextlib.suppress(OSError):  # it holds a file
+                os.removedirs(folder)
 
 
 def _region_in_environment() -> bool:

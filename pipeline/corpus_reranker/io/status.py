@@ -10,7 +10,7 @@ from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.data_files import count_statuses, list_data_files
+from corpus_reranker.io.sinks.data_files import count_statuses, list_results
 from corpus_reranker.io.sinks.layout import MANIFEST, SUCCESS
 from corpus_reranker.io.sinks.lease import LEASE, LeaseHolder, parse_lease
 from corpus_reranker.io.sinks.run_record import RunRecord, read_run
@@ -57,7 +57,7 @@ def _read_status(url: str, storage: StorageConfig) -> Status:
     finished = control.read(SUCCESS) is not None
     manifest = control.read(MANIFEST) if finished else None
     run = read_run(control)
-    data_files = list_data_files(filesystem, folder) if run else []  # otherwise they are of something else
+    data_files = list_results(filesystem, folder) if run else []  # otherwise they are of something else
     holder, progress = read_holder(control), read_progress(control)
     written = (
         datetime.fromtimestamp(data_files[0].mtime_ns / 1e9, UTC) if data_files and data_files[0].mtime_ns else None
@@ -65,7 +65,7 @@ def _read_status(url: str, storage: StorageConfig) -> Status:
     return Status(
         run=run,
         finished=finished,
-        by_status=dict(count_statuses(filesystem, folder)) if run else {},
+        by_status=dict(count_statuses(filesystem, data_files)),
         data_files=len(data_files),
         bytes=sum(info.size for info in data_files),
         holder=holder,

@@ -22,7 +22,8 @@ from corpus_reranker.evaluation.outputs import find_data_files, read_metadata
 from corpus_reranker.evaluation.rankings import map_data_files, read_batches
 from corpus_reranker.io.filesystem import join, list_files
 from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated
-from corpus_reranker.io.sinks.layout import QUARANTINE_FOLDER, SAMPLES_FOLDER
+from corpus_reranker.io.sinks.layout import quarantine_folder, samples_folder
+from corpus_reranker.io.sinks.run_record import find_run_id
 from corpus_reranker.report.settings import ReportConfig
 
 Floats = npt.NDArray[np.float64]
@@ -284,7 +285,8 @@ def sample_windows(filesystem: pafs.FileSystem, path: str, config: ReportConfig)
 
 def _kept_windows(filesystem: pafs.FileSystem, path: str, seed: int) -> Iterator[SampledWindow]:
     """Complete windows of the samples, and the other windows from quarantine."""
-    for folder, complete in ((SAMPLES_FOLDER, True), (QUARANTINE_FOLDER, False)):
+    run_id = find_run_id(filesystem, path)
+    for folder, complete in ((samples_folder(run_id), True), (quarantine_folder(run_id), False)):
         files = [file.path for file in list_files(filesystem, join(path, folder)) if is_data_file(file.base_name)]
         chosen = random.Random(seed).sample(files, min(len(files), _WINDOW_FILES))
         for batches in map_data_files(partial(_window_batches, filesystem), chosen):

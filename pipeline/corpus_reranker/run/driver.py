@@ -83,8 +83,6 @@ def _run_once(
             log(f"nothing to do: {config.output.path} holds this run's finished output")
             return read_status(config.output.path, config.storage).manifest or {}
         with output_lease(sink):
-            if new_run:
-                sink.discard()
             folder, digests = sink.layout.candidates_url, fingerprint.fields["input"]["files"]
             candidates = isolated.run(stage, source, folder, config.input, config.storage, limit, digests)
             is_copy = candidates.paths != list(source.paths)
@@ -93,9 +91,9 @@ def _run_once(
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
             info = {**fingerprint.info, "gpus": max_gpus(config)}
-            record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info)
+            record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info, new_run=new_run)
             versions = _versions(record, log)
-            schema = output_schema(candidates.schema, file_metadata(config, fingerprint.reranker))
+            schema = output_schema(candidates.schema, file_metadata(config, fingerprint.reranker, record.run_id))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
             attempt.prepared, attempt.done = True, state.done
             if state.done:

@@ -76,7 +76,7 @@ def max_gpus(config: JobConfig) -> int:
     return config.cluster.max_replica_count * config.engine.gpus_per_replica
 
 
-def file_metadata(config: JobConfig, fingerprint: str) -> dict[str, str]:
+def file_metadata(config: JobConfig, fingerprint: str, run_id: str) -> dict[str, str]:
     """Key-value metadata of every output file."""
     return {
         "reranker.version": corpus_reranker.__version__,
@@ -87,6 +87,7 @@ def file_metadata(config: JobConfig, fingerprint: str) -> dict[str, str]:
         "reranker.template": config.prompt.template,
         "reranker.template_hash": config.prompt.load_template().hash,
         "reranker.fingerprint": fingerprint,
+        "reranker.run_id": run_id,
     }
 
 

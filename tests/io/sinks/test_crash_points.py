@@ -13,7 +13,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated, list_data_files
+from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated, list_data_files, list_results
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.types import QueryStatus
 from helpers.crash_points import CrashError, CrashingStore, CrashPoint, crashing
@@ -34,16 +34,15 @@ def job(
     sink._layout, sink._control = layout, CrashingStore(sink._control, crash_point)
     query_ids = pa.chunked_array([QUERY_IDS])
     sink.check(FINGERPRINT, new_run=new_run)
-    if new_run:
-        sink.discard()
-    sink.begin(FINGERPRINT, len(QUERY_IDS), config_yaml="")
+    sink.begin(FINGERPRINT, len(QUERY_IDS), config_yaml="", new_run=new_run)
     finished = sink.prepare(query_ids, retry=retry).finished
     left = query_ids.filter(pc.invert(finished)).to_pylist()
+    layout = sink.layout
+    layout.filesystem.create_dir(layout.parts_folder, recursive=True)
     for pair in (left[at : at + 2] for at in range(0, len(left), 2)):
         table = pa.Table.from_pylist([result_row(query_id) for query_id in pair], SCHEMA)
-        pq.write_table(
-            table, layout.path(f"part-{pair[0]}-{crash_point.remaining}.parquet"), filesystem=layout.filesystem
-        )
+        path = f"{layout.parts_folder}/{layout.data_file_prefix}{pair[0]}-{crash_point.remaining}.parquet"
+        pq.write_table(table, path, filesystem=layout.filesystem)
     sink.finish(sink.prepare(query_ids), SCHEMA)
 
 
@@ -51,7 +50,7 @@ def rows_of_complete_files(location: Location) -> dict[str, str]:
     """The best status of each query in complete files."""
     output = ParquetSink(location.output(), location.storage).layout
     best: dict[str, str] = {}
-    for info in list_data_files(output.filesystem, output.folder):
+    for info in list_results(output.filesystem, output.folder):
         if not is_truncated(output.filesystem, info):
             for row in (
                 pq.read_table(info.path, filesystem=output.filesystem).select(["query_id", "status"]).to_pylist()
@@ -67,21 +66,23 @@ def no_output(_: Location) -> None:
 
 def interrupted_output(location: Location) -> None:
     """Output of a killed run and of a task that outlived its driver: truncated files, duplicate and failed rows."""
-    ParquetSink(location.output(), location.storage).begin(FINGERPRINT, len(QUERY_IDS), config_yaml="")
-    write_data_file(location, "part-0.parquet", ["q0", "q1", "q2"])
-    write_data_file(location, "part-1.parquet", ["q1", "q3"], "failed")
-    write_data_file(location, "part-2.parquet", ["q2", "q0"], "degraded")
-    write_data_file(location, "part-3.parquet", ["q3", "q1"], "complete")  # newer than part-0, of which q0 and q2 stay
-    Path(location.url, "out", "part-4.parquet").write_bytes(b"PAR1 and half of it")
+    sink = ParquetSink(location.output(), location.storage)
+    sink.begin(FINGERPRINT, len(QUERY_IDS), config_yaml="")
+    write_data_file(location, "0.parquet", ["q0", "q1", "q2"])
+    write_data_file(location, "1.parquet", ["q1", "q3"], "failed")
+    write_data_file(location, "2.parquet", ["q2", "q0"], "degraded")
+    write_data_file(location, "3.parquet", ["q3", "q1"], "complete")  # newer than part-0, of which q0 and q2 stay
+    sink.layout.filesystem.create_dir(sink.layout.parts_folder, recursive=True)
+    Path(sink.layout.new_data_file()).write_bytes(b"PAR1 and half of it")
 
 
 def finished_output(location: Location) -> None:
     job(location, CrashPoint(10**9, late=False))
-    write_data_file(location, "part-9.parquet", ["q5"], "failed")  # by a task that outlived its driver
+    write_data_file(location, "9.parquet", ["q5"], "failed")  # by a task that outlived its driver
     for info in list_data_files(LocalFileSystem(), f"{location.url}/out"):
         if "q4" in info.base_name:
             Path(info.path).unlink()
-    write_data_file(location, "part-8.parquet", ["q4", "q5"], "failed")
+    write_data_file(location, "8.parquet", ["q4", "q5"], "failed")
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])

@@ -129,8 +129,8 @@ class Flaky:
     def write(self, name: str, body: bytes) -> None:
         self._control.write(name, body)
 
-    def delete(self, name: str) -> None:
-        self._control.delete(name)
+    def delete(self, name: str, etag: str | None = None) -> None:
+        self._control.delete(name, etag)
 
 
 def test_lease_is_lost_when_the_store_is_unreachable_for_its_duration(local_location: Location) -> None:

@@ -19,7 +19,6 @@ TREC_SINK = '''
 
     import pyarrow.parquet as pq
 
-    from corpus_reranker.io.sinks.data_files import list_data_files
     from corpus_reranker.io.sinks.parquet import ParquetSink
 
 
@@ -30,8 +29,8 @@ TREC_SINK = '''
         def finish(self, resume_point, schema, info=None):
             layout, tag = self.layout, self._settings.options["tag"]
             with layout.filesystem.open_output_stream(layout.path("_run.trec")) as stream:
-                for data_file in list_data_files(layout.filesystem, layout.folder):
-                    for row in pq.read_table(data_file.path, filesystem=layout.filesystem).to_pylist():
+                for path in resume_point.files:
+                    for row in pq.read_table(path, filesystem=layout.filesystem).to_pylist():
                         for each in row["ranking"]:
                             line = f"{row['query_id']} Q0 {each['doc_id']} {each['rank']} {each['score']} {tag}"
                             stream.write(f"{line}\\n".encode())
@@ -46,7 +45,8 @@ class FakeDataset:
         self._table = pa.Table.from_pylist([result_row(query_id) for query_id in query_ids], SCHEMA)
 
     def write_parquet(self, folder: str, *, filesystem: Any, schema: pa.Schema, compression: str) -> None:
-        path = f"{folder}/part-0.parquet"
+        filesystem.create_dir(folder)
+        path = f"{folder}/part-{Path(folder).parent.name}-0.parquet"
         pq.write_table(self._table.cast(schema), path, filesystem=filesystem, compression=compression)
 
 
@@ -69,7 +69,7 @@ def test_it_writes_and_commits_an_output(tmp_path: Path, monkeypatch: pytest.Mon
     lines = (output / "_run.trec").read_text().splitlines()
     assert len(lines) == 6
     assert all(line.endswith(" mine") for line in lines)
-    assert pq.ParquetFile(output / "part-0.parquet").metadata.row_group(0).column(0).compression == "GZIP"
+    assert pq.ParquetFile(next(output.glob("part-*.parquet"))).metadata.row_group(0).column(0).compression == "GZIP"
     assert sink.check({"model": "m"}) is True
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker.errors import OutputError, RunError
-from corpus_reranker.io.filesystem import join, list_files, resolve
+from corpus_reranker.io.sinks.data_files import list_results
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
 from helpers.locations import Location
@@ -45,15 +45,15 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
     assert sink.check(IDENTITY) is False
     run = sink.begin(IDENTITY, 4, config_yaml="engine: {}", info={"version": "1"})
     assert sink.prepare(FOUR).remaining == 4
-    write_data_file(location, "part-0.parquet", ["a", "b"])
-    write_data_file(location, "part-1.parquet", ["c"], "degraded")
+    write_data_file(location, "0.parquet", ["a", "b"])
+    write_data_file(location, "1.parquet", ["c"], "degraded")
     progress = sink.prepare(FOUR)
     assert (progress.remaining, dict(progress.by_status)) == (1, {"complete": 2, "degraded": 1})
     assert progress.finished.to_pylist() == [True, True, True, False]
     with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run the same command again to resume"):
         sink.finish(sink.prepare(FOUR), SCHEMA)
     assert sink.check(IDENTITY) is False
-    write_data_file(location, "part-2.parquet", ["d"], "failed")
+    write_data_file(location, "2.parquet", ["d"], "failed")
     manifest = sink.finish(sink.prepare(FOUR), SCHEMA, {"wall_seconds": 1.5})
     assert sink.check(IDENTITY) is True
     assert manifest["queries_by_status"] == {"complete": 2, "degraded": 1, "failed": 1}
@@ -61,10 +61,11 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
     assert manifest["windows_by_flag"] == {"input_order": 2}
     assert (manifest["prompt_tokens"], manifest["output_tokens"]) == (400, 40)
     assert (manifest["run_id"], manifest["info"]) == (run.run_id, {"wall_seconds": 1.5})
-    assert [(each["name"], each["rows"]) for each in manifest["files"]] == [
-        ("part-0.parquet", 2),
-        ("part-1.parquet", 1),
-        ("part-2.parquet", 1),
+    prefix = f"part-{run.run_id}-"
+    assert [(each["name"].removeprefix(prefix), each["rows"]) for each in manifest["files"]] == [
+        ("0.parquet", 2),
+        ("1.parquet", 1),
+        ("2.parquet", 1),
     ]
     control = {"_SUCCESS", "_manifest.json", "_run/config.yaml", "_run/run.json"}
     assert {name for name in file_names(location) if not name.startswith("part-")} - {"_lock"} == control
@@ -74,12 +75,12 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
 def test_an_output_is_finished_even_if_its_work_folders_cannot_be_deleted(
     location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: ParquetSink) -> None:
+    def fail(_: ParquetSink, folder: str) -> None:
         raise OSError("AWS Error SLOW_DOWN")
 
     sink = begun(location)
-    write_data_file(location, "part-0.parquet", ["a", "b", "c", "d"])
-    monkeypatch.setattr(ParquetSink, "_delete_work_folders", fail)
+    write_data_file(location, "0.parquet", ["a", "b", "c", "d"])
+    monkeypatch.setattr(ParquetSink, "_delete_folder", fail)
     assert sink.finish(sink.prepare(FOUR), SCHEMA)["queries"] == 4
     assert sink.check(IDENTITY) is True
 
@@ -98,14 +99,13 @@ def test_other_settings_are_refused_with_what_differs(location: Location) -> Non
 
 def test_a_new_run_discards_the_old_one(location: Location) -> None:
     sink = begun(location)
-    write_data_file(location, "part-0.parquet", ["a", "b", "c", "d"])
+    write_data_file(location, "0.parquet", ["a", "b", "c", "d"])
     write(location, "out/_quarantine/x.parquet", pa.table({"x": [1]}))
     sink.finish(sink.prepare(FOUR), SCHEMA)
     other = {**IDENTITY, "prompt": "x"}
     assert sink.check(other, new_run=True) is False
-    sink.discard()
-    assert set(file_names(location)) <= {"_lock", "_run/config.yaml"}
-    assert sink.begin(other, 4, config_yaml="").fingerprint_fields == other
+    assert sink.begin(other, 4, config_yaml="", new_run=True).fingerprint_fields == other
+    assert set(file_names(location)) <= {"_lock", "_run/run.json", "_run/config.yaml"}
 
 
 def test_parquet_files_of_no_run_are_never_changed(location: Location) -> None:
@@ -118,61 +118,59 @@ def test_parquet_files_of_no_run_are_never_changed(location: Location) -> None:
 
 def test_of_duplicates_the_better_status_then_the_newer_file_is_kept(local_location: Location) -> None:
     sink = begun(local_location)
-    write_data_file(local_location, "part-0.parquet", ["a", "b", "c"], "failed", seed=1)
-    write_data_file(local_location, "part-1.parquet", ["b", "c", "d"], "complete", seed=2)
-    write_data_file(local_location, "part-2.parquet", ["c"], "degraded", seed=3)
-    write_data_file(local_location, "part-3.parquet", ["d"], "complete", seed=4)
+    write_data_file(local_location, "0.parquet", ["a", "b", "c"], "failed", seed=1)
+    write_data_file(local_location, "1.parquet", ["b", "c", "d"], "complete", seed=2)
+    write_data_file(local_location, "2.parquet", ["c"], "degraded", seed=3)
+    write_data_file(local_location, "3.parquet", ["d"], "complete", seed=4)
     newest = {row["query_id"]: row for row in read_rows(local_location)}["d"]
+    metadata = pq.read_schema(list_results(sink.layout.filesystem, sink.layout.folder)[-1].path).metadata
     progress = sink.prepare(FOUR)
     assert progress.remaining == 0
     assert statuses(local_location) == {"a": "failed", "b": "complete", "c": "complete", "d": "complete"}
     assert {row["query_id"]: row for row in read_rows(local_location)}["d"] == newest
-    assert [name for name in file_names(local_location) if name.startswith("part")] == [
-        "part-0.parquet",
-        "part-1.parquet",
-        "part-3.parquet",
-    ]
-    assert pq.read_schema(f"{local_location.url}/out/part-0.parquet").metadata == SCHEMA.metadata
+    infos = list_results(sink.layout.filesystem, sink.layout.folder)
+    assert sorted(progress.files) == sorted(info.path for info in infos)
+    assert [pq.read_schema(info.path).metadata for info in infos] == [metadata] * 3
 
 
 def test_a_file_without_duplicates_is_not_written_again(location: Location) -> None:
     sink = begun(location)
-    write_data_file(location, "part-0.parquet", ["a", "b"])
-    write_data_file(location, "part-1.parquet", ["b", "c", "d"])
-    before = {info.base_name: info for info in list_files(sink.layout.filesystem, sink.layout.folder)}
+    write_data_file(location, "0.parquet", ["a", "b"])
+    write_data_file(location, "1.parquet", ["b", "c", "d"])
+    before = {info.path: info for info in list_results(sink.layout.filesystem, sink.layout.folder)}
     sink.prepare(FOUR)
-    after = {info.base_name: info for info in list_files(sink.layout.filesystem, sink.layout.folder)}
-    kept = [name for name in ("part-0.parquet", "part-1.parquet") if before[name].size == after[name].size]
-    assert len(kept) == 1
-    assert before[kept[0]].mtime_ns == after[kept[0]].mtime_ns
+    after = {info.path: info for info in list_results(sink.layout.filesystem, sink.layout.folder)}
+    (kept,) = before.keys() & after.keys()
+    assert before[kept].mtime_ns == after[kept].mtime_ns
 
 
 def test_truncated_files_are_deleted_and_damaged_ones_named(local_location: Location) -> None:
     sink = begun(local_location)
-    write_data_file(local_location, "part-0.parquet", ["a", "b"])
-    folder = Path(local_location.url, "out")
-    whole = (folder / "part-0.parquet").read_bytes()
-    (folder / "part-1.parquet").write_bytes(whole[: len(whole) // 2])
-    (folder / "part-2.parquet").write_bytes(b"")
+    write_data_file(local_location, "0.parquet", ["a", "b"])
+    (path,) = Path(sink.layout.parts_folder).iterdir()
+    whole = path.read_bytes()
+    Path(sink.layout.new_data_file()).write_bytes(whole[: len(whole) // 2])
+    Path(sink.layout.new_data_file()).write_bytes(b"")
     assert sink.prepare(FOUR).remaining == 2
-    assert [name for name in file_names(local_location) if name.startswith("part")] == ["part-0.parquet"]
-    (folder / "part-3.parquet").write_bytes(whole[:100] + b"?" * (len(whole) - 108) + whole[-8:])
-    with pytest.raises(OutputError, match=r"cannot read .*part-3.parquet: .*delete it and run again"):
+    assert list(Path(sink.layout.parts_folder).iterdir()) == [path]
+    damaged = Path(sink.layout.new_data_file())
+    damaged.write_bytes(whole[:100] + b"?" * (len(whole) - 108) + whole[-8:])
+    with pytest.raises(OutputError, match=rf"cannot read .*{damaged.name}: .*delete it and run again"):
         sink.prepare(FOUR)
 
 
 def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location) -> None:
     sink = begun(location)
-    write_data_file(location, "part-0.parquet", ["a", "b"])
-    write_data_file(location, "part-1.parquet", ["c", "d"], "failed")
+    write_data_file(location, "0.parquet", ["a", "b"])
+    write_data_file(location, "1.parquet", ["c", "d"], "failed")
     sink.finish(sink.prepare(FOUR), SCHEMA)
     progress = sink.prepare(FOUR, retry=["failed", "degraded"])
     assert progress.remaining == 2
     assert progress.finished.to_pylist() == [True, True, False, False]
     assert "_SUCCESS" not in file_names(location)
     assert len(statuses(location)) == 4
-    write_data_file(location, "part-2.parquet", ["c"], "complete")
-    write_data_file(location, "part-3.parquet", ["d"], "degraded")
+    write_data_file(location, "2.parquet", ["c"], "complete")
+    write_data_file(location, "3.parquet", ["d"], "degraded")
     manifest = sink.finish(sink.prepare(FOUR), SCHEMA)
     assert manifest["queries_by_status"] == {"complete": 3, "degraded": 1}
     assert statuses(location) == {"a": "complete", "b": "complete", "c": "complete", "d": "degraded"}
@@ -180,7 +178,7 @@ def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location)
 
 def test_unknown_ids_are_refused(local_location: Location) -> None:
     sink = begun(local_location)
-    write_data_file(local_location, "part-0.parquet", ["a", "unknown"])
+    write_data_file(local_location, "0.parquet", ["a", "unknown"])
     with pytest.raises(OutputError, match=r"holds 1 queries that the input does not have \('unknown'"):
         sink.prepare(FOUR)
 
@@ -190,8 +188,7 @@ def test_an_input_without_queries_gives_an_empty_table(location: Location) -> No
     sink.begin(IDENTITY, 0, config_yaml="")
     sink.finish(sink.prepare(ids()), SCHEMA)
     sink.finish(sink.prepare(ids()), SCHEMA)
-    filesystem, folder = resolve(f"{location.url}/out", location.storage)
-    table = pq.read_table(join(folder, "part-empty.parquet"), filesystem=filesystem)
+    table = pq.read_table(sink.layout.folder, filesystem=sink.layout.filesystem)
     assert table.num_rows == 0
     assert table.schema.names == SCHEMA.names
 
@@ -204,14 +201,14 @@ def test_status_of_a_run_at_every_stage(location: Location) -> None:
     sink = begun(location)
     assert (status().done, status().remaining, status().seconds_since_last_part) == (0, 4, None)
     with sink.lease(job_id="job-9"):
-        write_data_file(location, "part-0.parquet", ["a"])
-        write_data_file(location, "part-1.parquet", ["b"], "failed")
+        write_data_file(location, "0.parquet", ["a"])
+        write_data_file(location, "1.parquet", ["b"], "failed")
         now = status()
         assert now.holder is not None
         assert (now.holder.job_id, now.finished, now.remaining) == ("job-9", False, 2)
         assert now.by_status == Counter(complete=1, failed=1)
         assert 0 <= now.seconds_since_last_part + 1 < 60
-    write_data_file(location, "part-2.parquet", ["c", "d"])
+    write_data_file(location, "2.parquet", ["c", "d"])
     sink.finish(sink.prepare(FOUR), SCHEMA)
     done = status()
     assert (done.finished, done.holder, done.remaining, done.data_files) == (True, None, 0, 3)
@@ -219,8 +216,9 @@ def test_status_of_a_run_at_every_stage(location: Location) -> None:
 
 
 def test_status_does_not_count_truncated_files(local_location: Location) -> None:
-    begun(local_location)
-    Path(local_location.url, "out", "part-0.parquet").write_bytes(b"PAR1 half a row gr")
+    layout = begun(local_location).layout
+    layout.filesystem.create_dir(layout.parts_folder, recursive=True)
+    Path(layout.new_data_file()).write_bytes(b"PAR1 half a row gr")
     assert read_status(f"{local_location.url}/out", local_location.storage).done == 0
 
 

@@ -13,8 +13,9 @@ from helpers.locations import Location
 from helpers.outputs import SCHEMA, write_data_file
 from helpers.s3_server import S3Server
 
-MAX_REQUESTS = {"prepare": 6, "finish": 10, "retry of failed queries": 8}
-"""For each data file. A retry prepares as well, and deletes the quarantine file of each failed query: one in a file."""
+MAX_REQUESTS = {"prepare": 6, "finish": 11, "retry of failed queries": 8}
+"""For each data file. The commit copies and deletes a file, and looks at the copy. A retry prepares as well, and
+deletes the quarantine file of each failed query: one in a file."""
 
 
 def requests_by_step(server: S3Server, proxy: FaultProxy, parts: int) -> dict[str, int]:
@@ -27,7 +28,7 @@ def requests_by_step(server: S3Server, proxy: FaultProxy, parts: int) -> dict[st
     sink.begin({"model": "m"}, parts, config_yaml="")
     layout = sink.layout
     for query_id in query_ids:
-        write_data_file(location, f"part-{query_id}.parquet", [query_id], "failed")
+        write_data_file(location, f"{query_id}.parquet", [query_id], "failed")
         assert quarantine._write(layout.filesystem, layout.quarantine_folder, query_id, [])
 
     def count(step: Callable[[], object]) -> int:

@@ -45,8 +45,11 @@ class ObjectStore(Protocol):
         """Write the object, whatever is there."""
         ...
 
-    def delete(self, name: str) -> None:
-        """Delete the object if it exists."""
+    def delete(self, name: str, etag: str | None = None) -> None:
+        """Delete the object if it exists and, given an etag, if it has that etag.
+
+        Stores that ignore or refuse the condition delete the object whatever its etag is.
+        """
         ...
 
 

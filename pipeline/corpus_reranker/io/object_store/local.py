@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from corpus_reranker.errors import OutputError
+from corpus_reranker.errors import OutputError, StoreUnavailableError
 from corpus_reranker.io.object_store.base import StoredObject, content_etag
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 """flock on Lustre without -o flock, on some FUSE file systems, and on NFS without a lock daemon."""
+
+_LOCK_TIMEOUT_SECONDS = 30.0
+"""A lock is held for the write of a small file, unless its process was stopped at that moment."""
+
+_LOCK_POLL_SECONDS = 0.01
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -55,8 +60,14 @@ class LocalObjectStore:
     def write(self, name: str, body: bytes) -> None:
         self._put(name, body)
 
-    def delete(self, name: str) -> None:
-        (self._folder / name).unlink(missing_ok=True)
+    def delete(self, name: str, etag: str | None = None) -> None:
+        if etag is None:
+            (self._folder / name).unlink(missing_ok=True)
+            return
+        with self._locked():
+            current = self.read(name)
+            if current and current.etag == etag:
+                (self._folder / name).unlink(missing_ok=True)
 
     def _put(self, name: str, body: bytes) -> str:
         path = self._folder / name
@@ -99,8 +110,20 @@ class LocalObjectStore:
             yield
 
     def _lock(self, lock: BinaryIO) -> None:
+        expires = time.monotonic() + _LOCK_TIMEOUT_SECONDS
+        while not self._try_lock(lock):
+            if time.monotonic() > expires:
+                raise StoreUnavailableError(
+                    f"{self._folder}/_lock has been locked for {_LOCK_TIMEOUT_SECONDS:.0f} s, by a process that is"
+                    f" stopped or waits for the file system; `lslocks` names it: continue or end it"
+                )
+            time.sleep(_LOCK_POLL_SECONDS)
+
+    def _try_lock(self, lock: BinaryIO) -> bool:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -108,3 +131,4 @@ class LocalObjectStore:
                 f"the file system of {self._folder} has no file locks (flock: {error.strerror}), so no lease can be"
                 " held; mount it with locks (Lustre: -o flock), or write to another file system or to S3"
             ) from error
+        return True

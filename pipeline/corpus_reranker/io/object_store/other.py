@@ -33,8 +33,9 @@ class FilesystemObjectStore:
     def write(self, name: str, body: bytes) -> None:
         self._put(name, body)
 
-    def delete(self, name: str) -> None:
-        if self.read(name):
+    def delete(self, name: str, etag: str | None = None) -> None:
+        current = self.read(name)
+        if current and etag in (None, current.etag):
             self._filesystem.delete_file(join(self._folder, name))
 
     def _put(self, name: str, body: bytes) -> str:

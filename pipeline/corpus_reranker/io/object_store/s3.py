@@ -53,8 +53,8 @@ class S3ObjectStore:
     def write(self, name: str, body: bytes) -> None:
         self._run("write", name, self._put, body)
 
-    def delete(self, name: str) -> None:
-        self._run("delete", name, self._delete)
+    def delete(self, name: str, etag: str | None = None) -> None:
+        self._run("delete", name, self._delete, etag)
 
     async def _get(self, client: Any, key: str) -> StoredObject | None:
         from botocore.exceptions import ClientError
@@ -123,8 +123,17 @@ class S3ObjectStore:
             raise OutputError(f"the store accepted s3://{self._bucket}/{key} but did not write it")
         return stored.etag
 
-    async def _delete(self, client: Any, key: str) -> None:
-        await client.delete_object(Bucket=self._bucket, Key=key, **self._read_options)
+    async def _delete(self, client: Any, key: str, etag: str | None) -> None:
+        """Send If-Match, which AWS honors, and other stores ignore or refuse for the object's own ETag."""
+        from botocore.exceptions import ClientError
+
+        request = {"Bucket": self._bucket, "Key": key, **self._read_options}
+        try:
+            await client.delete_object(**request, **({"IfMatch": etag} if etag else {}))
+        except ClientError:
+            current = await self._get(client, key)
+            if etag is None or (current is not None and _bare(current.etag) == _bare(etag)):
+                await client.delete_object(**request)
 
     def _run(self, verb: str, name: str, request: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Run `request(client, key, ...)`, again if the response breaks off in its body, which is not retried below."""

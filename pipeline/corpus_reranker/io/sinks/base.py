@@ -26,10 +26,12 @@ class ResumePoint:
     Attributes:
         finished: For each query of the input, in order, whether it is finished and is not reranked again.
         by_status: Number of rows by status.
+        files: Sizes of the data files in bytes, by path. Together they hold each finished query once.
     """
 
     finished: pa.ChunkedArray
     by_status: Mapping[str, int]
+    files: Mapping[str, int]
 
     @property
     def queries(self) -> int:
@@ -47,8 +49,8 @@ class ResumePoint:
 class Sink(Protocol):
     """One output. Construction sends no request. Every method that writes can be repeated after a crash.
 
-    A run calls `check`, then takes the lease and calls under it: `discard` for a new run, `begin`, `prepare`, and, as
-    long as queries remain, `write` and `prepare` again; then `finish`. A sink is picklable: `prepare`, whose memory
+    A run calls `check`, then takes the lease and calls under it: `begin`, `prepare`, and, as long as queries remain,
+    `write` and `prepare` again; then `finish`. A sink is picklable: `prepare`, whose memory
     grows with the number of queries, runs in a subprocess, and every replica opens the sink for itself.
     """
 
@@ -78,10 +80,6 @@ class Sink(Protocol):
         """
         ...
 
-    def discard(self) -> None:
-        """Delete everything that earlier runs have written."""
-        ...
-
     def begin(
         self,
         fingerprint_fields: Mapping[str, Any],
@@ -89,8 +87,21 @@ class Sink(Protocol):
         *,
         config_yaml: str,
         info: Mapping[str, Any] | None = None,
+        new_run: bool = False,
     ) -> RunRecord:
-        """Record a new run, or return the record of the run that is resumed. Raises OutputError as `check` does."""
+        """Record a new run, or return the record of the run that is resumed, and delete what other runs have left.
+
+        Args:
+            fingerprint_fields: The settings that decide the ranking.
+            queries: Number of queries of the input.
+            config_yaml: The effective config.
+            info: JSON values for the record.
+            new_run: Do not resume the recorded run.
+
+        Raises:
+            OutputError: as `check` does.
+            TransientRunError: another run has taken the lease.
+        """
         ...
 
     def prepare(self, query_ids: pa.ChunkedArray, *, retry: Collection[QueryStatus] = ()) -> ResumePoint:
@@ -109,7 +120,8 @@ class Sink(Protocol):
         """Write a `ray.data.Dataset` of output rows.
 
         Args:
-            dataset: Rows of `schema`. Its blocks become data files, each of them once.
+            dataset: Rows of `schema`. Its blocks become data files, each of them once, which readers of the output
+                folder do not see. Their names begin with `layout.data_file_prefix`.
             schema: The output schema, with the metadata of the files.
             options: Passed on to `Dataset.write_*`: filename_provider, min_rows_per_file, concurrency and others.
         """
@@ -122,14 +134,15 @@ class Sink(Protocol):
     def finish(
         self, resume_point: ResumePoint, schema: pa.Schema, info: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
-        """Commit: write the manifest and return it. Only then is the output complete to its readers.
+        """Commit: publish the data files, write the manifest and return it.
 
         Args:
-            resume_point: What `prepare` returned after the last pass.
+            resume_point: What `prepare` returned after the last pass. Only its data files are published.
             schema: The output schema, for an output without queries.
             info: JSON values for the manifest.
 
         Raises:
             RunError: queries are missing.
+            TransientRunError: another run has taken the lease, or a data file is not there.
         """
         ...

@@ -1,14 +1,16 @@
-"""The data files at the top of an output folder. They alone decide which queries are finished.
+"""The data files of an output. Those of its run alone decide which queries are finished.
 
-A crash can leave:
+A data file is written once, under a name that nobody else uses, into the folder of its run. The commit moves it to the
+top of the output folder. A crash can leave:
 - a truncated file, on filesystems that show a file while it is written; it does not end in the Parquet magic;
-- duplicates: a write task outlived its killed driver, or a query was retried.
+- duplicates: a write task outlived its killed driver, or a query was retried;
+- a file both in the folder of its run and at the top, on stores that cannot rename.
 So before each pass, truncated files and duplicates are deleted.
 """
 
-import uuid
+import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,11 +22,14 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSystem
 
 from corpus_reranker.errors import OutputError
-from corpus_reranker.io.filesystem import join, list_files, retry_transient_errors
+from corpus_reranker.io.filesystem import delete_files, join, list_files, retry_transient_errors
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.sinks.failure_reasons import FailureReasons
+from corpus_reranker.io.sinks.layout import SUCCESS, Layout, data_file_prefix, parts_folder
+from corpus_reranker.io.sinks.run_record import find_run_id
 from corpus_reranker.io.storage_errors import brief
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 IO_THREADS = 16
@@ -52,9 +57,25 @@ class ManifestEntry:
 
 
 def list_data_files(filesystem: FileSystem, folder: str) -> list[FileInfo]:
-    """Data files of an output folder, newest first."""
+    """Data files at the top of a folder, newest first: what a reader of the folder sees."""
     files = [info for info in list_files(filesystem, folder) if is_data_file(info.base_name)]
     return sorted(files, key=lambda info: (-(info.mtime_ns or 0), info.path))
+
+
+def list_run_files(filesystem: FileSystem, folder: str, run_id: str) -> list[FileInfo]:
+    """Data files of a run, newest first, whether they have been published or not."""
+    published = list_data_files(filesystem, folder)
+    files = published + list_data_files(filesystem, join(folder, parts_folder(run_id)))
+    of_run = [info for info in files if info.base_name.startswith(data_file_prefix(run_id))]
+    return sorted(of_run, key=lambda info: (-(info.mtime_ns or 0), info.path))
+
+
+def list_results(filesystem: FileSystem, folder: str) -> list[FileInfo]:
+    """The data files that hold the results, newest first: also those of a run that has not been committed."""
+    run_id = find_run_id(filesystem, folder)
+    if not run_id or filesystem.get_file_info(join(folder, SUCCESS)).is_file:
+        return list_data_files(filesystem, folder)
+    return list_run_files(filesystem, folder, run_id)
 
 
 def is_data_file(name: str) -> bool:
@@ -62,50 +83,64 @@ def is_data_file(name: str) -> bool:
     return name.endswith(".parquet") and not name.startswith(("_", "."))
 
 
-def reconcile(filesystem: FileSystem, folder: str, work_folder: str) -> pa.Table:
-    """Make the data files hold each query once, and return what they hold: columns query_id and status.
+def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, dict[str, int]]:
+    """Make the data files of the run hold each query once.
 
-    Among duplicates, the row with the better status is kept, then the row in the newer file. Only files with a row to
-    drop are rewritten: the new file is written to `work_folder` and moved over the old one. Every dropped row has a
-    duplicate in place, so a crash at any point loses nothing. Safe to repeat.
+    Among duplicates, the row with the better status is kept, then the row in the newer file. A file with a row to drop
+    is replaced by a new file, or by none. Every dropped row has a duplicate in place, so a crash at any point loses
+    nothing. Safe to repeat.
+
+    Args:
+        layout: The output.
+        confirm: Called before each deletion of files that were listed before; raises if the lease is lost.
+
+    Returns:
+        What the data files hold, columns query_id and status; and the size of each file in bytes, by path.
     """
-    infos = list_data_files(filesystem, folder)
-    truncated = set(_in_parallel(lambda info: info.path if is_truncated(filesystem, info) else None, infos))
-    for info in infos:
-        if info.path in truncated:
-            filesystem.delete_file(info.path)
-    infos = [info for info in infos if info.path not in truncated]
-    tables = _in_parallel(lambda info: _read(filesystem, info.path, [QUERY_ID, "status"]), infos)
-    rows = _rows(tables)
+    filesystem = layout.filesystem
+    infos = list_run_files(filesystem, layout.folder, layout.run_id)
+    truncated = [path for path in _in_parallel(lambda info: _path_if_truncated(filesystem, info), infos) if path]
+    if truncated:
+        confirm()
+        delete_files(filesystem, truncated)
+    paths = [info.path for info in infos if info.path not in set(truncated)]
+    rows = _rows(_in_parallel(lambda path: _read(filesystem, path, [QUERY_ID, "status"]), paths))
     dropped = _duplicates_to_drop(rows)
     if dropped.num_rows:
         for file in pc.unique(dropped["file"]).to_pylist():
             positions = dropped.filter(pc.equal(dropped["file"], file))["row"]
-            _drop_rows(filesystem, infos[file].path, positions, work_folder)
+            paths[file] = _drop_rows(layout, paths[file], positions, confirm)
         rows = _without(rows, dropped)
-    return rows.select([QUERY_ID, "status"])
+    sizes = {info.path: info.size for info in infos}
+    written = [path for path in paths if path and path not in sizes]
+    sizes |= dict(zip(written, _in_parallel(lambda path: filesystem.get_file_info(path).size, written), strict=True))
+    return rows.select([QUERY_ID, "status"]), {path: sizes[path] for path in paths if path}
 
 
-def summarize_data_files(filesystem: FileSystem, folder: str) -> list[ManifestEntry]:
-    """The manifest entries of all data files, by name. Reads only their status and token columns."""
-    info = _in_parallel(lambda info: _info(filesystem, info), list_data_files(filesystem, folder))
-    return sorted(info, key=lambda each: each.name)
+def summarize_data_files(filesystem: FileSystem, files: Mapping[str, int]) -> list[ManifestEntry]:
+    """The manifest entries of data files with their sizes, by name. Reads only their status and token columns."""
+    entries = _in_parallel(lambda path: _entry(filesystem, path, files[path]), list(files))
+    return sorted(entries, key=lambda each: each.name)
 
 
-def count_statuses(filesystem: FileSystem, folder: str) -> Counter[str]:
-    """Number of queries by status in the data files; truncated files are not counted."""
+def count_statuses(filesystem: FileSystem, infos: Sequence[FileInfo]) -> Counter[str]:
+    """Number of queries by status in data files; truncated files are not counted."""
 
     def statuses(info: FileInfo) -> Counter[str]:
         if is_truncated(filesystem, info):
             return Counter()
         return count_values(_read(filesystem, info.path, ["status"])["status"])
 
-    return sum(_in_parallel(statuses, list_data_files(filesystem, folder)), Counter())
+    return sum(_in_parallel(statuses, infos), Counter())
 
 
-def _in_parallel(function: Callable[[FileInfo], T], infos: Sequence[FileInfo]) -> list[T]:
+def _in_parallel(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
     with ThreadPoolExecutor(IO_THREADS) as pool:
-        return list(pool.map(function, infos))
+        return list(pool.map(function, arguments))
+
+
+def _path_if_truncated(filesystem: FileSystem, info: FileInfo) -> str | None:
+    return info.path if is_truncated(filesystem, info) else None
 
 
 @retry_transient_errors
@@ -169,33 +204,35 @@ def _without(rows: pa.Table, dropped: pa.Table) -> pa.Table:
     return rows.join(dropped.select(key), keys=key, join_type="left anti")
 
 
-def _drop_rows(filesystem: FileSystem, path: str, positions: pa.ChunkedArray, work_folder: str) -> None:
+def _drop_rows(layout: Layout, path: str, positions: pa.ChunkedArray, confirm: Callable[[], None]) -> str:
+    """Replace a file by one without these rows, and return its path; empty if no row is left."""
+    filesystem, replacement = layout.filesystem, ""
     table = _read(filesystem, path)
     is_dropped = pc.is_in(pa.array(np.arange(table.num_rows, dtype=np.int32)), value_set=positions.combine_chunks())
     kept = table.filter(pc.invert(is_dropped))
-    if kept.num_rows == 0:
-        filesystem.delete_file(path)
-        return
-    filesystem.create_dir(work_folder, recursive=True)
-    written = join(work_folder, f"{uuid.uuid4().hex}.parquet")
-    pq.write_table(kept, written, filesystem=filesystem)
-    filesystem.move(written, path)
+    if kept.num_rows:
+        replacement = layout.new_data_file()
+        filesystem.create_dir(layout.parts_folder, recursive=True)
+        pq.write_table(kept, replacement, filesystem=filesystem)
+    confirm()
+    delete_files(filesystem, [path])
+    return replacement
 
 
-def _info(filesystem: FileSystem, info: FileInfo) -> ManifestEntry:
+def _entry(filesystem: FileSystem, path: str, size: int) -> ManifestEntry:
     types = {"status": pa.string(), "prompt_tokens": pa.int64(), "output_tokens": pa.int64()}
     types["flags"] = pa.list_(pa.string())
     columns = ["status", "error", "blank_candidates", "duplicate_candidates"]
-    table = _read(filesystem, info.path, [*columns, *(f"windows.list.element.{name}" for name in types)])
+    table = _read(filesystem, path, [*columns, *(f"windows.list.element.{name}" for name in types)])
     windows = pc.list_flatten(table["windows"])
     status, prompt_tokens, output_tokens, flags = (
         pa.chunked_array([pc.struct_field(chunk, name) for chunk in windows.chunks], type_)
         for name, type_ in types.items()
     )
     return ManifestEntry(
-        info.base_name,
+        posixpath.basename(path),
         table.num_rows,
-        info.size,
+        size,
         count_values(table["status"]),
         count_values(status),
         count_values(pc.list_flatten(flags)),

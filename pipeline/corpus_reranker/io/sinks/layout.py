@@ -1,6 +1,6 @@
 """Files and folders in the output folder of a run.
 
-part-*.parquet          the results: all that a reader of the folder sees
+part-RUN-*.parquet      the results: all that a reader of the folder sees. They appear when the run is committed
 _SUCCESS                written last: every query of the input is in the data files exactly once
 _manifest.json          the data files with their rows, and what the run did
 _lease.json  _lock      the run that is writing; _lock only on local disk
@@ -8,12 +8,18 @@ _run/run.json           the run record: the fingerprint fields, which decide the
 _run/config.yaml        the effective config
 _run/progress.json      progress, every few seconds, for corpus-reranker status and corpus-reranker watch
 _run/candidates/        the staged copy of an input that is not in nested Parquet files
-_run/completions/       the completion cache: completions of queries that are not in the data files yet
-_run/tmp/               data files that are being rewritten
-_run/samples/           all windows of a few queries, with prompts and responses
-_quarantine/*.parquet   prompts and responses of windows that were not complete
+_run/RUN/parts/         data files until the run is committed
+_run/RUN/completions/   the completion cache: completions of queries that are not in the data files yet
+_run/RUN/commit/        manifest and _SUCCESS before they are published
+_run/RUN/samples/       all windows of a few queries, with prompts and responses
+_quarantine/RUN/        prompts and responses of windows that were not complete
+
+RUN is the id of the run. A driver that was paused past its lease, its replicas, and a write that the store held up can
+write at any later time, but only below the folders of their own run. What a reader sees is moved there by the commit,
+which fails once another run has deleted its source.
 """
 
+import uuid
 from dataclasses import dataclass
 
 from pyarrow.fs import FileSystem, LocalFileSystem
@@ -24,43 +30,75 @@ from corpus_reranker.io.settings import OutputConfig, StorageConfig
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 CONFIG = "_run/config.yaml"
+RUN_FOLDER = "_run"
 CANDIDATES_FOLDER = "_run/candidates"
-COMPLETIONS_FOLDER = "_run/completions"
-TEMPORARY_FOLDER = "_run/tmp"
-SAMPLES_FOLDER = "_run/samples"
+DATA_FILE_PREFIX = "part-"
 QUARANTINE_FOLDER = "_quarantine"
-
-WORK_FOLDERS = (CANDIDATES_FOLDER, COMPLETIONS_FOLDER, TEMPORARY_FOLDER)
-"""Needed only until the run has finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Paths in one output folder: `folder` is the path in `filesystem` of what `url` names."""
+    """Paths in one output folder.
+
+    Attributes:
+        url: The output folder.
+        storage: How to reach it.
+        filesystem: The filesystem of the folder.
+        folder: The path in `filesystem` of what `url` names.
+        run_id: The run that the output belongs to. Empty until the run has begun.
+    """
 
     url: str
     storage: StorageConfig
     filesystem: FileSystem
     folder: str
+    run_id: str = ""
 
     @classmethod
-    def of(cls, settings: OutputConfig, storage: StorageConfig) -> "Layout":
+    def of(cls, settings: OutputConfig, storage: StorageConfig, run_id: str = "") -> "Layout":
         """The layout of the configured output. Sends no request."""
         filesystem, folder = resolve(settings.path, storage)
         is_local = isinstance(filesystem, LocalFileSystem)  # a replica has another working directory than the driver
-        return cls(folder if is_local else settings.path, storage, filesystem, folder)
+        return cls(folder if is_local else settings.path, storage, filesystem, folder, run_id)
 
     def path(self, name: str) -> str:
         """The path in `filesystem` of a file or folder of the output."""
         return join(self.folder, name)
 
     @property
+    def data_file_prefix(self) -> str:
+        """How the name of every data file of the run begins."""
+        return data_file_prefix(self.run_id)
+
+    def new_data_file(self) -> str:
+        """A path of a data file that nobody else has used or will use."""
+        return join(self.parts_folder, f"{self.data_file_prefix}{uuid.uuid4().hex}.parquet")
+
+    @property
+    def parts_folder(self) -> str:
+        return self.path(parts_folder(self.run_id))
+
+    @property
+    def commit_folder(self) -> str:
+        return f"{_folder_of(self.run_id)}/commit"
+
+    @property
+    def work_folders(self) -> tuple[str, ...]:
+        """The folders of the run that are needed only until it is committed."""
+        return self.parts_folder, self.completions_folder, self.path(self.commit_folder)
+
+    @property
+    def resumed_folders(self) -> tuple[str, ...]:
+        """The folders of the run that are kept when it is resumed."""
+        return self.parts_folder, self.completions_folder, self.samples_folder, self.quarantine_folder
+
+    @property
     def completions_folder(self) -> str:
-        return self.path(COMPLETIONS_FOLDER)
+        return self.path(self._completions)
 
     @property
     def completions_url(self) -> str:
-        return join(self.url, COMPLETIONS_FOLDER)
+        return join(self.url, self._completions)
 
     @property
     def candidates_url(self) -> str:
@@ -68,8 +106,36 @@ class Layout:
 
     @property
     def quarantine_folder(self) -> str:
-        return self.path(QUARANTINE_FOLDER)
+        return self.path(quarantine_folder(self.run_id))
 
     @property
     def samples_folder(self) -> str:
-        return self.path(SAMPLES_FOLDER)
+        return self.path(samples_folder(self.run_id))
+
+    @property
+    def _completions(self) -> str:
+        return f"{_folder_of(self.run_id)}/completions"
+
+
+def data_file_prefix(run_id: str) -> str:
+    """How the name of every data file of a run begins."""
+    return f"{DATA_FILE_PREFIX}{run_id}-"
+
+
+def parts_folder(run_id: str) -> str:
+    """The folder in the output of a run's data files until the run is committed."""
+    return f"{_folder_of(run_id)}/parts"
+
+
+def quarantine_folder(run_id: str) -> str:
+    """The folder in the output of a run's quarantine."""
+    return f"{QUARANTINE_FOLDER}/{run_id}".rstrip("/")
+
+
+def samples_folder(run_id: str) -> str:
+    """The folder in the output of a run's samples."""
+    return f"{_folder_of(run_id)}/samples"
+
+
+def _folder_of(run_id: str) -> str:
+    return f"{RUN_FOLDER}/{run_id}".rstrip("/")

@@ -31,6 +31,11 @@ RENEWALS_PER_LEASE = 4
 CLOCK_SECONDS = 1.0
 """Resolution of a store's timestamps; an object may be that much younger than its timestamp says."""
 
+_LOST = (
+    "lost the lease on the output (not renewed in time, or taken over by another run); stopped writing. Run the same"
+    " command again to resume"
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -99,16 +104,18 @@ class Lease:
         self._thread = threading.Thread(target=self._renew_periodically, name="lease", daemon=True)
 
     @property
+    def owner(self) -> str:
+        """The id of this holder in the stored lease."""
+        return self._holder.owner
+
+    @property
     def lost(self) -> bool:
         return self._lost or time.monotonic() >= self._valid_until
 
     def check(self) -> None:
         """Raise TransientRunError if another run may hold the lease."""
         if self.lost:
-            raise TransientRunError(
-                "lost the lease on the output (not renewed in time, or taken over by another run); "
-                "stopped writing. Run the same command again to resume"
-            )
+            raise TransientRunError(_LOST)
 
     def acquire(self) -> None:
         """Take the lease. If it is held and not renewed, wait until it expires.
@@ -206,7 +213,7 @@ class Lease:
             if self.lost:
                 self._lost = True
                 logger.error("lost the lease on the output")
-                if self._on_lost:
+                if self._on_lost and not self._stopping.is_set():
                     self._on_lost()
                 return
 
@@ -237,6 +244,18 @@ class Lease:
 
     def _body(self) -> bytes:
         return json.dumps(asdict(self._holder), indent=1).encode()
+
+
+def confirm_lease(control: ObjectStore, owner: str) -> None:
+    """Read the lease, and raise TransientRunError if its owner is not `owner`.
+
+    No clock decides this, so it holds after any pause of the process. What existed before the call was therefore
+    written before any other run could begin.
+    """
+    stored = control.read(LEASE)
+    holder = parse_lease(stored) if stored else None
+    if holder is None or holder.owner != owner:
+        raise TransientRunError(_LOST)
 
 
 def parse_lease(stored: StoredObject) -> LeaseHolder | None:

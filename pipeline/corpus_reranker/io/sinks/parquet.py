@@ -2,8 +2,11 @@
 
 import json
 import logging
+import posixpath
+import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,19 +14,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus_reranker.errors import OutputError, RunError
-from corpus_reranker.io.filesystem import delete_folder, redact
+from corpus_reranker.errors import OutputError, RunError, TransientRunError
+from corpus_reranker.io.filesystem import delete_empty_folders, delete_files, list_files, redact
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.quarantine import delete_from_quarantine
 from corpus_reranker.io.run_progress import RunProgress, write_progress
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
-from corpus_reranker.io.sinks.data_files import count_values, list_data_files, reconcile, summarize_data_files
+from corpus_reranker.io.sinks.commit import parse_success, publish, publish_data_files, stage_object
+from corpus_reranker.io.sinks.data_files import (
+    ManifestEntry,
+    count_values,
+    list_data_files,
+    reconcile,
+    summarize_data_files,
+)
 from corpus_reranker.io.sinks.failure_reasons import FailureReasons
-from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, SUCCESS, TEMPORARY_FOLDER, WORK_FOLDERS, Layout
-from corpus_reranker.io.sinks.lease import Lease
-from corpus_reranker.io.sinks.run_record import RUN, RunRecord, create_run, describe_changes, read_run
+from corpus_reranker.io.sinks.layout import (
+    CANDIDATES_FOLDER,
+    CONFIG,
+    DATA_FILE_PREFIX,
+    MANIFEST,
+    QUARANTINE_FOLDER,
+    RUN_FOLDER,
+    SUCCESS,
+    Layout,
+)
+from corpus_reranker.io.sinks.lease import Lease, confirm_lease
+from corpus_reranker.io.sinks.run_record import RUN, RunRecord, create_run, describe_changes, read_run, resume_run
+from corpus_reranker.io.sinks.uploads import abort_uploads
 from corpus_reranker.io.storage_errors import output_errors
 from corpus_reranker.types import QueryStatus
 
@@ -31,16 +51,24 @@ _logger = logging.getLogger(__name__)
 
 
 class ParquetSink(Sink):
-    """One output folder."""
+    """One output folder.
+
+    A run that has lost its lease, after a pause of any length, changes nothing that another run has written:
+    - everything that it writes lies below folders of its own, or is published from there (commit.py);
+    - files are listed, then the lease is confirmed, then they are deleted: names of data files are never used twice;
+    - control objects are written and deleted on the condition that they are as they were before that confirmation.
+    """
 
     def __init__(self, settings: OutputConfig, storage: StorageConfig) -> None:
         self._settings = settings
         self._storage = storage
         self._layout = Layout.of(settings, storage)
         self._control: ObjectStore = open_object_store(settings.path, storage)
+        self._lease_owner: str | None = None
 
-    def __reduce__(self) -> tuple[type["ParquetSink"], tuple[OutputConfig, StorageConfig]]:
-        return type(self), (self._settings, self._storage)
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"_layout": self._layout, "_lease_owner": self._lease_owner}
+        return type(self), (self._settings, self._storage), state
 
     @property
     def layout(self) -> Layout:
@@ -58,10 +86,7 @@ class ParquetSink(Sink):
         run = read_run(self._control)
         if run is None:
             if data_files := list_data_files(self._layout.filesystem, self._layout.folder):
-                raise OutputError(
-                    f"{self._url} holds Parquet files that no run of this program wrote "
-                    f"({data_files[0].base_name}, ...); choose an empty folder"
-                )
+                raise _not_of_a_run(self._url, data_files[0].base_name)
             return False
         if new_run:
             return False
@@ -71,7 +96,7 @@ class ParquetSink(Sink):
                 + "\n".join(f"  {change}" for change in changes)
                 + "\nresume with the old settings and code, choose another output, or discard its rows with --new-run"
             )
-        return self._control.read(SUCCESS) is not None
+        return self._finished_run_id() == run.run_id
 
     def lease(self, *, job_id: str | None = None, on_lost: Callable[[], None] | None = None) -> Lease:
         """As in `Sink`. A request of the lease gives up early enough for another attempt before the lease expires."""
@@ -84,19 +109,9 @@ class ParquetSink(Sink):
             }
         )
         renewal_control = open_object_store(self._settings.path, storage)
-        return Lease(self._control, seconds, renewal_control=renewal_control, job_id=job_id, on_lost=on_lost)
-
-    def discard(self) -> None:
-        """As in `Sink`. The run record goes last: until then the folder is known to hold a part of that run."""
-        filesystem = self._layout.filesystem
-        self._control.delete(SUCCESS)
-        self._control.delete(MANIFEST)
-        for data_file in list_data_files(filesystem, self._layout.folder):
-            filesystem.delete_file(data_file.path)
-        for folder in (self._layout.quarantine_folder, self._layout.samples_folder):
-            delete_folder(filesystem, folder)
-        self._delete_work_folders()
-        self._control.delete(RUN)
+        lease = Lease(self._control, seconds, renewal_control=renewal_control, job_id=job_id, on_lost=on_lost)
+        self._lease_owner = lease.owner
+        return lease
 
     def begin(
         self,
@@ -105,19 +120,34 @@ class ParquetSink(Sink):
         *,
         config_yaml: str,
         info: Mapping[str, Any] | None = None,
+        new_run: bool = False,
     ) -> RunRecord:
-        self.check(fingerprint_fields)
-        run = read_run(self._control) or create_run(self._control, fingerprint_fields, queries, info)
-        self._control.write(CONFIG, config_yaml.encode())
+        """As in `Sink`. The record comes first: no other run can then take files for its own that are deleted here."""
+        self.check(fingerprint_fields, new_run=new_run)
+        recorded = self._control.read(RUN)
+        self._confirm()
+        if recorded and not new_run:
+            run = resume_run(self._control, recorded)
+        else:
+            run = create_run(self._control, fingerprint_fields, queries, info, replaced=recorded)
+        self._layout = replace(self._layout, run_id=run.run_id)
+        if self._finished_run_id() != run.run_id:
+            self._delete_object(SUCCESS)
+            self._delete_object(MANIFEST)
+        self._delete_other_data_files()
+        self._delete_folders_of_other_runs()
+        abort_uploads(self._layout.url, self._storage, self._confirm)
+        self._replace_object(CONFIG, config_yaml.encode())
         return run
 
     def prepare(self, query_ids: pa.ChunkedArray, *, retry: Collection[QueryStatus] = ()) -> ResumePoint:
         layout = self._layout
         if retry:
-            self._control.delete(SUCCESS)
-            self._control.delete(MANIFEST)
-            delete_folder(layout.filesystem, layout.completions_folder)  # a cache hit would repeat the old completion
-        rows = reconcile(layout.filesystem, layout.folder, layout.path(TEMPORARY_FOLDER))
+            self._delete_object(SUCCESS)
+            self._delete_object(MANIFEST)
+            self._delete_folder(layout.completions_folder)  # a cache hit would repeat the old completion
+        self._delete_other_data_files()
+        rows, files = reconcile(layout, self._confirm)
         unknown = rows.filter(pc.invert(pc.is_in(rows[QUERY_ID], value_set=query_ids)))
         if unknown.num_rows:
             raise OutputError(
@@ -128,10 +158,10 @@ class ParquetSink(Sink):
         for folder in (layout.quarantine_folder, layout.samples_folder):
             delete_from_quarantine(layout.filesystem, folder, rows.filter(retried)[QUERY_ID].to_pylist())
         finished = pc.is_in(query_ids, value_set=rows.filter(pc.invert(retried))[QUERY_ID])
-        return ResumePoint(finished, count_values(rows["status"]))
+        return ResumePoint(finished, count_values(rows["status"]), files)
 
     def write(self, dataset: Any, schema: pa.Schema, **options: Any) -> None:
-        dataset.write_parquet(self._layout.folder, filesystem=self._layout.filesystem, schema=schema, **options)
+        dataset.write_parquet(self._layout.parts_folder, filesystem=self._layout.filesystem, schema=schema, **options)
 
     def publish(self, progress: RunProgress) -> None:
         write_progress(self._control, progress)
@@ -139,21 +169,36 @@ class ParquetSink(Sink):
     def finish(
         self, resume_point: ResumePoint, schema: pa.Schema, info: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """As in `Sink`. Writes the manifest, then `_SUCCESS`."""
-        layout = self._layout
+        """As in `Sink`. Publishes the data files that `prepare` found and no others, the manifest, then `_SUCCESS`."""
+        layout, files = self._layout, resume_point.files
         if resume_point.remaining:
             raise RunError(
                 f"{resume_point.remaining} of {resume_point.queries} queries are not in {self._url}; "
                 "run the same command again to resume"
             )
-        if not resume_point.queries and not list_data_files(layout.filesystem, layout.folder):
-            pq.write_table(schema.empty_table(), layout.path("part-empty.parquet"), filesystem=layout.filesystem)
-        manifest = self._manifest(info or {})
-        self._control.write(MANIFEST, json.dumps(manifest, indent=1).encode())
-        self._control.write(SUCCESS, b"")
+        if not files:
+            path = layout.new_data_file()
+            layout.filesystem.create_dir(layout.parts_folder, recursive=True)
+            pq.write_table(schema.empty_table(), path, filesystem=layout.filesystem)
+            files = {path: layout.filesystem.get_file_info(path).size}
+        entries = summarize_data_files(layout.filesystem, files)
+        manifest = self._manifest(entries, info or {})
+        if manifest["queries"] != resume_point.queries:
+            raise TransientRunError(f"the data files in {self._url} changed after they were checked")
+        success = {key: manifest[key] for key in ("run_id", "commit_id")}
+        staged = {
+            name: stage_object(layout, self._control, name, json.dumps(content, indent=1).encode())
+            for name, content in ((MANIFEST, manifest), (SUCCESS, success))
+        }
+        self._confirm()
+        publish_data_files(layout, list(files), entries)
+        self._delete_other_data_files({entry.name for entry in entries})
+        for name, path in staged.items():
+            publish(layout, path, name)
         try:
-            self._delete_work_folders()
-        except (OSError, OutputError) as error:  # the output is finished
+            for folder in (layout.path(CANDIDATES_FOLDER), *layout.work_folders):
+                self._delete_folder(folder)
+        except (OSError, OutputError, TransientRunError) as error:  # the output is finished
             _logger.warning("could not delete the work folders of %s: %s", self._url, error)
         return manifest
 
@@ -161,15 +206,62 @@ class ParquetSink(Sink):
     def _url(self) -> str:
         return redact(self._layout.url)
 
-    def _delete_work_folders(self) -> None:
-        for name in WORK_FOLDERS:
-            delete_folder(self._layout.filesystem, self._layout.path(name))
+    def _confirm(self) -> None:
+        """Raise TransientRunError if another run has taken the lease. A sink that took none has none to lose."""
+        if self._lease_owner is not None:
+            confirm_lease(self._control, self._lease_owner)
 
-    def _manifest(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        entries = summarize_data_files(self._layout.filesystem, self._layout.folder)
+    def _finished_run_id(self) -> str | None:
+        """The id of the run that wrote `_SUCCESS`; None if there is none."""
+        stored = self._control.read(SUCCESS)
+        return parse_success(stored.body) if stored else None
+
+    def _delete_object(self, name: str) -> None:
+        if stored := self._control.read(name):
+            self._confirm()
+            self._control.delete(name, stored.etag)
+
+    def _replace_object(self, name: str, body: bytes) -> None:
+        stored = self._control.read(name)
+        self._confirm()
+        etag = self._control.replace(name, body, stored.etag) if stored else self._control.create(name, body)
+        if etag is None:
+            raise TransientRunError(f"another process has changed {name} of {self._url}; run the same command again")
+
+    def _delete_other_data_files(self, manifest: Collection[str] | None = None) -> None:
+        """Delete the data files at the top that are not in the manifest, or without one those of other runs."""
+        prefix, paths = self._layout.data_file_prefix, []
+        for info in list_data_files(self._layout.filesystem, self._layout.folder):
+            if not info.base_name.startswith(DATA_FILE_PREFIX):
+                raise _not_of_a_run(self._url, info.base_name)
+            if not (info.base_name.startswith(prefix) if manifest is None else info.base_name in manifest):
+                paths.append(info.path)
+        self._delete(paths)
+
+    def _delete_folders_of_other_runs(self) -> None:
+        """Delete the folders of other runs, and what this one has staged for a commit that broke off."""
+        layout = self._layout
+        kept = tuple(f"{folder}/" for folder in (layout.path(CANDIDATES_FOLDER), *layout.resumed_folders))
+        for folder in (layout.path(RUN_FOLDER), layout.path(QUARANTINE_FOLDER)):
+            paths = [info.path for info in list_files(layout.filesystem, folder, recursive=True)]
+            in_folders = [path for path in paths if posixpath.dirname(path) != layout.path(RUN_FOLDER)]
+            self._delete([path for path in in_folders if not path.startswith(kept)])
+
+    def _delete_folder(self, folder: str) -> None:
+        self._delete([info.path for info in list_files(self._layout.filesystem, folder, recursive=True)])
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        """Delete files that were listed before."""
+        if paths:
+            self._confirm()
+            delete_files(self._layout.filesystem, paths)
+            delete_empty_folders(self._layout.filesystem, paths)
+
+    def _manifest(self, entries: Sequence[ManifestEntry], info: Mapping[str, Any]) -> dict[str, Any]:
         run = read_run(self._control)
         return {
-            "run_id": run.run_id if run else None,
+            "run_id": self._layout.run_id,
+            "commit_id": uuid.uuid4().hex,  # no two manifests are equal, and none is deleted in the place of another
             "started": run.started if run else None,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "queries": sum(entry.rows for entry in entries),
@@ -185,3 +277,10 @@ class ParquetSink(Sink):
             "info": dict(info),
             "files": [{"name": entry.name, "rows": entry.rows, "bytes": entry.bytes} for entry in entries],
         }
+
+
+def _not_of_a_run(url: str, name: str) -> OutputError:
+    return OutputError(
+        f"{url} holds Parquet files that no run of this program wrote ({name}, ...); choose an empty folder, or move"
+        " them away"
+    )

@@ -3,12 +3,15 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from corpus_reranker.errors import OutputError
-from corpus_reranker.io.object_store import ObjectStore
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.errors import OutputError, TransientRunError
+from corpus_reranker.io.filesystem import join
+from corpus_reranker.io.object_store import ObjectStore, StoredObject
 
 RUN = "_run/run.json"
 
@@ -18,34 +21,75 @@ _MAX_CHANGES = 30
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """`fingerprint_fields` decide the ranking, `queries` is their number in the input, `info` is what else is known."""
+    """`fingerprint_fields` decide the ranking, `queries` is their number in the input, `info` is what else is known.
+
+    `starts` counts the starts of the run. Each rewrites the record, so that a start that was paused past its lease
+    finds another one, and ends.
+    """
 
     run_id: str
     fingerprint_fields: Mapping[str, Any]
     queries: int
     started: str
     info: Mapping[str, Any]
+    starts: int
 
 
 def create_run(
-    control: ObjectStore, fingerprint_fields: Mapping[str, Any], queries: int, info: Mapping[str, Any] | None = None
+    control: ObjectStore,
+    fingerprint_fields: Mapping[str, Any],
+    queries: int,
+    info: Mapping[str, Any] | None = None,
+    *,
+    replaced: StoredObject | None = None,
 ) -> RunRecord:
-    """Write the record of a run that starts now."""
+    """Write the record of a run that starts now, in the place of `replaced`.
+
+    Raises:
+        TransientRunError: Another run has written a record in the meantime.
+    """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    run = RunRecord(uuid.uuid4().hex, dict(fingerprint_fields), queries, now, dict(info or {}))
-    control.write(RUN, json.dumps(asdict(run), indent=1).encode())
-    return run
+    run = RunRecord(uuid.uuid4().hex, dict(fingerprint_fields), queries, now, dict(info or {}), starts=1)
+    return _write_run(control, run, replaced)
+
+
+def resume_run(control: ObjectStore, recorded: StoredObject) -> RunRecord:
+    """Count a start in the record. Raises as `create_run` and `read_run` do."""
+    run = _parse_run(recorded)
+    return _write_run(control, replace(run, starts=run.starts + 1), recorded)
 
 
 def read_run(control: ObjectStore) -> RunRecord | None:
     """The record, None if there is none. Raises OutputError if another version of this program wrote it."""
     stored = control.read(RUN)
-    if stored is None:
-        return None
+    return _parse_run(stored) if stored else None
+
+
+def _write_run(control: ObjectStore, run: RunRecord, replaced: StoredObject | None) -> RunRecord:
+    body = json.dumps(asdict(run), indent=1).encode()
+    etag = control.replace(RUN, body, replaced.etag) if replaced else control.create(RUN, body)
+    if etag is None:
+        raise TransientRunError("another run has begun on the output; run the same command again")
+    return run
+
+
+def _parse_run(stored: StoredObject) -> RunRecord:
     try:
         return RunRecord(**json.loads(stored.body))
     except (ValueError, TypeError) as error:
         raise OutputError(f"{RUN} of the output was not written by this version of the program: {error}") from error
+
+
+def find_run_id(filesystem: FileSystem, folder: str) -> str:
+    """The id of the run that the output at `folder` belongs to; empty if no run wrote it."""
+    path = join(folder, RUN)
+    if not filesystem.get_file_info(path).is_file:
+        return ""
+    with filesystem.open_input_stream(path) as stream:
+        try:
+            return str(json.loads(stream.read())["run_id"])
+        except (ValueError, TypeError, KeyError):
+            return ""
 
 
 def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

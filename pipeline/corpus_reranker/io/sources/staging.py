@@ -2,13 +2,14 @@
 
 import itertools
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
-from corpus_reranker.io.filesystem import delete_folder, join, resolve
+from corpus_reranker.io.filesystem import delete_folder, join, list_files, resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import InputConfig, StorageConfig
@@ -30,12 +31,13 @@ def stage(
 ) -> ParquetFiles:
     """Return nested Parquet files with the queries of `source`.
 
-    Without a limit, these are the source's own files if it has any. Otherwise the queries are copied to `folder_url`;
-    a later call for the same source and limit finds the copy.
+    Without a limit, these are the source's own files if it has any. Otherwise the queries are copied to a new folder
+    in `folder_url`; a later call for the same source and limit finds the copy. Each call that copies writes to a folder
+    of its own, because a driver that was paused past its lease may still be copying.
 
     Args:
         source: The input.
-        folder_url: Folder for the copy. What is in it is deleted if it is not a complete copy of this source.
+        folder_url: Folder for the copies.
         settings: The settings with which `source` was opened.
         storage: How to reach `folder_url`.
         limit: Number of queries, taken from the start of the input; None for all.
@@ -46,16 +48,32 @@ def stage(
     """
     if source.nested_files is not None and limit is None:
         return source.nested_files
-    control = open_object_store(folder_url, storage)
     bounds = {"limit": limit, "max_candidates": settings.max_candidates}
     content = json.dumps({**source.fingerprint_fields(), **bounds, "files": dict(digests or {})}).encode()
-    copied = control.read(COMPLETE)
-    if copied is None or copied.body != content:
-        filesystem, folder = resolve(folder_url, storage)
-        delete_folder(filesystem, folder)
-        _write(head(source.tables(), limit), filesystem, folder)
-        control.write(COMPLETE, content)
-    return read_nested_files(folder_url, storage)
+    name = _find_copy(content, folder_url, storage)
+    if name is None:
+        name = uuid.uuid4().hex
+        filesystem, folder = resolve(join(folder_url, name), storage)
+        try:
+            _write(head(source.tables(), limit), filesystem, folder)
+        except BaseException:
+            delete_folder(filesystem, folder)  # after an error, the run copies again
+            raise
+        open_object_store(folder_url, storage).write(join(name, COMPLETE), content)
+    return read_nested_files(join(folder_url, name), storage)
+
+
+def _find_copy(content: bytes, folder_url: str, storage: StorageConfig) -> str | None:
+    """The name of a folder that holds a complete copy of `content`."""
+    filesystem, folder = resolve(folder_url, storage)
+    control = open_object_store(folder_url, storage)
+    for info in list_files(filesystem, folder, recursive=True):
+        if info.base_name == COMPLETE:
+            name = str(info.path).split("/")[-2]
+            copied = control.read(join(name, COMPLETE))
+            if copied is not None and copied.body == content:
+                return name
+    return None
 
 
 def head(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
