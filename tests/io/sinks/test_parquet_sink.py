@@ -6,10 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import FileInfo
 
 from corpus_reranker.errors import OutputError, RunError
-from corpus_reranker.io.sinks.data_files import list_results
-from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.io.filesystem import FileType, resolve
+from corpus_reranker.io.sinks.data_files import is_truncated, list_results
+from corpus_reranker.io.sinks.parquet import ParquetSink, names_in_manifest
 from corpus_reranker.io.status import read_status
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, file_names, read_rows, write, write_data_file
@@ -106,6 +108,31 @@ def test_a_new_run_discards_the_old_one(location: Location) -> None:
     assert sink.check(other, new_run=True) is False
     assert sink.begin(other, 4, config_yaml="", new_run=True).fingerprint_fields == other
     assert set(file_names(location)) <= {"_lock", "_run/run.json", "_run/config.yaml"}
+
+
+def test_a_new_run_deletes_published_files_that_are_not_listed(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The LIST of some stores shows a file some time after it was written: later it would be read as well."""
+    sink = begun(local_location)
+    write_data_file(local_location, "0.parquet", ["a", "b", "c", "d"])
+    sink.finish(sink.prepare(FOUR), SCHEMA)
+    monkeypatch.setattr("corpus_reranker.io.sinks.parquet.list_data_files", lambda *_: [])
+    sink_of(local_location).begin({**IDENTITY, "prompt": "x"}, 4, config_yaml="", new_run=True)
+    assert not list(Path(local_location.url, "out").glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    "manifest", [b"{broken", b'{"files": [{"name": "../part-x.parquet"}, {"name": "own.parquet"}]}', b"[]"]
+)
+def test_a_damaged_manifest_names_no_file(manifest: bytes) -> None:
+    assert names_in_manifest(manifest) == []
+
+
+def test_a_listed_file_that_does_not_exist_counts_as_truncated(location: Location) -> None:
+    """The LIST of some stores shows a file some time after it was deleted."""
+    filesystem, path = resolve(f"{location.url}/gone.parquet", location.storage)
+    assert is_truncated(filesystem, FileInfo(path, FileType.File, size=1000))
 
 
 def test_parquet_files_of_no_run_are_never_changed(location: Location) -> None:

@@ -142,7 +142,7 @@ class Sink(Protocol):
             info: JSON values for the manifest.
 
         Raises:
-            RunError: queries are missing.
-            TransientRunError: another run has taken the lease, or a data file is not there.
+            TransientRunError: queries are missing, which a store whose LIST lags may show later; another run has taken
+                the lease; or a data file is not there.
         """
         ...

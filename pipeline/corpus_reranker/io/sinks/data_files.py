@@ -145,12 +145,18 @@ def _path_if_truncated(filesystem: FileSystem, info: FileInfo) -> str | None:
 
 @retry_transient_errors
 def is_truncated(filesystem: FileSystem, info: FileInfo) -> bool:
-    """Whether a file lacks the Parquet magic at its end, which is written last. Raises OSError if it cannot be read."""
+    """Whether a file lacks the Parquet magic at its end, which is written last. Raises OSError if it cannot be read.
+
+    True for a file that does not exist: the LIST of some stores shows deleted files for a while.
+    """
     if info.size < 3 * len(PARQUET_MAGIC):
         return True
-    with filesystem.open_input_file(info.path) as file:
-        file.seek(max(info.size - TAIL_BYTES, 0))
-        return not bytes(file.read()).endswith(PARQUET_MAGIC)
+    try:
+        with filesystem.open_input_file(info.path) as file:
+            file.seek(max(info.size - TAIL_BYTES, 0))
+            return not bytes(file.read()).endswith(PARQUET_MAGIC)
+    except FileNotFoundError:
+        return True
 
 
 def _read(filesystem: FileSystem, path: str, columns: list[str] | None = None) -> pa.Table:

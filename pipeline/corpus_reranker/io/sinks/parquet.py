@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus_reranker.errors import OutputError, RunError, TransientRunError
+from corpus_reranker.errors import OutputError, TransientRunError
 from corpus_reranker.io.filesystem import delete_empty_folders, delete_files, list_files, redact
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.quarantine import delete_from_quarantine
@@ -99,7 +99,7 @@ class ParquetSink(Sink):
         return self._finished_run_id() == run.run_id
 
     def lease(self, *, job_id: str | None = None, on_lost: Callable[[], None] | None = None) -> Lease:
-        """As in `Sink`. A request of the lease gives up early enough for another attempt before the lease expires."""
+        """As in `Sink`. A renewal gives up early enough for another attempt before the lease expires."""
         seconds = self._settings.lease_seconds
         storage = self._storage.model_copy(
             update={
@@ -133,6 +133,7 @@ class ParquetSink(Sink):
         self._layout = replace(self._layout, run_id=run.run_id)
         if self._finished_run_id() != run.run_id:
             self._delete_object(SUCCESS)
+            self._delete_files_of_manifest()
             self._delete_object(MANIFEST)
         self._delete_other_data_files()
         self._delete_folders_of_other_runs()
@@ -172,7 +173,7 @@ class ParquetSink(Sink):
         """As in `Sink`. Publishes the data files that `prepare` found and no others, the manifest, then `_SUCCESS`."""
         layout, files = self._layout, resume_point.files
         if resume_point.remaining:
-            raise RunError(
+            raise TransientRunError(
                 f"{resume_point.remaining} of {resume_point.queries} queries are not in {self._url}; "
                 "run the same command again to resume"
             )
@@ -238,6 +239,13 @@ class ParquetSink(Sink):
                 paths.append(info.path)
         self._delete(paths)
 
+    def _delete_files_of_manifest(self) -> None:
+        """Delete the data files that another run has published. LIST may not show them yet."""
+        stored = self._control.read(MANIFEST)
+        names = names_in_manifest(stored.body) if stored else []
+        others = [name for name in names if not name.startswith(self._layout.data_file_prefix)]
+        self._delete([self._layout.path(name) for name in others])
+
     def _delete_folders_of_other_runs(self) -> None:
         """Delete the folders of other runs, and what this one has staged for a commit that broke off."""
         layout = self._layout
@@ -277,6 +285,15 @@ class ParquetSink(Sink):
             "info": dict(info),
             "files": [{"name": entry.name, "rows": entry.rows, "bytes": entry.bytes} for entry in entries],
         }
+
+
+def names_in_manifest(manifest: bytes) -> list[str]:
+    """The names of the data files in a manifest; none if it cannot be read."""
+    try:
+        names = [str(file["name"]) for file in json.loads(manifest)["files"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if name.startswith(DATA_FILE_PREFIX) and "/" not in name]
 
 
 def _not_of_a_run(url: str, name: str) -> OutputError:
