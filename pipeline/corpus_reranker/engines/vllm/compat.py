@@ -119,6 +119,10 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
         arguments["download_dir"] = settings.download_dir
     if settings.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB_BYTES)
+    if settings.device == "cpu":
+        # A request with a seed whose prefill is split kills the engine core: torch's CPU generators have no offset
+        # (vLLM 0.32, gpu_model_runner.py).
+        arguments["enable_chunked_prefill"] = False
     arguments |= settings.engine_kwargs
     if isinstance(markers := arguments.get("reasoning_config"), Mapping):
         arguments["reasoning_config"] = reasoning_config(markers)
