@@ -66,12 +66,20 @@ def test_the_last_line_comes_after_all_messages_of_ray(
         return MANIFEST
 
     monkeypatch.setattr(driver, "run_job", run_job)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: print("(raylet) a worker died"))
     with pytest.raises(type(error)) if error else contextlib.nullcontext():
         run_rerank(make_scenario(tmp_path, queries=1).config)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "(raylet) a worker died"
     assert len(printed) == 1 or "output: " in printed[-1]
+
+
+def test_a_ray_that_was_connected_before_stays_connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "run_job", lambda *_, **__: MANIFEST)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "shutdown", lambda: pytest.fail("Ray was shut down"))
+    assert run_rerank(make_scenario(tmp_path, queries=1).config) == 0
 
 
 @pytest.mark.parametrize(

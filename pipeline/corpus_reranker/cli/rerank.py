@@ -1,8 +1,8 @@
 """`corpus-reranker rerank`: reranks candidates."""
 
-import sys
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -73,13 +73,9 @@ def run_rerank(
 
     started = time.monotonic()
     retry: tuple[QueryStatus, ...] = ("failed", "degraded") if retry_failed else ()
-    try:
+    with _own_ray():
         manifest = run_job(config, limit=limit, new_run=new_run, retry=retry, log=log)
-    except Exception:
-        _shut_ray_down()
-        raise
-    seconds = time.monotonic() - started
-    _shut_ray_down()
+        seconds = time.monotonic() - started
     for line in summary(manifest, config, seconds):
         log(line)
     exceeded = exceeded_limits(manifest, config)
@@ -120,7 +116,20 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
     ]
 
 
-def _shut_ray_down() -> None:
-    """Shut Ray down before the summary or the reason of a failure is printed, which comes after Ray's messages then."""
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
+@contextlib.contextmanager
+def _own_ray() -> Iterator[None]:
+    """Shut Ray down at the end, so that the summary or the reason of a failure comes after Ray's messages.
+
+    A Ray to which this process was connected before is left alone.
+    """
+    import ray
+
+    connected = ray.is_initialized()
+    try:
+        yield
+    except Exception:
+        if not connected:
+            ray.shutdown()
+        raise
+    if not connected:
+        ray.shutdown()
