@@ -52,7 +52,7 @@ demo-s3: setup ## the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
 test: setup ## the whole test suite; real models last, on their own: they need both cores
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not vllm"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm"
 	$(BIN)/python -m pytest -m vllm
 
 test-fast: setup ## the quick tests only: no Ray, no vLLM, no S3 server, no whole jobs

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 SCRIPT = """
-import atexit, time
+import atexit, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its processes with SIGINT ignored
 import corpus_reranker.__main__ as entry
 
 def wait(where):

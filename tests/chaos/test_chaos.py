@@ -46,10 +46,10 @@ def test_a_resumed_run_writes_files_while_every_cpu_is_taken(tmp_path: Path, ray
     output = tmp_path / "out"
     for files_before in (0, 1):
         with rerank_process(scenario.config_path, environment=ray_environment) as process:
-            assert process.wait_until(lambda: len([*output.glob("*.parquet")]) > files_before), process.output  # noqa: B023
+            assert process.wait_until(lambda: len([*output.rglob("part-*.parquet")]) > files_before), process.output  # noqa: B023
             process.kill()
             process.wait()
-        for data_file in sorted(output.glob("*.parquet"))[1:]:
+        for data_file in sorted(output.rglob("part-*.parquet"))[1:]:
             data_file.unlink()
 
 

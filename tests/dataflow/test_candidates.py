@@ -70,4 +70,5 @@ def test_rows_beyond_the_limits_are_cut(tmp_path: Path) -> None:
     (task,) = CandidatesDatasource(files, RowLimits(max_candidates=3)).get_read_tasks(1)
     few, many = next(iter(task())).to_pylist()
     assert (len(few["candidates"]), few[PROBLEM]) == (3, None)
-    assert (many["candidates"], many[PROBLEM]) == (None, "4 candidates; input.max_candidates is 3")
+    assert many[PROBLEM] == "4 candidates; input.max_candidates is 3"
+    assert [(each["doc_id"] is None, each["text"]) for each in many["candidates"]] == [(False, None)] * 4

@@ -129,7 +129,7 @@ def only_one_in_flight(scraped: Mapping[str, Mapping[str, int]]) -> bool:
 def queries_written(folder: Path) -> int:
     """Rows in the complete data files of a run that may be writing another file."""
     rows = 0
-    for data_file in folder.glob("part-*.parquet"):
+    for data_file in folder.rglob("part-*.parquet"):
         with contextlib.suppress(pa.ArrowInvalid):
             rows += pq.read_metadata(data_file).num_rows
     return rows
