@@ -211,7 +211,7 @@ def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path,
 @pytest.mark.parametrize("replaced", [True, False])
 def test_a_run_survives_the_loss_of_a_node(cluster: Cluster, tmp_path: Path, replaced: bool) -> None:
     """The package is installed on the nodes; the working directory has folders with the checkout's names."""
-    sources = [query(number) for number in range(40)]
+    sources = [query(number) for number in range(240 if replaced else 40)]  # enough work for a replica that starts late
     write_input(tmp_path / "in", sources)
     client = JobSubmissionClient(f"http://{cluster.webui_url}")
     project = tmp_path / "project"
