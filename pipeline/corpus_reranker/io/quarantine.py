@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import DELETE_THREADS, join, list_files
+from corpus_reranker.io.filesystem import delete_files, join, list_files
 from corpus_reranker.io.schemas import QUARANTINE, quarantine_rows
 from corpus_reranker.types import RerankResult
 
@@ -66,8 +65,7 @@ def delete_from_quarantine(filesystem: FileSystem, folder: str, query_ids: Itera
     """Delete the files of these queries. The folder is listed once, however many queries there are."""
     paths = {_path(folder, query_id) for query_id in query_ids}
     existing = [info.path for info in list_files(filesystem, folder) if info.path in paths] if paths else []
-    with ThreadPoolExecutor(DELETE_THREADS) as pool:
-        list(pool.map(filesystem.delete_file, existing))
+    delete_files(filesystem, existing)
 
 
 def _write(filesystem: FileSystem, folder: str, query_id: str, rows: list[dict[str, Any]]) -> bool:

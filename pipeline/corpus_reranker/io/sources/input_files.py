@@ -64,7 +64,9 @@ def identify_files(
     filesystem, root = resolve(url, storage)
     digest_of = {replace(file, digest=""): file.digest for file in recorded if file.version}
     try:
-        files = {path: replace(file, name=_name(path, root)) for path, file in _stat(filesystem, url, storage, paths)}
+        files = {
+            path: replace(file, name=_name(path, root)) for path, file in _stat(filesystem, url, root, storage, paths)
+        }
         unread = {path: file.size_bytes for path, file in files.items() if file not in digest_of}
         digests = _read_digests(filesystem, unread)
     except OSError as error:
@@ -84,11 +86,10 @@ def _name(path: str, root: str) -> str:
 
 
 def _stat(
-    filesystem: FileSystem, url: str, storage: StorageConfig, paths: Sequence[str]
+    filesystem: FileSystem, url: str, root: str, storage: StorageConfig, paths: Sequence[str]
 ) -> Iterator[tuple[str, InputFile]]:
-    """Path, size and version of each file that exists."""
+    """Path, size and version of each file that exists; `root` is the path of `url`."""
     if is_s3(url):  # pyarrow drops the ETags of a listing
-        _, root = resolve(url, storage)
         objects = _objects(in_region_of(root.partition("/")[0], storage), root)
         for path in filter(objects.__contains__, paths):
             yield path, InputFile("", objects[path]["size"], objects[path].get("ETag", ""))
