@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.io.filesystem import IO_THREADS
 from corpus_reranker.io.isolation import MEMORY_BYTES, IsolatedProcess, run_in_subprocess
 from corpus_reranker.io.sinks.parquet import ParquetSink
-from corpus_reranker.io.sources.input_files import IO_THREADS
 from corpus_reranker.io.sources.parquet import open_parquet
 from corpus_reranker.io.sources.parquet_files import read_query_ids
 from helpers.locations import Location

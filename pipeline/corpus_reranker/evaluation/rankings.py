@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.outputs import open_output
 from corpus_reranker.evaluation.trec import group_run
-from corpus_reranker.io.sinks.data_files import IO_THREADS
+from corpus_reranker.io.filesystem import IO_THREADS
 from corpus_reranker.io.trec import open_text, read_run
 
 T = TypeVar("T")

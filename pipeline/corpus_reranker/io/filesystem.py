@@ -29,7 +29,8 @@ from corpus_reranker.io.storage_errors import error_kind
 os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
 os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
 
-DELETE_THREADS = 16
+IO_THREADS = 16
+"""Requests that one call sends at a time."""
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
 
@@ -103,7 +104,7 @@ class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
             bucket, _, key = path.partition("/")
             self._client.call_s3("delete_object", Bucket=bucket, Key=key)
 
-        with ThreadPoolExecutor(DELETE_THREADS) as pool:
+        with ThreadPoolExecutor(IO_THREADS) as pool:
             list(pool.map(delete, paths))
 
 
@@ -186,7 +187,7 @@ def delete_files(filesystem: FileSystem, paths: Sequence[str]) -> None:
         with contextlib.suppress(FileNotFoundError):
             filesystem.delete_file(path)
 
-    with ThreadPoolExecutor(DELETE_THREADS) as pool:
+    with ThreadPoolExecutor(IO_THREADS) as pool:
         list(pool.map(delete, paths))
 
 

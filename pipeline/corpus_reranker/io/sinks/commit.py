@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pyarrow.fs import FileType, LocalFileSystem
 
 from corpus_reranker.errors import TransientRunError
-from corpus_reranker.io.filesystem import join
+from corpus_reranker.io.filesystem import IO_THREADS, join
 from corpus_reranker.io.object_store import ObjectStore
-from corpus_reranker.io.sinks.data_files import IO_THREADS, ManifestEntry
+from corpus_reranker.io.sinks.data_files import ManifestEntry
 from corpus_reranker.io.sinks.layout import Layout
 
 

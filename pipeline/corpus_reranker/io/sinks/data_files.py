@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSystem
 
 from corpus_reranker.errors import OutputError
-from corpus_reranker.io.filesystem import delete_files, join, list_files, retry_transient_errors
+from corpus_reranker.io.filesystem import IO_THREADS, delete_files, join, list_files, retry_transient_errors
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.sinks.failure_reasons import FailureReasons
 from corpus_reranker.io.sinks.layout import SUCCESS, Layout, data_file_prefix, parts_folder
@@ -32,7 +32,6 @@ from corpus_reranker.io.storage_errors import brief
 A = TypeVar("A")
 T = TypeVar("T")
 
-IO_THREADS = 16
 PARQUET_MAGIC = b"PAR1"
 TAIL_BYTES = 4096
 """Size of the read at a file's end; enough for the body of an S3 error, see filesystem.retry_transient_errors."""

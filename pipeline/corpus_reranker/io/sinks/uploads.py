@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from corpus_reranker.io.filesystem import DELETE_THREADS, is_s3, resolve
+from corpus_reranker.io.filesystem import IO_THREADS, is_s3, resolve
 from corpus_reranker.io.s3_client import in_region_of, open_s3fs, read_options
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
@@ -40,7 +40,7 @@ def abort_uploads(folder_url: str, storage: StorageConfig, confirm: Callable[[],
     try:
         if uploads := _list(client, f"{folder}/" if folder else "", common):
             confirm()
-            with ThreadPoolExecutor(DELETE_THREADS) as pool:
+            with ThreadPoolExecutor(IO_THREADS) as pool:
                 list(pool.map(abort, uploads))
             logger.info("aborted %d multipart uploads of earlier runs", len(uploads))
     except (OSError, BotoCoreError) as error:  # s3fs turns the errors that a response tells into OSError

@@ -8,14 +8,12 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import retry_transient_errors
+from corpus_reranker.io.filesystem import IO_THREADS, retry_transient_errors
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles, RowGroup
 from corpus_reranker.io.sources.listing import format_hint, list_input, select_data
 from corpus_reranker.io.sources.schema_check import Form, input_schema
 from corpus_reranker.io.storage_errors import brief
-
-IO_THREADS = 16
 
 _MAGIC = b"PAR1"
 """First bytes of a Parquet file. Hive, Spark and others write data files without an ending, or with another one."""

@@ -15,11 +15,10 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import is_transient, retry_transient_errors
+from corpus_reranker.io.filesystem import IO_THREADS, is_transient, retry_transient_errors
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
 from corpus_reranker.io.sources.conversion import convert, convert_batch
-from corpus_reranker.io.sources.footers import IO_THREADS
 from corpus_reranker.io.sources.rows import MAX_ID_CHARS
 from corpus_reranker.io.storage_errors import brief
 
