@@ -18,8 +18,9 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import QUARANTINE, RESULT
 from corpus_reranker.report import run_data
-from corpus_reranker.report.page import MAX_BYTES, MAX_TEXT_CHARS, visible, write_report
+from corpus_reranker.report.page import MAX_BYTES, MAX_TEXT_CHARS, write_report
 from corpus_reranker.report.settings import ReportConfig
+from corpus_reranker.report.templating import visible
 from helpers.command_line import run_command
 from helpers.locations import Location
 from helpers.synthetic_output import SCHEMA, output_row, simulated_rows, write_data_files

@@ -1,13 +1,7 @@
-"""The run report: one self-contained HTML page in the output folder.
-
-The page runs no script and loads nothing. Passages and answers are untrusted text, so the template escapes every
-value, and the page's content security policy forbids everything else.
-"""
+"""The run report: one self-contained HTML page in the output folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -37,15 +31,13 @@ from corpus_reranker.report.charts import (
 )
 from corpus_reranker.report.run_data import MAX_RANK, RunData, read_run_data, sample_windows
 from corpus_reranker.report.settings import ReportConfig
+from corpus_reranker.report.templating import clip, render
 
 REPORT = "_run/report.html"
 
 MAX_BYTES = 5_000_000
 MAX_TEXT_CHARS = 60_000
 """Limit for a prompt or response on the page. A ReasonRank window of 20 passages has about 25,000 characters."""
-
-MAX_LINE_CHARS = 500
-"""Limit for a query or an error in a table."""
 
 STATUSES = ("complete", "repaired", "degraded", "no_answer", "truncated", "timeout", "error", "failed")
 """In display order. The names are those of the CSS classes that colour them."""
@@ -174,8 +166,6 @@ def render_report(
     evaluate_config: EvaluateConfig | None = None,
 ) -> str:
     """The HTML that `write_report` writes."""
-    import jinja2
-
     if not config.allow_unfinished:
         check_finished(*output)
     data = read_run_data(*output, config)
@@ -189,18 +179,9 @@ def render_report(
         evaluation = evaluate(
             {name: read_orders(*output, qrels, allow_unfinished=config.allow_unfinished)}, qrels, settings
         )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("corpus_reranker.report", "templates"),
-        autoescape=True,
-        finalize=visible,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "line": partial(_clip, limit=MAX_LINE_CHARS)}
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         name=name,
-        now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         run=run,
         data=data,
         totals=totals,
@@ -213,29 +194,12 @@ def render_report(
         tokens=_tokens(data),
         moves=_moves(data),
         windows=[
-            (window, _clip(window.prompt, MAX_TEXT_CHARS), _clip(window.response, MAX_TEXT_CHARS))
+            (window, clip(window.prompt, MAX_TEXT_CHARS), clip(window.response, MAX_TEXT_CHARS))
             for window in sample_windows(*output, config)
         ],
         answer_flags=ANSWER_FLAGS,
         max_rank=MAX_RANK,
     )
-
-
-def visible(value: Any) -> Any:
-    """Replace control characters, which HTML cannot hold, by their symbols (U+2400 and following).
-
-    Every expression of the template passes through this function. Markup from macros stays as it is.
-    """
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    return "".join(chr(0x2400 + ord(c)) if ord(c) < 0x20 and c not in "\n\t" else c for c in value)
-
-
-def _clip(text: str | None, limit: int) -> str | None:
-    if text is None or len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]} [... {len(text) - 2 * half:,} characters omitted ...] {text[-half:]}"
 
 
 def _totals(data: RunData, manifest: Mapping[str, Any]) -> Totals:
