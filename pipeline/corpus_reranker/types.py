@@ -37,6 +37,11 @@ class Candidate:
     score: float
     title: str | None = None
 
+    @property
+    def has_text(self) -> bool:
+        """Whether the title or the text has more than white space."""
+        return bool(self.text.strip() or (self.title or "").strip())
+
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:

@@ -133,7 +133,8 @@ class Process:
             return
         async with self._policy.isolation(query_id), self._slots, self._in_flight.query(query_id):
             for window in range(WINDOWS):
-                await self._in_flight.counting(query_id, self._engine(query_id, window))(PROMPT, SAMPLING)
+                await self._engine(query_id, window)(PROMPT, SAMPLING)
+                await self._in_flight.count_completion(query_id)
             self._pool.ranked.add(query_id)
 
     def _engine(self, query_id: str, window: int) -> Generate:

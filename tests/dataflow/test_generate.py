@@ -9,7 +9,9 @@ from corpus_reranker.answers.continuation import continue_reasoning
 from corpus_reranker.cache.completions import CompletionCache
 from corpus_reranker.dataflow.admission import Admission
 from corpus_reranker.dataflow.capacity import Capacity
+from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.generate import compose_generate
+from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
@@ -63,6 +65,7 @@ class Replica:
         self.cache = FakeCache()
         self.stats_actor = FakeStatsActor()
         self.stats = ReplicaStats(REPLICA, self.stats_actor)
+        self.in_flight = QueriesInFlight(CoordinatorClient(REPLICA))
         self.windows_in_flight: list[int] = []
 
     async def engine_generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
@@ -79,6 +82,7 @@ class Replica:
                 self.admission,
                 slot,
                 self.stats,
+                self.in_flight,
                 cast(CompletionCache, self.cache),
                 lambda generate: continue_reasoning(generate, encode),
                 "q1",

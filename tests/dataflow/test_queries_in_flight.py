@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.replica_report import ReplicaId
-from corpus_reranker.types import Completion, Prompt, SamplingParams
-from helpers.scripts import SAMPLING, completion
 
 
 class Coordinator(CoordinatorClient):
@@ -56,10 +54,7 @@ async def test_only_completions_of_suspects_are_reported() -> None:
     coordinator = Coordinator()
     in_flight = QueriesInFlight(coordinator, lambda query_id: query_id == "suspect")
 
-    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
-        return completion("[1]")
-
     async with in_flight.query("suspect"), in_flight.query("other"):
         for query_id in ("suspect", "other"):
-            await in_flight.counting(query_id, generate)(Prompt("", ()), SAMPLING)
+            await in_flight.count_completion(query_id)
     assert [started for started, _ in coordinator.reports] == [{"suspect": 0}, {"other": 0}, {"suspect": 1}]

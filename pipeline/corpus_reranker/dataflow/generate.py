@@ -1,10 +1,11 @@
-"""Composes the `generate` function of a query: the engine's, inside four wrappers."""
+"""Composes the `generate` function of a query: the engine's `generate` inside its wrappers."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from corpus_reranker.cache.completions import CompletionCache
 from corpus_reranker.dataflow.admission import Admission, QuerySlot
+from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
@@ -15,6 +16,7 @@ async def compose_generate(
     admission: Admission,
     slot: QuerySlot,
     stats: ReplicaStats,
+    in_flight: QueriesInFlight,
     completion_cache: CompletionCache | None,
     continue_answers: Callable[[Generate], Generate],
     query_id: str,
@@ -29,13 +31,15 @@ async def compose_generate(
        reaches the engine. Any other completion is stored before it is returned.
     3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
        continued part is admitted and cached as a request of its own.
-    4. A count of requests, answered or not, by which the progress tells how much is left.
+    4. Counts: every request counts as progress of the run, answered or not. Completions of a query that is suspected
+       of ending processes are reported to the coordinator before the next request.
 
     Args:
         engine_generate: The engine's `generate`.
         admission: Admission control of the replica.
         slot: The query's slot.
-        stats: Counts the engine's completions.
+        stats: Counts the engine's completions and all requests.
+        in_flight: Reports the progress of suspects.
         completion_cache: Cache of completions. None sends every request to the engine.
         continue_answers: The answer parser's `extend`.
         query_id: The query.
@@ -56,8 +60,10 @@ async def compose_generate(
 
         async def generate_and_count(prompt: Prompt, params: SamplingParams) -> Completion:
             try:
-                return await continued(prompt, params)
+                completion = await continued(prompt, params)
             finally:
                 stats.count("requests")
+            await in_flight.count_completion(query_id)
+            return completion
 
         yield generate_and_count

@@ -8,10 +8,11 @@ before it dies fails no trial, however often it dies.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from corpus_reranker.errors import RowError
+from corpus_reranker.errors import ReplicaDeathsError, RowError
 
 _SUSPECT_DEATHS = 2
 """A query that was in flight at this many deaths is a suspect. One death is most often that of an engine or a node."""
@@ -69,6 +70,14 @@ class ReplicaHistory:
     deaths: int = 0
     deaths_without_progress: int = 0
     refuted_trials: int = 0
+
+    def check_deaths(self, max_deaths: int) -> None:
+        """Raises ReplicaDeathsError, which ends the run, after more than `max_deaths` deaths without progress."""
+        if self.deaths_without_progress > max_deaths:
+            raise ReplicaDeathsError(
+                f"the process of a replica on {socket.gethostname()} died {self.deaths_without_progress} times "
+                "without an answered window in between (cluster.max_replica_deaths)"
+            )
 
     def is_poison(self, query_id: str) -> bool:
         """Whether the query is set aside."""

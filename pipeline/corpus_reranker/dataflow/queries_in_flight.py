@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
-from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
 
 class QueriesInFlight:
@@ -40,18 +39,11 @@ class QueriesInFlight:
             self._changed.discard(query_id)
             self._ended.append(query_id)  # the next report carries it
 
-    def counting(self, query_id: str, generate: Generate) -> Generate:
-        """Wrap the `generate` of a suspect, so that the coordinator knows its progress before the next request."""
-        if not self._is_suspect(query_id):
-            return generate
-
-        async def generate_and_count(prompt: Prompt, params: SamplingParams) -> Completion:
-            completion = await generate(prompt, params)
+    async def count_completion(self, query_id: str) -> None:
+        """Count a completion of a suspect, and report it before the query's next request."""
+        if self._is_suspect(query_id):
             self._completions[query_id] += 1
             await self._report_change(query_id)
-            return completion
-
-        return generate_and_count
 
     async def report(self) -> None:
         """Report all changes since the last report. If the coordinator does not answer, the next report repeats it."""

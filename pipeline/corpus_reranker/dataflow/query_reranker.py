@@ -1,6 +1,5 @@
 """Reranks one query with the models of a replica."""
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -70,10 +69,6 @@ class QueryReranker:
         load = admission.queries_in_flight, admission.windows_in_flight, admission.target_windows_in_flight
         return ReplicaReport(self._replica, *load, self.engine_info())
 
-    def query_slot(self, request: RerankRequest) -> AbstractAsyncContextManager[QuerySlot]:
-        """Context that waits for a query slot and holds it."""
-        return self.admission.query(self.max_windows(request))
-
     def max_windows(self, request: RerankRequest) -> int:
         """Maximum number of windows of a query."""
         windows: int = self._config.strategy.max_windows(self._config.num_ranked(len(request.candidates)))
@@ -101,13 +96,14 @@ class QueryReranker:
             self.admission,
             slot,
             self._stats,
+            self._in_flight,
             self._completion_cache,
             self._continue_answers,
             request.query_id,
         ) as generate:
             return await rerank_query(
                 request,
-                self._in_flight.counting(request.query_id, generate),
+                generate,
                 strategy=config.strategy,
                 prompt_builder=prompt_builder,
                 parser=parser,

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -24,10 +23,9 @@ from corpus_reranker.dataflow.replica_report import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.window_recorder import WindowRecorder
-from corpus_reranker.errors import EngineDeadError, ReplicaDeathsError, RowError
+from corpus_reranker.errors import EngineDeadError, RowError
 from corpus_reranker.io import schemas
 from corpus_reranker.io.sources.rows import parse_row
-from corpus_reranker.types import RerankRequest
 
 _REPORT_SECONDS = 1.0
 """Interval between two reports to the stats actor and the coordinator."""
@@ -58,7 +56,7 @@ class RerankWorker:
         self._queries_arrived = self._queries_returned = 0
         self._loop = guarded_loop()
         history = self._coordinator.replica_started()
-        self._check_deaths(history.deaths_without_progress)
+        history.check_deaths(self._config.cluster.max_replica_deaths)
         try:
             self._poison_queries = PoisonQueryPolicy(history)
             self._in_flight = QueriesInFlight(self._coordinator, self._poison_queries.is_suspect)
@@ -69,14 +67,6 @@ class RerankWorker:
                 self._exit(f"its engine did not start again: {reason}")
             self._stats.start_failed(reason)
             raise
-
-    def _check_deaths(self, deaths: int) -> None:
-        """Raises ReplicaDeathsError, which ends the run."""
-        if deaths > self._config.cluster.max_replica_deaths:
-            raise ReplicaDeathsError(
-                f"the process of a replica on {socket.gethostname()} died {deaths} times without an answered window in "
-                "between (cluster.max_replica_deaths)"
-            )
 
     async def _start(self) -> None:
         started = time.monotonic()
@@ -109,7 +99,7 @@ class RerankWorker:
         except RowError as error:
             return self._fail(row, str(error))
         max_windows = self._reranker.max_windows(request)
-        async with self._admitted(request) as slot:
+        async with self._admitted(request.query_id, max_windows) as slot:
             started_at = datetime.now(UTC)
             self._stats.plan_query(max_windows)
             try:
@@ -126,12 +116,13 @@ class RerankWorker:
             return self._finish(output, started_at)
 
     @contextlib.asynccontextmanager
-    async def _admitted(self, request: RerankRequest) -> AsyncIterator[QuerySlot]:
+    async def _admitted(self, query_id: str, max_windows: int) -> AsyncIterator[QuerySlot]:
         """Wait for a query slot and hold it. Suspects and other queries wait for each other."""
         requested = time.monotonic()
-        async with self._poison_queries.isolation(request.query_id), self._reranker.query_slot(request) as slot:
+        admission = self._reranker.admission
+        async with self._poison_queries.isolation(query_id), admission.query(max_windows) as slot:
             self._stats.observe("queue_wait", time.monotonic() - requested)
-            async with self._in_flight.query(request.query_id):
+            async with self._in_flight.query(query_id):
                 yield slot
 
     def _fail(self, row: dict[str, Any], error: str) -> dict[str, Any]:

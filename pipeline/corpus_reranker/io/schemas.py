@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from corpus_reranker.ranking.blank_passages import has_text
 from corpus_reranker.types import RerankRequest, RerankResult, WindowOutcome
 
 QUERY_ID = "query_id"
@@ -170,7 +169,7 @@ def output_row(
         ranking.append(_ranked(candidate.doc_id, rank, len(result.order), position + 1, candidate.score))
         ranking[-1]["pre_ranker_score"] = None if scores is None else _null_if_nan(scores[position])
     windows = [_window(outcome, keep_reasoning) for outcome in result.windows]
-    num_blank = sum(not has_text(candidate) for candidate in request.candidates)
+    num_blank = sum(not candidate.has_text for candidate in request.candidates)
     counts = {"blank_candidates": num_blank, "duplicate_candidates": num_duplicates}
     return _output_row(result.query_id, result.status, ranking, windows, result.error) | counts
 

@@ -4,12 +4,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from corpus_reranker.types import Candidate, RerankRequest, RerankResult
-
-
-def has_text(candidate: Candidate) -> bool:
-    """Whether the title or the text of a candidate has more than white space."""
-    return bool(candidate.text.strip() or (candidate.title or "").strip())
+from corpus_reranker.types import RerankRequest, RerankResult
 
 
 async def rank_texts(request: RerankRequest, rank: Callable[[RerankRequest], Awaitable[RerankResult]]) -> RerankResult:
@@ -18,13 +13,13 @@ async def rank_texts(request: RerankRequest, rank: Callable[[RerankRequest], Awa
     A query without any text is `failed`. If `rank` fails, all candidates keep their first-stage order.
     """
     indices = range(len(request.candidates))
-    with_text = [index for index in indices if has_text(request.candidates[index])]
+    with_text = [index for index in indices if request.candidates[index].has_text]
     if len(with_text) == len(indices):
         return await rank(request)
     if not with_text:
         return RerankResult(request.query_id, "failed", tuple(indices), (), "no candidate has text")
     result = await rank(replace(request, candidates=tuple(request.candidates[index] for index in with_text)))
-    blank = [index for index in indices if not has_text(request.candidates[index])]
+    blank = [index for index in indices if not request.candidates[index].has_text]
     scores = None
     if result.pre_ranker_scores is not None:
         score_of = dict(zip(with_text, result.pre_ranker_scores, strict=True))

@@ -10,7 +10,6 @@ from corpus_reranker.errors import RowError
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM, unreadable_row
 from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sources.rows import MAX_ID_CHARS, check_batch, parse_row
-from corpus_reranker.ranking.blank_passages import has_text
 from corpus_reranker.types import RerankRequest
 from helpers.fuzzing import examples
 from helpers.outputs import input_row
@@ -138,7 +137,7 @@ def test_every_row_is_a_request_or_has_a_problem(rows: list[dict[str, Any]]) -> 
             assert 1 <= len(doc_ids) <= SETTINGS.max_candidates
             assert result.query_id
             assert result.query.strip()
-            assert any(map(has_text, result.candidates))
+            assert any(candidate.has_text for candidate in result.candidates)
         else:
             output = unreadable_row(row, result)
             assert len(result) < 2000
@@ -239,7 +238,7 @@ def test_the_first_of_duplicate_candidates_is_kept_or_the_row_fails() -> None:
 
 
 def test_a_candidate_without_text_does_not_fail_its_row() -> None:
-    assert [has_text(each) for each in request_of(with_candidate(text=" ")).candidates] == [True, False, True]
+    assert [each.has_text for each in request_of(with_candidate(text=" ")).candidates] == [True, False, True]
 
 
 def test_an_empty_batch() -> None:
