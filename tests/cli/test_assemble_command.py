@@ -28,7 +28,7 @@ def options(data: Path) -> list[str]:
 def test_assemble_by_options(data: Path) -> None:
     result = run_command("assemble", *options(data), f"--output={data}/out", "--assemble.hits=3")
     assert result.exit_code == 0, result.output
-    assert "1 queries, 2 candidates; skipped 1 documents and 0 queries" in result.output
+    assert "1 query, 2 candidates; skipped 1 document and 0 queries" in result.output
     (row,) = [row for part in (data / "out").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
     assert [each["doc_id"] for each in row["candidates"]] == ["d1", "a b"]
 
@@ -54,7 +54,7 @@ def test_assemble_writes_where_the_reranker_reads(data: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("assemble", ["--assemble.missing=error"], "lacks 1 entries of the run: 'gone' (not in the corpus)"),
+        ("assemble", ["--assemble.missing=error"], "lacks 1 entry of the run: 'gone' (not in the corpus)"),
         ("assemble", ["--assemble.mising=error"], "did you mean 'missing'"),
         ("assemble", ["--corpus=/no/such/corpus"], "/no/such/corpus"),
         ("retrieve", ["--queries=/no/such/queries", "--index=x"], "/no/such/queries"),

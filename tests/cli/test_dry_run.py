@@ -48,8 +48,8 @@ def test_the_plan_and_no_trace(tmp_path: Path) -> None:
     (tmp_path / "in" / "notes.txt").touch()
     result = dry_run(tmp_path)
     assert result.exit_code == 0, result.output
-    assert "1 Parquet files, 2 queries (nested form)" in result.output
-    assert "1 files of the input are not data and are skipped" in result.output
+    assert "1 Parquet file, 2 queries (nested form)" in result.output
+    assert "1 file of the input skipped, not data" in result.output
     assert "passage 0 of q0000" in result.output
     assert "failed rows" not in result.output
     assert not (tmp_path / "out").exists()

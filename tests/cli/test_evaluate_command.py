@@ -31,7 +31,7 @@ def test_tables_and_files(output: Path, qrels: Path, tmp_path: Path) -> None:
     assert "out before" in result.stdout
     assert "0.2778" in result.stdout  # RR before: (1/3 + 1/2 + 0) / 3
     assert "0.6667" in result.stdout  # RR after: (1 + 1 + 0) / 3
-    assert "1 of 3 judged queries missing; they count as 0" in result.stdout
+    assert "1 of 3 judged queries missing, counted as 0" in result.stdout
 
     written = json.loads((tmp_path / "e.json").read_text())
     assert written["measures"] == ["RR@10", "nDCG@10"]

@@ -35,7 +35,7 @@ def test_status_without_date_or_etag(moto: S3Server, s3_output: Location, habit:
     with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
         result = run_command("status", f"{s3_output.url}/out", *storage_overrides(proxy.endpoint_url))
     assert (result.exit_code, result.stderr) == (4, "")
-    assert "done: 1 of 1 queries" in result.stdout
+    assert "done: 1 of 1 query" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_missing_entries_are_an_error_if_configured(tmp_path: Path) -> None:
         assemble(tmp_path, missing="error")
     assert list((tmp_path / "candidates").glob("*.parquet")) == []
     (tmp_path / "queries.tsv").write_text("q1\tfirst\nq2\tsecond\nq4\tfourth\n")
-    with pytest.raises(InputError, match=r"queries.tsv lacks 1 entries of the run: 'q3' \(not in the queries\)"):
+    with pytest.raises(InputError, match=r"queries.tsv lacks 1 entry of the run: 'q3' \(not in the queries\)"):
         assemble(tmp_path, missing="error")
     write_all(tmp_path, RUN)
     assert assemble(tmp_path, missing="error").candidates == 5

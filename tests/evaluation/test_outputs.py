@@ -22,7 +22,7 @@ def test_candidates_and_copied_files_count_as_finished(tmp_path: Path) -> None:
     (output / "_SUCCESS").unlink()
     check_finished(LOCAL, str(tmp_path / "candidates"))
     check_finished(LOCAL, str(output / "part-00000.parquet"))
-    with pytest.raises(InputError, match="1 queries and no _SUCCESS"):
+    with pytest.raises(InputError, match="1 query and no _SUCCESS"):
         check_finished(LOCAL, str(output))
 
 

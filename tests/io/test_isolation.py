@@ -40,7 +40,7 @@ def test_a_sink_can_be_prepared_in_it(location: Location) -> None:
     with IsolatedProcess() as isolated:
         resume_point = isolated.run(sink.prepare, pa.chunked_array([["a", "b", "c"]]))
         assert (resume_point.queries, resume_point.done, resume_point.by_status) == (3, 2, {"complete": 2})
-        with pytest.raises(OutputError, match="holds 1 queries that the input does not have"):
+        with pytest.raises(OutputError, match="holds 1 query unknown to the input"):
             isolated.run(sink.prepare, pa.chunked_array([["a"]]))
 
 

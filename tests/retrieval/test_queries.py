@@ -75,7 +75,7 @@ def test_retrieval_texts_may_come_from_another_file(tmp_path: Path) -> None:
     assert found["query"].to_pylist() == ["original one", "original two"]
     assert found["retrieval_query"].to_pylist() == ["rewritten one", "rewritten two"]
     (tmp_path / "rewritten.tsv").write_text("2\trewritten two\n")
-    with pytest.raises(InputError, match=r"lacks 1 queries of .*; the first is '1'"):
+    with pytest.raises(InputError, match=r"lacks 1 query of .*; the first is '1'"):
         read(tmp_path / "q.tsv", retrieval_path=str(tmp_path / "rewritten.tsv"))
 
 

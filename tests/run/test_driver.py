@@ -76,5 +76,5 @@ def test_files_that_are_not_data_are_named(tmp_path: Path) -> None:
         (tmp_path / "in" / name).write_text("{}")
     _, lines = rerank(config(tmp_path))
     (skipped,) = [line for line in lines if "are skipped" in line]
-    assert skipped.startswith("warning: 2 files of the input are not data")
+    assert skipped.startswith("warning: 2 files of the input skipped, not data")
     assert all(f"/in/{name}" in skipped for name in ("notes.txt", "info.json"))

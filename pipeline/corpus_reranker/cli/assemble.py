@@ -7,6 +7,7 @@ import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
+from corpus_reranker.formatting import counted
 from corpus_reranker.retrieval.settings import AssembleConfig
 
 app = command_app()
@@ -39,6 +40,7 @@ def assemble(
         print_json({"output": folder, **dataclasses.asdict(summary)})
     else:
         print(
-            f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates; skipped"
-            f" {summary.documents_skipped:,} documents and {summary.queries_skipped:,} queries (see _skipped.jsonl)"
+            f"{folder}: {counted(summary.queries, 'query')}, {counted(summary.candidates, 'candidate')}; skipped"
+            f" {counted(summary.documents_skipped, 'document')} and {counted(summary.queries_skipped, 'query')}"
+            " (see _skipped.jsonl)"
         )

@@ -76,11 +76,14 @@ def _table(found: Estimate, config: JobConfig) -> Table:
     prompt_tokens = work.windows * work.prompt_tokens_mean * answers.attempts_mean
     output_tokens = work.windows * answers.output_tokens_mean
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("queries", f"{work.queries:,} with {work.candidates:,} candidates (at most {work.most_candidates:,})")
+    table.add_row(
+        "queries", f"{work.queries:,} with {counted(work.candidates, 'candidate')} (at most {work.most_candidates:,})"
+    )
     table.add_row("windows", f"at most {work.windows:,}; up to {work.chain_windows} in sequence per query")
     table.add_row(
         "prompt tokens",
-        f"{prompt_tokens:,.0f}: {work.prompt_tokens_mean:,.0f} per window, counted on {work.sampled_queries:,} queries"
+        f"{prompt_tokens:,.0f}: {work.prompt_tokens_mean:,.0f} per window, counted on"
+        f" {counted(work.sampled_queries, 'query')}"
         + (f"; passages shortened in {work.shortened_fraction:.1%} of windows" if work.shortened_fraction else ""),
     )
     table.add_row(
@@ -89,7 +92,7 @@ def _table(found: Estimate, config: JobConfig) -> Table:
     if answers.attempts_mean > 1:
         table.add_row("attempts", f"{answers.attempts_mean:.3f} per window")
     if work.unreadable_queries:
-        table.add_row("unreadable", f"{work.unreadable_queries:,} sampled queries; they will be failed rows")
+        table.add_row("unreadable", f"{counted(work.unreadable_queries, 'sampled query')}, failed in a run")
     if time is None:
         table.add_row("time", "unknown; give estimate.windows_per_second, or prompt and output tokens per second")
         return table

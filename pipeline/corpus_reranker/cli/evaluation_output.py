@@ -14,6 +14,7 @@ from rich.table import Table
 
 from corpus_reranker.evaluation.comparison import Evaluation, macro_means, per_query
 from corpus_reranker.evaluation.settings import EvaluateConfig
+from corpus_reranker.formatting import counted
 
 
 def show(
@@ -26,17 +27,20 @@ def show(
     for system in evaluation.systems:
         if missing := evaluation.missing[system.name]:
             console.print(
-                f"{system.name}: {missing} of {num_judged} judged queries missing; they count as 0.", markup=False
+                f"{system.name}: {missing} of {counted(num_judged, 'judged query')} missing, counted as 0.",
+                markup=False,
             )
     for name in simulated:
         console.print(f"{name}: no model ranked it: its engine was scripted or simulated.", style="red", markup=False)
     unknown = num_judged - len(evaluation.datasets)
     if evaluation.datasets and unknown:
-        console.print(f"{unknown} judged queries belong to no known dataset and count in `all` only.", markup=False)
+        console.print(
+            f"{counted(unknown, 'judged query')} without a known dataset, counted in `all` only.", markup=False
+        )
     if any(comparison.baseline.endswith(" pre-ranker") for comparison in evaluation.comparisons):
         console.print("The LLM's own gain is `after - pre-ranker`.", markup=False)
     console.print(
-        f"Mean over all {num_judged} judged queries. Before: the first stage's order; after: reranked; "
+        f"Mean over {counted(num_judged, 'judged query')}. Before: the first stage's order; after: reranked; "
         "runs in trec_eval's order.",
         style="dim",
     )

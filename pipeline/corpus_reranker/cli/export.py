@@ -19,6 +19,7 @@ from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.exporter import export as export_output
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import SKIPPED_FILE
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import resolve
 
 app = command_app()
@@ -103,7 +104,7 @@ def export(
         counts = {"queries": exported.queries, "records": exported.records, "skipped": dict(exported.skipped.counts)}
         print_json({"destination": settings.destination, **counts, "files": list(exported.files)})
         return
-    counts_text = f"{exported.queries:,} queries, {exported.records:,} records, {len(exported.files):,} files"
-    print(f"{settings.destination}: {counts_text}")
+    written = {"query": exported.queries, "record": exported.records, "file": len(exported.files)}
+    print(f"{settings.destination}: {', '.join(counted(count, what) for what, count in written.items())}")
     if exported.skipped.counts:
         print(f"skipped: {exported.skipped.describe()}; see {SKIPPED_FILE}")

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from corpus_reranker.cli.printing import format_counts
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.run_progress import RunProgress, duration
 from corpus_reranker.io.sinks.lease import LeaseHolder
 from corpus_reranker.io.sinks.run_record import RunRecord
@@ -29,7 +30,7 @@ def render(
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
         ProgressBar(total=max(progress.queries, 1), completed=progress.done, width=40),
-        f"{progress.done:,} of {progress.queries:,} queries, {fraction:.1%}",
+        f"{progress.done:,} of {counted(progress.queries, 'query')}, {fraction:.1%}",
         f"ETA {duration(progress.eta_seconds)}" if holder else "",
     )
     rates = (
@@ -52,7 +53,7 @@ def _counts(progress: RunProgress) -> str:
     answers = f"; answers {by_status('answers_')}" if flagged else ""
 
     deaths = progress.counts.get("engine_deaths", 0)
-    died = f"; {deaths} engines died" if deaths else ""
+    died = f"; {counted(deaths, 'engine')} died" if deaths else ""
     return f"since the last start: queries {by_status('queries_')}; windows {by_status('windows_')}{answers}{died}"
 
 

@@ -7,6 +7,7 @@ import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
+from corpus_reranker.formatting import counted
 from corpus_reranker.retrieval.settings import RetrieveConfig
 
 app = command_app()
@@ -41,6 +42,6 @@ def retrieve(
         print_json({"output": folder, **dataclasses.asdict(summary)})
     else:
         print(
-            f"{folder}: {summary.queries:,} queries, {summary.candidates:,} candidates;"
-            f" skipped {summary.queries_skipped:,} queries without text or hit (see _skipped.jsonl)"
+            f"{folder}: {counted(summary.queries, 'query')}, {counted(summary.candidates, 'candidate')}; skipped"
+            f" {counted(summary.queries_skipped, 'query')} without text or hit (see _skipped.jsonl)"
         )

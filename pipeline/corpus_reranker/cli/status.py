@@ -66,7 +66,7 @@ def describe_windows(windows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         reason = f", finish reason {window['finish_reason']}" if window["finish_reason"] else ""
         yield (
             f"query {window['query_id']}, window [{window['start']}, {window['end']}): {window['status']},"
-            f" {window['attempts']} attempts{reason}"
+            f" {counted(window['attempts'], 'attempt')}{reason}"
         )
         for name in ("error", "response"):
             if text := clip(window[name], _SHOWN_CHARS):
@@ -81,7 +81,7 @@ def describe(output: str, status: Status) -> str:
         return f"{output}: no run has started here"
     lines = [
         f"{output}: {'finished' if status.finished else 'not finished'}, run {status.run.run_id}",
-        f"done: {status.done:,} of {status.run.queries:,} queries ({format_counts(status.by_status)});"
+        f"done: {status.done:,} of {counted(status.run.queries, 'query')} ({format_counts(status.by_status)});"
         f" {status.remaining:,} remain",
         f"data: {counted(status.data_files, 'Parquet file')}, {status.bytes / 1e6:,.1f} MB",
         f"writer: {status.holder or 'none'}",

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 from corpus_reranker.errors import ReplicaDeathsError, RowError
+from corpus_reranker.formatting import counted
 
 _SUSPECT_DEATHS = 2
 """A query that was in flight at this many deaths is a suspect. One death is most often that of an engine or a node."""
@@ -105,7 +106,7 @@ class PoisonQueryPolicy:
         if self._history.is_poison(query_id):
             record = self._history.records[query_id]
             raise RowError(
-                f"its replica's process died {record.deaths} times while this query was in flight,"
+                f"its replica's process died {counted(record.deaths, 'time')} while this query was in flight,"
                 f" the last {record.failed_trials} times with no other query"
             )
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from corpus_reranker.engines.base import Engine, EngineCapabilities, EngineSettings, PreRanker
 from corpus_reranker.errors import EngineDeadError
+from corpus_reranker.formatting import counted
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 T = TypeVar("T")
@@ -85,7 +86,7 @@ class HangWatch:
                 return
             self._reason = (
                 f"the engine made no progress for {self._stalled_seconds:.0f} s with"
-                f" {len(self._in_flight)} requests in flight"
+                f" {counted(len(self._in_flight), 'request')} in flight"
             )
             for hung in self._in_flight:
                 hung.get_loop().call_soon_threadsafe(_resolve, hung, self._reason)

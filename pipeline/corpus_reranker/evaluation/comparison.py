@@ -13,6 +13,7 @@ from corpus_reranker.evaluation.rankings import QueryOrders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
 from corpus_reranker.evaluation.trec import Qrels
+from corpus_reranker.formatting import counted
 
 _QUERIES_PER_CALL = 1000
 """Queries scored per call of ir_measures."""
@@ -123,7 +124,8 @@ def _score(
     if not systems:
         some = ", ".join(repr(query_id) for query_id in sorted(qrels)[:3])
         raise InputError(
-            f"{name} holds none of the {len(qrels)} judged queries ({some}, ...); use the qrels of its queries"
+            f"{name} holds none of the {counted(len(qrels), 'judged query')} ({some}, ...);"
+            " use the qrels of its queries"
         )
     return list(systems.values())
 

@@ -10,6 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import join
 from corpus_reranker.io.sinks.data_files import is_truncated, list_results
 from corpus_reranker.io.sinks.layout import SUCCESS
@@ -156,8 +157,8 @@ def _unfinished(filesystem: pafs.FileSystem, path: str) -> InputError:
     folder = str(PurePosixPath(path).parent) if is_file else path
     done = sum(_read_footer(filesystem, file).num_rows for file in _complete_files(filesystem, folder))
     total = read_json(filesystem, join(folder, RUN)).get("queries")
-    of_total = f" of {total:,}" if isinstance(total, int) else ""
+    count = f"{done:,} of {counted(total, 'query')}" if isinstance(total, int) else counted(done, "query")
     return InputError(
-        f"{folder} is not finished: it has {done:,}{of_total} queries and no {SUCCESS}; resume its run with the same"
+        f"{folder} is not finished: it has {count} and no {SUCCESS}; resume its run with the same"
         " rerank command, or use it as it is with --allow-unfinished"
     )

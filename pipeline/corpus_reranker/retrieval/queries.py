@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.trec import open_text
 from corpus_reranker.retrieval.corpus import clean
@@ -81,7 +82,7 @@ def _add_retrieval_queries(
     if positions.null_count:
         without = table.filter(pc.is_null(positions))["query_id"]
         raise InputError(
-            f"{path} lacks {len(without):,} queries of {queries.path}; the first is {without[0].as_py()!r}"
+            f"{path} lacks {counted(len(without), 'query')} of {queries.path}; the first is {without[0].as_py()!r}"
         )
     return table.append_column(RETRIEVAL_QUERY, texts.take(positions))
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.retrieval.first_stage_run import FirstStageRun
 from corpus_reranker.retrieval.queries import QuerySet
 
@@ -51,7 +52,8 @@ def refuse(rows: Collection[dict[str, Any]], source: str) -> None:
     """Raise InputError if any queries or documents of the run are missing from `source`."""
     if rows:
         first = [f"{row.get('doc_id', row.get('query_id'))!r} ({row['reason']})" for row in rows][:_NAMED_IN_ERROR]
+        named = ", ".join([*first, "..."] if len(rows) > _NAMED_IN_ERROR else first)
         raise InputError(
-            f"{source} lacks {len(rows):,} entries of the run: {', '.join(first)}{', ...' if len(rows) > 3 else ''};"
+            f"{source} lacks {counted(len(rows), 'entry')} of the run: {named};"
             " add them, or set assemble.missing to drop"
         )

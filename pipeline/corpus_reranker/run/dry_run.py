@@ -9,6 +9,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError, OutputHeldError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.object_store import check_writable, open_object_store
@@ -48,14 +49,14 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
     cluster, strategy = config.cluster, config.strategy
     lines = [
         f"input: {config.input.path}: {source.describe()}"
-        + (f", of which the first {limit:,} queries" if limit else ""),
+        + (f", of which the first {counted(limit, 'query')}" if limit else ""),
         *([skipped] if skipped else []),
         f"output: {config.output.path}" + (": finished; a run has nothing to do" if is_finished else ""),
         *_pre_ranker_lines(config),
         f"strategy: {strategy}",
         f"replicas: {cluster.replicas or f'{cluster.min_replica_count} to {cluster.max_replica_count}'}"
-        f" of {config.engine.kind} with {config.engine.gpus_per_replica} GPUs, up to"
-        f" {max_windows_in_flight(config)} windows in flight each",
+        f" of {config.engine.kind} with {counted(config.engine.gpus_per_replica, 'GPU')}, up to"
+        f" {counted(max_windows_in_flight(config), 'window')} in flight each",
         f"fingerprint: {config.fingerprint()}",
     ]
     if first.unreadable:
@@ -126,9 +127,10 @@ def _prompt_lines(config: JobConfig, request: RerankRequest) -> list[str]:
     ranked = config.num_ranked(len(request.candidates))
     prompt = create_prompt_builder(config)(request)(range(min(config.strategy.max_window, ranked)))
     return [
-        f"a query with {len(request.candidates)} candidates: at most {config.strategy.max_windows(ranked)}"
-        f" windows, up to {config.policy.max_attempts} attempts each",
-        f"first prompt ({len(prompt.token_ids):,} tokens of {config.engine.max_model_len:,}, up to"
+        f"a query with {counted(len(request.candidates), 'candidate')}: at most"
+        f" {counted(config.strategy.max_windows(ranked), 'window')},"
+        f" up to {counted(config.policy.max_attempts, 'attempt')} each",
+        f"first prompt ({counted(len(prompt.token_ids), 'token')} of {config.engine.max_model_len:,}, up to"
         f" {config.generation.max_tokens:,} for the answer):",
         "",
         prompt.text,

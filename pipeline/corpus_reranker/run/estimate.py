@@ -10,6 +10,7 @@ from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.report.run_data import read_run_data
@@ -94,7 +95,7 @@ def measured_response_lengths(output: str, storage: StorageConfig) -> ResponseLe
         raise InputError(f"{output} has no windows to measure")
     return ResponseLengths(
         output_tokens_mean=float(data.output_tokens.mean()),
-        source=f"{windows:,} windows of {output}",
+        source=f"{counted(windows, 'window')} of {output}",
         attempts_mean=data.attempts / windows,
         latency_seconds_mean=float(data.latency_seconds.mean()),
     )

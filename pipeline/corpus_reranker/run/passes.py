@@ -102,7 +102,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
     run.log(
         f"{counted(plan.replicas.initial, 'replica')} requested, maximum {config.cluster.max_replica_count};"
         f" each holds up to {counted(plan.blocks.per_replica, 'block')} of"
-        f" {counted(plan.blocks.queries_per_block, 'query', 'queries')},"
+        f" {counted(plan.blocks.queries_per_block, 'query')},"
         f" with up to {counted(max_windows_in_flight(config), 'window')} in flight"
     )
     with running_stats_actor(record.run_id, remaining) as stats_actor, running_coordinator(remaining) as coordinator:

@@ -3,6 +3,7 @@
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.base import EngineCapabilities
 from corpus_reranker.errors import ConfigError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import canonical
 
 _MIN_PASSAGE_TOKENS = 16
@@ -44,7 +45,7 @@ def _check_template(config: JobConfig) -> None:
         )
     if parser.max_tokens is not None and config.generation.max_tokens != parser.max_tokens:
         raise ConfigError(
-            f"prompt.template {config.prompt.template} generates {parser.max_tokens} token per window; set"
+            f"prompt.template {config.prompt.template} generates {counted(parser.max_tokens, 'token')} per window; set"
             f" generation.max_reasoning_tokens to 0 and generation.max_answer_tokens to {parser.max_tokens}"
         )
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import InputError, RequestError, RowError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
@@ -92,7 +93,9 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         sampled, shortened = sampled + 1, shortened + cut
         tokens += lengths
     if not sampled:
-        raise InputError(f"none of {unreadable} sampled queries of {config.input.path} can be read; see the row errors")
+        raise InputError(
+            f"none of {counted(unreadable, 'sampled query')} of {config.input.path} can be read; see the row errors"
+        )
     return Work(
         queries=counts.total(),
         candidates=sum(number * count for number, count in counts.items()),

@@ -206,7 +206,7 @@ def test_retrying_keeps_the_old_row_until_a_new_one_is_there(location: Location)
 def test_unknown_ids_are_refused(local_location: Location) -> None:
     sink = begun(local_location)
     write_data_file(local_location, "0.parquet", ["a", "unknown"])
-    with pytest.raises(OutputError, match=r"holds 1 queries that the input does not have \('unknown'"):
+    with pytest.raises(OutputError, match=r"holds 1 query unknown to the input \('unknown'"):
         sink.prepare(FOUR)
 
 

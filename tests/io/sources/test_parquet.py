@@ -152,7 +152,7 @@ def test_files_that_are_not_parquet_are_refused(local_location: Location, name: 
     assert len(nested_files(local_location).paths) == 1
     (folder / "deep").mkdir()
     (folder / "deep" / name).write_text("query_id,query")
-    with pytest.raises(InputError, match=rf"1 files in .* are not Parquet \(.*deep/{name}\); move them.*{hint}"):
+    with pytest.raises(InputError, match=rf"has 1 file not in Parquet format \(.*deep/{name}\); move.*{hint}"):
         open_parquet(local_location.input(), local_location.storage)
 
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, mess
 def test_another_format_in_the_folder_is_named(tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.csv", CSV)
     write(tmp_path / "in" / "b.tsv", TSV)
-    with pytest.raises(InputError, match=r"1 files in .* are not CSV \(.*b.tsv\).*set input.format=tsv"):
+    with pytest.raises(InputError, match=r"has 1 file not in CSV format \(.*b.tsv\).*set input.format=tsv"):
         read(tmp_path / "in", "csv")
 
 

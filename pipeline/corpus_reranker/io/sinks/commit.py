@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pyarrow.fs import FileType, LocalFileSystem
 
 from corpus_reranker.errors import TransientRunError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import IO_THREADS, join
 from corpus_reranker.io.object_store import ObjectStore
 from corpus_reranker.io.sinks.data_files import ManifestEntry
@@ -38,7 +39,8 @@ def publish_data_files(layout: Layout, paths: Sequence[str], entries: Sequence[M
         changed = [entry.name for entry, info in zip(entries, infos, strict=True) if info.size != entry.bytes]
     if changed:
         raise TransientRunError(
-            f"{len(changed)} data files changed during the commit ({changed[0]}, ...); run the same command again"
+            f"{counted(len(changed), 'data file')} changed during the commit ({changed[0]}, ...);"
+            " run the same command again"
         )
 
 

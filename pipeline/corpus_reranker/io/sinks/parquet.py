@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import OutputError, TransientRunError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import delete_empty_folders, delete_files, list_files, redact
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.quarantine import delete_from_quarantine
@@ -152,7 +153,7 @@ class ParquetSink(Sink):
         unknown = rows.filter(pc.invert(pc.is_in(rows[QUERY_ID], value_set=query_ids)))
         if unknown.num_rows:
             raise OutputError(
-                f"{self._url} holds {unknown.num_rows} queries that the input does not have "
+                f"{self._url} holds {counted(unknown.num_rows, 'query')} unknown to the input "
                 f"({unknown[QUERY_ID][0].as_py()!r}, ...); choose another output or use --new-run"
             )
         retried = pc.is_in(rows["status"], value_set=pa.array(list(retry), pa.string()))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pyarrow.fs import FileInfo, FileSystem, FileType
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import list_files, redact, resolve, retry_transient_errors
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
@@ -76,8 +77,8 @@ def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name
     unknown = [path for path in others if not path.endswith(_NOTES)]
     if unknown:
         raise InputError(
-            f"input.path: {len(unknown):,} files in {redact(url)} are not {format_name} ({_names(unknown)}); move them"
-            f" away, or start their names with _{format_hint(unknown)}"
+            f"input.path: {redact(url)} has {counted(len(unknown), 'file')} not in {format_name} format"
+            f" ({_names(unknown)}); move such files away, or start their names with _{format_hint(unknown)}"
         )
     if not data:
         raise InputError(f"input.path: there is no {format_name} file in {redact(url)}{format_hint(others)}")
@@ -99,7 +100,7 @@ def describe_skipped(url: str, storage: StorageConfig, paths: Sequence[str]) -> 
         return None
     data = set(paths)
     skipped = [info.path for info in list_input(url, storage).files if info.path not in data]
-    return f"{len(skipped):,} files of the input are not data and are skipped: {_names(skipped)}" if skipped else None
+    return f"{counted(len(skipped), 'file')} of the input skipped, not data: {_names(skipped)}" if skipped else None
 
 
 def format_hint(paths: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, QUERY_ID
 from corpus_reranker.io.sources.base import ParquetFiles, Source
 from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tables, read_query_id_batches
@@ -135,7 +136,8 @@ class LongParquet(LongForm):
         return sum(file.uncompressed_bytes for file in self.long_files.files)
 
     def describe(self) -> str:
-        return f"{len(self.long_files.files)} Parquet files, {self.long_files.rows:,} candidate rows (long form)"
+        files = self.long_files
+        return f"{counted(len(files.files), 'Parquet file')}, {counted(files.rows, 'candidate row')} (long form)"
 
     def fingerprint_fields(self) -> dict[str, Any]:
         return file_fingerprint(self.long_files)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.schemas import CANDIDATES
 from corpus_reranker.io.settings import InputConfig, StorageConfig
@@ -48,7 +49,7 @@ class NestedParquet(Source):
         return "nested"
 
     def describe(self) -> str:
-        return f"{len(self.files.files)} Parquet files, {self.files.rows:,} queries (nested form)"
+        return f"{counted(len(self.files.files), 'Parquet file')}, {counted(self.files.rows, 'query')} (nested form)"
 
     def fingerprint_fields(self) -> dict[str, Any]:
         return file_fingerprint(self.files)

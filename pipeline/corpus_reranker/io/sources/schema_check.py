@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import pyarrow as pa
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, RESULT
 from corpus_reranker.io.settings import InputConfig
@@ -230,4 +231,5 @@ def _line(problem: str, paths: list[str]) -> str:
     if not paths:
         return problem
     others = len(paths) - 1
-    return f"{paths[0]}{f' and {others:,} other files' if others else ''}: {problem}"
+    more = counted(others, "other file")
+    return f"{paths[0]}{f' and {more}' if others else ''}: {problem}"

@@ -17,6 +17,7 @@ import pyarrow.json as pa_json
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.schemas import CANDIDATE, LONG_INPUT, QUERY_ID
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import Source
@@ -85,7 +86,7 @@ class TextFiles:
         return {"bytes": self.size_bytes, **columns}
 
     def describe(self, form: Form) -> str:
-        return f"{len(self.files)} text files, {self.size_bytes:,} bytes ({form} form)"
+        return f"{counted(len(self.files), 'text file')}, {counted(self.size_bytes, 'byte')} ({form} form)"
 
 
 @dataclass(frozen=True, slots=True)
