@@ -62,6 +62,9 @@ _WRITE_TASK = {"num_cpus": 0, "max_retries": _MAX_TASK_RETRIES}
 """A write must not wait for a CPU. Otherwise, if replicas, reader and filter occupy all CPUs, a resumed run would write
 nothing until the whole input is read, and the next crash would lose all results."""
 
+_RAY_CPUS_BESIDE_GPUS = 1.0
+"""CPUs that Ray Data reserves for an actor with GPUs and no `num_cpus`."""
+
 _BUFFERED_BLOCKS = 32
 """Output blocks of one task that may wait for the driver, which collects about ten times a second."""
 
@@ -168,11 +171,20 @@ def _rerank(
             max_tasks_in_flight_per_actor=blocks.per_replica,
             enable_true_multi_threading=True,
         ),
-        num_cpus=cluster.cpus_per_replica,
-        num_gpus=0 if placement else config.engine.gpus_per_replica,
+        **replica_resources(cluster.cpus_per_replica, 0 if placement else config.engine.gpus_per_replica),
         max_task_retries=_UNLIMITED if services.coordinator else cluster.max_replica_deaths,
         actor_options=placement,
     )
+
+
+def replica_resources(cpus: float, gpus: float) -> dict[str, float]:
+    """CPUs and GPUs of a replica's actor, as arguments of `map_batches`.
+
+    Ray Data reserves one CPU for an actor with GPUs by itself. It warns in every run that states both numbers.
+    """
+    if gpus and cpus == _RAY_CPUS_BESIDE_GPUS:
+        return {"num_gpus": gpus}
+    return {"num_cpus": cpus, "num_gpus": gpus}
 
 
 def check_queries(table: pa.Table, limits: RowLimits) -> pa.Table:
