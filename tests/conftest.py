@@ -20,6 +20,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # one process less in every Ray
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default, 15, starves its workers on a busy machine
 
 _SLOW_FIXTURES = ("ray_cluster", "demo_model")
 """Session fixtures of tests that take seconds to minutes. Their files start first, so that the workers end together."""

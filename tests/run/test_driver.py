@@ -75,6 +75,6 @@ def test_files_that_are_not_data_are_named(tmp_path: Path) -> None:
     for name in ("notes.txt", "info.json", "_hidden.md"):
         (tmp_path / "in" / name).write_text("{}")
     _, lines = rerank(config(tmp_path))
-    (skipped,) = [line for line in lines if "are skipped" in line]
+    (skipped,) = [line for line in lines if "of the input skipped" in line]
     assert skipped.startswith("warning: 2 files of the input skipped, not data")
     assert all(f"/in/{name}" in skipped for name in ("notes.txt", "info.json"))

@@ -18,14 +18,16 @@ def test_an_error_or_a_signal_during_the_report_is_logged(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(IsolatedProcess, "run", fail)
+    monkeypatch.setattr(IsolatedProcess, "run_within", fail)
     lines: list[str] = []
-    write_final_report(config(tmp_path), lines.append)
+    with IsolatedProcess() as isolated:
+        write_final_report(config(tmp_path), isolated, lines.append)
     assert [line.partition(": ")[0] for line in lines] == ["cannot write the report; try `corpus-reranker report`"]
 
 
 def test_a_report_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(final_report, "_TIMEOUT_SECONDS", 0.01)
     lines: list[str] = []
-    write_final_report(config(tmp_path), lines.append)
+    with IsolatedProcess() as isolated:
+        write_final_report(config(tmp_path), isolated, lines.append)
     assert "has not returned" in lines[0]

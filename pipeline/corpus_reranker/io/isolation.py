@@ -46,9 +46,8 @@ class IsolatedProcess:
     Use it as a context manager, in the thread that makes the calls.
     """
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> None:
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._memory_bytes = memory_bytes
-        self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._stderr = tempfile.TemporaryFile(prefix="reranker-")  # noqa: SIM115 - closed with the process
@@ -72,11 +71,15 @@ class IsolatedProcess:
             InputError: The subprocess ended during the call, ran out of memory, or did not return in time.
             Exception: What the function raised.
         """
+        return self.run_within(CALL_TIMEOUT_SECONDS, function, *args, **kwargs)
+
+    def run_within(self, timeout_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `run`, for a call that must return within `timeout_seconds`."""
         connection = self._connection or self._start()
         try:
             connection.send((function, args, kwargs))
-            if not connection.poll(self._timeout_seconds):
-                raise InputError(f"reading has not returned for {self._timeout_seconds:.0f} seconds")
+            if not connection.poll(timeout_seconds):
+                raise InputError(f"reading has not returned for {timeout_seconds:.0f} seconds")
             returned, value = connection.recv()
         except (EOFError, ConnectionError):
             raise self._crash_error() from None

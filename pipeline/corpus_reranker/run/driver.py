@@ -105,7 +105,7 @@ def _run_once(
                 if not is_copy:
                     check_input_unchanged(config, source, fingerprint)
                 manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
-    write_final_report(config, log)
+        write_final_report(config, isolated, log)
     return manifest
 
 

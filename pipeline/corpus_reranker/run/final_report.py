@@ -9,11 +9,11 @@ from corpus_reranker.report.page import report_output
 _TIMEOUT_SECONDS = 600.0
 
 
-def write_final_report(config: JobConfig, log: Callable[[str], None]) -> None:
+def write_final_report(config: JobConfig, isolated: IsolatedProcess, log: Callable[[str], None]) -> None:
     """Write the report page. The run is finished: a failure or a signal is logged and does not fail it."""
     try:
-        with IsolatedProcess(timeout_seconds=_TIMEOUT_SECONDS) as isolated:
-            page = isolated.run(report_output, config.output.path, config.storage, config.report, config.evaluate)
+        output = (config.output.path, config.storage)
+        page = isolated.run_within(_TIMEOUT_SECONDS, report_output, *output, config.report, config.evaluate)
         log(f"report: {page}")
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         log(f"cannot write the report; try `corpus-reranker report`: {type(error).__name__}: {error}")
