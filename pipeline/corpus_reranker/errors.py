@@ -2,7 +2,7 @@
 
 
 class RerankerError(Exception):
-    """Base of the errors that a user reads: the message names what is wrong, where, and the fix."""
+    """Base class of the errors that a user sees. The message says what is wrong, where, and how to fix it."""
 
 
 class ConfigError(RerankerError):
@@ -22,7 +22,7 @@ class OutputError(RerankerError):
 
 
 class StoreUnavailableError(OutputError):
-    """The store of the output does not answer, or asks for fewer requests. A run that has begun can be resumed."""
+    """The store of the output does not answer, or throttles requests. The run can be resumed."""
 
 
 class OutputHeldError(OutputError):
@@ -38,15 +38,15 @@ class RunError(RerankerError):
 
 
 class TransientRunError(RunError):
-    """The run failed for a reason that may pass: a store or a node that is away, a full disk, an error of Ray."""
+    """The run failed for a transient reason: an unavailable store, a lost node, a full disk, an error in Ray."""
 
 
 class NoFreeNodeError(RunError):
-    """No node of the cluster had room for a replica for a long time. Once one has, the same command resumes the run."""
+    """No node has had enough free resources for a replica for too long. The same command resumes the run later."""
 
 
 class ReplicaDeathsError(RerankerError):
-    """The process of a replica dies again and again, whatever it works on. It may run on another node."""
+    """A replica's process dies repeatedly without an answered window in between. Its node may be at fault."""
 
 
 class RequestError(RerankerError):
@@ -58,7 +58,7 @@ class EngineDeadError(RerankerError):
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The EngineDeadError in a task group's errors if there is one, else the first error."""
+    """The first EngineDeadError of a task group if there is one, otherwise its first error."""
     fatal = group.subgroup(EngineDeadError) or group
     error: BaseException = fatal
     while isinstance(error, BaseExceptionGroup):

@@ -58,7 +58,7 @@ class Prompt:
 
     Attributes:
         text: The whole prompt, chat template included.
-        token_ids: `text` encoded, so that the engine does not tokenise it again.
+        token_ids: `text` encoded, so that the engine does not tokenize it again.
         shortened_to_tokens: The passages were cut to this length so that the prompt fits the context. None: they were
             not.
         choices: Token ids of the passages' identifiers in the order shown, for models that rank by the first token.

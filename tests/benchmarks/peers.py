@@ -60,7 +60,7 @@ R2MED = (103, 77, 88, 97, 118, 150, 114, 129)
 
 PROMPT_SECONDS = 0.0175
 """Wall time of the authors' create_prompt_batched for one window, with its threads and Qwen2.5's tokenizer, on the two
-cores of docs/throughput.md: 22.3 ms measured for 7,238 tokens, scaled to 5,690. vLLM's own tokenisation is not
+cores of docs/throughput.md: 22.3 ms measured for 7,238 tokens, scaled to 5,690. vLLM's own tokenization is not
 included: its engine begins with the first prompt of a batch."""
 
 FOUR_GPUS = (

@@ -192,7 +192,7 @@ def study(
 def held_out(seeds: int) -> list[Outcome]:
     """Run the strategies with chosen settings on queries that were not used for the choice.
 
-    The noise level puts sliding windows half-way between the first stage and the best order of its candidates.
+    The noise level puts sliding windows halfway between the first stage and the best order of its candidates.
     """
     outcomes = []
     for name in HELD_OUT:
@@ -202,7 +202,7 @@ def held_out(seeds: int) -> list[Outcome]:
             queries.run(FullList(), Noise(0.0, 0.5, 0.0), 1)[0],
         )
         noise = queries.calibrate(float(first_stage.mean() + best.mean()) / 2, seeds)
-        outcomes += study(queries, f"BRIGHT {name}", "half-way", noise, (BASELINE, *HELD_OUT_STRATEGIES), seeds)
+        outcomes += study(queries, f"BRIGHT {name}", "halfway", noise, (BASELINE, *HELD_OUT_STRATEGIES), seeds)
     return outcomes
 
 

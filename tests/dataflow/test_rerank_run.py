@@ -282,8 +282,8 @@ def test_retry_reranks_failed_queries_only(tmp_path: Path) -> None:
     record = tmp_path / "out" / "_run" / "run.json"
     record.write_text(record.read_text().replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
     second, lines = rerank(settings, retry=("failed", "degraded"))
-    assert f"begun by 0.0.9, resumed by {__version__}" in lines
-    assert second["info"]["versions"] == {"begun": "0.0.9", "finished": __version__}
+    assert f"started by version 0.0.9, resumed by version {__version__}" in lines
+    assert second["info"]["versions"] == {"started": "0.0.9", "finished": __version__}
     after = rows_of(settings)
     assert second["queries_by_status"] == {"complete": 6}
     check_ranking(after["q0004"], rows[4])

@@ -56,7 +56,7 @@ def simulated_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
     return now
 
 
-def modelled_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
+def modeled_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
     batch = Batch(costs)
     for sequence in sequences:
         batch.submit(0.0, sequence)
@@ -74,21 +74,21 @@ def lognormal(count: int, seed: int) -> list[Sequence]:
 @pytest.mark.parametrize("changes", [{}, {"kv_cache_tokens": 50_000}, {"max_num_seqs": 4}])
 def test_agrees_with_a_simulation_of_every_step(seed: int, changes: dict[str, int]) -> None:
     costs, sequences = replace(COSTS, **changes), lognormal(200, seed)
-    assert modelled_seconds(costs, sequences) == pytest.approx(simulated_seconds(costs, sequences), rel=0.03)
+    assert modeled_seconds(costs, sequences) == pytest.approx(simulated_seconds(costs, sequences), rel=0.03)
 
 
 def test_decoding_takes_one_step_per_token() -> None:
     costs = replace(COSTS, max_num_seqs=16)
     sequences = [Sequence(1, 501)] * 48  # three full batches
     step_seconds = costs.step_seconds + 16 * costs.step_seconds_per_sequence
-    assert modelled_seconds(costs, sequences) == pytest.approx(3 * 500 * step_seconds, rel=0.01)
+    assert modeled_seconds(costs, sequences) == pytest.approx(3 * 500 * step_seconds, rel=0.01)
 
 
 def test_prefill_time_is_proportional_to_prompt_tokens() -> None:
     sequences = [Sequence(4096, 1)] * 50
     steps = 50 * 4096 / COSTS.max_num_batched_tokens
     expected = steps * COSTS.step_seconds + 50 * 4096 / COSTS.prefill_tokens_per_second
-    assert modelled_seconds(COSTS, sequences) == pytest.approx(expected, rel=1e-6)
+    assert modeled_seconds(COSTS, sequences) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_kv_cache_limits_running_sequences() -> None:

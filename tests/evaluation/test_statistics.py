@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
+from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomization
 
 differences = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_size=1, max_size=40).map(np.array)
 
@@ -22,7 +22,7 @@ differences = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_
     ],
 )
 def test_exact_p_values_worked_by_hand(values: list[float], p: float) -> None:
-    assert paired_randomisation(np.array(values)) == p
+    assert paired_randomization(np.array(values)) == p
 
 
 def test_sampled_p_values_agree_with_scipy() -> None:
@@ -31,25 +31,25 @@ def test_sampled_p_values_agree_with_scipy() -> None:
         (values,), np.mean, permutation_type="samples", n_resamples=50_000, rng=np.random.default_rng(1)
     ).pvalue
     assert 0.01 < expected < 0.5
-    assert paired_randomisation(values, resamples=50_000) == pytest.approx(expected, abs=0.01)
+    assert paired_randomization(values, resamples=50_000) == pytest.approx(expected, abs=0.01)
 
 
 def test_a_sampled_p_value_is_never_zero() -> None:
-    assert paired_randomisation(np.full(100, 0.5), resamples=999) == 1 / 1000
+    assert paired_randomization(np.full(100, 0.5), resamples=999) == 1 / 1000
 
 
 @given(differences)
 def test_p_ignores_direction_and_scale_and_is_reproducible(values: np.ndarray) -> None:
-    p = paired_randomisation(values, resamples=500)
+    p = paired_randomization(values, resamples=500)
     assert 0 < p <= 1
-    assert p == paired_randomisation(values, resamples=500)
-    assert p == paired_randomisation(-values, resamples=500)
-    assert p == pytest.approx(paired_randomisation(2 * values, resamples=500))
+    assert p == paired_randomization(values, resamples=500)
+    assert p == paired_randomization(-values, resamples=500)
+    assert p == pytest.approx(paired_randomization(2 * values, resamples=500))
 
 
 def test_the_false_positive_rate_is_the_significance_level() -> None:
     rng = np.random.default_rng(0)
-    false_positives = sum(paired_randomisation(rng.normal(0, 1, 30), resamples=300) < 0.05 for _ in range(400))
+    false_positives = sum(paired_randomization(rng.normal(0, 1, 30), resamples=300) < 0.05 for _ in range(400))
     assert false_positives <= 33  # 20 expected; the binomial gives 33 or fewer with probability 0.997
 
 

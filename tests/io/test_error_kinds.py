@@ -13,7 +13,7 @@ from s3fs.errors import translate_boto_error
 
 from corpus_reranker.io.filesystem import retry_transient_errors
 from corpus_reranker.io.storage_errors import brief, error_kind, kind_of_text, kind_without_text
-from corpus_reranker.run.ray_errors import may_pass
+from corpus_reranker.run.ray_errors import is_transient_cause
 
 
 def of_botocore(status: int, code: str) -> ClientError:
@@ -91,9 +91,9 @@ TABLE = [
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{type(row.error).__name__} {row.error}"[:90])
 def test_all_ask_one_table(row: Row) -> None:
     kind = error_kind(row.error)
-    assert (kind.passes, bool(kind.hint)) == (row.restarts, bool(row.hint))
+    assert (kind.transient, bool(kind.hint)) == (row.restarts, bool(row.hint))
     assert row.hint in brief(row.error)
-    assert may_pass(row.error) is row.restarts
+    assert is_transient_cause(row.error) is row.restarts
     assert times_read(row.error) == (6 if row.repeats else 1)
 
 
@@ -116,10 +116,10 @@ def times_read(error: Exception) -> int:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{type(row.error).__name__} {row.error}"[:90])
 def test_an_error_of_which_only_the_text_is_left(row: Row) -> None:
     """Ray keeps the text alone where an error does not pickle."""
-    assert kind_of_text(f"{type(row.error).__name__}: {row.error}").passes is row.restarts
+    assert kind_of_text(f"{type(row.error).__name__}: {row.error}").transient is row.restarts
 
 
 def test_a_stack_trace_is_not_the_text_of_an_error() -> None:
     error = RayTaskError("f", "except ConnectionError: ...\nKeyError: 'a'", KeyError("a"))
-    assert not kind_without_text(error).passes
-    assert not may_pass(error)
+    assert not kind_without_text(error).transient
+    assert not is_transient_cause(error)

@@ -23,7 +23,7 @@ from helpers.prompt_factories import (
 
 
 class CountingTokenizer(WordsTokenizer):
-    """Records the texts that it tokenises."""
+    """Records the texts that it tokenizes."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -93,7 +93,7 @@ def test_prompt_fits_or_raises(query: str, passages: list[tuple[str, int]], max_
         assert prompt.text == prompt_of(request, tokenizer, prompt.shortened_to_tokens).text
 
 
-def test_enormous_query_is_refused_before_tokenisation() -> None:
+def test_enormous_query_is_refused_before_tokenization() -> None:
     tokenizer = CountingTokenizer()
     render = PromptBuilder(reasonrank(), tokenizer, 512, MAX_PROMPT_TOKENS)(
         request_of("why " * 3_000_000, ["a passage"] * 2)
@@ -113,7 +113,7 @@ def test_long_query_is_refused_and_never_truncated() -> None:
     assert fitting.shortened_to_tokens is not None
 
 
-def test_shared_passages_are_tokenised_once() -> None:
+def test_shared_passages_are_tokenized_once() -> None:
     tokenizer = CountingTokenizer()
     passages = [words(40, letter) for letter in "abcdefghij"]
     render = PromptBuilder(reasonrank(), tokenizer, 30, 450)(request_of("a query", passages))
@@ -128,7 +128,7 @@ def test_shared_passages_are_tokenised_once() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", [WORDS, None], ids=["words", "smollm2"])
-def test_long_passage_is_truncated_as_if_tokenised_whole(tokenizer: Tokenizer | None) -> None:
+def test_long_passage_is_truncated_as_if_tokenized_whole(tokenizer: Tokenizer | None) -> None:
     tokenizer = tokenizer or smollm2()
     texts = ["It's 1,234 words-with  (odd) … ends.\n\n" * 600, "-" * 9000, "第二定律 " * 1500, "x y " * 2000]
     long_words = ["international " * 50, "international   " * 50, "representation    international\n" * 50]
@@ -143,7 +143,7 @@ def test_passage_with_long_runs_of_spaces_is_read_further() -> None:
 
 
 @pytest.mark.parametrize("text", ["word " * 2_000_000, "x" * 10_000_000, "é—“ " * 2_500_000, " \x00" * 5_000_000])
-def test_little_of_a_ten_megabyte_passage_is_tokenised(text: str) -> None:
+def test_little_of_a_ten_megabyte_passage_is_tokenized(text: str) -> None:
     tokenizer = CountingTokenizer()
     render = PromptBuilder(reasonrank(), tokenizer, 100, MAX_PROMPT_TOKENS)(request_of("a query", [text, "short"]))
     render([0, 1])

@@ -182,7 +182,7 @@ def test_long_texts_are_shortened_in_the_middle(tmp_path: Path) -> None:
     assert "xZ</pre>" in source
 
 
-def test_a_simulated_run_is_labelled(tmp_path: Path) -> None:
+def test_a_simulated_run_is_labeled(tmp_path: Path) -> None:
     for simulated in (True, False):
         schema = SCHEMA.with_metadata({"reranker.simulated": str(simulated).lower(), "reranker.model": "a-model"})
         page = Page(report(write_data_files(tmp_path / str(simulated), [simulated_rows(2)], schema)))
@@ -268,7 +268,7 @@ def test_quality_that_did_not_change_is_neither_better_nor_worse(tmp_path: Path)
     assert ">+0.1</text>" in source  # the axis has a minimum length
 
 
-def test_an_unfinished_run_is_labelled(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_labeled(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [simulated_rows(5)])
     (folder / "_run/run.json").write_text(json.dumps({"queries": 1234}))
     assert not Page(report(folder)).has("has not finished")

@@ -27,7 +27,7 @@ def test_an_input_without_queries_gives_a_finished_output_with_a_report(finished
     status = read_status(f"{finished}/out", config(finished).storage)
     assert (status.finished, status.done, status.holder) == (True, 0, None)
     assert status.manifest is not None
-    assert status.manifest["info"]["versions"] == {"begun": __version__, "finished": __version__}
+    assert status.manifest["info"]["versions"] == {"started": __version__, "finished": __version__}
     assert (finished / "out" / "_run" / "report.html").exists()
     (finished / "in" / "0.parquet").rename(finished / "in" / "1.parquet")
     manifest, lines = rerank(config(finished))
@@ -47,8 +47,8 @@ def test_a_run_of_other_code_is_refused_with_both_versions(finished: Path) -> No
     begun = record.read_text()
     record.write_text(begun.replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
     manifest, lines = rerank(config(finished), retry=["failed"])
-    assert f"begun by 0.0.9, resumed by {__version__}" in lines
-    assert manifest["info"]["versions"] == {"begun": "0.0.9", "finished": __version__}
+    assert f"started by version 0.0.9, resumed by version {__version__}" in lines
+    assert manifest["info"]["versions"] == {"started": "0.0.9", "finished": __version__}
     record.write_text(begun.replace('"prompts": "', '"prompts": "another'))
     with pytest.raises(OutputError, match=rf"begun by version {__version__}:\n  code\.prompts: .*\n.*--new-run"):
         rerank(config(finished))

@@ -30,7 +30,7 @@ def raised_from(sink: ParquetSink, error: Exception) -> RerankerError:
         (OutputError("holds another run"), OutputError),
     ],
 )
-def test_only_an_error_that_may_pass_can_be_resumed(
+def test_only_a_transient_error_can_be_resumed(
     local_location: Location, error: Exception, expected: type[RerankerError]
 ) -> None:
     sink = ParquetSink(local_location.output(), local_location.storage)

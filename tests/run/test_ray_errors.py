@@ -65,7 +65,7 @@ def test_a_start_failure_takes_precedence_over_the_error_of_ray() -> None:
         (chain(PermissionError(errno.EACCES, "denied"), SystemException()), False),
     ],
 )
-def test_only_causes_outside_the_job_may_pass(error: Exception, transient: bool) -> None:
+def test_only_causes_outside_the_job_are_transient(error: Exception, transient: bool) -> None:
     assert isinstance(run_error(error), TransientRunError) is transient
     assert ("run the same command again" in str(run_error(error))) is transient
 

@@ -18,9 +18,9 @@ _REMARK = re.compile(r"\([^()\[\]\n]*+\)")
 _REMARK_AFTER_NUMBER = re.compile(r"(?<=\d)[ \t]*+\([^()\n]*+\)")
 _SPELLING = str.maketrans({"【": "[", "】": "]", "［": "[", "］": "]"} | dict.fromkeys("*`\"'“”\\", ""))
 
-_LABELLED = re.compile(rf"\[?(?<![A-Za-z]){LABEL}(\d++)\b\]?", re.IGNORECASE)
+_LABELED = re.compile(rf"\[?(?<![A-Za-z]){LABEL}(\d++)\b\]?", re.IGNORECASE)
 _BARE_HEAD = re.compile(r"\A\s*+(\d++)\s*+>\s*+\[")  # 4 > [2] > [3]: a passage, or an item number
-_LABELLED_THEN_BARE = re.compile(_LABELLED.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\d", re.IGNORECASE)
+_LABELED_THEN_BARE = re.compile(_LABELED.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\d", re.IGNORECASE)
 
 _VALUE = re.compile(r"\] *+[:=(\-–] *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE)
 """A score or a rank beside an identifier: `[3]: 0.9`, `[3] (rank 1)`."""
@@ -48,10 +48,10 @@ def read_ranks(answer: str, num_passages: int) -> list[int]:
 def _read_text(answer: str, num_passages: int) -> list[int]:
     text = _TAG.sub("\n", answer.replace("&gt;", ">")).translate(_SPELLING)
     found = find_chains(_REMARK.sub("", text))
-    if not found.chains and not found.elided and not _LABELLED_THEN_BARE.search(text):
-        labelled = _LABELLED.sub(r"[\1]", text)
-        found = find_chains(_REMARK.sub("", labelled))
-        text = labelled if found.chains else text
+    if not found.chains and not found.elided and not _LABELED_THEN_BARE.search(text):
+        labeled = _LABELED.sub(r"[\1]", text)
+        found = find_chains(_REMARK.sub("", labeled))
+        text = labeled if found.chains else text
     if found.reversed:
         return []
     if found.chains or found.elided:

@@ -39,8 +39,8 @@ EPILOG = (
     "text; files are written by config keys such as --evaluate.json_path=FILE. Exit codes: 0 done; 1 the run failed, "
     "the same command resumes it; 2 fix the command line, config, input or output; 3 done, but more queries failed "
     "than max_failed_fraction, or more windows have no answer than max_unanswered_fraction; 4 not finished (status, "
-    "watch); 5 no node had room for a replica, the same command resumes the run; 130 and 143 stopped by Ctrl-C or "
-    "SIGTERM. Demo and developer tools: corpus-reranker dev --help."
+    "watch); 5 no node has enough free resources for a replica, the same command resumes the run; 130 and 143 stopped "
+    "by Ctrl-C or SIGTERM. Demo and developer tools: corpus-reranker dev --help."
 )
 
 

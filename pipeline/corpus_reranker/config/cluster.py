@@ -42,7 +42,8 @@ class ClusterConfig(Section):
     placement_timeout_seconds: float = Field(
         1800.0,
         gt=0,
-        description="The run ends with exit code 5 if no replica is left and no node has room for one for this long.",
+        description="The run ends with exit code 5 if it has no replica, and no node has enough free resources for "
+        "one, for this long.",
     )
     no_progress_timeout_seconds: float | None = Field(
         None,
@@ -54,8 +55,8 @@ class ClusterConfig(Section):
         8,
         ge=0,
         description="Maximum number of consecutive restarts, without another finished query, of a run that failed for "
-        "a reason that may pass: a store or node that is away, a full disk, an error of Ray. The waits in between grow "
-        "from 10 s to 10 min.",
+        "a transient reason: an unavailable store, a lost node, a full disk, an error in Ray. The delay before a "
+        "restart grows from 10 s to 10 min.",
     )
     progress_seconds: float = Field(10.0, gt=0, description="Interval between two progress lines in the log.")
     event_log: str | None = Field(

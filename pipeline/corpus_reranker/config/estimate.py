@@ -26,7 +26,7 @@ class EstimateConfig(Section):
         None, ge=0, description="Mean output tokens of a window, over all its attempts."
     )
     measured: str | None = Field(None, description="Output of an earlier run from which to take the output lengths.")
-    sample_queries: int = Field(200, ge=0, description="Number of queries whose prompts are tokenised. 0: all queries.")
+    sample_queries: int = Field(200, ge=0, description="Number of queries whose prompts are tokenized. 0: all queries.")
     json_path: Path | None = Field(None, description="File for the full estimate as JSON.")
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from corpus_reranker.dataflow.ray_compat import free_resources
 
 
 def missing_resources(config: RerankerConfig) -> str | None:
-    """What no node of the cluster has free for one replica of `config`; None if a node has room."""
+    """What no node of the cluster has free for one replica of `config`; None if a node has enough."""
     return describe_missing_resources(config.cluster.cpus_per_replica, config.engine.gpus_per_replica, free_resources())
 
 
@@ -29,4 +29,4 @@ def describe_missing_resources(cpus: float, gpus: int, free: Sequence[Mapping[st
     missing = [name for name in needed if largest[name] < needed[name]] or [name for name in needed if needed[name]]
     resources = " and ".join(f"{needed[name]:g} {name}, largest free {largest[name]:g}" for name in missing)
     together = "" if any(largest[name] < needed[name] for name in missing) else " on one node"
-    return f"no node has room for a replica: needs {resources}{together}"
+    return f"no node has enough free resources for a replica: needs {resources}{together}"

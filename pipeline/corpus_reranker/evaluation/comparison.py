@@ -11,7 +11,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.measures import FloatArray, SystemScores, parse_measures
 from corpus_reranker.evaluation.rankings import QueryOrders
 from corpus_reranker.evaluation.settings import EvaluateConfig
-from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomisation
+from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomization
 from corpus_reranker.evaluation.trec import Qrels
 from corpus_reranker.formatting import counted
 
@@ -152,7 +152,7 @@ def _comparisons(
     pairs = _pairs(systems, config.baseline)
     for index, measure in enumerate(measures):
         differences = [system.values[index] - baseline.values[index] for baseline, system in pairs]
-        p_values = [paired_randomisation(values, config.resamples, config.seed) for values in differences]
+        p_values = [paired_randomization(values, config.resamples, config.seed) for values in differences]
         for (baseline, system), values, p, p_holm in zip(pairs, differences, p_values, holm(p_values), strict=True):
             low, high = bootstrap_interval(values, config.resamples, config.confidence, config.seed)
             wins, losses = int((values > 0).sum()), int((values < 0).sum())

@@ -15,7 +15,7 @@ class EvaluateConfig(Section):
         description="Measures, in the notation of ir_measures: nDCG@10, AP(rel=2), R@100.",
     )
     baseline: str | None = Field(None, description="System to compare all others with. None compares every pair.")
-    resamples: int = Field(10_000, ge=100, description="Resamples of the bootstrap and of the randomisation test.")
+    resamples: int = Field(10_000, ge=100, description="Resamples of the bootstrap and of the randomization test.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the bootstrap intervals.")
     seed: int = Field(0, description="Seed of the resampling.")
     allow_unfinished: bool = Field(False, description="Evaluate outputs of runs that have not finished.")

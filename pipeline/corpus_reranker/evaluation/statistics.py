@@ -1,6 +1,6 @@
-"""Significance: bootstrap interval, paired randomisation test, Holm's correction.
+"""Significance: bootstrap interval, paired randomization test, Holm's correction.
 
-The randomisation test assumes nothing about the distribution of the differences. Smucker, Allan and Carterette
+The randomization test assumes nothing about the distribution of the differences. Smucker, Allan and Carterette
 recommend it for IR measures (CIKM 2007, "A comparison of statistical significance tests").
 """
 
@@ -29,7 +29,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def paired_randomisation(differences: FloatArray, resamples: int = 10_000, seed: int = 0) -> float:
+def paired_randomization(differences: FloatArray, resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided p-value of the mean of per-query `differences` under random sign flips.
 
     Exact if there are at most `resamples` sign patterns, else (hits + 1) / (resamples + 1), which is never 0.

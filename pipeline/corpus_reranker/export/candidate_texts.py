@@ -13,7 +13,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.outputs import find_data_files
 
 _ROW_GROUPS_KEPT = 4
-"""An output file holds neighbouring input rows, so a few row groups serve nearly every lookup."""
+"""An output file holds neighboring input rows, so a few row groups serve nearly every lookup."""
 
 
 @dataclass(frozen=True, slots=True)

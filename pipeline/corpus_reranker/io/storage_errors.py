@@ -1,4 +1,4 @@
-"""Errors of stores and file systems: which of them pass by themselves, and what a person must check for the others."""
+"""Kinds of storage errors: which of them are transient, and what to check after the others."""
 
 import contextlib
 import errno
@@ -22,16 +22,16 @@ class ErrorKind:
     """Errors with the same remedy.
 
     Attributes:
-        passes: The same request can succeed later, without a change.
-        within_seconds: It can succeed at once, so a read is repeated.
-        hint: What a person must check, for errors that do not pass.
+        transient: The same request can succeed later, without a change.
+        within_seconds: It can succeed within seconds, so a read is retried.
+        hint: What to check after an error that is not transient.
         errnos: Error numbers of file systems, and those that s3fs gives to codes of S3 (s3fs/errors.py).
         statuses: HTTP statuses.
         text: Found in class names or in texts, those of pyarrow (`AWS Error SLOW_DOWN`,
             arrow/filesystem/s3_internal.h) and of botocore (`(SlowDown)`).
     """
 
-    passes: bool = False
+    transient: bool = False
     within_seconds: bool = False
     hint: str = ""
     errnos: frozenset[int] = frozenset()
@@ -64,8 +64,8 @@ _KINDS = (
     ErrorKind(hint="choose a folder that can be written", errnos=frozenset({errno.EROFS})),
     ErrorKind(hint="a file is in the way; choose another folder", errnos=frozenset({errno.ENOTDIR, errno.EEXIST})),
     ErrorKind(hint="a folder is in the way; choose another path", errnos=frozenset({errno.EISDIR})),
-    ErrorKind(  # the store is busy, or broken for a moment
-        passes=True,
+    ErrorKind(  # the store is overloaded or has an internal error
+        transient=True,
         within_seconds=True,
         errnos=frozenset({errno.EBUSY, errno.EREMOTEIO}),
         statuses=frozenset({429, *range(500, 600)} - {501}),
@@ -77,7 +77,7 @@ _KINDS = (
         ),
     ),
     ErrorKind(  # no connection, or no answer
-        passes=True,
+        transient=True,
         within_seconds=True,
         errnos=frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}),
         text=re.compile(
@@ -86,13 +86,13 @@ _KINDS = (
             re.IGNORECASE,
         ),
     ),
-    ErrorKind(  # a disk is full or fails; space is freed within minutes, or another node does better
-        passes=True,
+    ErrorKind(  # a disk is full or fails; space may be freed within minutes, or another node may have space
+        transient=True,
         errnos=frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}),
         text=re.compile(r"No space left on device|quota exceeded|Input/output error|Stale file handle", re.IGNORECASE),
     ),
 )
-"""A number or status decides, else the first text that is found."""
+"""An error number or HTTP status decides the kind. Otherwise the first kind whose text matches does."""
 
 _UNKNOWN = ErrorKind()
 
@@ -105,17 +105,17 @@ def brief(error: BaseException) -> str:
 
 
 def error_kind(error: BaseException) -> ErrorKind:
-    """The kind of an error; one that does not pass, and without a hint, if nothing is known about it."""
+    """The kind of an error. An unknown error is not transient and has no hint."""
     return _kind_by_numbers(error) or kind_of_text(f"{_class_names(error)}: {error}")
 
 
 def kind_without_text(error: BaseException) -> ErrorKind:
-    """As `error_kind`, for an error whose text may hold that of others: Ray's hold stack traces."""
+    """As `error_kind`, but ignores the text of the error: Ray puts stack traces of other errors into it."""
     return _kind_by_numbers(error) or kind_of_text(f"{_class_names(error)}:")
 
 
 def kind_of_text(text: str) -> ErrorKind:
-    """As `error_kind`, for an error of which only the class name and the text are left."""
+    """As `error_kind`, from the class name and the text of an error."""
     if number := _NUMBER.search(text):
         return _kind_of_number(int(number[1]), 0) or _UNKNOWN
     return next((kind for kind in _KINDS if kind.text.search(text)), _UNKNOWN)
@@ -145,5 +145,5 @@ def _kind_of_number(number: int | None, status: int) -> ErrorKind | None:
 
 
 def _class_names(error: BaseException) -> str:
-    """Those of its bases, too. So botocore and aiohttp are not imported to recognize their errors."""
+    """Class names of the error and its bases. Names make imports of botocore and aiohttp unnecessary."""
     return ": ".join(each.__name__ for each in type(error).__mro__)

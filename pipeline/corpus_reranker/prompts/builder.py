@@ -1,7 +1,7 @@
 """Builds the prompts of a request's windows. Passages are truncated by tokens, and further if a prompt is too long.
 
 The steps and their order are ReasonRank's: create_prompt in rerank/rank_listwise_os_llm.py and
-convert_doc_to_prompt_content in utils.py. Each passage of a request is cleaned up and tokenised once.
+convert_doc_to_prompt_content in utils.py. Each passage of a request is cleaned up and tokenized once.
 """
 
 import re
@@ -24,7 +24,7 @@ _LIKELY_CHARACTERS_PER_TOKEN = 8
 _FIRST_READ_CHARACTERS = 8192
 _FIRST_READ_CHARACTERS_PER_TOKEN = 16
 _SECOND_READ_FACTOR = 8
-"""A longer passage is tokenised up to this length, then up to 8 times that length if the tokens are too few."""
+"""A longer passage is tokenized up to this length, then up to 8 times that length if the tokens are too few."""
 
 
 class PromptBuilder:
@@ -200,7 +200,7 @@ class RequestPromptBuilder:
         return self._parser.identifiers.citation.sub(r"(\1)", text)
 
     def _check_query(self) -> None:
-        """Refuse a query that is too long even without passages, before every window renders and tokenises it."""
+        """Refuse a query that is too long even without passages, before every window renders and tokenizes it."""
         if self._query_checked or len(self._query) <= self._max_prompt_tokens:
             return
         too_long = len(self._query) > _FIRST_READ_CHARACTERS_PER_TOKEN * self._max_prompt_tokens

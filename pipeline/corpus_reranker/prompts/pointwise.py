@@ -9,7 +9,7 @@ from corpus_reranker.prompts.template import substitute
 from corpus_reranker.prompts.tokenizer import AddedToken
 
 _CHARACTERS_PER_TOKEN = 16
-"""A text is cut to this many characters per token of the limit before it is tokenised; English has 4 to 5."""
+"""A text is cut to this many characters per token of the limit before it is tokenized; English has 4 to 5."""
 
 TokenIds: TypeAlias = list[int]
 

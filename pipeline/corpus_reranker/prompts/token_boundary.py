@@ -1,7 +1,7 @@
 """Token boundaries: where a prompt can be split so that the token ids of the pieces are those of the whole.
 
 A tokenizer that splits text into words before it looks for tokens (GPT-2's, Qwen's and Llama 3's do) merges nothing
-across a line break after text, nor across the single space before a word. A passage is therefore tokenised once,
+across a line break after text, nor across the single space before a word. A passage is therefore tokenized once,
 whichever windows and positions show it.
 """
 

@@ -24,7 +24,7 @@ class Gaussian:
     variance: float
 
     def __mul__(self, other: "Gaussian") -> "Gaussian":
-        """The normalised product of both densities."""
+        """The normalized product of both densities."""
         if math.isinf(other.variance):
             return self
         if math.isinf(self.variance):

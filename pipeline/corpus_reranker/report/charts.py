@@ -123,7 +123,7 @@ def series(
 
 
 def signed_bars(values: Floats, x_label: str, y_label: str, min_extent: float = 0.1) -> Chart:
-    """One bar per value, highest first, above or below zero. Neighbours are averaged if there are too many values.
+    """One bar per value, highest first, above or below zero. Neighbors are averaged if there are too many values.
 
     The axis extends to the largest absolute value, at least to `min_extent`.
     """

@@ -40,7 +40,7 @@ MAX_TEXT_CHARS = 60_000
 """Limit for a prompt or response on the page. A ReasonRank window of 20 passages has about 25,000 characters."""
 
 STATUSES = ("complete", "repaired", "degraded", "no_answer", "truncated", "timeout", "error", "failed")
-"""In display order. The names are those of the CSS classes that colour them."""
+"""In display order. The names are those of the CSS classes that color them."""
 
 ANSWER_FLAGS = (
     ("input_order", "leave the window in its input order"),

@@ -91,7 +91,7 @@ def _read(filesystem: FileSystem, path: str, names: Mapping[str, str], required:
     tables = []
     for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv")):
         reader = _READERS.get(suffix_of(file.path), _read_tsv)
-        tables.append(_normalised(reader(filesystem, file.path, names), names, required, file.path, key))
+        tables.append(_normalized(reader(filesystem, file.path, names), names, required, file.path, key))
     try:
         table = pa.concat_tables(tables, promote_options="default")
     except pa.ArrowException as error:
@@ -100,7 +100,7 @@ def _read(filesystem: FileSystem, path: str, names: Mapping[str, str], required:
     return table
 
 
-def _normalised(table: pa.Table, names: Mapping[str, str], required: tuple[str, ...], path: str, key: str) -> pa.Table:
+def _normalized(table: pa.Table, names: Mapping[str, str], required: tuple[str, ...], path: str, key: str) -> pa.Table:
     """Rename and cast the columns of `table` to the names and types of QuerySet."""
     wanted, found = set(names.values()), table.column_names
     if "_id" in found and list(names)[:2] == _default_columns() and not set(names) & set(found):

@@ -1,4 +1,4 @@
-"""Finds the input file that made a pass fail: Ray's error does not name it."""
+"""Finds the damaged input file that made a pass fail: Ray's error does not name it."""
 
 import dataclasses
 import time
@@ -11,7 +11,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.io.sources.parquet_files import iter_tables
-from corpus_reranker.run.ray_errors import may_pass
+from corpus_reranker.run.ray_errors import is_transient_cause
 
 _SEARCH_SECONDS = 600.0
 _ROWS_PER_BATCH = 1024
@@ -25,7 +25,7 @@ def damaged_input_error(error: BaseException, files: ParquetFiles, isolated: Iso
     """
     chain = causes(error)
     crashed = any(isinstance(each, WorkerCrashedError) for each in chain)  # some pages crash pyarrow
-    damaged = any(isinstance(each, pa.ArrowException | OSError) for each in chain) and not may_pass(error)
+    damaged = any(isinstance(each, pa.ArrowException | OSError) for each in chain) and not is_transient_cause(error)
     deadline = time.monotonic() + _SEARCH_SECONDS
     for file in files.files if crashed or damaged else ():
         if time.monotonic() > deadline:

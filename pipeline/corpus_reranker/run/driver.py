@@ -39,8 +39,8 @@ def run_job(
 ) -> Mapping[str, Any]:
     """Check the config, rerank the input's unfinished queries, check the output, and return its manifest.
 
-    A run that fails for a reason that may pass is started again. A finished output is left as it is. Call it again with
-    the same config to resume after any error.
+    A run that fails for a transient reason is restarted. A finished output is not changed. To resume a failed run, call
+    the function again with the same config.
 
     Args:
         config: The job.
@@ -77,7 +77,7 @@ def _run_once(
         sink = open_sink(config.output, config.storage)
         record = sink.record()
         if record is None:
-            log(f"input: {source.describe()}; reading it once, to recognize it on a resume")
+            log(f"input: {source.describe()}; reading it once to compute its digests")
         fingerprint = run_fingerprint(config, source, limit, record, isolated)
         if sink.check(fingerprint.fields, new_run=new_run) and not retry:
             log(f"nothing to do: {config.output.path} holds this run's finished output")
@@ -110,8 +110,8 @@ def _run_once(
 
 
 def _versions(record: RunRecord, log: Callable[[str], None]) -> dict[str, str | None]:
-    """The versions of the code that began and finish the run; logs a difference."""
-    begun = record.info.get("version")
-    if begun != __version__:
-        log(f"begun by {begun}, resumed by {__version__}")
-    return {"begun": begun, "finished": __version__}
+    """The package versions that start and finish the run, for the manifest; logs a difference."""
+    started = record.info.get("version")
+    if started != __version__:
+        log(f"started by version {started}, resumed by version {__version__}")
+    return {"started": started, "finished": __version__}

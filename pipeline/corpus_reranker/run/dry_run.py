@@ -1,4 +1,4 @@
-"""Dry run: the checks of a run, its plan and its first prompt, without starting anything or writing any output."""
+"""Dry run: checks a job and prints its plan and first prompt. It starts no engine and writes no output."""
 
 from dataclasses import dataclass
 
@@ -90,7 +90,7 @@ def _check_output(
 
 
 def _check_rows(source: Source, settings: InputConfig, limit: int | None) -> _First:
-    """Read what a run reads before its first pass: the ids, and all rows of an input that it copies."""
+    """Read what a run reads before its first pass: the query ids, and all rows of an input that must be staged."""
     only_ids = source.nested_files if limit is None else None
     if only_ids is not None:
         read_query_ids(only_ids)

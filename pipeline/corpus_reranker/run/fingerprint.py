@@ -1,4 +1,4 @@
-"""The fingerprint of a run: everything that decides its rankings, and the files of its input."""
+"""The fingerprint of a run: everything that determines its rankings, and the files of its input."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -59,7 +59,7 @@ def run_fingerprint(
 def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFingerprint) -> None:
     """Raise InputError if a file that has been read has another content than when the run began.
 
-    A file that is gone is no error: it was read before.
+    A file that was deleted after it was read is no error.
     """
     before = {file.name: file.digest for file in fingerprint.input_files}
     files = identify_files(config.input.path, config.storage, source.paths, fingerprint.input_files)

@@ -74,7 +74,7 @@ class RunMetrics:
                 self._seconds[name].observe(value, self._run)
 
     def in_flight(self, replica: str, queries: int, windows: int, target_windows: int) -> None:
-        """Set a replica's load; all zeros once it is gone."""
+        """Set the load of a replica. A dead replica has a load of zero."""
         labels = {**self._run, "replica": replica}
         self._queries_in_flight.set(queries, labels)
         self._windows_in_flight.set(windows, labels)

@@ -27,7 +27,7 @@ def output_lease(sink: Sink) -> Iterator[None]:
             lease.check()  # raises if the lease is lost; otherwise the interrupt was Ctrl-C
             raise
         except (OSError, StoreUnavailableError) as error:
-            lease.check()  # what another run has deleted cannot be read
+            lease.check()  # a file that another run has deleted cannot be read
             if error_kind(error).hint:
                 raise OutputError(f"cannot use the output: {brief(error)}") from error
             raise run_error(error) from error

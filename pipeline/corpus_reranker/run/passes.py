@@ -72,7 +72,7 @@ def run_passes(
 
 
 def max_gpus(config: JobConfig) -> int:
-    """The most GPUs that the run can use, for its report."""
+    """Maximum number of GPUs that the run can use, for its report."""
     return config.cluster.max_replica_count * config.engine.gpus_per_replica
 
 
@@ -136,7 +136,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
 
 
 def engine_failure(stats: StatsSnapshot) -> str | None:
-    """Why no replica could start, or answer a window: another attempt would fail in the same way."""
+    """Why no replica could start or answer a window. Another attempt would fail in the same way."""
     if stats.start_failure or stats.counts["completions"] or not stats.counts["engine_deaths"]:
         return stats.start_failure
     deaths, last = stats.counts["engine_deaths"], stats.recent_errors[-1]

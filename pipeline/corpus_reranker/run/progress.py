@@ -1,4 +1,4 @@
-"""Progress of a live run: one line in the log every few seconds, and one object in the output folder."""
+"""Progress of a live run: a log line every few seconds, and a file in the output folder."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from corpus_reranker.io.run_progress import ReplicaProgress, RunProgress, durati
 from corpus_reranker.run.stats import ReplicaSnapshot, StatsActor, StatsSnapshot
 
 _RATE_SECONDS = 60.0
-"""Rates and the remaining time are means over the last minute: means over the whole run include the warm-up."""
+"""Rates and the ETA are means over the last minute. Means over the whole run would include the warm-up."""
 
 _SAMPLES_KEPT = 1000
 """Samples of windows in flight over time. Beyond this number every second sample is dropped, which halves the

@@ -26,17 +26,17 @@ def run_error(error: BaseException, engine_failure: str | None = None) -> RunErr
     if engine_failure:
         return RunError(f"no replica could start: {engine_failure}")
     message = f"the run failed: {reason(error)}"
-    if not may_pass(error):
+    if not is_transient_cause(error):
         return RunError(message)
     return TransientRunError(f"{message}\nrun the same command again to resume it")
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether the cause is outside of the job: a store or node that is away or faulty, or Ray itself."""
+def is_transient_cause(error: BaseException) -> bool:
+    """Whether the cause is outside the job: an unavailable store, a lost or faulty node, or Ray itself."""
     chain = causes(error)
-    if any(isinstance(each, StoreUnavailableError) or kind_without_text(each).passes for each in chain):
+    if any(isinstance(each, StoreUnavailableError) or kind_without_text(each).transient for each in chain):
         return True
-    if kind_of_text(reason(error)).passes or ReplicaDeathsError.__name__ in reason(error):
+    if kind_of_text(reason(error)).transient or ReplicaDeathsError.__name__ in reason(error):
         return True
     of_task = any(isinstance(each, RayTaskError) for each in chain)  # the code of a task raised it
     return not of_task and any(isinstance(each, RayError) and _CREATION not in str(each) for each in chain)

@@ -1,4 +1,4 @@
-"""Starts a run again that failed for a reason that may pass, as long as it makes progress."""
+"""Restarts a run that failed for a transient reason, as long as it makes progress."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import TypeVar
 import ray
 
 from corpus_reranker.errors import ConfigError, OutputHeldError, RerankerError, TransientRunError
-from corpus_reranker.run.ray_errors import may_pass
+from corpus_reranker.run.ray_errors import is_transient_cause
 
 T = TypeVar("T")
 
@@ -21,12 +21,12 @@ _MAX_RESTARTS = 100
 
 @dataclass(slots=True)
 class Attempt:
-    """What one attempt of a run has reached.
+    """State of one attempt of a run.
 
     Attributes:
         restarts: Number of attempts before this one.
-        done: Finished queries in the output, as last counted.
-        prepared: The output is this run's: another attempt must not discard it.
+        done: Finished queries in the output at the last count.
+        prepared: The output belongs to this run, so another attempt must not discard it.
         running: The replicas were requested.
     """
 
@@ -37,7 +37,7 @@ class Attempt:
 
 
 def run_with_restarts(attempt: Callable[[Attempt], T], max_restarts: int, log: Callable[[str], None]) -> T:
-    """Call `attempt` until it succeeds, fails for a reason that a person must fix, or fails too often.
+    """Call `attempt` until it succeeds, fails for a reason that is not transient, or fails too often.
 
     Args:
         attempt: One attempt of the run.
@@ -45,7 +45,7 @@ def run_with_restarts(attempt: Callable[[Attempt], T], max_restarts: int, log: C
         log: Called with each log line.
 
     Raises:
-        RerankerError, OSError: That of the last attempt.
+        RerankerError, OSError: The error of the last attempt.
     """
     connected_before = ray.is_initialized()
     state, in_vain = Attempt(), 0
@@ -55,21 +55,21 @@ def run_with_restarts(attempt: Callable[[Attempt], T], max_restarts: int, log: C
             return attempt(state)
         except (RerankerError, OSError) as error:
             in_vain = 0 if -1 < done_before < state.done else in_vain + 1
-            if not _may_pass(error, state) or in_vain > max_restarts or state.restarts >= _MAX_RESTARTS:
+            if not _may_succeed(error, state) or in_vain > max_restarts or state.restarts >= _MAX_RESTARTS:
                 raise
             delay = min(_FIRST_DELAY_SECONDS * 2.0 ** (in_vain - 1 if in_vain else 0), _MAX_DELAY_SECONDS)
             reason = str(error).partition("\n")[0]
             log(f"{reason}; restart {in_vain} of at most {max_restarts} without progress, in {delay:.0f} s")
         if not connected_before:
-            ray.shutdown()  # it may be lost
+            ray.shutdown()  # the connection may be lost
         time.sleep(delay)
         state = Attempt(state.restarts + 1, state.done, state.prepared)
 
 
-def _may_pass(error: RerankerError | OSError, state: Attempt) -> bool:
-    """Whether another attempt may succeed. If the store or Ray was away, it may still be away at the next start."""
+def _may_succeed(error: RerankerError | OSError, state: Attempt) -> bool:
+    """Whether another attempt may succeed. An unavailable store or Ray may still be unavailable at the next start."""
     if isinstance(error, OutputHeldError | ConfigError):
         return False
-    still_away = state.restarts > 0 and not state.running
-    lost_store = state.prepared and isinstance(error.__cause__, OSError) and may_pass(error.__cause__)
-    return isinstance(error, TransientRunError) or still_away or lost_store
+    still_unavailable = state.restarts > 0 and not state.running
+    lost_store = state.prepared and isinstance(error.__cause__, OSError) and is_transient_cause(error.__cause__)
+    return isinstance(error, TransientRunError) or still_unavailable or lost_store

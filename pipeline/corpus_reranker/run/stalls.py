@@ -1,7 +1,7 @@
 """Detects stalls from successive snapshots: replicas that hang, and a run that makes no progress or has no replica.
 
-Time is counted in ticks between two snapshots. A tick adds no more than twice the interval, because a driver that was
-suspended learns of no report of that time.
+Time is counted in ticks between two snapshots. A tick counts at most twice the interval: a driver that was suspended
+has missed the reports of that time, which does not mean that the replicas are silent.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class SilentReplicas:
         self._silent: dict[str, tuple[ReplicaId, float, float]] = {}
 
     def tick(self, snapshot: StatsSnapshot, seconds: float) -> list[tuple[ReplicaId, float]]:
-        """Count `seconds`, and return each replica that has now reached the timeout, once, with its silence."""
+        """Add `seconds`. Return each replica that reaches the timeout now, with the time since its last report."""
         for each in snapshot.replicas:
             replica = each.report.replica
             known, seen_at, _ = self._silent.get(replica.actor_id, (None, 0.0, 0.0))
@@ -42,7 +42,7 @@ class NoProgress:
         self._last: tuple[int, ...] = ()
 
     def tick(self, snapshot: StatsSnapshot, seconds: float) -> float:
-        """Count `seconds`, and return the time without progress."""
+        """Add `seconds` and return the time without progress."""
         counts = (sum(n for name, n in snapshot.counts.items() if name.startswith(key)) for key in _PROGRESS_COUNTS)
         current = (*counts, len(snapshot.engine_start_seconds))
         self.seconds = self.seconds + seconds if current == self._last else 0.0
@@ -57,7 +57,7 @@ class NoReplica:
         self.seconds = 0.0
 
     def tick(self, snapshot: StatsSnapshot, live_nodes: Sequence[str], seconds: float) -> float:
-        """Count `seconds`, and return the time without a replica."""
+        """Add `seconds` and return the time without a replica."""
         replicas = [*(each.report.replica for each in snapshot.replicas), *snapshot.starting]
         self.seconds = 0.0 if any(each.node_id in live_nodes for each in replicas) else self.seconds + seconds
         return self.seconds

@@ -14,7 +14,7 @@ from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
 from corpus_reranker.run.metrics import RunMetrics
 
 _LOST_AFTER_SECONDS = 60.0
-"""A replica without a report for this long is no longer shown; a live one reports every second."""
+"""A replica without a report for this long counts as silent. A live replica reports every second."""
 
 _ERRORS_KEPT = 5
 

@@ -1,4 +1,4 @@
-"""The watchdog of a pass: kills replicas that hang, and ends a pass that cannot go on."""
+"""The watchdog of a pass: kills replicas that hang, and ends a pass that cannot make progress."""
 
 import _thread
 import contextlib
@@ -25,7 +25,7 @@ _INTERVAL_SECONDS = 5.0
 _CALL_TIMEOUT_SECONDS = 30.0
 
 _PLACEMENT_SECONDS = 30.0
-"""Ray needs this long to start a process for a replica that has room."""
+"""Ray needs this long to start the process of a replica on a node with enough free resources."""
 
 _LOG_SECONDS = 300.0
 
@@ -36,7 +36,7 @@ _INTERRUPT = signal.SIGUSR1
 class Watchdog:
     """Context manager around a pass. It runs in a thread of the driver, so that nothing in a replica can stop it.
 
-    It ends the pass by an interrupt of the main thread, and raises the reason in place of KeyboardInterrupt.
+    It ends the pass by interrupting the main thread, and replaces the KeyboardInterrupt by an error with the reason.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Watchdog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        if self._error is not None and kind is None:  # the pass ended just before the interrupt, which is still to come
+        if self._error is not None and kind is None:  # the pass ended just before the interrupt, which is still pending
             with contextlib.suppress(KeyboardInterrupt):
                 time.sleep(1)
         if self._handler_before is not None:
@@ -121,7 +121,7 @@ class Watchdog:
             self._end(NoFreeNodeError(f"{missing}, for {seconds:.0f} s (cluster.placement_timeout_seconds)"))
         elif self._logged_seconds is None or seconds >= self._logged_seconds + _LOG_SECONDS:
             self._logged_seconds = seconds
-            self._log(f"{missing}; the run ends in {timeout - seconds:.0f} s if that stays so")
+            self._log(f"{missing}; the run ends in {timeout - seconds:.0f} s unless that changes")
 
     def _end(self, error: RunError) -> None:
         if not self._stop.is_set():

@@ -1,6 +1,6 @@
 """Measures the work of a job: the windows of its input, and the prompt tokens of a sample of its queries.
 
-Windows are counted over the whole input. Prompts are rendered and tokenised as a replica does it, for every window of
+Windows are counted over the whole input. Prompts are rendered and tokenized as in a replica, for every window of
 the sampled queries, assuming that each window keeps its order.
 """
 
@@ -154,7 +154,7 @@ def _prompt_tokens(
 
 
 def _sample(source: Source, config: JobConfig, size: int | None, seed: int) -> Iterator[RerankRequest | None]:
-    """Requests of sampled queries, None for one that cannot be read.
+    """Requests of the sampled queries. None stands for a row that cannot be read.
 
     An input that is not in nested Parquet files gives its first queries.
     """
@@ -181,7 +181,7 @@ def _sample(source: Source, config: JobConfig, size: int | None, seed: int) -> I
 
 
 def _take(tables: Iterable[pa.Table], positions: np.ndarray, config: JobConfig) -> Iterator[Mapping[str, object]]:
-    """The rows at `positions`, which rise, of the concatenated tables."""
+    """The rows of the concatenated tables at `positions`, which are in ascending order."""
     first = 0
     for table in tables:
         here = positions[(positions >= first) & (positions < first + len(table))]

@@ -111,7 +111,7 @@ def test_a_wrong_type_fails_every_row(row: dict[str, Any], message: str) -> None
         ({**input_row("q"), "candidates": [None]}, "candidates[0] is null"),
     ],
 )
-def test_a_bad_row_has_a_problem_and_its_neighbours_none(row: dict[str, Any], message: str) -> None:
+def test_a_bad_row_has_a_problem_and_its_neighbors_none(row: dict[str, Any], message: str) -> None:
     before, problem, after = parse(input_row("a", 2), row, input_row("b", 4))
     assert problem == message
     assert isinstance(before, RerankRequest)

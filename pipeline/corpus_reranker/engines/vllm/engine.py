@@ -171,7 +171,7 @@ class VllmEngine:
         return added.issuperset(_REASONING_MARKERS.values())
 
     async def _prepare(self, llm: "AsyncLLM") -> None:
-        """Initialise what the first request otherwise would, which would hang if the engine core died meanwhile."""
+        """Initialize what the first request otherwise would, which would hang if the engine core died meanwhile."""
         await llm.get_supported_tasks()
         self._info = _info(self._settings, llm)
         self._reasoning_token_ids = compat.reasoning_token_ids(llm)

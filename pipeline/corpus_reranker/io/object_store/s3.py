@@ -109,7 +109,7 @@ class S3ObjectStore:
         except ClientError as error:
             if http_status(error) in _CONDITION_FAILED and error.response["Error"].get("Code") != "NoSuchBucket":
                 return None
-            if not error_kind(error).passes:
+            if not error_kind(error).transient:
                 raise OutputError(f"cannot write s3://{self._bucket}/{key} with {name}: {brief(error)}") from error
             raise
 
@@ -161,7 +161,7 @@ class S3ObjectStore:
         except RecursionError:  # botocore asks for the bucket's region, and follows the redirection of that request
             raise OutputError(f"cannot {verb} {url}: status 301 without a region; check storage.region") from None
         except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:
-            kind = StoreUnavailableError if error_kind(error).passes else OutputError
+            kind = StoreUnavailableError if error_kind(error).transient else OutputError
             raise kind(f"cannot {verb} {url}: {brief(error) or type(error).__name__}") from error
         return result
 

@@ -19,7 +19,7 @@ class Active:
 
     The first round ranks the best `depth` candidates once. If that takes more than one window, each further round ranks
     the candidates whose probability of being among the first `cutoff` lies between `tolerance` and 1 - `tolerance`, in
-    windows of neighbours. Once fewer than `min_uncertain` are left, a last round ranks the likely top.
+    windows of neighbors. Once fewer than `min_uncertain` are left, a last round ranks the likely top.
 
     Attributes:
         window: Passages in one window.

@@ -56,7 +56,7 @@ async def rank_windows(rank_window: RankWindow, windows: Iterable[tuple[Sequence
 async def rank_windows_shuffled(
     rank_window: RankWindow, windows: Sequence[tuple[Sequence[int], int]], seed: str
 ) -> list[list[int]]:
-    """`rank_windows` with each window shuffled by `seed`, so that position bias favours no passage.
+    """`rank_windows` with each window shuffled by `seed`, so that position bias favors no passage.
 
     A window that comes back as it was shown had no usable answer (or, at most once in 120 times, an answer that
     confirms the shuffled order); it is returned in its own order. Windows of fewer than five passages are not shuffled,
