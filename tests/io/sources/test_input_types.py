@@ -197,6 +197,8 @@ OTHERS: list[tuple[str, list[tuple[pa.DataType, Any]], list[Any]]] = [
     ("null and typed", [(pa.null(), None), (pa.string(), "x")], [None, "x"]),
     ("int32 and int64", [(pa.int32(), 1), (pa.int64(), 2**60)], [1, 2**60]),
     ("int32 and double", [(pa.int32(), 1), (pa.float64(), 0.5)], [1.0, 0.5]),
+    ("int64 and double", [(pa.int64(), -(2**53)), (pa.float64(), 0.5)], [-(2.0**53), 0.5]),
+    ("int64, all null, and double", [(pa.int64(), None), (pa.float64(), 0.5)], [None, 0.5]),
     ("string and large_string", [(pa.string(), "a"), (pa.large_string(), "b")], ["a", "b"]),
     ("string and dictionary", [(pa.string(), "a"), (dictionary(), "b")], ["a", "b"]),
     ("lists of null and of text", [(pa.list_(pa.null()), []), (pa.list_(pa.string()), ["x"])], [[], ["x"]]),
@@ -227,18 +229,24 @@ def test_a_column_that_only_some_files_have(tmp_path: Path) -> None:
     assert rows == {"7": (None, None, HITS), "8": ("x", None, HITS), "9": (None, "y", HITS)}
 
 
+@pytest.mark.parametrize("statistics", [True, False])
 @pytest.mark.parametrize(
-    ("types", "message"),
+    ("written", "message"),
     [
-        ([pa.int64(), pa.float64()], r"'extra' is int64 in .*0.parquet and double in .*1.parquet; write it with one"),
-        ([pa.string(), pa.int64()], r"'extra' is string in .* and int64 in "),
-        ([pa.list_(pa.int64()), pa.list_(pa.float64())], r"'extra' is list<.*int64> in "),
+        (
+            [(pa.int64(), 2**53 + 1), (pa.float64(), 0.5)],
+            r"'extra' is int64 in .*0.parquet and double in .*1.parquet, and a double cannot hold all of its integers",
+        ),
+        ([(pa.string(), "a"), (pa.int64(), 1)], r"'extra' is string in .* and int64 in .*; write it with one type"),
+        ([(pa.list_(pa.int64()), [1]), (pa.list_(pa.float64()), [0.5])], r"'extra' is list<.*int64> in "),
     ],
 )
-def test_other_columns_of_no_common_type_are_refused(tmp_path: Path, types: list[pa.DataType], message: str) -> None:
-    for number, type_ in enumerate(types):
-        table = arrays([NESTED_ROW | {"query_id": str(number)}], nested() | {"extra": type_})
-        write(tmp_path / "in", f"{number}.parquet", table)
+def test_other_columns_of_no_common_type_are_refused(
+    tmp_path: Path, written: list[tuple[pa.DataType, Any]], message: str, statistics: bool
+) -> None:
+    for number, (type_, value) in enumerate(written):
+        table = arrays([NESTED_ROW | {"query_id": str(number), "extra": value}], nested() | {"extra": type_})
+        write(tmp_path / "in", f"{number}.parquet", table, write_statistics=statistics)
     with pytest.raises(InputError, match=message):
         read(tmp_path / "in")
 

@@ -116,6 +116,15 @@ def test_another_format_in_the_folder_is_named(tmp_path: Path) -> None:
         read(tmp_path / "in", "csv")
 
 
+def test_an_extra_column_of_integers_in_one_file_and_decimals_in_another(tmp_path: Path) -> None:
+    for name, year in (("1.jsonl", 1999), ("2.jsonl", 0.5)):
+        write(tmp_path / "in" / name, lines([ROWS[0] | {"query_id": name, "year": year}]))
+    assert [row["year"] for row in rows_of(tmp_path / "in", "jsonl")] == [1999.0, 0.5]
+    write(tmp_path / "in" / "3.jsonl", lines([ROWS[0] | {"year": 2**53 + 1}]))
+    with pytest.raises(InputError, match=r"'year' is int64 in .*1.jsonl and double in .*2.jsonl, and a double cannot"):
+        rows_of(tmp_path / "in", "jsonl")
+
+
 def test_a_source_crosses_into_a_subprocess(tmp_path: Path) -> None:
     config = InputConfig(path=str(write(tmp_path / "a.csv", CSV)), format="csv")
     with IsolatedProcess() as isolated:

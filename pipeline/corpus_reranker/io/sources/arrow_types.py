@@ -1,6 +1,9 @@
 """What Arrow types can hold: which are text, numbers or lists, and which type holds the values of several."""
 
+from typing import Any
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _MAX_EXACT_INT_BITS = 53
 """Integers of more bits are not exact as a double."""
@@ -46,6 +49,16 @@ def common_type(types: list[pa.DataType]) -> pa.DataType | None:
     except pa.ArrowException:
         return None
     return None if any(_loses(type_, common) for type_ in types) else common
+
+
+def is_exact_as_double(value: int | None) -> bool:
+    """Whether a double holds an integer and all that are nearer to zero."""
+    return value is None or abs(value) <= 2**_MAX_EXACT_INT_BITS
+
+
+def are_exact_as_doubles(values: Any) -> bool:
+    """Whether doubles hold all integers of an array."""
+    return all(is_exact_as_double(value) for value in pc.min_max(values).as_py().values())
 
 
 def _loses(type_: pa.DataType, common: pa.DataType) -> bool:

@@ -10,8 +10,10 @@ from pyarrow.fs import FileSystem
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import IO_THREADS, retry_transient_errors
 from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.arrow_types import are_exact_as_doubles, is_exact_as_double
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles, RowGroup
 from corpus_reranker.io.sources.listing import format_hint, list_input, select_data
+from corpus_reranker.io.sources.parquet_files import reading
 from corpus_reranker.io.sources.schema_check import Form, input_schema
 from corpus_reranker.io.storage_errors import brief
 
@@ -35,7 +37,9 @@ def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, P
         found = list(pool.map(lambda info: _footer(listing.filesystem, info.path), infos))
     footers = {info.path: footer for info, footer in zip(infos, found, strict=True)}
     schemas = {path: _arrow_schema(footer, path) for path, footer in footers.items()}
-    form, schema = input_schema(schemas, settings)
+    form, schema = input_schema(
+        schemas, settings, lambda path, column: _is_exact(listing.filesystem, path, footers[path], column)
+    )
     for path, footer in footers.items():
         _check_sizes(footer, path)
     files = tuple(
@@ -77,6 +81,22 @@ def _arrow_schema(footer: pq.FileMetaData, path: str) -> pa.Schema:
         return footer.schema.to_arrow_schema()
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"{path}: the schema cannot be read: {brief(error)}") from error
+
+
+def _is_exact(filesystem: FileSystem, path: str, footer: pq.FileMetaData, column: str) -> bool:
+    """Whether doubles hold all integers of a column, by its statistics; without them, the column is read."""
+    leaf = [footer.schema.column(number).path for number in range(len(footer.schema))].index(column)
+    statistics = [footer.row_group(group).column(leaf).statistics for group in range(footer.num_row_groups)]
+    if all(each is not None and each.has_min_max for each in statistics):
+        return all(is_exact_as_double(each.min) and is_exact_as_double(each.max) for each in statistics)
+    with reading(path):
+        return _reads_exact(filesystem, path, column)
+
+
+@retry_transient_errors
+def _reads_exact(filesystem: FileSystem, path: str, column: str) -> bool:
+    with filesystem.open_input_file(path) as opened, pq.ParquetFile(opened) as file:
+        return all(are_exact_as_doubles(batch.column(0)) for batch in file.iter_batches(columns=[column]))
 
 
 def _row_groups(footer: pq.FileMetaData) -> tuple[RowGroup, ...]:

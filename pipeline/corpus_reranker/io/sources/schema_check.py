@@ -5,7 +5,7 @@ polars, DuckDB, Spark and Hugging Face datasets need no conversion. Every proble
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import pyarrow as pa
@@ -19,6 +19,9 @@ from corpus_reranker.io.sources.arrow_types import common_type, is_list, is_numb
 
 Form: TypeAlias = Literal["nested", "long"]
 
+IsExact: TypeAlias = Callable[[str, str], bool]
+"""Whether a double holds every integer of a column. The arguments are the path of a file and the column."""
+
 OPTIONAL_COLUMNS = ("title", "rank")
 
 _IDS = ("query_id", "doc_id")
@@ -29,12 +32,13 @@ _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _SHOWN_FILES = 3
 
 
-def input_schema(schemas: Mapping[str, pa.Schema], settings: InputConfig) -> tuple[Form, pa.Schema]:
+def input_schema(schemas: Mapping[str, pa.Schema], settings: InputConfig, is_exact: IsExact) -> tuple[Form, pa.Schema]:
     """The form of an input, and the schema in which its rows are read.
 
     Args:
         schemas: Path of each file -> its schema.
         settings: `columns` and `cast_ids`.
+        is_exact: Called for a column that is int64 in some files and double in others, which alone cannot tell.
 
     Raises:
         InputError: lists every problem with its file, column, the type that is wanted, and the fix.
@@ -51,7 +55,7 @@ def input_schema(schemas: Mapping[str, pa.Schema], settings: InputConfig) -> tup
             problems.setdefault(problem, []).append(path)
     if form == "long":
         _check_order_columns(schemas, problems)
-    passed_through = _passed_through(schemas, expected, problems)
+    passed_through = _passed_through(schemas, expected, is_exact, problems)
     if problems:
         raise InputError(_message(problems))
     present = {name for schema in schemas.values() for name in schema.names}
@@ -193,23 +197,33 @@ def _check_order_columns(schemas: Mapping[str, pa.Schema], problems: dict[str, l
 
 
 def _passed_through(
-    schemas: Mapping[str, pa.Schema], expected: pa.Schema, problems: dict[str, list[str]]
+    schemas: Mapping[str, pa.Schema], expected: pa.Schema, is_exact: IsExact, problems: dict[str, list[str]]
 ) -> list[pa.Field]:
     """The other columns of all files, each with a type that holds the values of every file."""
-    first_of_type: dict[str, dict[pa.DataType, str]] = {}
+    paths_of_type: dict[str, dict[pa.DataType, list[str]]] = {}
     for path, schema in schemas.items():
         for field in schema:
             if field.name not in expected.names:
-                first_of_type.setdefault(field.name, {}).setdefault(field.type, path)
+                paths_of_type.setdefault(field.name, {}).setdefault(field.type, []).append(path)
     fields = []
-    for name, paths in first_of_type.items():
-        type_ = common_type(list(paths))
+    for name, paths in paths_of_type.items():
+        type_ = common_type(list(paths)) or _exact_double(name, paths, is_exact)
         if type_ is None:
-            found = " and ".join(f"{each} in {path}" for each, path in list(paths.items())[:_SHOWN_FILES])
-            problems[f"column {name!r} is {found}; write it with one type"] = []
+            found = " and ".join(f"{each} in {first}" for each, (first, *_) in list(paths.items())[:_SHOWN_FILES])
+            lossy = all(map(is_number, paths))
+            reason = ", and a double cannot hold all of its integers" if lossy else ""
+            problems[f"column {name!r} is {found}{reason}; write it with one type"] = []
         else:
             fields.append(pa.field(name, type_))
     return fields
+
+
+def _exact_double(name: str, paths_of_type: Mapping[pa.DataType, list[str]], is_exact: IsExact) -> pa.DataType | None:
+    """double, if it holds the values of all files: pandas makes floats of integers where one is missing."""
+    if not all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in paths_of_type):
+        return None
+    with_integers = (path for type_, paths in paths_of_type.items() if pa.types.is_integer(type_) for path in paths)
+    return pa.float64() if all(is_exact(path, name) for path in with_integers) else None
 
 
 def _passed_through_problems(field: pa.Field) -> Iterator[str]:

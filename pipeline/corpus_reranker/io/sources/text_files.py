@@ -20,6 +20,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.schemas import CANDIDATE, LONG_INPUT, QUERY_ID
 from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.arrow_types import are_exact_as_doubles
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.conversion import convert_batch
 from corpus_reranker.io.sources.listing import format_of, list_input, select_data
@@ -154,7 +155,11 @@ def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Sour
     is_data = [format_of(info.path) == settings.format for info in listing.files]
     infos = select_data(listing, is_data, settings.path, settings.format.upper())
     schemas = {info.path: _schema(listing.filesystem, info.path, reader, settings.columns) for info in infos}
-    form, schema = input_schema(schemas, settings)
+    form, schema = input_schema(
+        schemas,
+        settings,
+        lambda path, column: _is_exact(reader(listing.filesystem, path, settings.columns), path, column),
+    )
     files = tuple(TextFile(info.path, info.size) for info in infos)
     text_files = TextFiles(listing.filesystem, files, schema, settings.columns, reader)
     return NestedText(text_files) if form == "nested" else LongText(text_files, settings.max_candidates)
@@ -166,6 +171,12 @@ def _schema(filesystem: FileSystem, path: str, reader: Reader, columns: Mapping[
     if batch is None:
         raise InputError(f"{path} is empty; it needs a header or a first object")
     return batch.schema
+
+
+def _is_exact(batches: Iterator[pa.RecordBatch], path: str, column: str) -> bool:
+    """Whether doubles hold all integers of a column. Reads the whole file."""
+    with reading(path):
+        return all(are_exact_as_doubles(batch.column(column)) for batch in batches)
 
 
 def _read_csv(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
