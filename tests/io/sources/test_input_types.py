@@ -1,6 +1,5 @@
-"""What people's writers put into Parquet, and the rows in which it is read: types x writers x files."""
+"""Rows of Parquet with types that are cast, and of files that differ. `tests/test_tried_inputs.py` has more writers."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,9 @@ from corpus_reranker.io.sources.parquet_files import iter_tables, read_query_ids
 from corpus_reranker.io.sources.rows import check_batch
 from corpus_reranker.io.sources.staging import stage
 from helpers.outputs import input_row
+from helpers.tried_inputs.base import HITS, LONG, LONG_ROWS, NESTED_ROW, TEXT, arrays, dictionary, nested
 
 STORAGE = StorageConfig()
-
-HITS: list[dict[str, Any]] = [
-    {"doc_id": "d1", "text": "one", "title": None, "score": 2.0},
-    {"doc_id": "d2", "text": "two", "title": None, "score": 1.0},
-]
-NESTED_ROW = {"query_id": "7", "query": "what?", "candidates": HITS}
-LONG_ROWS: list[dict[str, Any]] = [{"query_id": "7", "query": "what?", **hit} for hit in HITS]
 
 
 def read(folder: Path, **settings: Any) -> list[dict[str, Any]]:
@@ -45,70 +38,6 @@ def read(folder: Path, **settings: Any) -> list[dict[str, Any]]:
 def write(folder: Path, name: str, table: pa.Table, **options: Any) -> None:
     folder.mkdir(exist_ok=True)
     pq.write_table(table, folder / name, **options)
-
-
-def arrays(rows: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:
-    """A table of `rows`; columns that `types` lacks are dropped, and the order is that of `types`."""
-    return pa.table({name: pa.array([row.get(name) for row in rows], type_) for name, type_ in types.items()})
-
-
-TEXT = pa.string()
-LONG = dict.fromkeys(("query_id", "query", "doc_id", "text"), TEXT) | {"score": pa.float64()}
-STRUCT = {"doc_id": TEXT, "text": TEXT, "title": TEXT, "score": pa.float64()}
-
-
-def nested(list_type: Callable[[pa.DataType], pa.DataType] = pa.list_, **fields: Any) -> dict[str, pa.DataType]:
-    """Types of a nested table; `fields` replace or drop (None) fields of its structs."""
-    types = {name: type_ for name, type_ in (STRUCT | fields).items() if type_ is not None}
-    return {"query_id": TEXT, "query": TEXT, "candidates": list_type(pa.struct(list(types.items())))}
-
-
-def dictionary(type_: pa.DataType = TEXT) -> pa.DataType:
-    return pa.dictionary(pa.int32(), type_)
-
-
-NESTED_TYPES = {
-    "polars: large_list, large_string": nested(
-        pa.large_list, doc_id=pa.large_string(), text=pa.large_string(), title=pa.large_string()
-    ),
-    "polars without titles: null": nested(pa.large_list, doc_id=pa.large_string(), title=pa.null()),
-    "string_view": nested(doc_id=pa.string_view(), text=pa.string_view(), title=pa.string_view()),
-    "dictionary": nested(doc_id=dictionary(), text=dictionary(), title=dictionary()),
-    "dictionary of large_string": nested(text=dictionary(pa.large_string())),
-    "list_view": nested(pa.list_view),
-    "fixed_size_list": nested(lambda struct: pa.list_(struct, 2)),
-    "float score": nested(score=pa.float32()),
-    "half score": nested(score=pa.float16()),
-    "DuckDB: decimal score": nested(score=pa.decimal128(4, 1)),
-    "fields in another order": {**nested(), "candidates": pa.list_(pa.struct(list(reversed(STRUCT.items()))))},
-    "a further field": nested(shard=pa.int32()),
-    "without title": nested(title=None),
-    "columns in another order": dict(reversed(nested().items())),
-}
-
-LONG_TYPES = {
-    "large_string": dict.fromkeys(LONG, pa.large_string()) | {"score": pa.float64()},
-    "string_view": dict.fromkeys(LONG, pa.string_view()) | {"score": pa.float64()},
-    "pandas category": LONG | {"query_id": dictionary(), "query": dictionary()},
-    "integer score": LONG | {"score": pa.int64()},
-    "unsigned score": LONG | {"score": pa.uint8()},
-    "titles are null": LONG | {"title": pa.null()},
-}
-
-
-@pytest.mark.parametrize("types", NESTED_TYPES.values(), ids=NESTED_TYPES.keys())
-@pytest.mark.parametrize("store_schema", [True, False], ids=["arrow schema", "parquet types"])
-def test_nested_types(tmp_path: Path, types: dict[str, pa.DataType], store_schema: bool) -> None:
-    hits = [hit | {"score": Decimal(str(hit["score"]))} for hit in HITS] if "decimal" in str(types) else HITS
-    write(tmp_path / "in", "a.parquet", arrays([NESTED_ROW | {"candidates": hits}], types), store_schema=store_schema)
-    assert read(tmp_path / "in") == [NESTED_ROW]
-
-
-@pytest.mark.parametrize("types", LONG_TYPES.values(), ids=LONG_TYPES.keys())
-def test_long_types(tmp_path: Path, types: dict[str, pa.DataType]) -> None:
-    rows = [row | {"score": int(row["score"])} for row in LONG_ROWS] if "int" in str(types["score"]) else LONG_ROWS
-    write(tmp_path / "in", "a.parquet", arrays(rows, types))
-    assert read(tmp_path / "in") == [NESTED_ROW]
 
 
 @pytest.mark.parametrize("type_", [pa.int8(), pa.int64(), pa.uint32(), dictionary(pa.int64())], ids=str)
@@ -133,29 +62,6 @@ def test_rank_instead_of_score(tmp_path: Path, type_: pa.DataType) -> None:
     write(tmp_path / "in", "a.parquet", arrays(rows, types))
     (row,) = read(tmp_path / "in")
     assert [(hit["doc_id"], hit["score"]) for hit in row["candidates"]] == [("d2", None), ("d1", None)]
-
-
-@pytest.mark.parametrize("engine_options", [{}, {"index": True}], ids=["no index", "index"])
-def test_pandas(tmp_path: Path, engine_options: dict[str, Any]) -> None:
-    """Candidates without titles have the type null; a frame that was filtered stores its index as a column."""
-    frame = pd.DataFrame([NESTED_ROW | {"year": 1999}, NESTED_ROW | {"query_id": "8", "year": 2000}])
-    (tmp_path / "in").mkdir()
-    frame[frame.year == 2000].to_parquet(tmp_path / "in" / "a.parquet", **engine_options)
-    assert "null" in str(pq.read_schema(tmp_path / "in" / "a.parquet").field("candidates").type)
-    assert read(tmp_path / "in") == [NESTED_ROW | {"query_id": "8", "year": 2000}]
-
-
-def test_pandas_with_the_ids_as_its_index(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    pd.DataFrame([NESTED_ROW]).set_index("query_id").to_parquet(tmp_path / "in" / "a.parquet")
-    assert read(tmp_path / "in") == [NESTED_ROW]
-
-
-def test_hugging_face_datasets(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    (tmp_path / "in").mkdir()
-    datasets.Dataset.from_list([NESTED_ROW]).to_parquet(str(tmp_path / "in" / "a.parquet"))
-    assert read(tmp_path / "in") == [NESTED_ROW]
 
 
 def test_spark_with_legacy_lists_and_int96(tmp_path: Path) -> None:
@@ -236,6 +142,10 @@ def test_a_column_that_only_some_files_have(tmp_path: Path) -> None:
         (
             [(pa.int64(), 2**53 + 1), (pa.float64(), 0.5)],
             r"'extra' is int64 in .*0.parquet and double in .*1.parquet, and a double cannot hold all of its integers",
+        ),
+        (
+            [(pa.decimal128(30, 2), Decimal("1.25")), (pa.float64(), 0.5)],
+            r"'extra' is decimal128\(30, 2\) in .* and double in .*; write it with one type",
         ),
         ([(pa.string(), "a"), (pa.int64(), 1)], r"'extra' is string in .* and int64 in .*; write it with one type"),
         ([(pa.list_(pa.int64()), [1]), (pa.list_(pa.float64()), [0.5])], r"'extra' is list<.*int64> in "),

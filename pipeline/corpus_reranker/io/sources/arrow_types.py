@@ -8,6 +8,9 @@ import pyarrow.compute as pc
 _MAX_EXACT_INT_BITS = 53
 """Integers of more bits are not exact as a double."""
 
+_MAX_EXACT_DIGITS = 15
+"""Decimals of more digits change in a double."""
+
 
 def is_list(type_: pa.DataType) -> bool:
     """Whether values are lists of any of Arrow's list types."""
@@ -31,9 +34,17 @@ def is_text(type_: pa.DataType) -> bool:
     )
 
 
+def is_bytes(type_: pa.DataType) -> bool:
+    """Whether values are bytes, as writers store text that do not mark it as such (Impala, old versions of Hive)."""
+    value_type = type_.value_type if pa.types.is_dictionary(type_) else type_
+    return bool(
+        pa.types.is_binary(value_type) or pa.types.is_large_binary(value_type) or pa.types.is_binary_view(value_type)
+    )
+
+
 def is_number(type_: pa.DataType) -> bool:
     """Whether values are numbers that a double can hold, or all null."""
-    decimal = pa.types.is_decimal(type_) and type_.precision <= 15
+    decimal = pa.types.is_decimal(type_) and type_.precision <= _MAX_EXACT_DIGITS
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_null(type_) or decimal)
 
 
@@ -62,9 +73,11 @@ def are_exact_as_doubles(values: Any) -> bool:
 
 
 def _loses(type_: pa.DataType, common: pa.DataType) -> bool:
-    """Whether a value of `type_` can change in `common`: a large integer that becomes a double."""
+    """Whether a value of `type_` can change in `common`: a large integer or a long decimal that becomes a double."""
     if pa.types.is_integer(type_) and pa.types.is_floating(common):
         return bool(type_.bit_width > _MAX_EXACT_INT_BITS)
+    if pa.types.is_decimal(type_) and pa.types.is_floating(common):
+        return bool(type_.precision > _MAX_EXACT_DIGITS)
     if is_list(type_) and is_list(common):
         return _loses(type_.value_type, common.value_type)
     if pa.types.is_struct(type_) and pa.types.is_struct(common):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus_reranker.io.schemas import CANDIDATES
-from corpus_reranker.io.sources.arrow_types import is_list
+from corpus_reranker.io.sources.arrow_types import is_bytes, is_list
 from corpus_reranker.io.sources.schema_check import row_columns
 
 
@@ -48,7 +48,8 @@ def convert(array: pa.Array, type_: pa.DataType, columns: Mapping[str, str] | No
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), type_)
-    return array.cast(type_, safe=not pa.types.is_floating(type_))  # a score of more than 53 bits is rounded
+    # A score of more than 53 bits is rounded. `rows.check_batch` finds bytes that are not UTF-8, row by row.
+    return array.cast(type_, safe=not (pa.types.is_floating(type_) or is_bytes(array.type)))
 
 
 def _convert_list(lists: pa.Array, type_: pa.DataType, columns: Mapping[str, str]) -> pa.Array:

@@ -81,7 +81,10 @@ def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name
             f" ({_names(unknown)}); move such files away, or start their names with _{format_hint(unknown)}"
         )
     if not data:
-        raise InputError(f"input.path: there is no {format_name} file in {redact(url)}{format_hint(others)}")
+        whole_path = "; to read a file whatever its name, let input.path name the file"
+        hint = format_hint(others) or (whole_path if others else "")
+        found = f" ({_names(others)})" if others else ""
+        raise InputError(f"input.path: there is no {format_name} file in {redact(url)}{found}{hint}")
     return data
 
 

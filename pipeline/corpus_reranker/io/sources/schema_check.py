@@ -15,7 +15,14 @@ from corpus_reranker.formatting import counted
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, RESULT
 from corpus_reranker.io.settings import InputConfig
-from corpus_reranker.io.sources.arrow_types import common_type, is_list, is_number, is_text, unsupported_type
+from corpus_reranker.io.sources.arrow_types import (
+    common_type,
+    is_bytes,
+    is_list,
+    is_number,
+    is_text,
+    unsupported_type,
+)
 
 Form: TypeAlias = Literal["nested", "long"]
 
@@ -115,7 +122,8 @@ def _has_candidate_columns(schema: pa.Schema) -> bool:
 def _file_problems(schema: pa.Schema, form: Form, expected: pa.Schema, settings: InputConfig) -> Iterator[str]:
     for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
         theirs = settings.columns.get(name)
-        yield f"two columns named {name!r}" + (f", one of them by input.columns.{name}={theirs}" if theirs else "")
+        renamed = f", one of them by input.columns.{name}={theirs}" if theirs else ""
+        yield f"two columns named {name!r}{renamed}; rename or drop one"
     for field in expected:
         found = [each.type for each in schema if each.name == field.name]
         if found:
@@ -150,7 +158,9 @@ def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, setting
         if leaf in _IDS and pa.types.is_integer(found):
             if not settings.cast_ids:
                 yield f"{label}; set input.cast_ids=true to read integers as ids"
-        elif not is_text(found):
+        elif pa.types.is_fixed_size_binary(found) or isinstance(found, pa.BaseExtensionType):
+            yield f"{label}; write it as text"  # pandas' cast of bytes to str is b'...'
+        elif not (is_text(found) or is_bytes(found)):
             of_integers = leaf in _IDS and pa.types.is_floating(found)  # pandas makes floats of integers with gaps
             yield f"{label}; {_cast_fix(name, 'Int64', 'str') if of_integers else _cast_fix(name, 'str')}"
     elif not is_number(found):
@@ -210,8 +220,8 @@ def _passed_through(
         type_ = common_type(list(paths)) or _exact_double(name, paths, is_exact)
         if type_ is None:
             found = " and ".join(f"{each} in {first}" for each, (first, *_) in list(paths.items())[:_SHOWN_FILES])
-            lossy = all(map(is_number, paths))
-            reason = ", and a double cannot hold all of its integers" if lossy else ""
+            are_integers = all(pa.types.is_integer(each) or pa.types.is_floating(each) for each in paths)
+            reason = ", and a double cannot hold all of its integers" if are_integers else ""
             problems[f"column {name!r} is {found}{reason}; write it with one type"] = []
         else:
             fields.append(pa.field(name, type_))

@@ -4,7 +4,6 @@ CSV and TSV have a header line and are in long form; JSONL is in long or in nest
 BLOCK_BYTES.
 """
 
-import codecs
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +24,9 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.conversion import convert_batch
 from corpus_reranker.io.sources.listing import format_of, list_input, select_data
 from corpus_reranker.io.sources.long_form import LongForm
-from corpus_reranker.io.sources.parquet_files import check_query_ids, reading
+from corpus_reranker.io.sources.parquet_files import check_query_ids
 from corpus_reranker.io.sources.schema_check import Form, input_schema
+from corpus_reranker.io.sources.text_content import PREFIX_BYTES, check_delimiter, check_prefix, reading_text
 
 BLOCK_BYTES = 16 * 2**20
 """Size of the block of a file that is parsed at once. A line may not be longer."""
@@ -77,7 +77,7 @@ class TextFiles:
     def rows(self) -> Iterator[pa.Table]:
         """The rows in order. Raises InputError."""
         for file in self.files:
-            with reading(file.path):
+            with reading_text(file.path):
                 for batch in self.reader(self.filesystem, file.path, self.columns):
                     if batch.num_rows:
                         yield convert_batch(batch, self.schema, self.columns)
@@ -166,7 +166,9 @@ def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Sour
 
 
 def _schema(filesystem: FileSystem, path: str, reader: Reader, columns: Mapping[str, str]) -> pa.Schema:
-    with reading(path):
+    with reading_text(path):
+        with _open_stream(filesystem, path) as stream:
+            check_prefix(stream.read(PREFIX_BYTES), path)
         batch = next(reader(filesystem, path, columns), None)
     if batch is None:
         raise InputError(f"{path} is empty; it needs a header or a first object")
@@ -175,7 +177,7 @@ def _schema(filesystem: FileSystem, path: str, reader: Reader, columns: Mapping[
 
 def _is_exact(batches: Iterator[pa.RecordBatch], path: str, column: str) -> bool:
     """Whether doubles hold all integers of a column. Reads the whole file."""
-    with reading(path):
+    with reading_text(path):
         return all(are_exact_as_doubles(batch.column(column)) for batch in batches)
 
 
@@ -194,6 +196,7 @@ def _read_delimited(
     read_options = pa_csv.ReadOptions(block_size=BLOCK_BYTES)
     with _open_stream(filesystem, path) as stream, pa_csv.open_csv(stream, read_options, parse_options) as batches:
         names = batches.schema.names
+    check_delimiter(names, parse_options.delimiter, path)
     numbers = {columns.get(name, name) for name in _NUMBERS}
     types = {name: pa.float64() if name in numbers else pa.string() for name in names}
     options = pa_csv.ConvertOptions(column_types=types)
@@ -209,6 +212,8 @@ def _read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -
     """Values that are strings in the first object are strings in all: pyarrow would read `2020-02-29` as a time."""
     try:
         first = json.loads(_first_line(filesystem, path))
+    except UnicodeDecodeError:
+        raise
     except ValueError as error:
         raise InputError(f"{path}: line 1 is not JSON: {error}") from error
     if not isinstance(first, dict):
@@ -234,7 +239,7 @@ def _type_of(name: str, value: Any, columns: Mapping[str, str]) -> pa.DataType |
 def _first_line(filesystem: FileSystem, path: str) -> bytes:
     """The first line that is not blank."""
     with _open_stream(filesystem, path) as raw, io.BufferedReader(raw) as stream:
-        return next((line for line in stream if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+        return next((line for line in stream if line.strip()), b"")
 
 
 def _open_stream(filesystem: FileSystem, path: str) -> Any:

@@ -1,0 +1,58 @@
+"""What a file holds that is not the text its name promises, with the fix."""
+
+import codecs
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from corpus_reranker.errors import InputError
+from corpus_reranker.io.sources.parquet_files import reading
+
+PREFIX_BYTES = 4
+
+_NOT_TEXT = {
+    codecs.BOM_UTF16_LE: "is in UTF-16; save it as UTF-8",
+    codecs.BOM_UTF16_BE: "is in UTF-16; save it as UTF-8",
+    b"\x1f\x8b": "is compressed; let its name end with .gz",
+    b"PK\x03\x04": "is a zip archive; unpack it",
+    b"PAR1": "is Parquet; set input.format=parquet",
+}
+"""First bytes of files that are not text in UTF-8 -> what they are, and the fix."""
+
+_NOT_UTF8 = "invalid UTF8"
+"""In pyarrow's text of an error."""
+
+_FORMAT_OF_DELIMITER = {",": "csv", "\t": "tsv"}
+
+_OTHER_DELIMITERS = (";", "|")
+
+
+def check_prefix(first_bytes: bytes, path: str) -> None:
+    """Raise InputError if the first PREFIX_BYTES bytes of a file are not those of text in UTF-8."""
+    for prefix, problem in _NOT_TEXT.items():
+        if first_bytes.startswith(prefix):
+            raise InputError(f"{path} {problem}")
+
+
+def check_delimiter(names: Sequence[str], delimiter: str, path: str) -> None:
+    """Raise InputError if the only name of a header is a header with another delimiter."""
+    if len(names) != 1:
+        return
+    for other in (*_FORMAT_OF_DELIMITER, *_OTHER_DELIMITERS):
+        if other in names[0]:
+            known = _FORMAT_OF_DELIMITER.get(other)
+            fix = f"set input.format={known} and let its name end with .{known}" if known else f"write {delimiter!r}"
+            raise InputError(f"{path}: the header has {other!r} between its names, not {delimiter!r}; {fix}")
+
+
+@contextlib.contextmanager
+def reading_text(path: str) -> Iterator[None]:
+    """Raise InputError for what pyarrow and Python raise about the text file at `path`."""
+    try:
+        with reading(path):
+            yield
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
+    except InputError as error:
+        if _NOT_UTF8 in str(error):
+            raise InputError(f"{error}; save it as UTF-8") from error
+        raise

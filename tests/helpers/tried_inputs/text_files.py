@@ -1,0 +1,95 @@
+"""CSV, TSV and JSON Lines."""
+
+import gzip
+import json
+
+import pandas as pd
+
+from helpers.tried_inputs.base import CAST, LONG_ROWS, NESTED_ROW, NUMBERED, TriedInput, lines, text
+
+CSV = pd.DataFrame(LONG_ROWS).drop(columns="title").to_csv(index=False)
+TSV = CSV.replace(",", "\t")
+
+TEXT_FILES = (
+    TriedInput("pandas: CSV", {"a.csv": text(CSV)}, "no such setting", "read", {"format": "csv"}),
+    TriedInput(
+        "CSV without `input.format`",
+        {"a.csv": text(CSV)},
+        "refused: input.path: there is no *.parquet in FOLDER",
+        "refused: … not Parquet (a.csv) … set input.format=csv",
+    ),
+    TriedInput(
+        "CSV of Excel: byte-order mark, CRLF",
+        {"a.csv": text(CSV.replace("\n", "\r\n"), "utf-8-sig")},
+        "no such setting",
+        "read",
+        {"format": "csv"},
+    ),
+    TriedInput("TSV, `.gz`", {"a.tsv.gz": text(TSV)}, "no such setting", "read", {"format": "tsv"}),
+    TriedInput(
+        "JSON Lines, long form", {"a.jsonl": text(lines(*LONG_ROWS))}, "no such setting", "read", {"format": "jsonl"}
+    ),
+    TriedInput(
+        "JSON Lines, nested form, `.gz`",
+        {"a.jsonl.gz": text(lines(NESTED_ROW))},
+        "no such setting",
+        "read",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "JSON Lines: integer ids, `input.cast_ids: true`",
+        {"a.jsonl": text(lines(*NUMBERED))},
+        "no such setting",
+        "read as 7: 1 2",
+        {"format": "jsonl", **CAST},
+    ),
+    TriedInput(
+        "JSON array instead of JSON Lines",
+        {"a.jsonl": text(json.dumps(LONG_ROWS))},
+        "no such setting",
+        "refused: a.jsonl: line 1 holds no object; JSON Lines hold one object per line",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "CSV in UTF-16",
+        {"a.csv": text(CSV, "utf-16")},
+        "no such setting",
+        "refused: a.csv is in UTF-16; save it as UTF-8",
+        {"format": "csv"},
+    ),
+    TriedInput(
+        "CSV of Excel with `;`",
+        {"a.csv": text(CSV.replace(",", ";"))},
+        "no such setting",
+        "refused: a.csv: the header has ';' between its names, not ','; write ','",
+        {"format": "csv"},
+    ),
+    TriedInput(
+        "CSV that gzip compressed, without `.gz`",
+        {"a.csv": lambda path: path.write_bytes(gzip.compress(CSV.encode()))},
+        "no such setting",
+        "refused: a.csv is compressed; let its name end with .gz",
+        {"format": "csv"},
+    ),
+    TriedInput(
+        "JSON Lines in a folder, named `.json`",
+        {"a.json": text(lines(*LONG_ROWS))},
+        "no such setting",
+        "refused: … no JSONL file in FOLDER (a.json) … let input.path name the file",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "CSV with a header in Latin-1",
+        {"a.csv": text(CSV.replace("score", "scoré"), "latin-1")},
+        "no such setting",
+        "refused: a.csv is not UTF-8: … save it as UTF-8",
+        {"format": "csv"},
+    ),
+    TriedInput(
+        "CSV in Latin-1",
+        {"a.csv": text(CSV.replace("two", "café"), "latin-1")},
+        "no such setting",
+        "refused: a.csv cannot be read: In CSV column #3: CSV conversion error to string: … save it as UTF-8",
+        {"format": "csv"},
+    ),
+)
