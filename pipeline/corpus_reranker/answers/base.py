@@ -18,7 +18,7 @@ class Judgment:
         reasoning: The text before the answer.
         scores: One score per passage in input order, higher is better. None if the format gives no scores.
         named: Number of passages that the answer names. None: the parser does not say.
-        flags: What else to count about the answer.
+        flags: Properties of the answer that are counted in addition to its status.
     """
 
     order: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Assemble the answer of a reasoning model from several completions: reasoning that ends, then the ranking."""
+"""Assemble the answer of a reasoning model from several completions: closed reasoning, then the ranking."""
 
 from dataclasses import replace
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 LABEL = r"(?:passage|document|doc|identifier|id)[\s:#_-]*+"
-"""What models write before an identifier: `[Passage 3]`."""
+"""Words that models write before an identifier, as in `[Passage 3]`."""
 
 _IDENTIFIER = r"\d++(?![.\-–—]?\d)"
 _SEPARATORS = r"[\s,;>=|&]"

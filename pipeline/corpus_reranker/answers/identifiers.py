@@ -52,7 +52,7 @@ class Numbers(Identifiers):
 
 
 class Letters(Identifiers):
-    """A, B, C, ... Z. Digits name no passage."""
+    """A, B, C, ... Z. Digits are not identifiers."""
 
     max_passages = 26
     max_single_character = 26

@@ -1,4 +1,4 @@
-"""Read a ranking that is JSON: `[3, 1, 2]`, `["3", "1", "2"]`, `{"ranking": [3, 1, 2]}`, also in a code fence."""
+"""Read a ranking in JSON: `[3, 1, 2]`, `["3", "1", "2"]`, `{"ranking": [3, 1, 2]}`, also in a code fence."""
 
 import json
 import re

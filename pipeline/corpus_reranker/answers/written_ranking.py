@@ -1,9 +1,9 @@
-"""Read the ranking in a written answer. What is ambiguous names no passage: a wrong order is worse than none.
+"""Read the ranking in a written answer. An ambiguous answer has no ranking: a wrong order is worse than none.
 
-- If identifiers are in brackets, other numbers name nobody: item numbers, counts and scores.
-- A chain with ">" is the ranking. Without one, the identifiers that begin a line or follow a colon are.
-- Bare numbers are read if ">" joins them, or if the answer has nothing else but their item numbers.
-- An ellipsis, a range or a "<" names nobody.
+- If identifiers are in brackets, all other numbers are ignored: item numbers, counts and scores.
+- A chain with ">" is the ranking. Without one, the identifiers at the start of a line or after a colon are.
+- Bare numbers are identifiers if ">" joins them, or if the answer has nothing but them and item numbers.
+- An answer with an ellipsis, a range or a "<" between identifiers is ambiguous.
 - A second ranking that disagrees with the first makes the answer ambiguous.
 """
 
@@ -39,7 +39,7 @@ def read_ranks(answer: str, num_passages: int) -> list[int]:
     """The ranks that `answer` names, in its order, with duplicates and numbers out of range.
 
     Returns:
-        Empty if the answer names nobody, or is ambiguous.
+        Empty if the answer names no passage, or is ambiguous.
     """
     from_json = read_json(answer, lambda text: _read_text(text, num_passages))
     return _read_text(answer, num_passages) if from_json is None else from_json
@@ -67,7 +67,7 @@ def _read_text(answer: str, num_passages: int) -> list[int]:
 
 
 def _ranking(chains: list[Chain], num_passages: int) -> list[int]:
-    """The ranks of the chains that are the ranking; empty if that is ambiguous."""
+    """The ranks of the chains that form the ranking; empty if they are ambiguous."""
     everything = [rank for chain in chains for rank in chain.ranks]
     ranking = [chain for chain in chains if chain.ordered] or [chain for chain in chains if chain.leading]
     if not ranking or (len(ranking) == 1 and ranking[0].in_sentence and not ranking[0].ordered):

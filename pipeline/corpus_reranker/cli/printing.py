@@ -22,7 +22,7 @@ def format_counts(counts: Mapping[str, int], none: str = "none") -> str:
 
 
 def noted_counts(manifest: Mapping[str, Any]) -> list[str]:
-    """Lines on what a finished run counts beside statuses: flagged answers, candidates that were not ranked."""
+    """Lines with the counts of a finished run other than statuses: flagged answers, candidates that were not ranked."""
     by_flag = manifest.get("windows_by_flag")
     unranked = {
         "without text (ranked last)": manifest.get("blank_candidates", 0),

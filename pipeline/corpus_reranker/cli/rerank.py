@@ -120,7 +120,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
 def _own_ray() -> Iterator[None]:
     """Shut Ray down at the end, so that the summary or the reason of a failure comes after Ray's messages.
 
-    A Ray to which this process was connected before is left alone.
+    A Ray connection that existed before is kept.
     """
     import ray
 

@@ -19,7 +19,7 @@ from corpus_reranker.io.sinks.run_record import read_run
 from corpus_reranker.io.status import read_holder
 
 _PATIENCE_SECONDS = 120.0
-"""How long --wait goes on without a writer: before it takes the lease, a run starts and reads its input."""
+"""How long --wait waits for a writer: a run starts and reads its input before it takes the lease."""
 
 app = command_app()
 

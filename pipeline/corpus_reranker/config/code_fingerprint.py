@@ -1,4 +1,4 @@
-"""Digests of the code that decides a ranking, so that no run mixes the rankings of two versions."""
+"""Digests of the code that determines a ranking, so that no run mixes the rankings of two versions."""
 
 import ast
 import functools

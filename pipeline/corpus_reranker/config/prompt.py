@@ -36,7 +36,7 @@ class PromptConfig(Section):
         return load_examples(Path(self.examples)) if self.examples else []
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Everything that decides the prompts, as JSON values."""
+        """Everything that determines the prompts, as JSON values."""
         examples = json.dumps(self.load_examples(), sort_keys=True).encode()
         return {
             **self.model_dump(mode="json", exclude={"examples"}),

@@ -55,7 +55,7 @@ class PreRankerConfig(Section):
 
 
 class RerankerConfig(Section):
-    """What reranks a query: the models, the prompt, the strategy, and the replicas they run on.
+    """Everything that is needed to rerank queries: models, prompt, strategy and replicas.
 
     It names no input and no output, so that it can be used inside another Ray Data pipeline (`build_reranker`).
     """
@@ -98,7 +98,7 @@ class RerankerConfig(Section):
         return RerankerConfig(**{name: getattr(self, name) for name in RerankerConfig.model_fields})
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Everything that decides the ranking, as JSON values. Location, speed and timeouts are not part of it.
+        """Everything that determines the ranking, as JSON values. Location, speed and timeouts are not part of it.
 
         Reads the configs of the models, and samples of their weights.
         """

@@ -197,7 +197,7 @@ class _Scanner:
 
 
 class _Contents(NamedTuple):
-    """The documents of a block: index, position, whether there is neither text nor title, checksum of both."""
+    """The documents of a block: index, position, whether text and title are both absent, checksum of both."""
 
     documents: Int32s
     positions: "np.ndarray[Any, np.dtype[np.int64]]"

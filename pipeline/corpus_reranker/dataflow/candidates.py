@@ -1,4 +1,4 @@
-"""The candidates as a Ray Data source: checked batches of rows in one schema, whatever the files hold."""
+"""The candidates as a Ray Data source: checked batches of rows, converted to one schema."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -90,7 +90,7 @@ class NodeResources:
 class ReplicaPlan:
     """How many replicas a run starts with.
 
-    `initial` replicas are requested at the start. `fitting` of them fit the present nodes; queries are divided among
+    `initial` replicas are requested at the start. `fitting` of them fit the current nodes; queries are divided among
     these.
     """
 

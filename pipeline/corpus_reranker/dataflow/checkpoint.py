@@ -54,7 +54,7 @@ class FinishedRowsManager(CheckpointManager):  # type: ignore[misc]
 
 
 class _DiscardingFileSystem(AbstractFileSystem):  # type: ignore[misc]
-    """Every path is an existing empty file, and whatever is written is discarded.
+    """A filesystem that stores nothing: every path is an existing empty file, and all writes are discarded.
 
     Ray Data loads no checkpoint if the path of the checkpoint does not exist, and does not rename a checkpoint file to
     a path that exists.

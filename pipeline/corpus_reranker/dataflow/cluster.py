@@ -72,7 +72,7 @@ def _quiet_core() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_level_notice() -> Iterator[None]:
-    """Drop the line in which Ray's core reports its log level. All else on stderr appears when the block ends."""
+    """Drop the line in which Ray's core reports its log level. Other output on stderr appears when the block ends."""
     with tempfile.TemporaryFile() as captured, contextlib.ExitStack() as stack:
         stderr = os.dup(_STDERR)
         stack.callback(os.close, stderr)

@@ -30,7 +30,7 @@ async def compose_generate(
     2. Completion cache, if there is one: a request whose completion an earlier pass stored takes no slot and never
        reaches the engine. Any other completion is stored before it is returned.
     3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
-       continued part is admitted and cached as a request of its own.
+       continued part is admitted and cached as a separate request.
     4. Counts: every request counts as progress of the run, answered or not. Completions of a query that is suspected
        of ending processes are reported to the coordinator before the next request.
 

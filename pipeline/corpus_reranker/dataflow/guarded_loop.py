@@ -1,4 +1,4 @@
-"""The event loop of a replica, in a thread of its own. If it ends, the process ends."""
+"""The event loop of a replica, in a separate thread. If it ends, the process ends."""
 
 import asyncio
 import os

@@ -56,7 +56,7 @@ class DeathRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaHistory:
-    """What earlier processes showed, as of the start of a replica's process.
+    """Deaths of earlier processes, as of the start of a replica's process.
 
     Attributes:
         records: The record of each query that was in flight at a death in any replica and is not finished.

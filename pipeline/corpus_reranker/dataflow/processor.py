@@ -52,7 +52,7 @@ _QUERIES_PER_BLOCK = 16
 
 _MAX_TASK_RETRIES = 5
 """Retries of a read or write task whose process died. Ray Data's default is no limit: a page that crashes pyarrow would
-be read for ever."""
+be read forever."""
 
 _UNLIMITED = -1
 """Retries of a block whose replica died. All blocks of the replica lose one at each death, also those that wait, so the
@@ -88,7 +88,7 @@ class DataFileNames(FilenameProvider):  # type: ignore[misc]
 
 
 def plan_run(config: RerankerConfig, queries: int | None = None) -> RunPlan:
-    """Plan replicas and blocks for the present cluster. Ray must be connected.
+    """Plan replicas and blocks for the cluster as it is now. Ray must be connected.
 
     Args:
         config: The reranker's config.
@@ -180,7 +180,7 @@ def _rerank(
 def replica_resources(cpus: float, gpus: float) -> dict[str, float]:
     """CPUs and GPUs of a replica's actor, as arguments of `map_batches`.
 
-    Ray Data reserves one CPU for an actor with GPUs by itself. It warns in every run that states both numbers.
+    Ray Data reserves one CPU for an actor with GPUs by default. It logs a warning in every run that sets both numbers.
     """
     if gpus and cpus == _RAY_CPUS_BESIDE_GPUS:
         return {"num_gpus": gpus}

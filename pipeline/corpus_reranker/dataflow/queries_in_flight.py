@@ -1,4 +1,4 @@
-"""The queries in flight of one replica, known to the coordinator before they can end the process."""
+"""The queries in flight of one replica, reported to the coordinator before they can end the process."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Tables of the coordinator: the queries in flight in each process, and what processes that died have shown."""
+"""Tables of the coordinator: the queries in flight in each process, and the deaths of processes."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class QueryDeaths:
         return ReplicaHistory(self.records(), *self._one(counts, key))
 
     def update(self, replica: ReplicaId, completions: Mapping[str, int], ended: Sequence[str]) -> None:
-        """Record that queries are in flight in the replica's process, or no longer.
+        """Record which queries are in flight in the replica's process, and which have ended.
 
         A query that has ended loses its record: it killed no process.
 
@@ -94,7 +94,7 @@ class QueryDeaths:
     def _count_death(self, replica: ReplicaId, trial: str | None) -> str | None:
         """Count a death for each query that was in flight in the actor's process, and return the next trial.
 
-        If no query was in flight, a trial that was to come is still to come.
+        If no query was in flight, a pending trial stays pending.
         """
         of_lost_process = "FROM queries_in_flight WHERE actor_id = ? AND process != ?"
         keys = (replica.actor_id, replica.process)

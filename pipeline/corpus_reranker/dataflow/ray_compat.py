@@ -82,7 +82,7 @@ def limit_read_retries(dataset: Dataset, max_retries: int) -> None:
     read = getattr(getattr(dataset, "_logical_plan", None), "dag", None)
     task_options = getattr(read, "ray_remote_args", None)
     if not isinstance(task_options, dict):
-        _log_missing("ray_remote_args in the plan of a read", "a file that crashes its reader is read without end")
+        _log_missing("ray_remote_args in the plan of a read", "a file that crashes its reader is read forever")
         return
     task_options["max_retries"] = max_retries
 
@@ -99,7 +99,7 @@ def skip_rows(context: DataContext, id_column: str, ids: pa.ChunkedArray) -> Non
 
 
 def free_resources() -> list[dict[str, float]]:
-    """The resources of each live node that nothing occupies now."""
+    """The free resources of each live node."""
     try:
         from ray._private.state import available_resources_per_node
 

@@ -1,4 +1,4 @@
-"""What a run provides to its replicas, in addition to the config."""
+"""Services that a run provides to its replicas."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

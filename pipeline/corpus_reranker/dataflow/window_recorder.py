@@ -7,7 +7,7 @@ from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import RerankResult
 
 _SAMPLED_QUERIES = 2
-"""Number of queries per replica whose windows are kept for the run report, whatever their status."""
+"""Number of queries per replica whose windows are all kept for the run report."""
 
 
 class WindowRecorder:

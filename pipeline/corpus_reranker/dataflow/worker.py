@@ -32,7 +32,7 @@ _REPORT_SECONDS = 1.0
 
 
 class RerankWorker:
-    """Reranks blocks of rows, one query per row. Ray Data calls it for several blocks at once, each in a thread.
+    """Reranks blocks of rows, one query per row. Ray Data calls it for several blocks concurrently, each in a thread.
 
     All queries run on one event loop in a separate thread. A bad row becomes a failed row and never raises. If the
     engine dies, the process exits.

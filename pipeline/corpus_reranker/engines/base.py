@@ -1,4 +1,4 @@
-"""What every engine and every pre-ranker has: settings, capabilities, and the calls that a replica makes."""
+"""The protocols of engines and pre-rankers: settings, capabilities, and the calls that a replica makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class EngineCapabilities:
     simulated: bool = False
     """No model makes the answers. The output records this."""
     device: Literal["gpu", "cpu"] | None = None
-    """Where the model runs in this process; None for an engine without a model of its own."""
+    """Device on which this process runs the model; None for an engine without a local model."""
     gpus: int = 0
     """GPUs of one replica, over all its nodes."""
     gpu_memory_utilization: float = 0.0
@@ -51,7 +51,7 @@ class EngineSettings(Section):
     """Settings that every engine and every pre-ranker has. An outside engine's settings class derives from this."""
 
     speed_only: ClassVar[frozenset[str]] = frozenset()
-    """Fields that may differ when a run is resumed: they decide how fast the engine answers, not what."""
+    """Fields that may differ when a run is resumed: they affect the speed of the engine, not its answers."""
 
     kind: str = Field(description='Name of a registered engine, or "module:Class" of one outside the package.')
     model: str = Field(
@@ -103,7 +103,7 @@ class EngineSettings(Section):
         return self.capabilities.simulated
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """The settings that decide the answers (JSON values). The content of the models comes on top."""
+        """The settings that determine the answers (JSON values). The fingerprint adds the content of the models."""
         return self.model_dump(mode="json", exclude={*_NEVER_DECIDES_ANSWERS, *self.speed_only})
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:

@@ -52,7 +52,7 @@ class HangWatch:
             self._thread.join()
 
     async def run(self, request: Coroutine[Any, Any, T]) -> T:
-        """Await `request`. Raises EngineDeadError as soon as the engine hangs, whatever `request` does then."""
+        """Await `request`. Raises EngineDeadError as soon as the engine hangs, even if `request` never returns."""
         if self._reason is not None:
             request.close()
             raise EngineDeadError(self._reason)
@@ -101,7 +101,7 @@ class HangWatch:
 
 
 def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
-    """Keep asyncio from logging the error of a task that nobody awaits any more."""
+    """Keep asyncio from logging the error of a task that is no longer awaited."""
     if not task.cancelled():
         task.exception()
 

@@ -27,7 +27,7 @@ _HF_URL = re.compile(r"hf://(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w.
 
 
 def check_model(source: str, file: str, key: str, storage: StorageConfig) -> None:
-    """Check that `source` can be a model, as far as this process can see.
+    """Check that `source` can be a model, as far as this process can tell.
 
     Args:
         source: A folder, a hub id or a URL.

@@ -1,4 +1,4 @@
-"""The fingerprint of an engine: its settings that decide the answers, and the content of its models."""
+"""The fingerprint of an engine: the settings that determine its answers, and the content of its models."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ _THREADS = 16
 
 
 def engine_fingerprint(settings: EngineSettings, storage: StorageConfig) -> dict[str, Any]:
-    """The settings that decide the answers (JSON values), with the content of each model in place of its location.
+    """The settings that determine the answers (JSON values), with each model's content in place of its location.
 
     Raises:
         ConfigError: The URL of a model cannot be listed.

@@ -71,7 +71,7 @@ class SimulatedSettings(EngineSettings):
     prompt_tokens: int | None = Field(
         None,
         ge=1,
-        description="Assumed length of every prompt, whatever its text. None uses the real length.",
+        description="Assumed length of every prompt. None uses the real length.",
     )
     output_tokens_mean: float = Field(750.0, ge=1, description="Mean output length; lengths are lognormal.")
     output_tokens_p99: float = Field(
@@ -226,7 +226,7 @@ class SimulatedEngine:
         self._timer, self._timer_due = asyncio.get_running_loop().call_at(due, self._on_timer), due
 
     def _on_timer(self) -> None:
-        self._timer = None  # first of all: uvloop's timers may fire half a millisecond early
+        self._timer = None  # before _wake, because uvloop's timers may fire half a millisecond early
         self._wake()
 
     def _draw_output_tokens(self, rng: random.Random) -> int:

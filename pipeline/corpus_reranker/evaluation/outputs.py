@@ -1,4 +1,4 @@
-"""The data files of a reranked output, and whether they may pass as a result."""
+"""Finds the data files of a reranked output, and refuses the output of a run that has not finished."""
 
 import json
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
 def is_finished(filesystem: pafs.FileSystem, path: str) -> bool:
     """Whether the run that wrote the output at `path` has finished.
 
-    Candidates, and a data file outside the folder of a run, count as finished: nothing tells what they are a part of.
+    Candidates, and a data file outside the folder of a run, count as finished, because no file records their state.
     """
     is_file = filesystem.get_file_info(path).type == pafs.FileType.File
     folder = str(PurePosixPath(path).parent) if is_file else path

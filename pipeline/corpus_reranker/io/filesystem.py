@@ -36,7 +36,7 @@ S3_SCHEMES = ("s3", "s3a", "s3n")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a store gave an error that a repetition within seconds may not give."""
+    """Whether a retry within seconds may succeed after this error of a store."""
     return isinstance(error, OSError) and error_kind(error).within_seconds
 
 
@@ -46,9 +46,9 @@ retry_transient_errors = tenacity.retry(
     wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
     reraise=True,
 )
-"""Decorator for functions that only read, and can be repeated from the start.
+"""Decorator that retries a function after transient errors. The function must only read.
 
-The AWS SDK retries by itself, but not if the body of a 503 is longer than the few bytes that were requested."""
+The AWS SDK retries, too, but not if the body of a 503 is longer than the few bytes that were requested."""
 
 
 class S3FileSystem(_S3FileSystem):  # type: ignore[misc]

@@ -131,7 +131,7 @@ class IsolatedProcess:
 
 
 def run_in_subprocess(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make one call in an `IsolatedProcess` of its own, which takes about a second to start."""
+    """Make one call in a new `IsolatedProcess`, which takes about a second to start."""
     with IsolatedProcess() as isolated:
         return isolated.run(function, *args, **kwargs)
 

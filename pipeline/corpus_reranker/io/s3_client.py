@@ -11,7 +11,7 @@ from corpus_reranker.io.storage_errors import brief
 
 
 def open_s3fs(storage: StorageConfig) -> Any:
-    """An s3fs filesystem of its own, without caches. Sends no request.
+    """A new s3fs filesystem without caches. Sends no request.
 
     Credentials come from the AWS chain. Without a region in `storage`, the AWS environment or the profile decides.
     """

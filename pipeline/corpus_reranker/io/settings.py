@@ -57,7 +57,9 @@ class RowLimits(Section):
     """What makes an input row a failed row."""
 
     max_candidates: int = Field(
-        1000, ge=1, description="Maximum number of candidates of a query. A query with more becomes a failed row."
+        1000,
+        ge=1,
+        description="Maximum number of candidates of a query. A query with more becomes a failed row.",
     )
     max_row_bytes: int = Field(
         16 * 2**20, ge=1, description="Maximum size of a row, including all texts. A larger row becomes a failed row."

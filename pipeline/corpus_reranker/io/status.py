@@ -21,8 +21,8 @@ from corpus_reranker.io.storage_errors import output_errors
 class Status:
     """Status of one output.
 
-    `run` is None if no run has begun, `manifest` is None until it has finished. `holder` and `progress` are those of a
-    run that may be writing now, otherwise None. While a run is writing, a query may briefly be in two data files and
+    `run` is None if no run has started, `manifest` is None until it has finished. `holder` and `progress` are those of
+    a run that may be writing now, otherwise None. While a run is writing, a query may briefly be in two data files and
     count twice.
     """
 

@@ -196,7 +196,7 @@ class RequestPromptBuilder:
         return self._tokenizer.tokenize(text)[:limit]
 
     def _escape_citations(self, text: str) -> str:
-        """`[3]` becomes `(3)`, so that no text names a passage."""
+        """Replace `[3]` by `(3)`, so that no text looks like a passage identifier."""
         return self._parser.identifiers.citation.sub(r"(\1)", text)
 
     def _check_query(self) -> None:

@@ -100,7 +100,7 @@ class Renderer:
             if self._special_tokens.escape(text) != text:
                 raise ConfigError(
                     f"the prompt template has a special token or tag on a line with a passage or the query: {line!r}; "
-                    "move it to a line of its own, because special tokens on such a line are escaped"
+                    "move it to a separate line, because special tokens on such a line are escaped"
                 )
 
     def _count_special(self, token_ids: Sequence[int]) -> int:

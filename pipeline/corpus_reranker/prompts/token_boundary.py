@@ -2,7 +2,7 @@
 
 A tokenizer that splits text into words before it looks for tokens (GPT-2's, Qwen's and Llama 3's do) merges nothing
 across a line break after text, nor across the single space before a word. A passage is therefore tokenized once,
-whichever windows and positions show it.
+and its tokens are used in every window.
 """
 
 from corpus_reranker.prompts.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""Candidates without text: an LLM cannot judge them, so they follow all others."""
+"""Ranks candidates without text last, because an LLM cannot judge them."""
 
 import math
 from collections.abc import Awaitable, Callable

@@ -61,7 +61,7 @@ def _majority_groups(items: Sequence[int], before: _PairCounts) -> list[list[int
 
 
 def _exact(group: Sequence[int], before: _PairCounts) -> list[int]:
-    """Dynamic programming (Held-Karp): the best order of a set is that of a subset, then the one item left."""
+    """Dynamic programming (Held-Karp): the best order of a set is the best order of a subset plus one last item."""
     best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     for members in range(1, 1 << len(group)):
         options = []

@@ -31,7 +31,7 @@ async def cascade(
         rank: Reranks a request, such as `rerank_query` with its settings bound.
 
     Raises:
-        EngineDeadError: The pre-ranker's or the LLM's engine is lost.
+        EngineDeadError: The engine of the pre-ranker or of the LLM died.
     """
 
     async def score_and_rank(request: RerankRequest) -> RerankResult:

@@ -49,8 +49,8 @@ async def rerank_query(
 ) -> RerankResult:
     """Rerank one query's candidates with an LLM.
 
-    The result holds every candidate exactly once, whatever the LLM answers: a window whose answer is missing, late or
-    malformed keeps its order, and its status says so. Candidates without text are not shown to the LLM and come last.
+    The result holds every candidate exactly once. A window whose answer is missing, late or malformed keeps its order,
+    and its status gives the reason. Candidates without text are not shown to the LLM and come last.
 
     Args:
         request: The query and its candidates in first-stage order.

@@ -44,7 +44,7 @@ class RetryPolicy:
             raise ValueError("backoff_seconds and retry_temperature must not be below 0")
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """The settings that decide the answers. The timeouts decide only which windows get one."""
+        """The settings that determine the answers. The timeouts only determine which windows get an answer."""
         return {name: value for name, value in asdict(self).items() if not name.endswith("_seconds")}
 
     def sampling_params(self, sampling: SamplingParams, query_id: str, window: int, attempt: int) -> SamplingParams:

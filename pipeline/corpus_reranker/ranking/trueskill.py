@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BETA = 0.5
-"""In standard deviations of the prior: TrueSkill's 25/6 over 25/3."""
+"""Noise of a performance, in standard deviations of the prior: TrueSkill's 25/6 divided by 25/3."""
 
 _SWEEPS = 20
 _CONVERGED = 1e-3

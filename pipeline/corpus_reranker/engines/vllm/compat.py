@@ -139,8 +139,9 @@ def create_llm(arguments: "AsyncEngineArgs") -> "AsyncLLM":
 def supports_reasoning_budget() -> bool:
     """Whether this vLLM can close open reasoning, with either of its model runners.
 
-    Both know SamplingParams.thinking_token_budget from the version on whose ReasoningConfig tells the natural end of
-    reasoning from a forced one; in an older one the V2 runner refuses it (vllm/v1/engine/input_processor.py, 0.24).
+    Both support SamplingParams.thinking_token_budget since the version whose ReasoningConfig distinguishes the natural
+    end of reasoning from a forced one. In older versions, the V2 runner rejects it
+    (vllm/v1/engine/input_processor.py, 0.24).
     """
     try:
         from vllm.config.reasoning import ReasoningConfig

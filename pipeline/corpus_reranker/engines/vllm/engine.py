@@ -126,7 +126,10 @@ class VllmEngine:
         try:
             llm = self._load(log)
             await self._prepare(llm)
-        except (Exception, SystemExit) as error:  # whatever vLLM raises, the replica does not start
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # vLLM raises many kinds of errors; none may be lost
             started.set_exception(self._start_error(error, log))
         else:
             self._llm, self._log = llm, log
@@ -171,7 +174,7 @@ class VllmEngine:
         return added.issuperset(_REASONING_MARKERS.values())
 
     async def _prepare(self, llm: "AsyncLLM") -> None:
-        """Initialize what the first request otherwise would, which would hang if the engine core died meanwhile."""
+        """Initialize what the first request would otherwise initialize, and hang if the engine core died meanwhile."""
         await llm.get_supported_tasks()
         self._info = _info(self._settings, llm)
         self._reasoning_token_ids = compat.reasoning_token_ids(llm)

@@ -1,4 +1,4 @@
-"""Finds out from the logs why vLLM's processes failed.
+"""Finds the reason of a failure in the logs of vLLM's processes.
 
 The model runs in child processes of the engine. When one fails, the parent learns only that it should "see root cause
 above"; the cause is in the child's log. So all of them append their errors to one file, which is read after a failure.

@@ -12,7 +12,7 @@ _GUARD = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 
 
 
 def guard_process_group() -> "subprocess.Popen[bytes] | None":
-    """Start a process that kills this process's group once this process is gone, for whatever reason.
+    """Start a process that kills this process's group after this process has ended for any reason.
 
     Closing the guard's stdin has the same effect; killing the guard disables it.
 

@@ -135,7 +135,7 @@ class VllmSettings(EngineSettings):
 
     @property
     def placement_bundles(self) -> tuple[dict[str, float], ...] | None:
-        """One bundle for each GPU: vLLM's Ray executor puts one worker into each, on whatever node Ray chose."""
+        """One bundle for each GPU: vLLM's Ray executor starts one worker in each, on the node that Ray chose for it."""
         if not self.spans_nodes or self.device != "gpu":
             return None
         return tuple({"GPU": 1.0} for _ in range(self._world_size))

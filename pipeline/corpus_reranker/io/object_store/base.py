@@ -14,7 +14,7 @@ class StoredObject:
         body: Its content.
         etag: Its version, for `ObjectStore.replace`. Empty if the store has none.
         age_seconds: Returns the seconds from its last write to the read or later, by the clock of the store; 0 if the
-            store tells no time. May write and delete an empty file.
+            store has no time. May write and delete an empty file.
     """
 
     body: bytes
@@ -42,17 +42,17 @@ class ObjectStore(Protocol):
         ...
 
     def write(self, name: str, body: bytes) -> None:
-        """Write the object, whatever is there."""
+        """Write the object unconditionally."""
         ...
 
     def delete(self, name: str, etag: str | None = None) -> None:
         """Delete the object if it exists and, given an etag, if it has that etag.
 
-        Stores that ignore or refuse the condition delete the object whatever its etag is.
+        On stores that ignore or refuse the condition, the object is deleted regardless of its etag.
         """
         ...
 
 
 def content_etag(body: bytes) -> str:
-    """The etag of a store that has none of its own."""
+    """The etag of an object on a store that has no etags: a hash of its content."""
     return hashlib.sha256(body).hexdigest()

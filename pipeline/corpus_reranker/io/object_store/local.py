@@ -103,7 +103,7 @@ class LocalObjectStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """The kernel releases the lock when its holder dies, whatever the cause."""
+        """The kernel releases the lock when its holder dies for any reason."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "_lock").open("wb") as lock:
             self._lock(lock)

@@ -20,7 +20,7 @@ BODY_ATTEMPTS = 3
 """Attempts for a response that breaks off in its body."""
 
 _CONFLICT_PAUSES_SECONDS = (0.1, 0.5)
-"""Pauses before a conditional write is tried again on an object that nobody else has changed."""
+"""Delays before a conditional write is retried on an object that no other process has changed."""
 
 _CONDITION_FAILED = (404, 409, 412)
 """409 and 404: another write or a deletion came in between (S3 user guide, "Conditional writes")."""
