@@ -101,7 +101,7 @@ def test_which_added_tokens_are_special() -> None:
 
 def test_template_with_tags_on_a_query_line_is_refused() -> None:
     template = reasonrank().model_copy(update={"after_passages": "<think> {query}\nRank."})
-    with pytest.raises(ConfigError, match=r"on a line with a passage or the query.*move it to a line of its own"):
+    with pytest.raises(ConfigError, match=r"on a line with a passage or the query.*move it to a separate line"):
         PromptBuilder(template, WORDS, 512, MAX_PROMPT_TOKENS)
 
 
