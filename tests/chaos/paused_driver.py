@@ -3,7 +3,7 @@
     PYTHONPATH=tests python tests/chaos/paused_driver.py [--seeds 20] [--stores local,moto] [--first-seed 0]
 
 Most of a job is real: the process that is stopped, its lease, its subprocess and what it writes. The replica is a
-process that writes rows without an engine, and is not stopped. Exit code 1 if a row is lost, doubled or of the wrong
+process that writes rows without an engine, and is not stopped. Exit code 1 if a row is lost, duplicated or of the wrong
 run. Half of the seeds begin anew with other settings, the others resume; half of each let the first run go on while the
 second one is writing, the others after it has finished.
 """
@@ -53,7 +53,7 @@ def main(
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     PROCESSES.set_forkserver_preload(["helpers.paused_sink_job"])
     failures = 0
-    print("| phase | store | runs | stopped in the phase | lost | doubled | wrong |\n|---|---|---|---|---|---|---|")
+    print("| phase | store | runs | stopped in the phase | lost | duplicated | wrong |\n|---|---|---|---|---|---|---|")
     for store in stores.split(","):
         with tempfile.TemporaryDirectory(prefix="paused-") as folder, _locations(store, folder) as new_location:
             for phase in [only] if only else PHASES:
@@ -61,8 +61,8 @@ def main(
                     numbers = range(first_seed, first_seed + seeds)
                     counts = list(pool.map(lambda seed: _attempt(phase, new_location(), seed), numbers))  # noqa: B023
                 total = sum(counts, Counter())
-                failures += total["lost"] + total["doubled"] + total["wrong"]
-                cells = [phase, store, seeds, total["stopped"], total["lost"], total["doubled"], total["wrong"]]
+                failures += total["lost"] + total["duplicated"] + total["wrong"]
+                cells = [phase, store, seeds, total["stopped"], total["lost"], total["duplicated"], total["wrong"]]
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)
     raise typer.Exit(1 if failures else 0)
 
@@ -116,7 +116,7 @@ def _signal(pid: int | None, number: int) -> None:
 
 
 def _check(location: Location, model: str) -> "Counter[str]":
-    """Lost, doubled and wrong rows in what a reader of the folder sees."""
+    """Lost, duplicate and wrong rows in what a reader of the folder sees."""
     filesystem, folder = resolve(location.output().path, location.storage)
     rows = pq.read_table(folder, filesystem=filesystem).to_pylist()
     ids = [row["query_id"] for row in rows]
@@ -127,7 +127,7 @@ def _check(location: Location, model: str) -> "Counter[str]":
     wrong = sum(row["ranking"] != expected[row["query_id"]] for row in rows) + len(named ^ visible)
     if not filesystem.get_file_info(f"{folder}/_SUCCESS").is_file:
         wrong += 1
-    return Counter(lost=len(set(QUERY_IDS) - set(ids)), doubled=len(ids) - len(set(ids)), wrong=wrong)
+    return Counter(lost=len(set(QUERY_IDS) - set(ids)), duplicated=len(ids) - len(set(ids)), wrong=wrong)
 
 
 def _wait(condition: Callable[[], bool]) -> None:
