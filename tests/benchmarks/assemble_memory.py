@@ -11,22 +11,21 @@ group by query; it needs the package polars.
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from process_memory import ProcessPoller, memory_bytes
 
 TEXT_BYTES = 1000
 CANDIDATES_PER_QUERY = 100
 DOCUMENTS_PER_FILE = 50_000
-POLL_SECONDS = 0.2
 
 
 def write_corpus(folder: Path, documents: int, seed: int = 0) -> None:
@@ -90,57 +89,19 @@ def run_join(folder: Path, corpus: Path, output: Path) -> None:
     joined.groupby("query_id").map_groups(group_by_query, batch_format="pyarrow").write_parquet(str(output))
 
 
-class MemoryMeter:
+class MemoryMeter(ProcessPoller):
     """Polls the memory of a process and its descendants. Each peak, in bytes, has its own time."""
 
     def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll, daemon=True)
+        super().__init__(pid)
         self.peak_private = self.peak_shared = self.peak_sum = 0
 
-    def __enter__(self) -> "MemoryMeter":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _poll(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
-            memory = [memory_bytes(pid) for pid in descendants(self._pid)]
-            private, shared = sum(private for private, _ in memory), sum(shared for _, shared in memory)
-            self.peak_private = max(self.peak_private, private)
-            self.peak_shared = max(self.peak_shared, shared)
-            self.peak_sum = max(self.peak_sum, private + shared)
-
-
-def descendants(root: int) -> list[int]:
-    """Ids of `root` and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:  # the process has just ended
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    processes, pending = [], [root]
-    while pending:
-        processes.append(pending.pop())
-        pending += children.get(processes[-1], [])
-    return processes
-
-
-def memory_bytes(pid: int) -> tuple[int, int]:
-    """Anonymous and shared memory in bytes; a page counts in proportion to the processes that map it (PSS)."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0, 0
-    kilobytes = {name: int(value) for name, value in re.findall(r"^(Pss_\w+):\s+(\d+) kB", text, re.MULTILINE)}
-    return kilobytes.get("Pss_Anon", 0) * 1024, kilobytes.get("Pss_Shmem", 0) * 1024
+    def poll(self, pids: Sequence[int]) -> None:
+        memory = [memory_bytes(pid) for pid in pids]
+        private, shared = sum(private for private, _ in memory), sum(shared for _, shared in memory)
+        self.peak_private = max(self.peak_private, private)
+        self.peak_shared = max(self.peak_shared, shared)
+        self.peak_sum = max(self.peak_sum, private + shared)
 
 
 def measure(plan: str, folder: Path, corpus: Path, queries: int) -> dict[str, float | str]:

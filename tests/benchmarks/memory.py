@@ -10,9 +10,8 @@ so without the object store, which Ray bounds).
 
 import os
 import tempfile
-import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
-from assemble_memory import descendants, memory_bytes
+from process_memory import ProcessPoller, memory_bytes
 from workload import job, peak_address_space_bytes, peak_rss_bytes, print_figures, report, run_alone, run_job
 
 from corpus_reranker.io.isolation import IsolatedProcess
@@ -83,28 +82,17 @@ def measure_ids(queries: int) -> dict[str, Any]:
     }
 
 
-class ProcessPeaks:
-    """Context manager that polls the private memory of the descendants of a process, by the name of their task."""
+class ProcessPeaks(ProcessPoller):
+    """Polls the private memory of the descendants of a process. `bytes` has the peak of each task by its name."""
 
     def __init__(self, pid: int) -> None:
+        super().__init__(pid)
         self.bytes: defaultdict[str, int] = defaultdict(int)
-        self._pid = pid
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll, daemon=True)
 
-    def __enter__(self) -> "ProcessPeaks":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _poll(self) -> None:
-        while not self._stop.wait(0.2):
-            for pid in descendants(self._pid):
-                name = "driver" if pid == self._pid else process_name(pid)
-                self.bytes[name] = max(self.bytes[name], memory_bytes(pid)[0])
+    def poll(self, pids: Sequence[int]) -> None:
+        for pid in pids:
+            name = "driver" if pid == os.getpid() else process_name(pid)
+            self.bytes[name] = max(self.bytes[name], memory_bytes(pid)[0])
 
 
 def process_name(pid: int) -> str:

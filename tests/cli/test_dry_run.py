@@ -77,7 +77,7 @@ def test_rows_that_fail_are_accepted(tmp_path: Path, rows: list[dict[str, Any]],
 def test_ids_and_contradictions(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(0), query(1), query(1)])
     check_refused(dry_run(tmp_path), "'q0001' in row 1 of ")
-    check_refused(dry_run(tmp_path, "--limit=3"), "query_id 'q0001' occurs more than once")
+    check_refused(dry_run(tmp_path, "--limit=3"), "query_ids occur more than once, 'q0001' in row")
     assert dry_run(tmp_path, "--limit=2").exit_code == 0  # a run of two queries does not read the third
     write_input(tmp_path / "in", LONG, LONG_INPUT)
     check_refused(dry_run(tmp_path), "query_id 'q' has two texts, 'one' and 'another'")

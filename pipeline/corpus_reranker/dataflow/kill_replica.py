@@ -21,7 +21,7 @@ def kill_replica(replica: ReplicaId) -> bool:
     """
     here = NodeAffinitySchedulingStrategy(replica.node_id, soft=False)
     task = ray.remote(_kill).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
-    killed: bool = ray.get(task.remote(int(replica.process.rpartition(":")[2])), timeout=_TASK_SECONDS)
+    killed: bool = ray.get(task.remote(replica.pid), timeout=_TASK_SECONDS)
     return killed
 
 

@@ -10,17 +10,25 @@ import ray
 
 @dataclass(frozen=True, slots=True)
 class ReplicaId:
-    """`actor_id` stays the same when Ray restarts the actor; `process` ("host:pid") does not."""
+    """Identity of a replica's process.
+
+    Attributes:
+        actor_id: Ray's id of the actor, which stays the same when Ray restarts the actor.
+        process: Name of the process, "host:pid". A restarted actor has another one.
+        node_id: Ray's id of the node.
+        pid: Id of the process on its node.
+    """
 
     actor_id: str
     process: str
     node_id: str = ""
+    pid: int = 0
 
     @classmethod
     def current(cls) -> "ReplicaId":
         """The replica that runs in this Ray actor."""
-        context = ray.get_runtime_context()
-        return cls(context.get_actor_id() or "", f"{socket.gethostname()}:{os.getpid()}", context.get_node_id())
+        context, pid = ray.get_runtime_context(), os.getpid()
+        return cls(context.get_actor_id() or "", f"{socket.gethostname()}:{pid}", context.get_node_id(), pid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
-from corpus_reranker.errors import InputError, OutputHeldError
+from corpus_reranker.errors import OutputHeldError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.isolation import IsolatedProcess
@@ -18,7 +17,7 @@ from corpus_reranker.io.settings import InputConfig
 from corpus_reranker.io.sinks.registry import open_sink
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.listing import describe_skipped
-from corpus_reranker.io.sources.parquet_files import check_query_ids, read_query_ids
+from corpus_reranker.io.sources.parquet_files import check_query_ids, check_unique, read_query_ids
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.io.sources.staging import head
@@ -102,7 +101,7 @@ def _check_rows(source: Source, settings: InputConfig, limit: int | None) -> _Fi
             first = _first_readable(table, settings, first)
         elif only_ids is not None:
             return first
-    _check_unique(pa.chunked_array(ids, pa.string()))
+    check_unique(pa.chunked_array(ids, pa.string()), lambda row: f"row {row}")
     return first
 
 
@@ -113,14 +112,6 @@ def _first_readable(table: pa.Table, settings: InputConfig, before: _First) -> _
             return _First(parse_row(row), unreadable, problem)
         unreadable, problem = unreadable + 1, problem or f"query {row[QUERY_ID]!r}: {row[PROBLEM]}"
     return _First(None, unreadable, problem)
-
-
-def _check_unique(ids: pa.ChunkedArray) -> None:
-    counts = ids.value_counts() if len(ids) else pa.array([], pa.struct([("values", pa.string()), ("counts", "int64")]))
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated):
-        query_id = repeated[0]["values"].as_py()
-        raise InputError(f"query_id {query_id!r} occurs more than once; every query needs its own")
 
 
 def _prompt_lines(config: JobConfig, request: RerankRequest) -> list[str]:

@@ -126,10 +126,7 @@ class VllmEngine:
         try:
             llm = self._load(log)
             await self._prepare(llm)
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # vLLM raises many kinds of errors; none may be lost
+        except (Exception, SystemExit) as error:  # vLLM raises many kinds of errors; none may be lost
             started.set_exception(self._start_error(error, log))
         else:
             self._llm, self._log = llm, log

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -48,8 +48,7 @@ def read_query_ids(files: ParquetFiles) -> pa.ChunkedArray:
     with ThreadPoolExecutor(IO_THREADS) as pool:
         batches = pool.map(lambda path: read_query_id_batches(files, path), files.paths)
         query_ids = pa.chunked_array([batch for batches_of_file in batches for batch in batches_of_file], pa.string())
-    if pc.count_distinct(query_ids).as_py() != len(query_ids):
-        _raise_duplicate(query_ids, files.files)
+    check_unique(query_ids, lambda row: _locate(row, files.files))
     return query_ids
 
 
@@ -145,12 +144,14 @@ def check_query_ids(ids: pa.Array, first_row: int, path: str) -> pa.Array:
     return strings
 
 
-def _raise_duplicate(query_ids: pa.ChunkedArray, files: Sequence[ParquetFile]) -> None:
+def check_unique(query_ids: pa.ChunkedArray, locate: Callable[[int], str]) -> None:
+    """Raise InputError if a query id occurs more than once; `locate` describes the position of a row."""
+    if pc.count_distinct(query_ids).as_py() == len(query_ids):
+        return
     counts = pa.table({QUERY_ID: query_ids}).group_by(QUERY_ID).aggregate([([], "count_all")])
     duplicates = counts.filter(pc.greater(counts["count_all"], 1))
     query_id = duplicates[QUERY_ID][0].as_py()
-    rows = pc.indices_nonzero(pc.equal(query_ids, query_id)).to_pylist()[:2]
-    locations = " and ".join(_locate(row, files) for row in rows)
+    locations = " and ".join(locate(row) for row in pc.indices_nonzero(pc.equal(query_ids, query_id)).to_pylist()[:2])
     raise InputError(
         f"{duplicates.num_rows} query_ids occur more than once, {query_id!r} in {locations}; every query needs its own"
     )
