@@ -92,7 +92,8 @@ def test_ready_made_configs_and_their_templates_load_by_name(site: Path, folder:
         "from corpus_reranker.config.loader import load_config\n"
         "from corpus_reranker.paths import CONFIGS_DIRECTORY\n"
         "names = ['reasonrank-7b', 'reasonrank-8b', 'reasonrank-32b', 'demo/demo']\n"
-        "print(len({load_config(name).fingerprint() for name in names}), CONFIGS_DIRECTORY)\n"
+        "paths = ['--input.path=in', '--output.path=out']\n"
+        "print(len({load_config(name, paths).fingerprint() for name in names}), CONFIGS_DIRECTORY)\n"
         "print(load_config('demo/demo').fingerprint())"
     )
     done = run_installed(site, folder, "-c", code)

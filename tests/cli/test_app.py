@@ -34,7 +34,7 @@ def test_help_lists_the_commands_in_the_order_of_the_pipeline() -> None:
 
 def test_developer_tools_have_their_own_group() -> None:
     listed = re.findall(r"^  ([\w-]+)  ", run_command("dev", "--help").stdout.partition("Commands:")[2], re.MULTILINE)
-    assert listed == ["demo", "demo-model"]
+    assert listed == ["demo", "demo-model", "demo-data"]
 
 
 def test_help_imports_neither_a_command_nor_a_large_library() -> None:

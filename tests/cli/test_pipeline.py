@@ -52,10 +52,10 @@ def oracle_config(folder: Path, base: Path, changes: Mapping[str, Any]) -> Path:
     engine = {"kind": "scripted", "answers": "helpers.oracle:oracle", "max_model_len": 65536}
     config["engine"] = {**engine, "arguments": {"grades_path": str(folder / "grades.json")}}
     config["prompt"] = {"template": "reasonrank", "max_passage_tokens": 2000}  # the oracle needs whole passages
-    config["cluster"]["cpus_per_replica"] = 1
+    config["cluster"] = {"replicas": 1, "queries_per_block": 4}
     config["strategy"] = {"window": 10, "stride": 5, "depth": 20}
     config["export"]["allow_simulated"] = True
-    del config["pre_ranker"]
+    del config["base"]
     for section, values in changes.items():
         config[section] = {**config.get(section, {}), **values}
     path = folder / "pipeline.yaml"

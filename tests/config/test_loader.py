@@ -11,6 +11,7 @@ from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.paths import CONFIGS_DIRECTORY
+from corpus_reranker.ranking.strategies.single_window import SingleWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.unique_keys import load_yaml
 
@@ -25,13 +26,44 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS_DIRECTORY.glob("*.yaml")), ids=lambda path: path.name)
 def test_ready_made_configs_load(path: Path) -> None:
-    config = load_config(path)
+    config = load_config(path, MINIMAL[:2])
     assert (
         load_config(
             None, [f"--{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in config.dump().items()]
         )
         == config
     )
+
+
+def test_a_ready_made_config_names_no_data() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)input: missing.*output: missing"):
+        load_config("reasonrank-7b")
+
+
+def test_a_config_changes_its_base(tmp_path: Path) -> None:
+    """The base of a base counts too; an engine or strategy of another kind replaces that of the base."""
+    (tmp_path / "small.yaml").write_text(
+        "base: reasonrank-7b\nengine: {max_num_seqs: 8}\nstrategy: {window: 10, stride: 5}"
+    )
+    paths = f"base: {tmp_path}/small.yaml\ninput: {{path: in}}\noutput: {{path: out}}\n"
+    config, ready_made = load_config(write(tmp_path, paths)), load_config("reasonrank-7b", MINIMAL[:2])
+    assert config.strategy == SlidingWindow(window=10, stride=5, depth=100, passes=1)
+    assert config.engine == ready_made.engine.model_copy(update={"max_num_seqs": 8})
+    other = load_config(write(tmp_path, f"{paths}engine: {{kind: scripted}}\nstrategy: {{name: single_window}}\n"))
+    assert (other.engine.kind, other.prompt) == ("scripted", ready_made.prompt)
+    assert other.strategy == SingleWindow()
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("nosuch", r"config .*job.yaml: base: cannot read config nosuch: no such file or ready-made config"),
+        ("{}/job.yaml", r"job.yaml is its own base"),
+    ],
+)
+def test_a_base_that_cannot_be_read(tmp_path: Path, base: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, f"base: {base.format(tmp_path)}\n"), MINIMAL)
 
 
 def test_defaults_are_the_authors_settings() -> None:

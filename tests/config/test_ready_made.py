@@ -22,4 +22,4 @@ def test_a_ready_made_config_passes_preflight(name: str) -> None:
 
 
 def test_rankvicuna_fits_its_model() -> None:
-    assert load_config("rankvicuna").engine.max_model_len <= 4096
+    assert load_config("rankvicuna", ["--input.path=in", "--output.path=out"]).engine.max_model_len <= 4096

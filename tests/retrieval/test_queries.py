@@ -39,14 +39,28 @@ def test_tsv(tmp_path: Path, header: str, mark: str, line_end: str) -> None:
 
 
 def test_queries_of_beir(tmp_path: Path) -> None:
-    """`metadata` is often empty, which Parquet cannot store."""
-    rows = [{"_id": "PLAIN-2", "text": "what?", "metadata": {}}, {"_id": "PLAIN-3", "text": "who?", "metadata": {}}]
+    """The keys and types of `metadata` differ between queries, so that no column can hold it (SciFact)."""
+    rows = [
+        {"_id": "PLAIN-2", "text": "what?", "metadata": {"137": [{"sentences": [4]}]}},
+        {"_id": "PLAIN-3", "text": "who?", "metadata": {"137": "none"}},
+    ]
     path = write_jsonl(tmp_path / "queries.jsonl", rows)
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     expected = [{"query_id": "PLAIN-2", "query": "what?"}, {"query_id": "PLAIN-3", "query": "who?"}]
     assert read(path).table.to_pylist() == expected
     with pytest.raises(InputError, match=r"has no column 'query_id'; it has .*; set --assemble.queries.id_column=_id"):
         read(path, text_column="question")
+
+
+@pytest.mark.parametrize("judgments", ["q2 0 d1 1\n", "query-id\tcorpus-id\tscore\nq2\td1\t1\n"])
+def test_only_judged_queries(tmp_path: Path, judgments: str) -> None:
+    """A BEIR folder has the queries of all splits in one file."""
+    path = write_jsonl(tmp_path / "queries.jsonl", [{"_id": f"q{n}", "text": "what?"} for n in range(4)])
+    (tmp_path / "test.tsv").write_text(judgments)
+    assert read(path, qrels=str(tmp_path / "test.tsv")).table["query_id"].to_pylist() == ["q2"]
+    (tmp_path / "test.tsv").write_text(judgments.replace("q2", "other"))
+    with pytest.raises(InputError, match=r"test.tsv judges no query of .*queries.jsonl.*'other'.*'q0'"):
+        read(path, qrels=str(tmp_path / "test.tsv"))
 
 
 def test_jsonl_columns_are_renamed_or_pass_through(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ OPTION = "--help-config"
 def config_help() -> str:
     """Every key by section, with its type, default and description, wrapped to the terminal."""
     columns = shutil.get_terminal_size().columns
-    lines = ["A key is set in the YAML file, or on the command line of any command: --section.key=VALUE"]
+    lines = [
+        "A key is set in the YAML file, or on the command line of any command: --section.key=VALUE",
+        "base: NAME in a file takes the other values from another file, or from a ready-made config.",
+    ]
     for section in config_sections():
         lines += ["", fill(f"{section.title}: {section.description}", columns)]
         for key in section.keys:

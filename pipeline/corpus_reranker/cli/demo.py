@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +12,7 @@ from pyarrow.fs import LocalFileSystem
 from rich.console import Console
 from rich.table import Table
 
+from corpus_reranker.cli.demo_data import COLLECTION, read_jsonl
 from corpus_reranker.cli.demo_model import convert_demo_model, link_embedder
 from corpus_reranker.cli.options import ConfigCommand, JobOptions, command_app
 from corpus_reranker.cli.printing import format_counts, log
@@ -24,9 +25,7 @@ from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.paths import CONFIGS_DIRECTORY
 
-COLLECTION = CONFIGS_DIRECTORY / "demo" / "collection"
 QRELS = str(COLLECTION / "qrels.txt")
 
 
@@ -54,13 +53,13 @@ def demo(
 
 def write_candidates(folder: Path) -> None:
     """Write the demo collection's candidates, texts included, in the nested input form."""
-    corpus = {document["doc_id"]: document for document in _read_jsonl(COLLECTION / "corpus.jsonl")}
+    corpus = {document["doc_id"]: document for document in read_jsonl(COLLECTION / "corpus.jsonl")}
     rows = [
         {
             **query,
             "candidates": [{**corpus[hit["doc_id"]], "score": hit["score"]} for hit in query["candidates"]],
         }
-        for query in _read_jsonl(COLLECTION / "candidates.jsonl")
+        for query in read_jsonl(COLLECTION / "candidates.jsonl")
     ]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -98,7 +97,7 @@ def judge(output: str, storage: StorageConfig | None = None) -> dict[str, float]
 def _example(output: str) -> Table:
     row = pq.read_table(output, filters=[("query_id", "=", "q01")]).to_pylist()[0]
     grades = load_qrels(LocalFileSystem(), QRELS)["q01"]
-    titles = {document["doc_id"]: document["title"] for document in _read_jsonl(COLLECTION / "corpus.jsonl")}
+    titles = {document["doc_id"]: document["title"] for document in read_jsonl(COLLECTION / "corpus.jsonl")}
     table = Table(title=row["query"], title_justify="left", title_style="bold")
     for heading in ("rank", "before (grade)", "after (grade)", "came from rank"):
         table.add_column(heading)
@@ -107,7 +106,3 @@ def _example(output: str) -> Table:
         cells = [f"{titles[doc_id]} ({grades.get(doc_id, 0)})" for doc_id in (before[entry["rank"]], entry["doc_id"])]
         table.add_row(str(entry["rank"]), *cells, str(entry["initial_rank"]))
     return table
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -13,6 +13,7 @@ class DevGroup(LazyGroup):
     lazy_commands: ClassVar[dict[str, LazyCommand]] = {
         "demo": LazyCommand("demo", "Rerank the demo collection with a tiny LLM in vLLM on the CPU."),
         "demo-model": LazyCommand("demo_model", "Put the demo's models into a cache folder."),
+        "demo-data": LazyCommand("demo_data", "Write the demo collection in the files of BEIR, MS MARCO and TREC."),
     }
 
 
@@ -23,4 +24,4 @@ app = typer.Typer(
 
 @app.callback()
 def dev() -> None:
-    """Demo and developer tools. They need the extra `demo`."""
+    """Demo and developer tools. The models need the extra `demo`."""

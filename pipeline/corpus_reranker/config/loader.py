@@ -17,6 +17,9 @@ from corpus_reranker.unique_keys import load_yaml
 
 S = TypeVar("S", bound=Section)
 
+BASE = "base"
+"""Key of a config file: another file, or the name of a ready-made config, whose values the file changes."""
+
 _NAMED_KEYS = 3
 """Keys of a section that an error names."""
 
@@ -41,7 +44,8 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, date:
     """Load a job config.
 
     Args:
-        path: YAML file, or the name of a ready-made config; None: everything comes from `overrides`.
+        path: YAML file, or the name of a ready-made config; None: everything comes from `overrides`. Its key `base`
+            names another file or ready-made config, whose values it changes.
         overrides: `--section.key=value` each; `value` is YAML.
         date: A day as YYYY-MM-DD that replaces each `{date}` in the config's values.
 
@@ -83,19 +87,55 @@ def _read_section(path: str | Path | None, name: str, overrides: Sequence[str], 
 
 
 def _read(path: str | Path | None, overrides: Sequence[str], date: str | None) -> dict[str, Any]:
-    data: Any = {}
-    if path is not None:
-        try:
-            data = load_yaml(config_path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read config {path}: {error}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"config {path} is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
+    data = {} if path is None else _read_with_base(path)
     for override in overrides:
         _apply_override(data, override)
     return data if date is None else fill_date(data, date)
+
+
+def _read_with_base(path: str | Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The sections of a config over those of its `base`, if it names one. `below` are the configs that lead to it."""
+    file = config_path(path).resolve()
+    if file in below:
+        raise ConfigError(f"config {path} is its own base; name another one")
+    data = _read_file(path)
+    base = data.pop(BASE, None)
+    if base is None:
+        return data
+    try:
+        return merge(_read_with_base(str(base), (*below, file)), data)
+    except ConfigError as error:
+        raise ConfigError(f"config {path}: {BASE}: {error}") from error
+
+
+def _read_file(path: str | Path) -> dict[str, Any]:
+    try:
+        data = load_yaml(config_path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read config {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config {path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
+    return data
+
+
+def merge(base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of both; where both have a key, sections are merged and any other value is that of `data`.
+
+    A section with another `kind` or `name` (an engine, a strategy) replaces that of `base`, whose keys it lacks.
+    """
+    merged = dict(base)
+    for key, value in data.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _is_other_kind(below, value):
+            value = merge(below, value)
+        merged[key] = value
+    return merged
+
+
+def _is_other_kind(base: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    return any(key in data and data[key] != base.get(key) for key in ("kind", "name"))
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

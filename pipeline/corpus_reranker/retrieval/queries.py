@@ -1,7 +1,7 @@
 """Reads query sets from TSV, JSONL or Parquet into one Arrow table."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.column_names import suggest_column
-from corpus_reranker.io.trec import open_text
+from corpus_reranker.io.trec import open_text, read_qrels
 from corpus_reranker.retrieval.corpus import clean
 from corpus_reranker.retrieval.files import find_files, suffix_of
 from corpus_reranker.retrieval.settings import QueriesConfig
@@ -27,6 +27,14 @@ _TYPES = {
     RETRIEVAL_QUERY: pa.string(),
     EXCLUDED_IDS: pa.list_(pa.string()),
 }
+
+
+_BEIR_ID = "_id"
+
+_BEIR_NAMES = {_BEIR_ID: "query_id", "text": "query"}
+
+_BEIR_METADATA = "metadata"
+"""Not passed through: its keys differ between queries (SciFact: document ids), so that it has no column type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,8 @@ def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSyste
         key: The config key of `queries`, for messages.
 
     Raises:
-        InputError: A column is missing, a query_id is null or duplicate, or the retrieval file lacks a query.
+        InputError: A column is missing, a query_id is null or duplicate, the retrieval file lacks a query, or the
+            qrels judge no query.
     """
     names = {
         queries.id_column: "query_id",
@@ -61,10 +70,26 @@ def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSyste
         queries.excluded_ids_column: EXCLUDED_IDS,
     }
     table = _read(*locate(queries.path), names, ("query_id", "query"), key)
+    if queries.qrels is not None:
+        table = _judged(table, queries.path, queries.qrels, locate)
     if queries.retrieval_path is not None:
         table = _add_retrieval_queries(table, queries, locate, key)
     blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(table["query"], "")), "")
     return QuerySet(table.filter(pc.invert(blank)), tuple(table.filter(blank)["query_id"].to_pylist()))
+
+
+def _judged(table: pa.Table, source: str, qrels: str, locate: Callable[[str], tuple[FileSystem, str]]) -> pa.Table:
+    """The queries that the file at `qrels` judges. Raises InputError if there are none."""
+    filesystem, path = locate(qrels)
+    with open_text(path, filesystem) as lines:
+        judged = {qrel.query_id for qrel in read_qrels(lines, path)}
+    found = table.filter(pc.is_in(table["query_id"], value_set=pa.array(sorted(judged), pa.string())))
+    if not found.num_rows:
+        ids, wanted = table["query_id"].slice(0, 3).to_pylist(), sorted(judged)[:3]
+        raise InputError(
+            f"{path} judges no query of {source}: it judges {wanted}, the queries are {ids}; compare the ids"
+        )
+    return found
 
 
 def _add_retrieval_queries(
@@ -103,8 +128,8 @@ def _read(filesystem: FileSystem, path: str, names: Mapping[str, str], required:
 def _normalized(table: pa.Table, names: Mapping[str, str], required: tuple[str, ...], path: str, key: str) -> pa.Table:
     """Rename and cast the columns of `table` to the names and types of QuerySet."""
     wanted, found = set(names.values()), table.column_names
-    if "_id" in found and list(names)[:2] == _default_columns() and not set(names) & set(found):
-        names = {"_id": "query_id", "text": "query"}  # BEIR
+    if _is_beir(found, names):
+        names = _BEIR_NAMES
     table = table.rename_columns([names.get(name, name) for name in found])
     for name in required:
         if name not in table.column_names:
@@ -127,8 +152,10 @@ def _normalized(table: pa.Table, names: Mapping[str, str], required: tuple[str, 
     return table
 
 
-def _default_columns() -> list[str]:
-    return [QueriesConfig.model_fields[name].default for name in ("id_column", "text_column")]
+def _is_beir(found: Collection[str], names: Mapping[str, str]) -> bool:
+    """Whether these columns are those of BEIR, and no setting and no column names another."""
+    defaults = [QueriesConfig.model_fields[name].default for name in ("id_column", "text_column")]
+    return _BEIR_ID in found and list(names)[:2] == defaults and not set(names) & set(found)
 
 
 def _check_unique(query_ids: pa.ChunkedArray, source: str) -> None:
@@ -162,6 +189,8 @@ def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> 
                 raise InputError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
             rows.append({key: clean(value) if isinstance(value, str) else value for key, value in row.items()})
     columns = dict.fromkeys(key for row in rows for key in row)
+    if _BEIR_ID in columns:
+        columns.pop(_BEIR_METADATA, None)
     try:
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
     except (pa.ArrowException, UnicodeEncodeError) as error:

@@ -29,6 +29,9 @@ class QueriesConfig(Section):
     """
 
     path: Url = Field(description="File of queries, or folder of Parquet files, local or s3://.")
+    qrels: Url | None = Field(
+        None, description="Qrels file (TREC or BEIR): only the queries that it judges are kept. None: all queries."
+    )
     id_column: str = Field("query_id", description="Column of the query ids.")
     text_column: str = Field("query", description="Column of the query texts that the reranker reads.")
     retrieval_column: str = Field(
