@@ -10,9 +10,9 @@ that it does not name follow in input order. no_answer: it names none. truncated
 timeout, error: no completion. The last four leave the window in its input order."""
 
 AnswerFlag: TypeAlias = Literal["input_order", "one_name", "zero_based", "reasonrank_differs"]
-"""What is counted about an answer beside its status. input_order: it leaves the window in its input order. one_name: it
-names one passage of several. zero_based: it counts the passages from 0. reasonrank_differs: ReasonRank's own code gives
-another order."""
+"""Properties of an answer that are counted in addition to its status. input_order: it leaves the window in its input
+order. one_name: it names one passage of several. zero_based: it counts the passages from 0. reasonrank_differs:
+ReasonRank's own code gives another order."""
 
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
 """complete: every window is complete or repaired. degraded: at least one window kept its input order. failed: no window

@@ -130,7 +130,7 @@ def test_flagged_answers_and_unranked_candidates_are_summed_up() -> None:
     assert noted_counts({"windows_by_flag": {}, "blank_candidates": 0}) == []
 
 
-def test_a_cluster_without_room_is_exit_code_5(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+def test_a_cluster_without_free_resources_is_exit_code_5(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     large: Sections = {**QUICK, "cluster": {"cpus_per_replica": 1000.0, "placement_timeout_seconds": 2.0}}
     code, printed = run(make_scenario(tmp_path, queries=2, sections=large), ray_environment)
     assert code == 5, printed
@@ -138,7 +138,7 @@ def test_a_cluster_without_room_is_exit_code_5(tmp_path: Path, ray_environment: 
     assert last.startswith("error: no node has enough free resources for a replica: needs 1000 CPU"), printed
 
 
-def test_a_run_without_progress_starts_again_by_itself(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+def test_a_run_without_progress_restarts_automatically(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     hangs_once = {"hang": {"q0003": 1}, "hang_marker": str(tmp_path / "hung"), "hang_timeout_seconds": 3600.0}
     sections: Sections = {
         "engine": {**QUICK["engine"], **hangs_once},

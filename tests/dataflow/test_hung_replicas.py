@@ -38,7 +38,7 @@ def test_a_run_without_progress_ends_and_names_the_setting(tmp_path: Path) -> No
         rerank(settings)
 
 
-def test_a_run_without_room_for_a_replica_names_what_is_missing(tmp_path: Path) -> None:
+def test_a_run_without_free_resources_names_what_is_missing(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(0)])
     settings = config(tmp_path, "--cluster.cpus_per_replica=1000", "--cluster.placement_timeout_seconds=2")
     with pytest.raises(NoFreeNodeError, match="no node has enough free resources for a replica: needs 1000 CPU"):

@@ -25,5 +25,5 @@ def test_what_is_missing_is_named(cpus: float, gpus: int, free: Sequence[Mapping
     ("cpus", "gpus", "free"),
     [(1.0, 1, [{"CPU": 1.0, "GPU": 1.0}]), (0.0, 0, [{}]), (0.0, 4, [{"GPU": 2.0}, {"GPU": 2.0}])],
 )
-def test_a_node_with_room_is_found(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> None:
+def test_a_node_with_free_resources_is_found(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> None:
     assert describe_missing_resources(cpus, gpus, free) is None

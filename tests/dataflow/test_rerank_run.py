@@ -398,7 +398,7 @@ def test_a_replica_whose_engine_does_not_start_again_at_once_finishes_its_querie
     assert len(list(tmp_path.glob("start-*"))) == 4
 
 
-def test_a_replica_that_dies_again_and_again_ends_the_run(tmp_path: Path) -> None:
+def test_a_replica_that_dies_repeatedly_ends_the_run(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(number) for number in range(4)])
     dying = ("--engine.answers=helpers.gated_answers:dies_at_every", "--engine.arguments={nth: 1}")
     with pytest.raises(RunError, match="no replica could start: 3 engines died before their first answer"):

@@ -70,7 +70,7 @@ async def test_a_regex_holds_whatever_the_model_would_say(engine: Any, models: P
     assert re.fullmatch(ranking, completion.text)
 
 
-async def test_hundreds_in_flight_are_told_apart_though_the_cache_is_full(engine: Any, models: Path) -> None:
+async def test_hundreds_of_requests_get_their_own_answers_although_the_cache_is_full(engine: Any, models: Path) -> None:
     replies = [f"number {number} " + "z" * 100 for number in range(300)]
     prompts = [prompt(models, reply + "y" * 3000 + REPLY + reply) for reply in replies]  # no shared prefix
     completions = await asyncio.gather(*(engine.generate(each, GREEDY) for each in prompts))

@@ -35,7 +35,7 @@ def cells(report: str, step: str) -> list[str]:
     return [cell.strip() for cell in row.replace("\\|", "\\bar").strip("|").split("|")]
 
 
-def test_an_engine_stands_beside_its_floor() -> None:
+def test_a_row_compares_an_engine_with_its_floor() -> None:
     report = markdown("GPU check", ["driver 580"], [StepResult(ENGINE, figures())], QWEN25_7B)
     assert cells(report, "engine-16384") == [
         "engine-16384", "4.00", "68%", "3,000", "156 / 157 / 177", "97%", "10.0", "61 s", "200 windows in 50 s",

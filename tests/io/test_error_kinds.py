@@ -89,7 +89,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{type(row.error).__name__} {row.error}"[:90])
-def test_all_ask_one_table(row: Row) -> None:
+def test_every_caller_uses_the_same_kinds_of_errors(row: Row) -> None:
     kind = error_kind(row.error)
     assert (kind.transient, bool(kind.hint)) == (row.restarts, bool(row.hint))
     assert row.hint in brief(row.error)
@@ -114,7 +114,7 @@ def times_read(error: Exception) -> int:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{type(row.error).__name__} {row.error}"[:90])
-def test_an_error_of_which_only_the_text_is_left(row: Row) -> None:
+def test_the_kind_of_an_error_follows_from_its_text_alone(row: Row) -> None:
     """Ray keeps the text alone where an error does not pickle."""
     assert kind_of_text(f"{type(row.error).__name__}: {row.error}").transient is row.restarts
 

@@ -41,7 +41,7 @@ def test_a_sample_has_all_windows_of_a_query(location: Location) -> None:
     assert [(row["status"], row["prompt"]) for row in rows] == [("complete", "the prompt"), ("repaired", "the prompt")]
 
 
-def test_a_query_asked_again_replaces_its_file_and_can_be_forgotten(local_location: Location) -> None:
+def test_a_retried_query_replaces_its_file_which_can_be_deleted(local_location: Location) -> None:
     output = Layout.of(local_location.output(), local_location.storage)
     writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
     for query_id in ("../../etc/passwd", "a/b", "a/b"):

@@ -50,7 +50,7 @@ def test_a_run_of_other_code_is_refused_with_both_versions(finished: Path) -> No
     assert f"started by version 0.0.9, resumed by version {__version__}" in lines
     assert manifest["info"]["versions"] == {"started": "0.0.9", "finished": __version__}
     record.write_text(begun.replace('"prompts": "', '"prompts": "another'))
-    with pytest.raises(OutputError, match=rf"begun by version {__version__}:\n  code\.prompts: .*\n.*--new-run"):
+    with pytest.raises(OutputError, match=rf"started by version {__version__}:\n  code\.prompts: .*\n.*--new-run"):
         rerank(config(finished))
 
 

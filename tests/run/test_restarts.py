@@ -39,7 +39,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-def test_a_run_starts_again_with_growing_waits(waits: list[float]) -> None:
+def test_restarts_are_delayed_longer_each_time(waits: list[float]) -> None:
     lines: list[str] = []
     runs = Runs(AWAY, AWAY, AWAY)
     assert run_with_restarts(runs, 3, lines.append) == "done"
@@ -76,12 +76,12 @@ def test_what_a_person_must_fix_ends_the_run_at_once(waits: list[float], error: 
 
 
 @pytest.mark.parametrize("error", [InputError("cannot read"), OSError("cannot read"), RunError("no cluster")])
-def test_a_store_that_is_still_away_at_the_next_start_is_waited_for(waits: list[float], error: Exception) -> None:
+def test_a_run_waits_for_a_store_that_is_unavailable_at_a_restart(waits: list[float], error: Exception) -> None:
     assert run_with_restarts(Runs(AWAY, error, error), 3, lambda line: None) == "done"
     assert len(waits) == 3
 
 
-def test_a_store_that_goes_away_at_the_end_of_a_run_is_waited_for(waits: list[float]) -> None:
+def test_a_run_waits_for_a_store_that_is_unavailable_at_its_end(waits: list[float]) -> None:
     error = OutputError("cannot use the output")
     error.__cause__ = OSError("AWS Error NETWORK_CONNECTION during PutObject operation")
     with pytest.raises(OutputError):
@@ -91,7 +91,7 @@ def test_a_store_that_goes_away_at_the_end_of_a_run_is_waited_for(waits: list[fl
 
 
 @pytest.mark.parametrize("error", [OutputHeldError("another run"), ConfigError("no such key")])
-def test_a_restarted_run_makes_way_for_another_one(waits: list[float], error: Exception) -> None:
+def test_a_restarted_run_ends_if_another_one_holds_the_lease(waits: list[float], error: Exception) -> None:
     with pytest.raises(type(error)):
         run_with_restarts(Runs(AWAY, error), 3, lambda line: None)
     assert len(waits) == 1

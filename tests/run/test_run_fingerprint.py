@@ -37,8 +37,8 @@ def test_a_resumed_run_lists_new_gone_and_changed_files(tmp_path: Path) -> None:
     lines = [line.strip() for line in str(caught.value).splitlines()]
     files = [line for line in lines if line.startswith("input file ")]
     assert files == [
-        "input file 0.parquet has another content",
-        "input file 1.parquet is gone",
+        "input file 0.parquet has changed",
+        "input file 1.parquet is missing",
         "input file 2.parquet is new",
     ]
 

@@ -48,7 +48,7 @@ ANSWER_FLAGS = (
     ("zero_based", "count from 0"),
     ("reasonrank_differs", "are read otherwise by ReasonRank's own code"),
 )
-"""Flags of answers in display order, and what such answers do."""
+"""Flags of answers in display order, with their meaning."""
 
 _TIME_BINS = 60
 _MARKED_PAUSES = 5

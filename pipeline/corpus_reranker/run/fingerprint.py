@@ -57,7 +57,7 @@ def run_fingerprint(
 
 
 def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFingerprint) -> None:
-    """Raise InputError if a file that has been read has another content than when the run began.
+    """Raise InputError if the content of a file has changed since the run started.
 
     A file that was deleted after it was read is no error.
     """

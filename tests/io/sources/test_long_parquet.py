@@ -130,7 +130,7 @@ def test_the_copy_is_made_once_and_again_when_the_input_changes(location: Locati
     assert read_query_ids(nested(location)).to_pylist() == ["q2"]
 
 
-def test_a_copy_that_broke_off_is_made_again(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_is_repeated(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "ROWS_PER_FILE", 1)
     monkeypatch.setattr(staging, "ROWS_PER_GROUP", 1)
     rows = [row for number in range(4) for row in long_rows(f"q{number}", [1.0, 2.0])]

@@ -22,7 +22,7 @@ from corpus_reranker.io.sinks.layout import Layout
 
 
 def publish_data_files(layout: Layout, paths: Sequence[str], entries: Sequence[ManifestEntry]) -> None:
-    """Move data files to the top of the output folder, but those that are there already.
+    """Move data files to the top of the output folder, except those that are already there.
 
     Args:
         layout: The output.

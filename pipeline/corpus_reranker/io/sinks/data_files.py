@@ -1,11 +1,11 @@
 """The data files of an output. Those of its run alone decide which queries are finished.
 
-A data file is written once, under a name that nobody else uses, into the folder of its run. The commit moves it to the
-top of the output folder. A crash can leave:
+A data file is written once, under a unique name, into the folder of its run. The commit moves it to the top of the
+output folder. A crash can leave:
 - a truncated file, on filesystems that show a file while it is written; it does not end in the Parquet magic;
 - duplicates: a write task outlived its killed driver, or a query was retried;
 - a file both in the folder of its run and at the top, on stores that cannot rename.
-So before each pass, truncated files and duplicates are deleted.
+Before each pass, truncated files and duplicates are deleted.
 """
 
 import posixpath

@@ -44,8 +44,8 @@ class Layout:
         url: The output folder.
         storage: How to reach it.
         filesystem: The filesystem of the folder.
-        folder: The path in `filesystem` of what `url` names.
-        run_id: The run that the output belongs to. Empty until the run has begun.
+        folder: The path of `url` in `filesystem`.
+        run_id: The run that the output belongs to. Empty until the run has started.
     """
 
     url: str
@@ -71,7 +71,7 @@ class Layout:
         return data_file_prefix(self.run_id)
 
     def new_data_file(self) -> str:
-        """A path of a data file that nobody else has used or will use."""
+        """A unique path for a new data file."""
         return join(self.parts_folder, f"{self.data_file_prefix}{uuid.uuid4().hex}.parquet")
 
     @property

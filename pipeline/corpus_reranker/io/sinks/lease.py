@@ -156,7 +156,7 @@ class Lease:
     def release(self) -> None:
         """Stop renewing and mark the lease released, unless it was lost. Safe to call twice.
 
-        A failure is logged, not raised: the lease expires by itself, and must not hide why or that the run ended.
+        A failure is logged, not raised: it must not replace the error or the result of the run, and the lease expires.
         """
         if self._stopping.is_set():
             return

@@ -55,9 +55,9 @@ class ParquetSink(Sink):
     """One output folder.
 
     A run that has lost its lease, after a pause of any length, changes nothing that another run has written:
-    - everything that it writes lies below folders of its own, or is published from there (commit.py);
-    - files are listed, then the lease is confirmed, then they are deleted: names of data files are never used twice;
-    - control objects are written and deleted on the condition that they are as they were before that confirmation.
+    - it writes only below its own folders, and publishes files from there (commit.py);
+    - it lists files, confirms the lease, and only then deletes the files: names of data files are never used twice;
+    - it writes and deletes control objects only if they are unchanged since before that confirmation.
     """
 
     def __init__(self, settings: OutputConfig, storage: StorageConfig) -> None:
@@ -93,7 +93,7 @@ class ParquetSink(Sink):
             return False
         if changes := describe_changes(run.fingerprint_fields, fingerprint_fields):
             raise OutputError(
-                f"{self._url} holds a run with other settings, begun by version {run.info.get('version')}:\n"
+                f"{self._url} holds a run with other settings, started by version {run.info.get('version')}:\n"
                 + "\n".join(f"  {change}" for change in changes)
                 + "\nresume with the old settings and code, choose another output, or discard its rows with --new-run"
             )

@@ -95,7 +95,7 @@ def find_run_id(filesystem: FileSystem, folder: str) -> str:
 def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per value that differs, with its dotted key: `generation.temperature: 0.0 -> 0.6`.
 
-    Files of the input are told as new, gone or changed. At most _MAX_CHANGES lines.
+    A file of the input is new, missing or changed. At most _MAX_CHANGES lines.
     """
     before, after = (_flatten(json.loads(json.dumps(each))) for each in (dict(old), dict(new)))
     changes = [
@@ -120,7 +120,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def _change(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> str:
     if not key.startswith(_INPUT_FILE):
         return f"{key}: {_format(before, key)} -> {_format(after, key)}"
-    change = "is new" if key not in before else "is gone" if key not in after else "has another content"
+    change = "is new" if key not in before else "is missing" if key not in after else "has changed"
     return f"input file {key.removeprefix(_INPUT_FILE)} {change}"
 
 

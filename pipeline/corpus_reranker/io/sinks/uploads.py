@@ -43,7 +43,7 @@ def abort_uploads(folder_url: str, storage: StorageConfig, confirm: Callable[[],
             with ThreadPoolExecutor(IO_THREADS) as pool:
                 list(pool.map(abort, uploads))
             logger.info("aborted %d multipart uploads of earlier runs", len(uploads))
-    except (OSError, BotoCoreError) as error:  # s3fs turns the errors that a response tells into OSError
+    except (OSError, BotoCoreError) as error:  # s3fs turns errors in a response into OSError
         logger.warning("could not abort multipart uploads of earlier runs: %s", brief(error))
 
 

@@ -25,7 +25,7 @@ MAX_ROW_READ_BYTES = 256 * 2**20
 
 
 def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, ParquetFiles]:
-    """Read and check the footers of all Parquet files at `settings.path`, whatever their names.
+    """Read and check the footers of all Parquet files at `settings.path`, regardless of their names.
 
     Raises:
         InputError: the message names the file, the column and the fix.

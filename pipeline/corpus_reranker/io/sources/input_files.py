@@ -1,7 +1,7 @@
-"""What the files of an input hold, so that a run notices a changed input, whatever the sizes and times of its files.
+"""Digests of the files of an input, by which a run notices a changed input even if sizes and times are the same.
 
-A digest of all bytes decides. It is computed once: on a resume, a file whose version in the store is the recorded one
-is not read again. A copy of the files in another folder or under other names is the same input, by its digests.
+A digest covers all bytes of a file and is computed once: a resumed run does not read a file whose version in the store
+is the recorded one. A copy of the files in another folder or under other names has the same digests.
 """
 
 import hashlib

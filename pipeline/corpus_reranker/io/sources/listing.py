@@ -107,7 +107,7 @@ def describe_skipped(url: str, storage: StorageConfig, paths: Sequence[str]) -> 
 
 
 def format_hint(paths: Sequence[str]) -> str:
-    """The end of a message about files of another format than `input.format`, from the first name that tells one."""
+    """The end of a message about files in another format than `input.format`, by the first name that shows a format."""
     name = next((name for path in paths if (name := format_of(path))), None)
     return f"; to read them, set input.format={name}" if name else ""
 

@@ -32,8 +32,8 @@ def stage(
     """Return nested Parquet files with the queries of `source`.
 
     Without a limit, these are the source's own files if it has any. Otherwise the queries are copied to a new folder
-    in `folder_url`; a later call for the same source and limit finds the copy. Each call that copies writes to a folder
-    of its own, because a driver that was paused past its lease may still be copying.
+    in `folder_url`; a later call for the same source and limit finds the copy. Each copy has its own folder, because a
+    driver that was paused past its lease may still be copying.
 
     Args:
         source: The input.

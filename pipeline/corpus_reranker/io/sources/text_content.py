@@ -1,4 +1,4 @@
-"""What a file holds that is not the text its name promises, with the fix."""
+"""Detects files that are not UTF-8 text in the expected format, and says what they are."""
 
 import codecs
 import contextlib
