@@ -28,7 +28,18 @@ def test_help_lists_the_commands_in_the_order_of_the_pipeline() -> None:
     assert result.exit_code == 0
     listed = re.findall(r"^  (\w+)  ", result.stdout.partition("Commands:")[2], re.MULTILINE)
     assert listed == USER_COMMANDS
-    assert listed == ["retrieve", "assemble", "estimate", "rerank", "status", "watch", "evaluate", "export", "report"]
+    assert listed == [
+        "retrieve",
+        "assemble",
+        "estimate",
+        "rerank",
+        "status",
+        "watch",
+        "evaluate",
+        "compare",
+        "export",
+        "report",
+    ]
     assert run_command().stdout == result.stdout
 
 

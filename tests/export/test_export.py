@@ -14,10 +14,10 @@ from pyarrow.fs import LocalFileSystem, copy_files
 
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.evaluation import rankings
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.trec import escape_id, group_run
 from corpus_reranker.export import exporter
-from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.exporter import Exported, export
 from corpus_reranker.export.formats.long_parquet import LONG_SCHEMA, long_rows
 from corpus_reranker.export.formats.triples import triples

@@ -13,6 +13,7 @@ from corpus_reranker.report.charts import (
     TOP,
     WIDTH,
     Chart,
+    distribution,
     duration,
     heatmap,
     histogram,
@@ -53,6 +54,18 @@ def test_percentiles_are_marked_at_their_values() -> None:
     (p50, p95, p99) = chart.marks
     assert (p50.label, p95.label, p99.label) == ("p50 50", "p95 95", "p99 99")
     assert p50.at == pytest.approx(LEFT + (WIDTH - LEFT - RIGHT) / 2)
+
+
+@given(st.lists(st.floats(-1, 1), max_size=50))
+def test_a_distribution_stays_in_its_frame_and_counts_every_value(values: list[float]) -> None:
+    chart = distribution(np.array(values), -1, 1, "x", "y")
+    assert_inside(chart)
+    assert sum(int(rect.title.split(": ")[1]) for rect in chart.rects) == len(values)
+
+
+def test_a_value_at_an_edge_is_in_the_bar_that_begins_there() -> None:
+    chart = distribution(np.array([0.6, 0.9, 1.0]), 0, 1, "x", "y")
+    assert [rect.title for rect in chart.rects if rect.height] == ["0.6 to 0.65: 1", "0.9 to 0.95: 1", "0.95 to 1: 1"]
 
 
 @given(st.lists(positive, min_size=1, max_size=60))

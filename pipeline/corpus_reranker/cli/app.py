@@ -28,6 +28,7 @@ COMMANDS = {
     "status": LazyCommand("status", "Show how far a run is, from its output folder."),
     "watch": LazyCommand("watch", "Watch a run live in a terminal."),
     "evaluate": LazyCommand("evaluate", "Score rankings before and after reranking with qrels."),
+    "compare": LazyCommand("compare", "Tell how far the rankings of two outputs agree."),
     "export": LazyCommand("export", "Convert an output to TREC runs, feeds or triples."),
     "report": LazyCommand("report", "Write an HTML report of a run."),
     "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),
@@ -39,8 +40,9 @@ EPILOG = (
     "text; files are written by config keys such as --evaluate.json_path=FILE. Exit codes: 0 done; 1 the run failed, "
     "the same command resumes it; 2 fix the command line, config, input or output; 3 done, but more queries failed "
     "than max_failed_fraction, or more windows have no answer than max_unanswered_fraction; 4 not finished (status, "
-    "watch); 5 no node has enough free resources for a replica, the same command resumes the run; 130 and 143 stopped "
-    "by Ctrl-C or SIGTERM. Demo and developer tools: corpus-reranker dev --help."
+    "watch); 5 no node has enough free resources for a replica, the same command resumes the run; 6 two outputs agree "
+    "less than compare.min_tau or compare.min_overlap (compare); 130 and 143 stopped by Ctrl-C or SIGTERM. Demo and "
+    "developer tools: corpus-reranker dev --help."
 )
 
 

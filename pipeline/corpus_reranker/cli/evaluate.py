@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from corpus_reranker.cli.evaluation_output import show, to_csv, to_json
 from corpus_reranker.cli.options import AllowUnfinished, Config, ConfigCommand, Date, JobOptions, Json, command_app
+from corpus_reranker.cli.printing import terminal
 from corpus_reranker.evaluation.comparison import evaluate as evaluate_orders
 from corpus_reranker.evaluation.measures import split_measures
 from corpus_reranker.evaluation.rankings import is_simulated, read_orders
@@ -15,9 +15,6 @@ from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import resolve
-
-_LOG_COLUMNS = 120
-"""Width of the tables if the output is not a terminal."""
 
 app = command_app()
 
@@ -74,9 +71,7 @@ def evaluate(
     if as_json:
         print(to_json(evaluation, simulated))
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=_LOG_COLUMNS)
-    show(evaluation, len(judgments), settings, simulated, console)
+    show(evaluation, len(judgments), settings, simulated, terminal())
 
 
 def _names(sources: Sequence[str]) -> list[str]:

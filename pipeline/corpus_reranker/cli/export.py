@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from corpus_reranker.cli.options import (
+    AllowSimulated,
     AllowUnfinished,
     Config,
     ConfigCommand,
@@ -15,7 +16,7 @@ from corpus_reranker.cli.options import (
     command_app,
 )
 from corpus_reranker.cli.printing import print_json
-from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.export.exporter import export as export_output
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import SKIPPED_FILE
@@ -59,10 +60,7 @@ def export(
         typer.Option("--single-file/--file-per-part", help="One file, or one per data file. Default: one for trec."),
     ] = None,
     allow_unfinished: AllowUnfinished = None,
-    allow_simulated: Annotated[
-        bool | None,
-        typer.Option("--allow-simulated", help="Export an output whose engine was scripted or simulated."),
-    ] = None,
+    allow_simulated: AllowSimulated = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -32,6 +32,9 @@ Output: TypeAlias = Annotated[
 AllowUnfinished: TypeAlias = Annotated[
     bool | None, typer.Option("--allow-unfinished", help="Use the output of a run that has not finished.")
 ]
+AllowSimulated: TypeAlias = Annotated[
+    bool | None, typer.Option("--allow-simulated", help="Use an output whose engine was scripted or simulated.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 

@@ -5,6 +5,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
+
+_LOG_COLUMNS = 120
+"""Width of tables if stdout is not a terminal."""
+
+
+def terminal() -> Console:
+    """The console of stdout."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_COLUMNS)
+
 
 def log(line: str) -> None:
     """Print one line with the time and flush, so that a log file reads like a terminal."""

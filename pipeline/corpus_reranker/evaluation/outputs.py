@@ -39,16 +39,19 @@ class Output:
         return self.metadata.get(SIMULATED) == "true"
 
 
-def open_output(filesystem: pafs.FileSystem, path: str, *, allow_unfinished: bool = False) -> Output:
+def open_output(
+    filesystem: pafs.FileSystem, path: str, *, allow_unfinished: bool = False, allow_simulated: bool = True
+) -> Output:
     """Find the data files of the output at `path`.
 
     Args:
         filesystem: Filesystem of the output.
         path: Folder of the output, or one of its data files.
         allow_unfinished: Accept the output of a run that has not finished, without the file that it is writing.
+        allow_simulated: Accept an output that a scripted or simulated engine ranked.
 
     Raises:
-        InputError: There is no output, or its run has not finished.
+        InputError: There is no output, its run has not finished, or no model ranked it.
     """
     data_files, finished = find_data_files(filesystem, path), is_finished(filesystem, path)
     if not finished:
@@ -56,7 +59,13 @@ def open_output(filesystem: pafs.FileSystem, path: str, *, allow_unfinished: boo
             raise _unfinished(filesystem, path)
         data_files = _complete_files(filesystem, path)
     metadata = read_metadata(filesystem, data_files[0]) if data_files else {}
-    return Output(data_files, metadata, finished)
+    output = Output(data_files, metadata, finished)
+    if output.simulated and not allow_simulated:
+        raise InputError(
+            f"no model ranked {path}: its engine was scripted or simulated; use the output of a real run, or"
+            " --allow-simulated"
+        )
+    return output
 
 
 def find_data_files(filesystem: pafs.FileSystem, path: str) -> list[str]:
@@ -110,6 +119,12 @@ def read_column_names(filesystem: pafs.FileSystem, data_file: str) -> list[str]:
     return names
 
 
+def count_rows(filesystem: pafs.FileSystem, data_file: str) -> int:
+    """Number of rows of a data file. Raises InputError if it cannot be read."""
+    rows: int = _read_footer(filesystem, data_file).num_rows
+    return rows
+
+
 def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:
     """A small UTF-8 file; None if it does not exist. Raises InputError if it cannot be read."""
     if not _exists(filesystem, path):
@@ -155,7 +170,7 @@ def _has_ranking(filesystem: pafs.FileSystem, path: str) -> bool:
 def _unfinished(filesystem: pafs.FileSystem, path: str) -> InputError:
     is_file = filesystem.get_file_info(path).type == pafs.FileType.File
     folder = str(PurePosixPath(path).parent) if is_file else path
-    done = sum(_read_footer(filesystem, file).num_rows for file in _complete_files(filesystem, folder))
+    done = sum(count_rows(filesystem, file) for file in _complete_files(filesystem, folder))
     total = read_json(filesystem, join(folder, RUN)).get("queries")
     count = f"{done:,} of {counted(total, 'query')}" if isinstance(total, int) else counted(done, "query")
     return InputError(

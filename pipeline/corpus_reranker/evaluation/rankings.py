@@ -1,7 +1,7 @@
 """Reads orders of documents from a reranked output, from candidates, or from a TREC run."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -94,11 +94,16 @@ def read_orders(
         read = _read_parquet(filesystem, output.data_files, wanted)
     seen: set[str] = set()
     for query in read:
-        if query.query_id in seen:
-            fix = "if its run has not finished, run the same rerank command again, which removes duplicates"
-            raise InputError(f"{path} holds query {query.query_id!r} twice; {fix}")
+        check_new(query.query_id, seen, path)
         seen.add(query.query_id)
         yield query
+
+
+def check_new(query_id: str, seen: Container[str], path: str) -> None:
+    """Raise InputError if the source at `path` holds a query that was seen before."""
+    if query_id in seen:
+        fix = "if its run has not finished, run the same rerank command again, which removes duplicates"
+        raise InputError(f"{path} holds query {query_id!r} twice; {fix}")
 
 
 def is_trec_run(filesystem: pafs.FileSystem, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Config section of the evaluate command."""
+"""Config sections of the evaluate and the compare command."""
 
 from pydantic import Field
 
@@ -23,3 +23,40 @@ class EvaluateConfig(Section):
     csv_path: str | None = Field(
         None, description="File for the per-query values as CSV: one row per system, query and measure."
     )
+
+
+class CompareConfig(Section):
+    """Measures, thresholds and files of a comparison of two outputs."""
+
+    baseline: str = Field(description="Output A, local or s3://: the one that output B is compared with.")
+    cutoff: int = Field(10, ge=1, description="Number of top ranks that overlap counts, and that the page lists.")
+    rbo_p: float = Field(
+        0.9, gt=0, lt=1, description="Persistence p of RBO. The first 10 ranks have 86 % of the weight at 0.9."
+    )
+    min_tau: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Least mean of Kendall's tau. Below it, the exit code is 6. A query that is in one output only, or "
+        "has other candidates, counts as 0.",
+    )
+    min_overlap: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Least mean overlap of the top `cutoff`. Below it, the exit code is 6. A query that is in one "
+        "output only counts as 0.",
+    )
+    qrels: str | None = Field(
+        None,
+        description="TREC qrels file. With it, nDCG@10 of both outputs is compared, with the statistics of the section "
+        "evaluate. None: that of the section evaluate, if it has one.",
+    )
+    input: str | None = Field(
+        None, description="Candidates Parquet in nested form. With it, the page shows passages of the listed queries."
+    )
+    listed_queries: int = Field(10, ge=0, description="Number of most changed queries that the page lists.")
+    page_path: str = Field("comparison.html", description="File for the HTML page, local or s3://.")
+    csv_path: str | None = Field(None, description="File for the values per query as CSV: one row per query.")
+    allow_unfinished: bool = Field(False, description="Compare outputs of runs that have not finished.")
+    allow_simulated: bool = Field(False, description="Compare outputs whose engine was scripted or simulated.")

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.outputs import Output, open_output, read_column_names
 from corpus_reranker.evaluation.rankings import read_batches
-from corpus_reranker.export.candidate_texts import CandidateTexts
 from corpus_reranker.export.formats.base import ExportContext, ExportFile
 from corpus_reranker.export.registry import export_format_class
 from corpus_reranker.export.settings import ExportConfig
@@ -66,12 +66,9 @@ def export(
         OutputError: The destination is not empty and may not be replaced.
     """
     filesystem, path = source
-    output = open_output(filesystem, path, allow_unfinished=config.allow_unfinished)
-    if output.simulated and not config.allow_simulated:
-        raise InputError(
-            f"no model ranked {path}: its engine was scripted or simulated; export the output of a real run, or use"
-            " --allow-simulated"
-        )
+    output = open_output(
+        filesystem, path, allow_unfinished=config.allow_unfinished, allow_simulated=config.allow_simulated
+    )
     _check_columns(filesystem, output, config)
     _prepare(source, destination, config, output)
     with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:

@@ -90,8 +90,25 @@ def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y
         y_label,
         x_ticks=_x_ticks(0, end),
         y_ticks=_y_ticks(top),
-        rects=_bars(edges, counts.astype(np.float64), titles, end, top),
+        rects=_bars(edges, counts.astype(np.float64), titles, 0, end, top),
         marks=tuple(Tick(_x(value, 0, end), f"{label} {short(value)}") for label, value in marks if value <= end),
+    )
+
+
+def distribution(values: Floats, low: float, high: float, x_label: str, y_label: str, bins: int = 20) -> Chart:
+    """A histogram over the fixed range from `low` to `high`, which holds all values, with a mark at the mean."""
+    edges = np.linspace(low, high, bins + 1)
+    counts, _ = np.histogram(np.clip(values + 1e-9, low, high), edges)  # 0.9 is in the bar that begins at 0.9
+    titles = [f"{short(start)} to {short(end)}: {count:,}" for start, end, count in _spans(edges, counts)]
+    top = nice_ceiling(float(counts.max(initial=1)))
+    mean = float(values.mean()) if len(values) else None
+    return Chart(
+        x_label,
+        y_label,
+        x_ticks=tuple(Tick(_x(value, low, high), short(value)) for value in np.linspace(low, high, 5).tolist()),
+        y_ticks=_y_ticks(top),
+        rects=_bars(edges, counts.astype(np.float64), titles, low, high, top),
+        marks=() if mean is None else (Tick(_x(mean, low, high), f"mean {mean:.3f}"),),
     )
 
 
@@ -116,7 +133,7 @@ def series(
         y_label,
         x_ticks=_x_ticks(0, end),
         y_ticks=_y_ticks(top),
-        rects=_bars(edges, values, titles, end, top),
+        rects=_bars(edges, values, titles, 0, end, top),
         marks=tuple(Tick(_x(at, 0, end), label) for label, at in marks),
         line=" ".join(f"{_x(x, 0, end):.1f},{_y(y, top):.1f}" for x, y in corners),
     )
@@ -213,10 +230,12 @@ def _spans(edges: Floats, values: npt.NDArray[np.generic]) -> list[tuple[float, 
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), values.tolist(), strict=True))
 
 
-def _bars(edges: Floats, values: Floats, titles: Sequence[str], end: float, top: float) -> tuple[Rect, ...]:
+def _bars(
+    edges: Floats, values: Floats, titles: Sequence[str], start: float, end: float, top: float
+) -> tuple[Rect, ...]:
     rects = []
     for (low, high, value), title in zip(_spans(edges, values), titles, strict=True):
-        left, width = _x(low, 0, end), _x(high, 0, end) - _x(low, 0, end)
+        left, width = _x(low, start, end), _x(high, start, end) - _x(low, start, end)
         rects.append(Rect(left, _y(value, top), max(width - 0.5, 0.5), _y(0, top) - _y(value, top), title))
     return tuple(rects)
 

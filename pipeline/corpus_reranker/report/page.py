@@ -31,7 +31,7 @@ from corpus_reranker.report.charts import (
 )
 from corpus_reranker.report.run_data import MAX_RANK, RunData, read_run_data, sample_windows
 from corpus_reranker.report.settings import ReportConfig
-from corpus_reranker.report.templating import clip, render
+from corpus_reranker.report.templating import Tile, clip, render
 
 REPORT = "_run/report.html"
 
@@ -55,16 +55,6 @@ _MARKED_PAUSES = 5
 """Pauses that are marked in the charts over time."""
 
 _HEATMAP_CELLS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One figure of the summary, with a note below it. `alarm` is a part of the note that is shown in red."""
-
-    label: str
-    value: str
-    note: str = ""
-    alarm: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ A page runs no script and loads nothing. Passages and answers are untrusted text
 the page's content security policy forbids everything else.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,6 +13,16 @@ from corpus_reranker.report.charts import duration
 
 MAX_LINE_CHARS = 500
 """Limit for a query or an error in a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure of the summary, with a note below it. `alarm` is a part of the note that is shown in red."""
+
+    label: str
+    value: str
+    note: str = ""
+    alarm: str = ""
 
 
 def render(template: str, **values: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import pyarrow as pa
 
 from corpus_reranker.errors import OutputError
-from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import Skipped
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.export.candidate_texts import CandidateTexts
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.export.formats.base import ExportContext, ExportFile, lines_file, to_json
 from corpus_reranker.export.settings import TriplesConfig
 

@@ -97,7 +97,7 @@ def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
     A file of the input is new, missing or changed. At most _MAX_CHANGES lines.
     """
-    before, after = (_flatten(json.loads(json.dumps(each))) for each in (dict(old), dict(new)))
+    before, after = (flatten(json.loads(json.dumps(each))) for each in (dict(old), dict(new)))
     changes = [
         _change(before, after, key)
         for key in sorted(before.keys() | after.keys())
@@ -107,13 +107,14 @@ def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     return changes[:_MAX_CHANGES] + more
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by dotted key."""
     if not isinstance(value, dict) or not value:
         return {prefix: value} if prefix else {}
     return {
         key: leaf
         for name, child in value.items()
-        for key, leaf in _flatten(child, f"{prefix}.{name}" if prefix else name).items()
+        for key, leaf in flatten(child, f"{prefix}.{name}" if prefix else name).items()
     }
 
 
