@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus_reranker.dataflow import candidates
@@ -31,7 +31,7 @@ def query_ids(folder: Path, parallelism: int) -> list[list[str]]:
     return found
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=10)
 @given(
     rows_of_files=st.lists(st.integers(0, 9), min_size=1, max_size=5),
     rows_per_group=st.integers(1, 4),

@@ -2,7 +2,12 @@
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_SUPPRESSED = (
+    HealthCheck.too_slow,  # measures the machine; a test that sets `suppress_health_check` itself loses this
+    HealthCheck.function_scoped_fixture,  # an example writes to a folder of its own, or the same files again
+)
+
+settings.register_profile("suite", deadline=None, suppress_health_check=_SUPPRESSED)
 settings.register_profile("fuzz", settings.get_profile("suite"), max_examples=10_000)
 settings.load_profile("suite")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
@@ -134,7 +134,7 @@ def test_what_is_not_parquet_is_named(local_location: Location, content: bytes) 
         open_parquet(local_location.input(), local_location.storage)
 
 
-@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100))
 @example(cut=0.5, flips=[])
 @given(
     cut=st.just(1.0) | st.floats(0, 1),

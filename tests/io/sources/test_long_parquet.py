@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
@@ -73,7 +73,7 @@ def test_a_query_may_span_files_and_batches(local_location: Location, monkeypatc
     assert all(doc_ids(row) == [f"d{n}" for n in reversed(range(7))] for row in found)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=12), seed=st.integers(0, 99))
 def test_rows_in_any_order_give_the_same_queries(local_location: Location, sizes: list[int], seed: int) -> None:
     rows = [row for n, size in enumerate(sizes) for row in long_rows(f"q{n}", [float(n) for n in range(size)])]

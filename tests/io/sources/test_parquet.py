@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
@@ -182,7 +182,7 @@ def test_invalid_query_ids_are_named(location: Location, query_ids: list[str | N
         read_query_ids(nested_files(location))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=2), max_size=6), min_size=1, max_size=4))
 def test_ids_are_refused_exactly_if_one_is_a_duplicate(local_location: Location, ids_of_files: list[list[str]]) -> None:
     name = f"in{len(ids_of_files)}"

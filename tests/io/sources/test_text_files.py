@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
@@ -148,7 +148,7 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6), small_blocks=st.booleans())
 def test_any_text_survives(tmp_path: Path, texts: list[str], small_blocks: bool) -> None:
     rows = [
