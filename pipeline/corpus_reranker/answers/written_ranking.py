@@ -5,6 +5,7 @@
 - Bare numbers are identifiers if ">" joins them, or if the answer has nothing but them and item numbers.
 - An answer with an ellipsis, a range or a "<" between identifiers is ambiguous.
 - A second ranking that disagrees with the first makes the answer ambiguous.
+- So do words that reverse the order, and a list of irrelevant passages before other passages.
 """
 
 import re
@@ -24,6 +25,19 @@ _LABELED_THEN_BARE = re.compile(_LABELED.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\
 
 _VALUE = re.compile(r"\] *+[:=(\-–] *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE)
 """A score or a rank beside an identifier: `[3]: 0.9`, `[3] (rank 1)`."""
+
+_REVERSED = re.compile(
+    r"\b(?:least|worst|lowest)\b[\w ]{0,30}\b(?:to (?:the )?(?:most|best|highest)|first)\b"
+    r"|\b(?:ascending|increasing) order\b",
+    re.IGNORECASE,
+)
+"""`From least to most relevant: [2] > [1] > [3]`."""
+
+_LOW_LABEL = re.compile(
+    r"^[^\[\]\n:]{0,60}?\b(?:irrelevant|(?:not|less) relevant|non-?relevant|least|worst)\b[^\[\]\n:]{0,60}:[ \t]*+\[",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""`Not relevant: [2]`."""
 
 _NUMBER = r"(?<![\w.\-])\d++(?!\w|\.\d)"
 _BARE_CHAIN = re.compile(rf"{_NUMBER}(?:\s*+[>≻→=]++\s*+{_NUMBER})++")
@@ -52,14 +66,14 @@ def _read_text(answer: str, num_passages: int) -> list[int]:
         labeled = _LABELED.sub(r"[\1]", text)
         found = find_chains(_REMARK.sub("", labeled))
         text = labeled if found.chains else text
-    if found.reversed:
+    if found.reversed or _REVERSED.search(text):
         return []
     if found.chains or found.elided:
         ranks = _ranking(found.chains, num_passages)
         head = _BARE_HEAD.match(text)
         ignored = set(find_numbers(head[1]) if head else ()).difference(ranks)
         ordered = any(chain.ordered for chain in found.chains)
-        if not ordered and _is_valued_otherwise(text, ranks):
+        if not ordered and (_is_valued_otherwise(text, ranks) or _has_low_passages_first(text)):
             return []
         ambiguous = found.elided or any(rank <= num_passages for rank in ignored)
         return [] if ambiguous and not _is_permutation(ranks, num_passages) else ranks
@@ -85,6 +99,12 @@ def _is_valued_otherwise(text: str, ranks: list[int]) -> bool:
     as_ranks = [float(rank) for rank in range(1, len(values) + 1)]
     are_scores = values == sorted(values, reverse=True) and values != as_ranks[::-1]
     return values != as_ranks and not are_scores
+
+
+def _has_low_passages_first(text: str) -> bool:
+    """Whether a line says that its passages are not relevant, and passages follow below it."""
+    low = _LOW_LABEL.search(text)
+    return low is not None and "[" in text[low.end() :].partition("\n")[2]
 
 
 def _join(orders: Iterable[list[int]]) -> list[int]:
