@@ -76,6 +76,11 @@ class NoisyOracle:
         self._longest_at_depth: dict[int, int] = {}
         self.cost = Cost()
 
+    @property
+    def perceived_grades(self) -> list[float]:
+        """The grade of each passage with the part of the noise that is the same in every window."""
+        return list(self._fixed)
+
     async def rank_window(self, indices: Sequence[int], start: int) -> list[int]:
         if len(indices) == 1:
             return list(indices)

@@ -37,6 +37,7 @@ def test_help_lists_the_commands_in_the_order_of_the_pipeline() -> None:
         "watch",
         "evaluate",
         "compare",
+        "calibrate",
         "export",
         "report",
     ]

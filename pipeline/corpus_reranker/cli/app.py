@@ -29,6 +29,7 @@ COMMANDS = {
     "watch": LazyCommand("watch", "Watch a run live in a terminal."),
     "evaluate": LazyCommand("evaluate", "Score rankings before and after reranking with qrels."),
     "compare": LazyCommand("compare", "Tell how far the rankings of two outputs agree."),
+    "calibrate": LazyCommand("calibrate", "Fit the probability that a document is relevant, with qrels."),
     "export": LazyCommand("export", "Convert an output to TREC runs, feeds or triples."),
     "report": LazyCommand("report", "Write an HTML report of a run."),
     "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),

@@ -8,6 +8,7 @@ import typer
 from corpus_reranker.cli.evaluation_output import show, to_csv, to_json
 from corpus_reranker.cli.options import AllowUnfinished, Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import terminal
+from corpus_reranker.evaluation.calibration import CutOff, read_calibration
 from corpus_reranker.evaluation.comparison import evaluate as evaluate_orders
 from corpus_reranker.evaluation.measures import split_measures
 from corpus_reranker.evaluation.rankings import is_simulated, read_orders
@@ -15,6 +16,7 @@ from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.settings import StorageConfig
 
 app = command_app()
 
@@ -38,6 +40,10 @@ def evaluate(
     ] = None,
     resamples: Annotated[int | None, typer.Option(help="Resamples of the bootstrap and randomization test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the resampling.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="File of corpus-reranker calibrate.")] = None,
+    min_p_relevant: Annotated[
+        float | None, typer.Option(help="Also score the documents with at least this p_relevant, as `NAME kept`.")
+    ] = None,
     allow_unfinished: AllowUnfinished = None,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +58,8 @@ def evaluate(
         "baseline": baseline,
         "resamples": resamples,
         "seed": seed,
+        "calibration": calibration,
+        "min_p_relevant": min_p_relevant,
         "allow_unfinished": allow_unfinished,
     }
     options = JobOptions.of(context, config, date, {f"evaluate.{key}": value for key, value in own.items()})
@@ -59,8 +67,10 @@ def evaluate(
     sources = sources or [options.output(None)]
     judgments = load_qrels(*resolve(settings.qrels, storage))
     paths = {name: resolve(source, storage) for name, source in zip(_names(sources), sources, strict=True)}
+    cut_off = _cut_off(settings, storage)
     orders = {
-        name: read_orders(*path, judgments, allow_unfinished=settings.allow_unfinished) for name, path in paths.items()
+        name: read_orders(*path, judgments, allow_unfinished=settings.allow_unfinished, cut_off=cut_off)
+        for name, path in paths.items()
     }
     evaluation = evaluate_orders(orders, judgments, settings)
     simulated = [name for name, path in paths.items() if is_simulated(*path)]
@@ -72,6 +82,12 @@ def evaluate(
         print(to_json(evaluation, simulated))
         return
     show(evaluation, len(judgments), settings, simulated, terminal())
+
+
+def _cut_off(settings: EvaluateConfig, storage: StorageConfig) -> CutOff | None:
+    if settings.calibration is None or settings.min_p_relevant is None:
+        return None
+    return CutOff(read_calibration(*resolve(settings.calibration, storage)), settings.min_p_relevant)
 
 
 def _names(sources: Sequence[str]) -> list[str]:

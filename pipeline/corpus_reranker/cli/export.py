@@ -16,6 +16,7 @@ from corpus_reranker.cli.options import (
     command_app,
 )
 from corpus_reranker.cli.printing import print_json
+from corpus_reranker.evaluation.calibration import read_calibration
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.export.exporter import export as export_output
 from corpus_reranker.export.settings import ExportConfig
@@ -61,6 +62,10 @@ def export(
     ] = None,
     allow_unfinished: AllowUnfinished = None,
     allow_simulated: AllowSimulated = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="File of corpus-reranker calibrate; adds p_relevant to Parquet and feeds.")
+    ] = None,
+    min_p_relevant: Annotated[float | None, typer.Option(help="Leave out documents with a lower p_relevant.")] = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -84,6 +89,8 @@ def export(
         "single_file": single_file,
         "allow_unfinished": allow_unfinished,
         "allow_simulated": allow_simulated,
+        "calibration": calibration,
+        "min_p_relevant": min_p_relevant,
         "overwrite": overwrite,
         "triples.positives": positives,
         "triples.negatives": negatives,
@@ -96,13 +103,21 @@ def export(
     texts = None
     if settings.to == "triples" and settings.input is not None:
         texts = CandidateTexts(*resolve(settings.input, storage))
+    calibrated = settings.calibration and read_calibration(*resolve(settings.calibration, storage))
     source, destination_folder = resolve(options.output(output), storage), resolve(settings.destination, storage)
-    exported = export_output(source, destination_folder, settings, texts)
+    exported = export_output(source, destination_folder, settings, texts, calibrated or None)
     if as_json:
-        counts = {"queries": exported.queries, "records": exported.records, "skipped": dict(exported.skipped.counts)}
+        counts = {
+            "queries": exported.queries,
+            "records": exported.records,
+            "below_cut_off": exported.below_cut_off,
+            "skipped": dict(exported.skipped.counts),
+        }
         print_json({"destination": settings.destination, **counts, "files": list(exported.files)})
         return
     written = {"query": exported.queries, "record": exported.records, "file": len(exported.files)}
     print(f"{settings.destination}: {', '.join(counted(count, what) for what, count in written.items())}")
+    if settings.min_p_relevant is not None:
+        print(f"left out below min_p_relevant: {counted(exported.below_cut_off, 'document')}")
     if exported.skipped.counts:
         print(f"skipped: {exported.skipped.describe()}; see {SKIPPED_FILE}")

@@ -20,7 +20,7 @@ from corpus_reranker.config.strategy import StrategySetting, strategy_options
 from corpus_reranker.engines.base import EngineContext
 from corpus_reranker.engines.model_fingerprint import engine_fingerprint
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
-from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig
+from corpus_reranker.evaluation.settings import CalibrateConfig, CompareConfig, EvaluateConfig
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.ranking.retry import RetryPolicy
@@ -137,6 +137,7 @@ class JobConfig(RerankerConfig):
     assemble: AssembleConfig | None = None
     evaluate: EvaluateConfig | None = None
     compare: CompareConfig | None = None
+    calibrate: CalibrateConfig | None = None
     export: ExportConfig | None = None
     report: ReportConfig = ReportConfig()
     estimate: EstimateConfig = EstimateConfig()

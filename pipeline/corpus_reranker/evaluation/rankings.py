@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.evaluation.calibration import CutOff, with_probabilities
 from corpus_reranker.evaluation.outputs import open_output
 from corpus_reranker.evaluation.trec import group_run
 from corpus_reranker.io.filesystem import IO_THREADS
@@ -31,7 +32,7 @@ class QueryOrders:
     Attributes:
         query_id: The query.
         orders: Doc ids by order: `before` (first stage), `pre-ranker` and `after` (reranked) for an output, `before`
-            for candidates, `run` for a TREC run.
+            for candidates, `run` for a TREC run, and `kept` for an output with a cut-off.
         dataset: Value of the source's `dataset` column, if it has one.
     """
 
@@ -76,22 +77,29 @@ def read_batches(
 
 
 def read_orders(
-    filesystem: pafs.FileSystem, path: str, wanted: Collection[str], *, allow_unfinished: bool = False
+    filesystem: pafs.FileSystem,
+    path: str,
+    wanted: Collection[str],
+    *,
+    allow_unfinished: bool = False,
+    cut_off: CutOff | None = None,
 ) -> Iterator[QueryOrders]:
     """Read the orders of the `wanted` queries from the source at `path`.
 
     A folder or a .parquet file is an output of the rerank job, or candidates if it has no `ranking` column.
-    Anything else is a TREC run.
+    Anything else is a TREC run. `cut_off` adds an order of the documents that it keeps to those of an output.
 
     Raises:
-        InputError: The source cannot be read, a query appears twice in it, or it is the output of a run that has not
-            finished, unless `allow_unfinished`.
+        InputError: The source cannot be read, a query appears twice in it, the cut-off is one of other settings, or it
+            is the output of a run that has not finished, unless `allow_unfinished`.
     """
     if is_trec_run(filesystem, path):
         read = _read_trec_run(filesystem, path, wanted)
     else:
         output = open_output(filesystem, path, allow_unfinished=allow_unfinished)
-        read = _read_parquet(filesystem, output.data_files, wanted)
+        if cut_off is not None:
+            cut_off.calibration.check(output.metadata, path)
+        read = _read_parquet(filesystem, output.data_files, wanted, cut_off)
     seen: set[str] = set()
     for query in read:
         check_new(query.query_id, seen, path)
@@ -123,12 +131,12 @@ def _read_trec_run(filesystem: pafs.FileSystem, path: str, wanted: Collection[st
 
 
 def _read_parquet(
-    filesystem: pafs.FileSystem, data_files: Sequence[str], wanted: Collection[str]
+    filesystem: pafs.FileSystem, data_files: Sequence[str], wanted: Collection[str], cut_off: CutOff | None
 ) -> Iterator[QueryOrders]:
     read = partial(_wanted_batches, filesystem, value_set=pa.array(sorted(wanted), pa.string()))
     for batches in map_data_files(read, data_files):
         for batch in batches:
-            yield from _orders(batch)
+            yield from _orders(batch, cut_off)
 
 
 def map_data_files(read: Callable[[str], T], data_files: Sequence[str]) -> Iterator[T]:
@@ -149,12 +157,18 @@ def _wanted_batches(filesystem: pafs.FileSystem, data_file: str, value_set: pa.A
     return batches
 
 
-def _orders(batch: pa.RecordBatch) -> Iterator[QueryOrders]:
+def _orders(batch: pa.RecordBatch, cut_off: CutOff | None) -> Iterator[QueryOrders]:
     pre_ranker = _has_pre_ranker(batch.schema)
-    for row in batch.to_pylist():
+    if cut_off is not None and "ranking" in batch.schema.names:
+        kept = with_probabilities(batch, cut_off.calibration, cut_off.min_p_relevant)["ranking"].to_pylist()
+    else:
+        kept = [None] * len(batch)
+    for row, kept_entries in zip(batch.to_pylist(), kept, strict=True):
         dataset = row.get("dataset")
         if "ranking" in row:
             orders = _ranking_orders(row["ranking"], pre_ranker)
+            if kept_entries is not None:
+                orders["kept"] = _doc_ids(sorted(kept_entries, key=lambda entry: entry["rank"]))
         else:
             orders = _candidate_orders(row["candidates"])
         yield QueryOrders(str(row["query_id"]), orders, None if dataset is None else str(dataset))
@@ -170,7 +184,11 @@ def _ranking_orders(ranking: Sequence[Mapping[str, Any]] | None, pre_ranker: boo
     if pre_ranker:  # a failed pre-ranker left the first-stage order; candidates without text have no score and are last
         orders["pre-ranker"] = sorted(before, key=lambda entry: -_score(entry["pre_ranker_score"]))
     orders["after"] = sorted(before, key=lambda entry: entry["rank"])
-    return {name: [entry["doc_id"] for entry in entries] for name, entries in orders.items()}
+    return {name: _doc_ids(entries) for name, entries in orders.items()}
+
+
+def _doc_ids(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [entry["doc_id"] for entry in entries]
 
 
 def _score(pre_ranker_score: float | None) -> float:

@@ -1,8 +1,12 @@
-"""Config sections of the evaluate and the compare command."""
+"""Config sections of the commands evaluate, compare and calibrate."""
 
-from pydantic import Field
+from typing import Literal, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
 
 from corpus_reranker.section import Section
+
+CalibrationMethod: TypeAlias = Literal["isotonic", "platt"]
 
 
 class EvaluateConfig(Section):
@@ -18,11 +22,27 @@ class EvaluateConfig(Section):
     resamples: int = Field(10_000, ge=100, description="Resamples of the bootstrap and of the randomization test.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the bootstrap intervals.")
     seed: int = Field(0, description="Seed of the resampling.")
+    calibration: str | None = Field(
+        None, description="Calibration that the calibrate command wrote. With it, min_p_relevant cuts rankings off."
+    )
+    min_p_relevant: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Adds the system `x kept` for each output x: the reranked documents with at least this probability "
+        "to be relevant.",
+    )
     allow_unfinished: bool = Field(False, description="Evaluate outputs of runs that have not finished.")
     json_path: str | None = Field(None, description="File for the full result as JSON, including per-query values.")
     csv_path: str | None = Field(
         None, description="File for the per-query values as CSV: one row per system, query and measure."
     )
+
+    @model_validator(mode="after")
+    def _calibration_and_cut_off(self) -> "EvaluateConfig":
+        if (self.calibration is None) != (self.min_p_relevant is None):
+            raise ValueError("set calibration and min_p_relevant together")
+        return self
 
 
 class CompareConfig(Section):
@@ -60,3 +80,32 @@ class CompareConfig(Section):
     csv_path: str | None = Field(None, description="File for the values per query as CSV: one row per query.")
     allow_unfinished: bool = Field(False, description="Compare outputs of runs that have not finished.")
     allow_simulated: bool = Field(False, description="Compare outputs whose engine was scripted or simulated.")
+
+
+class CalibrateConfig(Section):
+    """Judgments and method of a calibration, and its files."""
+
+    qrels: str = Field(description="TREC qrels file, local or s3://, plain or .gz. Only judged documents are used.")
+    score: str | None = Field(
+        None,
+        description="Field of `ranking` to calibrate: rank, initial_score, pre_ranker_score, or another number. None: "
+        "llm_score if the output has it, else rank.",
+    )
+    method: CalibrationMethod = Field(
+        "isotonic", description="isotonic: any monotone map; platt: a logistic curve, for few judgments."
+    )
+    min_relevance: int = Field(1, ge=1, description="Grade from which a document counts as relevant.")
+    folds: int = Field(
+        2, ge=2, description="Parts of the queries. Each is measured with a calibration fitted on the others."
+    )
+    model_path: str = Field("calibration.json", description="File for the calibration, local or s3://.")
+    page_path: str = Field("calibration.html", description="File for the HTML page, local or s3://.")
+    allow_unfinished: bool = Field(False, description="Use the output of a run that has not finished.")
+    allow_simulated: bool = Field(False, description="Use an output whose engine was scripted or simulated.")
+
+    @field_validator("score")
+    @classmethod
+    def _not_derived(cls, score: str | None) -> str | None:
+        if score == "score":
+            raise ValueError("the field score is derived from the rank; use rank")
+        return score

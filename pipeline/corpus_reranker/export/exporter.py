@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.evaluation.calibration import Calibration, with_probabilities
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.outputs import Output, open_output, read_column_names
 from corpus_reranker.evaluation.rankings import read_batches
@@ -37,12 +38,14 @@ class Exported:
         files: Paths of finished files.
         queries: Queries written.
         records: Lines or rows written.
+        below_cut_off: Documents left out by `min_p_relevant`.
     """
 
     skipped: Skipped
     files: list[str] = field(default_factory=list)
     queries: int = 0
     records: int = 0
+    below_cut_off: int = 0
 
 
 def export(
@@ -50,6 +53,7 @@ def export(
     destination: tuple[pafs.FileSystem, str],
     config: ExportConfig,
     texts: CandidateTexts | None = None,
+    calibration: Calibration | None = None,
 ) -> Exported:
     """Write the rankings of an output into the `destination` folder, then `_SUCCESS`.
 
@@ -60,9 +64,11 @@ def export(
         destination: Filesystem and path of the folder to write to.
         config: The format and its settings.
         texts: Query and passage texts, for formats that need them.
+        calibration: Gives each document the field `p_relevant`.
 
     Raises:
-        InputError: The output cannot be read, its run has not finished, or no model ranked it.
+        InputError: The output cannot be read, its run has not finished, no model ranked it, or the calibration is one
+            of other settings.
         OutputError: The destination is not empty and may not be replaced.
     """
     filesystem, path = source
@@ -70,12 +76,14 @@ def export(
         filesystem, path, allow_unfinished=config.allow_unfinished, allow_simulated=config.allow_simulated
     )
     _check_columns(filesystem, output, config)
+    if calibration is not None:
+        calibration.check(output.metadata, path)
     _prepare(source, destination, config, output)
     with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
         exported = Exported(Skipped(stream))
         context = ExportContext(config, exported.skipped, output.metadata, texts)
         export_format = export_format_class(config.to)(context)
-        rows = _Rows(filesystem, config, exported.skipped, set() if not output.finished else None)
+        rows = _Rows(filesystem, config, exported, set() if not output.finished else None, calibration)
         files = [("rankings", output.data_files)] if config.is_single_file else _by_name(output.data_files)
         for name, members in files:
             _write(export_format.files(name), rows.batches(members), destination, exported)
@@ -109,8 +117,9 @@ class _Rows:
 
     filesystem: pafs.FileSystem
     config: ExportConfig
-    skipped: Skipped
+    exported: Exported
     seen: set[str] | None
+    calibration: Calibration | None
 
     def batches(self, data_files: Iterable[str]) -> Iterator[pa.RecordBatch]:
         for data_file in data_files:
@@ -119,15 +128,23 @@ class _Rows:
                 query_ids = batch["query_id"].cast(pa.string()).to_pylist()
                 lengths = pc.fill_null(pc.list_value_length(batch["ranking"]), 0).to_pylist()
                 rows = zip(query_ids, batch["status"].to_pylist(), lengths, strict=True)
-                yield batch.filter(pa.array([self._is_exported(*row) for row in rows], pa.bool_()))
+                yield self._calibrated(batch.filter(pa.array([self._is_exported(*row) for row in rows], pa.bool_())))
+
+    def _calibrated(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if self.calibration is None:
+            return batch
+        calibrated = with_probabilities(batch, self.calibration, self.config.min_p_relevant)
+        before, after = (len(each["ranking"].flatten()) for each in (batch, calibrated))
+        self.exported.below_cut_off += before - after
+        return calibrated
 
     def _is_exported(self, query_id: str, status: str, ranked: int) -> bool:
         if status not in self.config.exported_statuses:
-            self.skipped.add("status", query_id, status=status)
+            self.exported.skipped.add("status", query_id, status=status)
         elif not ranked:
-            self.skipped.add("no ranking", query_id)
+            self.exported.skipped.add("no ranking", query_id)
         elif self.seen is not None and query_id in self.seen:
-            self.skipped.add("query twice", query_id)
+            self.exported.skipped.add("query twice", query_id)
         else:
             if self.seen is not None:
                 self.seen.add(query_id)

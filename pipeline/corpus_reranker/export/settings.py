@@ -60,6 +60,17 @@ class ExportConfig(Section):
     allow_simulated: bool = Field(
         False, description="Export an output whose engine was scripted or simulated: no model ranked it."
     )
+    calibration: str | None = Field(
+        None,
+        description="Calibration that the calibrate command wrote. It adds the field p_relevant to Parquet and search "
+        "documents.",
+    )
+    min_p_relevant: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Leave out documents with a lower p_relevant. The others keep their ranks; a query may have none.",
+    )
     overwrite: bool = Field(False, description="Replace an earlier export in the destination.")
     triples: TriplesConfig = TriplesConfig()
 
@@ -72,6 +83,14 @@ class ExportConfig(Section):
     def is_single_file(self) -> bool:
         """`single_file`, or its default for the format."""
         return self.to == "trec" if self.single_file is None else self.single_file
+
+    @model_validator(mode="after")
+    def _cut_off_has_a_calibration(self) -> "ExportConfig":
+        if self.min_p_relevant is not None and self.calibration is None:
+            raise ValueError("min_p_relevant needs a calibration")
+        if self.min_p_relevant is not None and self.to == "triples":
+            raise ValueError("min_p_relevant is not for triples: their negatives come from low ranks")
+        return self
 
     @field_validator("to")
     @classmethod

@@ -105,7 +105,7 @@ def distribution(values: Floats, low: float, high: float, x_label: str, y_label:
     return Chart(
         x_label,
         y_label,
-        x_ticks=tuple(Tick(_x(value, low, high), short(value)) for value in np.linspace(low, high, 5).tolist()),
+        x_ticks=_ticks_between(low, high),
         y_ticks=_y_ticks(top),
         rects=_bars(edges, counts.astype(np.float64), titles, low, high, top),
         marks=() if mean is None else (Tick(_x(mean, low, high), f"mean {mean:.3f}"),),
@@ -136,6 +136,37 @@ def series(
         rects=_bars(edges, values, titles, 0, end, top),
         marks=tuple(Tick(_x(at, 0, end), label) for label, at in marks),
         line=" ".join(f"{_x(x, 0, end):.1f},{_y(y, top):.1f}" for x, y in corners),
+    )
+
+
+def curve(xs: Floats, ys: Floats, x_label: str, y_label: str) -> Chart:
+    """A line through points with ascending `xs`; the axis of `ys` goes from 0 to 1."""
+    low, high = float(xs[0]), float(xs[-1])
+    return Chart(
+        x_label,
+        y_label,
+        x_ticks=_ticks_between(low, high if high > low else low + 1),
+        y_ticks=_y_ticks(1.0),
+        line=_line(xs, ys, low, high if high > low else low + 1),
+    )
+
+
+def reliability_plot(points: Sequence[tuple[float, float, int]], x_label: str, y_label: str) -> Chart:
+    """Squares at (predicted, observed), larger for more pairs, and the diagonal of a perfect calibration."""
+    most = max(pairs for *_, pairs in points)
+    rects = []
+    for predicted, observed, pairs in points:
+        side = 4 + 12 * math.sqrt(pairs / most)
+        title = f"predicted {predicted:.3f}, observed {observed:.3f}, {pairs:,} pairs"
+        x, y = _x(predicted, 0, 1) - side / 2, _y(observed, 1) - side / 2
+        rects.append(Rect(x, y, side, side, title, 0.85))
+    return Chart(
+        x_label,
+        y_label,
+        x_ticks=_ticks_between(0, 1),
+        y_ticks=_y_ticks(1.0),
+        rects=tuple(rects),
+        line=_line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), 0, 1),
     )
 
 
@@ -253,6 +284,15 @@ def _steps(end: float, most: int) -> list[float]:
     step = 10.0 ** math.floor(math.log10(end / most))
     step = next(factor * step for factor in (1, 2, 2.5, 5, 10, 20) if end / (factor * step) <= most)
     return [number * step for number in range(int(end / step + 1e-9) + 1)]
+
+
+def _line(xs: Floats, ys: Floats, low: float, high: float) -> str:
+    """Points of a polyline, on a vertical axis from 0 to 1."""
+    return " ".join(f"{_x(x, low, high):.1f},{_y(y, 1):.1f}" for x, y in zip(xs.tolist(), ys.tolist(), strict=True))
+
+
+def _ticks_between(low: float, high: float) -> tuple[Tick, ...]:
+    return tuple(Tick(_x(value, low, high), short(value)) for value in np.linspace(low, high, 5).tolist())
 
 
 def _x_ticks(start: float, end: float) -> tuple[Tick, ...]:

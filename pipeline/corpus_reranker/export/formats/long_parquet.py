@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from corpus_reranker.evaluation.calibration import P_RELEVANT
 from corpus_reranker.export.formats.base import ExportContext, ExportFile, WriteBatch
 
 LONG_SCHEMA = pa.schema(
@@ -21,11 +22,16 @@ LONG_SCHEMA = pa.schema(
 """One row per candidate, best first within a query."""
 
 
+CALIBRATED_SCHEMA = LONG_SCHEMA.append(pa.field(P_RELEVANT, pa.float64()))
+"""LONG_SCHEMA for an export with a calibration."""
+
+
 class LongParquet:
     """One Parquet file of LONG_SCHEMA, with the metadata of the output, for each data file."""
 
     def __init__(self, context: ExportContext) -> None:
-        self._schema = LONG_SCHEMA.with_metadata(dict(context.metadata))
+        schema = LONG_SCHEMA if context.config.calibration is None else CALIBRATED_SCHEMA
+        self._schema = schema.with_metadata(dict(context.metadata))
 
     def files(self, name: str) -> list[ExportFile]:
         return [ExportFile(f"{name}.parquet", self._open)]
@@ -35,20 +41,18 @@ class LongParquet:
         with pq.ParquetWriter(stream, self._schema, compression="zstd") as writer:
 
             def write(batch: pa.RecordBatch) -> int:
-                table = long_rows(batch)
+                table = long_rows(batch, self._schema)
                 writer.write_table(table)
                 return len(table)
 
             yield write
 
 
-def long_rows(batch: pa.RecordBatch) -> pa.Table:
-    """Rows of LONG_SCHEMA: queries in the batch's order, the documents of each query by rank."""
+def long_rows(batch: pa.RecordBatch, schema: pa.Schema = LONG_SCHEMA) -> pa.Table:
+    """Rows of the schema: queries in the batch's order, the documents of each query by rank."""
     entries = pc.list_flatten(batch["ranking"])
     query = pc.list_parent_indices(batch["ranking"])
-    columns = [pc.struct_field(entries, name).cast(LONG_SCHEMA.field(name).type) for name in LONG_SCHEMA.names[1:]]
-    table = pa.table(
-        [batch["query_id"].cast(pa.string()).take(query), *columns, query], names=[*LONG_SCHEMA.names, "query"]
-    )
+    columns = [pc.struct_field(entries, name).cast(schema.field(name).type) for name in schema.names[1:]]
+    table = pa.table([batch["query_id"].cast(pa.string()).take(query), *columns, query], names=[*schema.names, "query"])
     ordered = table.sort_by([("query", "ascending"), ("rank", "ascending")])
-    return ordered.select(LONG_SCHEMA.names).cast(LONG_SCHEMA)
+    return ordered.select(schema.names).cast(schema)

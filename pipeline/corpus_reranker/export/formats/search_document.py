@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from corpus_reranker.evaluation.calibration import P_RELEVANT
 from corpus_reranker.export.formats.base import ExportContext, ExportFile, ExportFormat, lines_file
 
 
@@ -14,6 +15,7 @@ class SearchFeed(ExportFormat):
 
     def __init__(self, context: ExportContext) -> None:
         self.config = context.config
+        self._fields = ("doc_id", "rank", "score", *([P_RELEVANT] if context.config.calibration else []))
 
     def files(self, name: str) -> list[ExportFile]:
         return [lines_file(f"{name}.jsonl", self._lines)]
@@ -29,7 +31,7 @@ class SearchFeed(ExportFormat):
             "query_id": str(row["query_id"]),
             **{column: row[column] for column in self.config.columns if row.get(column) is not None},
             "status": row["status"],
-            "ranking": [{key: entry[key] for key in ("doc_id", "rank", "score")} for entry in entries],
+            "ranking": [{key: entry[key] for key in self._fields} for entry in entries],
         }
 
     def _lines(self, batch: pa.RecordBatch) -> Iterator[str]:
