@@ -362,7 +362,13 @@ onload = () => {{
   const hidden = [...page.querySelectorAll("main *")].filter((each) => each.scrollWidth > each.clientWidth + 1
     && !each.closest("svg") && getComputedStyle(each).display !== "inline"
     && getComputedStyle(each).overflowX === "visible");
-  document.title = JSON.stringify([Math.min(...labels), page.documentElement.scrollWidth, hidden.length]);
+  const isOver = (text, bar) => text.left < bar.right && bar.left < text.right && text.top < bar.bottom;
+  const box = (each) => each.getBoundingClientRect();
+  const covering = [...page.querySelectorAll("text.mark")].filter((text) =>
+    [...text.closest("svg").querySelectorAll("rect")].some((bar) => isOver(box(text), box(bar))
+      && box(bar).top < box(text).bottom));
+  document.title = JSON.stringify(
+    [Math.min(...labels), page.documentElement.scrollWidth, hidden.length, covering.length]);
 }};
 </script></body>"""
 
@@ -396,7 +402,8 @@ def test_the_page_is_legible_at_every_width(big_run: Path, tmp_path: Path, width
     done = run_chromium(tmp_path, *flags, f"file://{tmp_path}/frame.html")
     found = re.search(r"<title>(.*)</title>", done.stdout)
     assert found is not None, done.stdout
-    smallest_label, page_width, cut_elements = json.loads(found[1])
+    smallest_label, page_width, cut_elements, labels_over_bars = json.loads(found[1])
     assert smallest_label >= 11
     assert page_width <= width
     assert cut_elements == 0
+    assert labels_over_bars == 0
