@@ -46,7 +46,7 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
         try:
             yield text
         except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not UTF-8: {error}") from error
+            raise InputError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 
 
 def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:

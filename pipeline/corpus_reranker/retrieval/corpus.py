@@ -149,7 +149,7 @@ def _tsv_document(line: bytes, source: str) -> _Document:
     try:
         fields = line.decode().rstrip("\r\n").split("\t")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8: {error}") from error
+        raise InputError(f"{source}: not UTF-8: {error}; save the corpus as UTF-8") from error
     if len(fields) != 2:
         raise InputError(f"{source}: expected `doc_id<TAB>text`, got {len(fields)} fields: {line[:200]!r}")
     return fields[0], None, fields[1]

@@ -83,6 +83,13 @@ COLLECTION_FORMATS = (
         kind="queries",
     ),
     TriedInput(
+        "queries in UTF-16",
+        {"queries.tsv": text("7\twhat?\n", "utf-16")},
+        "refused: queries.tsv is not UTF-8: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+        "refused: queries.tsv is not UTF-8: … save it as UTF-8",
+        kind="queries",
+    ),
+    TriedInput(
         "queries with a header line",
         {"queries.tsv": text("query_id\tquery\n7\twhat?\n")},
         "read as 'query_id': query; '7': what?",
