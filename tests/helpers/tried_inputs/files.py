@@ -88,7 +88,7 @@ FILES = (
         "CSV beside `.parquet`",
         {A: parquet(nested()), "b.csv": text("query_id,query\n7,what?\n")},
         "read",
-        "refused: … not Parquet (b.csv) … set input.format=csv",
+        "refused: … (b.csv) … set input.format=csv",
     ),
     TriedInput("`README.md` beside `.parquet`", {A: parquet(nested()), "README.md": text("notes")}, "read", "read"),
     TriedInput(

@@ -16,7 +16,7 @@ TEXT_FILES = (
         "CSV without `input.format`",
         {"a.csv": text(CSV)},
         "refused: input.path: there is no *.parquet in FOLDER",
-        "refused: … not Parquet (a.csv) … set input.format=csv",
+        "refused: … (a.csv) … set input.format=csv",
     ),
     TriedInput(
         "CSV of Excel: byte-order mark, CRLF",
