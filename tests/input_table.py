@@ -29,7 +29,7 @@ def input_table(tried: Sequence[TriedInput]) -> str:
 
 def answer_table(tried: Sequence[TriedAnswer]) -> str:
     rows = [
-        f"| `{_cell(each.answer)}` | {each.num_passages} | {_ranks(each.plain, each)} | {_ranks(each.reasoning, each)}"
+        f"| {_code(_cell(each.answer))} | {each.num_passages} | {_ranks(each.plain, each)} | {_ranks(each.reasoning, each)}"
         f" | {_ranks(each.ranks, each)} |"
         for each in tried
     ]
@@ -40,6 +40,11 @@ def answer_table(tried: Sequence[TriedAnswer]) -> str:
 def _ranks(ranks: Sequence[int] | None, tried: TriedAnswer) -> str:
     ranks = tried.ranks if ranks is None else ranks
     return ", ".join(map(str, ranks)) or "none"
+
+
+def _code(text: str) -> str:
+    """`text` as code; a text with backticks has a longer fence."""
+    return f"```` {text} ````" if "`" in text else f"`{text}`"
 
 
 def _cell(text: str) -> str:
