@@ -23,23 +23,28 @@ def tables() -> Iterator[str]:
 
 
 def input_table(tried: Sequence[TriedInput]) -> str:
-    rows = [f"| {_cell(each.name)} | {_cell(each.before)} | {_cell(each.now)} |" for each in tried]
+    rows = [f"| {_cell(each.name)} | {_plain(each.before)} | {_plain(each.now)} |" for each in tried]
     return "\n".join(["| input | before | now |", "|---|---|---|", *rows])
 
 
 def answer_table(tried: Sequence[TriedAnswer]) -> str:
     rows = [
-        f"| {_code(_cell(each.answer))} | {each.num_passages} | {_ranks(each.plain, each)} | {_ranks(each.reasoning, each)}"
-        f" | {_ranks(each.ranks, each)} |"
+        [_code(_cell(each.answer)), str(each.num_passages)]
+        + [_ranks(ranks, each) for ranks in (each.plain, each.reasoning, each.ranks)]
         for each in tried
     ]
     head = "| answer | passages | before, `plain` | before, `reasoning` | now |"
-    return "\n".join([head, "|---|---:|---|---|---|", *rows])
+    return "\n".join([head, "|---|---:|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _ranks(ranks: Sequence[int] | None, tried: TriedAnswer) -> str:
     ranks = tried.ranks if ranks is None else ranks
     return ", ".join(map(str, ranks)) or "none"
+
+
+def _plain(text: str) -> str:
+    """`text` without markup."""
+    return _cell(text).replace("<", "&lt;").replace("*", "\\*").replace("__", "\\_\\_").replace("[", "\\[")
 
 
 def _code(text: str) -> str:
