@@ -91,14 +91,14 @@ def test_flagged_answers_of_a_finished_run(local_location: Location) -> None:
     assert "answers: 1 input_order\n" in run_command("status", location.url + "/out").output
 
 
-def test_windows_in_quarantine(local_location: Location) -> None:
+async def test_windows_in_quarantine(local_location: Location) -> None:
     layout = Layout.of(local_location.output(), local_location.storage)
     status = ("status", layout.url, "--quarantine")
     assert run_command(*status).output == f"{layout.url}: no window is in quarantine\n"
-    writer = QuarantineWriter(layout.filesystem, layout.quarantine_folder)
+    writer = QuarantineWriter(layout)
     for number in range(25):
         window = WindowOutcome(0, 20, "truncated", 2, 1, 1, 0.1, "length", prompt="a prompt", response=f"hm\n{number}")
-        writer.write(RerankResult(f"q{number}", "failed", (0,), (window,)))
+        await writer.write(RerankResult(f"q{number}", "failed", (0,), (window,)))
     printed = run_command(*status).stdout
     assert printed.count("window [0, 20): truncated, 2 attempts, finish reason length\n    response: hm\n    ") == 20
     assert printed.endswith("and 5 more; --json prints all, with their prompts\n")

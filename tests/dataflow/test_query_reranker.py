@@ -74,7 +74,7 @@ async def rerank(budget: bool) -> RerankResult:
         config, replica, RunServices(), ReplicaStats(replica), QueriesInFlight(CoordinatorClient(replica))
     )
     await reranker.start()
-    async with reranker.admission.query(reranker.max_windows(REQUEST)) as slot:
+    async with reranker.admitted(REQUEST.query_id, reranker.max_windows(len(REQUEST.candidates))) as slot:
         return await reranker.rerank(REQUEST, slot)
 
 

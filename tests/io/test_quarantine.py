@@ -3,8 +3,8 @@ import logging
 import pyarrow.parquet as pq
 import pytest
 
-from corpus_reranker.io.filesystem import list_files, resolve
-from corpus_reranker.io.quarantine import QuarantineWriter, delete_from_quarantine, write_sample
+from corpus_reranker.io.filesystem import list_files
+from corpus_reranker.io.quarantine import QuarantineWriter, delete_from_quarantine
 from corpus_reranker.io.schemas import MAX_PROMPT_CHARS, QUARANTINE
 from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import RerankResult, WindowOutcome, WindowStatus
@@ -20,11 +20,11 @@ def result(query_id: str, *statuses: WindowStatus) -> RerankResult:
     return RerankResult(query_id, "degraded", tuple(range(20)), windows)
 
 
-def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(location: Location) -> None:
+async def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(location: Location) -> None:
     output = Layout.of(location.output(), location.storage)
-    writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
-    assert writer.write(result("q1", "complete", "repaired", "truncated"))
-    assert not writer.write(result("q2", "complete"))
+    writer = QuarantineWriter(output)
+    await writer.write(result("q1", "complete", "repaired", "truncated"))
+    await writer.write(result("q2", "complete"))
     (info,) = list_files(output.filesystem, output.quarantine_folder)
     table = pq.read_table(info.path, filesystem=output.filesystem)
     assert table.schema.equals(QUARANTINE)
@@ -33,41 +33,52 @@ def test_only_windows_that_were_not_complete_are_kept_with_prompt_and_response(l
     assert (second["prompt"], second["response"], second["attempts"]) == ("the prompt", "[1] >", 2)
 
 
-def test_a_sample_has_all_windows_of_a_query(location: Location) -> None:
+async def test_samples_have_all_windows_of_the_first_queries(location: Location) -> None:
     output = Layout.of(location.output(), location.storage)
-    assert write_sample(output.filesystem, output.samples_folder, result("q1", "complete", "repaired"))
-    (info,) = list_files(output.filesystem, output.samples_folder)
-    rows = pq.read_table(info.path, filesystem=output.filesystem).to_pylist()
-    assert [(row["status"], row["prompt"]) for row in rows] == [("complete", "the prompt"), ("repaired", "the prompt")]
+    writer = QuarantineWriter(output)
+    for query_id in ("q1", "q2", "q3"):
+        await writer.write(result(query_id, "complete", "repaired"))
+    infos = list_files(output.filesystem, output.samples_folder)
+    samples = [pq.read_table(info.path, filesystem=output.filesystem).to_pylist() for info in infos]
+    assert {rows[0]["query_id"] for rows in samples} == {"q1", "q2"}
+    for rows in samples:
+        windows = [(row["status"], row["prompt"]) for row in rows]
+        assert windows == [("complete", "the prompt"), ("repaired", "the prompt")]
 
 
-def test_a_retried_query_replaces_its_file_which_can_be_deleted(local_location: Location) -> None:
+async def test_a_retried_query_replaces_its_file_which_can_be_deleted(local_location: Location) -> None:
     output = Layout.of(local_location.output(), local_location.storage)
-    writer = QuarantineWriter(output.filesystem, output.quarantine_folder)
+    writer = QuarantineWriter(output)
+
+    def quarantined() -> list[str]:
+        return [name for name in file_names(local_location) if name.startswith("_quarantine/")]
+
     for query_id in ("../../etc/passwd", "a/b", "a/b"):
-        writer.write(result(query_id, "error"))
-    assert len(file_names(local_location)) == 2
-    assert all(name.startswith("_quarantine/") and name.count("/") == 1 for name in file_names(local_location))
+        await writer.write(result(query_id, "error"))
+    assert len(quarantined()) == 2
+    assert all(name.count("/") == 1 for name in quarantined())
     delete_from_quarantine(output.filesystem, output.quarantine_folder, ["a/b", "never seen"])
-    assert len(file_names(local_location)) == 1
+    assert len(quarantined()) == 1
 
 
-def test_it_is_bounded(local_location: Location, caplog: pytest.LogCaptureFixture) -> None:
-    filesystem, folder = resolve(f"{local_location.url}/out", local_location.storage)
-    writer = QuarantineWriter(filesystem, folder, max_queries=2)
+async def test_it_is_bounded(local_location: Location, caplog: pytest.LogCaptureFixture) -> None:
+    output = Layout.of(local_location.output(), local_location.storage)
+    writer = QuarantineWriter(output, max_queries=2)
     huge = WindowOutcome(0, 20, "no_answer", 1, 1, 1, 0.1, prompt="x" * 10_000_000, response="y" * 10_000_000)
     with caplog.at_level(logging.WARNING):
-        written = [writer.write(RerankResult(f"q{n}", "failed", (0,), (huge,))) for n in range(4)]
-    assert written == [True, True, False, False]
+        for number in range(4):
+            await writer.write(RerankResult(f"q{number}", "failed", (0,), (huge,)))
+    infos = list_files(output.filesystem, output.quarantine_folder)
+    rows = [pq.read_table(info.path).to_pylist()[0] for info in infos]
+    assert {row["query_id"] for row in rows} == {"q0", "q1"}
     assert "quarantine is full at 2 queries" in caplog.text
-    row = pq.read_table(list_files(filesystem, folder)[0].path).to_pylist()[0]
+    row = rows[0]
     assert len(row["prompt"]) < MAX_PROMPT_CHARS + 100
 
 
-def test_a_copy_that_cannot_be_written_costs_no_query(
-    local_location: Location, caplog: pytest.LogCaptureFixture
-) -> None:
-    filesystem, folder = resolve(f"{local_location.url}/file", local_location.storage)
-    filesystem.open_output_stream(folder).close()
-    assert QuarantineWriter(filesystem, folder).write(result("q", "error")) is False
+async def test_a_failed_write_is_logged(local_location: Location, caplog: pytest.LogCaptureFixture) -> None:
+    output = Layout.of(local_location.output(), local_location.storage)
+    output.filesystem.create_dir(output.folder, recursive=True)
+    output.filesystem.open_output_stream(output.quarantine_folder).close()
+    await QuarantineWriter(output).write(result("q", "error"))
     assert "could not write quarantine" in caplog.text

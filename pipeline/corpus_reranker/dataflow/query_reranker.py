@@ -1,5 +1,8 @@
 """Reranks one query with the models of a replica."""
 
+import contextlib
+import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -69,10 +72,19 @@ class QueryReranker:
         load = admission.queries_in_flight, admission.windows_in_flight, admission.target_windows_in_flight
         return ReplicaReport(self._replica, *load, self.engine_info())
 
-    def max_windows(self, request: RerankRequest) -> int:
-        """Maximum number of windows of a query."""
-        windows: int = self._config.strategy.max_windows(self._config.num_ranked(len(request.candidates)))
+    def max_windows(self, num_candidates: int) -> int:
+        """Maximum number of windows of a query with `num_candidates` candidates."""
+        windows: int = self._config.strategy.max_windows(self._config.num_ranked(num_candidates))
         return windows
+
+    @contextlib.asynccontextmanager
+    async def admitted(self, query_id: str, max_windows: int) -> AsyncIterator[QuerySlot]:
+        """Wait for a query slot and hold it. Meanwhile the query is in flight."""
+        requested = time.monotonic()
+        async with self.admission.query(max_windows) as slot:
+            self._stats.observe("queue_wait", time.monotonic() - requested)
+            async with self._in_flight.query(query_id):
+                yield slot
 
     async def rerank(self, request: RerankRequest, slot: QuerySlot) -> RerankResult:
         """Rerank one query: all candidates, or those that the pre-ranker keeps.

@@ -1,18 +1,15 @@
 """The Ray actor class of one replica."""
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import pyarrow as pa
 
 from corpus_reranker.config.schema import RerankerConfig
-from corpus_reranker.dataflow.admission import QuerySlot
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.dataflow.guarded_loop import FAILED_EXIT_CODE, guarded_loop
@@ -22,9 +19,9 @@ from corpus_reranker.dataflow.query_reranker import QueryReranker
 from corpus_reranker.dataflow.replica_report import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
-from corpus_reranker.dataflow.window_recorder import WindowRecorder
 from corpus_reranker.errors import EngineDeadError, RowError
 from corpus_reranker.io import schemas
+from corpus_reranker.io.quarantine import QuarantineWriter
 from corpus_reranker.io.sources.rows import parse_row
 
 _REPORT_SECONDS = 1.0
@@ -71,7 +68,7 @@ class RerankWorker:
     async def _start(self) -> None:
         started = time.monotonic()
         self._events = EventLog(self._config.cluster.event_log, self._run.run_id)
-        self._recorder = WindowRecorder(self._run.layout)
+        self._quarantine = QuarantineWriter(self._run.layout) if self._run.layout else None
         self._reranker = QueryReranker(self._config, self._replica, self._run, self._stats, self._in_flight)
         await self._reranker.start()
         seconds = time.monotonic() - started
@@ -98,8 +95,9 @@ class RerankWorker:
             self._poison_queries.check(request.query_id)
         except RowError as error:
             return self._fail(row, str(error))
-        max_windows = self._reranker.max_windows(request)
-        async with self._admitted(request.query_id, max_windows) as slot:
+        max_windows = self._reranker.max_windows(len(request.candidates))
+        query_id = request.query_id
+        async with self._poison_queries.isolation(query_id), self._reranker.admitted(query_id, max_windows) as slot:
             started_at = datetime.now(UTC)
             self._stats.plan_query(max_windows)
             try:
@@ -110,20 +108,11 @@ class RerankWorker:
             except Exception as error:  # a faulty strategy or template fails this row, not its block
                 return self._fail(row, f"{type(error).__name__}: {error}")
             self._stats.count_windows(result, max_windows)
-            await self._recorder.record(result)
+            if self._quarantine is not None:
+                await self._quarantine.write(result)
             num_duplicates = len(row[schemas.CANDIDATES]) - len(request.candidates)
             output = schemas.output_row(request, result, self._run.keep_reasoning, num_duplicates)
             return self._finish(output, started_at)
-
-    @contextlib.asynccontextmanager
-    async def _admitted(self, query_id: str, max_windows: int) -> AsyncIterator[QuerySlot]:
-        """Wait for a query slot and hold it. Suspects and other queries wait for each other."""
-        requested = time.monotonic()
-        admission = self._reranker.admission
-        async with self._poison_queries.isolation(query_id), admission.query(max_windows) as slot:
-            self._stats.observe("queue_wait", time.monotonic() - requested)
-            async with self._in_flight.query(query_id):
-                yield slot
 
     def _fail(self, row: dict[str, Any], error: str) -> dict[str, Any]:
         self._stats.add_error(str(row[schemas.QUERY_ID]), error)

@@ -1,5 +1,6 @@
-"""Stores windows with their full prompt and raw response, for debugging: incomplete windows and samples."""
+"""Stores windows with their whole prompt and raw response, for debugging and for the run report."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
@@ -12,43 +13,51 @@ from pyarrow.fs import FileSystem
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import delete_files, join, list_files
 from corpus_reranker.io.schemas import QUARANTINE, quarantine_rows
+from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import RerankResult
 
 logger = logging.getLogger(__name__)
 
+_SAMPLED_QUERIES = 2
+"""Number of queries per replica whose windows are all kept for the run report."""
+
 
 class QuarantineWriter:
-    """Writes one file per query, named by a hash of its id, so that a retried query replaces its own file.
+    """Writes the windows of one replica: incomplete ones to the quarantine, those of its first queries to the samples.
 
-    Writes at most `max_queries` files, with texts clipped to the limits in schemas.py.
+    One file per query, named by a hash of its id, so that a retried query replaces its own file. Texts are clipped to
+    the limits in schemas.py.
     """
 
-    def __init__(self, filesystem: FileSystem, folder: str, max_queries: int = 1_000) -> None:
-        self._filesystem = filesystem
-        self._folder = folder
+    def __init__(self, layout: Layout, max_queries: int = 1_000) -> None:
+        """`max_queries` bounds the number of files in the quarantine."""
+        self._layout = layout
         self._max_queries = max_queries
-        self._written = 0
+        self._num_quarantined = 0
+        self._samples_left = _SAMPLED_QUERIES
 
-    def write(self, result: RerankResult) -> bool:
-        """Write the windows of `result` that were not complete. Blocks on I/O.
+    async def write(self, result: RerankResult) -> None:
+        """Write the windows of one query.
 
-        A failed write is logged, not raised: a query does not fail because its quarantine file cannot be written.
-
-        Returns:
-            Whether a file was written.
+        A failed write is logged, not raised: a query does not fail because its windows cannot be written.
         """
-        rows = quarantine_rows(result)
-        if not rows or self._written >= self._max_queries:
-            return False
-        self._written += 1
-        if self._written == self._max_queries:
-            logger.warning("quarantine is full at %d queries of this replica; no more are written", self._max_queries)
-        return _write(self._filesystem, self._folder, result.query_id, rows)
+        if any(window.status != "complete" for window in result.windows) and self._num_quarantined < self._max_queries:
+            self._num_quarantined += 1
+            if self._num_quarantined == self._max_queries:
+                logger.warning("quarantine is full at %d queries of this replica", self._max_queries)
+            await asyncio.to_thread(self._write, self._layout.quarantine_folder, result)
+        if self._samples_left:
+            self._samples_left -= 1
+            await asyncio.to_thread(self._write, self._layout.samples_folder, result, complete=True)
 
-
-def write_sample(filesystem: FileSystem, folder: str, result: RerankResult) -> bool:
-    """Write all windows of `result`, complete ones included, in the format of the quarantine."""
-    return _write(filesystem, folder, result.query_id, quarantine_rows(result, complete=True))
+    def _write(self, folder: str, result: RerankResult, *, complete: bool = False) -> None:
+        filesystem = self._layout.filesystem
+        try:
+            filesystem.create_dir(folder, recursive=True)
+            table = pa.Table.from_pylist(quarantine_rows(result, complete=complete), QUARANTINE)
+            pq.write_table(table, _path(folder, result.query_id), filesystem=filesystem, compression="zstd")
+        except OSError as error:
+            logger.warning("could not write quarantine of a query: %s", error)
 
 
 def read_quarantine(filesystem: FileSystem, folder: str) -> Iterator[dict[str, Any]]:
@@ -66,17 +75,6 @@ def delete_from_quarantine(filesystem: FileSystem, folder: str, query_ids: Itera
     paths = {_path(folder, query_id) for query_id in query_ids}
     existing = [info.path for info in list_files(filesystem, folder) if info.path in paths] if paths else []
     delete_files(filesystem, existing)
-
-
-def _write(filesystem: FileSystem, folder: str, query_id: str, rows: list[dict[str, Any]]) -> bool:
-    try:
-        filesystem.create_dir(folder, recursive=True)
-        table = pa.Table.from_pylist(rows, QUARANTINE)
-        pq.write_table(table, _path(folder, query_id), filesystem=filesystem, compression="zstd")
-    except OSError as error:
-        logger.warning("could not write quarantine of a query: %s", error)
-        return False
-    return True
 
 
 def _path(folder: str, query_id: str) -> str:

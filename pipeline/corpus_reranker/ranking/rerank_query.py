@@ -1,6 +1,6 @@
 """The core: reranks one query. It uses neither Ray, vLLM nor Parquet."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -12,13 +12,10 @@ from corpus_reranker.ranking.blank_passages import rank_texts
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.base import Strategy
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
-from corpus_reranker.ranking.window_runner import RenderWindow, WindowRunner
+from corpus_reranker.ranking.window_runner import GenerateAny, RenderWindow, WindowRunner
 from corpus_reranker.types import (
     ANSWERED,
-    Completion,
     Encode,
-    Generate,
-    Prompt,
     QueryStatus,
     RerankRequest,
     RerankResult,
@@ -28,9 +25,6 @@ from corpus_reranker.types import (
 
 BuildPrompts: TypeAlias = Callable[[RerankRequest], RenderWindow]
 """Maps a request to the function that renders its windows, such as a `prompts.builder.PromptBuilder`."""
-
-GenerateAny: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion | str]]
-"""A `Generate`, or a function that returns only the text of the completion."""
 
 REASONRANK_SAMPLING = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=3172, seed=0)
 """ReasonRank 7B and 32B (run_rank_llm.py): greedy, 3,072 tokens of reasoning and 100 of answer."""
@@ -73,7 +67,7 @@ async def rerank_query(
     async def rank(request: RerankRequest) -> RerankResult:
         runner = WindowRunner(
             request,
-            _completing(generate),
+            generate,
             prompt_builder(request),
             parser,
             sampling or _default_sampling(parser),
@@ -101,18 +95,6 @@ async def _rank_windows(request: RerankRequest, strategy: Strategy, runner: Wind
 def _default_sampling(parser: AnswerParser) -> SamplingParams:
     max_tokens = parser.max_tokens or REASONRANK_SAMPLING.max_tokens
     return replace(REASONRANK_SAMPLING, stop=parser.stop, max_tokens=max_tokens)
-
-
-def _completing(generate: GenerateAny) -> Generate:
-    """Wrap `generate` so that a `str` becomes a Completion."""
-
-    async def complete(prompt: Prompt, params: SamplingParams) -> Completion:
-        completion = await generate(prompt, params)
-        if isinstance(completion, str):
-            return Completion(completion, "stop", len(prompt.token_ids), output_tokens=0)
-        return completion
-
-    return complete
 
 
 def _reasonrank_prompts() -> BuildPrompts:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -16,7 +16,6 @@ from corpus_reranker.types import (
     AnswerFlag,
     Completion,
     Encode,
-    Generate,
     Prompt,
     RerankRequest,
     SamplingParams,
@@ -28,13 +27,17 @@ RenderWindow: TypeAlias = Callable[[Sequence[int]], Prompt]
 """Renders the prompt that shows the candidates at the given indices, in this order."""
 
 
+GenerateAny: TypeAlias = Callable[[Prompt, SamplingParams], Awaitable[Completion | str]]
+"""A `types.Generate`, or a function that returns only the text of the completion."""
+
+
 class WindowRunner:
     """Runs the windows of one query and records the outcome of each, in the order the strategy requests them."""
 
     def __init__(
         self,
         request: RerankRequest,
-        generate: Generate,
+        generate: GenerateAny,
         render: RenderWindow,
         parser: AnswerParser,
         sampling: SamplingParams,
@@ -124,12 +127,15 @@ class WindowRunner:
         self, prompt: Prompt, before: WindowOutcome, window: int, attempt: int, num_passages: int
     ) -> Completion:
         """Request one completion. The attempt after the policy's last one is a forced answer."""
-        params = self._policy.sampling_params(self._sampling, self._query_id, window, attempt)
-        if self._encode is None or attempt < self._policy.max_attempts:
-            return await self._generate(prompt, params)
-        params = replace(params, temperature=self._sampling.temperature)
-        forced = self._parser.forced_request(prompt, params, before.response or "", num_passages, self._encode)
-        completion = await self._generate(forced.prompt, forced.params)
+        params, forced = self._policy.sampling_params(self._sampling, self._query_id, window, attempt), None
+        if self._encode is not None and attempt == self._policy.max_attempts:
+            params = replace(params, temperature=self._sampling.temperature)
+            forced = self._parser.forced_request(prompt, params, before.response or "", num_passages, self._encode)
+            prompt, params = forced.prompt, forced.params
+        answer = await self._generate(prompt, params)
+        completion = Completion(answer, "stop", len(prompt.token_ids), 0) if isinstance(answer, str) else answer
+        if forced is None:
+            return completion
         return replace(completion, text=forced.prefix + completion.text, finish_reason=FORCED)
 
     def _judge(

@@ -1,13 +1,15 @@
 """The requests that a sink sends to S3 grow linearly with its data files and its failed queries, and stay few."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 
 import pyarrow as pa
 
-from corpus_reranker.io import quarantine
+from corpus_reranker.io.quarantine import QuarantineWriter
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.types import RerankResult, WindowOutcome
 from helpers.fault_proxy import FaultProxy, fault_proxy
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, write_data_file
@@ -18,6 +20,9 @@ MAX_REQUESTS = {"prepare": 6, "finish": 11, "retry of failed queries": 8}
 deletes the quarantine file of each failed query: one in a file."""
 
 
+FAILED = WindowOutcome(0, 20, "error", attempts=2, prompt_tokens=0, output_tokens=0, latency_seconds=1.0)
+
+
 def requests_by_step(server: S3Server, proxy: FaultProxy, parts: int) -> dict[str, int]:
     """Prepare, finish and retry an output of `parts` data files, each with one failed query."""
     storage = StorageConfig(endpoint_url=proxy.endpoint_url, region="us-east-1")
@@ -26,10 +31,10 @@ def requests_by_step(server: S3Server, proxy: FaultProxy, parts: int) -> dict[st
     column = pa.chunked_array([query_ids])
     sink = ParquetSink(location.output(), storage)
     sink.begin({"model": "m"}, parts, config_yaml="")
-    layout = sink.layout
+    writer = QuarantineWriter(sink.layout)
     for query_id in query_ids:
         write_data_file(location, f"{query_id}.parquet", [query_id], "failed")
-        assert quarantine._write(layout.filesystem, layout.quarantine_folder, query_id, [])
+        asyncio.run(writer.write(RerankResult(query_id, "failed", (0,), (FAILED,))))
 
     def count(step: Callable[[], object]) -> int:
         before = len(proxy.requests)
