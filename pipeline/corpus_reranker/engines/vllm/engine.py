@@ -105,7 +105,10 @@ class VllmEngine:
         if self._loop is None or self._stop_requested.done():
             request.close()
             raise EngineDeadError("the vLLM engine is not running")
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self._loop))
+        answer = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_caught(request), self._loop))
+        if isinstance(answer, RerankerError):
+            raise answer
+        return answer
 
     def _localize(self) -> None:
         """Check that the model's files exist, and download them if necessary."""
@@ -227,6 +230,14 @@ class VllmEngine:
             return error
         reason = failure_reason(log, error, compat.exit_codes_of_failed_start(error))
         return EngineStartError(f"vLLM does not start with model {self._settings.model}: {reason}")
+
+
+async def _caught(request: Coroutine[Any, Any, T]) -> T | RerankerError:
+    """Return an error instead of raising it: asyncio logs the errors of tasks that it cancels when the loop ends."""
+    try:
+        return await request
+    except RerankerError as error:
+        return error
 
 
 def _info(settings: VllmSettings, llm: "AsyncLLM") -> dict[str, Any]:
