@@ -91,6 +91,20 @@ TRIED_ANSWERS = (
     TriedAnswer('Here it is:\n```json\n{"ranking": [3, 1, 2]}\n```', 3, [3, 1, 2], plain=[]),
     TriedAnswer('Here it is: {"ranking": [3, 1, 2]}', 3, [3, 1, 2], plain=[]),
     TriedAnswer("{'ranking': [3, 1, 2]}", 3, [3, 1, 2], plain=[]),
+    TriedAnswer('[{"id": 3}, {"id": 1}]', 3, [3, 1], plain=[]),
+    TriedAnswer(
+        '{"ranking": [{"passage_id": "[3]", "score": 9}, {"passage_id": "[1]", "score": 5}]}',
+        5,
+        [3, 1],
+        reasoning=[3, 1, 5],
+    ),
+    TriedAnswer(
+        '[{"rank": 1, "document": 3, "reason": "see 2"}, {"rank": 2, "document": 1}]',
+        3,
+        [3, 1],
+        plain=[],
+        reasoning=[1, 3, 2],
+    ),
     # prose around a ranking
     TriedAnswer(
         "[1] is vague.\n[2] is wrong.\n[3] is good.\nRanking: [3] > [1] > [2]",
@@ -149,7 +163,10 @@ TRIED_ANSWERS = (
     TriedAnswer('{"ranking": [3, 1, 2], "scores": [9, 5, 1]}', 20, NOBODY, reasoning=[3, 1, 2, 9, 5]),
     TriedAnswer('{"ranking": [3, 1], "others": [2', 3, NOBODY, reasoning=[3, 1, 2]),
     TriedAnswer('{"1": 3, "2": 1, "3": 2}', 3, NOBODY, reasoning=[1, 3, 2]),
-    TriedAnswer('[{"id": 3}, {"id": 1}]', 3, NOBODY, reasoning=[3, 1]),
+    TriedAnswer('[{"id": 3, "rank": 2}, {"id": 1, "rank": 1}]', 3, NOBODY, reasoning=[3, 2, 1]),
+    TriedAnswer('[{"id": 3, "score": 0.2}, {"id": 1, "score": 0.9}]', 3, NOBODY, reasoning=[3, 2, 1]),
+    TriedAnswer('[{"id": 3, "passage": 1}, {"id": 1, "passage": 2}]', 3, NOBODY, reasoning=[3, 1, 2]),
+    TriedAnswer('[{"id": 3}, {"name": 1}]', 3, NOBODY, reasoning=[3, 1]),
     TriedAnswer("[0.9, 0.5, 0.1]", 3, NOBODY, plain=[1], reasoning=[1]),
     TriedAnswer("[] > []", 3, NOBODY),
     TriedAnswer("3 passages were provided.", 3, NOBODY, reasoning=[3]),

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from corpus_reranker.answers.identifier_chains import LABEL, find_numbers
@@ -11,6 +11,10 @@ from corpus_reranker.answers.identifier_chains import LABEL, find_numbers
 _FENCE = re.compile(r"```(?:json)?\s*+(.*?)```", re.DOTALL | re.IGNORECASE)
 _LIST_OF_KEY = re.compile(r"[\"']\s*+:\s*+\[")
 _IDENTIFIER = re.compile(rf"\[?\s*+(?:{LABEL})?+\d++\s*+\]?", re.IGNORECASE)
+
+_ID_KEY = re.compile(r"(?:passage|document|doc|identifier|id)(?:[ _-]?(?:id|identifier|number))?", re.IGNORECASE)
+_RANK_KEY = re.compile(r"rank|position", re.IGNORECASE)
+_SCORE_KEY = re.compile(r"(?:relevance[ _-]?)?score|relevance", re.IGNORECASE)
 
 
 def read_json(answer: str, read_text: Callable[[str], list[int]]) -> list[int] | None:
@@ -63,7 +67,9 @@ def _only(values: list[Any], read_text: Callable[[str], list[int]]) -> list[int]
 
 
 def _ranks(values: list[Any]) -> list[int]:
-    """The ranks in a list, or in a list of lists; empty if one of the values is no identifier."""
+    """The ranks in a list, or in a list of lists or objects; empty if one of the values is no identifier."""
+    if values and all(isinstance(value, dict) for value in values):
+        values = _identifiers(values)
     ranks: list[int] = []
     for value in chain.from_iterable(each if isinstance(each, list) else [each] for each in values):
         if isinstance(value, int) and not isinstance(value, bool):
@@ -73,3 +79,18 @@ def _ranks(values: list[Any]) -> list[int]:
         else:
             return []
     return ranks
+
+
+def _identifiers(items: list[dict[str, Any]]) -> list[Any]:
+    """The identifier of each object; empty if one has none or two, or if their ranks or scores give another order."""
+    ids = [_values(item, _ID_KEY) for item in items]
+    ranks = [value for item in items for value in _values(item, _RANK_KEY)]
+    scores = [value for item in items for value in _values(item, _SCORE_KEY)]
+    if any(len(found) != 1 for found in ids) or not all(isinstance(each, int | float) for each in [*ranks, *scores]):
+        return []
+    in_order = all(low < high for low, high in pairwise(ranks)) and all(a >= b for a, b in pairwise(scores))
+    return [identifier for (identifier,) in ids] if in_order else []
+
+
+def _values(item: dict[str, Any], key: re.Pattern[str]) -> list[Any]:
+    return [value for name, value in item.items() if key.fullmatch(name)]
