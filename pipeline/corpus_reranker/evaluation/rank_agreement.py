@@ -1,5 +1,6 @@
 """How far two ranked lists of documents agree: Kendall's tau, rank-biased overlap, overlap at a cut-off."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,9 +33,9 @@ class PairedRanks:
     def of(cls, a: Sequence[str], b: Sequence[str]) -> "PairedRanks":
         """Pair two lists of doc ids, best first, each without duplicates."""
         rank_in_b = {doc_id: rank for rank, doc_id in enumerate(b)}
-        pairs = [(rank, rank_in_b[doc_id]) for rank, doc_id in enumerate(a) if doc_id in rank_in_b]
-        ranks = np.array(pairs, np.int64).reshape(-1, 2)
-        return cls(ranks[:, 0], ranks[:, 1], len(a), len(b))
+        found = np.array([rank_in_b.get(doc_id, -1) for doc_id in a], np.int64)
+        common = np.flatnonzero(found >= 0)
+        return cls(common, found[common], len(a), len(b))
 
     @property
     def same_documents(self) -> bool:
@@ -83,7 +84,12 @@ class PairedRanks:
 def _inversions(ranks: Ints) -> int:
     """Number of pairs in descending order."""
     if len(ranks) <= _MAX_PAIRWISE:
-        return int(np.count_nonzero(np.tril(ranks[:, None] < ranks[None, :], -1)))
+        return int(np.count_nonzero((ranks[:, None] < ranks[None, :]) & _below_diagonal(len(ranks))))
     left, right = np.array_split(ranks, 2)
     across = len(left) * len(right) - int(np.searchsorted(np.sort(left), right).sum())
     return _inversions(left) + _inversions(right) + across
+
+
+@functools.cache
+def _below_diagonal(size: int) -> npt.NDArray[np.bool_]:
+    return np.tri(size, k=-1, dtype=np.bool_)
