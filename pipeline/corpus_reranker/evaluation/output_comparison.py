@@ -66,7 +66,6 @@ class Distribution:
     Attributes:
         name: The measure.
         values: One value per query.
-        unchanged: Number of queries with the value 1.
     """
 
     name: str
@@ -78,6 +77,7 @@ class Distribution:
 
     @property
     def unchanged(self) -> int:
+        """Number of queries with the value 1."""
         return int(np.count_nonzero(self.values > 1 - 1e-9))
 
     @property
