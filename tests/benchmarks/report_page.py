@@ -67,7 +67,7 @@ def write_input(folder: Path, queries: int) -> None:
 def take_screenshot(page: Path, screenshot: Path) -> None:
     """Write a screenshot of the upper part of the page. Exits if Chromium reports a console message."""
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --hide-scrollbars"
-    browser = ["chromium", *flags.split(), "--enable-logging=stderr", "--window-size=1240,1700"]
+    browser = ["chromium", *flags.split(), "--enable-logging=stderr", "--window-size=1240,2040"]
     command = [*browser, f"--screenshot={screenshot.resolve()}", page.resolve().as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     if "CONSOLE" in done.stderr:
