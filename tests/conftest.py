@@ -20,6 +20,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # one process less in every Ray
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # by default, each job starts a process for every CPU
+os.environ.setdefault("RAY_enable_worker_prestart", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default, 15, starves its workers on a busy machine
 
 _SLOW_FIXTURES = ("ray_cluster", "demo_model")

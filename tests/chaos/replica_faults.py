@@ -35,16 +35,17 @@ POISON = "q0009"
 class ReplicaFault:
     """A fault that the settings of the engine cause. `{folder}` in a setting is the folder of the run.
 
-    `once`: the fault happens once over all processes, when the file `marker` appears in the folder.
+    `marker`: the file in the folder that appears when the fault happens, once over all processes. None: it happens
+    repeatedly.
     """
 
     name: str
     engine: dict[str, Any]
-    once: bool = True
+    marker: str | None = None
 
 
 def _hang(name: str, fault: str) -> ReplicaFault:
-    return ReplicaFault(name, _answers("hangs_once", marker="{folder}/marker", substring=POISON, fault=fault))
+    return ReplicaFault(name, _answers("faults_once", folder="{folder}", faults={POISON: fault}), fault)
 
 
 def _answers(function: str, **arguments: Any) -> dict[str, Any]:
@@ -60,11 +61,11 @@ COLUMNS = (
 
 FAULTS = [
     _hang("process stopped (SIGSTOP)", "stopped"),
-    _hang("event loop blocked", "blocked"),
-    _hang("event loop ended (sys.exit)", "ended"),
-    ReplicaFault("engine answers no more", _HANGING_ENGINE),
-    ReplicaFault("os._exit always on one query", _answers("exits", substring=POISON), once=False),
-    ReplicaFault("engine dies at every third answer", _answers("dies_at_every", nth=3), once=False),
+    _hang("event loop blocked", "loop blocked"),
+    _hang("event loop ended (sys.exit)", "loop ended"),
+    ReplicaFault("engine answers no more", _HANGING_ENGINE, "marker"),
+    ReplicaFault("os._exit always on one query", _answers("poison", exits=POISON)),
+    ReplicaFault("engine dies at every third answer", _answers("dies_at_every", nth=3)),
 ]
 
 
@@ -117,9 +118,9 @@ def _fill_in(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _noticed_seconds(fault: ReplicaFault, folder: Path, log: RequestLog) -> float | None:
-    if not fault.once:
+    if fault.marker is None:
         return None
-    began = (folder / "marker").stat().st_mtime
+    began = (folder / fault.marker).stat().st_mtime
     resumed = log.first_request_after(began, by_new_process=True)
     return resumed - began if resumed else None
 

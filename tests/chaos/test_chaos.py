@@ -1,10 +1,10 @@
-"""A short part of `make chaos`: killed drivers, killed replicas and a second run, on the session's Ray."""
+"""A short part of `make chaos`: a killed driver, a killed replica and a second run, on the session's Ray."""
 
 from pathlib import Path
 
 import faults
 import pytest
-from attempt import Fault, Moment, run_attempt
+from attempt import Moment, run_attempt
 
 from helpers.rerank_process import rerank_process
 from helpers.scenario import LONG_RUN, Scenario, baseline_rankings, make_scenario
@@ -12,31 +12,25 @@ from helpers.scenario import LONG_RUN, Scenario, baseline_rankings, make_scenari
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(
-    ("fault", "kills_process"),
-    [(faults.kill_driver, True), (faults.kill_replica, True), (faults.start_another_run, False)],
-    ids=["driver killed", "replica killed", "second run"],
-)
-def test_a_fault_loses_and_duplicates_no_query(
-    tmp_path: Path, ray_environment: dict[str, str], fault: Fault, kills_process: bool
-) -> None:
-    scenario = make_scenario(tmp_path, queries=24, sections={} if kills_process else LONG_RUN)
-    moments = [Moment(20, 0.1), Moment(70, 0.2)] if kills_process else [Moment(20, 0.0)]
+def test_faults_lose_and_duplicate_no_query(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    """A second run starts beside a live one, a replica is killed, then the driver."""
+    scenario = make_scenario(tmp_path, queries=24, sections=LONG_RUN)
+    remaining = [faults.start_another_run, faults.kill_replica, faults.kill_driver]
+    moments = [Moment(20, 0.0), Moment(45, 0.1), Moment(75, 0.2)]
     attempt = run_attempt(
         scenario,
         baseline_rankings(scenario),
-        fault,
+        lambda target: remaining.pop(0)(target),
         seed=0,
         num_faults=len(moments),
-        kills_process=kills_process,
         environment=lambda: ray_environment,
         moments=moments,
     )
     assert attempt.outcome == "finished"
     assert attempt.output.passed, attempt.output
     assert len(attempt.injections) == len(moments)
-    assert attempt.exit_codes == ([-9, -9] if fault is faults.kill_driver else [])
-    assert attempt.requested_again <= max_windows_in_flight(scenario) * len(moments)
+    assert attempt.exit_codes == [-9]
+    assert attempt.requested_again <= max_windows_in_flight(scenario) * 2  # the second run costs none
 
 
 def test_a_resumed_run_writes_files_while_every_cpu_is_taken(tmp_path: Path, ray_environment: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from corpus_reranker.cli.rerank import exceeded_limits, run_rerank
 from corpus_reranker.errors import InputError, RunError
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run import driver
+from helpers.command_line import check_refused, run_command
 from helpers.request_log import RequestLog
 from helpers.rerank_process import rerank_process
 from helpers.scenario import Scenario, baseline_rankings, check_output, make_scenario
@@ -31,16 +32,22 @@ def run(scenario: Scenario, environment: dict[str, str], *options: str) -> tuple
         return process.wait(), process.output
 
 
-def test_a_run_and_its_repetition(tmp_path: Path, ray_environment: dict[str, str]) -> None:
-    scenario = make_scenario(tmp_path, queries=6, sections=QUICK)
+def test_too_many_failed_queries_are_exit_code_3_also_of_the_repetition(
+    tmp_path: Path, ray_environment: dict[str, str]
+) -> None:
+    failing: Sections = {"engine": {**QUICK["engine"], "fail": {"q0001": 1000}}, "policy": {"backoff_seconds": 0.0}}
+    scenario = make_scenario(tmp_path, queries=6, sections=failing)
     code, printed = run(scenario, ray_environment)
-    assert code == 0, printed
-    assert "queries: 6 complete" in printed
-    assert "windows: 30 complete" in printed
+    assert code == 3, printed
+    assert "queries: 5 complete, 1 failed" in printed
+    assert "1 of 6 queries failed, more than max_failed_fraction 0.01" in printed
+    assert re.search(r" failed: 1 x .*scripted", printed), printed
+    assert " last error: q0001: " in printed
     assert not re.search(r"\w\.cc:\d+", printed), printed  # a line of Ray's C++ core
-    assert check_output(scenario, baseline_rankings(scenario)).passed
+    output = check_output(scenario, baseline_rankings(scenario))
+    assert (output.lost, output.duplicated, output.different, output.finished) == (0, 0, 1, True)
     code, printed = run(scenario, ray_environment)
-    assert code == 0, printed
+    assert code == 3, printed
     assert "nothing to do" in printed
 
 
@@ -86,29 +93,23 @@ def test_a_ray_that_was_connected_before_stays_connected(tmp_path: Path, monkeyp
     ("options", "expected"),
     [
         (["--engine.modle=x"], "did you mean 'model'?"),
-        (["--input.path=/nowhere/at/all"], "there is no file or folder /nowhere/at/all"),
         (["--config", "/nowhere.yaml"], "cannot read config /nowhere.yaml"),
         (["--prompt.template=nothing"], "no prompt template 'nothing'"),
         (["--storage.max_attempts=none"], "storage.max_attempts"),
     ],
 )
 def test_wrong_settings_are_exit_code_2_and_one_line(tmp_path: Path, options: list[str], expected: str) -> None:
-    code, printed = run(make_scenario(tmp_path, queries=2, sections=QUICK), {}, *options)
-    assert code == 2, printed
-    assert printed.splitlines()[-1].startswith("error: ")
-    assert expected in printed
-    assert "Traceback" not in printed
+    scenario = make_scenario(tmp_path, queries=2, sections=QUICK)
+    check_refused(run_command("rerank", "--config", str(scenario.config_path), *options), expected)
     assert not (tmp_path / "out").exists()
 
 
-def test_too_many_failed_queries_are_exit_code_3(tmp_path: Path, ray_environment: dict[str, str]) -> None:
-    failing: Sections = {"engine": {**QUICK["engine"], "fail": {"q0001": 1000}}, "policy": {"backoff_seconds": 0.0}}
-    code, printed = run(make_scenario(tmp_path, queries=4, sections=failing), ray_environment)
-    assert code == 3, printed
-    assert "1 of 4 queries failed, more than max_failed_fraction 0.01" in printed
-    assert re.search(r" failed: 1 x .*scripted", printed), printed
-    assert " last error: q0001: " in printed
-    assert (tmp_path / "out" / "_SUCCESS").exists()
+def test_a_missing_input_is_exit_code_2_and_one_line(tmp_path: Path) -> None:
+    code, printed = run(make_scenario(tmp_path, queries=2, sections=QUICK), {}, "--input.path=/nowhere/at/all")
+    assert code == 2, printed
+    assert printed.splitlines()[-1].startswith("error: input.path: there is no file or folder /nowhere/at/all")
+    assert "Traceback" not in printed
+    assert not (tmp_path / "out").exists()
 
 
 def test_limits_on_failed_queries_and_unanswered_windows(tmp_path: Path) -> None:

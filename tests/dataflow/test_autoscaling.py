@@ -22,14 +22,13 @@ from helpers.runs import check_ranking, query, rows_of_folder, write_input
 pytestmark = pytest.mark.slow
 
 QUERIES = 24
-CPU_NODE = {"num_cpus": 4}
-"""A replica of 3 CPUs leaves one for reading and writing, so no node has two."""
-GPU_NODE = {"num_cpus": 4, "num_gpus": 1}
+NODE = {"num_cpus": 4, "num_gpus": 1}
+"""A replica of 3 CPUs, or of one GPU, is the only one on its node."""
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[Cluster]:
-    """A head node without CPUs. Its workers find the test helpers."""
+def cluster() -> Iterator[Cluster]:
+    """A head node without CPUs, and the worker nodes that tests add, which stay. Its workers find the test helpers."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
         patch.setenv("RAY_TMPDIR", folder)  # separate from the Ray of other tests
         patch.setenv("PYTHONPATH", f"{REPOSITORY}/pipeline{os.pathsep}{REPOSITORY}/tests")
@@ -41,12 +40,10 @@ def head() -> Iterator[Cluster]:
             cluster.shutdown()
 
 
-@pytest.fixture
-def cluster(head: Cluster) -> Iterator[Cluster]:
-    """A cluster to which a test adds nodes."""
-    yield head
-    for node in list(head.worker_nodes):
-        head.remove_node(node)
+def add_nodes(cluster: Cluster, number: int) -> None:
+    """Add worker nodes until the cluster has `number`."""
+    while len(cluster.worker_nodes) < number:
+        cluster.add_node(**NODE)
 
 
 def run(cluster: Cluster, folder: Path, engine: dict[str, Any], **cluster_options: Any) -> Any:
@@ -87,9 +84,32 @@ def finish(process: RerankProcess, folder: Path) -> None:
         check_ranking(rows[f"q{number:04}"], query(number, 4))
 
 
+def test_a_node_that_joins_late_gets_a_replica(cluster: Cluster, tmp_path: Path) -> None:
+    add_nodes(cluster, 1)
+    nodes = len(cluster.worker_nodes)
+    gate = tmp_path / "gate"
+    engine = {
+        "gpus": 1,
+        "answers": "helpers.gated_answers:waits",
+        "arguments": {"gate": f"{gate}"},
+    }
+    with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=nodes + 2) as process:
+        assert process.wait_until(lambda: bool(events(tmp_path, "requested"))), process.output
+        before = {line["node"] for line in events(tmp_path, "placed")}
+        late = cluster.add_node(**NODE)
+        assert process.wait_until(lambda: late.node_id in {line["node"] for line in events(tmp_path, "placed")}), (
+            process.output
+        )
+        gate.touch()
+        finish(process, tmp_path)
+    assert late.node_id not in before
+    late_replicas = {line["process"] for line in events(tmp_path, "placed") if line["node"] == late.node_id}
+    completions = completions_by_process(tmp_path)
+    assert sum(completions[process] for process in late_replicas) > 0
+
+
 def test_min_below_max_uses_every_node_at_once(cluster: Cluster, tmp_path: Path) -> None:
-    for _ in range(3):
-        cluster.add_node(**CPU_NODE)
+    add_nodes(cluster, 3)
     gate = tmp_path / "gate"
     engine = {
         "gpus": 0,
@@ -107,34 +127,8 @@ def test_min_below_max_uses_every_node_at_once(cluster: Cluster, tmp_path: Path)
     assert sorted(completions_by_process(tmp_path).values())[0] >= 2
 
 
-@pytest.mark.parametrize("node", [CPU_NODE, GPU_NODE], ids=["cpu", "gpu"])
-def test_a_node_that_joins_late_gets_a_replica(cluster: Cluster, tmp_path: Path, node: dict[str, int]) -> None:
-    cluster.add_node(**node)
-    gate = tmp_path / "gate"
-    engine = {
-        "gpus": node.get("num_gpus", 0),
-        "answers": "helpers.gated_answers:waits",
-        "arguments": {"gate": f"{gate}"},
-    }
-    cpus = {"cpus_per_replica": 1 if engine["gpus"] else 2}
-    with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3, **cpus) as process:
-        assert process.wait_until(lambda: bool(events(tmp_path, "requested"))), process.output
-        before = {line["node"] for line in events(tmp_path, "placed")}
-        late = cluster.add_node(**node)
-        assert process.wait_until(lambda: late.node_id in {line["node"] for line in events(tmp_path, "placed")}), (
-            process.output
-        )
-        gate.touch()
-        finish(process, tmp_path)
-    assert late.node_id not in before
-    late_replicas = {line["process"] for line in events(tmp_path, "placed") if line["node"] == late.node_id}
-    completions = completions_by_process(tmp_path)
-    assert sum(completions[process] for process in late_replicas) > 0
-
-
 def test_a_slow_engine_start_does_not_delay_the_others(cluster: Cluster, tmp_path: Path) -> None:
-    for _ in range(3):
-        cluster.add_node(**GPU_NODE)
+    add_nodes(cluster, 3)
     gate = tmp_path / "gate"
     engine = {"gpus": 1, "first_starts_at": f"{gate}"}
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3) as process:
@@ -147,8 +141,7 @@ def test_a_slow_engine_start_does_not_delay_the_others(cluster: Cluster, tmp_pat
 
 def test_a_replica_larger_than_a_node_spans_nodes(cluster: Cluster, tmp_path: Path) -> None:
     """The replica whose engine does not start releases its GPUs, which its successor needs."""
-    for _ in range(4):
-        cluster.add_node(**GPU_NODE)
+    add_nodes(cluster, 4)
     gate = tmp_path / "gate"
     engine = {
         "gpus": 2,

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from corpus_reranker.engines.scripted import Answer, reverse_order
@@ -58,60 +59,50 @@ def after_the_others(log: str, substring: str, completed: int) -> Answer:
     return lambda text, params: wait_and_answer(text, params) if substring in text else answer(text, params)
 
 
-def dies_once(marker: str, substring: str) -> Answer:
-    """Let the engine die on the first prompt with `substring`."""
+FAULTS: dict[str, Callable[[], None]] = {
+    "engine dies": lambda: _raise(EngineDeadError("scripted death")),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "loop blocked": lambda: time.sleep(3600),
+    "loop ended": lambda: sys.exit(0),
+}
+"""Ways in which a replica fails. The last three leave a process that answers no more."""
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def faults_once(folder: str, faults: Mapping[str, str]) -> Answer:
+    """Inject each fault (a name of FAULTS, by a substring of a prompt) on the first prompt with its substring."""
+    answer = reverse_order()
+
+    def answer_or_fail(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        for substring, fault in faults.items():
+            marker = Path(folder, fault)
+            if substring in text and not marker.exists():
+                marker.touch()
+                FAULTS[fault]()
+        return answer(text, params)
+
+    return answer_or_fail
+
+
+def poison(exits: str, dies: str | None = None) -> Answer:
+    """Let the engine die on every prompt with `dies`, and end the process on every prompt with `exits`.
+
+    A crash of a native library ends the process in this way.
+    """
     answer = reverse_order()
 
     def answer_or_die(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        if substring in text and not Path(marker).exists():
-            Path(marker).touch()
+        if dies and dies in text:
             raise EngineDeadError("scripted death")
-        return answer(text, params)
-
-    return answer_or_die
-
-
-def killed_once(marker: str, substring: str) -> Answer:
-    """Kill the whole replica on the first prompt with `substring`."""
-    answer = reverse_order()
-
-    def answer_or_kill(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        if substring in text and not Path(marker).exists():
-            Path(marker).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer(text, params)
-
-    return answer_or_kill
-
-
-def hangs_once(marker: str, substring: str, fault: str) -> Answer:
-    """Stop the process, block its event loop, or end the loop, on the first prompt with `substring`."""
-    answer = reverse_order()
-
-    def answer_or_hang(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        if substring in text and not Path(marker).exists():
-            Path(marker).touch()
-            if fault == "stopped":
-                os.kill(os.getpid(), signal.SIGSTOP)
-            elif fault == "blocked":
-                time.sleep(3600)
-            else:
-                sys.exit(0)
-        return answer(text, params)
-
-    return answer_or_hang
-
-
-def exits(substring: str) -> Answer:
-    """End the process on every prompt with `substring`, as a crash of a native library does."""
-    answer = reverse_order()
-
-    def answer_or_exit(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        if substring in text:
+        if exits in text:
             os._exit(139)
         return answer(text, params)
 
-    return answer_or_exit
+    return answer_or_die
 
 
 def dies_at_every(nth: int) -> Answer:

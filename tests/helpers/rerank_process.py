@@ -11,7 +11,7 @@ from pathlib import Path
 
 from helpers.paths import REPOSITORY
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 WATCHDOG_SECONDS = 420.0
 """A run takes about 20 s on two free cores. A run that neither ends nor meets the awaited condition is hung."""
 
