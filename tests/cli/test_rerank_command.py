@@ -136,7 +136,7 @@ def test_a_cluster_without_free_resources_is_exit_code_5(tmp_path: Path, ray_env
     code, printed = run(make_scenario(tmp_path, queries=2, sections=large), ray_environment)
     assert code == 5, printed
     last = printed.splitlines()[-1]
-    assert last.startswith("error: no node has enough free resources for a replica: needs 1000 CPU"), printed
+    assert last.startswith("error: no node has room for a replica: needs 1000 CPU"), printed
 
 
 def test_a_run_without_progress_restarts_automatically(tmp_path: Path, ray_environment: dict[str, str]) -> None:

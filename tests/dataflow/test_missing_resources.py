@@ -18,7 +18,7 @@ from corpus_reranker.dataflow.missing_resources import describe_missing_resource
     ],
 )
 def test_what_is_missing_is_named(cpus: float, gpus: int, free: Sequence[Mapping[str, float]], missing: str) -> None:
-    assert describe_missing_resources(cpus, gpus, free) == f"no node has enough free resources for a replica: {missing}"
+    assert describe_missing_resources(cpus, gpus, free) == f"no node has room for a replica: {missing}"
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def test_retry_reranks_failed_queries_only_although_no_report_can_be_written(tmp
     record.write_text(record.read_text().replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
     second, lines = rerank(settings, retry=("failed", "degraded"))
     assert f"begun by 0.0.9, resumed by {__version__}" in lines
-    assert second["info"]["versions"] == {"begun": "0.0.9", "finished": __version__}
+    assert second["info"]["versions"] == {"started": "0.0.9", "finished": __version__}
     after = rows_of(settings)
     assert second["queries_by_status"] == {"complete": 6}
     check_ranking(after["q0004"], rows[4])

@@ -47,10 +47,10 @@ def test_a_run_of_other_code_is_refused_with_both_versions(finished: Path) -> No
     begun = record.read_text()
     record.write_text(begun.replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
     manifest, lines = rerank(config(finished), retry=["failed"])
-    assert f"started by version 0.0.9, resumed by version {__version__}" in lines
+    assert f"begun by 0.0.9, resumed by {__version__}" in lines
     assert manifest["info"]["versions"] == {"started": "0.0.9", "finished": __version__}
     record.write_text(begun.replace('"prompts": "', '"prompts": "another'))
-    with pytest.raises(OutputError, match=rf"started by version {__version__}:\n  code\.prompts: .*\n.*--new-run"):
+    with pytest.raises(OutputError, match=rf"begun by {__version__}:\n  code\.prompts: .*\n.*--new-run"):
         rerank(config(finished))
 
 

@@ -29,4 +29,4 @@ def describe_missing_resources(cpus: float, gpus: int, free: Sequence[Mapping[st
     missing = [name for name in needed if largest[name] < needed[name]] or [name for name in needed if needed[name]]
     resources = " and ".join(f"{needed[name]:g} {name}, largest free {largest[name]:g}" for name in missing)
     together = "" if any(largest[name] < needed[name] for name in missing) else " on one node"
-    return f"no node has enough free resources for a replica: needs {resources}{together}"
+    return f"no node has room for a replica: needs {resources}{together}"

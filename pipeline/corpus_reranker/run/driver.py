@@ -113,5 +113,5 @@ def _versions(record: RunRecord, log: Callable[[str], None]) -> dict[str, str | 
     """The package versions that start and finish the run, for the manifest; logs a difference."""
     started = record.info.get("version")
     if started != __version__:
-        log(f"started by version {started}, resumed by version {__version__}")
+        log(f"begun by {started}, resumed by {__version__}")
     return {"started": started, "finished": __version__}

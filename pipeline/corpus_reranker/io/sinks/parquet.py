@@ -93,7 +93,7 @@ class ParquetSink(Sink):
             return False
         if changes := describe_changes(run.fingerprint_fields, fingerprint_fields):
             raise OutputError(
-                f"{self._url} holds a run with other settings, started by version {run.info.get('version')}:\n"
+                f"{self._url} holds a run with other settings, begun by {run.info.get('version')}:\n"
                 + "\n".join(f"  {change}" for change in changes)
                 + "\nresume with the old settings and code, choose another output, or discard its rows with --new-run"
             )
