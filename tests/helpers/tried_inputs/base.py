@@ -38,11 +38,11 @@ class TriedInput:
     Attributes:
         name: What is special about it.
         files: Name of each file -> what writes it.
-        before: How version 83cebb7 read it; `…` stands for any text.
+        before: How commit 83cebb7 read it; `…` stands for any text.
         now: How it is read; `…` stands for any text.
         settings: Settings of `input` that a user gives.
-        kind: What reads it. A "command" reads nothing else: `arguments` are those of the command.
-        arguments: The command; FOLDER stands for the folder of the files.
+        kind: What reads it.
+        arguments: The arguments of a "command"; FOLDER stands for the folder of the files.
     """
 
     name: str
@@ -118,18 +118,6 @@ def with_hit(**changes: Any) -> Row:
 
 def other(query_id: str = "8", **columns: Any) -> Row:
     return NESTED_ROW | {"query_id": query_id} | columns
-
-
-def not_utf8(path: Path) -> None:
-    """Query 8 with a byte in its text that is not UTF-8, as other writers allow."""
-    types = nested() | {"query": pa.binary()}
-    table = arrays([NESTED_ROW | {"query": b"what?"}, other(query=b"caf\xe9")], types)
-    pq.write_table(table.set_column(1, "query", table["query"].combine_chunks().view(TEXT)), path, store_schema=False)
-
-
-def two_columns(path: Path) -> None:
-    table = arrays([NESTED_ROW], nested())
-    pq.write_table(table.append_column("query", table["query"]), path)
 
 
 NUMBERED: list[Row] = [row | {"query_id": 7, "doc_id": number} for number, row in enumerate(LONG_ROWS, 1)]

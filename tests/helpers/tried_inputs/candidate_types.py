@@ -2,9 +2,11 @@
 
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from helpers.tried_inputs.base import (
     CAST,
@@ -19,6 +21,7 @@ from helpers.tried_inputs.base import (
     A,
     Row,
     TriedInput,
+    arrays,
     dictionary,
     hugging_face,
     nested,
@@ -26,7 +29,6 @@ from helpers.tried_inputs.base import (
     pandas,
     parquet,
     text,
-    two_columns,
     with_hit,
 )
 
@@ -35,6 +37,12 @@ RENAMED: list[Row] = [
     for hit in HITS
 ]
 COLUMNS = {"columns": {"query_id": "qid", "query": "question", "doc_id": "docno", "text": "body"}}
+
+
+def two_columns(path: Path) -> None:
+    table = arrays([NESTED_ROW], nested())
+    pq.write_table(table.append_column("query", table["query"]), path)
+
 
 CANDIDATE_TYPES = (
     TriedInput("pyarrow: list of structs of strings and doubles", {A: parquet(nested())}, "read", "read"),

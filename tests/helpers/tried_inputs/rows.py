@@ -1,18 +1,32 @@
 """Rows and texts."""
 
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from helpers.tried_inputs.base import (
     HITS,
     LONG,
     LONG_ROWS,
     NESTED_ROW,
+    TEXT,
     A,
     TriedInput,
+    arrays,
     nested,
-    not_utf8,
     other,
     parquet,
     with_hit,
 )
+
+
+def not_utf8(path: Path) -> None:
+    """Query 8 with a byte in its text that is not UTF-8, as other writers allow."""
+    types = nested() | {"query": pa.binary()}
+    table = arrays([NESTED_ROW | {"query": b"what?"}, other(query=b"caf\xe9")], types)
+    pq.write_table(table.set_column(1, "query", table["query"].combine_chunks().view(TEXT)), path, store_schema=False)
+
 
 ROWS = (
     TriedInput(
