@@ -14,6 +14,8 @@ DATED = ("--input.path=s3://b/in/dt={date}/", "--output.path=s3://b/out/dt={date
 def test_the_date_replaces_every_placeholder() -> None:
     config = load_config(None, DATED, date="2026-11-25")
     assert (config.input.path, config.output.path) == ("s3://b/in/dt=2026-11-25/", "s3://b/out/dt=2026-11-25")
+    earlier = load_config(None, (*DATED, "--reuse.outputs=['out/{date-1}', 'out/{date-30}']"), date="2026-03-01").reuse
+    assert earlier.outputs == ("out/2026-02-28", "out/2026-01-30")
     assert config.fingerprint() == load_config(None, DATED, date="2026-11-26").fingerprint()
 
 
@@ -22,6 +24,11 @@ def test_the_date_replaces_every_placeholder() -> None:
     [
         (None, DATED, r"input\.path, output\.path contain {date}; give --date YYYY-MM-DD"),
         (None, ("--input.path=a", *DATED[1:]), r"output\.path contains {date}"),
+        (
+            None,
+            ("--input.path=a", "--output.path=b", DATED[2], "--reuse.outputs=['{date-1}']"),
+            r"reuse\.outputs conta",
+        ),
         ("2026-11-31", DATED, "--date must be a day as YYYY-MM-DD, got '2026-11-31'"),
         ("yesterday", DATED, "--date must be a day"),
         ("", DATED, "--date must be a day"),

@@ -106,7 +106,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
     files = counted(len(manifest["files"]), "Parquet file")
     simulated = " (SIMULATED: not the output of an LLM)" if config.simulated else ""
     return [
-        f"queries: {format_counts(manifest['queries_by_status'])}",
+        f"queries: {format_counts(manifest['queries_by_status'])}{_reused(manifest)}",
         *failures(manifest),
         f"windows: {format_counts(manifest['windows_by_status'])}",
         *noted_counts(manifest),
@@ -114,6 +114,11 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
         f"time: {wall_seconds:.0f} s" + (f", of which engine start {max(starts):.0f} s" if starts else ""),
         f"output: {config.output.path} ({files}, {manifest['bytes'] / 1e6:,.1f} MB)",
     ]
+
+
+def _reused(manifest: Mapping[str, Any]) -> str:
+    count = manifest.get("reused_queries", 0)
+    return f" ({count:,} reused from earlier outputs)" if count else ""
 
 
 @contextlib.contextmanager

@@ -1,15 +1,22 @@
-"""Configs of scheduled runs: `{date}` in a value stands for the day of the partition; `--date` replaces it."""
+"""Configs of scheduled runs: `{date}` in a value stands for the day of the partition, `{date-1}` for the day before.
+
+`--date` gives the day.
+"""
 
 import datetime
+import re
 from typing import Any
 
 from corpus_reranker.errors import ConfigError
 
 DATE_PLACEHOLDER = "{date}"
 
+_PLACEHOLDER = re.compile(r"\{date(?:-(\d{1,4}))?\}")
+"""`{date}`, or `{date-N}` for N days before."""
+
 
 def fill_date(data: dict[str, Any], date: str) -> dict[str, Any]:
-    """Replace each `{date}` in the values of `data`.
+    """Replace each `{date}` and `{date-N}` in the values of `data`.
 
     Args:
         data: Config as nested dicts.
@@ -19,7 +26,7 @@ def fill_date(data: dict[str, Any], date: str) -> dict[str, Any]:
         ConfigError: If `date` is not a day, or no value contains `{date}`.
     """
     try:
-        day = datetime.date.fromisoformat(date).isoformat()
+        day = datetime.date.fromisoformat(date)
     except ValueError as error:
         raise ConfigError(f"--date must be a day as YYYY-MM-DD, got {date!r}: {error}") from None
     if not _unfilled(data):
@@ -32,7 +39,7 @@ def fill_date(data: dict[str, Any], date: str) -> dict[str, Any]:
 
 
 def check_filled(data: Any, section: str = "") -> None:
-    """Raise ConfigError if a value of `data` still contains `{date}`.
+    """Raise ConfigError if a value of `data` still contains `{date}` or `{date-N}`.
 
     Args:
         data: Config, or one section of it, as nested dicts.
@@ -43,13 +50,19 @@ def check_filled(data: Any, section: str = "") -> None:
         raise ConfigError(f"{', '.join(unfilled)} {verb} {DATE_PLACEHOLDER}; give --date YYYY-MM-DD")
 
 
-def _filled(value: Any, day: str) -> Any:
+def _filled(value: Any, day: datetime.date) -> Any:
     if isinstance(value, dict):
         return {key: _filled(each, day) for key, each in value.items()}
-    return value.replace(DATE_PLACEHOLDER, day) if isinstance(value, str) else value
+    if isinstance(value, list):
+        return [_filled(each, day) for each in value]
+    if not isinstance(value, str):
+        return value
+    return _PLACEHOLDER.sub(lambda found: (day - datetime.timedelta(int(found[1] or 0))).isoformat(), value)
 
 
 def _unfilled(value: Any, key: str = "") -> list[str]:
     if isinstance(value, dict):
         return [found for name, each in value.items() for found in _unfilled(each, f"{key}.{name}".lstrip("."))]
-    return [key] if isinstance(value, str) and DATE_PLACEHOLDER in value else []
+    if isinstance(value, list):
+        return [key] if any(_unfilled(each, key) for each in value) else []
+    return [key] if isinstance(value, str) and _PLACEHOLDER.search(value) else []

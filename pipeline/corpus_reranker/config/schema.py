@@ -16,6 +16,7 @@ from corpus_reranker.config.code_fingerprint import code_fingerprint
 from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.generation import GenerationConfig
 from corpus_reranker.config.prompt import PromptConfig
+from corpus_reranker.config.reuse import ReuseConfig
 from corpus_reranker.config.strategy import StrategySetting, strategy_options
 from corpus_reranker.engines.base import EngineContext
 from corpus_reranker.engines.model_fingerprint import engine_fingerprint
@@ -123,6 +124,7 @@ class JobConfig(RerankerConfig):
 
     input: InputConfig
     output: OutputConfig
+    reuse: ReuseConfig = ReuseConfig()
     max_failed_fraction: float = Field(
         0.01, ge=0, le=1, description="Maximum fraction of failed queries. Above it, the run ends with exit code 3."
     )

@@ -22,6 +22,7 @@ from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import EngineDeadError, RowError
 from corpus_reranker.io import schemas
 from corpus_reranker.io.quarantine import QuarantineWriter
+from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.sources.rows import parse_row
 
 _REPORT_SECONDS = 1.0
@@ -86,8 +87,12 @@ class RerankWorker:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._rerank_row(row)) for row in rows]
         self._queries_returned += len(rows)
+        fingerprints = await asyncio.to_thread(request_fingerprints, block)
         schema = self._schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
-        return schemas.output_table([task.result() for task in tasks], block, schema)
+        reranked = [task.result() for task in tasks]
+        for row, fingerprint in zip(reranked, fingerprints.to_pylist(), strict=True):
+            row["request_fingerprint"] = fingerprint
+        return schemas.output_table(reranked, block, schema)
 
     async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -30,7 +30,8 @@ class ReplicaProgress:
 class RunProgress:
     """Progress of a run when it was written. Rates are means over the last minute; counts begin with each pass.
 
-    `eta_seconds` is computed from requests, so it is known before the first query is finished.
+    `done` includes the `reused` queries, whose rows come from earlier outputs. `eta_seconds` is computed from requests,
+    so it is known before the first query is finished.
 
     `counts` has queries_STATUS, windows_STATUS, answers_FLAG, admitted_queries, planned_requests, requests,
     finished_requests, completions, cache_hits, cache_failures, prompt_tokens, output_tokens, pre_ranker_failures and
@@ -39,6 +40,7 @@ class RunProgress:
 
     queries: int
     done: int
+    reused: int = 0
     queries_per_second: float = 0.0
     windows_per_second: float = 0.0
     output_tokens_per_second: float = 0.0

@@ -94,13 +94,16 @@ RESULT = pa.schema(
         pa.field("error", pa.string()),
         pa.field("blank_candidates", pa.int32()),
         pa.field("duplicate_candidates", pa.int32()),
+        pa.field("request_fingerprint", pa.string()),
+        pa.field("reused_from", pa.string()),
         pa.field("started_at", pa.timestamp("us", "UTC")),
         pa.field("finished_at", pa.timestamp("us", "UTC")),
     ]
 )
 """`blank_candidates` have no text and are ranked last; `duplicate_candidates` repeat a doc_id and are left out. Both
-are null in a row that cannot be reranked. `started_at` is when a replica admitted the query, `finished_at` when its
-last window ended."""
+are null in a row that cannot be reranked, and so is `request_fingerprint` (request_fingerprint.py). `reused_from` is
+the earlier output in which the query was reranked, null if this run reranked it. `started_at` is when a replica
+admitted the query, `finished_at` when its last window ended."""
 
 COMPLETIONS = pa.schema(
     [

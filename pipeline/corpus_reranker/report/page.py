@@ -68,9 +68,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Totals of the whole output. `exact` is False if they were estimated from a sample of its files."""
+    """Totals of the whole output. `exact` is False if they were estimated from a sample of its files.
+
+    `reused` queries were copied from earlier outputs. Their tokens do not count; `reranked_windows` leaves out theirs.
+    """
 
     queries: int
+    reused: int
+    reranked_windows: int
     query_statuses: Mapping[str, int]
     window_statuses: Mapping[str, int]
     prompt_tokens: int
@@ -197,6 +202,8 @@ def _totals(data: RunData, manifest: Mapping[str, Any]) -> Totals:
     exact = data.sampled_fraction == 1
     if not exact and "queries_by_status" in manifest:
         counted = {name: manifest[name] for name in ("queries", "prompt_tokens", "output_tokens")}
+        counted["reused"] = manifest.get("reused_queries", 0)
+        counted["reranked_windows"] = round(len(data.latency_seconds) / data.sampled_fraction)
         statuses = {"query_statuses": manifest["queries_by_status"], "window_statuses": manifest["windows_by_status"]}
         return Totals(**counted, **statuses, exact=True)
 
@@ -205,6 +212,8 @@ def _totals(data: RunData, manifest: Mapping[str, Any]) -> Totals:
 
     return Totals(
         queries=whole(data.queries),
+        reused=whole(data.reused),
+        reranked_windows=whole(len(data.latency_seconds)),
         query_statuses={status: whole(count) for status, count in data.query_statuses.items()},
         window_statuses={status: whole(count) for status, count in data.window_statuses.items()},
         prompt_tokens=whole(data.prompt_tokens.sum()),
@@ -247,6 +256,9 @@ def _tiles(
     answered = totals.window_statuses.get("complete", 0) + totals.window_statuses.get("repaired", 0)
     by_status = {share.status: f"{share.count:,} {share.status}" for share in _shares(totals.query_statuses)}
     failed = by_status.pop("failed", "")
+    if totals.reused:
+        by_status["reused"] = f"{totals.reused:,} reused from earlier outputs"
+    reranked = totals.queries - totals.reused
     tiles = [
         Tile("Queries", f"{about}{totals.queries:,}", ", ".join(by_status.values()), failed),
         Tile("Windows answered", percent(answered, windows) if windows else "none", f"of {about}{windows:,}"),
@@ -261,7 +273,7 @@ def _tiles(
         tiles.append(Tile("Window latency", duration(p50), f"median; 95% within {duration(p95)}"))
     if (wall := data.wall_seconds) is not None and wall > 0:
         busy = data.busy_seconds
-        rate = f"{short(60 * totals.queries / busy)} queries/min, {short(windows / busy)} windows/s"
+        rate = f"{short(60 * reranked / busy)} queries/min, {short(totals.reranked_windows / busy)} windows/s"
         pauses = f"; without {duration(wall - busy)} of pauses" if busy < wall else ""
         tiles.append(Tile("Wall time", duration(wall), f"{rate}{pauses}"))
         tiles += _cost(data, totals, run, config)

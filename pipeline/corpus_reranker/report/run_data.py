@@ -41,7 +41,7 @@ _WINDOW_FILES = 200
 """Maximum number of files to read from quarantine and samples. Each holds one query; thousands take minutes on S3."""
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
-_OPTIONAL = ["query", "blank_candidates", "duplicate_candidates", "started_at", "finished_at"]
+_OPTIONAL = ["query", "blank_candidates", "duplicate_candidates", "reused_from", "started_at", "finished_at"]
 _UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "pre_ranker_score"})
 """Struct fields to skip: they hold most of the bytes."""
 
@@ -84,14 +84,16 @@ class SampledWindow:
 class RunData:
     """Data of one output.
 
-    `prompt_tokens`, `output_tokens` and `latency_seconds` have one value per requested window. `started`, `finished`
-    (seconds since 1970, UTC) and `windows_by_query` have one value per query with timestamps. `moves[i, r]` counts
+    `prompt_tokens`, `output_tokens` and `latency_seconds` have one value per window that the run requested. `started`,
+    `finished` (seconds since 1970, UTC) and `windows_by_query` have one value per query with timestamps that the run
+    reranked. `reused` queries were copied from earlier outputs. `moves[i, r]` counts
     documents that moved from initial rank i+1 to rank r+1. `truncated_files` are being written by a live run, or were
     left by a failed one. `named` counts the passages that completions name, `shown` those in their windows.
     `sampled_fraction` is the fraction of the files that was read.
     """
 
     queries: int = 0
+    reused: int = 0
     query_statuses: Counter[str] = field(default_factory=Counter)
     window_statuses: Counter[str] = field(default_factory=Counter)
     answer_flags: Counter[str] = field(default_factory=Counter)
@@ -187,10 +189,12 @@ def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: 
     windows = pc.list_flatten(batch["windows"])
     query_of_window = pc.list_parent_indices(batch["windows"]).to_numpy()
     columns = {name: pc.struct_field(windows, name) for name in _window_fields(windows)}
-    requested = pc.fill_null(columns["attempts"], 0).to_numpy() > 0
+    reranked = _reranked(batch)
+    requested = (pc.fill_null(columns["attempts"], 0).to_numpy() > 0) & reranked[query_of_window]
     for name in ("prompt_tokens", "output_tokens", "latency_seconds"):
         pieces.setdefault(name, []).append(pc.fill_null(columns[name], 0).to_numpy()[requested])
     data.queries += len(batch)
+    data.reused += int((~reranked).sum())
     data.query_statuses.update(_counts(batch["status"]))
     for name in ("blank_candidates", "duplicate_candidates"):
         if name in batch.schema.names:
@@ -210,13 +214,22 @@ def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: 
     seconds = np.bincount(query_of_window, latencies, minlength=len(batch)).astype(np.float64)
     times = _times(batch)
     if times is not None:
-        known = ~np.isnan(times).any(axis=0)
-        seconds = np.where(known, times[1] - times[0], seconds)
+        timed = ~np.isnan(times).any(axis=0)
+        seconds = np.where(timed, times[1] - times[0], seconds)
+        known = timed & reranked
         for name, values in zip(("started", "finished"), times, strict=True):
             pieces.setdefault(name, []).append(values[known])
         pieces.setdefault("windows_by_query", []).append(windows_by_query[known])
     _add_moves(data.moves, batch["ranking"])
     _list_queries(data, batch, seconds, windows_by_query, listed)
+
+
+def _reranked(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Whether the run reranked each query, instead of copying its row."""
+    if "reused_from" not in batch.schema.names:
+        return np.ones(len(batch), bool)
+    reranked: npt.NDArray[np.bool_] = pc.is_null(batch["reused_from"]).to_numpy(zero_copy_only=False)
+    return reranked
 
 
 def _window_fields(windows: pa.StructArray) -> list[str]:

@@ -24,6 +24,7 @@ from corpus_reranker.run.output_lease import output_lease
 from corpus_reranker.run.passes import RunContext, file_metadata, max_gpus, run_passes
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.run.restarts import Attempt, run_with_restarts
+from corpus_reranker.run.reuse import add_reused_rows
 from corpus_reranker.types import QueryStatus
 
 _logger = logging.getLogger("corpus_reranker")
@@ -90,7 +91,7 @@ def _run_once(
                 check_input_unchanged(config, source, fingerprint)
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
-            info = {**fingerprint.info, "gpus": max_gpus(config)}
+            info = {**fingerprint.info, "gpus": max_gpus(config), "keep_reasoning": config.output.keep_reasoning}
             record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info, new_run=new_run)
             versions = _versions(record, log)
             schema = output_schema(candidates.schema, file_metadata(config, fingerprint.reranker, record.run_id))
@@ -98,10 +99,11 @@ def _run_once(
             attempt.prepared, attempt.done = True, state.done
             if state.done:
                 log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
+            run = RunContext(config, candidates, sink, record, isolated, attempt, log)
+            state, reused = add_reused_rows(run, fingerprint.reranker_fields, schema, query_ids, state, retry)
             events = EventLog(config.cluster.event_log, record.run_id)
             with events.run(queries=state.queries, remaining=state.remaining, fingerprint=fingerprint.reranker):
-                run = RunContext(config, candidates, sink, record, isolated, attempt, log)
-                state, passes = run_passes(run, schema, query_ids, state)
+                state, passes = run_passes(run, schema, query_ids, state, reused)
                 if not is_copy:
                     check_input_unchanged(config, source, fingerprint)
                 manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})

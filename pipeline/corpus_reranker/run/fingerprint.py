@@ -21,11 +21,13 @@ class RunFingerprint:
     Attributes:
         fields: Reranker, input and limit as JSON values.
         reranker: The digest of the reranker's fields, for the metadata of the output files.
+        reranker_fields: These fields, which an earlier output must share for its rows to be reused.
         input_files: The files of the input as the run found them.
     """
 
     fields: Mapping[str, Any]
     reranker: str
+    reranker_fields: Mapping[str, Any]
     input_files: tuple[InputFile, ...]
 
     @property
@@ -53,7 +55,9 @@ def run_fingerprint(
     files = isolated.run(identify_files, config.input.path, config.storage, source.paths, recorded)
     reranker = config.fingerprint_fields()
     fields = {**source.fingerprint_fields(), "files": digest_by_name(files, recorded)}
-    return RunFingerprint({**reranker, "input": fields, "limit": limit}, fingerprint_digest(reranker), tuple(files))
+    return RunFingerprint(
+        {**reranker, "input": fields, "limit": limit}, fingerprint_digest(reranker), reranker, tuple(files)
+    )
 
 
 def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFingerprint) -> None:

@@ -21,8 +21,8 @@ PREFIX = "corpus_reranker_"
 class RunMetrics:
     """The metrics of one pass of a run. Counters start at zero."""
 
-    def __init__(self, run_id: str, remaining: int) -> None:
-        """`remaining` is the number of queries that the pass has to rerank."""
+    def __init__(self, run_id: str, remaining: int, reused: int = 0) -> None:
+        """`remaining` queries are left for the pass to rerank; `reused` have a row of an earlier output."""
         self._run = {"run_id": run_id}
         self._remaining = remaining
         run, by_status, by_replica = ("run_id",), ("run_id", "status"), ("run_id", "replica")
@@ -46,6 +46,7 @@ class RunMetrics:
             f"{PREFIX}target_windows_in_flight", "Windows at which the engine is full.", by_replica
         )
         self._queries_remaining = Gauge(f"{PREFIX}queries_remaining", "Queries not finished.", run)
+        self._queries_reused = Gauge(f"{PREFIX}queries_reused", "Queries copied from earlier outputs.", run)
         self._seconds = {
             "window": Histogram(f"{PREFIX}window_seconds", "Window latency over all attempts.", _LATENCY_SECONDS, run),
             "queue_wait": Histogram(
@@ -53,6 +54,7 @@ class RunMetrics:
             ),
         }
         self._queries_remaining.set(remaining, self._run)
+        self._queries_reused.set(reused, self._run)
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add counts by the stats actor's names, such as `windows_complete` and `output_tokens`."""

@@ -44,7 +44,7 @@ class RunContext:
 
 
 def run_passes(
-    run: RunContext, schema: pa.Schema, query_ids: pa.ChunkedArray, state: ResumePoint
+    run: RunContext, schema: pa.Schema, query_ids: pa.ChunkedArray, state: ResumePoint, reused: int = 0
 ) -> tuple[ResumePoint, list[dict[str, Any]]]:
     """Run passes until no query remains, or a pass leaves as many as it found.
 
@@ -53,6 +53,7 @@ def run_passes(
         schema: Schema of the output files.
         query_ids: All ids of the input.
         state: What the output holds before the first pass.
+        reused: Number of rows that this start of the run copied from earlier outputs.
 
     Returns:
         What the output holds after the last pass, and the manifest's entry of each pass.
@@ -63,7 +64,7 @@ def run_passes(
     entries: list[dict[str, Any]] = []
     while state.remaining:
         before = state.remaining
-        entries.append(_run_pass(run, schema, query_ids.filter(state.finished)))
+        entries.append(_run_pass(run, schema, query_ids.filter(state.finished), reused))
         state = run.isolated.run(run.sink.prepare, query_ids)
         run.attempt.done = state.done
         if state.remaining >= before:
@@ -91,7 +92,7 @@ def file_metadata(config: JobConfig, fingerprint: str, run_id: str) -> dict[str,
     }
 
 
-def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> dict[str, Any]:
+def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reused: int) -> dict[str, Any]:
     """Rerank every query whose id is not in `finished`, and return the manifest's entry."""
     config, sink, record = run.config, run.sink, run.record
     started = time.monotonic()
@@ -105,7 +106,10 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
         f" {counted(plan.blocks.queries_per_block, 'query')},"
         f" with up to {counted(max_windows_in_flight(config), 'window')} in flight"
     )
-    with running_stats_actor(record.run_id, remaining) as stats_actor, running_coordinator(remaining) as coordinator:
+    with (
+        running_stats_actor(record.run_id, remaining, reused) as stats_actor,
+        running_coordinator(remaining) as coordinator,
+    ):
         services = RunServices(
             run_id=record.run_id,
             stats_actor=stats_actor,
@@ -123,6 +127,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> 
             config.cluster.progress_seconds,
             run.log,
             sink.publish,
+            reused=reused,
         )
         try:
             with progress, Watchdog(stats_actor, config, run.log):

@@ -22,6 +22,7 @@ def preflight(config: JobConfig) -> list[str]:
     _check_template(config)
     _check_capabilities(config)
     _check_paths(config.input.path, config.output.path)
+    _check_reuse(config)
     warnings = config.engine.preflight("engine", config.storage)
     if config.pre_ranker is not None:
         pre_ranker = config.pre_ranker.engine
@@ -88,6 +89,12 @@ def _check_paths(input_path: str, output_path: str) -> None:
         )
     if source.startswith(target + "/"):
         raise ConfigError(f"input.path {input_path} lies inside output.path {output_path}; choose another folder")
+
+
+def _check_reuse(config: JobConfig) -> None:
+    for url in config.reuse.outputs:
+        if canonical(url) == canonical(config.output.path):
+            raise ConfigError(f"reuse.outputs names output.path {url}; give the output of an earlier run")
 
 
 def _check_budget(config: JobConfig) -> list[str]:

@@ -32,6 +32,8 @@ class ProgressReporter:
         interval_seconds: float,
         log: Callable[[str], None],
         publish: Callable[[RunProgress], None],
+        *,
+        reused: int = 0,
     ) -> None:
         """Create a reporter that is not started yet.
 
@@ -42,10 +44,12 @@ class ProgressReporter:
             interval_seconds: Time between two lines.
             log: Called with each log line.
             publish: Called with each progress; may raise.
+            reused: Queries of `done_before` whose rows come from earlier outputs.
         """
         self._stats_actor = stats_actor
         self._total = total
         self._done_before = done_before
+        self._reused = reused
         self._interval_seconds = interval_seconds
         self._log = log
         self._publish = publish
@@ -82,7 +86,7 @@ class ProgressReporter:
         now = time.monotonic()
         self._history = [entry for entry in self._history if entry[0] >= now - _RATE_SECONDS]
         self._history.append((now, snapshot))
-        progress = compute_progress(self._history, self._total, self._done_before)
+        progress = compute_progress(self._history, self._total, self._done_before, self._reused)
         self._sample(now - self._started, progress)
         self._log(progress_line(progress))
         self._log_new_failures(progress)
@@ -106,7 +110,9 @@ class ProgressReporter:
             self.windows_in_flight = self.windows_in_flight[::2]
 
 
-def compute_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int, done_before: int) -> RunProgress:
+def compute_progress(
+    history: Sequence[tuple[float, StatsSnapshot]], total: int, done_before: int, reused: int = 0
+) -> RunProgress:
     """Compute the progress from snapshots.
 
     Args:
@@ -114,6 +120,7 @@ def compute_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int,
             first and the last.
         total: Queries of the input.
         done_before: Queries that earlier passes finished.
+        reused: Queries of `done_before` whose rows come from earlier outputs.
     """
     (started, before), (ended, current) = history[0], history[-1]
     seconds = max(ended - started, 1e-9)
@@ -125,6 +132,7 @@ def compute_progress(history: Sequence[tuple[float, StatsSnapshot]], total: int,
     return RunProgress(
         queries=total,
         done=done,
+        reused=reused,
         queries_per_second=queries_per_second,
         windows_per_second=rates.get("completions", 0.0),
         output_tokens_per_second=rates.get("output_tokens", 0.0),
@@ -171,6 +179,7 @@ def _replica_progress(
 def progress_line(progress: RunProgress) -> str:
     """Format the progress as one log line."""
     done = f"{progress.done:,}/{progress.queries:,} queries"
+    done += f", {progress.reused:,} of them reused" if progress.reused else ""
     starting = f"{progress.replicas_starting} starting"
     if not progress.replicas:
         return f"{done} | no replica yet: {starting if progress.replicas_starting else 'none has a node'}"

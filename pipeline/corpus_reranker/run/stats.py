@@ -47,8 +47,8 @@ class StatsSnapshot:
 class StatsActor:
     """The stats actor of one pass of a run. If it is lost, only counts for progress and metrics are lost."""
 
-    def __init__(self, run_id: str, remaining: int) -> None:
-        self._metrics = RunMetrics(run_id, remaining)
+    def __init__(self, run_id: str, remaining: int, reused: int = 0) -> None:
+        self._metrics = RunMetrics(run_id, remaining, reused)
         self._counts: Counter[str] = Counter()
         self._replicas: dict[str, ReplicaSnapshot] = {}
         self._engine_start_seconds: list[float] = []
@@ -125,11 +125,11 @@ class StatsActor:
 
 
 @contextlib.contextmanager
-def running_stats_actor(run_id: str, remaining: int) -> Iterator["ActorHandle[StatsActor]"]:
+def running_stats_actor(run_id: str, remaining: int, reused: int = 0) -> Iterator["ActorHandle[StatsActor]"]:
     """Start a stats actor on the driver's node, which lives as long as the run; a GPU node may be a spot node."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
-    stats_actor: ActorHandle[StatsActor] = ray.remote(StatsActor).options(**options).remote(run_id, remaining)
+    stats_actor: ActorHandle[StatsActor] = ray.remote(StatsActor).options(**options).remote(run_id, remaining, reused)
     try:
         yield stats_actor
     finally:

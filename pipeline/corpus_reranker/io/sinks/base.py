@@ -5,7 +5,7 @@ A sink is one class in one module, constructed as `Sink(OutputConfig, StorageCon
 subclasses `parquet.ParquetSink`.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,8 +50,9 @@ class Sink(Protocol):
     """One output. Construction sends no request. Every method that writes can be repeated after a crash.
 
     A run calls `check`, then takes the lease and calls under it: `begin`, `prepare`, and, as long as queries remain,
-    `write` and `prepare` again; then `finish`. A sink is picklable: `prepare`, whose memory
-    grows with the number of queries, runs in a subprocess, and every replica opens the sink for itself.
+    `write` (`write_file` for rows of earlier outputs) and `prepare` again; then `finish`. A sink is picklable:
+    `prepare` and `write_file` run in a subprocess, because the memory of `prepare` grows with the number of queries,
+    and every replica opens the sink for itself.
     """
 
     @property
@@ -124,6 +125,15 @@ class Sink(Protocol):
                 folder do not see. Their names begin with `layout.data_file_prefix`.
             schema: The output schema, with the metadata of the files.
             options: Passed on to `Dataset.write_*`: filename_provider, min_rows_per_file, concurrency and others.
+        """
+        ...
+
+    def write_file(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """Write output rows as one data file of the run, in the memory of one table; no file if there are no rows.
+
+        Args:
+            tables: Rows of `schema`.
+            schema: The output schema, with the metadata of the file.
         """
         ...
 

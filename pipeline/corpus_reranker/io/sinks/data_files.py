@@ -40,7 +40,7 @@ BEST_FIRST = pa.array(["complete", "degraded", "failed"])
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """One data file in the manifest."""
+    """One data file in the manifest. Tokens of reused queries are not counted: this run did not spend them."""
 
     name: str
     rows: int
@@ -50,6 +50,7 @@ class ManifestEntry:
     windows_by_flag: Counter[str]
     blank_candidates: int
     duplicate_candidates: int
+    reused_queries: int
     prompt_tokens: int
     output_tokens: int
     failures: FailureReasons
@@ -227,9 +228,10 @@ def _drop_rows(layout: Layout, path: str, positions: pa.ChunkedArray, confirm: C
 def _entry(filesystem: FileSystem, path: str, size: int) -> ManifestEntry:
     types = {"status": pa.string(), "prompt_tokens": pa.int64(), "output_tokens": pa.int64()}
     types["flags"] = pa.list_(pa.string())
-    columns = ["status", "error", "blank_candidates", "duplicate_candidates"]
+    columns = ["status", "error", "blank_candidates", "duplicate_candidates", "reused_from"]
     table = _read(filesystem, path, [*columns, *(f"windows.list.element.{name}" for name in types)])
     windows = pc.list_flatten(table["windows"])
+    reranked = pc.is_null(table["reused_from"]).take(pc.list_parent_indices(table["windows"].combine_chunks()))
     status, prompt_tokens, output_tokens, flags = (
         pa.chunked_array([pc.struct_field(chunk, name) for chunk in windows.chunks], type_)
         for name, type_ in types.items()
@@ -243,8 +245,9 @@ def _entry(filesystem: FileSystem, path: str, size: int) -> ManifestEntry:
         count_values(pc.list_flatten(flags)),
         pc.sum(table["blank_candidates"]).as_py() or 0,
         pc.sum(table["duplicate_candidates"]).as_py() or 0,
-        pc.sum(prompt_tokens).as_py() or 0,
-        pc.sum(output_tokens).as_py() or 0,
+        pc.count(table["reused_from"]).as_py(),
+        pc.sum(prompt_tokens.filter(reranked)).as_py() or 0,
+        pc.sum(output_tokens.filter(reranked)).as_py() or 0,
         FailureReasons.of(table["error"].filter(pc.equal(table["status"], "failed")).to_pylist()),
     )
 

@@ -5,7 +5,7 @@ import logging
 import posixpath
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -165,6 +165,19 @@ class ParquetSink(Sink):
     def write(self, dataset: Any, schema: pa.Schema, **options: Any) -> None:
         dataset.write_parquet(self._layout.parts_folder, filesystem=self._layout.filesystem, schema=schema, **options)
 
+    def write_file(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        layout, writer = self._layout, None
+        try:
+            for table in tables:
+                if writer is None and table.num_rows:
+                    layout.filesystem.create_dir(layout.parts_folder, recursive=True)
+                    writer = pq.ParquetWriter(layout.new_data_file(), schema, filesystem=layout.filesystem)
+                if writer is not None:
+                    writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+
     def publish(self, progress: RunProgress) -> None:
         write_progress(self._control, progress)
 
@@ -280,6 +293,7 @@ class ParquetSink(Sink):
             "windows_by_flag": dict(sum((entry.windows_by_flag for entry in entries), Counter())),
             "blank_candidates": sum(entry.blank_candidates for entry in entries),
             "duplicate_candidates": sum(entry.duplicate_candidates for entry in entries),
+            "reused_queries": sum(entry.reused_queries for entry in entries),
             "prompt_tokens": sum(entry.prompt_tokens for entry in entries),
             "output_tokens": sum(entry.output_tokens for entry in entries),
             "failures": sum((entry.failures for entry in entries), FailureReasons()).most_frequent(),

@@ -1,0 +1,327 @@
+"""The result cache: copies rows of earlier outputs for queries whose request and reranker have not changed.
+
+Two rows belong together if query id and request fingerprint are equal. The join reads every file once, and holds no
+text of a passage:
+
+1. An index of the earlier rows: 16 bytes for each, sorted by a hash of id and fingerprint.
+2. The input is read in batches. A row that the index knows keeps only its scores and the columns that pass through. It
+   is spilled to one of a few temporary files, by the data file that holds its earlier row.
+3. Each temporary file is read back, and the earlier rows are copied from their data files, a batch at a time.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.errors import InputError, OutputError, TransientRunError
+from corpus_reranker.io.filesystem import IO_THREADS, redact, resolve, retry_transient_errors
+from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.request_fingerprint import request_fingerprints
+from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID, RESULT
+from corpus_reranker.io.settings import RowLimits, StorageConfig
+from corpus_reranker.io.sinks.base import Sink
+from corpus_reranker.io.sinks.data_files import list_data_files
+from corpus_reranker.io.sinks.layout import SUCCESS
+from corpus_reranker.io.sinks.run_record import describe_changes, read_run
+from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
+from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
+from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
+from corpus_reranker.io.sources.rows import check_batch
+from corpus_reranker.io.storage_errors import brief
+from corpus_reranker.types import QueryStatus
+
+FINGERPRINT = "request_fingerprint"
+
+_SPILL_FILES = 64
+"""Temporary files. A million rows without candidates are 16,000 in each, which are in memory at once."""
+
+_READ_THREADS = 4
+"""Row groups of the input that are read at a time, each in batches of up to 64 MiB."""
+
+_COPIED_ROWS = 64
+"""Earlier rows in memory: one takes megabytes if it holds the reasoning of its windows."""
+
+_SHOWN_CHANGES = 3
+
+_KEYS = [QUERY_ID, FINGERPRINT, "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReuseRequest:
+    """What may be copied.
+
+    Attributes:
+        urls: Earlier outputs. A row is copied from the first of them that has it.
+        statuses: Statuses of rows that may be copied.
+        reranker: The fingerprint fields of the reranker, which must be those of the earlier outputs.
+        keep_reasoning: Copy reasoning; an output without it is not reused. If false, it is dropped.
+        storage: How to reach the outputs.
+        row_limits: What makes an input row a failed row.
+    """
+
+    urls: Sequence[str]
+    statuses: Sequence[QueryStatus]
+    reranker: Mapping[str, Any]
+    keep_reasoning: bool
+    storage: StorageConfig
+    row_limits: RowLimits
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierFile:
+    """A data file of the earlier output at `url`."""
+
+    url: str
+    filesystem: FileSystem
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowIndex:
+    """Where the earlier rows are: sorted hashes, and for each the number of its file and its row there."""
+
+    files: Sequence[EarlierFile]
+    hashes: npt.NDArray[np.uint64]
+    file_numbers: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]
+
+    def find(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """The position of each hash in the index, -1 for one that it does not have."""
+        if not len(self.hashes):
+            return np.full(len(hashes), -1)
+        positions = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        return np.where(self.hashes[positions] == hashes, positions, -1)
+
+
+def copy_reusable_rows(
+    request: ReuseRequest, candidates: ParquetFiles, finished: pa.ChunkedArray, sink: Sink, schema: pa.Schema
+) -> list[str]:
+    """Write the rows of earlier outputs that hold for queries of the input as data files of the run.
+
+    An output that cannot be reused is left out. A hash that two rows share costs one of them its copy.
+
+    Args:
+        request: What may be copied.
+        candidates: The input.
+        finished: Ids of queries that need no row.
+        sink: Where the rows are written.
+        schema: The output schema.
+
+    Returns:
+        Why outputs were left out.
+    """
+    index, reasons = _open_index(request, finished)
+    if len(index.hashes):
+        with ExitStack() as stack:
+            spill = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(min(_SPILL_FILES, len(index.files)))]
+            _spill(_matches(candidates, index, request.row_limits), spill)
+            for file in spill:
+                if file.seek(0, 2):
+                    file.seek(0)
+                    with pa.ipc.open_stream(file) as stream:
+                        matched = stream.read_all()
+                    sink.write_file(_copies(matched, index.files, schema, request.keep_reasoning), schema)
+    return reasons
+
+
+def _open_index(request: ReuseRequest, finished: pa.ChunkedArray) -> tuple[RowIndex, list[str]]:
+    files: list[EarlierFile] = []
+    pieces: list[pa.Table] = []
+    reasons = []
+    for url in request.urls:
+        try:
+            found = _open_output(url, request)
+            with ThreadPoolExecutor(IO_THREADS) as pool:
+                tables = list(pool.map(lambda file: _read_keys(file, request.statuses), found))
+        except (InputError, OutputError, TransientRunError, pa.ArrowException, OSError) as error:
+            reasons.append(f"{redact(url)} is not reused: {brief(error)}")
+            continue
+        for number, table in enumerate(tables, len(files)):
+            pieces.append(table.append_column("file", pa.repeat(pa.scalar(number, pa.int32()), table.num_rows)))
+        files += found
+    return _index(files, pieces, finished), reasons
+
+
+def _index(files: Sequence[EarlierFile], pieces: Sequence[pa.Table], finished: pa.ChunkedArray) -> RowIndex:
+    if not pieces:
+        return RowIndex(files, np.array([], np.uint64), np.array([], np.int32), np.array([], np.int32))
+    rows = pa.concat_tables(pieces)
+    if len(finished):
+        rows = rows.filter(pc.invert(pc.is_in(rows[QUERY_ID], value_set=finished)))
+    hashes, first = np.unique(_hashes(rows[QUERY_ID], rows[FINGERPRINT]), return_index=True)
+    return RowIndex(files, hashes, rows["file"].to_numpy()[first], rows["row"].to_numpy()[first])
+
+
+def _open_output(url: str, request: ReuseRequest) -> list[EarlierFile]:
+    """The data files of an earlier output. Raises InputError if its rows cannot be reused."""
+    control = open_object_store(url, request.storage)
+    record = read_run(control)
+    if record is None or control.read(SUCCESS) is None:
+        raise InputError("its run has not finished" if record else "there is no output")
+    earlier = {name: value for name, value in record.fingerprint_fields.items() if name not in ("input", "limit")}
+    if changes := describe_changes(earlier, request.reranker):
+        more = "; ..." if len(changes) > _SHOWN_CHANGES else ""
+        raise InputError(f"another reranker ({'; '.join(changes[:_SHOWN_CHANGES])}{more})")
+    if request.keep_reasoning and not record.info.get("keep_reasoning"):
+        raise InputError("it holds no reasoning, and output.keep_reasoning is set")
+    filesystem, folder = resolve(url, request.storage)
+    return [EarlierFile(redact(url), filesystem, info.path) for info in list_data_files(filesystem, folder)]
+
+
+@retry_transient_errors
+def _read_keys(file: EarlierFile, statuses: Sequence[QueryStatus]) -> pa.Table:
+    """Id, fingerprint and row number of the rows with these statuses."""
+    with file.filesystem.open_input_file(file.path) as opened, pq.ParquetFile(opened) as parquet:
+        if missing := [name for name in RESULT.names if name not in parquet.schema_arrow.names]:
+            raise InputError(f"{file.path} has no column {', '.join(missing)}: another version wrote it")
+        table = parquet.read(columns=_KEYS, use_threads=False)
+    table = table.append_column("row", pa.array(np.arange(table.num_rows, dtype=np.int32)))
+    wanted = pc.and_(pc.is_in(table["status"], value_set=pa.array(statuses)), pc.is_valid(table[FINGERPRINT]))
+    return table.filter(wanted).select([QUERY_ID, FINGERPRINT, "row"])
+
+
+def _hashes(query_ids: pa.ChunkedArray, fingerprints: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    pairs = zip(query_ids.to_pylist(), fingerprints.to_pylist(), strict=True)
+    digests = (hashlib.blake2b(f"{each}\0{query_id}".encode(), digest_size=8).digest() for query_id, each in pairs)
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def _matches(candidates: ParquetFiles, index: RowIndex, limits: RowLimits) -> Iterator[pa.Table]:
+    """The rows of the input that the index knows, without their candidates."""
+
+    def read(piece: tuple[ParquetFile, int]) -> list[pa.Table]:
+        file, group = piece
+        with reading(file.path):
+            tables = read_row_groups(candidates, file, [group], ROWS_PER_BATCH)
+            return [_match(check_batch(table, limits), index) for table in tables]
+
+    pieces = [(file, group) for file in candidates.files for group in range(len(file.row_groups))]
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
+        for start in range(0, len(pieces), _READ_THREADS):
+            for tables in pool.map(read, pieces[start : start + _READ_THREADS]):
+                yield from tables
+
+
+def _match(table: pa.Table, index: RowIndex) -> pa.Table:
+    table = table.append_column(FINGERPRINT, request_fingerprints(table)).filter(pc.is_null(table[PROBLEM]))
+    positions = index.find(_hashes(table[QUERY_ID], table[FINGERPRINT]))
+    table, positions = table.filter(pa.array(positions >= 0)), positions[positions >= 0]
+    columns = {
+        "_file": pa.array(index.file_numbers[positions]),
+        "_row": pa.array(index.rows[positions]),
+        "_scores": _scores(table[CANDIDATES]),
+    }
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    return table.drop_columns([CANDIDATES, PROBLEM])
+
+
+def _scores(candidates: pa.ChunkedArray) -> pa.ListArray:
+    """The first-stage scores of each row's candidates without duplicates, null for NaN."""
+    lists = candidates.combine_chunks()
+    structs, rows = pc.list_flatten(lists), pc.list_parent_indices(lists)
+    known = structs.type.get_field_index("score") >= 0
+    scores = pc.struct_field(structs, "score") if known else pa.nulls(len(structs))
+    doc_ids = pc.struct_field(structs, "doc_id").cast(pa.large_string())
+    flat = pa.table({"row": rows, "doc_id": doc_ids, "position": np.arange(len(structs))})
+    first = flat.group_by(["row", "doc_id"]).aggregate([("position", "min")])["position_min"].to_numpy()
+    first = np.sort(first)
+    values = scores.cast(pa.float64()).take(pa.array(first))
+    values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    counts = np.bincount(rows.to_numpy()[first], minlength=len(lists))
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), values)
+
+
+def _spill(tables: Iterator[pa.Table], files: Sequence[IO[bytes]]) -> None:
+    """Write each row to the temporary file of its data file."""
+    writers: dict[int, pa.RecordBatchStreamWriter] = {}
+    with ExitStack() as stack:
+        for table in tables:
+            numbers = table["_file"].to_numpy() % len(files)
+            for number in np.unique(numbers).tolist():
+                if number not in writers:
+                    writers[number] = stack.enter_context(pa.ipc.new_stream(files[number], table.schema))
+                writers[number].write_table(table.filter(pa.array(numbers == number)))
+
+
+def _copies(
+    matched: pa.Table, files: Sequence[EarlierFile], schema: pa.Schema, keep_reasoning: bool
+) -> Iterator[pa.Table]:
+    """The output rows of matched rows."""
+    matched = matched.sort_by([("_file", "ascending"), ("_row", "ascending")])
+    numbers = matched["_file"].to_numpy()
+    for number in np.unique(numbers).tolist():
+        start, end = np.searchsorted(numbers, [number, number + 1]).tolist()
+        yield from _copies_of_file(matched.slice(start, end - start), files[number], schema, keep_reasoning)
+
+
+def _copies_of_file(
+    matched: pa.Table, file: EarlierFile, schema: pa.Schema, keep_reasoning: bool
+) -> Iterator[pa.Table]:
+    rows, first = matched["_row"].to_numpy(), 0
+    with file.filesystem.open_input_file(file.path) as opened, pq.ParquetFile(opened) as parquet:
+        for batch in parquet.iter_batches(_COPIED_ROWS, columns=RESULT.names):
+            start, end = np.searchsorted(rows, [first, first + batch.num_rows]).tolist()
+            if start < end:
+                taken = pa.Table.from_batches([batch]).take(pa.array(rows[start:end] - first))
+                earlier = taken.select(RESULT.names).cast(RESULT)
+                yield _copy(earlier, matched.slice(start, end - start), file.url, schema, keep_reasoning)
+            first += batch.num_rows
+
+
+def _copy(earlier: pa.Table, matched: pa.Table, url: str, schema: pa.Schema, keep_reasoning: bool) -> pa.Table:
+    """Earlier rows with the scores and the other columns of today's rows. A row of another query is left out."""
+    same = pc.and_(
+        pc.equal(earlier[QUERY_ID], matched[QUERY_ID].cast(pa.string())),
+        pc.and_(
+            pc.equal(earlier[FINGERPRINT], matched[FINGERPRINT]),
+            pc.equal(pc.list_value_length(earlier["ranking"]), pc.list_value_length(matched["_scores"])),
+        ),
+    )
+    earlier, matched = earlier.filter(same), matched.filter(same)
+    columns: dict[str, Callable[[], pa.Array]] = {
+        "ranking": lambda: _with_initial_scores(earlier["ranking"], matched["_scores"]),
+        "windows": lambda: earlier["windows"] if keep_reasoning else _without_reasoning(earlier["windows"]),
+        "reused_from": lambda: pc.fill_null(earlier["reused_from"], url),
+    }
+    arrays = [
+        columns[name]() if name in columns else (earlier if name in RESULT.names else matched)[name]
+        for name in schema.names
+    ]
+    return pa.Table.from_arrays(
+        [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema
+    )
+
+
+def _with_initial_scores(rankings: pa.ChunkedArray, scores: pa.ChunkedArray) -> pa.Array:
+    lists, values = rankings.combine_chunks(), scores.combine_chunks()
+    starts = np.cumsum(pc.list_value_length(values).to_numpy()) - pc.list_value_length(values).to_numpy()
+    ranks = pc.struct_field(pc.list_flatten(lists), "initial_rank").to_numpy()
+    positions = starts[pc.list_parent_indices(lists).to_numpy()] + ranks - 1
+    return _with_field(lists, "initial_score", pc.list_flatten(values).take(pa.array(positions)))
+
+
+def _without_reasoning(windows: pa.ChunkedArray) -> pa.Array:
+    lists = windows.combine_chunks()
+    return _with_field(lists, "reasoning", pa.nulls(len(pc.list_flatten(lists)), pa.string()))
+
+
+def _with_field(lists: pa.ListArray, name: str, values: pa.Array) -> pa.Array:
+    """Lists of structs whose field `name` has other values."""
+    structs = pc.list_flatten(lists)
+    fields = list(structs.type)
+    arrays = [values if field.name == name else pc.struct_field(structs, field.name) for field in fields]
+    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(arrays, fields=fields))

@@ -1,0 +1,68 @@
+"""The request fingerprint of a query: a digest of everything in its row that a prompt can show, and of the ids.
+
+It is the first 32 hex digits of the SHA-256 of these bytes. A length or a count is a little-endian integer of 8 bytes.
+
+1. The length of the query in UTF-8, and the query.
+2. The number of candidates, duplicates included.
+3. For `doc_id`, then `title`, then `text`: the length of each candidate's value in UTF-8, in the order of the list,
+   then all values. Null counts as empty.
+
+Scores are not part of it: no prompt shows them, and the order of the list decides.
+"""
+
+import hashlib
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus_reranker.io.schemas import CANDIDATES, PROBLEM
+
+_FIELDS = ("doc_id", "title", "text")
+
+
+def request_fingerprints(table: pa.Table) -> pa.Array:
+    """The fingerprint of each row, null for a row that cannot be reranked.
+
+    Args:
+        table: Rows that `check_batch` has checked, with its column `_problem`.
+    """
+    readable = pc.is_null(table[PROBLEM]).combine_chunks()
+    rows = table.select(["query", CANDIDATES]).filter(readable)
+    fingerprints = iter(_fingerprints(rows["query"], rows[CANDIDATES]) if rows.num_rows else ())
+    return pa.array([next(fingerprints) if each else None for each in readable.to_pylist()], pa.string())
+
+
+def _fingerprints(queries: pa.ChunkedArray, candidates: pa.ChunkedArray) -> list[str]:
+    query_offsets, query_bytes = _text_buffers(queries)
+    counts = pc.list_value_length(candidates).to_numpy()
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    structs = pc.list_flatten(candidates).combine_chunks()
+    fields = [_text_buffers(_field(structs, name)) for name in _FIELDS]
+    digests = []
+    for row, (start, end) in enumerate(pairwise(bounds.tolist())):
+        query = query_bytes[query_offsets[row] : query_offsets[row + 1]]
+        digest = hashlib.sha256(len(query).to_bytes(8, "little"))
+        digest.update(query)
+        digest.update((end - start).to_bytes(8, "little"))
+        for offsets, values in fields:
+            digest.update(np.diff(offsets[start : end + 1]).astype("<i8").tobytes())
+            digest.update(values[offsets[start] : offsets[end]])
+        digests.append(digest.hexdigest()[:32])
+    return digests
+
+
+def _field(structs: pa.StructArray, name: str) -> pa.Array:
+    known = structs.type.get_field_index(name) >= 0
+    return pc.struct_field(structs, name) if known else pa.nulls(len(structs), pa.large_string())
+
+
+def _text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], memoryview]:
+    """Offsets and UTF-8 bytes of texts without a copy, null as an empty text."""
+    filled = pc.fill_null(texts.cast(pa.large_string()), "")
+    array = filled.combine_chunks() if isinstance(filled, pa.ChunkedArray) else filled
+    _, offsets, values = array.buffers()
+    numbers = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
+    return numbers, memoryview(values or b"")

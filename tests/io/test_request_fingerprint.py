@@ -1,0 +1,75 @@
+"""The request fingerprint of input rows."""
+
+import hashlib
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from corpus_reranker.io.request_fingerprint import request_fingerprints
+from corpus_reranker.io.schemas import NESTED_INPUT
+from corpus_reranker.io.settings import RowLimits
+from corpus_reranker.io.sources.rows import check_batch
+
+ROW: dict[str, Any] = {
+    "query_id": "q1",
+    "query": "wie spät",
+    "candidates": [
+        {"doc_id": "d1", "text": "noon", "title": None, "score": 2.0},
+        {"doc_id": "d2", "text": "ab", "title": "c", "score": 1.0},
+    ],
+}
+
+
+def fingerprints(*rows: dict[str, Any], schema: pa.Schema = NESTED_INPUT) -> list[str | None]:
+    table = pa.Table.from_pylist(list(rows), schema)
+    values: list[str | None] = request_fingerprints(check_batch(table, RowLimits())).to_pylist()
+    return values
+
+
+def with_candidate(**changes: Any) -> dict[str, Any]:
+    return ROW | {"candidates": [ROW["candidates"][0], ROW["candidates"][1] | changes]}
+
+
+def test_it_hashes_the_documented_bytes() -> None:
+    def numbers(*values: int) -> bytes:
+        return b"".join(value.to_bytes(8, "little") for value in values)
+
+    content = numbers(9) + "wie spät".encode() + numbers(2)
+    content += numbers(2, 2) + b"d1d2" + numbers(0, 1) + b"c" + numbers(4, 2) + b"noonab"
+    assert fingerprints(ROW) == [hashlib.sha256(content).hexdigest()[:32]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ROW | {"query": "wie spät?"},
+        ROW | {"candidates": ROW["candidates"][::-1]},
+        ROW | {"candidates": ROW["candidates"][:1]},
+        with_candidate(doc_id="d3"),
+        with_candidate(text="abc"),
+        with_candidate(text="abc", title=""),
+        with_candidate(title=None),
+    ],
+)
+def test_whatever_a_prompt_can_show_changes_it(changed: dict[str, Any]) -> None:
+    assert fingerprints(changed) != fingerprints(ROW)
+
+
+@pytest.mark.parametrize("same", [ROW | {"query_id": "q2"}, with_candidate(score=0.5), with_candidate(score=None)])
+def test_ids_of_queries_and_scores_do_not(same: dict[str, Any]) -> None:
+    assert fingerprints(same) == fingerprints(ROW)
+
+
+def test_it_does_not_depend_on_the_rows_around_or_on_the_types() -> None:
+    unreadable = ROW | {"query": ""}
+    around = fingerprints(with_candidate(text="x"), unreadable, ROW, ROW)
+    assert around[1] is None
+    assert around[2:] == fingerprints(ROW) * 2
+    candidate = pa.struct([("score", pa.int32()), ("text", pa.large_string()), ("doc_id", pa.string())])
+    names = ("doc_id", "text", "score")
+    plain = ROW | {"candidates": [{name: each[name] for name in names} for each in ROW["candidates"]]}
+    schema = pa.schema(
+        [("query_id", pa.string()), ("query", pa.large_string()), ("candidates", pa.large_list(candidate))]
+    )
+    assert fingerprints(plain, schema=schema) == fingerprints(with_candidate(title=None))
