@@ -84,6 +84,7 @@ class Replica:
                 self.stats,
                 self.in_flight,
                 cast(CompletionCache, self.cache),
+                None,
                 lambda generate: continue_reasoning(generate, encode),
                 "q1",
             ) as generate,

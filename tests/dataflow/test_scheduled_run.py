@@ -1,4 +1,4 @@
-"""Runs of date partitions as a scheduler starts them: day after day, with the rows of the day before, and repeatedly."""
+"""Runs of date partitions as a scheduler starts them: day after day, each with the rows of the last, and repeatedly."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def run(folder: Path, date: str) -> tuple[int, str]:
         date,
         f"--input.path={folder}/in/dt={{date}}",
         f"--output.path={folder}/out/dt={{date}}",
-        f"--reuse.outputs=[{folder}/out/dt={{date-1}}]",
+        f"--reuse.outputs={folder}/out/dt={{date-1}}",
         "--engine.kind=scripted",
         "--strategy={window: 4, stride: 2}",
         "--cluster={replicas: 1, queries_per_block: 2}",

@@ -102,7 +102,9 @@ def exceeded_limits(manifest: Mapping[str, Any], config: JobConfig) -> list[str]
 
 def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float) -> list[str]:
     """Lines about a finished run, from its manifest."""
-    starts = [seconds for each in manifest["info"].get("passes", []) for seconds in each["engine_start_seconds"]]
+    passes = manifest["info"].get("passes", [])
+    starts = [seconds for each in passes for seconds in each["engine_start_seconds"]]
+    hits = sum(each["cache_hits"] for each in passes)
     files = counted(len(manifest["files"]), "Parquet file")
     simulated = " (SIMULATED: not the output of an LLM)" if config.simulated else ""
     return [
@@ -111,6 +113,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
         f"windows: {format_counts(manifest['windows_by_status'])}",
         *noted_counts(manifest),
         f"tokens: {manifest['prompt_tokens']:,} prompt, {manifest['output_tokens']:,} output{simulated}",
+        *([f"cache: {hits:,} completions were not requested again"] if hits else []),
         f"time: {wall_seconds:.0f} s" + (f", of which engine start {max(starts):.0f} s" if starts else ""),
         f"output: {config.output.path} ({files}, {manifest['bytes'] / 1e6:,.1f} MB)",
     ]

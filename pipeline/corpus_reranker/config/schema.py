@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from corpus_reranker.config.cache import CacheConfig
 from corpus_reranker.config.cluster import ClusterConfig
 from corpus_reranker.config.code_fingerprint import code_fingerprint
 from corpus_reranker.config.estimate import EstimateConfig
@@ -67,6 +68,7 @@ class RerankerConfig(Section):
     strategy: StrategySetting = SlidingWindow()
     generation: GenerationConfig = GenerationConfig()
     policy: Annotated[RetryPolicy, BeforeValidator(_known_policy_keys)] = RetryPolicy()
+    cache: CacheConfig = CacheConfig()
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
 

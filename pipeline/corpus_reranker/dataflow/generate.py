@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+from corpus_reranker.cache.completion_store import CompletionStore
 from corpus_reranker.cache.completions import CompletionCache
 from corpus_reranker.dataflow.admission import Admission, QuerySlot
 from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
@@ -18,6 +19,7 @@ async def compose_generate(
     stats: ReplicaStats,
     in_flight: QueriesInFlight,
     completion_cache: CompletionCache | None,
+    completion_store: CompletionStore | None,
     continue_answers: Callable[[Generate], Generate],
     query_id: str,
 ) -> AsyncIterator[Generate]:
@@ -29,9 +31,11 @@ async def compose_generate(
        lengths update the replica's target; its tokens are counted.
     2. Completion cache, if there is one: a request whose completion an earlier pass stored takes no slot and never
        reaches the engine. Any other completion is stored before it is returned.
-    3. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
+    3. Completion store, if there is one: the same for completions of other runs. It is asked first, so that its hits
+       are not stored again.
+    4. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
        continued part is admitted and cached as a separate request.
-    4. Counts: every request counts as progress of the run, answered or not. Completions of a query that is suspected
+    5. Counts: every request counts as progress of the run, answered or not. Completions of a query that is suspected
        of ending processes are reported to the coordinator before the next request.
 
     Args:
@@ -40,7 +44,8 @@ async def compose_generate(
         slot: The query's slot.
         stats: Counts the engine's completions and all requests.
         in_flight: Reports the progress of suspects.
-        completion_cache: Cache of completions. None sends every request to the engine.
+        completion_cache: Completions of this run. None: they are not kept.
+        completion_store: Completions of all runs. None: they are not kept.
         continue_answers: The answer parser's `extend`.
         query_id: The query.
     """
@@ -56,6 +61,8 @@ async def compose_generate(
         generate: Generate = generate_in_slot
         if completion_cache is not None:
             generate = await stack.enter_async_context(completion_cache.caching(query_id, generate))
+        if completion_store is not None:
+            generate = completion_store.caching(generate)
         continued = continue_answers(generate)
 
         async def generate_and_count(prompt: Prompt, params: SamplingParams) -> Completion:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from corpus_reranker.cache.completion_store import CompletionStore, open_completion_store
 from corpus_reranker.cache.completions import CompletionCache, open_completion_cache
 from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.admission import Admission, QuerySlot
@@ -17,6 +18,7 @@ from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
+from corpus_reranker.engines.model_fingerprint import answers_fingerprint
 from corpus_reranker.engines.registry import create_engine, create_pre_ranker
 from corpus_reranker.ranking.pre_ranker import cascade
 from corpus_reranker.ranking.rerank_query import rerank_query
@@ -24,7 +26,7 @@ from corpus_reranker.types import Generate, RerankRequest, RerankResult
 
 
 class QueryReranker:
-    """Engine, pre-ranker, prompt builder, admission and completion cache of one replica."""
+    """Engine, pre-ranker, prompt builder, admission, completion cache and completion store of one replica."""
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class QueryReranker:
         self._pre_ranker = create_pre_ranker(config.pre_ranker.engine, context) if config.pre_ranker else None
         self._prompt_builder = create_prompt_builder(config)
         self._completion_cache: CompletionCache | None = None
+        self._completion_store: CompletionStore | None = None
 
     async def start(self) -> None:
         """Load the models. Raises EngineStartError or ConfigError with the reason."""
@@ -61,6 +64,20 @@ class QueryReranker:
                 self._stats.count,
                 read_only=not run.cache_completions,
             )
+        if config.cache.path is not None:
+            self._completion_store = open_completion_store(
+                config.cache.path,
+                config.storage,
+                answers_fingerprint(config.engine, config.storage, self._engine.info()),
+                self._engine.capabilities.token_ids,
+                self._stats.count,
+            )
+            await self._completion_store.load()
+
+    async def flush(self) -> None:
+        """Commit what the completion store holds in memory. Call it when no query is in flight: the process may end."""
+        if self._completion_store is not None:
+            await self._completion_store.flush()
 
     def engine_info(self) -> dict[str, Any]:
         """Name, version and capacity of the models (JSON values)."""
@@ -110,6 +127,7 @@ class QueryReranker:
             self._stats,
             self._in_flight,
             self._completion_cache,
+            self._completion_store,
             self._continue_answers,
             request.query_id,
         ) as generate:

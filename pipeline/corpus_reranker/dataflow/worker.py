@@ -115,6 +115,8 @@ class RerankWorker:
             self._stats.count_windows(result, max_windows)
             if self._quarantine is not None:
                 await self._quarantine.write(result)
+            if len(self._in_flight) <= 1:  # possibly the last query of the run: Ray ends this process soon
+                await self._reranker.flush()
             num_duplicates = len(row[schemas.CANDIDATES]) - len(request.candidates)
             output = schemas.output_row(request, result, self._run.keep_reasoning, num_duplicates)
             return self._finish(output, started_at)

@@ -1,6 +1,8 @@
 """The fingerprint of an engine: the settings that determine its answers, and the content of its models."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -40,6 +42,40 @@ def engine_fingerprint(settings: EngineSettings, storage: StorageConfig) -> dict
         if fields.get(name)
     }
     return fields | models
+
+
+def answers_fingerprint(settings: EngineSettings, storage: StorageConfig, info: Mapping[str, Any]) -> str:
+    """A digest of everything about a started engine that decides its answers to a given prompt.
+
+    It has the version of the engine, and the revision of a hub id as it is in the cache of this node.
+
+    Args:
+        settings: The engine's section.
+        storage: How to reach an s3:// URL.
+        info: `Engine.info()`.
+
+    Raises:
+        ConfigError, OSError: As `engine_fingerprint` does.
+    """
+    fields = engine_fingerprint(settings, storage)
+    revisions = {name: _cached_revision(fields[name], settings) for name in _MODEL_FIELDS if fields.get(name)}
+    content = {"engine": fields, "revisions": revisions, "version": info.get("engine_version")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _cached_revision(model: ModelFingerprint, settings: EngineSettings) -> str | None:
+    """The commit of a hub id in this node's cache; None for anything else."""
+    if not isinstance(model, str) or model == "words":
+        return None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    hub_id = model.removeprefix("hf://").partition("@")[0]
+    try:
+        path = try_to_load_from_cache(hub_id, "config.json", settings.download_dir)
+    except HFValidationError:
+        return None
+    return Path(path).parent.name if isinstance(path, str) else None
 
 
 def model_fingerprint(source: str, storage: StorageConfig, *, weights: bool = True) -> ModelFingerprint:

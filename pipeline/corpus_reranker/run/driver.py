@@ -18,6 +18,7 @@ from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.status import read_status
+from corpus_reranker.run.compaction import compact_completions
 from corpus_reranker.run.final_report import write_final_report
 from corpus_reranker.run.fingerprint import check_input_unchanged, run_fingerprint
 from corpus_reranker.run.output_lease import output_lease
@@ -108,6 +109,7 @@ def _run_once(
                     check_input_unchanged(config, source, fingerprint)
                 manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
         write_final_report(config, isolated, log)
+        compact_completions(config, isolated, log)
     return manifest
 
 

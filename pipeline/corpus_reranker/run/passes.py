@@ -164,6 +164,7 @@ def _manifest_entry(progress: ProgressReporter, wall_seconds: float) -> dict[str
         "replicas": len(stats.replicas),
         "engine_start_seconds": [round(seconds, 1) for seconds in stats.engine_start_seconds],
         "engine_deaths": stats.counts["engine_deaths"],
+        "completions": stats.counts["completions"],
         "cache_hits": stats.counts["cache_hits"],
         "engine": stats.replicas[0].report.engine_info if stats.replicas else {},
         "in_flight": progress.windows_in_flight,

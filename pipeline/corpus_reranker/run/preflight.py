@@ -92,6 +92,9 @@ def _check_paths(input_path: str, output_path: str) -> None:
 
 
 def _check_reuse(config: JobConfig) -> None:
+    for key, url in (("input.path", config.input.path), ("output.path", config.output.path)):
+        if config.cache.path and f"{canonical(config.cache.path)}/".startswith(f"{canonical(url)}/"):
+            raise ConfigError(f"cache.path {config.cache.path} lies inside {key} {url}; choose another folder")
     for url in config.reuse.outputs:
         if canonical(url) == canonical(config.output.path):
             raise ConfigError(f"reuse.outputs names output.path {url}; give the output of an earlier run")

@@ -31,13 +31,20 @@ _NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 """ray/_private/accelerators/nvidia_gpu.py, 2.60: if set, Ray does not set CUDA_VISIBLE_DEVICES for a worker."""
 
 
-def set_environment() -> None:
+_BATCH_INVARIANT = "VLLM_BATCH_INVARIANT"
+
+
+def set_environment(*, deterministic: bool = False) -> None:
     """Set vLLM's environment variables for this process and its children. Call it before vllm is imported.
+
+    With `deterministic`, vLLM uses its batch-invariant kernels.
 
     Values that are already set are kept. VLLM_CACHE_ROOT and TRITON_CACHE_DIR are left to the deployment, which knows
     which volume outlives a replica.
     """
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    if deterministic:
+        os.environ[_BATCH_INVARIANT] = "1"
     # Forking a process that has threads can deadlock.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     # FlashInfer's top-p/top-k sampler is compiled at the first start, which needs nvcc and ninja on every GPU node.
@@ -58,6 +65,23 @@ def check_device(device: str) -> None:
     if device == "gpu" and current_platform.is_unspecified():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise EngineStartError(f"engine.device is gpu, but vLLM finds no GPU here (CUDA_VISIBLE_DEVICES: {visible})")
+
+
+def is_deterministic() -> bool:
+    """Whether this process uses vLLM's batch-invariant kernels."""
+    from vllm import envs
+
+    return bool(getattr(envs, _BATCH_INVARIANT, False))
+
+
+def check_deterministic() -> None:
+    """Raise ConfigError if the installed vLLM has no batch-invariant kernels."""
+    import vllm
+
+    if not is_deterministic():
+        raise ConfigError(
+            f"engine.deterministic is set, but vLLM {vllm.__version__} has no {_BATCH_INVARIANT}; set it to false"
+        )
 
 
 def check_visible_gpus(assigned: list[str]) -> None:

@@ -146,9 +146,11 @@ class VllmEngine:
                 guard.communicate()
 
     def _load(self, log: VllmLog) -> "AsyncLLM":
-        compat.set_environment()
+        compat.set_environment(deterministic=self._settings.deterministic)
         with log.in_environment():
             compat.check_device(self._settings.device)
+            if self._settings.deterministic:
+                compat.check_deterministic()
             if self._settings.device == "gpu":
                 compat.check_visible_gpus(_assigned_gpus())
             arguments = compat.engine_args(self._settings, self._model, self._tokenizer)
@@ -255,6 +257,7 @@ def _info(settings: VllmSettings, llm: "AsyncLLM") -> dict[str, Any]:
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "max_model_len": config.model_config.max_model_len,
         "max_num_seqs": config.scheduler_config.max_num_seqs,
+        "deterministic": compat.is_deterministic(),
         **compat.kv_cache_info(llm),
     }
 

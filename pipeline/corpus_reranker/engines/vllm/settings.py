@@ -110,6 +110,11 @@ class VllmSettings(EngineSettings):
         0.9, gt=0, le=1, description="Fraction of the GPU memory for weights, activations and KV cache."
     )
     enforce_eager: bool = Field(False, description="Disable torch.compile and CUDA graphs.")
+    deterministic: bool = Field(
+        False,
+        description="Use vLLM's batch-invariant kernels (VLLM_BATCH_INVARIANT): a completion does not depend on the "
+        "requests that share its batch, so that a repeated run gives the same rankings. Slower. Not on a CPU.",
+    )
     lora_path: str | None = Field(None, description="LoRA adapter: a folder, hub id or URL, as for `model`.")
     seed: int = Field(0, description="Seed of the engine. The seeds of requests come from `generation.seed`.")
     engine_kwargs: dict[str, Any] = Field(
@@ -182,6 +187,16 @@ class VllmSettings(EngineSettings):
         for name in _WORLD_SIZE_KWARGS:
             size *= int(self.engine_kwargs.get(name, 1))
         return size
+
+    @model_validator(mode="after")
+    def _invariant_kernels_exist(self) -> Self:
+        """vLLM/model_executor/determinism/batch_invariant.py replaces kernels of CUDA, ROCm and XPU alone."""
+        if self.deterministic and self.device == "cpu":
+            raise ValueError(
+                "deterministic needs a GPU: vLLM's CPU build has no batch-invariant kernels; set max_num_seqs to 1"
+                " instead, so that no two requests share a batch"
+            )
+        return self
 
     @model_validator(mode="after")
     def _each_argument_once(self) -> Self:

@@ -1,0 +1,251 @@
+"""The completion cache across runs: a folder of segments (segments.py) that any number of runs read and write.
+
+The key of a completion is a hash of everything that decides it, and of nothing else: a window whose prompt has not
+changed is a hit, whatever query or run requested it first. No lock is needed: a segment is never changed, and two
+segments may hold the same completion. The store may be away at any time: a read waits at most _READ_SECONDS, and after
+a failure none is tried for _PAUSE_SECONDS.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.cache.segments import (
+    STORED_COMPLETIONS,
+    Segment,
+    encode_segment,
+    hashes_of,
+    list_segments,
+    new_segment_name,
+)
+from corpus_reranker.io.filesystem import IO_THREADS, redact, resolve
+from corpus_reranker.io.object_store import ObjectStore, open_object_store
+from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
+
+_READ_SECONDS = 2.0
+"""Timeout of the read of one completion. A window takes seconds to minutes on an engine."""
+
+_LOAD_SECONDS = 30.0
+"""How long a replica waits for the index at its start. A later index is used once it is there."""
+
+_COMMIT_SECONDS = 10.0
+"""Time between two segments of a replica. A crash loses the completions since the last one; the run's own cache has
+them (completions.py)."""
+
+_FLUSH_SECONDS = 5.0
+"""Maximum wait for the last segment."""
+
+_PAUSE_SECONDS = 30.0
+
+_MAX_PENDING = 4096
+"""Completions that wait for a commit, at most. Beyond this number the oldest are dropped."""
+
+_OPEN_SEGMENTS = 64
+
+logger = logging.getLogger(__name__)
+
+
+def completion_key(model: str, prompt: Prompt, params: SamplingParams, *, token_ids: bool = True) -> bytes:
+    """The SHA-256 of everything that decides a completion. At temperature 0 the seed does not.
+
+    Args:
+        model: Identifies the model and everything about the engine that decides its answers.
+        prompt: The prompt.
+        params: The sampling parameters.
+        token_ids: The engine reads the prompt's token ids. False: it reads the text.
+    """
+    params = params if params.temperature else replace(params, seed=0)
+    digest = hashlib.sha256(repr((model, prompt.choices, asdict(params))).encode("utf-8", "surrogatepass"))
+    digest.update(
+        np.array(prompt.token_ids, "<i8").tobytes() if token_ids else prompt.text.encode("utf-8", "surrogatepass")
+    )
+    return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionIndex:
+    """Sorted hashes of keys, and for each the number of its segment and its row there: 16 bytes a completion."""
+
+    names: Sequence[str]
+    hashes: npt.NDArray[np.uint64]
+    segments: npt.NDArray[np.uint32]
+    rows: npt.NDArray[np.uint32]
+
+    def find(self, key: bytes) -> tuple[str, int] | None:
+        """Name of the segment and row that may hold `key`."""
+        (wanted,) = hashes_of([key])
+        position = int(np.searchsorted(self.hashes, wanted))
+        if position == len(self.hashes) or self.hashes[position] != wanted:
+            return None
+        return self.names[self.segments[position]], int(self.rows[position])
+
+
+def load_index(filesystem: FileSystem, folder: str) -> CompletionIndex:
+    """The index of all segments in `folder`. Files that are no segments, or are truncated, are left out."""
+    names = [file.name for file in list_segments(filesystem, folder)]
+
+    def hashes(name: str) -> npt.NDArray[np.uint64]:
+        try:
+            return Segment(filesystem, folder, name).hashes
+        except (ValueError, FileNotFoundError) as error:  # also pa.ArrowInvalid
+            logger.info("completion cache: %s is left out: %s", name, error)
+            return np.array([], np.uint64)
+
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        found = list(pool.map(hashes, names))
+    counts = [len(each) for each in found]
+    numbers = np.repeat(np.arange(len(names), dtype=np.uint32), counts)
+    rows = np.concatenate([np.array([], np.uint32), *(np.arange(count, dtype=np.uint32) for count in counts)])
+    unique, first = np.unique(np.concatenate([np.array([], np.uint64), *found]), return_index=True)
+    return CompletionIndex(names, unique, numbers[first], rows[first])
+
+
+def open_completion_store(
+    url: str, storage: StorageConfig, model: str, token_ids: bool, count: Callable[[str], None]
+) -> "CompletionStore":
+    """The store at `url`, with timeouts for a cache: a request that fails is not repeated. Sends no request.
+
+    Args:
+        url: Folder of the store.
+        storage: How to reach it.
+        model: As in `completion_key`.
+        token_ids: As in `completion_key`.
+        count: Called with the name of a counter for each event.
+    """
+    seconds = {"connect_timeout_seconds": _READ_SECONDS, "request_timeout_seconds": _FLUSH_SECONDS}
+    storage = storage.model_copy(update={**seconds, "max_attempts": 1})
+    filesystem, folder = resolve(url, storage)
+    return CompletionStore(filesystem, folder, open_object_store(url, storage), redact(url), model, token_ids, count)
+
+
+class CompletionStore:
+    """The store as one replica uses it, on one event loop. No call raises, or waits longer than the constants above."""
+
+    def __init__(
+        self,
+        filesystem: FileSystem,
+        folder: str,
+        store: ObjectStore,
+        name: str,
+        model: str,
+        token_ids: bool,
+        count: Callable[[str], None],
+    ) -> None:
+        self._filesystem = filesystem
+        self._folder = folder
+        self._store = store
+        self._name = name
+        self._model = model
+        self._token_ids = token_ids
+        self._count = count
+        self._readers = ThreadPoolExecutor(4, "completion-store-read")  # a store that hangs blocks no other thread
+        self._writer = ThreadPoolExecutor(1, "completion-store-write")
+        self._index: CompletionIndex | None = None
+        self._segments: OrderedDict[str, Segment] = OrderedDict()  # the last one used is the last
+        self._opening = threading.Lock()
+        self._pending: list[dict[str, Any]] = []
+        self._commit_now = asyncio.Event()
+        self._committing: asyncio.Task[None] | None = None
+        self._paused_until = 0.0
+
+    async def load(self) -> None:
+        """Read the index of the segments that are there now. Segments that are written later are not read."""
+        loading = asyncio.ensure_future(self._run(self._readers, self._load, seconds=None))
+        await asyncio.wait([loading], timeout=_LOAD_SECONDS)
+
+    def caching(self, generate: Generate) -> Generate:
+        """Wrap `generate`: a hit replaces the request. Counts "cache_hits" and "cache_failures"."""
+
+        async def generate_or_reuse(prompt: Prompt, params: SamplingParams) -> Completion:
+            key = completion_key(self._model, prompt, params, token_ids=self._token_ids)
+            if completion := await self._get(key):
+                self._count("cache_hits")
+                return completion
+            completion = await generate(prompt, params)
+            self._add(key, completion)
+            return completion
+
+        return generate_or_reuse
+
+    async def flush(self) -> None:
+        """Commit what has been added, and wait for it unless the store is away."""
+        if self._committing is None or self._committing.done() or time.monotonic() < self._paused_until:
+            return
+        self._commit_now.set()
+        await asyncio.wait([self._committing], timeout=_FLUSH_SECONDS)
+
+    async def _get(self, key: bytes) -> Completion | None:
+        found = self._index.find(key) if self._index else None
+        if found is None or time.monotonic() < self._paused_until:
+            return None
+        row = await self._run(self._readers, self._read, *found, seconds=_READ_SECONDS)
+        if row is None or row["key"] != key:
+            return None
+        completion = {name: row[name] for name in _COMPLETION}
+        return Completion(**completion | {"choice_logprobs": tuple(row["choice_logprobs"])})
+
+    def _add(self, key: bytes, completion: Completion) -> None:
+        row = {"key": key, "written_at": int(time.time()), **asdict(completion)}
+        self._pending = [*self._pending, row][-_MAX_PENDING:]
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_pending())
+
+    async def _commit_pending(self) -> None:
+        while self._pending:
+            wait_seconds = max(_COMMIT_SECONDS, self._paused_until - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._commit_now.wait(), wait_seconds)
+            self._commit_now.clear()
+            pending, self._pending = self._pending, []
+            if not await self._run(self._writer, self._write, pending, seconds=_FLUSH_SECONDS):
+                self._pending = [*pending, *self._pending][-_MAX_PENDING:]
+
+    async def _run(
+        self, executor: Executor, function: Callable[..., Any], *arguments: Any, seconds: float | None
+    ) -> Any:
+        """Call a function in a thread; None after an error or a timeout, which pause the store."""
+        call = asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
+        try:
+            return await asyncio.wait_for(call, seconds)
+        except Exception as error:
+            if time.monotonic() >= self._paused_until:  # one of the calls in flight tells it for all
+                logger.warning("completion cache: cannot use %s: %s: %s", self._name, type(error).__name__, error)
+                self._count("cache_failures")
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            return None
+
+    def _load(self) -> None:
+        self._index = load_index(self._filesystem, self._folder)
+
+    def _read(self, name: str, number: int) -> dict[str, Any] | None:
+        try:
+            with self._opening:
+                segment = self._segments.pop(name, None) or Segment(self._filesystem, self._folder, name)
+                self._segments[name] = segment
+                if len(self._segments) > _OPEN_SEGMENTS:
+                    self._segments.popitem(last=False)
+            return segment.row(number)
+        except (ValueError, FileNotFoundError):  # compacted or damaged since the index was read
+            return None
+
+    def _write(self, rows: list[dict[str, Any]]) -> bool:
+        newest = max(row["written_at"] for row in rows)
+        self._store.write(new_segment_name(newest), encode_segment(pa.Table.from_pylist(rows, STORED_COMPLETIONS)))
+        return True
+
+
+_COMPLETION = tuple(field.name for field in fields(Completion))

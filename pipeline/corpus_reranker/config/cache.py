@@ -1,0 +1,26 @@
+"""Config section `cache`."""
+
+import os
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from corpus_reranker.io.settings import Url
+from corpus_reranker.section import Section
+
+
+def _absolute(url: str) -> str:
+    """A replica has another working directory than the driver."""
+    return url if "://" in url else os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111
+
+
+class CacheConfig(Section):
+    """Completions that runs share."""
+
+    path: Annotated[Url, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="Folder of completions, local or s3://, that any number of runs and replicas read and write. A "
+        "window whose prompt, model and sampling have not changed is not requested again. None: no such folder.",
+    )
+    max_gib: float = Field(20.0, gt=0, description="Size of the folder. A finished run deletes the oldest completions.")
+    max_age_days: float = Field(30.0, gt=0, description="Age at which completions are deleted.")

@@ -1,0 +1,23 @@
+"""Keeps the completion store within its bounds, once a run has finished and its lease is released."""
+
+from collections.abc import Callable
+
+from corpus_reranker.cache.compaction import compact
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.io.isolation import IsolatedProcess
+
+_TIMEOUT_SECONDS = 600.0
+
+_GIB_BYTES = 2**30
+
+
+def compact_completions(config: JobConfig, isolated: IsolatedProcess, log: Callable[[str], None]) -> None:
+    """Compact `cache.path`, if there is one. A failure is logged: the run is finished, and the next one compacts."""
+    cache = config.cache
+    if cache.path is None:
+        return
+    try:
+        bounds = cache.max_gib * _GIB_BYTES, cache.max_age_days
+        isolated.run_within(_TIMEOUT_SECONDS, compact, cache.path, config.storage, *bounds)
+    except Exception as error:
+        log(f"warning: cannot compact {cache.path}: {type(error).__name__}: {error}")
