@@ -16,13 +16,15 @@ from corpus_reranker.cache import compaction, completion_store
 from corpus_reranker.cache.compaction import compact
 from corpus_reranker.cache.completion_store import CompletionStore, completion_key, open_completion_store
 from corpus_reranker.cache.segments import list_segments
-from corpus_reranker.io.filesystem import delete_files
+from corpus_reranker.io.filesystem import delete_files, resolve
 from corpus_reranker.io.object_store import ObjectStore
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.types import Completion, Prompt, SamplingParams
+from helpers.locations import Location
 
 PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, 100, seed=1)
 NO_LIMIT = 1e12
+LOCAL = StorageConfig()
 
 
 def prompt(number: int) -> Prompt:
@@ -40,19 +42,21 @@ class Model:
         return Completion(f"{prompt.text} \ud55c [2] > [1]", "stop", 7, 3, (-0.5, -1.25))
 
 
-async def open_store(folder: Path | str, counts: Counter[str] | None = None, model: str = "m") -> CompletionStore:
+async def open_store(
+    folder: Path | str, counts: Counter[str] | None = None, model: str = "m", storage: StorageConfig = LOCAL
+) -> CompletionStore:
     counts = Counter() if counts is None else counts
-    store = open_completion_store(str(folder), StorageConfig(), model, True, lambda name: counts.update([name]))
+    store = open_completion_store(str(folder), storage, model, True, lambda name: counts.update([name]))
     await store.load()
     return store
 
 
-async def request(folder: Path, *numbers: int, model: str = "m", params: SamplingParams = PARAMS) -> int:
+async def request(folder: Path | str, *numbers: int, storage: StorageConfig = LOCAL) -> int:
     """Request windows through a store that is opened and flushed; returns how many the model answered."""
-    llm, store = Model(), await open_store(folder, model=model)
+    llm, store = Model(), await open_store(folder, storage=storage)
     generate = store.caching(llm)
-    completions = await asyncio.gather(*(generate(prompt(number), params) for number in numbers))
-    assert completions == [await Model()(prompt(number), params) for number in numbers]
+    completions = await asyncio.gather(*(generate(prompt(number), PARAMS) for number in numbers))
+    assert completions == [await Model()(prompt(number), PARAMS) for number in numbers]
     await store.flush()
     return llm.requested
 
@@ -98,6 +102,15 @@ async def test_prompts_and_passages_are_not_stored(tmp_path: Path) -> None:
     await store.flush()
     (segment,) = segments(tmp_path)
     assert b"secret" not in segment.read_bytes()
+
+
+async def test_it_works_on_every_kind_of_store(location: Location) -> None:
+    url = f"{location.url}/completions"
+    for number in range(compaction.MIN_SEGMENTS):
+        assert await request(url, number, storage=location.storage) == 1
+    compact(url, location.storage, NO_LIMIT, max_age_days=1e4)
+    assert len(list_segments(*resolve(url, location.storage))) == 1
+    assert await request(url, *range(compaction.MIN_SEGMENTS + 1), storage=location.storage) == 1
 
 
 async def test_truncated_and_foreign_files_are_left_out(tmp_path: Path) -> None:
@@ -200,7 +213,7 @@ async def test_compaction_merges_segments_and_keeps_each_completion_once(tmp_pat
     duplicate = segments(tmp_path)[-1]
     (tmp_path / f"{duplicate.name[:13]}{'f' * 32}.arrow").write_bytes(duplicate.read_bytes())
     size = sum(path.stat().st_size for path in segments(tmp_path))
-    compact(str(tmp_path), StorageConfig(), NO_LIMIT, max_age_days=1e4)
+    compact(str(tmp_path), LOCAL, NO_LIMIT, max_age_days=1e4)
     merged = [path for path in segments(tmp_path) if path.read_bytes() != b"something else"]
     assert len(merged) == 1
     assert merged[0].stat().st_size < size
@@ -212,12 +225,12 @@ async def test_the_store_keeps_the_newest_within_size_and_age(tmp_path: Path, mo
         monkeypatch.setattr("corpus_reranker.cache.completion_store.time.time", lambda day=day: 1e9 + day * 86_400)
         await request(tmp_path, day)
     monkeypatch.setattr("corpus_reranker.cache.compaction.time.time", lambda: 1e9 + 3 * 86_400)
-    compact(str(tmp_path), StorageConfig(), NO_LIMIT, max_age_days=2.5)
+    compact(str(tmp_path), LOCAL, NO_LIMIT, max_age_days=2.5)
     assert [file.newest for file in list_segments(LocalFileSystem(), str(tmp_path))] == [
         1e9 + day * 86_400 for day in (1, 2, 3)
     ]
     size = segments(tmp_path)[-1].stat().st_size
-    compact(str(tmp_path), StorageConfig(), 1.5 * size, max_age_days=2.5)
+    compact(str(tmp_path), LOCAL, 1.5 * size, max_age_days=2.5)
     assert await request(tmp_path, 1, 2, 3) == 2
 
 
@@ -230,11 +243,11 @@ def test_two_compactions_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytes
     def delete_after_the_other(*arguments: Any) -> None:
         if arguments[1]:
             monkeypatch.setattr(compaction, "delete_files", delete)
-            compact(str(tmp_path), StorageConfig(), NO_LIMIT, max_age_days=1e4)
+            compact(str(tmp_path), LOCAL, NO_LIMIT, max_age_days=1e4)
         delete(*arguments)
 
     monkeypatch.setattr(compaction, "delete_files", delete_after_the_other)
-    compact(str(tmp_path), StorageConfig(), NO_LIMIT, max_age_days=1e4)
+    compact(str(tmp_path), LOCAL, NO_LIMIT, max_age_days=1e4)
     assert asyncio.run(request(tmp_path, *range(compaction.MIN_SEGMENTS))) == 0
 
 
@@ -258,5 +271,5 @@ def test_a_writer_that_is_killed_leaves_whole_segments(tmp_path: Path) -> None:
         writer.kill()
     store = tmp_path / "store"
     assert asyncio.run(request(store, *range(committed))) == 0
-    compact(str(store), StorageConfig(), NO_LIMIT, max_age_days=1e4)
+    compact(str(store), LOCAL, NO_LIMIT, max_age_days=1e4)
     assert asyncio.run(request(store, *range(committed))) == 0

@@ -304,6 +304,21 @@ def test_environment_variables_of_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
 
 
+def test_deterministic_needs_batch_invariant_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match=r"CPU build has no batch-invariant kernels; set max_num_seqs to 1"):
+        VllmSettings(model="m", device="cpu", deterministic=True)
+    on_gpu = VllmSettings(model="m", deterministic=True)
+    assert on_gpu.fingerprint_fields() != VllmSettings(model="m").fingerprint_fields()
+    monkeypatch.setattr(os, "environ", {})
+    compat.set_environment(deterministic=True)
+    assert os.environ["VLLM_BATCH_INVARIANT"] == "1"
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(__version__="0.1", envs=SimpleNamespace()))
+    with pytest.raises(ConfigError, match=r"vLLM 0\.1 has no VLLM_BATCH_INVARIANT"):
+        compat.check_deterministic()
+    monkeypatch.setattr(sys.modules["vllm"], "envs", SimpleNamespace(VLLM_BATCH_INVARIANT=True))
+    compat.check_deterministic()
+
+
 def test_a_replica_that_sees_other_gpus_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

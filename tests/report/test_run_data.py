@@ -53,6 +53,22 @@ def test_counts_and_tokens(tmp_path: Path) -> None:
     assert data.failed[0].error == "empty text"
 
 
+def test_reused_queries_count_without_times_and_tokens(tmp_path: Path) -> None:
+    times: dict[str, Any] = {"started_at": START, "finished_at": START + datetime.timedelta(seconds=10)}
+    earlier: dict[str, Any] = {
+        "started_at": START - datetime.timedelta(days=1),
+        "finished_at": START - datetime.timedelta(hours=23),
+    }
+    rows = [
+        output_row("1", [1, 0], windows=[window(), window()], **times),
+        output_row("2", [0, 1], windows=[window("repaired", output_tokens=30)], reused_from="out", **earlier),
+    ]
+    data = read(tmp_path / "out", rows)
+    assert (data.queries, data.reused, data.wall_seconds) == (2, 1, 10)
+    assert data.window_statuses == {"complete": 2, "repaired": 1}
+    assert data.output_tokens.tolist() == [10, 10]
+
+
 def test_moves_count_each_document_once(tmp_path: Path) -> None:
     data = read(tmp_path / "out", [output_row("1", [2, 0, 1]), output_row("2", [0, 1])])
     assert data.depth == 3

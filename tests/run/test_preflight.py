@@ -91,3 +91,18 @@ def test_a_context_without_space_for_passages_is_a_warning_and_for_reasoning_an_
     assert "evenly" in warnings[0]
     with pytest.raises(ConfigError, match=r"leaves 1 tokens for each of 20 passages"):
         preflight(config("--engine.max_model_len=3200"))
+
+
+def test_a_cache_needs_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert preflight(config("--cache.path=/cache")) == []
+    for path in ("/in/cache", "/out/_run/cache", "/out"):
+        with pytest.raises(ConfigError, match=r"cache\.path \S+ lies inside (in|out)put\.path"):
+            preflight(config(f"--cache.path={path}"))
+    with pytest.raises(ConfigError, match=r"reuse\.outputs names output\.path"):
+        preflight(config("--reuse.outputs=[/yesterday, /out/]"))
+
+
+def test_a_relative_cache_path_is_that_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config("--cache.path=cache").cache.path == str(tmp_path / "cache")
+    assert config("--cache.path=s3://bucket/cache").cache.path == "s3://bucket/cache"
