@@ -13,6 +13,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.errors import RowError
 from corpus_reranker.io import schemas
+from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.sinks.base import ResumePoint
 from corpus_reranker.io.sources.parquet_files import iter_tables
@@ -81,9 +82,10 @@ class LocalRun:
 
 
 def rerank_locally(monkeypatch: pytest.MonkeyPatch, settings: JobConfig, **options: Any) -> LocalRun:
-    """Run the job without Ray."""
+    """Run the job without Ray and without subprocesses."""
     passes = LocalPasses()
     monkeypatch.setattr("corpus_reranker.run.driver.run_passes", passes)
     monkeypatch.setattr("corpus_reranker.run.driver.write_final_report", lambda *_: None)
+    monkeypatch.setattr(IsolatedProcess, "run", lambda self, function, *args, **kwargs: function(*args, **kwargs))
     manifest, lines = rerank(settings, **options)
     return LocalRun(manifest, lines, passes.reranked, passes.requests)

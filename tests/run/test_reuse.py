@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker.config.schema import JobConfig
@@ -104,6 +105,21 @@ def test_an_output_that_cannot_be_reused_is_a_warning(days: Days) -> None:
     assert "no output" in warnings["missing"]
     assert "strategy.stride: 1 -> 2" in warnings["other"]
     assert "not finished" in warnings["unfinished"]
+
+
+def test_a_damaged_page_of_an_earlier_output_is_a_warning(days: Days) -> None:
+    days.run("mon", rows_of_day(1))
+    path, _ = (days.folder / "mon/out").glob("part-*.parquet")
+    columns = pq.ParquetFile(path).metadata.row_group(0)
+    chunks = (columns.column(index) for index in range(columns.num_columns))
+    chunk = next(chunk for chunk in chunks if chunk.path_in_schema.endswith("ranking.list.element.doc_id"))
+    body = bytearray(path.read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    body[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(bytes(body))
+    run = days.run("tue", rows_of_day(2), "mon")
+    assert (len(run.reranked), run.manifest["reused_queries"]) == (4, 4)
+    assert any(f"warning: {path} is not reused: " in line for line in run.lines)
 
 
 def test_statuses_select_rows_and_a_retry_leaves_them_out(days: Days) -> None:

@@ -9,39 +9,34 @@ text of a passage:
 3. Each temporary file is read back, and the earlier rows are copied from their data files, a batch at a time.
 """
 
-import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem
 
-from corpus_reranker.errors import InputError, OutputError, TransientRunError
-from corpus_reranker.io.filesystem import IO_THREADS, redact, resolve, retry_transient_errors
-from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.cache.earlier_outputs import (
+    FINGERPRINT,
+    EarlierFile,
+    ReuseRequest,
+    RowIndex,
+    open_index,
+    row_hashes,
+)
 from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID, RESULT
-from corpus_reranker.io.settings import RowLimits, StorageConfig
+from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sinks.base import Sink
-from corpus_reranker.io.sinks.data_files import list_data_files
-from corpus_reranker.io.sinks.layout import SUCCESS
-from corpus_reranker.io.sinks.run_record import describe_changes, read_run
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
 from corpus_reranker.io.sources.rows import check_batch
 from corpus_reranker.io.storage_errors import brief
-from corpus_reranker.types import QueryStatus
-
-FINGERPRINT = "request_fingerprint"
 
 _SPILL_FILES = 64
 """Temporary files. A million rows without candidates are 16,000 in each, which are in memory at once."""
@@ -51,57 +46,6 @@ _READ_THREADS = 4
 
 _COPIED_ROWS = 256
 """Earlier rows in memory, and in a row group of the copy. With reasoning, one takes about 100 kB."""
-
-_SHOWN_CHANGES = 3
-
-_KEYS = [QUERY_ID, FINGERPRINT, "status"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReuseRequest:
-    """What may be copied.
-
-    Attributes:
-        urls: Earlier outputs. A row is copied from the first of them that has it.
-        statuses: Statuses of rows that may be copied.
-        reranker: The fingerprint fields of the reranker, which must be those of the earlier outputs.
-        keep_reasoning: Copy reasoning; an output without it is not reused. If false, it is dropped.
-        storage: How to reach the outputs.
-        row_limits: What makes an input row a failed row.
-    """
-
-    urls: Sequence[str]
-    statuses: Sequence[QueryStatus]
-    reranker: Mapping[str, Any]
-    keep_reasoning: bool
-    storage: StorageConfig
-    row_limits: RowLimits
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierFile:
-    """A data file of the earlier output at `url`."""
-
-    url: str
-    filesystem: FileSystem
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class RowIndex:
-    """Where the earlier rows are: sorted hashes, and for each the number of its file and its row there."""
-
-    files: Sequence[EarlierFile]
-    hashes: npt.NDArray[np.uint64]
-    file_numbers: npt.NDArray[np.int32]
-    rows: npt.NDArray[np.int32]
-
-    def find(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """The position of each hash in the index, -1 for one that it does not have."""
-        if not len(self.hashes):
-            return np.full(len(hashes), -1)
-        positions = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        return np.where(self.hashes[positions] == hashes, positions, -1)
 
 
 def copy_reusable_rows(
@@ -119,9 +63,9 @@ def copy_reusable_rows(
         schema: The output schema.
 
     Returns:
-        Why outputs were left out.
+        Why outputs and files were left out.
     """
-    index, reasons = _open_index(request, finished)
+    index, reasons = open_index(request, finished)
     if len(index.hashes):
         with ExitStack() as stack:
             spill = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(min(_SPILL_FILES, len(index.files)))]
@@ -131,70 +75,8 @@ def copy_reusable_rows(
                     file.seek(0)
                     with pa.ipc.open_stream(file) as stream:
                         matched = stream.read_all()
-                    sink.write_file(_copies(matched, index.files, schema, request.keep_reasoning), schema)
+                    sink.write_file(_copies(matched, index.files, schema, request.keep_reasoning, reasons), schema)
     return reasons
-
-
-def _open_index(request: ReuseRequest, finished: pa.ChunkedArray) -> tuple[RowIndex, list[str]]:
-    files: list[EarlierFile] = []
-    pieces: list[pa.Table] = []
-    reasons = []
-    for url in request.urls:
-        try:
-            found = _open_output(url, request)
-            with ThreadPoolExecutor(IO_THREADS) as pool:
-                tables = list(pool.map(lambda file: _read_keys(file, request.statuses), found))
-        except (InputError, OutputError, TransientRunError, pa.ArrowException, OSError) as error:
-            reasons.append(f"{redact(url)} is not reused: {brief(error)}")
-            continue
-        for number, table in enumerate(tables, len(files)):
-            pieces.append(table.append_column("file", pa.repeat(pa.scalar(number, pa.int32()), table.num_rows)))
-        files += found
-    return _index(files, pieces, finished), reasons
-
-
-def _index(files: Sequence[EarlierFile], pieces: Sequence[pa.Table], finished: pa.ChunkedArray) -> RowIndex:
-    if not pieces:
-        return RowIndex(files, np.array([], np.uint64), np.array([], np.int32), np.array([], np.int32))
-    rows = pa.concat_tables(pieces)
-    if len(finished):
-        rows = rows.filter(pc.invert(pc.is_in(rows[QUERY_ID], value_set=finished)))
-    hashes, first = np.unique(_hashes(rows[QUERY_ID], rows[FINGERPRINT]), return_index=True)
-    return RowIndex(files, hashes, rows["file"].to_numpy()[first], rows["row"].to_numpy()[first])
-
-
-def _open_output(url: str, request: ReuseRequest) -> list[EarlierFile]:
-    """The data files of an earlier output. Raises InputError if its rows cannot be reused."""
-    control = open_object_store(url, request.storage)
-    record = read_run(control)
-    if record is None or control.read(SUCCESS) is None:
-        raise InputError("its run has not finished" if record else "there is no output")
-    earlier = {name: value for name, value in record.fingerprint_fields.items() if name not in ("input", "limit")}
-    if changes := describe_changes(earlier, request.reranker):
-        more = "; ..." if len(changes) > _SHOWN_CHANGES else ""
-        raise InputError(f"another reranker ({'; '.join(changes[:_SHOWN_CHANGES])}{more})")
-    if request.keep_reasoning and not record.info.get("keep_reasoning"):
-        raise InputError("it holds no reasoning, and output.keep_reasoning is set")
-    filesystem, folder = resolve(url, request.storage)
-    return [EarlierFile(redact(url), filesystem, info.path) for info in list_data_files(filesystem, folder)]
-
-
-@retry_transient_errors
-def _read_keys(file: EarlierFile, statuses: Sequence[QueryStatus]) -> pa.Table:
-    """Id, fingerprint and row number of the rows with these statuses."""
-    with file.filesystem.open_input_file(file.path) as opened, pq.ParquetFile(opened) as parquet:
-        if missing := [name for name in RESULT.names if name not in parquet.schema_arrow.names]:
-            raise InputError(f"{file.path} has no column {', '.join(missing)}: another version wrote it")
-        table = parquet.read(columns=_KEYS, use_threads=False)
-    table = table.append_column("row", pa.array(np.arange(table.num_rows, dtype=np.int32)))
-    wanted = pc.and_(pc.is_in(table["status"], value_set=pa.array(statuses)), pc.is_valid(table[FINGERPRINT]))
-    return table.filter(wanted).select([QUERY_ID, FINGERPRINT, "row"])
-
-
-def _hashes(query_ids: pa.ChunkedArray, fingerprints: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    pairs = zip(query_ids.to_pylist(), fingerprints.to_pylist(), strict=True)
-    digests = (hashlib.blake2b(f"{each}\0{query_id}".encode(), digest_size=8).digest() for query_id, each in pairs)
-    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 def _matches(candidates: ParquetFiles, index: RowIndex, limits: RowLimits) -> Iterator[pa.Table]:
@@ -215,7 +97,7 @@ def _matches(candidates: ParquetFiles, index: RowIndex, limits: RowLimits) -> It
 
 def _match(table: pa.Table, index: RowIndex) -> pa.Table:
     table = table.append_column(FINGERPRINT, request_fingerprints(table)).filter(pc.is_null(table[PROBLEM]))
-    positions = index.find(_hashes(table[QUERY_ID], table[FINGERPRINT]))
+    positions = index.find(row_hashes(table[QUERY_ID], table[FINGERPRINT]))
     table, positions = table.filter(pa.array(positions >= 0)), positions[positions >= 0]
     columns = {
         "_file": pa.array(index.file_numbers[positions]),
@@ -256,14 +138,17 @@ def _spill(tables: Iterator[pa.Table], files: Sequence[IO[bytes]]) -> None:
 
 
 def _copies(
-    matched: pa.Table, files: Sequence[EarlierFile], schema: pa.Schema, keep_reasoning: bool
+    matched: pa.Table, files: Sequence[EarlierFile], schema: pa.Schema, keep_reasoning: bool, reasons: list[str]
 ) -> Iterator[pa.Table]:
-    """The output rows of matched rows."""
+    """The output rows of matched rows. A file that cannot be read is left out, and told in `reasons`."""
     matched = matched.sort_by([("_file", "ascending"), ("_row", "ascending")])
     numbers = matched["_file"].to_numpy()
     for number in np.unique(numbers).tolist():
         start, end = np.searchsorted(numbers, [number, number + 1]).tolist()
-        yield from _copies_of_file(matched.slice(start, end - start), files[number], schema, keep_reasoning)
+        try:
+            yield from _copies_of_file(matched.slice(start, end - start), files[number], schema, keep_reasoning)
+        except (pa.ArrowException, OSError) as error:
+            reasons.append(f"{files[number].path} is not reused: {brief(error)}")
 
 
 def _copies_of_file(

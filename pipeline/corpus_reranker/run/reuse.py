@@ -5,7 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from corpus_reranker.cache.results import ReuseRequest, copy_reusable_rows
+from corpus_reranker.cache.earlier_outputs import ReuseRequest
+from corpus_reranker.cache.results import copy_reusable_rows
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.run_progress import RunProgress
 from corpus_reranker.io.sinks.base import ResumePoint
