@@ -1,6 +1,6 @@
 """What a second night costs: windows requested, time and bytes read, when a part of the lists has changed.
 
-    python tests/benchmarks/reuse.py nights [--queries 2000]
+    python tests/benchmarks/reuse.py nights [--queries 2000] [--no-ray]
     python tests/benchmarks/reuse.py million [--queries 1000000] [--candidates 10]
 
 `nights` reranks lists of 100 candidates with the scripted engine, whose judgment of a passage depends on the others in
@@ -40,6 +40,7 @@ from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.run import driver
 from corpus_reranker.run.passes import RunContext
 from corpus_reranker.types import SamplingParams
+from helpers.local_run import LocalPasses
 
 CANDIDATES = 100
 WINDOWS = 9
@@ -85,15 +86,19 @@ def noisy_answers() -> Callable[[str, SamplingParams], str]:
 def nights(
     folder: Annotated[Path, typer.Option(help="Folder for input and output.")] = Path("out/benchmarks/reuse"),
     queries: Annotated[int, typer.Option(min=1)] = 2_000,
+    ray: Annotated[bool, typer.Option(help="Run on Ray. If not, one replica runs in this process.")] = True,
 ) -> None:
     """Print one line for each second night."""
+    if not ray:
+        vars(driver).update(run_passes=LocalPasses(), write_final_report=lambda *_: None)
     shutil.rmtree(folder, ignore_errors=True)
     folder = folder.resolve()
     IsolatedProcess.run = _run_here  # type: ignore[assignment, method-assign]
     first = _rows(queries, 0.0, 0)
     manifest, seconds, read = _run(folder / "first", first, f"--cache.path={folder}/cache")
     full = _completions(manifest)
-    print(f"first night: {full:,} windows, {seconds:.0f} s, {read / 1e6:,.0f} MB read by the driver")
+    size = sum(path.stat().st_size for path in (folder / "first" / "in").iterdir())
+    print(f"first night: {full:,} windows, {seconds:.0f} s, {read / 1e6:,.0f} MB read; input {size / 1e6:,.0f} MB\n")
     print(
         "| changed lists | replaced candidates | reuse.outputs | cache.path | lists reranked | windows | seconds | MB |"
     )

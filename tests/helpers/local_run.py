@@ -1,8 +1,9 @@
-"""A rerank job in this process: the driver from open to commit, with passes that need no Ray."""
+"""A rerank job in this process: the driver from open to commit, and the code of a replica, without Ray."""
 
 import asyncio
-import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,12 @@ import pyarrow.compute as pc
 import pytest
 
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.engines.registry import create_engine
+from corpus_reranker.dataflow.coordinator import CoordinatorClient
+from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
+from corpus_reranker.dataflow.query_reranker import QueryReranker
+from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica_stats import ReplicaStats
+from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import RowError
 from corpus_reranker.io import schemas
 from corpus_reranker.io.isolation import IsolatedProcess
@@ -18,74 +24,90 @@ from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.sinks.base import ResumePoint
 from corpus_reranker.io.sources.parquet_files import iter_tables
 from corpus_reranker.io.sources.rows import check_batch, parse_row
-from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.run import driver
 from corpus_reranker.run.passes import RunContext
-from corpus_reranker.types import Completion, Prompt, SamplingParams
 from helpers.runs import rerank
+
+_REPLICA = ReplicaId("local", "local:1")
+_ROWS_PER_BLOCK = 256
+
+
+class CountingStats(ReplicaStats):
+    """Counts of the replica, which no stats actor gets."""
+
+    def __init__(self) -> None:
+        super().__init__(_REPLICA)
+        self.counts: Counter[str] = Counter()
+
+    def count(self, name: str, amount: int = 1) -> None:
+        self.counts[name] += amount
 
 
 class LocalPasses:
-    """Stands in for `run_passes`: a pass reranks with the answers of the scripted engine.
+    """Stands in for `run_passes`: one replica in this process reranks what is left.
 
     Attributes:
-        reranked: The query ids of all passes, in order.
-        requests: The number of requests.
+        reranked: The query ids of all passes, in the order of the input.
+        counts: The replica's counts.
     """
 
     def __init__(self) -> None:
         self.reranked: list[str] = []
-        self.requests = 0
+        self.counts: Counter[str] = Counter()
 
     def __call__(
         self, run: RunContext, schema: pa.Schema, query_ids: pa.ChunkedArray, state: ResumePoint, reused: int = 0
     ) -> tuple[ResumePoint, list[dict[str, Any]]]:
         if not state.remaining:
             return state, []
-        finished = query_ids.filter(state.finished)
-        for table in iter_tables(run.candidates, 1000):
+        counts = asyncio.run(self._run(run, schema, query_ids.filter(state.finished)))
+        self.counts += counts
+        entry = {name: counts[name] for name in ("completions", "cache_hits")}
+        return run.sink.prepare(query_ids), [{"engine_start_seconds": [], **entry}]
+
+    async def _run(self, run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray) -> Counter[str]:
+        stats = CountingStats()
+        in_flight = QueriesInFlight(CoordinatorClient(_REPLICA))
+        reranker = QueryReranker(run.config, _REPLICA, RunServices(), stats, in_flight)
+        await reranker.start()
+        for table in iter_tables(run.candidates, _ROWS_PER_BLOCK):
             left = table.filter(pc.invert(pc.is_in(table[schemas.QUERY_ID], value_set=finished)))
             if left.num_rows:
-                run.sink.write_file([self._rerank(check_batch(left, run.config.input), run.config, schema)], schema)
-        return run.sink.prepare(query_ids), [{"engine_start_seconds": []}]
+                block = check_batch(left, run.config.input)
+                rows = await asyncio.gather(*(self._rerank(reranker, row, run.config) for row in block.to_pylist()))
+                for row, fingerprint in zip(rows, request_fingerprints(block).to_pylist(), strict=True):
+                    row["request_fingerprint"] = fingerprint
+                run.sink.write_file([schemas.output_table(rows, block, schema)], schema)
+        await reranker.flush()
+        return stats.counts
 
-    def _rerank(self, table: pa.Table, config: JobConfig, schema: pa.Schema) -> pa.Table:
-        rows = [self._row(row, config) for row in table.to_pylist()]
-        for row, each in zip(rows, request_fingerprints(table).to_pylist(), strict=True):
-            row["request_fingerprint"] = each
-        return schemas.output_table(rows, table, schema)
-
-    def _row(self, row: dict[str, Any], config: JobConfig) -> dict[str, Any]:
+    async def _rerank(self, reranker: QueryReranker, row: dict[str, Any], config: JobConfig) -> dict[str, Any]:
         self.reranked.append(row[schemas.QUERY_ID])
-        engine = create_engine(config.engine, config.engine_context)
-
-        async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
-            self.requests += 1
-            return await engine.generate(prompt, params)
-
         try:
             request = parse_row(row)
         except RowError as error:
             return schemas.unreadable_row(row, str(error))
-        result = asyncio.run(rerank_query(request, generate, strategy=config.strategy, policy=config.policy))
+        async with reranker.query_slot(request) as slot:
+            result = await reranker.rerank(request, slot)
         duplicates = len(row[schemas.CANDIDATES]) - len(request.candidates)
         return schemas.output_row(request, result, config.output.keep_reasoning, duplicates)
 
 
-@dataclasses.dataclass
+@dataclass(frozen=True)
 class LocalRun:
     """A finished run."""
 
     manifest: dict[str, Any]
     lines: list[str]
     reranked: Sequence[str]
-    requests: int
+    counts: Counter[str]
 
 
 def rerank_locally(monkeypatch: pytest.MonkeyPatch, settings: JobConfig, **options: Any) -> LocalRun:
-    """Run the job without Ray and without subprocesses."""
+    """Run the job without Ray, subprocesses and report."""
     passes = LocalPasses()
-    monkeypatch.setattr("corpus_reranker.run.driver.run_passes", passes)
-    monkeypatch.setattr("corpus_reranker.run.driver.write_final_report", lambda *_: None)
+    monkeypatch.setattr(driver, "run_passes", passes)
+    monkeypatch.setattr(driver, "write_final_report", lambda *_: None)
     monkeypatch.setattr(IsolatedProcess, "run", lambda self, function, *args, **kwargs: function(*args, **kwargs))
     manifest, lines = rerank(settings, **options)
-    return LocalRun(manifest, lines, passes.reranked, passes.requests)
+    return LocalRun(manifest, lines, passes.reranked, passes.counts)

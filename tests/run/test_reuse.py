@@ -47,6 +47,10 @@ def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Days:
     return Days(tmp_path, monkeypatch)
 
 
+def rankings(rows: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {query_id: row["ranking"] for query_id, row in rows.items()}
+
+
 def rows_of_day(day: int, *, queries: int = 8) -> list[dict[str, Any]]:
     return [query(number, day=day) for number in range(queries)]
 
@@ -86,6 +90,23 @@ def test_unchanged_queries_are_copied_with_the_columns_and_scores_of_the_day(day
     assert third.manifest["info"]["passes"] == []
     assert third.manifest["output_tokens"] == 0
     assert {row["reused_from"] for row in days.rows("wed").values()} == {reused, f"{days.folder}/tue/out"}
+
+
+def test_windows_of_a_changed_list_come_from_the_completion_store(days: Days) -> None:
+    """Six candidates have two windows of 4, the last one first. A change at the top leaves that one alone."""
+    cache = (f"--cache.path={days.folder}/cache",)
+    first = days.run("mon", rows_of_day(1), overrides=cache)
+    assert (first.counts["completions"], first.counts["cache_hits"]) == (16, 0)
+    again = days.run("tue", rows_of_day(2), overrides=cache)
+    assert (again.counts["completions"], again.counts["cache_hits"]) == (0, 16)
+    second = rows_of_day(3)
+    second[1]["candidates"][0]["text"] = "changed"
+    second[2]["candidates"][5]["text"] = "changed"
+    run = days.run("wed", second, "mon", overrides=cache)
+    assert sorted(run.reranked) == ["q0001", "q0002"]
+    assert (run.counts["completions"], run.counts["cache_hits"]) == (3, 1)
+    days.run("without", second)
+    assert rankings(days.rows("wed")) == rankings(days.rows("without"))
 
 
 def test_an_output_that_cannot_be_reused_is_a_warning(days: Days) -> None:
