@@ -1,6 +1,6 @@
 """Whether completions depend on the requests that share a batch, on vLLM's CPU build.
 
-    python tests/benchmarks/determinism.py [--prompts 24] [--output-tokens 60]
+    python tests/benchmarks/determinism.py [--prompts 24] [--output-tokens 60] [--batch 1 --batch 1 --batch 16]
 
 Sends the windows of the demo collection to SmolLM2-135M in float32 at temperature 0, with different limits on the
 batch, and compares the completions with those of a run in which every request is alone.
@@ -23,24 +23,23 @@ from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.types import Prompt, SamplingParams
 
-BATCHES = (1, 1, 4, 16, 16)
-"""max_num_seqs of each run: two of the runs are repeated."""
-
 
 def main(
     folder: Annotated[Path, typer.Option(help="Folder for the model and the input.")] = Path(".cache"),
     prompts: Annotated[int, typer.Option(min=2, help="Number of windows.")] = 24,
     output_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each completion.")] = 60,
+    batch: Annotated[list[int] | None, typer.Option(help="max_num_seqs of each run; repeat the option.")] = None,
 ) -> None:
+    batches = batch or [1, 1, 4, 16, 16]
     model, candidates = convert_demo_model(folder), folder / "determinism"
     write_candidates(candidates)
-    outcomes = [asyncio.run(_run(model, candidates, batch, prompts, output_tokens)) for batch in BATCHES]
+    outcomes = [asyncio.run(_run(model, candidates, size, prompts, output_tokens)) for size in batches]
     print("| max_num_seqs | completions equal to the first run | first difference at token |")
     print("|---|---|---|")
-    for batch, texts in zip(BATCHES, outcomes, strict=True):
+    for size, texts in zip(batches, outcomes, strict=True):
         different = [pair for pair in zip(outcomes[0], texts, strict=True) if pair[0] != pair[1]]
         first = min((_common(*pair) for pair in different), default=None)
-        print(f"| {batch} | {len(texts) - len(different)} of {len(texts)} | {'none' if first is None else first} |")
+        print(f"| {size} | {len(texts) - len(different)} of {len(texts)} | {'none' if first is None else first} |")
 
 
 async def _run(model: Path, candidates: Path, batch: int, prompts: int, output_tokens: int) -> list[list[int]]:

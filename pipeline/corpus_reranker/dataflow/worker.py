@@ -86,6 +86,8 @@ class RerankWorker:
         self._queries_arrived += len(rows)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._rerank_row(row)) for row in rows]
+        if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
+            await self._reranker.flush()
         self._queries_returned += len(rows)
         fingerprints = await asyncio.to_thread(request_fingerprints, block)
         schema = self._schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
@@ -115,8 +117,6 @@ class RerankWorker:
             self._stats.count_windows(result, max_windows)
             if self._quarantine is not None:
                 await self._quarantine.write(result)
-            if len(self._in_flight) <= 1:  # possibly the last query of the run: Ray ends this process soon
-                await self._reranker.flush()
             num_duplicates = len(row[schemas.CANDIDATES]) - len(request.candidates)
             output = schemas.output_row(request, result, self._run.keep_reasoning, num_duplicates)
             return self._finish(output, started_at)

@@ -55,7 +55,7 @@ def add_reused_rows(
         run.log(f"warning: {reason}")
     after = run.isolated.run(run.sink.prepare, query_ids, retry=retry)
     reused = after.done - state.done
-    run.log(f"{counted(reused, 'query', 'queries')} reused from earlier outputs, {after.remaining:,} left to rerank")
+    run.log(f"{counted(reused, 'query')} reused from earlier outputs, {after.remaining:,} left to rerank")
     if reused:
         run.sink.publish(RunProgress(queries=after.queries, done=after.done, reused=reused))
     return after, reused
