@@ -87,7 +87,7 @@ class LocalPasses:
             request = parse_row(row)
         except RowError as error:
             return schemas.unreadable_row(row, str(error))
-        async with reranker.admission.query(reranker.max_windows(request)) as slot:
+        async with reranker.admission.query(reranker.max_windows(len(request.candidates))) as slot:
             result = await reranker.rerank(request, slot)
         duplicates = len(row[schemas.CANDIDATES]) - len(request.candidates)
         return schemas.output_row(request, result, config.output.keep_reasoning, duplicates)
