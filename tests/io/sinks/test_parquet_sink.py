@@ -10,8 +10,9 @@ from pyarrow.fs import FileInfo
 
 from corpus_reranker.errors import OutputError, RunError
 from corpus_reranker.io.filesystem import FileType, resolve
+from corpus_reranker.io.sinks.control_json import data_files_in
 from corpus_reranker.io.sinks.data_files import is_truncated, list_results
-from corpus_reranker.io.sinks.parquet import ParquetSink, names_in_manifest
+from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, file_names, read_rows, write, write_data_file
@@ -126,7 +127,7 @@ def test_a_new_run_deletes_published_files_that_are_not_listed(
     "manifest", [b"{broken", b'{"files": [{"name": "../part-x.parquet"}, {"name": "own.parquet"}]}', b"[]"]
 )
 def test_a_damaged_manifest_names_no_file(manifest: bytes) -> None:
-    assert names_in_manifest(manifest) == []
+    assert data_files_in(manifest) == []
 
 
 def test_a_listed_file_that_does_not_exist_counts_as_truncated(location: Location) -> None:

@@ -5,7 +5,6 @@ begins on the output deletes that folder first, so a late commit of this one fai
 output.
 """
 
-import json
 import posixpath
 import uuid
 from collections.abc import Sequence
@@ -49,14 +48,6 @@ def stage_object(layout: Layout, control: ObjectStore, name: str, body: bytes) -
     staged = join(layout.commit_folder, f"{uuid.uuid4().hex}-{name}")
     control.write(staged, body)
     return layout.path(staged)
-
-
-def parse_success(body: bytes) -> str:
-    """The id of the run in `_SUCCESS`; empty if it names none."""
-    try:
-        return str(json.loads(body)["run_id"])
-    except (ValueError, TypeError, KeyError):
-        return ""
 
 
 def publish(layout: Layout, source: str, name: str) -> None:

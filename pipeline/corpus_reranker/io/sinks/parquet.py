@@ -23,7 +23,8 @@ from corpus_reranker.io.run_progress import RunProgress, write_progress
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
-from corpus_reranker.io.sinks.commit import parse_success, publish, publish_data_files, stage_object
+from corpus_reranker.io.sinks.commit import publish, publish_data_files, stage_object
+from corpus_reranker.io.sinks.control_json import data_files_in, run_id_in
 from corpus_reranker.io.sinks.data_files import (
     ManifestEntry,
     count_values,
@@ -229,7 +230,7 @@ class ParquetSink(Sink):
     def _finished_run_id(self) -> str | None:
         """The id of the run that wrote `_SUCCESS`; None if there is none."""
         stored = self._control.read(SUCCESS)
-        return parse_success(stored.body) if stored else None
+        return run_id_in(stored.body) if stored else None
 
     def _delete_object(self, name: str) -> None:
         if stored := self._control.read(name):
@@ -256,7 +257,7 @@ class ParquetSink(Sink):
     def _delete_files_of_manifest(self) -> None:
         """Delete the data files that another run has published. LIST may not show them yet."""
         stored = self._control.read(MANIFEST)
-        names = names_in_manifest(stored.body) if stored else []
+        names = data_files_in(stored.body) if stored else []
         others = [name for name in names if not name.startswith(self._layout.data_file_prefix)]
         self._delete([self._layout.path(name) for name in others])
 
@@ -300,15 +301,6 @@ class ParquetSink(Sink):
             "info": dict(info),
             "files": [{"name": entry.name, "rows": entry.rows, "bytes": entry.bytes} for entry in entries],
         }
-
-
-def names_in_manifest(manifest: bytes) -> list[str]:
-    """The names of the data files in a manifest; none if it cannot be read."""
-    try:
-        names = [str(file["name"]) for file in json.loads(manifest)["files"]]
-    except (ValueError, KeyError, TypeError):
-        return []
-    return [name for name in names if name.startswith(DATA_FILE_PREFIX) and "/" not in name]
 
 
 def _not_of_a_run(url: str, name: str) -> OutputError:

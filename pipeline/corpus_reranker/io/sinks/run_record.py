@@ -12,6 +12,7 @@ from pyarrow.fs import FileSystem
 from corpus_reranker.errors import OutputError, TransientRunError
 from corpus_reranker.io.filesystem import join
 from corpus_reranker.io.object_store import ObjectStore, StoredObject
+from corpus_reranker.io.sinks.control_json import run_id_in
 
 RUN = "_run/run.json"
 
@@ -86,10 +87,7 @@ def find_run_id(filesystem: FileSystem, folder: str) -> str:
     if not filesystem.get_file_info(path).is_file:
         return ""
     with filesystem.open_input_stream(path) as stream:
-        try:
-            return str(json.loads(stream.read())["run_id"])
-        except (ValueError, TypeError, KeyError):
-            return ""
+        return run_id_in(stream.read())
 
 
 def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
