@@ -10,7 +10,7 @@ import pytest
 import ray
 import yaml
 
-from corpus_reranker import RerankerConfig, build_reranker
+from corpus_reranker import JobConfig, build_reranker
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
 
@@ -50,11 +50,24 @@ def test_rerank_inside_a_ray_data_pipeline(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_bad_row_of_a_ray_data_pipeline_fails_alone() -> None:
-    config = RerankerConfig.model_validate({"engine": {"kind": "scripted"}, "strategy": {"window": 4, "stride": 2}})
+    """The section `input` of a job config names the columns of a dataset, too."""
+    config = JobConfig.model_validate(
+        {
+            "input": {"path": "in", "columns": {"query_id": "qid", "doc_id": "docno"}},
+            "output": {"path": "out"},
+            "engine": {"kind": "scripted"},
+            "strategy": {"window": 4, "stride": 2},
+        }
+    )
     good, bad = {**query(0), "tag": "a"}, {**query(1), "query": " ", "tag": "b"}
-    rows = {row["query_id"]: row for row in build_reranker(config)(ray.data.from_items([good, bad])).take_all()}
+    items = [{**row, "qid": row.pop("query_id"), "candidates": _renamed(row["candidates"])} for row in (good, bad)]
+    rows = {row["query_id"]: row for row in build_reranker(config)(ray.data.from_items(items)).take_all()}
     check_ranking(rows["q0000"], query(0))
     assert [(row["status"], row["tag"]) for _, row in sorted(rows.items())] == [("complete", "a"), ("failed", "b")]
+
+
+def _renamed(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"docno" if name == "doc_id" else name: value for name, value in each.items()} for each in candidates]
 
 
 @pytest.mark.usefixtures("ray_cluster")

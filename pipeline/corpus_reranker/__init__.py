@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from corpus_reranker.config.loader import load_config
     from corpus_reranker.config.schema import JobConfig, RerankerConfig
     from corpus_reranker.dataflow.processor import build_reranker
+    from corpus_reranker.io.settings import RowSettings
     from corpus_reranker.ranking.rerank_query import rerank_query
     from corpus_reranker.run.driver import run_job
     from corpus_reranker.types import Candidate, RerankRequest, RerankResult
@@ -23,6 +24,7 @@ __all__ = [
     "RerankRequest",
     "RerankResult",
     "RerankerConfig",
+    "RowSettings",
     "build_reranker",
     "load_config",
     "rerank_query",
@@ -35,6 +37,7 @@ _MODULES = {
     "RerankRequest": "types",
     "RerankResult": "types",
     "RerankerConfig": "config.schema",
+    "RowSettings": "io.settings",
     "build_reranker": "dataflow.processor",
     "load_config": "config.loader",
     "rerank_query": "ranking.rerank_query",

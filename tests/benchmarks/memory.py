@@ -25,7 +25,7 @@ from workload import job, peak_address_space_bytes, peak_rss_bytes, print_figure
 
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import NESTED_INPUT, output_schema
-from corpus_reranker.io.settings import OutputConfig, StorageConfig
+from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sources.parquet import read_nested_files
 from corpus_reranker.io.sources.parquet_files import read_query_ids
@@ -64,7 +64,7 @@ def measure_ids(queries: int) -> dict[str, Any]:
             for number, table in enumerate(tables_of_ids(queries, schema)):
                 pq.write_table(table, f"{scratch}/{name}/part-{run.run_id}-{number:06}.parquet")
         with IsolatedProcess(64 * 2**30) as isolated:
-            query_ids = isolated.run(read_query_ids, read_nested_files(f"{scratch}/in", storage))
+            query_ids = isolated.run(read_query_ids, read_nested_files(InputConfig(path=f"{scratch}/in"), storage))
             after_ids = isolated.run(peak_rss_bytes)
             state = isolated.run(sink.prepare, query_ids)
             after_prepare, space = isolated.run(peak_rss_bytes), isolated.run(peak_address_space_bytes)

@@ -48,6 +48,22 @@ def test_triples_with_texts(output: Path, tmp_path: Path) -> None:
     }
 
 
+def test_triples_with_texts_of_renamed_columns(output: Path, tmp_path: Path) -> None:
+    """`input.columns` and `input.cast_ids` of the config hold for the candidates of an export, too."""
+    candidates = [{"docno": f"d{index}", "passage": f"passage {index}"} for index in range(3)]
+    rows = [{"qid": number, "query": f"text {number}", "candidates": candidates} for number in (1, 2)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "candidates.parquet")
+    config = tmp_path / "job.yaml"
+    config.write_text(
+        "input: {path: elsewhere, columns: {query_id: qid, doc_id: docno, text: passage}, cast_ids: true}\n"
+        f"export: {{to: triples, input: {tmp_path}/candidates.parquet, destination: {tmp_path}/to}}"
+    )
+    result = run_command("export", str(output), "--config", str(config), "--min-negative-rank", "2", "--negatives", "1")
+    assert result.exit_code == 0, result.output
+    (triple,) = [json.loads(line) for line in (tmp_path / "to/part-00001.jsonl").read_text().splitlines()]
+    assert (triple["query"], triple["positive"]) == ("text 2", {"doc_id": "d1", "text": "passage 1"})
+
+
 def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
     config = tmp_path / "job.yaml"
     config.write_text(

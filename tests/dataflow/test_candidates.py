@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from corpus_reranker.dataflow import candidates
 from corpus_reranker.dataflow.candidates import CandidatesDatasource
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
-from corpus_reranker.io.settings import RowLimits, StorageConfig
+from corpus_reranker.io.settings import InputConfig, RowLimits, StorageConfig
 from corpus_reranker.io.sources.parquet import read_nested_files
 from helpers.outputs import input_row
 
@@ -20,7 +20,7 @@ from helpers.outputs import input_row
 def query_ids(folder: Path, parallelism: int) -> list[list[str]]:
     """The ids that each read task gives, as it gives them in another process."""
     tasks = CandidatesDatasource(
-        read_nested_files(str(folder), StorageConfig()), RowLimits(max_candidates=3)
+        read_nested_files(InputConfig(path=str(folder)), StorageConfig()), RowLimits(max_candidates=3)
     ).get_read_tasks(parallelism)
     found = []
     for task in tasks:
@@ -66,7 +66,7 @@ def test_row_groups_of_one_file_are_shared(tmp_path: Path, monkeypatch: pytest.M
 def test_rows_beyond_the_limits_are_cut(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([input_row("few", 3), input_row("many", 4)], NESTED_INPUT)
     pq.write_table(table, tmp_path / "a.parquet")
-    files = read_nested_files(str(tmp_path), StorageConfig())
+    files = read_nested_files(InputConfig(path=str(tmp_path)), StorageConfig())
     (task,) = CandidatesDatasource(files, RowLimits(max_candidates=3)).get_read_tasks(1)
     few, many = next(iter(task())).to_pylist()
     assert (len(few["candidates"]), few[PROBLEM]) == (3, None)

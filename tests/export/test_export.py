@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem, copy_files
 
 from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.evaluation import candidate_texts as candidate_texts_module
 from corpus_reranker.evaluation import rankings
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.rankings import read_orders
@@ -24,6 +25,8 @@ from corpus_reranker.export.formats.triples import triples
 from corpus_reranker.export.settings import ExportConfig, TriplesConfig
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import RANKING
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.trec import open_text, read_run
 from helpers.contributing import guide_code
 from helpers.locations import Location
@@ -379,9 +382,25 @@ def _candidates(folder: Path, query_ids: list[str], row_group_size: int = 1) -> 
     return folder
 
 
+def candidate_texts(path: Path) -> CandidateTexts:
+    return CandidateTexts(InputConfig(path=str(path)), StorageConfig())
+
+
+@pytest.mark.parametrize("kept_bytes", [1, 64 * 2**20])
+def test_texts_of_a_large_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
+    """Any order of lookups finds every text, also of rows that are no longer kept; `kept_bytes` bounds the memory."""
+    monkeypatch.setattr(candidate_texts_module, "_KEPT_BYTES", kept_bytes)
+    query_ids = [f"q{number}" for number in range(5 * ROWS_PER_BATCH)]
+    texts = candidate_texts(_candidates(tmp_path / "in", query_ids, row_group_size=3 * ROWS_PER_BATCH))
+    for query_id in [query_ids[0], *reversed(query_ids[::50]), query_ids[-1], query_ids[1]]:
+        assert texts.find(query_id).passages["d3"]["text"] == f"{query_id} d3"
+        for group in texts._open.values():
+            assert len(group._kept) == 1 or sum(table.nbytes for _, table in group._kept) <= kept_bytes
+
+
 def test_texts_come_from_the_candidates(tmp_path: Path) -> None:
     query_ids = [f"q{number}" for number in range(9)]
-    texts = CandidateTexts(LOCAL, str(_candidates(tmp_path / "in", query_ids)))
+    texts = candidate_texts(_candidates(tmp_path / "in", query_ids))
     for query_id in [*query_ids, "q0", "q8"]:  # q0 again, after its row group was released
         row = {**output_row(query_id, list(range(30))), "query": "another query text"}
         (triple,) = triples(row, TriplesConfig(negatives=1), texts)
@@ -392,7 +411,7 @@ def test_texts_come_from_the_candidates(tmp_path: Path) -> None:
 
 
 def test_candidates_of_another_output_are_an_error(tmp_path: Path) -> None:
-    texts = CandidateTexts(LOCAL, str(_candidates(tmp_path / "in", ["q1"])))
+    texts = candidate_texts(_candidates(tmp_path / "in", ["q1"]))
     with pytest.raises(InputError, match="does not hold query 'q'"):
         list(triples(LIST, TriplesConfig(), texts))
     with pytest.raises(InputError, match="is not in the candidates"):
@@ -400,9 +419,13 @@ def test_candidates_of_another_output_are_an_error(tmp_path: Path) -> None:
 
 
 def test_texts_must_be_candidates(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"query_id": ["1"]}), tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="no column candidates, query"):
-        CandidateTexts(LOCAL, str(tmp_path / "x.parquet"))
+    pq.write_table(pa.table({"query_id": ["1"], "query": ["what?"]}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"x\.parquet: no column .candidates."):
+        candidate_texts(tmp_path / "x.parquet")
+    long_form = {"query_id": ["1"], "query": ["what?"], "doc_id": ["d"], "text": ["t"], "score": [1.0]}
+    pq.write_table(pa.table(long_form), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="must be in nested form"):
+        candidate_texts(tmp_path / "x.parquet")
 
 
 def test_the_guides_export_format_is_loaded_from_outside_the_package(

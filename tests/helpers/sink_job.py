@@ -17,7 +17,7 @@ def run_sink_job(endpoint_url: str, bucket: str, **settings: object) -> None:
     storage = StorageConfig.model_validate({"endpoint_url": endpoint_url, "region": "us-east-1", **settings})
     location = Location(f"s3://{bucket}/{uuid.uuid4().hex}", storage)
     write(location, "in/a.parquet", [input_row("q0"), input_row("q1")])
-    query_ids = read_query_ids(read_nested_files(location.input().path, storage))
+    query_ids = read_query_ids(read_nested_files(location.input(), storage))
     sink = pickle.loads(pickle.dumps(ParquetSink(location.output(), storage)))
     with sink.lease():
         sink.begin({"model": "m"}, 2, config_yaml="")

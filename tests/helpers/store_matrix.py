@@ -81,7 +81,7 @@ class Job:
         raise AssertionError
 
     def start(self) -> None:
-        self._query_ids = read_query_ids(read_nested_files(self.location.input("in/a.parquet").path, self._storage))
+        self._query_ids = read_query_ids(read_nested_files(self.location.input("in/a.parquet"), self._storage))
         self._sink().check(OLD)
 
     def lease(self) -> None:

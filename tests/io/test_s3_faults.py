@@ -35,7 +35,7 @@ def test_job_through_faults(s3_server: S3Server, faults: list[Fault], every: int
     with fault_proxy(s3_server.endpoint_url, faults, every=every, stall_seconds=2.5) as proxy:
         location = location_at(proxy.endpoint_url, s3_server.bucket)
         write(location, "in/a.parquet", [input_row(each) for each in QUERY_IDS])
-        query_ids = read_query_ids(read_nested_files(location.input().path, location.storage))
+        query_ids = read_query_ids(read_nested_files(location.input(), location.storage))
         sink = ParquetSink(location.output(), location.storage)
         sink.begin({"model": "m"}, len(QUERY_IDS), config_yaml="")
         sink.prepare(query_ids)

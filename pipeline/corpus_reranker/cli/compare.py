@@ -85,7 +85,8 @@ def compare(
     options = JobOptions.of(context, config, date, {f"compare.{key}": value for key, value in own.items()})
     settings, storage = options.section("compare", CompareConfig), options.storage()
     evaluate = options.section_if_given("evaluate", EvaluateConfig)
-    compared = compare_outputs(options.output(b), storage, settings, evaluate)
+    candidates = options.input_at(settings.input) if settings.input else None
+    compared = compare_outputs(options.output(b), storage, settings, evaluate, candidates)
     if as_json:
         print_json({**as_document(compared), "page": settings.page_path})
     else:

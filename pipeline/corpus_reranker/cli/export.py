@@ -102,7 +102,7 @@ def export(
     settings, storage = options.section("export", ExportConfig), options.storage()
     texts = None
     if settings.to == "triples" and settings.input is not None:
-        texts = CandidateTexts(*resolve(settings.input, storage))
+        texts = CandidateTexts(options.input_at(settings.input), storage)
     calibrated = settings.calibration and read_calibration(*resolve(settings.calibration, storage))
     source, destination_folder = resolve(options.output(output), storage), resolve(settings.destination, storage)
     exported = export_output(source, destination_folder, settings, texts, calibrated or None)

@@ -160,6 +160,11 @@ class JobOptions:
         """The folder for candidates: `given`, else the config's input. Raises ConfigError if there is neither."""
         return given or self.section("input", InputConfig).path
 
+    def input_at(self, path: str) -> InputConfig:
+        """The section `input`, which may be absent, with another path. Raises ConfigError."""
+        overrides = (*self.overrides, f"--input.path={json.dumps(path)}")
+        return load_section(self.path, "input", InputConfig, overrides, date=self.date)
+
     def output(self, given: str | None) -> str:
         """The output that the command line names, else the config's. Raises ConfigError if there is neither."""
         return given or self.section("output", OutputConfig).path

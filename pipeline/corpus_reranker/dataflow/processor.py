@@ -33,11 +33,13 @@ from corpus_reranker.dataflow.ray_compat import (
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.dataflow.worker import RerankWorker
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.schemas import CANDIDATES, QUERY_ID
-from corpus_reranker.io.settings import RowLimits
+from corpus_reranker.io.schemas import NESTED_INPUT, QUERY_ID
+from corpus_reranker.io.settings import RowSettings
 from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.sources.base import ParquetFiles
+from corpus_reranker.io.sources.conversion import convert_batch
 from corpus_reranker.io.sources.rows import check_batch
+from corpus_reranker.io.sources.schema_check import input_schema
 
 Reranker: TypeAlias = Callable[[Dataset], Dataset]
 """Maps a dataset with one row per query to the reranked dataset."""
@@ -110,31 +112,34 @@ def plan_run(config: RerankerConfig, queries: int | None = None) -> RunPlan:
 
 
 def build_reranker(
-    config: RerankerConfig, *, row_limits: RowLimits | None = None, keep_reasoning: bool = False
+    config: RerankerConfig, *, rows: RowSettings | None = None, keep_reasoning: bool = False
 ) -> Reranker:
     """Build a function that reranks a Ray dataset, for use inside any Ray Data pipeline.
 
     The dataset has one row per query: `query_id`, `query` and `candidates`, a list of structs with `doc_id`,
-    `text` and optionally `title` and `score`, in first-stage order. Other columns pass through. The result has
-    `query_id`, `status`, `ranking`, `windows`, `error`, `started_at`, `finished_at`, and the other columns. A query
-    that cannot be reranked becomes a row with status `failed` and raises no error.
+    `text` and optionally `title` and `score`, in first-stage order. Names and types are accepted as in the files of
+    an input. Other columns pass through. The result has `query_id`, `status`, `ranking`, `windows`, `error`,
+    `started_at`, `finished_at`, and the other columns. A query that cannot be reranked becomes a row with status
+    `failed` and raises no error; a dataset without these columns and types does.
 
     The function changes the dataset's `DataContext`: actor pools grow as soon as a block is in flight, and
     `cluster.max_replica_start_failures` bounds how often an actor may fail to start.
 
     Args:
         config: Engine, prompt, strategy and replicas.
-        row_limits: Limits beyond which a query fails; None for the defaults.
+        rows: Names, types and limits of the rows; None: the section `input` of a JobConfig, else the defaults.
         keep_reasoning: Keep each window's reasoning in the result.
 
     Returns:
         A function from the dataset to the reranked dataset. Like every Ray Data transform it is lazy.
     """
-    services = RunServices(row_limits=row_limits or RowLimits(), keep_reasoning=keep_reasoning)
+    if rows is None:
+        rows = config.input if isinstance(config, JobConfig) else RowSettings()
+    services = RunServices(row_limits=rows, keep_reasoning=keep_reasoning)
 
     def reranked(dataset: Dataset) -> Dataset:
-        checked = dataset.map_batches(check_queries, fn_args=(services.row_limits,), **WHOLE_BLOCKS)
-        return _rerank(checked, config, plan_run(config), None, services, replica_placement(config))
+        checked = dataset.map_batches(check_queries, fn_args=(rows,), **WHOLE_BLOCKS)
+        return _rerank(checked, config.reranker(), plan_run(config), None, services, replica_placement(config))
 
     return reranked
 
@@ -187,16 +192,26 @@ def replica_resources(cpus: float, gpus: float) -> dict[str, float]:
     return {"num_cpus": cpus, "num_gpus": gpus}
 
 
-def check_queries(table: pa.Table, limits: RowLimits) -> pa.Table:
-    """Apply `check_batch` to a block. Raises InputError if a column is missing, naming it."""
-    missing = [name for name in (QUERY_ID, "query", CANDIDATES) if name not in table.column_names]
+def check_queries(table: pa.Table, rows: RowSettings) -> pa.Table:
+    """Give the reranker's columns of a block their names and types, and apply `check_batch`.
+
+    Raises:
+        InputError: Names a column that is missing, or has a type that loses information.
+    """
+    theirs = {name: rows.columns.get(name, name) for name in NESTED_INPUT.names}
+    missing = [name for name in theirs.values() if name not in table.column_names]
     if missing:
         raise InputError(
             f"the dataset has no column {', '.join(missing)}; it has {', '.join(table.column_names)}. "
             "The reranker needs one row per query: query_id, query, and candidates, a list of structs with doc_id "
-            "and text"
+            "and text; other names are given as build_reranker(config, rows=RowSettings(columns={query_id: ...}))"
         )
-    return check_batch(table, limits)
+    own = table.select(list(theirs.values()))
+    _, schema = input_schema({"the dataset": own.schema}, rows, lambda path, column: False)
+    converted = [convert_batch(batch, schema, rows.columns) for batch in own.combine_chunks().to_batches()]
+    own = pa.concat_tables([schema.empty_table(), *converted])
+    others = table.drop_columns(list(theirs.values()))
+    return check_batch(pa.table([*own.columns, *others.columns], schema=pa.schema([*own.schema, *others.schema])), rows)
 
 
 def rerank(

@@ -71,17 +71,9 @@ class RowLimits(Section):
     )
 
 
-class InputConfig(RowLimits):
-    """Where the candidates are, and the limits on a row."""
+class RowSettings(RowLimits):
+    """Names, types and limits of the rows."""
 
-    path: Url = Field(
-        description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
-        "long form (one row per candidate). All files of a folder are data, except notes such as *.md and *.txt."
-    )
-    format: str = Field(
-        "parquet",
-        description='"parquet", "csv", "tsv", "jsonl", or "module:Class" of an input format outside the package.',
-    )
     columns: Annotated[dict[str, str], AfterValidator(_of_known_columns)] = Field(
         {},
         description="Names in the input of columns and candidate fields that have other names there: "
@@ -90,6 +82,19 @@ class InputConfig(RowLimits):
     cast_ids: bool = Field(
         False,
         description="Read integers as ids: 7 becomes the text 7. Ids in qrels and other files must be written so.",
+    )
+
+
+class InputConfig(RowSettings):
+    """Where the candidates are, and the names, types and limits of their rows."""
+
+    path: Url = Field(
+        description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
+        "long form (one row per candidate). All files of a folder are data, except notes such as *.md and *.txt."
+    )
+    format: str = Field(
+        "parquet",
+        description='"parquet", "csv", "tsv", "jsonl", or "module:Class" of an input format outside the package.',
     )
     options: dict[str, Any] = Field({}, description="Settings of an input format outside the package.")
 

@@ -30,7 +30,7 @@ from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import redact, resolve
-from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.report.charts import Chart, distribution, percent, signed_bars
 from corpus_reranker.report.templating import Tile, clip, render
 
@@ -87,9 +87,15 @@ class RankLine:
 
 
 def compare_outputs(
-    url: str, storage: StorageConfig, config: CompareConfig, evaluate_config: EvaluateConfig | None = None
+    url: str,
+    storage: StorageConfig,
+    config: CompareConfig,
+    evaluate_config: EvaluateConfig | None = None,
+    candidates: InputConfig | None = None,
 ) -> ComparedOutputs:
     """Compare the output at `url`, as B, with the baseline of `config`, and write the page and the CSV file.
+
+    `candidates` adds the passages of the listed queries to the page.
 
     Raises:
         InputError: An output, the qrels or the candidates cannot be read, an output may not be used as a result, or
@@ -100,7 +106,7 @@ def compare_outputs(
     settings = pair_settings(*(read_settings(each.filesystem, each.path, each.output) for each in (a, b)))
     qrels = config.qrels or (evaluate_config and evaluate_config.qrels)
     judgments = load_qrels(*resolve(qrels, storage)) if qrels else None
-    texts = CandidateTexts(*resolve(config.input, storage)) if config.input else None
+    texts = CandidateTexts(candidates, storage) if candidates else None
     with ExitStack() as stack:
         record = _csv_writer(stack, config, storage)
         rankings = compare_rankings(join_rankings(a.files, b.files), config, record)

@@ -35,7 +35,7 @@ def check_in_bounded_memory(location: Location) -> str:
 
 
 def check_and_read(settings: InputConfig, storage: StorageConfig) -> int:
-    return len(read_query_ids(read_nested_files(settings.path, storage)))
+    return len(read_query_ids(read_nested_files(settings, storage)))
 
 
 def repeated(value: str, times: int) -> pa.Array:
@@ -63,7 +63,7 @@ def test_thirty_million_candidates_in_a_few_kilobytes(local_location: Location) 
 
 
 def read_all(settings: InputConfig, storage: StorageConfig) -> int:
-    return sum(table.nbytes for table in iter_tables(read_nested_files(settings.path, storage), ROWS_PER_BATCH))
+    return sum(table.nbytes for table in iter_tables(read_nested_files(settings, storage), ROWS_PER_BATCH))
 
 
 def test_a_row_group_of_two_gigabytes_of_text_in_a_few_megabytes(local_location: Location) -> None:
@@ -122,7 +122,7 @@ def test_query_ids_that_are_not_utf8(local_location: Location) -> None:
     rows = pa.Table.from_pylist([input_row("a"), input_row("b")], NESTED_INPUT)
     write(local_location, "in/a.parquet", rows.set_column(0, NESTED_INPUT.field(0), ids))
     with pytest.raises(InputError, match=r"a.parquet: cannot read column 'query_id': Invalid UTF8"):
-        read_query_ids(read_nested_files(local_location.input().path, local_location.storage))
+        read_query_ids(read_nested_files(local_location.input(), local_location.storage))
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + b"\xff" * 100 + b"PAR1"])
@@ -154,7 +154,7 @@ def test_broken_bytes_are_an_input_error_or_harmless(
         content[int(where * pages_bytes)] = byte
     (folder / "a.parquet").write_bytes(content[: int(cut * len(content))])
     try:
-        read_query_ids(read_nested_files(local_location.input().path, local_location.storage))
+        read_query_ids(read_nested_files(local_location.input(), local_location.storage))
     except InputError as error:
         message = str(error)
         assert "a.parquet" in message or "query_ids" in message

@@ -155,7 +155,7 @@ def test_a_nested_input_is_itself_and_its_head_is_a_copy(location: Location) -> 
     write(location, "in/a.parquet", [input_row("q1"), input_row("q2")])
     write(location, "in/b.parquet", [input_row("q3")])
     assert read_query_ids(nested(location)).to_pylist() == ["q1", "q2", "q3"]
-    assert nested(location).paths == read_nested_files(location.input().path, location.storage).paths
+    assert nested(location).paths == read_nested_files(location.input(), location.storage).paths
     assert read_query_ids(nested(location, limit=2)).to_pylist() == ["q1", "q2"]
     assert read_query_ids(nested(location, limit=3)).to_pylist() == ["q1", "q2", "q3"]
     assert rows_of(nested(location, limit=1)) == [input_row("q1")]

@@ -23,7 +23,7 @@ CANDIDATES_TYPE = NESTED_INPUT.field("candidates").type
 
 
 def nested_files(location: Location, name: str = "in") -> ParquetFiles:
-    return read_nested_files(location.input(name).path, location.storage)
+    return read_nested_files(location.input(name), location.storage)
 
 
 def test_reads_the_files_of_a_folder_sorted_by_path(location: Location) -> None:

@@ -30,11 +30,13 @@ def open_parquet(settings: InputConfig, storage: StorageConfig) -> Source:
     return NestedParquet(files) if form == "nested" else LongParquet(files, settings.max_candidates)
 
 
-def read_nested_files(url: str, storage: StorageConfig) -> ParquetFiles:
-    """The Parquet files at `url`. Raises InputError if they are not in nested form."""
-    form, files = read_footers(InputConfig(path=url), storage)
+def read_nested_files(settings: InputConfig, storage: StorageConfig) -> ParquetFiles:
+    """The Parquet files at `settings.path`. Raises InputError if they are not in nested form."""
+    form, files = read_footers(settings, storage)
     if form != "nested":
-        raise InputError(f"{redact(url)} has no column {CANDIDATES!r}; a source must give its queries in nested form")
+        raise InputError(
+            f"{redact(settings.path)} has no column {CANDIDATES!r}; it must be in nested form, one row per query"
+        )
     return files
 
 

@@ -14,7 +14,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, RESULT
-from corpus_reranker.io.settings import InputConfig
+from corpus_reranker.io.settings import RowSettings
 from corpus_reranker.io.sources.arrow_types import (
     common_type,
     is_bytes,
@@ -39,7 +39,7 @@ _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _SHOWN_FILES = 3
 
 
-def input_schema(schemas: Mapping[str, pa.Schema], settings: InputConfig, is_exact: IsExact) -> tuple[Form, pa.Schema]:
+def input_schema(schemas: Mapping[str, pa.Schema], settings: RowSettings, is_exact: IsExact) -> tuple[Form, pa.Schema]:
     """The form of an input, and the schema in which its rows are read.
 
     Args:
@@ -119,7 +119,7 @@ def _has_candidate_columns(schema: pa.Schema) -> bool:
     return bool(names & set(schema.names))
 
 
-def _file_problems(schema: pa.Schema, form: Form, expected: pa.Schema, settings: InputConfig) -> Iterator[str]:
+def _file_problems(schema: pa.Schema, form: Form, expected: pa.Schema, settings: RowSettings) -> Iterator[str]:
     for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
         theirs = settings.columns.get(name)
         renamed = f", one of them by input.columns.{name}={theirs}" if theirs else ""
@@ -137,7 +137,7 @@ def _file_problems(schema: pa.Schema, form: Form, expected: pa.Schema, settings:
             yield from _passed_through_problems(field)
 
 
-def _missing_column(field: pa.Field, schema: pa.Schema, form: Form, settings: InputConfig) -> str:
+def _missing_column(field: pa.Field, schema: pa.Schema, form: Form, settings: RowSettings) -> str:
     wanted = f"no column {field.name!r}, wanted {_named_type(field.name, field.type)} ({form} form)"
     names = ", ".join(settings.columns.get(name, name) for name in schema.names)
     if field.name in settings.columns:
@@ -150,7 +150,7 @@ def _rename_fix(name: str, names: list[str]) -> str:
     return f"name it with input.columns={{{name}: {suggest_column(name, free)}}}"
 
 
-def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, settings: InputConfig) -> Iterator[str]:
+def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, settings: RowSettings) -> Iterator[str]:
     label, leaf = f"column {name!r} is {found}, wanted {_named_type(name, expected)}", name.rpartition(".")[2]
     if pa.types.is_list(expected):
         yield from _list_problems(label, found, expected, settings)
@@ -167,7 +167,7 @@ def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, setting
         yield f"{label}; {_cast_fix(name, 'float')}"
 
 
-def _list_problems(label: str, found: pa.DataType, expected: pa.DataType, settings: InputConfig) -> Iterator[str]:
+def _list_problems(label: str, found: pa.DataType, expected: pa.DataType, settings: RowSettings) -> Iterator[str]:
     if pa.types.is_null(found) or (is_list(found) and pa.types.is_null(found.value_type)):
         return  # all lists are null or empty: failed rows
     if not is_list(found) or not pa.types.is_struct(found.value_type):

@@ -60,7 +60,7 @@ def stage(
             delete_folder(filesystem, folder)  # after an error, the run copies again
             raise
         open_object_store(folder_url, storage).write(join(name, COMPLETE), content)
-    return read_nested_files(join(folder_url, name), storage)
+    return read_nested_files(InputConfig(path=join(folder_url, name)), storage)
 
 
 def _find_copy(content: bytes, folder_url: str, storage: StorageConfig) -> str | None:
