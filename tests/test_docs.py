@@ -38,7 +38,12 @@ def command_line(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     raise AssertionError(f"not a command of this program: {shlex.join(words)}")
 
 
-SHOWN = [pytest.param(command, id=f"{page.name}: {command[:60]}") for page in PAGES for command in commands(page)]
+SHOWN = [
+    pytest.param(command, id=f"{page.name}: {command[:60]}")
+    for page in PAGES
+    if page.name != "your-data.md"  # tests/test_your_data.py runs its commands
+    for command in commands(page)
+]
 
 
 @pytest.mark.parametrize("command", SHOWN)

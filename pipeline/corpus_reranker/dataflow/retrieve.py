@@ -81,7 +81,7 @@ def prepare_index(config: RetrieveConfig, storage: StorageConfig) -> int:
     Runs on a node with a free CPU, not in the driver. Raises what `build_index` and `Searcher` raise.
     """
     with original_errors():
-        return int(ray.get(ray.remote(num_cpus=1)(_prepare_index).remote(config, storage)))
+        return int(ray.get(ray.remote(num_cpus=1)(_prepare_index).remote(_with_absolute_paths(config), storage)))
 
 
 def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesystem: FileSystem, folder: str) -> None:
@@ -93,13 +93,22 @@ def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesyst
     dataset = ray.data.from_arrow([queries.slice(start, config.queries_per_block) for start in starts])
     dataset = dataset.map_batches(
         _SearchWorker,
-        fn_constructor_args=(config, schema),
+        fn_constructor_args=(_with_absolute_paths(config), schema),
         batch_size=None,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=workers),
         num_cpus=1,
     )
     write_candidates(dataset, filesystem, folder, schema)
+
+
+def _with_absolute_paths(config: RetrieveConfig) -> RetrieveConfig:
+    """Local paths are relative to the driver's working directory; that of a worker can be another one."""
+    corpus, index = config.corpus, Path(config.index).expanduser()
+    if corpus is not None and "://" not in corpus.path:
+        corpus = corpus.model_copy(update={"path": str(Path(corpus.path).expanduser().absolute())})
+    is_folder = corpus is not None or index.is_dir()  # else the name of a prebuilt index
+    return config.model_copy(update={"corpus": corpus, "index": str(index.absolute()) if is_folder else config.index})
 
 
 def write_candidates(dataset: ray.data.Dataset, filesystem: FileSystem, folder: str, schema: pa.Schema) -> None:
