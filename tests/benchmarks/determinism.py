@@ -1,9 +1,9 @@
 """Whether completions depend on the requests that share a batch, on vLLM's CPU build.
 
-    python tests/benchmarks/determinism.py [--prompts 24] [--output-tokens 60] [--batch 1 --batch 1 --batch 16]
+    python tests/benchmarks/determinism.py [--prompts 24] [--output-tokens 60]
 
-Sends the windows of the demo collection to SmolLM2-135M in float32 at temperature 0, with different limits on the
-batch, and compares the completions with those of a run in which every request is alone.
+Sends the windows of the demo collection to SmolLM2-135M in float32 at temperature 0: one after the other, as with
+max_num_seqs 1, and all at once, each twice. Compares the completions with those of the first run, by their tokens.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from corpus_reranker.cli.demo_model import convert_demo_model
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.prompts import create_prompt_builder
+from corpus_reranker.engines.base import Engine
 from corpus_reranker.engines.registry import create_engine
 from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sources.rows import check_batch, parse_row
@@ -28,32 +29,37 @@ def main(
     folder: Annotated[Path, typer.Option(help="Folder for the model and the input.")] = Path(".cache"),
     prompts: Annotated[int, typer.Option(min=2, help="Number of windows.")] = 24,
     output_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each completion.")] = 60,
-    batch: Annotated[list[int] | None, typer.Option(help="max_num_seqs of each run; repeat the option.")] = None,
 ) -> None:
-    batches = batch or [1, 1, 4, 16, 16]
     model, candidates = convert_demo_model(folder), folder / "determinism"
     write_candidates(candidates)
-    outcomes = [asyncio.run(_run(model, candidates, size, prompts, output_tokens)) for size in batches]
-    print("| max_num_seqs | completions equal to the first run | first difference at token |")
-    print("|---|---|---|")
-    for size, texts in zip(batches, outcomes, strict=True):
-        different = [pair for pair in zip(outcomes[0], texts, strict=True) if pair[0] != pair[1]]
-        first = min((_common(*pair) for pair in different), default=None)
-        print(f"| {size} | {len(texts) - len(different)} of {len(texts)} | {'none' if first is None else first} |")
-
-
-async def _run(model: Path, candidates: Path, batch: int, prompts: int, output_tokens: int) -> list[list[int]]:
-    overrides = (f"--engine.model={model}", f"--engine.max_num_seqs={batch}")
+    overrides = (f"--engine.model={model}", f"--engine.max_num_seqs={prompts}")
     config = load_config("demo/demo", [*overrides, f"--input.path={candidates}", "--output.path=none"])
-    engine = create_engine(config.engine, config.engine_context)
+    asyncio.run(_compare(config, _prompts(config, prompts), SamplingParams(0.0, 1.0, 0, 0.0, output_tokens, seed=0)))
+
+
+async def _compare(config: JobConfig, prompts: list[Prompt], params: SamplingParams) -> None:
+    engine, encode = create_engine(config.engine, config.engine_context), create_prompt_builder(config).tokenizer.encode
     await engine.start()
-    try:
-        params = SamplingParams(0.0, 1.0, 0, 0.0, output_tokens, seed=0)
-        tokenizer = create_prompt_builder(config).tokenizer
-        completions = await asyncio.gather(*(engine.generate(each, params) for each in _prompts(config, prompts)))
-        return [tokenizer.encode(completion.text) for completion in completions]
-    finally:
-        await engine.stop()
+    print("| requests in flight | completions equal to those of the first run | first difference at token |")
+    print("|---|---|---|")
+    first: list[list[int]] = []
+    for concurrency in (1, 1, len(prompts), len(prompts)):
+        tokens = [encode(text) for text in await _run(engine, prompts, params, concurrency)]
+        first = first or tokens
+        different = [_common(*pair) for pair in zip(first, tokens, strict=True) if pair[0] != pair[1]]
+        equal = f"{len(tokens) - len(different)} of {len(tokens)}"
+        print(f"| {concurrency} | {equal} | {min(different, default='none')} |", flush=True)
+    await engine.stop()
+
+
+async def _run(engine: Engine, prompts: list[Prompt], params: SamplingParams, concurrency: int) -> list[str]:
+    slots = asyncio.Semaphore(concurrency)
+
+    async def complete(prompt: Prompt) -> str:
+        async with slots:
+            return (await engine.generate(prompt, params)).text
+
+    return await asyncio.gather(*map(complete, prompts))
 
 
 def _prompts(config: JobConfig, number: int) -> list[Prompt]:
