@@ -92,6 +92,14 @@ def test_the_key_has_what_decides_a_completion_and_nothing_else() -> None:
     assert by_text == completion_key("m", Prompt("window 1", ()), PARAMS, token_ids=False) != key
 
 
+async def test_two_keys_with_the_same_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        completion_store, "completion_key", lambda model, prompt, *_, **__: b"12345678" + prompt.text.encode().ljust(24)
+    )
+    assert await request(tmp_path, 1) == 1
+    assert await request(tmp_path, 1, 2) == 1
+
+
 async def test_prompts_and_passages_are_not_stored(tmp_path: Path) -> None:
     store = await open_store(tmp_path)
 

@@ -25,6 +25,8 @@ def test_rates_are_computed_between_the_first_and_the_last_snapshot() -> None:
     (replica,) = progress.replicas
     assert (replica.replica, replica.windows_per_second, replica.windows_in_flight) == ("host:1", 4.5, 5)
     assert "50/200 queries | 1 replica, 5 windows in flight | 4.5 windows/s" in progress_line(progress)
+    progress = compute_progress([(100.0, before), (120.0, after)], total=200, done_before=30, reused=25)
+    assert progress_line(progress).startswith("50/200 queries, 25 of them reused | ")
 
 
 def eta(requests: int, total: int = 100, **counts: int) -> float | None:
