@@ -75,9 +75,8 @@ class LocalPasses:
             if left.num_rows:
                 block = check_batch(left, run.config.input)
                 rows = await asyncio.gather(*(self._rerank(reranker, row, run.config) for row in block.to_pylist()))
-                for row, fingerprint in zip(rows, request_fingerprints(block).to_pylist(), strict=True):
-                    row["request_fingerprint"] = fingerprint
-                run.sink.write_file([schemas.output_table(rows, block, schema)], schema)
+                table = schemas.output_table(rows, block, schema, request_fingerprints(block))
+                run.sink.write_file([table], schema)
         await reranker.flush()
         return stats.counts
 

@@ -73,7 +73,9 @@ def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
 ) -> None:
     rows = [with_times(output_row(request, result, keep_reasoning)) for _, request, result in made]
     block = pa.Table.from_pylist([row for row, _, _ in made], INPUT)
-    table = output_table(rows, block, output_schema(INPUT, {"model": "m"}))
+    fingerprints = pa.array([f"hash {number}" for number in range(len(made))])
+    table = output_table(rows, block, output_schema(INPUT, {"model": "m"}), fingerprints)
+    assert table["request_fingerprint"].combine_chunks().equals(fingerprints)
     extra = [field.name for field in EXTRA]
     for row, (source, request, result) in zip(table.to_pylist(), made, strict=True):
         ranking = row["ranking"]

@@ -91,10 +91,7 @@ class RerankWorker:
         self._queries_returned += len(rows)
         fingerprints = await asyncio.to_thread(request_fingerprints, block)
         schema = self._schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
-        reranked = [task.result() for task in tasks]
-        for row, fingerprint in zip(reranked, fingerprints.to_pylist(), strict=True):
-            row["request_fingerprint"] = fingerprint
-        return schemas.output_table(reranked, block, schema)
+        return schemas.output_table([task.result() for task in tasks], block, schema, fingerprints)
 
     async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
         try:

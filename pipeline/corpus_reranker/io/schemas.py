@@ -152,12 +152,21 @@ def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Sc
     return pa.schema([*RESULT, *passed_through], metadata=dict(metadata))
 
 
-def output_table(rows: Sequence[Mapping[str, Any]], block: pa.Table, schema: pa.Schema) -> pa.Table:
+def output_table(
+    rows: Sequence[Mapping[str, Any]], block: pa.Table, schema: pa.Schema, request_fingerprints: pa.Array | None = None
+) -> pa.Table:
     """The output table of `block`: one row for each of its rows, in the same order.
 
-    `rows` hold the result's columns; the other columns are taken from the block and never become Python objects.
+    Args:
+        rows: The result's columns, without `request_fingerprint`.
+        block: The input rows. Columns that pass through never become Python objects.
+        schema: The output schema.
+        request_fingerprints: One per row, computed from the block; None leaves the column null.
     """
     own = pa.Table.from_pylist(rows, RESULT)
+    if request_fingerprints is not None:
+        field = RESULT.field("request_fingerprint")
+        own = own.set_column(RESULT.get_field_index(field.name), field, request_fingerprints)
     columns = [own[name] if name in RESULT.names else block[name] for name in schema.names]
     return pa.Table.from_arrays(columns, schema=schema)
 
