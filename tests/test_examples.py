@@ -60,7 +60,7 @@ def test_a_bad_row_of_a_ray_data_pipeline_fails_alone() -> None:
         }
     )
     good, bad = {**query(0), "tag": "a"}, {**query(1), "query": " ", "tag": "b"}
-    items = [{**row, "qid": row.pop("query_id"), "candidates": _renamed(row["candidates"])} for row in (good, bad)]
+    items = [{"qid": row.pop("query_id"), **row, "candidates": _renamed(row["candidates"])} for row in (good, bad)]
     rows = {row["query_id"]: row for row in build_reranker(config)(ray.data.from_items(items)).take_all()}
     check_ranking(rows["q0000"], query(0))
     assert [(row["status"], row["tag"]) for _, row in sorted(rows.items())] == [("complete", "a"), ("failed", "b")]

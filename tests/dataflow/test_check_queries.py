@@ -43,5 +43,13 @@ def test_what_loses_information_is_refused(rows: RowSettings, message: str) -> N
         check_queries(table, rows)
 
 
+def test_a_second_column_of_a_name_is_refused() -> None:
+    table = pa.table(
+        {"qid": ["7"], "query_id": ["8"], "query": ["what?"], "candidates": [[{"doc_id": "d", "text": "t"}]]}
+    )
+    with pytest.raises(InputError, match="another column named query_id"):
+        check_queries(table, RowSettings(columns={"query_id": "qid"}))
+
+
 def test_an_empty_block() -> None:
     assert check_queries(NESTED_INPUT.empty_table(), RowSettings()).num_rows == 0
