@@ -36,7 +36,8 @@ def test_ready_made_configs_load(path: Path) -> None:
 
 
 def test_a_ready_made_config_names_no_data() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)input: missing.*output: missing"):
+    """The message names the options to give."""
+    with pytest.raises(ConfigError, match=r"(?s)input: missing; set --input.path=VALUE\n.*set --output.path=VALUE$"):
         load_config("reasonrank-7b")
 
 

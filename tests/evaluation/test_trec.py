@@ -115,3 +115,12 @@ def test_ids_that_a_run_cannot_hold_until_they_are_escaped(text: str) -> None:
 @given(st.text(st.characters(codec="utf-8")))
 def test_escaping_is_reversible(text: str) -> None:
     assert unquote(escape_id(text)) == text
+
+
+def test_qrels_that_are_no_file(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").touch()
+    with pytest.raises(InputError, match=r"qrels is a folder; name one of its files: test\.tsv"):
+        load_qrels(LocalFileSystem(), str(tmp_path / "qrels"))
+    with pytest.raises(InputError, match=r"no such file: .*nothing-here"):
+        load_qrels(LocalFileSystem(), str(tmp_path / "nothing-here"))

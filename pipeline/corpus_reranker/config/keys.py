@@ -41,9 +41,10 @@ def config_sections() -> Iterator[ConfigSection]:
     return _sections(JobConfig, "")
 
 
-def key_names(section: str = "") -> list[str]:
-    """Names of all keys, or of the keys in one section and its sub-sections."""
-    names = dict.fromkeys(key.name for each in config_sections() for key in each.keys)
+def key_names(section: str = "", *, required: bool = False) -> list[str]:
+    """Names of all keys, or of the keys in one section and its sub-sections, or only of those without a default."""
+    keys = (key for each in config_sections() for key in each.keys)
+    names = dict.fromkeys(key.name for key in keys if not required or key.default is None)
     return [name for name in names if not section or name.startswith(f"{section}.")]
 
 

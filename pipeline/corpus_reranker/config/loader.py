@@ -179,11 +179,19 @@ def _describe(problem: Mapping[str, Any], data: Any, section: str) -> Iterator[s
             yield f"{'.'.join([*keys, key])}: unknown key; {hint}"
         return
     if problem["type"] == "model_type" and keys:
-        options = ", ".join(f"--{name}=VALUE" for name in key_names(".".join(keys))[:_NAMED_KEYS])
-        yield f"{'.'.join(keys)}: a section, not a value; set its keys: {options}, ..."
+        yield f"{'.'.join(keys)}: a section, not a value; set its keys: {_options('.'.join(keys))}, ..."
         return
-    message = "missing; it has no default" if missing else str(problem["msg"]).removeprefix("Value error, ")
+    message = f"missing; set {_options('.'.join(keys), required=True)}" if missing else str(problem["msg"])
+    message = message.removeprefix("Value error, ")
     yield f"{'.'.join(keys)}: {message}" if keys else message
+
+
+def _options(key: str, *, required: bool = False) -> str:
+    """`--KEY=VALUE`; for a section, the same for its keys, the required ones first, or only those."""
+    names = key_names(key, required=True)
+    if not required:
+        names = list(dict.fromkeys([*names, *key_names(key)]))
+    return ", ".join(f"--{name}=VALUE" for name in (names or [key])[:_NAMED_KEYS])
 
 
 def _keys(location: Sequence[int | str], data: Any, missing: bool) -> list[str]:

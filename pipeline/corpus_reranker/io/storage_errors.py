@@ -99,7 +99,7 @@ _UNKNOWN = ErrorKind()
 
 def brief(error: BaseException) -> str:
     """The first line of an error's text, at most MAX_CHARS characters, and what to check if that is known."""
-    text = str(error).partition("\n")[0][:MAX_CHARS]
+    text = str(error).partition("\n")[0][:MAX_CHARS].rstrip(" .")
     hint = error_kind(error).hint
     return f"{text}; {hint}" if hint else text
 

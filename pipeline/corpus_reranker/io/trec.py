@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 _BEIR_HEADER = "query-id\tcorpus-id\tscore"
 
+_NAMED_FILES = 5
+
 
 class RunLine(NamedTuple):
     """One line of a run. `rank` is the file's; trec_eval and this package order by score."""
@@ -36,10 +38,17 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
 
     `filesystem` is a pyarrow FileSystem and `path` its path; None for the local one. Raises InputError.
     """
-    from pyarrow.fs import LocalFileSystem
+    from pyarrow.fs import FileSelector, FileType, LocalFileSystem
 
+    filesystem = filesystem or LocalFileSystem()
     try:
-        stream = (filesystem or LocalFileSystem()).open_input_stream(path)
+        kind = filesystem.get_file_info(path).type
+        if kind == FileType.NotFound:
+            raise InputError(f"no such file: {path}")
+        if kind == FileType.Directory:
+            names = sorted(info.base_name for info in filesystem.get_file_info(FileSelector(path)))
+            raise InputError(f"{path} is a folder; name one of its files: {', '.join(names[:_NAMED_FILES])}")
+        stream = filesystem.open_input_stream(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     with stream, io.TextIOWrapper(stream, encoding="utf-8-sig") as text:

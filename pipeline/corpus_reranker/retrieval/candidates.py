@@ -76,7 +76,8 @@ def begin(
             return CandidatesSummary(**record["summary"])
         changed = sorted(key for key, value in settings.items() if record["settings"].get(key) != value)
         raise OutputError(
-            f"{folder} holds candidates made with another {', '.join(changed)}; choose another output, or set overwrite"
+            f"{folder} holds candidates made with another {', '.join(changed)}; choose another output, or set"
+            f" --{settings['job']}.overwrite=true"
         )
     files = list_files(filesystem, folder)
     if done is None and control.read(_UNFINISHED_FILE) is None and any(_is_data(file.path) for file in files):

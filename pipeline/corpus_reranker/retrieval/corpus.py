@@ -47,7 +47,7 @@ def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece
     `key` is the config key of `corpus`, for messages. Raises InputError if the corpus cannot be read.
     """
     pieces: list[Piece] = []
-    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv")):
+    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv"), "corpus"):
         if suffix_of(file.path) == ".parquet":
             pieces += _parquet_pieces(corpus, filesystem, file.path, piece_bytes, key)
         elif is_compressed(file.path):

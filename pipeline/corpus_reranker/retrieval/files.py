@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from corpus_reranker.errors import InputError
 
+Role: TypeAlias = Literal["corpus", "queries", "run"]
+
 _COMPRESSED = (".gz", ".bz2", ".zst")
+
+_NAMES = {"corpus": ("corpus", "collection"), "queries": ("queries", "topics"), "run": ("run", "top1000")}
+"""Beginnings of the names of files and folders in BEIR, MS MARCO and TREC."""
 
 
 def is_compressed(path: str) -> bool:
@@ -21,10 +26,11 @@ def suffix_of(path: str) -> str:
     return name.with_suffix("").suffix if is_compressed(path) else name.suffix
 
 
-def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str]) -> list[Any]:
+def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str], role: Role) -> list[Any]:
     """FileInfo of the file at `path`, or of the files below the folder with one of `suffixes`, sorted by path.
 
-    Names that start with "_" or "." are not data. Raises InputError if there is no file.
+    Names that start with "_" or "." are not data. In a folder of a whole collection (BEIR's corpus.jsonl,
+    queries.jsonl and qrels/), only the files of the `role` are. Raises InputError if there is no file.
     """
     info = filesystem.get_file_info(path)
     if info.type == FileType.File:
@@ -40,4 +46,13 @@ def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str]) -> li
     ]
     if not found:
         raise InputError(f"folder {path} holds no {' or '.join(suffixes)} file")
+    others = tuple(name for other, names in _NAMES.items() if other != role for name in names)
+    if any(_is_named(file.path, path, (*others, "qrels")) for file in found):
+        found = [file for file in found if _is_named(file.path, path, _NAMES[role])]
+        if not found:
+            raise InputError(f"folder {path} holds a collection, but no file named {_NAMES[role][0]}; name the file")
     return sorted(found, key=lambda file: file.path)
+
+
+def _is_named(path: str, folder: str, beginnings: tuple[str, ...]) -> bool:
+    return any(part.startswith(beginnings) for part in PurePosixPath(path).relative_to(folder).parts)

@@ -44,7 +44,7 @@ def load_first_stage_run(filesystem: FileSystem, path: str, hits: int) -> FirstS
     MS MARCO (`query_id<TAB>doc_id<TAB>rank`) or its top1000 file (`query_id<TAB>doc_id<TAB>query<TAB>passage`), whose
     lines are taken as best first. Raises InputError if it cannot be read.
     """
-    files = find_files(filesystem, path, (".parquet", ".jsonl", ".json"))
+    files = find_files(filesystem, path, (".parquet", ".jsonl", ".json"), "run")
     return _cut(_collect(line for file in files for line in _lines(filesystem, file.path)), hits, path)
 
 

@@ -114,7 +114,7 @@ def _add_retrieval_queries(
 
 def _read(filesystem: FileSystem, path: str, names: Mapping[str, str], required: tuple[str, ...], key: str) -> pa.Table:
     tables = []
-    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv")):
+    for file in find_files(filesystem, path, (".parquet", ".jsonl", ".json", ".tsv"), "queries"):
         reader = _READERS.get(suffix_of(file.path), _read_tsv)
         tables.append(_normalized(reader(filesystem, file.path, names), names, required, file.path, key))
     try:

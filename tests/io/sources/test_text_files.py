@@ -161,3 +161,15 @@ def test_any_text_survives(tmp_path: Path, texts: list[str], small_blocks: bool)
             (query, hits) = read(write(tmp_path / f"x{abs(hash(text))}.{name}", text), name)["q"]
             assert [hit[1] for hit in hits] == texts
             assert codecs.BOM_UTF8.decode() not in query
+
+
+def test_the_index_of_a_pandas_csv_is_no_column(tmp_path: Path) -> None:
+    rows = rows_of(write(tmp_path / "a.csv", pd.DataFrame(ROWS).to_csv()), "csv")
+    assert {name for row in rows for name in row} == {"query_id", "query", "candidates"}
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "run.txt.gz"])
+def test_a_collection_is_no_input(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, "{}")
+    with pytest.raises(InputError, match=r"cannot be read as Parquet .*retrieve or assemble$"):
+        open_source(InputConfig(path=str(path)), STORAGE)

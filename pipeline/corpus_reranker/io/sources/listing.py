@@ -19,6 +19,9 @@ _COMPRESSION = (".gz", ".bz2", ".zst")
 _NOTES = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
 """Endings of files beside the data. Any other file could be a part of the input that would be left out."""
 
+_COLLECTION = ("corpus.", "collection.", "queries.", "qrels.", "run.", "top1000.")
+"""Beginnings of names of files in BEIR, MS MARCO and TREC."""
+
 _FIRST_REQUEST_ATTEMPTS = 3
 """A wrong endpoint is reported in seconds: the delays between the attempts of the AWS SDK double."""
 
@@ -107,9 +110,15 @@ def describe_skipped(url: str, storage: StorageConfig, paths: Sequence[str]) -> 
 
 
 def format_hint(paths: Sequence[str]) -> str:
-    """The end of a message about files in another format than `input.format`, by the first name that shows a format."""
-    name = next((name for path in paths if (name := format_of(path))), None)
-    return f"; to read them, set input.format={name}" if name else ""
+    """The end of a message about files in another format than `input.format`.
+
+    The names tell a collection, which has no candidates yet, or the format of the first file that shows one.
+    """
+    names = [path.rpartition("/")[2] for path in paths]
+    if any(name.startswith(_COLLECTION) for name in names):
+        return "; if this is a collection, make candidates from it with retrieve or assemble"
+    found = next((name for path in paths if (name := format_of(path))), None)
+    return f"; to read {found.upper()}, set input.format={found}" if found else ""
 
 
 def format_of(path: str) -> str | None:

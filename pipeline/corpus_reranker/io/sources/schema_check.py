@@ -33,8 +33,8 @@ OPTIONAL_COLUMNS = ("title", "rank")
 
 _IDS = ("query_id", "doc_id")
 
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-"""Columns in which pandas stores an index without a name (pandas/io/parquet.py)."""
+_PANDAS_INDEX = re.compile(r"(__index_level_\d+__)?")
+"""Columns in which pandas stores an index without a name: in Parquet (pandas/io/parquet.py), and in CSV."""
 
 _SHOWN_FILES = 3
 
