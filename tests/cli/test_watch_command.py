@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from corpus_reranker.io.object_store import open_object_store
-from corpus_reranker.io.run_progress import PROGRESS, ReplicaProgress, RunProgress, write_progress
+from corpus_reranker.io.run_progress import ReplicaProgress, RunProgress, write_progress
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.sinks.layout import progress_name
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import create_run
 from helpers.command_line import check_refused, run_command
@@ -37,9 +38,9 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
 
 def test_a_live_run(tmp_path: Path) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())
-    create_run(control, {}, 2000)
+    run = create_run(control, {}, 2000)
     with Lease(control, 60):
-        write_progress(control, PROGRESS_NOW)
+        write_progress(control, run, PROGRESS_NOW)
         code, shown = watch(tmp_path, "--once")
     assert code == 4
     for expected in (
@@ -59,7 +60,7 @@ def test_a_live_run(tmp_path: Path) -> None:
 def test_watching_stops_with_the_run(tmp_path: Path) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())
     run = create_run(control, {}, 2000)
-    write_progress(control, PROGRESS_NOW)
+    write_progress(control, run, PROGRESS_NOW)
     code, shown = watch(tmp_path)
     assert (code, "writer: none" in shown) == (4, True)
     control.write("_SUCCESS", b"")
@@ -72,8 +73,8 @@ def test_watching_stops_with_the_run(tmp_path: Path) -> None:
 )
 def test_progress_of_another_version_is_ignored(tmp_path: Path, body: bytes) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())
-    create_run(control, {}, 2000)
-    control.write(PROGRESS, body)
+    run = create_run(control, {}, 2000)
+    control.write(progress_name(run.run_id, run.starts), body)
     code, shown = watch(tmp_path)
     assert (code, "0 of 2,000 queries" in shown) == (4, True)
 

@@ -19,6 +19,7 @@ from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.run_progress import read_progress
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
+from corpus_reranker.io.sinks.run_record import read_run
 from corpus_reranker.io.status import read_status
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
@@ -170,7 +171,10 @@ def test_the_event_log_has_every_window_and_query(mixed_run: MixedRun) -> None:
 
 
 def test_a_run_publishes_its_progress_in_the_output(mixed_run: MixedRun) -> None:
-    stored = read_progress(open_object_store(mixed_run.settings.output.path, mixed_run.settings.storage))
+    control = open_object_store(mixed_run.settings.output.path, mixed_run.settings.storage)
+    run = read_run(control)
+    assert run
+    stored = read_progress(control, run)
     assert stored
     progress, _ = stored
     assert (progress.queries, progress.done, len(progress.replicas)) == (36, 36, 1)

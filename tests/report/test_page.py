@@ -18,7 +18,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import QUARANTINE, RESULT
 from corpus_reranker.report import run_data
-from corpus_reranker.report.page import MAX_BYTES, MAX_TEXT_CHARS, write_report
+from corpus_reranker.report.page import MAX_BYTES, MAX_TEXT_CHARS, render_report, report_output
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.report.templating import visible
 from helpers.command_line import run_command
@@ -68,9 +68,7 @@ class Page(HTMLParser):
 
 
 def report(folder: Path, qrels: dict[str, dict[str, int]] | None = None, **config: Any) -> str:
-    path = write_report((LOCAL, str(folder)), ReportConfig(**config), "my run", qrels)
-    assert path == f"{folder}/_run/report.html"
-    return Path(path).read_text(encoding="utf-8")
+    return render_report((LOCAL, str(folder)), ReportConfig(**config), "my run", qrels)
 
 
 def quarantine(folder: Path, **texts: Any) -> None:
@@ -142,7 +140,7 @@ def test_hostile_texts_from_any_column_are_escaped(tmp_path: Path) -> None:
     folder = write_data_files(tmp_path / "out", [[row, failed]], SCHEMA.with_metadata({HOSTILE: HOSTILE}))
     quarantine(folder, prompt=HOSTILE, response=HOSTILE, error=HOSTILE, finish_reason=HOSTILE, query_id=HOSTILE)
     (folder / "_run/config.yaml").write_text(HOSTILE.replace("\x00", "").replace("\x1b", ""))
-    source = Path(write_report((LOCAL, str(folder)), ReportConfig(), HOSTILE)).read_text(encoding="utf-8")
+    source = render_report((LOCAL, str(folder)), ReportConfig(), HOSTILE)
     page = Page(source)
     assert {"script", "img"}.isdisjoint(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
@@ -154,10 +152,11 @@ def test_hostile_texts_from_any_column_are_escaped(tmp_path: Path) -> None:
 def test_the_report_of_an_output_on_s3(location: Location, tmp_path: Path) -> None:
     filesystem, folder = resolve(f"{location.url}/out", location.storage)
     copy_files(str(write_data_files(tmp_path / "made", [simulated_rows(3)])), folder, LOCAL, filesystem)
-    path = write_report((filesystem, folder), ReportConfig(), "on s3")
-    assert [info.path for info in list_files(filesystem, f"{folder}/_run")] == [path]
-    with filesystem.open_input_stream(path) as stream:
-        assert Page(stream.read().decode()).has("on s3")
+    page = report_output(f"{location.url}/out", location.storage, ReportConfig())
+    assert page == f"{location.url}/out/_run/report.html"
+    assert [info.base_name for info in list_files(filesystem, f"{folder}/_run")] == ["report.html"]
+    with filesystem.open_input_stream(f"{folder}/_run/report.html") as stream:
+        assert Page(stream.read().decode()).has(f"{location.url}/out")
 
 
 def test_control_characters_are_shown_as_pictures() -> None:
@@ -386,18 +385,18 @@ def run_chromium(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_browser_opens_the_page_without_console_messages(big_run: Path, tmp_path: Path) -> None:
-    report(big_run, QRELS)
+    (tmp_path / "report.html").write_text(report(big_run, QRELS))
     picture = tmp_path / "report.png"
-    page = f"file://{big_run}/_run/report.html"
-    done = run_chromium(tmp_path, "--window-size=1240,3200", f"--screenshot={picture}", page)
+    page = f"--screenshot={picture}", f"file://{tmp_path}/report.html"
+    done = run_chromium(tmp_path, "--window-size=1240,3200", *page)
     assert "CONSOLE" not in done.stderr
     assert picture.stat().st_size > 100_000  # a screenshot of a blank page has a tenth of this size
 
 
 @pytest.mark.parametrize("width", [400, 700, 1240])
 def test_the_page_is_legible_at_every_width(big_run: Path, tmp_path: Path, width: int) -> None:
-    report(big_run, QRELS)
-    (tmp_path / "frame.html").write_text(MEASURE.format(page=f"file://{big_run}/_run/report.html", width=width))
+    (tmp_path / "report.html").write_text(report(big_run, QRELS))
+    (tmp_path / "frame.html").write_text(MEASURE.format(page=f"file://{tmp_path}/report.html", width=width))
     flags = ("--allow-file-access-from-files", "--dump-dom", f"--window-size={max(width, 500)},900")
     done = run_chromium(tmp_path, *flags, f"file://{tmp_path}/frame.html")
     found = re.search(r"<title>(.*)</title>", done.stdout)

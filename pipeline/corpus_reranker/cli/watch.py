@@ -73,10 +73,10 @@ def look(output: str, control: ObjectStore) -> tuple[int | None, RenderableType]
     Returns:
         The exit code, or None while a run is writing; and the view.
     """
-    run, holder, stored = read_run(control), read_holder(control), read_progress(control)
+    run, holder = read_run(control), read_holder(control)
     if run is None:
         return (None if holder else NOT_FINISHED), Text(f"{output}: no run has started here")
     if control.read(SUCCESS) is not None:
         return 0, Text(f"{output}: finished, run {run.run_id}; see corpus-reranker status and corpus-reranker report")
-    progress, age_seconds = stored or (RunProgress(run.queries, 0), 0.0)
+    progress, age_seconds = read_progress(control, run) or (RunProgress(run.queries, 0), 0.0)
     return (None if holder else NOT_FINISHED), render(output, run, holder, progress, age_seconds)

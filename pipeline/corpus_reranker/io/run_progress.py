@@ -1,13 +1,16 @@
-"""Progress of a live run in its output folder: one small object, replaced every few seconds."""
+"""Progress of a live run in its output folder: one small object, replaced every few seconds.
+
+Each start of a run has an object of its own, so that a driver that was paused past its lease overwrites none.
+"""
 
 import dataclasses
 import json
 from dataclasses import dataclass, field
 
 from corpus_reranker.io.object_store import ObjectStore
+from corpus_reranker.io.sinks.layout import progress_name
+from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.types import count_unanswered
-
-PROGRESS = "_run/progress.json"
 
 SILENT_SECONDS = 10.0
 """A live replica reports every second."""
@@ -72,17 +75,17 @@ class RunProgress:
         return count_unanswered(counts)
 
 
-def write_progress(control: ObjectStore, progress: RunProgress) -> None:
-    """Replace the stored progress. Raises OutputError if the store cannot be reached."""
-    control.write(PROGRESS, json.dumps(dataclasses.asdict(progress)).encode())
+def write_progress(control: ObjectStore, run: RunRecord, progress: RunProgress) -> None:
+    """Replace the stored progress of this start of the run. Raises OutputError if the store cannot be reached."""
+    control.write(progress_name(run.run_id, run.starts), json.dumps(dataclasses.asdict(progress)).encode())
 
 
-def read_progress(control: ObjectStore) -> tuple[RunProgress, float] | None:
-    """Read the stored progress and its age in seconds by the store's clock.
+def read_progress(control: ObjectStore, run: RunRecord) -> tuple[RunProgress, float] | None:
+    """Read the stored progress of the last start of the run, and its age in seconds by the store's clock.
 
     None if there is none, or another version of this program wrote it.
     """
-    stored = control.read(PROGRESS)
+    stored = control.read(progress_name(run.run_id, run.starts))
     if stored is None:
         return None
     try:

@@ -58,7 +58,7 @@ def _read_status(url: str, storage: StorageConfig) -> Status:
     manifest = control.read(MANIFEST) if finished else None
     run = read_run(control)
     data_files = list_results(filesystem, folder) if run else []  # otherwise they are of something else
-    holder, progress = read_holder(control), read_progress(control)
+    holder, progress = read_holder(control), read_progress(control, run) if run else None
     written = (
         datetime.fromtimestamp(data_files[0].mtime_ns / 1e9, UTC) if data_files and data_files[0].mtime_ns else None
     )

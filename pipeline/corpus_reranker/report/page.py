@@ -13,10 +13,10 @@ from corpus_reranker.evaluation.outputs import SIMULATED, check_finished, is_fin
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
-from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import join, redact, resolve
+from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST
+from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, REPORT
 from corpus_reranker.io.sinks.run_record import RUN
 from corpus_reranker.report.charts import (
     Chart,
@@ -29,11 +29,10 @@ from corpus_reranker.report.charts import (
     short,
     signed_bars,
 )
+from corpus_reranker.report.report_file import ReportFile
 from corpus_reranker.report.run_data import MAX_RANK, RunData, read_run_data, sample_windows
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.report.templating import Tile, clip, render
-
-REPORT = "_run/report.html"
 
 MAX_BYTES = 5_000_000
 MAX_TEXT_CHARS = 60_000
@@ -121,36 +120,14 @@ def report_output(
 
     Raises:
         InputError: The output or the qrels cannot be read.
-        OutputError: The page cannot be written.
+        OutputError: The page cannot be written, or another run has begun on the output.
     """
     url = url.rstrip("/")
     qrels = config.qrels or (evaluate_config and evaluate_config.qrels)
     judgments = load_qrels(*resolve(qrels, storage)) if qrels else None
-    write_report(resolve(url, storage), config, redact(url), judgments, evaluate_config)
+    report = ReportFile(redact(url), open_object_store(url, storage))
+    report.write(render_report(resolve(url, storage), config, redact(url), judgments, evaluate_config))
     return join(redact(url), REPORT)
-
-
-def write_report(
-    output: tuple[pafs.FileSystem, str],
-    config: ReportConfig,
-    name: str,
-    qrels: Qrels | None = None,
-    evaluate_config: EvaluateConfig | None = None,
-) -> str:
-    """Write the report of the output at (filesystem, folder) with the title `name`, and return its path.
-
-    With `qrels`, it shows nDCG@10 with the statistics of `evaluate_config`: those of the evaluate command.
-
-    Raises:
-        InputError: The output cannot be read.
-        OutputError: The page cannot be written.
-    """
-    filesystem, folder = output
-    page = render_report(output, config, name, qrels, evaluate_config)
-    path = join(folder, REPORT)
-    with publish(filesystem, path) as stream:
-        stream.write(page.encode("utf-8"))
-    return path
 
 
 def render_report(
@@ -160,7 +137,13 @@ def render_report(
     qrels: Qrels | None = None,
     evaluate_config: EvaluateConfig | None = None,
 ) -> str:
-    """The HTML that `write_report` writes."""
+    """The HTML of the report of the output at (filesystem, folder), with the title `name`.
+
+    With `qrels`, it shows nDCG@10 with the statistics of `evaluate_config`: those of the evaluate command.
+
+    Raises:
+        InputError: The output cannot be read.
+    """
     if not config.allow_unfinished:
         check_finished(*output)
     data = read_run_data(*output, config)

@@ -23,16 +23,20 @@ from corpus_reranker.errors import OutputError, RerankerError, TransientRunError
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.run_progress import RunProgress
 from corpus_reranker.io.s3_client import open_s3fs
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks import data_files, parquet
 from corpus_reranker.io.sinks.commit import publish
 from corpus_reranker.io.sinks.data_files import list_data_files, list_run_files
-from corpus_reranker.io.sinks.layout import Layout
+from corpus_reranker.io.sinks.layout import REPORT, Layout
 from corpus_reranker.io.sinks.lease import LEASE
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sinks.uploads import abort_uploads
 from corpus_reranker.io.status import read_status
+from corpus_reranker.report.page import report_output
+from corpus_reranker.report.report_file import ReportFile
+from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.types import Completion, Prompt, QueryStatus, SamplingParams
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, file_names, read_rows, result_row, write, write_data_file
@@ -306,6 +310,71 @@ def test_a_completion_of_another_run_is_never_a_hit(location: Location) -> None:
     assert asyncio.run(answer(a, "of a")) == "of a"
     assert asyncio.run(answer(b, "of b")) == "of b"
     assert asyncio.run(answer(b, "again")) == "of b"
+
+
+@pytest.mark.parametrize("model", ["a", "b"])
+def test_a_paused_run_overwrites_no_progress(location: Location, model: str) -> None:
+    """Real: the progress of A, which B resumes or replaces, was written over that of B until A ended."""
+    a, b = sink_of(location), sink_of(location)
+    begin(a, "a")
+    a.publish(RunProgress(queries=2, done=0))
+    begin(b, model, new_run=True)
+    with b.lease():
+        b.publish(RunProgress(queries=2, done=1))
+        a.publish(RunProgress(queries=2, done=0))
+        progress = read_status(b.layout.url, location.storage).progress
+    assert progress is not None
+    assert progress.done == 1
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["begun", "finished"])
+@pytest.mark.parametrize("first", [False, True], ids=["another report", "first report"])
+def test_a_paused_run_overwrites_no_report(
+    location: Location, monkeypatch: pytest.MonkeyPatch, finished: bool, first: bool
+) -> None:
+    """Real: A, which has released its lease, wrote its report over that of B. A is paused while it renders the page."""
+    a, b = sink_of(location), sink_of(location)
+    run(a, "a")
+
+    def report() -> str:
+        return report_output(location.output().path, location.storage, ReportConfig())
+
+    def render_slowly(*_: Any) -> str:
+        monkeypatch.undo()
+        begin(b, "b", new_run=True)
+        if finished:
+            write_parts(b, "b", QUERY_IDS)
+            finish(b)
+            report()
+        return "the page of a"
+
+    if not first:
+        report()
+    monkeypatch.setattr("corpus_reranker.report.page.render_report", render_slowly)
+    with pytest.raises(OutputError, match="another run has begun"):
+        report()
+    page = b._control.read(REPORT)
+    assert (page is not None) == finished
+    assert page is None or b"the page of a" not in page.body
+
+
+def test_a_report_that_is_created_while_a_run_begins_is_deleted(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A is paused right before the request that creates its report."""
+    a, b = sink_of(location), sink_of(location)
+    run(a, "a")
+    report = ReportFile(a.layout.url, a._control)
+    create = a._control.create
+
+    def create_late(name: str, body: bytes) -> str | None:
+        begin(b, "b", new_run=True)
+        return create(name, body)
+
+    monkeypatch.setattr(a._control, "create", create_late)
+    with pytest.raises(OutputError, match="another run has begun"):
+        report.write("the page of a")
+    assert b._control.read(REPORT) is None
 
 
 def test_multipart_uploads_of_killed_runs_are_aborted(any_s3_server: S3Server) -> None:

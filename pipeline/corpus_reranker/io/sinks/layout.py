@@ -6,8 +6,9 @@ _manifest.json          the data files with their rows, and what the run did
 _lease.json  _lock      the run that is writing; _lock only on local disk
 _run/run.json           the run record: the fingerprint fields, which decide the ranking
 _run/config.yaml        the effective config
-_run/progress.json      progress, every few seconds, for corpus-reranker status and corpus-reranker watch
+_run/report.html        the report of the finished run
 _run/candidates/        the staged copy of an input that is not in nested Parquet files
+_run/RUN/progress-N.json progress of the Nth start, every few seconds, for corpus-reranker status and watch
 _run/RUN/parts/         data files until the run is committed
 _run/RUN/completions/   the completion cache: completions of queries that are not in the data files yet
 _run/RUN/commit/        manifest and _SUCCESS before they are published
@@ -30,6 +31,7 @@ from corpus_reranker.io.settings import OutputConfig, StorageConfig
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 CONFIG = "_run/config.yaml"
+REPORT = "_run/report.html"
 RUN_FOLDER = "_run"
 CANDIDATES_FOLDER = "_run/candidates"
 DATA_FILE_PREFIX = "part-"
@@ -135,6 +137,11 @@ def quarantine_folder(run_id: str) -> str:
 def samples_folder(run_id: str) -> str:
     """The folder in the output of a run's samples."""
     return f"{_folder_of(run_id)}/samples"
+
+
+def progress_name(run_id: str, starts: int) -> str:
+    """The name in the output of the progress of one start of a run."""
+    return f"{_folder_of(run_id)}/progress-{starts}.json"
 
 
 def _folder_of(run_id: str) -> str:

@@ -39,6 +39,7 @@ from corpus_reranker.io.sinks.layout import (
     DATA_FILE_PREFIX,
     MANIFEST,
     QUARANTINE_FOLDER,
+    REPORT,
     RUN_FOLDER,
     SUCCESS,
     Layout,
@@ -67,6 +68,7 @@ class ParquetSink(Sink):
         self._layout = Layout.of(settings, storage)
         self._control: ObjectStore = open_object_store(settings.path, storage)
         self._lease_owner: str | None = None
+        self._run: RunRecord | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"_layout": self._layout, "_lease_owner": self._lease_owner}
@@ -132,13 +134,14 @@ class ParquetSink(Sink):
             run = resume_run(self._control, recorded)
         else:
             run = create_run(self._control, fingerprint_fields, queries, info, replaced=recorded)
-        self._layout = replace(self._layout, run_id=run.run_id)
+        self._run, self._layout = run, replace(self._layout, run_id=run.run_id)
         if self._finished_run_id() != run.run_id:
             self._delete_object(SUCCESS)
             self._delete_files_of_manifest()
             self._delete_object(MANIFEST)
         self._delete_other_data_files()
         self._delete_folders_of_other_runs()
+        self._delete_object(REPORT)
         abort_uploads(self._layout.url, self._storage, self._confirm)
         self._replace_object(CONFIG, config_yaml.encode())
         return run
@@ -180,7 +183,8 @@ class ParquetSink(Sink):
                 writer.close()
 
     def publish(self, progress: RunProgress) -> None:
-        write_progress(self._control, progress)
+        assert self._run, "a run publishes its progress after `begin`"
+        write_progress(self._control, self._run, progress)
 
     def finish(
         self, resume_point: ResumePoint, schema: pa.Schema, info: Mapping[str, Any] | None = None
