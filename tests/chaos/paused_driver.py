@@ -1,11 +1,11 @@
-"""Stop a driver past its lease at seeded moments, let another run write the output, and let the first one go on.
+"""Stop a driver past its lease at a seeded request, let another run write the output, and let the first one go on.
 
     PYTHONPATH=tests python tests/chaos/paused_driver.py [--seeds 20] [--stores local,moto] [--first-seed 0]
 
-Most of a job is real: the process that is stopped, its lease, its subprocess and what it writes. The replica is a
-process that writes rows without an engine, and is not stopped. Exit code 1 if a row is lost, duplicated or of the wrong
-run. Half of the seeds begin anew with other settings, the others resume; half of each let the first run go on while the
-second one is writing, the others after it has finished.
+Most of a job is real: the process that stops, its lease, its subprocess and what it writes. The replica is a process
+that writes rows without an engine, and is not stopped. Exit code 1 if a run does not stop in its phase, or if a row is
+lost, doubled or of the wrong run. Half of the seeds begin anew with other settings, the others resume; half of each let
+the first run go on while the second one is writing, the others after it has finished.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import tempfile
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,14 +31,12 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import list_data_files
 from helpers.locations import Location
 from helpers.outputs import result_row
-from helpers.paused_sink_job import QUERY_IDS, SEEDS, run_job
-from helpers.s3_server import running_s3_server
+from helpers.paused_sink_job import AT_GATE, PHASES, QUERY_IDS, SEEDS, WAIT_SECONDS, run_job, wait_until
+from helpers.s3_server import running_moto, running_seaweedfs
+from helpers.stop_points import StopPoint
 
-PHASES = {"before the first block": 0.5, "mid-run": 1.2, "during the final check": 0.6}
-"""The phases, and the seconds in which the moment of the stop is drawn."""
-
-TIMEOUT_SECONDS = 240.0
-
+SERVERS = {"moto": running_moto, "seaweedfs": running_seaweedfs}
+COLUMNS = ("stopped in the phase", "lost", "doubled", "wrong")
 PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -51,20 +49,27 @@ def main(
 ) -> None:
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     PROCESSES.set_forkserver_preload(["helpers.paused_sink_job"])
-    failures = 0
-    print("| phase | store | runs | stopped in the phase | lost | duplicated | wrong |\n|---|---|---|---|---|---|---|")
+    passed = True
+    print(f"| phase of the stop | store | runs | {' | '.join(COLUMNS)} |\n{'|---' * (3 + len(COLUMNS))}|")
     for store in stores.split(","):
         with tempfile.TemporaryDirectory(prefix="paused-") as folder, _locations(store, folder) as new_location:
+            requests = _count_requests(new_location())
             for phase in [only] if only else PHASES:
+                numbers = range(first_seed, first_seed + seeds)
                 with ThreadPoolExecutor(jobs) as pool:
-                    numbers = range(first_seed, first_seed + seeds)
-                    counts = list(pool.map(lambda seed: _attempt(phase, new_location(), seed), numbers))  # noqa: B023
+                    counts = [
+                        future.result()
+                        for future in [
+                            pool.submit(_attempt, phase, requests[phase], new_location(), seed) for seed in numbers
+                        ]
+                    ]
                 total = sum(counts, Counter())
-                failures += total["lost"] + total["duplicated"] + total["wrong"]
-                cells = [phase, store, seeds, total["stopped"], total["lost"], total["duplicated"], total["wrong"]]
+                passed &= total == Counter({COLUMNS[0]: seeds})
+                cells = [phase, store, seeds, *(total[column] for column in COLUMNS)]
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    raise typer.Exit(1 if failures else 0)
+    raise typer.Exit(0 if passed else 1)
 
 
 @contextlib.contextmanager
@@ -73,50 +78,71 @@ def _locations(store: str, folder: str) -> Iterator[Callable[[], Location]]:
     if store == "local":
         yield lambda: Location(f"{folder}/{uuid.uuid4().hex}", StorageConfig())
         return
-    with running_s3_server() as server:
+    with SERVERS[store]() as server:
         yield lambda: Location(f"s3://{server.bucket}/{uuid.uuid4().hex}", server.storage)
 
 
-def _attempt(phase: str, location: Location, seed: int) -> "Counter[str]":
+def _count_requests(location: Location) -> dict[str, int]:
+    """The number of requests of an undisturbed run, by phase."""
+    with tempfile.NamedTemporaryFile(prefix="trace-") as trace:
+        process = PROCESSES.Process(target=run_job, args=(location, "a", False, Path(trace.name), StopPoint()))
+        process.start()
+        process.join(WAIT_SECONDS)
+        last_line = trace.read().decode().splitlines()[-1]
+    counts = re.findall(r"\d+", last_line)
+    assert last_line.startswith("finished after"), last_line
+    return dict(zip(PHASES, map(int, counts), strict=True))
+
+
+def _attempt(phase: str, requests: int, location: Location, seed: int) -> "Counter[str]":
     chance = random.Random(f"{phase}/{seed}")
+    stop = StopPoint(phase, chance.randint(1, requests), late=chance.random() < 0.5)
     new_run, while_writing = bool(seed % 2), bool(seed // 2 % 2)
+    model = "b" if new_run else "a"
     with tempfile.TemporaryDirectory(prefix="trace-") as folder:
-        traces = {name: Path(folder, name) for name in "ab"}
-        for trace in traces.values():
-            trace.touch()
-        a = PROCESSES.Process(target=run_job, args=(location, "a", False, traces["a"], seed))
-        a.start()
-        _wait(lambda: phase in traces["a"].read_text())
-        time.sleep(chance.uniform(0, PHASES[phase]))
-        stopped = phase == traces["a"].read_text().splitlines()[-1]
-        _signal(a.pid, signal.SIGSTOP)
-        model = "b" if new_run else "a"
-        b = PROCESSES.Process(target=run_job, args=(location, model, new_run, traces["b"], seed + 1))
-        b.start()
-        if while_writing:
-            _wait(lambda: "mid-run" in traces["b"].read_text() or not b.is_alive())
-        else:
-            b.join(TIMEOUT_SECONDS)
-        _signal(a.pid, signal.SIGCONT)
-        for process in (a, b):
-            process.join(TIMEOUT_SECONDS)
-            if process.is_alive():
+        trace_a, trace_b, gate = (Path(folder, name) for name in ("a", "b", "gate"))
+        trace_a.touch()
+        trace_b.touch()
+        a = PROCESSES.Process(target=run_job, args=(location, "a", False, trace_a, stop))
+        b = PROCESSES.Process(
+            target=run_job, args=(location, model, new_run, trace_b, StopPoint(), gate if while_writing else None)
+        )
+        try:
+            a.start()
+            wait_until(lambda: _is_stopped(a.pid) or not a.is_alive())
+            stopped, lines = _is_stopped(a.pid), len(_lines(trace_a))
+            b.start()
+            wait_until(lambda: not b.is_alive() or (while_writing and AT_GATE in _lines(trace_b)))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(a.pid or 0, signal.SIGCONT)
+            wait_until(lambda: not a.is_alive() or len(_lines(trace_a)) > lines)
+            gate.touch()
+            wait_until(lambda: not a.is_alive() and not b.is_alive())
+        except TimeoutError as error:
+            raise TimeoutError(f"seed {seed}, {phase}: {error}; {[_lines(trace_a), _lines(trace_b)]}") from None
+        finally:
+            for process in (a, b):
                 process.kill()
-                raise TimeoutError(f"seed {seed}, {phase}: a run hung; {[t.read_text() for t in traces.values()]}")
         counts = _check(location, model)
-        if counts.total():
-            print(f"seed {seed}, {phase}: {dict(counts)}: {[t.read_text() for t in traces.values()]}", flush=True)
-        return counts + Counter(stopped=int(stopped))
+        if counts.total() or not stopped:
+            print(f"seed {seed}, {phase}: {dict(counts)}: {[_lines(trace_a), _lines(trace_b)]}", flush=True)
+    return counts + Counter({COLUMNS[0]: int(stopped)})
 
 
-def _signal(pid: int | None, number: int) -> None:
-    """Signal a process, unless it has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid or 0, number)
+def _is_stopped(pid: int | None) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] == "T"
+
+
+def _lines(trace: Path) -> list[str]:
+    return trace.read_text(encoding="utf-8").splitlines()
 
 
 def _check(location: Location, model: str) -> "Counter[str]":
-    """Lost, duplicate and wrong rows in what a reader of the folder sees."""
+    """Lost, doubled and wrong rows in what a reader of the folder sees."""
     filesystem, folder = resolve(location.output().path, location.storage)
     rows = pq.read_table(folder, filesystem=filesystem).to_pylist()
     ids = [row["query_id"] for row in rows]
@@ -127,15 +153,7 @@ def _check(location: Location, model: str) -> "Counter[str]":
     wrong = sum(row["ranking"] != expected[row["query_id"]] for row in rows) + len(named ^ visible)
     if not filesystem.get_file_info(f"{folder}/_SUCCESS").is_file:
         wrong += 1
-    return Counter(lost=len(set(QUERY_IDS) - set(ids)), duplicated=len(ids) - len(set(ids)), wrong=wrong)
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("a run did not reach the phase")
-        time.sleep(0.01)
+    return Counter(lost=len(set(QUERY_IDS) - set(ids)), doubled=len(ids) - len(set(ids)), wrong=wrong)
 
 
 if __name__ == "__main__":
