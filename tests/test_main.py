@@ -24,6 +24,13 @@ def command(**_):
         except ValueError:
             wait("unwinding")
 
+def stopped(**_):
+    # as a Typer app
+    try:
+        wait("running")
+    except KeyboardInterrupt:
+        raise SystemExit(130)
+
 atexit.register(wait, "exiting")
 entry.app = {command}
 entry.main()
@@ -37,6 +44,17 @@ entry.main()
 def test_a_repeated_signal_ends_the_process_without_a_stack(
     number: int, code: int, command: str, phases: list[str]
 ) -> None:
+    _check(number, code, command, phases)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_process_before_the_interpreter_shuts_down(number: int, code: int) -> None:
+    """A driver that got SIGTERM once ended with -6: Ray's core aborted at the exit of the interpreter."""
+    _check(number, code, "stopped", ["running"])
+
+
+def _check(number: int, code: int, command: str, phases: list[str]) -> None:
+    """Send a signal in each phase; the process then ends with `code`, without a stack and another phase."""
     arguments = [sys.executable, "-c", SCRIPT.format(command=command)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -44,5 +62,6 @@ def test_a_repeated_signal_ends_the_process_without_a_stack(
         for phase in phases:
             assert process.stdout.readline() == f"{phase}\n"
             process.send_signal(number)
+        assert process.stdout.read() == ""
         assert process.stderr.read() == ""
         assert process.wait(60) == code

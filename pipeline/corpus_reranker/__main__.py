@@ -11,6 +11,9 @@ from corpus_reranker.cli.app import app
 
 PROGRAM = "corpus-reranker"
 
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a command that a signal has stopped. What it has to release, it has released by then."""
+
 
 def main() -> None:
     """Run the command that the command line names and exit with its code."""
@@ -20,6 +23,12 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     try:
         app(prog_name=PROGRAM)
+    except SystemExit as stop:
+        if stop.code in _STOPPED:  # Ray's core may abort while the interpreter shuts down, or take more than 3 s
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(stop.code)
+        raise
     finally:  # the interpreter and Ray still have to shut down
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) == _stop:
