@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
+from ray._private import worker
 from ray.data import DataContext
 from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY
 from ray.data._internal.execution.interfaces import PhysicalOperator
@@ -19,6 +20,7 @@ from corpus_reranker.dataflow.ray_compat import (
     limit_read_ahead,
     limit_read_retries,
     map_blocks,
+    shorten_messages,
     skip_rows,
 )
 from helpers.runs import config, query, rerank, write_input
@@ -112,3 +114,23 @@ def test_a_ray_without_the_internal_map_batches_uses_the_public_one(caplog: pyte
         assert map_blocks(dataset, dict, max_task_retries=20, num_gpus=1) is dataset.map_batches.return_value
     assert dataset.map_batches.call_args.kwargs["num_gpus"] == 1
     assert "replica died is retried without limit" in caplog.text
+
+
+def test_errors_of_other_processes_are_one_line_each(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An engine that failed to start three times printed 200 lines, and a lost head node the log of its raylet."""
+    monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)
+    shorten_messages()
+    for number in range(3):
+        for first_line in (
+            f"{number} workers were killed due to memory pressure:",
+            "Raylet is terminated. Last 20 lines of its log:",
+            "Task f failed. There are infinite retries remaining. Error: Traceback (most recent call last):",
+        ):
+            data = {"lines": [f"{first_line}\n" + "    a line\n" * 20], "pid": "raylet", "is_err": False}
+            worker.print_to_stdstream(data, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+    oom, lost = caplog.messages
+    assert oom == "Ray: 0 workers were killed due to memory pressure:"
+    assert "run the same command again" in lost

@@ -7,7 +7,8 @@ Written for Ray 2.60.
 """
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,15 @@ try:
     _CHECKPOINT_MANAGER_MISSING: ImportError | None = None
 except ImportError as error:
     _CHECKPOINT_MANAGER_MISSING = error
+
+_NUMBERS = re.compile(r"[0-9a-f]{8,}|\d+")
+_RETRIED = "retries remaining"
+_RAYLET_DIED = (
+    "the raylet of a node has died; if it is the driver's node, Ray ends this process: start a new cluster and run the"
+    " same command again"
+)
+_MAX_LINE_CHARS = 300
+_MAX_KINDS = 20
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +117,39 @@ def free_resources() -> list[dict[str, float]]:
     except (ImportError, AttributeError):
         _log_missing("_private.state.available_resources_per_node", "a node in use looks free")
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+class FirstLines:
+    """Logs the first line of each kind of message; messages that differ only in numbers and ids are of one kind.
+
+    What Ray retries is not logged: if the retries fail as well, the error of the run has the reason.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: set[str] = set()
+
+    def __call__(self, data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
+        """Takes the arguments of `print_to_stdstream`."""
+        for message in data["lines"]:
+            line = message.strip().partition("\n")[0][:_MAX_LINE_CHARS]
+            kind = _NUMBERS.sub("#", line)
+            if line and _RETRIED not in line and kind not in self._kinds and len(self._kinds) < _MAX_KINDS:
+                self._kinds.add(kind)
+                logger.warning("Ray: %s", _RAYLET_DIED if line.startswith("Raylet is terminated") else line)
+
+
+def shorten_messages() -> None:
+    """Log one line, once, of the errors that Ray's processes report, instead of all lines.
+
+    Ray prints them on the driver's stdout as `(raylet) ...`, whatever `log_to_driver` is: the stack of each start of an
+    engine that fails, the log of a node that is lost.
+    """
+    from ray._private import worker
+
+    if not hasattr(worker, "print_to_stdstream"):
+        _log_missing("_private.worker.print_to_stdstream", "Ray prints all lines of errors of other processes")
+    elif not isinstance(worker.print_to_stdstream, FirstLines):
+        worker.print_to_stdstream = FirstLines()
 
 
 def buffer_output_blocks(context: DataContext, blocks: int) -> None:
