@@ -31,9 +31,9 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import list_data_files
 from helpers.locations import Location
 from helpers.outputs import result_row
-from helpers.paused_sink_job import AT_GATE, PHASES, QUERY_IDS, SEEDS, WAIT_SECONDS, run_job, wait_until
+from helpers.paused_sink_job import AT_GATE, QUERY_IDS, SEEDS, WAIT_SECONDS, run_job, wait_until
 from helpers.s3_server import running_moto, running_seaweedfs
-from helpers.stop_points import StopPoint
+from helpers.stop_points import PHASES, StopPoint, is_stopped
 
 SERVERS = {"moto": running_moto, "seaweedfs": running_seaweedfs}
 COLUMNS = ("stopped in the phase", "lost", "doubled", "wrong")
@@ -109,8 +109,8 @@ def _attempt(phase: str, requests: int, location: Location, seed: int) -> "Count
         )
         try:
             a.start()
-            wait_until(lambda: _is_stopped(a.pid) or not a.is_alive())
-            stopped, lines = _is_stopped(a.pid), len(_lines(trace_a))
+            wait_until(lambda: is_stopped(a.pid) or not a.is_alive())
+            stopped, lines = is_stopped(a.pid), len(_lines(trace_a))
             b.start()
             wait_until(lambda: not b.is_alive() or (while_writing and AT_GATE in _lines(trace_b)))
             with contextlib.suppress(ProcessLookupError):
@@ -127,14 +127,6 @@ def _attempt(phase: str, requests: int, location: Location, seed: int) -> "Count
         if counts.total() or not stopped:
             print(f"seed {seed}, {phase}: {dict(counts)}: {[_lines(trace_a), _lines(trace_b)]}", flush=True)
     return counts + Counter({COLUMNS[0]: int(stopped)})
-
-
-def _is_stopped(pid: int | None) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] == "T"
 
 
 def _lines(trace: Path) -> list[str]:

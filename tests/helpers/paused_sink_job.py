@@ -18,9 +18,7 @@ from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.run.output_lease import output_lease
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, result_row
-from helpers.stop_points import StopPoint
-
-PHASES = ("before the first block", "mid-run", "during the final check")
+from helpers.stop_points import PHASES, StopPoint
 
 QUERY_IDS = [f"q{number}" for number in range(6)]
 LEASE_SECONDS = 4.0

@@ -109,10 +109,13 @@ def make_scenario(
     return scenario
 
 
-def baseline_rankings(scenario: Scenario) -> dict[str, Ranking]:
-    """Rankings of a run without faults: every window of every query reversed, from the last window to the first."""
+def baseline_rankings(scenario: Scenario, *, reverse: bool = True) -> dict[str, Ranking]:
+    """Rankings of a run without faults: every window of every query reversed, from the last window to the first.
+
+    Without `reverse`, those of an engine that keeps the order.
+    """
     order = list(range(CANDIDATES))
-    for start in range(CANDIDATES - WINDOW, -1, -STRIDE):
+    for start in range(CANDIDATES - WINDOW, -1, -STRIDE) if reverse else ():
         order[start : start + WINDOW] = reversed(order[start : start + WINDOW])
     rankings = {}
     for row in map(_row, range(scenario.queries)):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from unittest import mock
 
@@ -13,12 +14,23 @@ from corpus_reranker.io.sinks.parquet import ParquetSink
 P = ParamSpec("P")
 T = TypeVar("T")
 
+PHASES = ("before the first block", "mid-run", "during the final check")
+
 CONTROL = ("read", "create", "replace", "write", "delete")
 REQUESTS = [
     (parquet, ("list_data_files", "list_files", "delete_files", "summarize_data_files", "publish")),
     (commit, ("publish",)),
 ]
 """By module: what it calls to read or change the output, beside its control objects."""
+
+
+def is_stopped(pid: int | None) -> bool:
+    """Whether a process is stopped; False if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] == "T"
 
 
 class StopPoint:
