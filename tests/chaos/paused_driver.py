@@ -20,6 +20,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import list_data_files
 from helpers.locations import Location
 from helpers.outputs import result_row
-from helpers.paused_sink_job import AT_GATE, QUERY_IDS, SEEDS, WAIT_SECONDS, run_job, wait_until
+from helpers.paused_sink_job import AT_GATE, QUERY_IDS, SEEDS, WAIT_SECONDS, run_job, serve_replica, wait_until
 from helpers.s3_server import running_moto, running_seaweedfs
 from helpers.stop_points import PHASES, StopPoint, is_stopped
 
@@ -50,7 +51,7 @@ def main(
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    PROCESSES.set_forkserver_preload(["helpers.paused_sink_job"])
+    PROCESSES.set_forkserver_preload(["helpers.paused_sink_job", "s3fs"])  # importing them takes seconds
     passed = True
     print(f"| phase of the stop | store | runs | {' | '.join(COLUMNS)} |\n{'|---' * (3 + len(COLUMNS))}|")
     for store in stores.split(","):
@@ -85,13 +86,32 @@ def _locations(store: str, folder: str) -> Iterator[Callable[[], Location]]:
 def _count_requests(location: Location) -> dict[str, int]:
     """The number of requests of an undisturbed run, by phase."""
     with tempfile.NamedTemporaryFile(prefix="trace-") as trace:
-        process = PROCESSES.Process(target=run_job, args=(location, "a", False, Path(trace.name), StopPoint()))
-        process.start()
-        process.join(WAIT_SECONDS)
+        with _job(location, "a", False, Path(trace.name), StopPoint(), None) as process:
+            process.start()
+            process.join(WAIT_SECONDS)
         last_line = trace.read().decode().splitlines()[-1]
     counts = re.findall(r"\d+", last_line)
     assert last_line.startswith("finished after"), last_line
     return dict(zip(PHASES, map(int, counts), strict=True))
+
+
+@contextlib.contextmanager
+def _job(
+    location: Location, model: str, new_run: bool, trace: Path, stop: StopPoint, gate: Path | None
+) -> Iterator[ForkServerProcess]:
+    """The driver of a job, not started yet, and its replica. Both are killed when the context exits."""
+    driver_end, replica_end = PROCESSES.Pipe()
+    driver = PROCESSES.Process(target=run_job, args=(location, model, new_run, trace, stop, driver_end))
+    replica = PROCESSES.Process(target=serve_replica, args=(replica_end, trace, gate))
+    replica.start()
+    try:
+        yield driver
+    finally:
+        for process in (driver, replica):
+            if process.pid:
+                process.kill()
+        driver_end.close()
+        replica_end.close()
 
 
 def _attempt(phase: str, requests: int, location: Location, seed: int) -> "Counter[str]":
@@ -103,26 +123,24 @@ def _attempt(phase: str, requests: int, location: Location, seed: int) -> "Count
         trace_a, trace_b, gate = (Path(folder, name) for name in ("a", "b", "gate"))
         trace_a.touch()
         trace_b.touch()
-        a = PROCESSES.Process(target=run_job, args=(location, "a", False, trace_a, stop))
-        b = PROCESSES.Process(
-            target=run_job, args=(location, model, new_run, trace_b, StopPoint(), gate if while_writing else None)
-        )
+        gate_b = gate if while_writing else None
         try:
-            a.start()
-            wait_until(lambda: is_stopped(a.pid) or not a.is_alive())
-            stopped, lines = is_stopped(a.pid), len(_lines(trace_a))
-            b.start()
-            wait_until(lambda: not b.is_alive() or (while_writing and AT_GATE in _lines(trace_b)))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(a.pid or 0, signal.SIGCONT)
-            wait_until(lambda: not a.is_alive() or len(_lines(trace_a)) > lines)
-            gate.touch()
-            wait_until(lambda: not a.is_alive() and not b.is_alive())
+            with (
+                _job(location, "a", False, trace_a, stop, None) as a,
+                _job(location, model, new_run, trace_b, StopPoint(), gate_b) as b,
+            ):
+                a.start()
+                wait_until(lambda: is_stopped(a.pid) or not a.is_alive())
+                stopped, lines = is_stopped(a.pid), len(_lines(trace_a))
+                b.start()
+                wait_until(lambda: not b.is_alive() or (while_writing and AT_GATE in _lines(trace_b)))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(a.pid or 0, signal.SIGCONT)
+                wait_until(lambda: not a.is_alive() or len(_lines(trace_a)) > lines)
+                gate.touch()
+                wait_until(lambda: not a.is_alive() and not b.is_alive())
         except TimeoutError as error:
             raise TimeoutError(f"seed {seed}, {phase}: {error}; {[_lines(trace_a), _lines(trace_b)]}") from None
-        finally:
-            for process in (a, b):
-                process.kill()
         counts = _check(location, model)
         if counts.total() or not stopped:
             print(f"seed {seed}, {phase}: {dict(counts)}: {[_lines(trace_a), _lines(trace_b)]}", flush=True)

@@ -1,5 +1,7 @@
 """Windows in flight, queries per block and replicas: never fewer than engines and nodes have capacity for."""
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +11,12 @@ from corpus_reranker.dataflow.capacity import (
     Capacity,
     NodeResources,
     ReplicaPlan,
+    check_cpus_for_data,
     plan_blocks,
     plan_replicas,
     with_headroom,
 )
+from corpus_reranker.errors import ConfigError
 
 HEAD = NodeResources(cpus=0, gpus=0)
 H100_NODE = NodeResources(cpus=64, gpus=8)
@@ -93,9 +97,35 @@ def test_headroom_keeps_some_windows_waiting(windows: int) -> None:
         ),
         pytest.param({"max_replicas": 8}, 0, [CPU_NODE], ReplicaPlan(2, 2), id="two CPUs are left for reading"),
         pytest.param({"max_replicas": 8}, 0, [], ReplicaPlan(1, 1), id="at least min_replicas"),
+        pytest.param({"replicas": 6}, 0, [CPU_NODE], ReplicaPlan(2, 2), id="nodes are missing: the others start later"),
+        pytest.param({"replicas": 6}, 0, [HEAD], ReplicaPlan(6, 6), id="no node yet, without GPUs"),
     ],
 )
 def test_replicas_at_the_start(
     cluster: dict[str, int], gpus: int, nodes: list[NodeResources], plan: ReplicaPlan
 ) -> None:
     assert plan_replicas(ClusterConfig(**cluster), gpus, nodes) == plan
+
+
+@pytest.mark.parametrize(
+    ("cluster", "gpus", "nodes", "left"),
+    [
+        pytest.param({"replicas": 4}, 0, [CPU_NODE], 0, id="all CPUs"),
+        pytest.param({"replicas": 3}, 0, [CPU_NODE], 1, id="all but one"),
+        pytest.param({"replicas": 2}, 0, [CPU_NODE], 2, id="two are left"),
+        pytest.param({"replicas": 2, "cpus_per_replica": 3.5}, 0, 2 * [CPU_NODE], 0, id="half a CPU on each node"),
+        pytest.param({"replicas": 1, "cpus_per_replica": 3.5}, 0, 2 * [CPU_NODE], 4, id="a node without a replica"),
+        pytest.param({"replicas": 6}, 0, [CPU_NODE], 2, id="not all replicas fit"),
+        pytest.param({"max_replicas": 16}, 1, [NodeResources(8, 8)], 0, id="a CPU for each GPU"),
+        pytest.param({"max_replicas": 8, "cpus_per_replica": 0.5}, 1, [NodeResources(8, 8)], 4, id="half a CPU"),
+        pytest.param({"replicas": 2}, 1, [HEAD], None, id="no node yet"),
+    ],
+)
+def test_replicas_leave_cpus_for_reading(
+    cluster: dict[str, float], gpus: int, nodes: list[NodeResources], left: int | None
+) -> None:
+    """A run needs a CPU besides its replicas; one that skips finished queries needs two."""
+    for resumed, needed in ((False, 1), (True, 2)):
+        refusal = pytest.raises(ConfigError, match=f"{left} CPUs? of .* reading needs {needed}")
+        with refusal if left is not None and left < needed else nullcontext():
+            check_cpus_for_data(ClusterConfig(**cluster), gpus, nodes, resumed=resumed)

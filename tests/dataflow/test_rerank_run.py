@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from corpus_reranker import __version__
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
-from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.errors import ConfigError, InputError, OutputError
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.run_progress import read_progress
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
@@ -310,3 +311,10 @@ def test_a_damaged_page_is_an_input_error_that_names_its_file(tmp_path: Path) ->
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"1.parquet cannot be read: .*; replace the file"):
         rerank(config(tmp_path))
+
+
+def test_replicas_that_take_all_cpus_are_refused_before_any_engine(tmp_path: Path) -> None:
+    write_input(tmp_path / "in", [query(0)])
+    cpus = int(ray.cluster_resources()["CPU"])
+    with pytest.raises(ConfigError, match=f"leave 0 CPUs of {cpus} in the cluster, and reading needs 1"):
+        rerank(config(tmp_path, f"--cluster.replicas={cpus}"))

@@ -1,12 +1,13 @@
 """A rerank job without Ray: the real sink, lease and subprocess, and a replica in a process of its own."""
 
 import contextlib
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +21,8 @@ from helpers.locations import Location
 from helpers.outputs import SCHEMA, result_row
 from helpers.stop_points import PHASES, StopPoint
 
+Replica: TypeAlias = "Connection[Any, Any]"
+
 QUERY_IDS = [f"q{number}" for number in range(6)]
 LEASE_SECONDS = 4.0
 SEEDS = {"a": 1, "b": 2}
@@ -32,9 +35,17 @@ AT_GATE = "at the gate"
 WAIT_SECONDS = 240.0
 
 
-def run_job(
-    location: Location, model: str, new_run: bool, trace: Path, stop: StopPoint, gate: Path | None = None
-) -> None:
+@dataclass(frozen=True)
+class Work:
+    """One data file for each query. `number` differs for each start of a run."""
+
+    sink: ParquetSink
+    model: str
+    query_ids: list[str]
+    number: str
+
+
+def run_job(location: Location, model: str, new_run: bool, trace: Path, stop: StopPoint, replica: Replica) -> None:
     """Run until the output is finished, or another run's.
 
     Args:
@@ -43,13 +54,13 @@ def run_job(
         new_run: Discard what another run has written.
         trace: Gets a line at the start of each phase, at each restart and at the end.
         stop: Where the process stops itself.
-        gate: The replica waits for this file before the second half of its queries.
+        replica: The connection to `serve_replica`.
     """
     for _ in range(START_ATTEMPTS):
         sink = ParquetSink(location.output(lease_seconds=LEASE_SECONDS), location.storage)
         try:
             if not sink.check({"model": model}, new_run=new_run):
-                _run_once(sink, model, new_run, trace, stop, gate)
+                _run_once(sink, model, new_run, trace, stop, replica)
         except (OutputHeldError, TransientRunError) as error:
             new_run = new_run and not sink.layout.run_id
             _say(trace, f"restarts: {error}")
@@ -62,7 +73,7 @@ def run_job(
             return
 
 
-def _run_once(sink: ParquetSink, model: str, new_run: bool, trace: Path, stop: StopPoint, gate: Path | None) -> None:
+def _run_once(sink: ParquetSink, model: str, new_run: bool, trace: Path, stop: StopPoint, replica: Replica) -> None:
     before, during, at_end = PHASES
     query_ids = pa.chunked_array([QUERY_IDS])
 
@@ -74,46 +85,37 @@ def _run_once(sink: ParquetSink, model: str, new_run: bool, trace: Path, stop: S
         enter(before)
         sink.begin({"model": model}, len(QUERY_IDS), config_yaml="", new_run=new_run)
         state = stop.call(isolated.run, sink.prepare, query_ids)
-        remaining = query_ids.filter(pc.invert(state.finished)).to_pylist()
         enter(during)
-        with _running_replica(sink, model, remaining, trace, gate) as written:
-            for _ in remaining:
-                stop.call(written.recv)
+        work = Work(sink, model, query_ids.filter(pc.invert(state.finished)).to_pylist(), uuid.uuid4().hex)
+        replica.send(work)
+        for query_id in work.query_ids:
+            while stop.call(replica.recv) != (work.number, query_id):
+                pass  # what the replica has written for a start that lost its lease
         enter(at_end)
         state = stop.call(isolated.run, sink.prepare, query_ids)
         sink.finish(state, SCHEMA)
 
 
-@contextlib.contextmanager
-def _running_replica(
-    sink: ParquetSink, model: str, query_ids: list[str], trace: Path, gate: Path | None
-) -> "Iterator[Connection[Any, Any]]":
-    """A process that goes on while the driver is stopped. Yields a connection that tells of each data file."""
-    context = multiprocessing.get_context("forkserver")
-    receiver, sender = context.Pipe(duplex=False)
-    replica = context.Process(target=_replica, args=(sink, model, query_ids, trace, gate, sender), daemon=False)
-    replica.start()
-    sender.close()
-    try:
-        yield receiver
-    finally:
-        replica.join()
+def serve_replica(driver: Replica, trace: Path, gate: Path | None) -> None:
+    """A replica in a process of its own, which goes on while its driver is stopped. Ends with its driver.
 
-
-def _replica(
-    sink: ParquetSink, model: str, query_ids: list[str], trace: Path, gate: Path | None, sender: "Connection[Any, Any]"
-) -> None:
-    """Write one data file for each query. Wait for the gate with half of them."""
-    layout = sink.layout
-    layout.filesystem.create_dir(layout.parts_folder, recursive=True)
-    for number, query_id in enumerate(query_ids):
-        if gate and number == len(query_ids) // 2:
-            _say(trace, AT_GATE)
-            wait_until(gate.exists)
-        table = pa.Table.from_pylist([result_row(query_id, seed=SEEDS[model])], SCHEMA)
-        pq.write_table(table, layout.new_data_file(), filesystem=layout.filesystem)
-        with contextlib.suppress(OSError):  # its driver has ended
-            sender.send(query_id)
+    Args:
+        driver: Gets the work, and sends the number of the work and the query of each data file.
+        trace: Gets a line at the gate.
+        gate: The replica waits for this file before the second half of its queries.
+    """
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            work: Work = driver.recv()
+            layout = work.sink.layout
+            layout.filesystem.create_dir(layout.parts_folder, recursive=True)
+            for number, query_id in enumerate(work.query_ids):
+                if gate and number == len(work.query_ids) // 2:
+                    _say(trace, AT_GATE)
+                    wait_until(gate.exists)
+                table = pa.Table.from_pylist([result_row(query_id, seed=SEEDS[work.model])], SCHEMA)
+                pq.write_table(table, layout.new_data_file(), filesystem=layout.filesystem)
+                driver.send((work.number, query_id))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from corpus_reranker.config.cluster import ClusterConfig
 from corpus_reranker.config.schema import RerankerConfig
+from corpus_reranker.errors import ConfigError
+from corpus_reranker.formatting import counted
 
 _HEADROOM_FRACTION = 0.125
 """Windows that wait in the engine in addition to those running, so that a free slot is filled in the next step.
@@ -32,6 +34,12 @@ larger runs have larger blocks."""
 
 _CPUS_FOR_DATA = 2
 """CPUs that replicas without a GPU leave free at the start: one for reading, one for filtering and repartitioning."""
+
+_MIN_CPUS_FOR_DATA = 1
+"""CPUs without which no query reaches a replica: reading and repartitioning take turns."""
+
+_MIN_CPUS_FOR_RESUME = 2
+"""The same for a resumed run: the actor that filters finished queries keeps a CPU."""
 
 
 def with_headroom(windows: int) -> int:
@@ -111,16 +119,46 @@ def plan_replicas(cluster: ClusterConfig, gpus_per_replica: int, nodes: Sequence
     if gpus_per_replica:
         # No GPU at all: the cluster grows on demand, and its nodes join at about the same time.
         return ReplicaPlan(initial=high, fitting=max(low, fitting) if fitting else high)
-    initial = max(low, fitting)
+    capacity = sum(_on_each_node(cluster.cpus_per_replica, gpus_per_replica, nodes, high))
+    # Those for which there is no node yet start once one has joined. No node at all: the cluster grows on demand.
+    initial = max(1 if 0 < capacity < low else low, fitting)
     return ReplicaPlan(initial, initial)
+
+
+def check_cpus_for_data(
+    cluster: ClusterConfig, gpus_per_replica: int, nodes: Sequence[NodeResources], *, resumed: bool
+) -> None:
+    """Check that the replicas leave the CPUs with which queries are read. Otherwise the run would wait forever.
+
+    Raises:
+        ConfigError: They take them all. Nothing is said of a cluster without nodes for a replica: it grows on demand.
+    """
+    plan = plan_replicas(cluster, gpus_per_replica, nodes)
+    replicas = _on_each_node(cluster.cpus_per_replica, gpus_per_replica, nodes, plan.initial)
+    left = sum(int(node.cpus - number * cluster.cpus_per_replica) for node, number in zip(nodes, replicas, strict=True))
+    needed = _MIN_CPUS_FOR_RESUME if resumed else _MIN_CPUS_FOR_DATA
+    if sum(replicas) and left < needed:
+        raise ConfigError(
+            f"{counted(sum(replicas), 'replica')} with cluster.cpus_per_replica {cluster.cpus_per_replica:g} leave"
+            f" {counted(left, 'CPU')} of {sum(node.cpus for node in nodes):g} in the cluster, and reading needs"
+            f" {needed}; lower cluster.cpus_per_replica or the number of replicas, or add a node"
+        )
+
+
+def _on_each_node(cpus: float, gpus: int, nodes: Sequence[NodeResources], most: int) -> list[int]:
+    """Number of replicas on each node if the nodes are filled in turn, up to `most` in total."""
+    replicas: list[int] = []
+    for node in nodes:
+        fits = min(node.gpus // gpus if gpus else most, node.cpus // cpus if cpus else most)
+        replicas.append(min(int(fits), most - sum(replicas)))
+    return replicas
 
 
 def _fitting(cpus: float, gpus: int, nodes: Sequence[NodeResources], most: int) -> int:
     """Number of replicas that fit the nodes, up to `most`. A replica larger than any node takes several nodes."""
     if gpus > max((node.gpus for node in nodes), default=0):
         return min(most, int(sum(node.gpus for node in nodes) // gpus))
-    fits_node = [min(node.gpus // gpus if gpus else most, node.cpus // cpus if cpus else most) for node in nodes]
-    fitting = min(most, int(sum(fits_node)))
+    fitting = sum(_on_each_node(cpus, gpus, nodes, most))
     if gpus or not cpus:
         return fitting
     return min(fitting, int((sum(node.cpus for node in nodes) - _CPUS_FOR_DATA) // cpus))

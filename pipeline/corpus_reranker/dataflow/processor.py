@@ -169,7 +169,7 @@ def _rerank(
         RerankWorker,
         fn_constructor_args=(config.dump(), schema, services),
         compute=ActorPoolStrategy(
-            min_size=cluster.min_replica_count,
+            min_size=min(cluster.min_replica_count, plan.replicas.initial),
             max_size=cluster.max_replica_count,
             initial_size=plan.replicas.initial,
             max_concurrent_calls_per_actor=blocks.per_replica,

@@ -11,8 +11,8 @@ import pyarrow as pa
 import corpus_reranker
 from corpus_reranker.cache.completions import completion_index
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.dataflow.capacity import max_windows_in_flight
-from corpus_reranker.dataflow.cluster import connect
+from corpus_reranker.dataflow.capacity import check_cpus_for_data, max_windows_in_flight
+from corpus_reranker.dataflow.cluster import connect, node_resources
 from corpus_reranker.dataflow.coordinator import running_coordinator
 from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
@@ -99,6 +99,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reu
     _connect()
     run.attempt.running = True
     remaining = record.queries - len(finished)
+    check_cpus_for_data(config.cluster, config.engine.gpus_per_replica, node_resources(), resumed=len(finished) > 0)
     plan = plan_run(config, remaining)
     run.log(
         f"{counted(plan.replicas.initial, 'replica')} requested, maximum {config.cluster.max_replica_count};"

@@ -318,11 +318,10 @@ def test_a_paused_run_overwrites_no_progress(location: Location, model: str) -> 
     a, b = sink_of(location), sink_of(location)
     begin(a, "a")
     a.publish(RunProgress(queries=2, done=0))
-    begin(b, model, new_run=True)
-    with b.lease():
-        b.publish(RunProgress(queries=2, done=1))
-        a.publish(RunProgress(queries=2, done=0))
-        progress = read_status(b.layout.url, location.storage).progress
+    begin(b, model, new_run=model != "a")
+    b.publish(RunProgress(queries=2, done=1))
+    a.publish(RunProgress(queries=2, done=0))
+    progress = read_status(b.layout.url, location.storage).progress
     assert progress is not None
     assert progress.done == 1
 
