@@ -3,7 +3,8 @@
     PYTHONPATH=tests python tests/chaos/paused_command.py [--seeds 3] [--only PHASE]
 
 As paused_driver.py, with the whole command on Ray and a scripted engine: the replicas of the first command go on while
-its driver is stopped. Exit code 1 if it does not stop in its phase, or if a row is lost, doubled or of the wrong run.
+its driver is stopped. Exit code 1 if it does not stop in its phase, or if a row is lost, duplicated or of the wrong
+run.
 """
 
 import random
@@ -28,7 +29,7 @@ REQUESTS = dict(zip(PHASES, (16, 5, 16), strict=True))
 
 NEW_RUN = ("--engine.answers=corpus_reranker.engines.scripted:keep_order", "--new-run")
 
-COLUMNS = ("phase of the stop", "seed", "other run", "stopped for s", "lost", "doubled", "wrong", "exit codes")
+COLUMNS = ("phase of the stop", "seed", "other run", "stopped for s", "lost", "duplicated", "wrong", "exit codes")
 
 
 def main(

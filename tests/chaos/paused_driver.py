@@ -4,8 +4,8 @@
 
 Most of a job is real: the process that stops, its lease, its subprocess and what it writes. The replica is a process
 that writes rows without an engine, and is not stopped. Exit code 1 if a run does not stop in its phase, or if a row is
-lost, doubled or of the wrong run. Half of the seeds begin anew with other settings, the others resume; half of each let
-the first run go on while the second one is writing, the others after it has finished.
+lost, duplicated or of the wrong run. Half of the seeds begin anew with other settings, the others resume; half of each
+let the first run go on while the second one is writing, the others after it has finished.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from helpers.stop_points import PHASES, StopPoint, is_stopped
 
 SERVERS = {"moto": running_moto, "seaweedfs": running_seaweedfs}
 COUNT_ATTEMPTS = 5
-COLUMNS = ("stopped in the phase", "lost", "doubled", "wrong")
+COLUMNS = ("stopped in the phase", "lost", "duplicated", "wrong")
 PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -154,7 +154,7 @@ def _lines(trace: Path) -> list[str]:
 
 
 def _check(location: Location, model: str) -> "Counter[str]":
-    """Lost, doubled and wrong rows in what a reader of the folder sees."""
+    """Lost, duplicate and wrong rows in what a reader of the folder sees."""
     filesystem, folder = resolve(location.output().path, location.storage)
     rows = pq.read_table(folder, filesystem=filesystem).to_pylist()
     ids = [row["query_id"] for row in rows]
@@ -165,7 +165,7 @@ def _check(location: Location, model: str) -> "Counter[str]":
     wrong = sum(row["ranking"] != expected[row["query_id"]] for row in rows) + len(named ^ visible)
     if not filesystem.get_file_info(f"{folder}/_SUCCESS").is_file:
         wrong += 1
-    return Counter(lost=len(set(QUERY_IDS) - set(ids)), doubled=len(ids) - len(set(ids)), wrong=wrong)
+    return Counter(lost=len(set(QUERY_IDS) - set(ids)), duplicated=len(ids) - len(set(ids)), wrong=wrong)
 
 
 if __name__ == "__main__":
