@@ -1,5 +1,6 @@
 """Calibrations: fitting, measuring on other queries, files, and their use on rankings."""
 
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
-from corpus_reranker.errors import InputError
+from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.evaluation.calibration import (
     Calibration,
     read_calibration,
@@ -66,6 +67,12 @@ def test_a_calibration_is_monotone_and_from_0_to_1(method: CalibrationMethod) ->
     assert probabilities.min() >= 0
     assert probabilities.max() <= 1
     assert np.isnan(calibration.predict(np.array([np.nan]))).all()
+
+
+def test_an_install_without_scikit_learn_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.isotonic", None)
+    with pytest.raises(ConfigError, match=r"corpus-reranker\[calibration\]"):
+        fit_calibration(judged_pairs(), config(), {})
 
 
 def test_each_fold_is_predicted_by_the_others() -> None:

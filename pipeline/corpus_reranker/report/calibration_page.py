@@ -80,7 +80,7 @@ def _tiles(fitted: FittedCalibration) -> list[Tile]:
         Tile("Calibration error before", f"{fitted.before.ece:.3f}", "of the score, scaled linearly"),
         Tile("Calibration error after", f"{fitted.after.ece:.3f}", "on queries not fitted"),
         Tile("Judged pairs", f"{calibration.pairs:,}", judged),
-        Tile("Score", calibration.score, calibration.method),
+        Tile("Method", calibration.method, f"of {calibration.score}"),
     ]
 
 
