@@ -146,7 +146,7 @@ def test_unfinished_and_simulated_outputs_are_refused(a: Path, tmp_path: Path) -
         (["OUTPUT"], "output.path: missing"),
         ([], "compare.baseline: missing"),
         (["OUTPUT", "OUTPUT", "--min-tau=2"], "compare.min_tau"),
-        (["OUTPUT", "OUTPUT", "--qrels", "absent"], "cannot read"),
+        (["OUTPUT", "OUTPUT", "--qrels", "absent"], "no such file: "),
         (["OUTPUT", "OTHER"], "no query is in both outputs"),
     ],
 )

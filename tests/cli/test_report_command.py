@@ -44,7 +44,7 @@ def test_qrels_default_to_those_of_the_section_evaluate(output: Path, tmp_path: 
     ("arguments", "message"),
     [
         (["absent"], "absent does not exist"),
-        (["OUTPUT", "--qrels", "absent"], "cannot read"),
+        (["OUTPUT", "--qrels", "absent"], "no such file: "),
         (["OUTPUT", "--price-per-gpu-hour", "-1"], "report.price_per_gpu_hour"),
         ([], "output.path: missing"),
     ],
