@@ -2,8 +2,8 @@
 
 The key of a completion is a hash of everything that decides it, and of nothing else: a window whose prompt has not
 changed is a hit, whatever query or run requested it first. No lock is needed: a segment is never changed, and two
-segments may hold the same completion. The store may be away at any time: a read waits at most _READ_SECONDS, and after
-a failure none is tried for _PAUSE_SECONDS.
+segments may hold the same completion. The store may be unavailable at any time: a read waits at most _READ_SECONDS,
+and after a failure no read is tried for _PAUSE_SECONDS.
 """
 
 import asyncio
@@ -182,7 +182,7 @@ class CompletionStore:
         return generate_or_reuse
 
     async def flush(self) -> None:
-        """Commit what has been added, and wait for it unless the store is away."""
+        """Commit what has been added, and wait for it unless the store is unavailable."""
         if self._committing is None or self._committing.done() or time.monotonic() < self._paused_until:
             return
         self._commit_now.set()
@@ -222,7 +222,7 @@ class CompletionStore:
         try:
             return await asyncio.wait_for(call, seconds)
         except Exception as error:
-            if time.monotonic() >= self._paused_until:  # one of the calls in flight tells it for all
+            if time.monotonic() >= self._paused_until:  # log once for all calls in flight
                 logger.warning("completion cache: cannot use %s: %s: %s", self._name, type(error).__name__, error)
                 self._count("cache_failures")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS

@@ -140,7 +140,7 @@ def _spill(tables: Iterator[pa.Table], files: Sequence[IO[bytes]]) -> None:
 def _copies(
     matched: pa.Table, files: Sequence[EarlierFile], schema: pa.Schema, keep_reasoning: bool, reasons: list[str]
 ) -> Iterator[pa.Table]:
-    """The output rows of matched rows. A file that cannot be read is left out, and told in `reasons`."""
+    """The output rows of matched rows. A file that cannot be read is left out and listed in `reasons`."""
     matched = matched.sort_by([("_file", "ascending"), ("_row", "ascending")])
     numbers = matched["_file"].to_numpy()
     for number in np.unique(numbers).tolist():

@@ -28,7 +28,7 @@ COMMANDS = {
     "status": LazyCommand("status", "Show how far a run is, from its output folder."),
     "watch": LazyCommand("watch", "Watch a run live in a terminal."),
     "evaluate": LazyCommand("evaluate", "Score rankings before and after reranking with qrels."),
-    "compare": LazyCommand("compare", "Tell how far the rankings of two outputs agree."),
+    "compare": LazyCommand("compare", "Compare the rankings of two outputs."),
     "calibrate": LazyCommand("calibrate", "Fit the probability that a document is relevant, with qrels."),
     "export": LazyCommand("export", "Convert an output to TREC runs, feeds or triples."),
     "report": LazyCommand("report", "Write an HTML report of a run."),

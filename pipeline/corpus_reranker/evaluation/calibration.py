@@ -34,7 +34,7 @@ class Calibration:
         min_relevance: Grade from which a document counts as relevant.
         pairs: Number of judged pairs that it was fitted on.
         queries: Number of their queries.
-        fingerprint: Fingerprint of the reranker's settings; empty if the output did not tell.
+        fingerprint: Fingerprint of the reranker's settings; empty if the output has none.
     """
 
     method: CalibrationMethod

@@ -18,7 +18,7 @@ from corpus_reranker.report.templating import Tile, render
 
 RANK_DERIVED = (
     "The probability depends on the rank alone, because the rank is the only score that was calibrated. It is the"
-    " same for every query: it tells how often the documents at a rank are relevant, not whether a query has a relevant"
+    " same for every query: it says how often the documents at a rank are relevant, not whether a query has a relevant"
     " document."
 )
 

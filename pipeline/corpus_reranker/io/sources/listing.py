@@ -122,7 +122,7 @@ def format_hint(paths: Sequence[str]) -> str:
 
 
 def format_of(path: str) -> str | None:
-    """The value of `input.format` that fits a file's name; None if the name does not tell."""
+    """The value of `input.format` that fits a file's name; None if the name fits no format."""
     for ending in _COMPRESSION:
         path = path.removesuffix(ending)
     return FORMAT_OF_ENDING.get(path.rpartition(".")[2].lower())

@@ -45,7 +45,7 @@ def input_schema(schemas: Mapping[str, pa.Schema], settings: RowSettings, is_exa
     Args:
         schemas: Path of each file -> its schema.
         settings: `columns` and `cast_ids`.
-        is_exact: Called for a column that is int64 in some files and double in others, which alone cannot tell.
+        is_exact: Called for a column that is int64 in some files and double in others.
 
     Raises:
         InputError: lists every problem with its file, column, the type that is wanted, and the fix.
