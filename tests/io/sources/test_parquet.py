@@ -143,7 +143,7 @@ def test_parquet_under_another_name_is_data(local_location: Location, name: str)
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("d.csv", "; to read them, set input.format=csv"), ("part-1", ""), ("e.jsonl.gz", "jsonl")]
+    ("name", "hint"), [("d.csv", "; to read CSV, set input.format=csv"), ("part-1", ""), ("e.jsonl.gz", "jsonl")]
 )
 def test_files_that_are_not_parquet_are_refused(local_location: Location, name: str, hint: str) -> None:
     write(local_location, "in/0.parquet", [input_row("q0")])
