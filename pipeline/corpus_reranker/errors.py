@@ -29,6 +29,10 @@ class OutputHeldError(OutputError):
     """A live run holds the output's lease."""
 
 
+class OutputConflictError(OutputError):
+    """The output holds the rows of a run with other settings, or files of no run."""
+
+
 class EngineStartError(RerankerError):
     """A replica's engine does not start: unreadable model, out of memory, no GPU. A retry rarely helps."""
 

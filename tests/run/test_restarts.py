@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from corpus_reranker.errors import ConfigError, InputError, OutputError, OutputHeldError, RunError, TransientRunError
+from corpus_reranker.errors import (
+    ConfigError,
+    InputError,
+    OutputConflictError,
+    OutputError,
+    OutputHeldError,
+    RunError,
+    TransientRunError,
+)
 from corpus_reranker.run import restarts
 from corpus_reranker.run.restarts import Attempt, run_with_restarts
 
@@ -90,8 +98,10 @@ def test_a_run_waits_for_a_store_that_is_unavailable_at_its_end(waits: list[floa
     assert run_with_restarts(Runs(error, done=iter([4])), 3, lambda line: None) == "done"
 
 
-@pytest.mark.parametrize("error", [OutputHeldError("another run"), ConfigError("no such key")])
-def test_a_restarted_run_ends_if_another_one_holds_the_lease(waits: list[float], error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [OutputHeldError("another run"), OutputConflictError("other settings"), ConfigError("no such key")]
+)
+def test_a_restarted_run_ends_if_another_one_has_the_output(waits: list[float], error: Exception) -> None:
     with pytest.raises(type(error)):
         run_with_restarts(Runs(AWAY, error), 3, lambda line: None)
     assert len(waits) == 1

@@ -7,7 +7,13 @@ from typing import TypeVar
 
 import ray
 
-from corpus_reranker.errors import ConfigError, OutputHeldError, RerankerError, TransientRunError
+from corpus_reranker.errors import (
+    ConfigError,
+    OutputConflictError,
+    OutputHeldError,
+    RerankerError,
+    TransientRunError,
+)
 from corpus_reranker.run.ray_errors import is_transient_cause
 
 T = TypeVar("T")
@@ -68,7 +74,7 @@ def run_with_restarts(attempt: Callable[[Attempt], T], max_restarts: int, log: C
 
 def _may_succeed(error: RerankerError | OSError, state: Attempt) -> bool:
     """Whether another attempt may succeed. An unavailable store or Ray may still be unavailable at the next start."""
-    if isinstance(error, OutputHeldError | ConfigError):
+    if isinstance(error, OutputHeldError | OutputConflictError | ConfigError):
         return False
     still_unavailable = state.restarts > 0 and not state.running
     lost_store = state.prepared and isinstance(error.__cause__, OSError) and is_transient_cause(error.__cause__)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import FileInfo
 
-from corpus_reranker.errors import OutputError, RunError
+from corpus_reranker.errors import OutputConflictError, OutputError, RunError
 from corpus_reranker.io.filesystem import FileType, resolve
 from corpus_reranker.io.sinks.control_json import data_files_in
 from corpus_reranker.io.sinks.data_files import is_truncated, list_results
@@ -95,7 +95,7 @@ def test_other_settings_are_refused_with_what_differs(location: Location) -> Non
         sink_of(location).check(other)
     assert 'generation.temperature: 0.0 -> 0.6\n  prompt: (absent) -> "x"\n' in str(error.value)
     assert "--new-run" in str(error.value)
-    with pytest.raises(OutputError, match="other settings"):
+    with pytest.raises(OutputConflictError, match="other settings"):
         sink_of(location).begin(other, 4, config_yaml="")
     assert sink_of(location).check(json.loads(json.dumps(IDENTITY))) is False
 
@@ -139,7 +139,7 @@ def test_a_listed_file_that_does_not_exist_counts_as_truncated(location: Locatio
 def test_parquet_files_of_no_run_are_never_changed(location: Location) -> None:
     write_data_file(location, "other.parquet", ["a"])
     for new_run in (False, True):
-        with pytest.raises(OutputError, match=r"Parquet files that no run .*other.parquet"):
+        with pytest.raises(OutputConflictError, match=r"Parquet files that no run .*other.parquet"):
             sink_of(location).check(IDENTITY, new_run=new_run)
     assert file_names(location) == ["other.parquet"]
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus_reranker.errors import OutputError, TransientRunError
+from corpus_reranker.errors import OutputConflictError, OutputError, TransientRunError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import delete_empty_folders, delete_files, list_files, redact
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
@@ -95,7 +95,7 @@ class ParquetSink(Sink):
         if new_run:
             return False
         if changes := describe_changes(run.fingerprint_fields, fingerprint_fields):
-            raise OutputError(
+            raise OutputConflictError(
                 f"{self._url} holds a run with other settings, begun by {run.info.get('version')}:\n"
                 + "\n".join(f"  {change}" for change in changes)
                 + "\nresume with the old settings and code, choose another output, or discard its rows with --new-run"
@@ -307,8 +307,8 @@ class ParquetSink(Sink):
         }
 
 
-def _not_of_a_run(url: str, name: str) -> OutputError:
-    return OutputError(
+def _not_of_a_run(url: str, name: str) -> OutputConflictError:
+    return OutputConflictError(
         f"{url} holds Parquet files that no run of this program wrote ({name}, ...); choose an empty folder, or move"
         " them away"
     )
