@@ -96,6 +96,8 @@ bench: setup ## benchmarks of throughput, scale and size (docs/throughput.md), r
 chaos: setup ## inject faults into runs at random moments (docs/guarantees.md); an hour
 	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
 	PYTHONPATH=tests $(BIN)/python tests/chaos/replica_faults.py
+	PYTHONPATH=tests $(BIN)/python tests/chaos/paused_driver.py
+	PYTHONPATH=tests $(BIN)/python tests/chaos/paused_command.py
 
 fuzz: setup ## long property tests of the parsers of untrusted text
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/answers tests/prompts \
