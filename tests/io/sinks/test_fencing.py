@@ -43,6 +43,8 @@ from helpers.outputs import SCHEMA, file_names, read_rows, result_row, write, wr
 from helpers.pause_points import PausePoint, pause
 from helpers.s3_server import S3Server
 
+pytestmark = pytest.mark.slow
+
 QUERY_IDS = ["q0", "q1"]
 ALL = pa.chunked_array([QUERY_IDS])
 SEEDS = {"a": 1, "b": 2}

@@ -16,6 +16,8 @@ from helpers.s3_server import S3Server
 from helpers.store_habits import HABITS
 from helpers.store_matrix import PHASES, Job
 
+pytestmark = pytest.mark.slow
+
 WORKS = [
     "plain",
     "bare_etag",
