@@ -32,7 +32,7 @@ def assemble(
     from corpus_reranker.dataflow.assemble import assemble_candidates  # Ray takes seconds to import
 
     own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
-    options = JobOptions.of(context, config, date, {f"assemble.{key}": value for key, value in own.items()})
+    options = JobOptions.of_section(context, config, date, "assemble", own)
     settings = options.section("assemble", AssembleConfig)
     folder = options.candidates(settings.output)
     summary = assemble_candidates(settings, options.storage(), folder)

@@ -64,7 +64,7 @@ def calibrate(
         "allow_unfinished": allow_unfinished,
         "allow_simulated": allow_simulated,
     }
-    options = JobOptions.of(context, config, date, {f"calibrate.{key}": value for key, value in own.items()})
+    options = JobOptions.of_section(context, config, date, "calibrate", own)
     settings = options.section("calibrate", CalibrateConfig)
     fitted = calibrate_output(options.output(output), options.storage(), settings).fitted
     calibration = fitted.calibration

@@ -82,7 +82,7 @@ def compare(
         "allow_unfinished": allow_unfinished,
         "allow_simulated": allow_simulated,
     }
-    options = JobOptions.of(context, config, date, {f"compare.{key}": value for key, value in own.items()})
+    options = JobOptions.of_section(context, config, date, "compare", own)
     settings, storage = options.section("compare", CompareConfig), options.storage()
     evaluate = options.section_if_given("evaluate", EvaluateConfig)
     candidates = options.input_at(settings.input) if settings.input else None

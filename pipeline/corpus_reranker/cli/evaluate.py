@@ -62,7 +62,7 @@ def evaluate(
         "min_p_relevant": min_p_relevant,
         "allow_unfinished": allow_unfinished,
     }
-    options = JobOptions.of(context, config, date, {f"evaluate.{key}": value for key, value in own.items()})
+    options = JobOptions.of_section(context, config, date, "evaluate", own)
     settings, storage = options.section("evaluate", EvaluateConfig), options.storage()
     sources = sources or [options.output(None)]
     judgments = load_qrels(*resolve(settings.qrels, storage))

@@ -98,7 +98,7 @@ def export(
         "triples.max_negative_rank": max_negative_rank,
         "triples.seed": seed,
     }
-    options = JobOptions.of(context, config, date, {f"export.{key}": value for key, value in own.items()})
+    options = JobOptions.of_section(context, config, date, "export", own)
     settings, storage = options.section("export", ExportConfig), options.storage()
     texts = None
     if settings.to == "triples" and settings.input is not None:

@@ -140,6 +140,13 @@ class JobOptions:
         given = {key: value for key, value in (own or {}).items() if value is not None}
         return cls(path, (*context.args, *(f"--{key}={json.dumps(value)}" for key, value in given.items())), date)
 
+    @classmethod
+    def of_section(
+        cls, context: typer.Context, path: str | None, date: str | None, section: str, own: Mapping[str, Any]
+    ) -> "JobOptions":
+        """As `of`, for a command whose own options are keys of one section; `own` has the keys without the section."""
+        return cls.of(context, path, date, {f"{section}.{key}": value for key, value in own.items()})
+
     def job(self) -> JobConfig:
         """The whole config. Raises ConfigError."""
         return load_config(self.path, self.overrides, date=self.date)

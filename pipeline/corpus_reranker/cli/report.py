@@ -55,7 +55,7 @@ def report(
         "listed_queries": listed_queries,
         "allow_unfinished": allow_unfinished,
     }
-    options = JobOptions.of(context, config, date, {f"report.{key}": value for key, value in own.items()})
+    options = JobOptions.of_section(context, config, date, "report", own)
     settings, storage = options.section("report", ReportConfig), options.storage()
     evaluate = options.section_if_given("evaluate", EvaluateConfig)
     page = report_output(options.output(output), storage, settings, evaluate)

@@ -34,7 +34,7 @@ def retrieve(
     from corpus_reranker.dataflow.retrieve import retrieve_candidates  # Ray takes seconds to import
 
     own = {"corpus.path": corpus, "index": index, "queries.path": queries, "output": output}
-    options = JobOptions.of(context, config, date, {f"retrieve.{key}": value for key, value in own.items()})
+    options = JobOptions.of_section(context, config, date, "retrieve", own)
     settings = options.section("retrieve", RetrieveConfig)
     folder = options.candidates(settings.output)
     summary = retrieve_candidates(settings, options.storage(), folder)
