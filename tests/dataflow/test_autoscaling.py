@@ -71,6 +71,10 @@ def events(folder: Path, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
+def requesting_processes(folder: Path) -> set[int]:
+    return {line["process"] for line in events(folder, "requested")}
+
+
 def completions_by_process(folder: Path) -> Counter[int]:
     return Counter(line["process"] for line in events(folder, "completed"))
 
@@ -118,9 +122,7 @@ def test_min_below_max_uses_every_node_at_once(cluster: Cluster, tmp_path: Path)
     }
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=3, cpus_per_replica=3) as process:
         # No request completes before all three replicas have requests.
-        assert process.wait_until(lambda: len({line["process"] for line in events(tmp_path, "requested")}) == 3), (
-            process.output
-        )
+        assert process.wait_until(lambda: len(requesting_processes(tmp_path)) == 3), process.output
         gate.touch()
         finish(process, tmp_path)
     assert len({line["node"] for line in events(tmp_path, "placed")}) == 3
@@ -151,16 +153,14 @@ def test_a_replica_larger_than_a_node_spans_nodes(cluster: Cluster, tmp_path: Pa
         "arguments": {"gate": f"{gate}"},
     }
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=2) as process:
-        assert process.wait_until(lambda: len(events(tmp_path, "placed")) == 3), process.output
+        assert process.wait_until(lambda: len(events(tmp_path, "placed")) >= 3), process.output
         # No request completes before both started replicas have requests.
-        assert process.wait_until(lambda: len({line["process"] for line in events(tmp_path, "requested")}) == 2)
+        assert process.wait_until(lambda: len(requesting_processes(tmp_path)) == 2)
+        placed, started = events(tmp_path, "placed"), requesting_processes(tmp_path)
         gate.touch()
-        finish(process, tmp_path)
-    placed = events(tmp_path, "placed")
-    assert len(placed) == 3
+        finish(process, tmp_path)  # the pool may shrink and grow again before the run ends
     for replica in placed:
         assert replica["captures_child_tasks"]
         assert replica["node"] in replica["bundle_nodes"]
-    started = {line["process"] for line in events(tmp_path, "requested")}
     nodes = [node for replica in placed if replica["process"] in started for node in replica["bundle_nodes"]]
     assert len(nodes) == len(set(nodes)) == 4
