@@ -153,8 +153,48 @@ class WindowOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Belief:
+    """A normal distribution of a candidate's relevance, in the unit of the strategy."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a strategy returns: the order of the candidates, and what else it knows about them.
+
+    `llm_scores`, `beliefs` and `agreement` have one value for each candidate, by index: None for a candidate without
+    one. The whole tuple is None if the strategy does not give such values.
+
+    Attributes:
+        order: Indices of the candidates, best first, each exactly once.
+        llm_scores: The LLM's own score (a logit, a probability or a stated score), higher is better. Scores of windows
+            that are not comparable with each other do not belong here.
+        beliefs: The strategy's final belief of each candidate's relevance.
+        agreement: The fraction from 0 to 1 of the evidence about a candidate that agrees with `order`.
+        stability: How reproducible the order is, higher is better. The strategy defines the measure.
+    """
+
+    order: Sequence[int]
+    llm_scores: Sequence[float | None] | None = None
+    beliefs: Sequence[Belief | None] | None = None
+    agreement: Sequence[float | None] | None = None
+    stability: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("llm_scores", "beliefs", "agreement"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.order):
+                raise ValueError(f"{name} has {len(values)} values for {len(self.order)} candidates")
+
+
+@dataclass(frozen=True, slots=True)
 class RerankResult:
     """The new order of a query's candidates.
+
+    `llm_scores`, `beliefs`, `agreement` and `stability` are those of the strategy's `Ranking`, in the order of
+    `request.candidates`. All of them are None if the query failed.
 
     Attributes:
         order: `order[r]` is the index in `request.candidates` of the candidate at rank r + 1.
@@ -168,3 +208,7 @@ class RerankResult:
     windows: tuple[WindowOutcome, ...]
     error: str | None = None
     pre_ranker_scores: tuple[float, ...] | None = None
+    llm_scores: Sequence[float | None] | None = None
+    beliefs: Sequence[Belief | None] | None = None
+    agreement: Sequence[float | None] | None = None
+    stability: float | None = None

@@ -34,7 +34,7 @@ from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import load_template, template_path
 from corpus_reranker.prompts.tokenizer import load_tokenizer
 from corpus_reranker.ranking.strategies.active import Active
-from corpus_reranker.ranking.strategies.base import RankWindow, Strategy
+from corpus_reranker.ranking.strategies.base import RankWindow, Strategy, as_ranking
 from corpus_reranker.ranking.strategies.full_list import FullList
 from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
 from corpus_reranker.ranking.strategies.single_window import SingleWindow
@@ -157,7 +157,7 @@ class Collection:
             orders = {}
             for query in self.queries:
                 oracle = NoisyOracle(query, noise, seed)
-                order = await strategy.rank(len(query.doc_ids), oracle.rank_window)
+                order = as_ranking(await strategy.rank(len(query.doc_ids), oracle.rank_window)).order
                 orders[query.query_id] = [query.doc_ids[index] for index in order]
                 costs.append(astuple(oracle.cost))
             values = {query_id: value for query_id, _, value in query_values(self._measures, self._qrels, orders)}

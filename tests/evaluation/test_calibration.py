@@ -21,7 +21,6 @@ from corpus_reranker.evaluation.calibration import (
 )
 from corpus_reranker.evaluation.calibration_fit import (
     JudgedPairs,
-    choose_score,
     fit_calibration,
     read_pairs,
     reliability,
@@ -121,10 +120,28 @@ def test_judged_documents_of_queries_that_did_not_fail_are_read(tmp_path: Path) 
     assert pairs.score == "rank"
 
 
-def test_the_score_is_the_llms_where_the_output_has_it() -> None:
-    assert choose_score(["doc_id", "rank"], None) == "rank"
-    assert choose_score(["doc_id", "llm_score"], None) == "llm_score"
-    assert choose_score(["doc_id", "llm_score"], "rank") == "rank"
+@pytest.mark.parametrize(
+    ("llm_scores", "score"),
+    [
+        ({}, "rank"),
+        ({"a": [0.1, None]}, "rank"),
+        ({"a": [0.1, None], "b": [None, 0.2]}, "llm_score"),
+        ({"a": [0.0, 0.0], "b": [0.2, 0.1]}, "llm_score"),
+    ],
+)
+def test_the_score_is_the_llms_if_each_query_has_one(
+    llm_scores: dict[str, list[float | None]], score: str, tmp_path: Path
+) -> None:
+    rows = [output_row(query_id, [0, 1]) for query_id in ("a", "b")]
+    for row in rows:
+        for entry, value in zip(row["ranking"], llm_scores.get(row["query_id"], [None, None]), strict=True):
+            entry["llm_score"] = value
+    write_data_files(tmp_path / "out", [rows])
+    output = open_output(LOCAL, str(tmp_path / "out"))
+    qrels = {query_id: {"d0": 1, "d1": 1} for query_id in ("a", "b")}
+    pairs = read_pairs(LOCAL, "out", output, qrels, config())
+    assert (pairs.score, len(pairs.scores)) == (score, 4 if score == "rank" else 4 - pairs.unscored)
+    assert read_pairs(LOCAL, "out", output, qrels, config(score="rank")).score == "rank"
     with pytest.raises(ValueError, match="derived from the rank"):
         config(score="score")
 
@@ -136,7 +153,7 @@ def test_documents_without_the_score_are_left_out(tmp_path: Path) -> None:
     output = open_output(LOCAL, str(tmp_path / "out"))
     pairs = read_pairs(LOCAL, "out", output, {"a": {"d0": 1, "d1": 1}}, config(score="pre_ranker_score"))
     assert (pairs.scores.tolist(), pairs.unscored) == ([0.5], 1)
-    for score in ("llm_score", "doc_id"):
+    for score in ("no_such_score", "doc_id"):
         with pytest.raises(InputError, match=f"field '{score}'"):
             read_pairs(LOCAL, "out", output, {"a": {"d0": 1}}, config(score=score))
 

@@ -20,6 +20,7 @@ from corpus_reranker.io.schemas import (
 )
 from corpus_reranker.types import (
     AnswerFlag,
+    Belief,
     Candidate,
     QueryStatus,
     RerankRequest,
@@ -52,6 +53,10 @@ _outcomes = st.builds(
 )
 
 
+def finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
 @st.composite
 def reranked(draw: st.DrawFn) -> tuple[dict[str, Any], RerankRequest, RerankResult]:
     scores = draw(st.lists(st.floats(), min_size=1, max_size=12))
@@ -60,7 +65,19 @@ def reranked(draw: st.DrawFn) -> tuple[dict[str, Any], RerankRequest, RerankResu
     order = tuple(draw(st.permutations(range(len(candidates)))))
     windows = tuple(draw(st.lists(_outcomes, max_size=3)))
     status = draw(st.sampled_from(get_args(QueryStatus)))
-    result = RerankResult("q", status, order, windows, draw(st.none() | st.text()))
+    values = st.none() | st.lists(st.none() | st.floats(), min_size=len(scores), max_size=len(scores))
+    beliefs = st.lists(st.none() | st.just(Belief(0.5, 0.2)), min_size=len(scores), max_size=len(scores))
+    result = RerankResult(
+        "q",
+        status,
+        order,
+        windows,
+        draw(st.none() | st.text()),
+        llm_scores=draw(values),
+        beliefs=draw(st.none() | beliefs),
+        agreement=draw(values),
+        stability=draw(st.none() | st.floats()),
+    )
     tags = draw(st.lists(st.integers(-9, 9)))
     row = {**input_row("q"), "dataset": draw(st.none() | st.text()), "day": None, "tags": tags}
     return row, request, result
@@ -87,6 +104,11 @@ def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
         for each in ranking:
             initial = request.candidates[each["initial_rank"] - 1].score
             assert each["initial_score"] == (None if math.isnan(initial) else initial)
+            for name, values in (("llm_score", result.llm_scores), ("agreement", result.agreement)):
+                assert each[name] == finite(values[each["initial_rank"] - 1] if values else None)
+            belief = result.beliefs[each["initial_rank"] - 1] if result.beliefs else None
+            assert (each["belief_mean"], each["belief_sd"]) == ((0.5, 0.2) if belief else (None, None))
+        assert row["stability"] == finite(result.stability)
         answers = [(window["named"], tuple(window["flags"])) for window in row["windows"]]
         assert answers == [(window.named, window.flags) for window in result.windows]
         assert keep_reasoning or all(window["reasoning"] is None for window in row["windows"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.ranking.strategies.active import Active
-from corpus_reranker.ranking.strategies.base import Strategy, rank_windows_shuffled
+from corpus_reranker.ranking.strategies.base import Strategy, as_ranking, rank_windows_shuffled
 from corpus_reranker.ranking.strategies.full_list import FullList
 from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
 from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
@@ -94,7 +94,8 @@ def test_every_registered_strategy_is_tested() -> None:
 @pytest.mark.parametrize("strategy", ALL, ids=IDS)
 async def test_order_and_windows_are_valid_for_any_answers(strategy: Strategy, num_candidates: int, seed: int) -> None:
     llm = RecordingLLM(random_answers(seed))
-    order = await strategy.rank(num_candidates, llm.rank_window)
+    ranking = as_ranking(await strategy.rank(num_candidates, llm.rank_window))
+    order = ranking.order
     assert sorted(order) == list(range(num_candidates))
     assert len(llm.windows) <= strategy.max_windows(num_candidates)
     for indices, start in llm.windows:
@@ -103,7 +104,7 @@ async def test_order_and_windows_are_valid_for_any_answers(strategy: Strategy, n
         assert 0 <= start < num_candidates
 
     slower = RecordingLLM(random_answers(seed), delays=random.Random(seed + 1))
-    assert await strategy.rank(num_candidates, slower.rank_window) == order
+    assert as_ranking(await strategy.rank(num_candidates, slower.rank_window)) == ranking
     assert slower.windows == llm.windows, "the windows depend on which of them finishes first"
 
 
@@ -163,7 +164,7 @@ async def test_correct_answers_put_the_best_first(
     strategy: Strategy, ranked: Callable[[int], int], guaranteed: Callable[[int], int], num_candidates: int, seed: int
 ) -> None:
     relevance = random.Random(seed).sample(range(num_candidates), num_candidates)
-    order = await strategy.rank(num_candidates, RecordingLLM(perfect_answers(relevance)).rank_window)
+    order = as_ranking(await strategy.rank(num_candidates, RecordingLLM(perfect_answers(relevance)).rank_window)).order
     within = min(num_candidates, ranked(num_candidates))
     count = min(within, guaranteed(num_candidates))
     assert order[:count] == best_first(relevance[:within])[:count]
@@ -211,7 +212,7 @@ async def test_active_finds_the_top_and_stops_when_certain() -> None:
     for seed in range(20):
         relevance = random.Random(seed).sample(range(100), 100)
         llm = RecordingLLM(perfect_answers(relevance))
-        order = await Active(max_calls=40).rank(100, llm.rank_window)
+        order = (await Active(max_calls=40).rank(100, llm.rank_window)).order
         found.append(len(set(order[:10]) & set(best_first(relevance)[:10])))
         requested.append(len(llm.windows))
     assert sum(found) / len(found) >= 9.0
@@ -239,10 +240,43 @@ async def test_shuffle_consensus_reduces_position_bias() -> None:
                     indices, key=lambda shown_index: 0.6 * indices.index(shown_index) - relevance[shown_index]
                 )
 
-            order = await strategy.rank(20, RecordingLLM(biased).rank_window)
+            order = as_ranking(await strategy.rank(20, RecordingLLM(biased).rank_window)).order
             total += sum(abs(position - (19 - relevance[index])) for position, index in enumerate(order))
         errors[type(strategy).__name__] = total
     assert errors["ShuffleConsensus"] < errors["SingleWindow"] / 2
+
+
+async def test_active_gives_beliefs_in_the_order_of_the_ranking_and_its_stability() -> None:
+    relevance = random.Random(5).sample(range(100), 100)
+    ranking = await Active(depth=60).rank(100, RecordingLLM(perfect_answers(relevance)).rank_window)
+    assert ranking.beliefs is not None
+    ranked = [ranking.beliefs[index] for index in ranking.order]
+    assert ranked[60:] == [None] * 40
+    means = [belief.mean for belief in ranked if belief is not None]
+    assert means == sorted(means, reverse=True)
+    assert len(means) == 60
+    assert all(belief is None or 0 < belief.sd < 1 for belief in ranked), "every window narrows the prior of sd 1"
+    assert 0.5 < (ranking.stability or 0) < 1
+    more = await Active(depth=60, max_calls=30).rank(100, RecordingLLM(perfect_answers(relevance)).rank_window)
+    assert (more.stability or 0) > (ranking.stability or 0), "more windows make the top more certain"
+    assert (await Active().rank(20, RecordingLLM(perfect_answers(relevance[:20])).rank_window)).beliefs is None
+
+
+async def test_shuffle_consensus_gives_agreement_and_stability() -> None:
+    strategy = ShuffleConsensus(window=5, stride=5, depth=5, shuffles=3)
+    ranking = await strategy.rank(6, RecordingLLM(perfect_answers(range(6))).rank_window)
+    assert (list(ranking.order), ranking.stability) == ([4, 3, 2, 1, 0, 5], 1.0)
+    assert ranking.agreement == [1.0, 1.0, 1.0, 1.0, 1.0, None]
+
+    def swaps_two_once(number: int, indices: list[int]) -> list[int]:
+        return [0, 1, 2, 4, 3] if number == 0 else [0, 1, 2, 3, 4]
+
+    ranking = await strategy.rank(6, RecordingLLM(swaps_two_once).rank_window)
+    pairs_of_one = 3 * 4
+    assert ranking.agreement == [1.0, 1.0, 1.0, *[(pairs_of_one - 1) / pairs_of_one] * 2, None]
+    assert ranking.stability == pytest.approx((1.0 + 0.8 + 0.8) / 3), "one of ten pairs differs in two of three copies"
+    once = await ShuffleConsensus(shuffles=1).rank(30, RecordingLLM(random_answers(1)).rank_window)
+    assert (once.stability, once.agreement) == (None, [None] * 30)
 
 
 async def test_shuffled_window_without_an_answer_keeps_its_own_order() -> None:

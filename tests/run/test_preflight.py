@@ -60,6 +60,14 @@ def test_a_template_needs_identifiers_for_the_window_and_a_token_limit_that_fits
         preflight(config("--prompt.template=first"))
 
 
+def test_a_strategy_by_scores_needs_a_template_whose_answers_have_scores() -> None:
+    pointwise = "--strategy={name: helpers.pointwise:Pointwise}"
+    one_token = "--generation={max_reasoning_tokens: 0, max_answer_tokens: 1}"
+    assert preflight(config(pointwise, "--prompt.template=first", one_token)) == []
+    with pytest.raises(ConfigError, match=r"strategy helpers\.pointwise:Pointwise ranks by scores, and the answers of"):
+        preflight(config(pointwise))
+
+
 @pytest.mark.parametrize(
     ("source", "target"),
     [

@@ -16,7 +16,8 @@ class Judgment:
         order: Positions in the window, 0-based, best first, each exactly once; the input order if there is no answer.
         status: `complete`, `repaired`, `no_answer` or `truncated`.
         reasoning: The text before the answer.
-        scores: One score per passage in input order, higher is better. None if the format gives no scores.
+        scores: One score per passage in input order, higher is better; None for a passage that the answer does not
+            score. The whole tuple is None if the answer gives no scores.
         named: Number of passages that the answer names. None: the parser does not say.
         flags: Properties of the answer that are counted in addition to its status.
     """
@@ -24,7 +25,7 @@ class Judgment:
     order: tuple[int, ...]
     status: WindowStatus
     reasoning: str = ""
-    scores: tuple[float, ...] | None = None
+    scores: tuple[float | None, ...] | None = None
     named: int | None = None
     flags: tuple[AnswerFlag, ...] = ()
 
@@ -48,6 +49,7 @@ class AnswerParser(ABC):
         max_tokens: Maximum number of output tokens, including reasoning. None: as configured.
         needs_choice_logprobs: Whether the engine returns the log-probabilities of the identifiers as the first token.
         can_force: Whether `forced_request` is implemented.
+        gives_scores: Whether every usable answer has `Judgment.scores`.
     """
 
     identifiers: Identifiers = NUMBERS
@@ -56,6 +58,7 @@ class AnswerParser(ABC):
     max_tokens: ClassVar[int | None] = None
     needs_choice_logprobs: ClassVar[bool] = False
     can_force: ClassVar[bool] = False
+    gives_scores: ClassVar[bool] = False
 
     @property
     def max_window(self) -> int | None:

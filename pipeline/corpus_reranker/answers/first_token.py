@@ -14,6 +14,7 @@ class FirstTokenParser(AnswerParser):
 
     max_tokens = 1
     needs_choice_logprobs = True
+    gives_scores = True
 
     @property
     def max_window(self) -> int:

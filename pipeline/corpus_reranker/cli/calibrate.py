@@ -32,7 +32,7 @@ def calibrate(
     qrels: Annotated[str | None, typer.Option(help="TREC qrels file.")] = None,
     score: Annotated[
         str | None,
-        typer.Option(help="Field of `ranking`; default: llm_score if the output has it, else rank."),
+        typer.Option(help="Field of `ranking`; default: llm_score if each query has one, else rank."),
     ] = None,
     method: Annotated[str | None, typer.Option(metavar="isotonic|platt", help="Default: isotonic.")] = None,
     min_relevance: Annotated[
@@ -77,6 +77,7 @@ def calibrate(
                 "score": calibration.score,
                 "rank_derived": calibration.rank_derived,
                 "pairs": calibration.pairs,
+                "unscored": fitted.pairs.unscored,
                 "queries": calibration.queries,
                 **{name: dataclasses.asdict(each) for name, each in measured.items()},
             }
@@ -84,6 +85,8 @@ def calibrate(
         return
     print(f"{calibration.pairs:,} judged pairs of {calibration.queries:,} queries")
     print(f"score: {calibration.score}; method: {calibration.method}")
+    if fitted.pairs.unscored:
+        print(f"left out: {fitted.pairs.unscored:,} judged documents without this score")
     print("on queries not fitted:")
     for name, each in measured.items():
         print(f"  {name.replace('_', ' ')}: expected calibration error {each.ece:.4f}, Brier score {each.brier:.4f}")

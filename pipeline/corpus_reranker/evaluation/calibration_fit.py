@@ -94,41 +94,42 @@ class FittedCalibration:
     base_rate: Reliability
 
 
-def choose_score(names: Sequence[str], score: str | None) -> str:
-    """The score to calibrate: the given one, else the LLM's where the ranking has it, else the rank."""
-    return score or (LLM_SCORE if LLM_SCORE in names else RANK)
-
-
 def read_pairs(
     filesystem: pafs.FileSystem, path: str, output: Output, qrels: Qrels, config: CalibrateConfig
 ) -> JudgedPairs:
     """The judged documents of the output's queries that have not failed.
+
+    The default score is the LLM's if it scored a judged document of each query, else the rank.
 
     Raises:
         InputError: The output cannot be read, has no such score, or holds a query twice.
     """
     seen: set[str] = set()
     query_ids: list[str] = []
-    rows: list[tuple[int, float, bool]] = []
-    score = config.score or ""
+    rows: list[tuple[int, bool, list[float]]] = []
+    names = [config.score] if config.score else [LLM_SCORE, RANK]
     for query_id, entries in _judged_queries(filesystem, output, qrels):
         check_new(query_id, seen, path)
         seen.add(query_id)
-        score = score or choose_score([field.name for field in entries.type], None)
         judged = qrels[query_id]
         doc_ids = pc.struct_field(entries, "doc_id").to_pylist()
         number = len(query_ids)
         query_ids.append(query_id)
-        for doc_id, value in zip(doc_ids, score_values(entries, score).tolist(), strict=True):
+        values = np.stack([score_values(entries, name) for name in names], axis=1).tolist()
+        for doc_id, scores_of_doc in zip(doc_ids, values, strict=True):
             if doc_id in judged:
-                rows.append((number, value, judged[doc_id] >= config.min_relevance))
+                rows.append((number, judged[doc_id] >= config.min_relevance, scores_of_doc))
     order = {query_id: position for position, query_id in enumerate(sorted(query_ids))}
     query = np.array([order[query_ids[number]] for number, *_ in rows], np.int64)
-    scores = np.array([value for _, value, _ in rows], np.float64)
-    relevant = np.array([each for *_, each in rows], np.bool_)
+    relevant = np.array([each for _, each, _ in rows], np.bool_)
+    all_scores = np.array([each for *_, each in rows], np.float64).reshape(-1, len(names))
+    score = 0 if len(names) == 1 or _each_query_has_one(query, all_scores[:, 0]) else 1
+    scores = all_scores[:, score]
     known = ~np.isnan(scores)
     unscored = int(np.count_nonzero(~known))
-    return JudgedPairs(score, sorted(query_ids), query[known], scores[known], relevant[known], unscored)
+    if rows and unscored == len(rows):
+        raise InputError(f"{names[score]} is null for every judged document of {path}; choose another score")
+    return JudgedPairs(names[score], sorted(query_ids), query[known], scores[known], relevant[known], unscored)
 
 
 def fit_calibration(pairs: JudgedPairs, config: CalibrateConfig, metadata: Mapping[str, str]) -> FittedCalibration:
@@ -166,6 +167,10 @@ def reliability(predictions: FloatArray, relevant: npt.NDArray[np.bool_]) -> Rel
     ]
     distance = sum(each.pairs * abs(each.predicted - each.observed) for each in bins)
     return Reliability(bins, distance / len(predictions), float(((predictions - relevant) ** 2).mean()))
+
+
+def _each_query_has_one(query: npt.NDArray[np.int64], scores: FloatArray) -> bool:
+    return bool(np.isin(query, query[~np.isnan(scores)]).all())
 
 
 def _judged_queries(filesystem: pafs.FileSystem, output: Output, qrels: Qrels) -> Iterator[tuple[str, pa.StructArray]]:

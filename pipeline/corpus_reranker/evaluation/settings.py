@@ -88,8 +88,8 @@ class CalibrateConfig(Section):
     qrels: str = Field(description="TREC qrels file, local or s3://, plain or .gz. Only judged documents are used.")
     score: str | None = Field(
         None,
-        description="Field of `ranking` to calibrate: rank, initial_score, pre_ranker_score, or another number. None: "
-        "llm_score if the output has it, else rank.",
+        description="Field of `ranking` to calibrate: rank, initial_score, pre_ranker_score, llm_score, or another "
+        "number. None: llm_score if the LLM scored a judged document of each query, else rank.",
     )
     method: CalibrationMethod = Field(
         "isotonic", description="isotonic: any monotone map; platt: a logistic curve, for few judgments."

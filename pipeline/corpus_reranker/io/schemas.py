@@ -56,12 +56,23 @@ RANKING = pa.list_(
             ("initial_rank", pa.int32()),
             ("initial_score", pa.float64()),
             ("pre_ranker_score", pa.float64()),
+            ("llm_score", pa.float64()),
+            ("belief_mean", pa.float64()),
+            ("belief_sd", pa.float64()),
+            ("agreement", pa.float64()),
         ]
     )
 )
 """Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or below:
 it falls strictly, also as a float32. `initial_score` is the first stage's, null if it had none;
-`pre_ranker_score` is null where there was no pre-ranker, or it failed."""
+`pre_ranker_score` is null where there was no pre-ranker, or it failed.
+
+`llm_score` is the LLM's logit, log-probability or stated score of the candidate, higher is better. It is null if the
+answer format gives no scores, if the LLM did not score the candidate, or if the query had several windows whose scores
+are relative to their other passages. `belief_mean` and `belief_sd` are the strategy's normal distribution of the
+candidate's relevance (`active`). `agreement` is the fraction of the candidate's pairs, over all shuffled copies of its
+windows, that a copy orders as the consensus of the window does (`shuffle_consensus`). Each is null with other
+strategies."""
 
 WINDOWS = pa.list_(
     pa.struct(
@@ -91,6 +102,7 @@ RESULT = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("ranking", RANKING),
         pa.field("windows", WINDOWS),
+        pa.field("stability", pa.float64()),
         pa.field("error", pa.string()),
         pa.field("blank_candidates", pa.int32()),
         pa.field("duplicate_candidates", pa.int32()),
@@ -100,7 +112,12 @@ RESULT = pa.schema(
         pa.field("finished_at", pa.timestamp("us", "UTC")),
     ]
 )
-"""`blank_candidates` have no text and are ranked last; `duplicate_candidates` repeat a doc_id and are left out. Both
+"""`stability` is how reproducible the order is, higher is better; null if the strategy does not measure it. With
+`active` it is the mean, over the first `cutoff` candidates, of the probability that a candidate's relevance exceeds t,
+from 0 to 1; t is the value that `cutoff` candidates are expected to exceed. With `shuffle_consensus` it is Kendall's
+tau, from -1 to 1, averaged over all pairs of shuffled copies of a window and then over the windows.
+
+`blank_candidates` have no text and are ranked last; `duplicate_candidates` repeat a doc_id and are left out. Both
 are null in a row that cannot be reranked, and so is `request_fingerprint` (request_fingerprint.py). `reused_from` is
 the earlier output in which the query was reranked, null if this run reranked it. `started_at` is when a replica
 admitted the query, `finished_at` when its last window ended."""
@@ -175,15 +192,26 @@ def output_row(
     request: RerankRequest, result: RerankResult, keep_reasoning: bool, num_duplicates: int = 0
 ) -> dict[str, Any]:
     """The result's columns for one reranked query, without its times."""
-    scores, ranking = result.pre_ranker_scores, []
+    beliefs = result.beliefs or [None] * len(request.candidates)
+    values: dict[str, Sequence[float | None] | None] = {
+        "pre_ranker_score": result.pre_ranker_scores,
+        "llm_score": result.llm_scores,
+        "belief_mean": [None if belief is None else belief.mean for belief in beliefs],
+        "belief_sd": [None if belief is None else belief.sd for belief in beliefs],
+        "agreement": result.agreement,
+    }
+    given = {name: each for name, each in values.items() if each is not None}
+    ranking = []
     for rank, position in enumerate(result.order, start=1):
         candidate = request.candidates[position]
         ranking.append(_ranked(candidate.doc_id, rank, len(result.order), position + 1, candidate.score))
-        ranking[-1]["pre_ranker_score"] = None if scores is None else _null_if_nan(scores[position])
+        ranking[-1] |= {name: _finite_or_null(each[position]) for name, each in given.items()}
     windows = [_window(outcome, keep_reasoning) for outcome in result.windows]
     num_blank = sum(not candidate.has_text for candidate in request.candidates)
     counts = {"blank_candidates": num_blank, "duplicate_candidates": num_duplicates}
-    return _output_row(result.query_id, result.status, ranking, windows, result.error) | counts
+    stability = _finite_or_null(result.stability)
+    row = _output_row(result.query_id, result.status, ranking, windows, result.error)
+    return row | counts | {"stability": stability}
 
 
 def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
@@ -239,6 +267,7 @@ def _output_row(
         "status": status,
         "ranking": ranking,
         "windows": windows,
+        "stability": None,
         "error": clip(error, MAX_ERROR_CHARS),
         "blank_candidates": None,
         "duplicate_candidates": None,
@@ -255,11 +284,19 @@ def _ranked(
         "initial_rank": initial_rank,
         "initial_score": _null_if_nan(initial_score),
         "pre_ranker_score": None,
+        "llm_score": None,
+        "belief_mean": None,
+        "belief_sd": None,
+        "agreement": None,
     }
 
 
 def _null_if_nan(score: float) -> float | None:
     return None if math.isnan(score) else score
+
+
+def _finite_or_null(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _window(outcome: WindowOutcome, keep_reasoning: bool) -> dict[str, Any]:

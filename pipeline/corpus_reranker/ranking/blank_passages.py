@@ -4,6 +4,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from corpus_reranker.ranking.subset import expand_result
 from corpus_reranker.types import RerankRequest, RerankResult
 
 
@@ -24,6 +25,6 @@ async def rank_texts(request: RerankRequest, rank: Callable[[RerankRequest], Awa
     if result.pre_ranker_scores is not None:
         score_of = dict(zip(with_text, result.pre_ranker_scores, strict=True))
         scores = tuple(score_of.get(index, math.nan) for index in indices)
+    expanded = replace(expand_result(result, with_text, blank), pre_ranker_scores=scores)
     unranked = result.status == "failed" and scores is None
-    order = tuple(indices) if unranked else (*(with_text[position] for position in result.order), *blank)
-    return replace(result, order=order, pre_ranker_scores=scores)
+    return replace(expanded, order=tuple(indices)) if unranked else expanded

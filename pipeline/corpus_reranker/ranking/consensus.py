@@ -1,6 +1,8 @@
 """Rank aggregation: the Kemeny consensus of several rankings, exact for small groups and a local optimum beyond."""
 
 from collections.abc import Sequence
+from itertools import combinations
+from math import comb
 
 EXACT_LIMIT = 8
 """Largest group that is ordered exactly, by dynamic programming over 2^n subsets."""
@@ -19,6 +21,23 @@ def kemeny_consensus(rankings: Sequence[Sequence[int]]) -> list[int]:
     for group in _majority_groups(_borda(rankings), before):
         consensus += _exact(group, before) if len(group) <= EXACT_LIMIT else _local_kemenization(group, before)
     return consensus
+
+
+def agreeing_pairs(rankings: Sequence[Sequence[int]], consensus: Sequence[int]) -> dict[int, int]:
+    """For each item, the number of its pairs, over all `rankings`, that have the order of `consensus`."""
+    before, agreeing = _pair_counts(rankings), dict.fromkeys(consensus, 0)
+    for better, worse in combinations(consensus, 2):
+        agreeing[better] += before[better][worse]
+        agreeing[worse] += before[better][worse]
+    return agreeing
+
+
+def mean_kendall_tau(rankings: Sequence[Sequence[int]]) -> float:
+    """Kendall's tau, from -1 to 1, averaged over all pairs of at least two `rankings` of at least two items."""
+    before, count, discordant = _pair_counts(rankings), len(rankings), 0
+    for first, second in combinations(rankings[0], 2):
+        discordant += before[first][second] * (count - before[first][second])
+    return 1 - 2 * discordant / (comb(count, 2) * comb(len(rankings[0]), 2))
 
 
 _PairCounts = dict[int, dict[int, int]]

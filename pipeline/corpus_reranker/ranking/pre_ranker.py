@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from corpus_reranker.errors import EngineDeadError
 from corpus_reranker.ranking.blank_passages import rank_texts
+from corpus_reranker.ranking.subset import expand_result
 from corpus_reranker.types import Candidate, RerankRequest, RerankResult, Score
 
 
@@ -40,8 +41,7 @@ async def cascade(
         kept = replace(request, candidates=tuple(request.candidates[index] for index in order[:keep]))
         result = await rank(kept)
         return replace(
-            result,
-            order=(*(order[position] for position in result.order), *order[keep:]),
+            expand_result(result, order[:keep], order[keep:]),
             status="degraded" if failure and result.status == "complete" else result.status,
             error="; ".join(filter(None, (failure, result.error))) or None,
             pre_ranker_scores=scores,

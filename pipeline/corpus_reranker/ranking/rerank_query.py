@@ -10,13 +10,14 @@ from corpus_reranker.answers.reasoning import ReasoningParser
 from corpus_reranker.errors import first_error
 from corpus_reranker.ranking.blank_passages import rank_texts
 from corpus_reranker.ranking.retry import RetryPolicy
-from corpus_reranker.ranking.strategies.base import Strategy
+from corpus_reranker.ranking.strategies.base import Strategy, as_ranking, needs_scores
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.ranking.window_runner import GenerateAny, RenderWindow, WindowRunner
 from corpus_reranker.types import (
     ANSWERED,
     Encode,
     QueryStatus,
+    Ranking,
     RerankRequest,
     RerankResult,
     SamplingParams,
@@ -59,9 +60,12 @@ async def rerank_query(
 
     Raises:
         EngineDeadError: `generate` raised it.
-        ValueError: The strategy violates its contract, or `policy.force_answer` lacks `encode` or a suitable parser.
+        ValueError: The strategy violates its contract, it needs scores that `parser` does not give, or
+            `policy.force_answer` lacks `encode` or a suitable parser.
     """
-    parser = parser or ReasoningParser()
+    parser, strategy = parser or ReasoningParser(), strategy or SlidingWindow()
+    if needs_scores(strategy) and not parser.gives_scores:
+        raise ValueError(f"{type(strategy).__name__} needs scores, and {type(parser).__name__} gives none")
     prompt_builder = prompt_builder or _reasonrank_prompts()
 
     async def rank(request: RerankRequest) -> RerankResult:
@@ -74,22 +78,34 @@ async def rerank_query(
             policy or RetryPolicy(),
             encode,
         )
-        return await _rank_windows(request, strategy or SlidingWindow(), runner)
+        return await _rank_windows(request, strategy, runner)
 
     return await rank_texts(request, rank)
 
 
 async def _rank_windows(request: RerankRequest, strategy: Strategy, runner: WindowRunner) -> RerankResult:
+    window = runner.score_window if needs_scores(strategy) else runner.rank_window
     try:
-        order = await strategy.rank(len(request.candidates), runner.rank_window)
+        ranked = await strategy.rank(len(request.candidates), window)
     except BaseExceptionGroup as group:  # from windows that ran concurrently
         raise first_error(group) from None
-    apply_permutation(request.candidates, order)
+    ranking = as_ranking(ranked)
+    apply_permutation(request.candidates, ranking.order)
     windows = runner.outcomes
     status = _query_status(windows)
     if status == "failed":  # no window has an answer, but the strategy may have shuffled
-        order = list(range(len(request.candidates)))
-    return RerankResult(request.query_id, status, tuple(order), windows, _first_window_error(windows))
+        ranking = Ranking(range(len(request.candidates)))
+    return RerankResult(
+        request.query_id,
+        status,
+        tuple(ranking.order),
+        windows,
+        _first_window_error(windows),
+        llm_scores=runner.only_scores() if ranking.llm_scores is None else ranking.llm_scores,
+        beliefs=ranking.beliefs,
+        agreement=ranking.agreement,
+        stability=ranking.stability,
+    )
 
 
 def _default_sampling(parser: AnswerParser) -> SamplingParams:

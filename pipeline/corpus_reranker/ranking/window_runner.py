@@ -53,6 +53,7 @@ class WindowRunner:
             missing = "encode" if encode is None else f"a parser that can force an answer, not {type(parser).__name__}"
             raise ValueError(f"policy.force_answer needs {missing}")
         self._outcomes: list[WindowOutcome | None] = []
+        self._only_scores: dict[int, float | None] = {}
         self._query_id = request.query_id
         self._indices = frozenset(range(len(request.candidates)))
         self._generate = generate
@@ -78,33 +79,52 @@ class WindowRunner:
         self._check_window(indices)
         if len(indices) == 1:
             return list(indices)
+        judgment = await self._run_window(indices, start)
+        return apply_permutation(indices, judgment.order)
+
+    async def score_window(self, indices: Sequence[int], start: int) -> list[float | None]:
+        """Score the candidates at `indices`: see `strategies.base.ScoreWindow`. Raises as `rank_window` does."""
+        self._check_window(indices)
+        judgment = await self._run_window(indices, start)
+        return [None] * len(indices) if judgment.scores is None else list(judgment.scores)
+
+    def only_scores(self) -> list[float | None] | None:
+        """One score for each candidate if the query has had a single window, and its answer gives scores.
+
+        The scores of several windows are not comparable: each is relative to the other passages of its window.
+        """
+        if len(self._outcomes) != 1 or not self._only_scores:
+            return None
+        return [self._only_scores.get(index) for index in range(len(self._indices))]
+
+    async def _run_window(self, indices: Sequence[int], start: int) -> Judgment:
         window = len(self._outcomes)
         self._outcomes.append(None)
-        order, outcome = await self._run_attempts(indices, start, window)
+        judgment, outcome = await self._run_attempts(indices, start, window)
         self._outcomes[window] = outcome
-        return apply_permutation(indices, order)
+        if outcome.status in ANSWERED and judgment.scores is not None:
+            self._only_scores = dict(zip(indices, judgment.scores, strict=True))
+        return judgment
 
-    async def _run_attempts(
-        self, indices: Sequence[int], start: int, window: int
-    ) -> tuple[Sequence[int], WindowOutcome]:
-        order: Sequence[int] = range(len(indices))
+    async def _run_attempts(self, indices: Sequence[int], start: int, window: int) -> tuple[Judgment, WindowOutcome]:
+        judgment = _unanswered(len(indices), "timeout")
         outcome = WindowOutcome(start, start + len(indices), "timeout", 0, 0, 0, 0.0, error="query deadline passed")
         for attempt in range(self._policy.max_attempts):
             if outcome.status == "error":
                 wait_seconds = self._policy.wait_seconds(self._query_id, window, attempt)
                 await asyncio.sleep(min(wait_seconds, max(self._remaining_seconds(), 0.0)))
             if self._remaining_seconds() <= 0:
-                return order, outcome
-            order, outcome = await self._attempt(indices, outcome, window, attempt)
+                return judgment, outcome
+            judgment, outcome = await self._attempt(indices, outcome, window, attempt)
             if outcome.status in ANSWERED:
-                return order, outcome
+                return judgment, outcome
         if self._encode and outcome.status in ("no_answer", "truncated") and self._remaining_seconds() > 0:
             return await self._attempt(indices, outcome, window, self._policy.max_attempts)
-        return order, outcome
+        return judgment, outcome
 
     async def _attempt(
         self, indices: Sequence[int], before: WindowOutcome, window: int, attempt: int
-    ) -> tuple[Sequence[int], WindowOutcome]:
+    ) -> tuple[Judgment, WindowOutcome]:
         started = time.monotonic()
         failure = replace(before, attempts=before.attempts + 1, finish_reason=None, named=None, flags=())
         status: WindowStatus
@@ -121,7 +141,8 @@ class WindowRunner:
         except Exception as error:  # recorded, never raised: an error would rerun the whole block of queries
             status, message = "error", f"{type(error).__name__}: {error}"
         seconds = before.latency_seconds + time.monotonic() - started
-        return range(len(indices)), replace(failure, status=status, error=message, latency_seconds=seconds)
+        outcome = replace(failure, status=status, error=message, latency_seconds=seconds)
+        return _unanswered(len(indices), status), outcome
 
     async def _request(
         self, prompt: Prompt, before: WindowOutcome, window: int, attempt: int, num_passages: int
@@ -140,9 +161,9 @@ class WindowRunner:
 
     def _judge(
         self, num_passages: int, before: WindowOutcome, completion: Completion, seconds: float
-    ) -> tuple[Sequence[int], WindowOutcome]:
+    ) -> tuple[Judgment, WindowOutcome]:
         judgment = self._parser.parse(completion, num_passages)
-        return judgment.order, replace(
+        return judgment, replace(
             before,
             status=judgment.status,
             prompt_tokens=before.prompt_tokens + completion.prompt_tokens,
@@ -167,10 +188,14 @@ class WindowRunner:
             )
 
 
+def _unanswered(num_passages: int, status: WindowStatus) -> Judgment:
+    return Judgment(tuple(range(num_passages)), status)
+
+
 def _flags(judgment: Judgment) -> tuple[AnswerFlag, ...]:
     """The parser's flags, and those that follow from the order."""
     flags = list(judgment.flags)
-    if judgment.status in ANSWERED and judgment.order == tuple(range(len(judgment.order))):
+    if judgment.status in ANSWERED and len(judgment.order) > 1 and judgment.order == tuple(range(len(judgment.order))):
         flags.append("input_order")
     if judgment.named == 1 < len(judgment.order):
         flags.append("one_name")

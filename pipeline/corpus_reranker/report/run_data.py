@@ -42,7 +42,19 @@ _WINDOW_FILES = 200
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
 _OPTIONAL = ["query", "blank_candidates", "duplicate_candidates", "reused_from", "started_at", "finished_at"]
-_UNREAD_FIELDS = frozenset({"reasoning", "doc_id", "score", "initial_score", "pre_ranker_score"})
+_UNREAD_FIELDS = frozenset(
+    {
+        "reasoning",
+        "doc_id",
+        "score",
+        "initial_score",
+        "pre_ranker_score",
+        "llm_score",
+        "belief_mean",
+        "belief_sd",
+        "agreement",
+    }
+)
 """Struct fields to skip: they hold most of the bytes."""
 
 _ANSWER_FIELDS = ("start", "end", "named", "flags")

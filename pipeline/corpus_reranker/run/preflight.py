@@ -1,10 +1,12 @@
 """Checks of a job config before any actor starts, beyond what the types of the config check."""
 
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.config.strategy import strategy_options
 from corpus_reranker.engines.base import EngineCapabilities
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import canonical
+from corpus_reranker.ranking.strategies.base import needs_scores
 
 _MIN_PASSAGE_TOKENS = 16
 """Minimum tokens per passage: a context that leaves less for each passage is a mistake in the config."""
@@ -38,6 +40,12 @@ def _check_template(config: JobConfig) -> None:
         raise ConfigError(
             f"prompt.template {config.prompt.template} can name {parser.max_window} passages, and the strategy's"
             f" windows show {window}; lower strategy.window"
+        )
+    if needs_scores(config.strategy) and not parser.gives_scores:
+        raise ConfigError(
+            f"strategy {strategy_options(config.strategy)['name']} ranks by scores, and the answers of prompt.template"
+            f" {config.prompt.template} have none; choose a template whose answer format gives scores, or another"
+            " strategy"
         )
     if config.policy.force_answer and not parser.can_force:
         raise ConfigError(

@@ -26,7 +26,7 @@ from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.prompts.builder import PromptBuilder
-from corpus_reranker.ranking.strategies.base import Strategy
+from corpus_reranker.ranking.strategies.base import Strategy, needs_scores
 from corpus_reranker.types import RerankRequest
 
 _SAMPLED_ROW_GROUPS = 20
@@ -92,6 +92,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         lengths, cut = _prompt_tokens(windows_of(config.num_ranked(len(request.candidates))), prompt_builder, request)
         sampled, shortened = sampled + 1, shortened + cut
         tokens += lengths
+    fewest = 1 if needs_scores(config.strategy) else 2  # candidates of a query that has a window
     if not sampled:
         raise InputError(
             f"none of {counted(unreadable, 'sampled query')} of {config.input.path} can be read; see the row errors"
@@ -103,7 +104,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         windows=sum(
             config.strategy.max_windows(ranked) * count
             for number, count in readable.items()
-            if (ranked := config.num_ranked(number)) > 1
+            if (ranked := config.num_ranked(number)) >= fewest
         ),
         chain_windows=longest_chain(config.strategy, config.num_ranked(most)),
         sampled_queries=sampled,
@@ -123,17 +124,25 @@ def _windows(strategy: Strategy, num_candidates: int) -> list[_Window]:
     requested: list[_Window] = []
     finished = 0
 
-    async def rank_window(indices: Sequence[int], start: int) -> list[int]:
+    async def request_window(indices: Sequence[int]) -> None:
         nonlocal finished
+        length = finished + 1  # the window may depend on all finished windows
+        requested.append((length, list(indices)))
+        await asyncio.sleep(0)  # concurrent windows are requested before this one finishes
+        finished = max(finished, length)
+
+    async def rank_window(indices: Sequence[int], start: int) -> list[int]:
         if len(indices) > 1:
-            length = finished + 1  # the window may depend on all finished windows
-            requested.append((length, list(indices)))
-            await asyncio.sleep(0)  # concurrent windows are requested before this one finishes
-            finished = max(finished, length)
+            await request_window(indices)
         return list(indices)
 
+    async def score_window(indices: Sequence[int], start: int) -> list[float | None]:
+        await request_window(indices)
+        return [-float(index) for index in indices]
+
     if num_candidates:
-        asyncio.run(strategy.rank(num_candidates, rank_window))  # type: ignore[arg-type]
+        window = score_window if needs_scores(strategy) else rank_window
+        asyncio.run(strategy.rank(num_candidates, window))  # type: ignore[arg-type]
     return requested
 
 

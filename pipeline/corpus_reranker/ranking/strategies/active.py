@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows
 from corpus_reranker.ranking.trueskill import Gaussian, update_beliefs
 from corpus_reranker.ranking.windows import check_window, chunks
+from corpus_reranker.types import Belief, Ranking
 
 PRIOR_SPREAD = 2.0
 """Distance between the prior means of the first and the last candidate, in standard deviations of the prior. AcuRank's
@@ -20,6 +21,10 @@ class Active:
     The first round ranks the best `depth` candidates once. If that takes more than one window, each further round ranks
     the candidates whose probability of being among the first `cutoff` lies between `tolerance` and 1 - `tolerance`, in
     windows of neighbors. Once fewer than `min_uncertain` are left, a last round ranks the likely top.
+
+    The ranking has the final beliefs of the best `depth` candidates. Its stability is the mean probability that one of
+    the first `cutoff` candidates exceeds the value that `cutoff` candidates are expected to exceed. A query whose
+    candidates fit in one window has neither: the answer is the order.
 
     Attributes:
         window: Passages in one window.
@@ -55,10 +60,10 @@ class Active:
     def max_windows(self, num_candidates: int) -> int:
         return self.max_calls
 
-    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
+    async def rank(self, num_candidates: int, rank_window: RankWindow) -> Ranking:
         depth = min(num_candidates, self.depth)
         if depth <= self.window:
-            return [*await rank_window(range(depth), 0), *range(depth, num_candidates)]
+            return Ranking([*await rank_window(range(depth), 0), *range(depth, num_candidates)])
         beliefs = [Gaussian(-PRIOR_SPREAD * index / (depth - 1), 1.0) for index in range(depth)]
         calls_left = self.max_calls
         to_rank, last_round = list(range(depth)), False
@@ -69,7 +74,7 @@ class Active:
             if last_round:
                 break
             to_rank, last_round = self._next_round(beliefs)
-        return [*_by_mean(beliefs), *range(depth, num_candidates)]
+        return self._ranking(beliefs, num_candidates)
 
     def _next_round(self, beliefs: Sequence[Gaussian]) -> tuple[list[int], bool]:
         """The candidates to rank next, likeliest in the top first, and whether this is the last round."""
@@ -78,6 +83,18 @@ class Active:
         likely = sorted((i for i in probability if probability[i] > self.tolerance), key=lambda i: -probability[i])
         uncertain = [index for index in likely if probability[index] < 1 - self.tolerance]
         return (likely, True) if len(uncertain) < self.min_uncertain else (uncertain, False)
+
+    def _ranking(self, beliefs: Sequence[Gaussian], num_candidates: int) -> Ranking:
+        order = _by_mean(beliefs)
+        threshold = _threshold(beliefs, self.cutoff)
+        return Ranking(
+            [*order, *range(len(order), num_candidates)],
+            beliefs=[
+                *(Belief(belief.mean, math.sqrt(belief.variance)) for belief in beliefs),
+                *[None] * (num_candidates - len(beliefs)),
+            ],
+            stability=sum(beliefs[index].above(threshold) for index in order[: self.cutoff]) / self.cutoff,
+        )
 
 
 async def _rank_and_update(windows: Sequence[Sequence[int]], beliefs: list[Gaussian], rank_window: RankWindow) -> None:

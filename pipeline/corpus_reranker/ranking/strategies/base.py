@@ -3,7 +3,9 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from corpus_reranker.types import Ranking
 
 RankWindow: TypeAlias = Callable[[Sequence[int], int], Coroutine[Any, Any, list[int]]]
 """`await rank_window(indices, start)` shows the candidates at `indices` to the LLM, in this order, and returns the same
@@ -14,6 +16,14 @@ given. A window of one index comes back without a request.
 window as `[start, start + len(indices))`. If the candidates of a window are not contiguous in that order, the report
 gives the window's top position and its number of passages, not which passages it shows."""
 
+ScoreWindow: TypeAlias = Callable[[Sequence[int], int], Coroutine[Any, Any, list[float | None]]]
+"""`await score_window(indices, start)` shows the candidates at `indices` to the LLM, in this order, and returns one
+score for each of them in the same order, higher is better. It never raises for a bad answer: the scores of a window
+without a usable one are None, and so is the score of a passage that the answer leaves out. A window of one index is a
+request like any other. `start` is that of `RankWindow`."""
+
+_Value = TypeVar("_Value", int, float | None)
+
 _MIN_SHUFFLED = 5
 """Smallest window that is shuffled: five passages have 120 orders."""
 
@@ -23,6 +33,8 @@ class Strategy(Protocol):
 
     The same answers must lead to the same windows: no clock, no unseeded randomness, and an order of requests that does
     not depend on which answer arrives first (`rank_windows` guarantees that).
+
+    A class attribute `needs_scores = True` makes a strategy one that ranks by scores: see `needs_scores`.
     """
 
     @property
@@ -34,22 +46,47 @@ class Strategy(Protocol):
         """The largest number of windows for a query with `num_candidates` candidates."""
         ...
 
-    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
-        """The final order: every index below `num_candidates` exactly once, best first."""
+    async def rank(self, num_candidates: int, window: Any, /) -> list[int] | Ranking:
+        """The final order: every index below `num_candidates` exactly once, best first.
+
+        Args:
+            num_candidates: The number of candidates, at least 1.
+            window: Requests one window: a `ScoreWindow` if the strategy needs scores, else a `RankWindow`.
+
+        Returns:
+            The order alone, or a `Ranking` with what else the strategy knows.
+        """
         ...
 
 
-async def rank_windows(rank_window: RankWindow, windows: Iterable[tuple[Sequence[int], int]]) -> list[list[int]]:
-    """Rank independent windows `(indices, start)` concurrently.
+def needs_scores(strategy: Strategy) -> bool:
+    """Whether the strategy works with a `ScoreWindow`. It then needs an answer format that gives scores."""
+    return bool(getattr(strategy, "needs_scores", False))
+
+
+def as_ranking(ranked: Sequence[int] | Ranking) -> Ranking:
+    """What `Strategy.rank` returned, as a `Ranking`."""
+    return ranked if isinstance(ranked, Ranking) else Ranking(ranked)
+
+
+async def rank_windows(
+    window: Callable[[Sequence[int], int], Coroutine[Any, Any, list[_Value]]],
+    windows: Iterable[tuple[Sequence[int], int]],
+) -> list[list[_Value]]:
+    """Rank or score independent windows `(indices, start)` concurrently.
+
+    Args:
+        window: A `RankWindow` or a `ScoreWindow`.
+        windows: The windows.
 
     Returns:
-        The order of each window, in the order of `windows`.
+        What `window` returned for each of `windows`, in the same order.
 
     Raises:
         BaseExceptionGroup: One window raised; the others are cancelled.
     """
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(rank_window(indices, start)) for indices, start in windows]
+        tasks = [group.create_task(window(indices, start)) for indices, start in windows]
     return [task.result() for task in tasks]
 
 

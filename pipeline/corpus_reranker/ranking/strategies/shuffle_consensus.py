@@ -1,10 +1,12 @@
 """Permutation self-consistency (Tang et al., arXiv 2310.07712): position bias averaged out over shuffled prompts."""
 
 from dataclasses import dataclass
+from statistics import fmean
 
-from corpus_reranker.ranking.consensus import kemeny_consensus
+from corpus_reranker.ranking.consensus import agreeing_pairs, kemeny_consensus, mean_kendall_tau
 from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows_shuffled
 from corpus_reranker.ranking.windows import check_window, sliding_windows
+from corpus_reranker.types import Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,11 @@ class ShuffleConsensus:
     """Sliding windows, each ranked `shuffles` times concurrently in shuffled orders, merged by Kemeny consensus.
 
     With `depth` equal to `window` this is the paper's procedure on one list.
+
+    The agreement of a candidate is the fraction of its pairs with the other passages of its windows, over all copies,
+    that a copy orders as the consensus of the window does. The stability is Kendall's tau between two copies of a
+    window, averaged over all pairs of copies and then over the windows. A copy without an answer counts with the order
+    before the window. One copy gives neither.
 
     Attributes:
         window: Passages in one window.
@@ -41,13 +48,24 @@ class ShuffleConsensus:
     def max_windows(self, num_candidates: int) -> int:
         return self.shuffles * len(self._windows(num_candidates))
 
-    async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
-        order = list(range(num_candidates))
+    async def rank(self, num_candidates: int, rank_window: RankWindow) -> Ranking:
+        order, agreeing, pairs = list(range(num_candidates)), [0] * num_candidates, [0] * num_candidates
+        taus: list[float] = []
         for start, end in self._windows(num_candidates):
             windows = [(order[start:end], start)] * self.shuffles
             rankings = await rank_windows_shuffled(rank_window, windows, f"{self.seed}/{start}")
-            order[start:end] = kemeny_consensus(rankings)
-        return order
+            order[start:end] = consensus = kemeny_consensus(rankings)
+            if self.shuffles == 1 or len(consensus) == 1:
+                continue
+            taus.append(mean_kendall_tau(rankings))
+            for index, count in agreeing_pairs(rankings, consensus).items():
+                agreeing[index] += count
+                pairs[index] += len(rankings) * (len(consensus) - 1)
+        return Ranking(
+            order,
+            agreement=[count / total if total else None for count, total in zip(agreeing, pairs, strict=True)],
+            stability=fmean(taus) if taus else None,
+        )
 
     def _windows(self, num_candidates: int) -> list[tuple[int, int]]:
         return sliding_windows(min(num_candidates, self.depth), self.window, self.stride)
