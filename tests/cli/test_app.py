@@ -174,7 +174,7 @@ def test_help_config_lists_every_key_with_its_default() -> None:
     assert listed == set(key_names())
     sections = set(JobConfig.model_fields) - {"max_failed_fraction", "max_unanswered_fraction"}
     assert {name.partition(".")[0] for name in listed if "." in name} == sections
-    assert "--export.triples.negatives=VALUE  int, default: 7" in result.stdout
+    assert "--export.training.negatives=VALUE  int, default: 7" in result.stdout
     assert "--input.path=VALUE  str, required" in result.stdout
 
 

@@ -39,12 +39,14 @@ def test_triples_with_texts(output: Path, tmp_path: Path) -> None:
     options += ["--input", str(tmp_path / "candidates.parquet"), "--min-negative-rank", "2", "--negatives", "1"]
     result = run_command("export", str(output), *options, "--status", "complete")
     assert result.exit_code == 0, result.output
-    (triple,) = [json.loads(line) for line in (tmp_path / "to/part-00001.jsonl").read_text().splitlines()]
+    assert "labels: 2 queries by rank\n" in result.stdout
+    triple = json.loads((tmp_path / "to/train/rankings.jsonl").read_text().splitlines()[1])
     assert triple == {
         "query_id": "2",
         "query": "text 2",
-        "positive": {"doc_id": "d1", "text": "passage 1"},
-        "negatives": [{"doc_id": "d0", "text": "passage 0"}],
+        "positive": {"doc_id": "d1", "label": 1.0, "text": "passage 1"},
+        "negatives": [{"doc_id": "d0", "label": 0.5, "text": "passage 0"}],
+        "label_source": "rank",
     }
 
 
@@ -60,8 +62,8 @@ def test_triples_with_texts_of_renamed_columns(output: Path, tmp_path: Path) -> 
     )
     result = run_command("export", str(output), "--config", str(config), "--min-negative-rank", "2", "--negatives", "1")
     assert result.exit_code == 0, result.output
-    (triple,) = [json.loads(line) for line in (tmp_path / "to/part-00001.jsonl").read_text().splitlines()]
-    assert (triple["query"], triple["positive"]) == ("text 2", {"doc_id": "d1", "text": "passage 1"})
+    triple = json.loads((tmp_path / "to/train/rankings.jsonl").read_text().splitlines()[1])
+    assert (triple["query"], triple["positive"]["text"]) == ("text 2", "passage 1")
 
 
 def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:

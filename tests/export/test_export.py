@@ -15,22 +15,19 @@ from pyarrow.fs import LocalFileSystem, copy_files
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.evaluation import candidate_texts as candidate_texts_module
 from corpus_reranker.evaluation import rankings
-from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.trec import escape_id, group_run
 from corpus_reranker.export import exporter
 from corpus_reranker.export.exporter import Exported, export
 from corpus_reranker.export.formats.long_parquet import LONG_SCHEMA, long_rows
-from corpus_reranker.export.formats.triples import triples
-from corpus_reranker.export.settings import ExportConfig, TriplesConfig
+from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.filesystem import list_files, resolve
 from corpus_reranker.io.schemas import RANKING
-from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.trec import open_text, read_run
 from helpers.contributing import guide_code
 from helpers.locations import Location
-from helpers.synthetic_output import SCHEMA, output_row, write_data_files
+from helpers.synthetic_output import SCHEMA, candidate_texts, output_row, write_candidates, write_data_files
 
 LOCAL = LocalFileSystem()
 CONTROL_FILES = {"_SUCCESS", "_export.json", "_skipped.jsonl"}
@@ -145,7 +142,7 @@ def test_an_unfinished_output_is_exported_only_on_request(tmp_path: Path, to: st
     with pytest.raises(InputError, match="5 of 20 queries"):
         run(output / "part-00000.parquet", tmp_path / "to", to)
     assert not (tmp_path / "to").exists()
-    exported = run(output, tmp_path / "to", to, allow_unfinished=True, triples={"min_negative_rank": 2})
+    exported = run(output, tmp_path / "to", to, allow_unfinished=True, training={"min_negative_rank": 2})
     assert exported.queries == 4
     assert exported.skipped.counts == {"query twice": 1}
 
@@ -169,7 +166,7 @@ def test_an_export_holds_the_requested_statuses_and_lists_the_others(
     orders = {query_id: [] if query_id in "en" else [1, 0] for query_id in ids}
     rows = [[output_row(query_id, orders[query_id], status=ids[query_id], query="?") for query_id in ids]]
     output = write_data_files(tmp_path / "out", rows)
-    exported = run(output, tmp_path / "to", to, statuses=statuses, triples={"min_negative_rank": 2})
+    exported = run(output, tmp_path / "to", to, statuses=statuses, training={"min_negative_rank": 2})
     chosen = statuses or (("complete",) if to == "triples" else ("complete", "degraded"))
     assert exported.queries == sum(status in chosen and bool(orders[query_id]) for query_id, status in ids.items())
     skipped = json_lines(tmp_path / "to/_skipped.jsonl")
@@ -319,106 +316,19 @@ def test_other_parquet_is_an_error(tmp_path: Path) -> None:
         run(tmp_path / "x.parquet", tmp_path / "to", "trec")
 
 
-LIST = output_row("q", list(range(30)), query="why?")
-
-
-def take(row: dict[str, Any] = LIST, **options: Any) -> list[dict[str, Any]]:
-    return list(triples(row, TriplesConfig(**options)))
-
-
-def test_a_triple_has_the_top_document_and_negatives_of_low_rank() -> None:
-    (triple,) = take(min_negative_rank=21, negatives=4)
-    assert triple["query"] == "why?"
-    assert triple["positive"] == {"doc_id": "d0"}
-    below = {f"d{index}" for index in range(20, 30)}
-    negatives = [negative["doc_id"] for negative in triple["negatives"]]
-    assert len(set(negatives)) == 4
-    assert set(negatives) <= below
-
-
-def test_all_documents_below_the_minimum_rank_are_used_if_few() -> None:
-    (triple,) = take(min_negative_rank=29, negatives=7)
-    assert {negative["doc_id"] for negative in triple["negatives"]} == {"d28", "d29"}
-    assert take(min_negative_rank=31) == []
-
-
-def test_each_positive_has_its_own_sample_of_negatives() -> None:
-    first, second = take(positives=2, negatives=5)
-    assert (first["positive"], second["positive"]) == ({"doc_id": "d0"}, {"doc_id": "d1"})
-    assert first["negatives"] != second["negatives"]
-
-
-def test_samples_depend_on_the_seed() -> None:
-    assert take(seed=1) == take(seed=1)
-    assert take(seed=1) != take(seed=2)
-
-
-def test_a_query_without_text_is_an_error_with_the_fix() -> None:
-    with pytest.raises(InputError, match="--input"):
-        take({**LIST, "query": None})
-
-
-@pytest.mark.parametrize(
-    "options", [{"positives": 5, "min_negative_rank": 5}, {"min_negative_rank": 50, "max_negative_rank": 49}]
-)
-def test_contradicting_ranks_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="min_negative_rank"):
-        TriplesConfig(**options)
-
-
-def _candidates(folder: Path, query_ids: list[str], row_group_size: int = 1) -> Path:
-    rows = [
-        {
-            "query_id": query_id,
-            "query": f"text of {query_id}",
-            "candidates": [
-                {"doc_id": f"d{i}", "title": f"t{i}" if i else None, "text": f"{query_id} d{i}"} for i in range(30)
-            ],
-        }
-        for query_id in query_ids
-    ]
-    folder.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "part-0.parquet", row_group_size=row_group_size)
-    return folder
-
-
-def candidate_texts(path: Path) -> CandidateTexts:
-    return CandidateTexts(InputConfig(path=str(path)), StorageConfig())
-
-
 @pytest.mark.parametrize("kept_bytes", [1, 64 * 2**20])
 def test_texts_of_a_large_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
     """Any order of lookups finds every text, also of rows that are no longer kept; `kept_bytes` bounds the memory."""
     monkeypatch.setattr(candidate_texts_module, "_KEPT_BYTES", kept_bytes)
     query_ids = [f"q{number}" for number in range(5 * ROWS_PER_BATCH)]
-    texts = candidate_texts(_candidates(tmp_path / "in", query_ids, row_group_size=3 * ROWS_PER_BATCH))
+    texts = candidate_texts(write_candidates(tmp_path / "in", query_ids, row_group_size=3 * ROWS_PER_BATCH))
     for query_id in [query_ids[0], *reversed(query_ids[::50]), query_ids[-1], query_ids[1]]:
         assert texts.find(query_id).passages["d3"]["text"] == f"{query_id} d3"
         for group in texts._open.values():
             assert len(group._kept) == 1 or sum(table.nbytes for _, table in group._kept) <= kept_bytes
 
 
-def test_texts_come_from_the_candidates(tmp_path: Path) -> None:
-    query_ids = [f"q{number}" for number in range(9)]
-    texts = candidate_texts(_candidates(tmp_path / "in", query_ids))
-    for query_id in [*query_ids, "q0", "q8"]:  # q0 again, after its row group was released
-        row = {**output_row(query_id, list(range(30))), "query": "another query text"}
-        (triple,) = triples(row, TriplesConfig(negatives=1), texts)
-        assert triple["query"] == f"text of {query_id}"
-        assert triple["positive"] == {"doc_id": "d0", "text": f"{query_id} d0"}
-        (negative,) = triple["negatives"]
-        assert negative["title"] == negative["doc_id"].replace("d", "t")
-
-
-def test_candidates_of_another_output_are_an_error(tmp_path: Path) -> None:
-    texts = candidate_texts(_candidates(tmp_path / "in", ["q1"]))
-    with pytest.raises(InputError, match="does not hold query 'q'"):
-        list(triples(LIST, TriplesConfig(), texts))
-    with pytest.raises(InputError, match="is not in the candidates"):
-        list(triples(output_row("q1", [*range(1, 31), 0]), TriplesConfig(min_negative_rank=29), texts))
-
-
-def test_texts_must_be_candidates(tmp_path: Path) -> None:
+def test_texts_must_bewrite_candidates(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["1"], "query": ["what?"]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match=r"x\.parquet: no column .candidates."):
         candidate_texts(tmp_path / "x.parquet")

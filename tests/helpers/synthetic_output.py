@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.io.schemas import RESULT
+from corpus_reranker.io.settings import InputConfig, StorageConfig
 
 _RUN_COLUMNS = pa.schema(
     [("started_at", pa.timestamp("us", "UTC")), ("finished_at", pa.timestamp("us", "UTC")), ("query", pa.string())]
@@ -48,6 +50,28 @@ def write_data_files(folder: Path, data_files: Sequence[Sequence[dict[str, Any]]
         table = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema)
         pq.write_table(table, folder / f"part-{number:05d}.parquet")
     return folder
+
+
+def write_candidates(folder: Path, query_ids: Sequence[str], row_group_size: int = 1) -> Path:
+    """Write the queries' candidates `d0` ... `d29` as Parquet; all but `d0` have a title."""
+    rows = [
+        {
+            "query_id": query_id,
+            "query": f"text of {query_id}",
+            "candidates": [
+                {"doc_id": f"d{i}", "title": f"t{i}" if i else None, "text": f"{query_id} d{i}"} for i in range(30)
+            ],
+        }
+        for query_id in query_ids
+    ]
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "part-0.parquet", row_group_size=row_group_size)
+    return folder
+
+
+def candidate_texts(path: Path) -> CandidateTexts:
+    """The texts of a folder of candidates."""
+    return CandidateTexts(InputConfig(path=str(path)), StorageConfig())
 
 
 def simulated_rows(

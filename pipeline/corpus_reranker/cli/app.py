@@ -30,7 +30,7 @@ COMMANDS = {
     "evaluate": LazyCommand("evaluate", "Score rankings before and after reranking with qrels."),
     "compare": LazyCommand("compare", "Compare the rankings of two outputs."),
     "calibrate": LazyCommand("calibrate", "Fit the probability that a document is relevant, with qrels."),
-    "export": LazyCommand("export", "Convert an output to TREC runs, feeds or triples."),
+    "export": LazyCommand("export", "Convert an output to TREC runs, feeds or training data."),
     "report": LazyCommand("report", "Write an HTML report of a run."),
     "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),
 }

@@ -18,7 +18,9 @@ from corpus_reranker.cli.options import (
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.evaluation.calibration import read_calibration
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
+from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.export.exporter import export as export_output
+from corpus_reranker.export.registry import format_supports
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import SKIPPED_FILE
 from corpus_reranker.formatting import counted
@@ -36,21 +38,23 @@ def export(
     config: Config = None,
     date: Date = None,
     input_path: Annotated[
-        str | None, typer.Option("--input", help="triples: candidates Parquet with the texts.")
+        str | None, typer.Option("--input", help="Training data: candidates Parquet with the texts.")
     ] = None,
     column: Annotated[list[str] | None, typer.Option(help="Search feeds: pass-through column; repeatable.")] = None,
     tag: Annotated[str | None, typer.Option(help="trec: last field of a run line.")] = None,
     index: Annotated[str | None, typer.Option(help="Elasticsearch index, or Vespa document type.")] = None,
     namespace: Annotated[str | None, typer.Option(help="vespa: namespace of the document ids.")] = None,
-    positives: Annotated[int | None, typer.Option(help="triples: number of top ranks, one triple each.")] = None,
-    negatives: Annotated[int | None, typer.Option(help="triples: negatives sampled per triple.")] = None,
-    min_negative_rank: Annotated[int | None, typer.Option(help="triples: first rank of the negatives.")] = None,
-    max_negative_rank: Annotated[int | None, typer.Option(help="triples: last rank of the negatives.")] = None,
-    seed: Annotated[int | None, typer.Option(help="triples: seed of the sampling.")] = None,
+    positives: Annotated[int | None, typer.Option(help="Training data: number of top ranks.")] = None,
+    negatives: Annotated[int | None, typer.Option(help="Training data: negatives sampled per example.")] = None,
+    min_negative_rank: Annotated[int | None, typer.Option(help="Training data: first rank of the negatives.")] = None,
+    max_negative_rank: Annotated[int | None, typer.Option(help="Training data: last rank of the negatives.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Training data: seed of the sampling.")] = None,
+    label: Annotated[str | None, typer.Option(help="Training data: rank, llm_score, grade, ...")] = None,
+    qrels: Annotated[str | None, typer.Option(help="Training data: no judged positive becomes a negative.")] = None,
     status: Annotated[
         list[str] | None,
         typer.Option(
-            help="Statuses of the queries to export; repeatable. Default: complete, degraded; triples: complete."
+            help="Statuses of the queries to export; repeatable. Default: complete, degraded; training data: complete."
         ),
     ] = None,
     trec_ids: Annotated[
@@ -58,7 +62,9 @@ def export(
     ] = None,
     single_file: Annotated[
         bool | None,
-        typer.Option("--single-file/--file-per-part", help="One file, or one per data file. Default: one for trec."),
+        typer.Option(
+            "--single-file/--file-per-part", help="One file, or one per data file. Default: one for trec, training."
+        ),
     ] = None,
     allow_unfinished: AllowUnfinished = None,
     allow_simulated: AllowSimulated = None,
@@ -69,12 +75,13 @@ def export(
     overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert a reranked output to TREC runs, long Parquet, search feeds or training triples.
+    """Convert a reranked output to TREC runs, long Parquet, search feeds or training data.
 
     trec: `reranked/` and `initial/`, in trec_eval's order of the ranks. parquet: one row per candidate. elasticsearch:
     for `_bulk`, two lines per query (cut large files at an even line: `split --lines 10000`). vespa: for `vespa feed`.
-    triples: query, positive and negatives as JSONL, with texts from --input. Skipped queries
-    and documents are counted, and listed in `_skipped.jsonl`. Reads the config section `export`.
+    Training data, with texts from --input: triples, flag_embedding, tevatron, and for sentence-transformers listwise,
+    margin_mse, hard_negatives. Skipped queries and documents are counted, and listed in `_skipped.jsonl`. Reads the
+    config section `export`.
     """
     own = {
         "to": to,
@@ -92,31 +99,38 @@ def export(
         "calibration": calibration,
         "min_p_relevant": min_p_relevant,
         "overwrite": overwrite,
-        "triples.positives": positives,
-        "triples.negatives": negatives,
-        "triples.min_negative_rank": min_negative_rank,
-        "triples.max_negative_rank": max_negative_rank,
-        "triples.seed": seed,
+        "training.positives": positives,
+        "training.negatives": negatives,
+        "training.min_negative_rank": min_negative_rank,
+        "training.max_negative_rank": max_negative_rank,
+        "training.seed": seed,
+        "training.label": label,
+        "training.qrels": qrels,
     }
     options = JobOptions.of_section(context, config, date, "export", own)
     settings, storage = options.section("export", ExportConfig), options.storage()
-    texts = None
-    if settings.to == "triples" and settings.input is not None:
-        texts = CandidateTexts(options.input_at(settings.input), storage)
+    texts, needs_texts = None, format_supports(settings.to, "needs_texts")
+    if needs_texts or (settings.for_training and settings.input is not None):
+        texts = CandidateTexts(options.input_at(options.candidates(settings.input)), storage)
+    qrels_path = settings.training.qrels
+    judgments = None if qrels_path is None else load_qrels(*resolve(qrels_path, storage))
     calibrated = settings.calibration and read_calibration(*resolve(settings.calibration, storage))
     source, destination_folder = resolve(options.output(output), storage), resolve(settings.destination, storage)
-    exported = export_output(source, destination_folder, settings, texts, calibrated or None)
+    exported = export_output(source, destination_folder, settings, texts, calibrated or None, judgments)
     if as_json:
         counts = {
             "queries": exported.queries,
             "records": exported.records,
             "below_cut_off": exported.below_cut_off,
+            "labels": dict(exported.labels),
             "skipped": dict(exported.skipped.counts),
         }
         print_json({"destination": settings.destination, **counts, "files": list(exported.files)})
         return
     written = {"query": exported.queries, "record": exported.records, "file": len(exported.files)}
     print(f"{settings.destination}: {', '.join(counted(count, what) for what, count in written.items())}")
+    if exported.labels:
+        print("labels: " + ", ".join(f"{counted(count, 'query')} by {what}" for what, count in exported.labels.items()))
     if settings.min_p_relevant is not None:
         print(f"left out below min_p_relevant: {counted(exported.below_cut_off, 'document')}")
     if exported.skipped.counts:

@@ -1,6 +1,7 @@
 """Writes a reranked output in an export format, one batch at a time: memory does not grow with the output."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from corpus_reranker.evaluation.calibration import Calibration, with_probabiliti
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.outputs import Output, open_output, read_column_names
 from corpus_reranker.evaluation.rankings import read_batches
+from corpus_reranker.evaluation.trec import Qrels
 from corpus_reranker.export.formats.base import ExportContext, ExportFile
 from corpus_reranker.export.registry import export_format_class
 from corpus_reranker.export.settings import ExportConfig
@@ -39,6 +41,7 @@ class Exported:
         queries: Queries written.
         records: Lines or rows written.
         below_cut_off: Documents left out by `min_p_relevant`.
+        labels: Training queries by the source of their labels.
     """
 
     skipped: Skipped
@@ -46,6 +49,7 @@ class Exported:
     queries: int = 0
     records: int = 0
     below_cut_off: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
 
 
 def export(
@@ -54,6 +58,7 @@ def export(
     config: ExportConfig,
     texts: CandidateTexts | None = None,
     calibration: Calibration | None = None,
+    qrels: Qrels | None = None,
 ) -> Exported:
     """Write the rankings of an output into the `destination` folder, then `_SUCCESS`.
 
@@ -65,6 +70,7 @@ def export(
         config: The format and its settings.
         texts: Query and passage texts, for formats that need them.
         calibration: Gives each document the field `p_relevant`.
+        qrels: Judgments for training data.
 
     Raises:
         InputError: The output cannot be read, its run has not finished, no model ranked it, or the calibration is one
@@ -81,7 +87,7 @@ def export(
     _prepare(source, destination, config, output)
     with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
         exported = Exported(Skipped(stream))
-        context = ExportContext(config, exported.skipped, output.metadata, texts)
+        context = ExportContext(config, exported.skipped, output.metadata, texts, qrels or {}, exported.labels)
         export_format = export_format_class(config.to)(context)
         rows = _Rows(filesystem, config, exported, set() if not output.finished else None, calibration)
         files = [("rankings", output.data_files)] if config.is_single_file else _by_name(output.data_files)
@@ -123,7 +129,7 @@ class _Rows:
 
     def batches(self, data_files: Iterable[str]) -> Iterator[pa.RecordBatch]:
         for data_file in data_files:
-            optional = ["query", *self.config.columns]
+            optional = ["query", *self.config.columns, *(["windows"] if self.config.training.reasoning else [])]
             for batch in read_batches(self.filesystem, data_file, ["query_id", "status", "ranking"], optional):
                 query_ids = batch["query_id"].cast(pa.string()).to_pylist()
                 lengths = pc.fill_null(pc.list_value_length(batch["ranking"]), 0).to_pylist()

@@ -1,6 +1,6 @@
 """Export formats by name. A format is one file in formats/ and one line in EXPORT_FORMATS."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from corpus_reranker.plugins import load_class
 
@@ -13,7 +13,16 @@ EXPORT_FORMATS: dict[str, str] = {
     "elasticsearch": "corpus_reranker.export.formats.elasticsearch:ElasticsearchBulk",
     "vespa": "corpus_reranker.export.formats.vespa:VespaFeed",
     "triples": "corpus_reranker.export.formats.triples:TrainingTriples",
+    "flag_embedding": "corpus_reranker.export.formats.flag_embedding:FlagEmbedding",
+    "tevatron": "corpus_reranker.export.formats.tevatron:Tevatron",
+    "listwise": "corpus_reranker.export.formats.listwise:Listwise",
+    "margin_mse": "corpus_reranker.export.formats.margin_mse:MarginMse",
+    "hard_negatives": "corpus_reranker.export.formats.hard_negatives:HardNegatives",
 }
+
+Capability: TypeAlias = Literal["for_training", "needs_texts", "keeps_reasoning"]
+"""Class attributes of a format, False where it has none. `for_training`: it holds training data; `needs_texts`: it is
+of no use without passage texts; `keeps_reasoning`: it has a field for the LLM's reasoning."""
 
 
 def export_format_class(name: str) -> "type[ExportFormat]":
@@ -24,3 +33,8 @@ def export_format_class(name: str) -> "type[ExportFormat]":
     """
     cls: type[ExportFormat] = load_class("export format", name, EXPORT_FORMATS)
     return cls
+
+
+def format_supports(name: str, capability: Capability) -> bool:
+    """Whether the format has the capability. Raises ValueError if there is no such format."""
+    return bool(getattr(export_format_class(name), capability, False))

@@ -5,7 +5,14 @@ from collections import Counter
 from typing import Any, Literal, TypeAlias
 
 Reason: TypeAlias = Literal[
-    "status", "no ranking", "query twice", "query_id with white space", "doc_id with white space", "doc_id twice"
+    "status",
+    "no ranking",
+    "query twice",
+    "query_id with white space",
+    "doc_id with white space",
+    "doc_id twice",
+    "no positive",
+    "too few negatives",
 ]
 """Why a query or document is skipped. `status`: the query's status is not one of those to export."""
 

@@ -1,15 +1,17 @@
 """The protocol of an export format."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from corpus_reranker.errors import OutputError
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
+from corpus_reranker.evaluation.trec import Qrels
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import Skipped
 
@@ -39,12 +41,16 @@ class ExportContext:
         skipped: Takes the queries and documents that the format cannot hold.
         metadata: Key-value metadata of the output: model, template hash, fingerprint, code version.
         texts: Query and passage texts, if the export has an input.
+        qrels: Judgments, if the training data has any.
+        labels: Counts the training queries by the source of their labels.
     """
 
     config: ExportConfig
     skipped: Skipped
     metadata: Mapping[str, str]
     texts: CandidateTexts | None = None
+    qrels: Qrels = field(default_factory=dict)
+    labels: Counter[str] = field(default_factory=Counter)
 
 
 class ExportFormat(Protocol):
