@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 WindowStatus: TypeAlias = Literal["complete", "repaired", "no_answer", "truncated", "timeout", "error"]
-"""complete: the answer names every passage once. repaired: it names some twice, not at all or out of range; passages
-that it does not name follow in input order. no_answer: it names none. truncated: generation ended before the answer.
-timeout, error: no completion. The last four leave the window in its input order."""
+"""complete: the answer has what its format asks for: every passage once, or one label. repaired: it names some passages
+twice, not at all or out of range; those that it does not name follow in input order. no_answer: it names none.
+truncated: generation ended before the answer. timeout, error: no completion. The last four leave the window in its
+input order."""
 
 AnswerFlag: TypeAlias = Literal["input_order", "one_name", "zero_based", "reasonrank_differs"]
 """Properties of an answer that are counted in addition to its status. input_order: it leaves the window in its input
-order. one_name: it names one passage of several. zero_based: it counts the passages from 0. reasonrank_differs:
-ReasonRank's own code gives another order."""
+order. one_name: it names one passage of several, and its format asks for all. zero_based: it counts the passages from
+0. reasonrank_differs: ReasonRank's own code gives another order."""
 
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
 """complete: every window is complete or repaired. degraded: at least one window kept its input order. failed: no window

@@ -32,7 +32,8 @@ def test_every_template_renders(path: Path) -> None:
     template = load_template(path)
     prompt = PromptBuilder(template, WORDS, 512, 29596)(request_of("why?", ["first", "second"]))([1, 0])
     first, second = ("A", "B") if template.identifiers == "letters" else ("1", "2")
-    assert prompt.text.index(f"[{first}] second\n") < prompt.text.index(f"[{second}] first\n")
+    shown = [template.passage.partition("{passage}")[0].format(rank=rank) for rank in (first, second)]
+    assert prompt.text.index(f"{shown[0]}second") < prompt.text.index(f"{shown[1]}first")
     assert "{" not in prompt.text
     assert "2 passages" in prompt.text or "{num}" not in template.before_passages + template.after_passages
     assert "why?" in prompt.text
@@ -50,9 +51,10 @@ def test_every_template_renders(path: Path) -> None:
         ({"passage": "[{rank!r}] {passage}\n"}, "passage: unknown placeholder '{rank!r}"),
         ({"before_passages": "{query}\n{passage}\n"}, "before_passages: unknown placeholder '{passage}'"),
         ({"after_passages": 'Answer as {"order": []}'}, "double a literal brace"),
-        ({"answer_format": "json"}, "answer_format: unknown answer format 'json'; one of after_reasoning, first_token"),
+        ({"answer_format": "json"}, "answer_format: unknown answer format 'json'; one of after_reasoning, best_label"),
         ({"identifiers": "roman"}, "identifiers: Input should be 'numbers' or 'letters'"),
         ({"chat": "{system} USER:"}, "chat: must contain {user}"),
+        ({"titled_passage": "{text}"}, "titled_passage: must contain {title}"),
         ({"special_tags": ["<a>", " "]}, "special_tags: a tag needs at least two characters"),
     ],
 )

@@ -14,6 +14,7 @@ from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.base import RankWindow
+from corpus_reranker.ranking.strategies.setwise_heapsort import SetwiseHeapsort
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.ranking.window_runner import RenderWindow
 from corpus_reranker.types import (
@@ -421,3 +422,14 @@ async def test_candidates_without_text_are_not_shown_and_come_last(texts: list[s
     failed = not with_text or (fails and len(with_text) > 1)
     assert result.status == ("failed" if failed else "complete")
     assert list(result.order) == (list(range(len(texts))) if failed else [*with_text[::-1], *blank])
+
+
+async def test_a_label_is_a_complete_answer_and_one_name_in_a_ranking_is_not() -> None:
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        return completion("[2]")
+
+    labels = await rerank(7, generate, SetwiseHeapsort(num_child=2, k=2), answer_format="best_label")
+    assert labels.status == "complete"
+    assert {(window.status, window.named, window.flags) for window in labels.windows} == {("complete", 1, ())}
+    rankings = await rerank(4, generate, SMALL, answer_format="plain")
+    assert [(window.status, window.flags) for window in rankings.windows] == [("repaired", ("one_name",))]

@@ -14,7 +14,9 @@ from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.ranking.strategies.active import Active
 from corpus_reranker.ranking.strategies.base import Strategy, as_ranking, rank_windows_shuffled
 from corpus_reranker.ranking.strategies.full_list import FullList
+from corpus_reranker.ranking.strategies.pairwise import Pairwise
 from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
+from corpus_reranker.ranking.strategies.setwise_heapsort import SetwiseHeapsort
 from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
 from corpus_reranker.ranking.strategies.single_window import SingleWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
@@ -41,6 +43,11 @@ ALL: list[Strategy] = [
     Active(window=20, max_calls=12, tolerance=0.0001),
     ShuffleConsensus(),
     ShuffleConsensus(window=4, stride=2, depth=20, shuffles=4),
+    SetwiseHeapsort(),
+    SetwiseHeapsort(num_child=1, k=3, depth=30),
+    SetwiseHeapsort(num_child=19, k=1000, depth=1000),
+    Pairwise(k=5, depth=30),
+    Pairwise(method="sliding", k=2),
 ]
 IDS = [f"{number}-{type(strategy).__name__}" for number, strategy in enumerate(ALL)]
 
@@ -144,6 +151,10 @@ GUARANTEES: list[tuple[Strategy, Callable[[int], int], Callable[[int], int]]] = 
     (Tournament(), lambda n: 100, lambda n: 20 if n <= 20 else 1),
     (Tournament(window=4, depth=1000, rounds=2), lambda n: 1000, lambda n: 4 if n <= 4 else 1),
     (Active(), lambda n: 20, lambda n: 20 if n <= 20 else 0),
+    (SetwiseHeapsort(), lambda n: 100, lambda n: 10),
+    (SetwiseHeapsort(num_child=19, k=137, depth=137), lambda n: 137, lambda n: 137),
+    (Pairwise(), lambda n: 100, lambda n: 10),
+    (Pairwise(method="sliding", k=3, depth=50), lambda n: 50, lambda n: 3),
 ]
 
 
@@ -307,6 +318,11 @@ async def test_shuffled_window_without_an_answer_keeps_its_own_order() -> None:
         ("active", {"cutoff": 0}),
         ("shuffle_consensus", {"shuffles": 0}),
         ("shuffle_consensus", {"stride": 0}),
+        ("setwise_heapsort", {"num_child": 0}),
+        ("setwise_heapsort", {"k": 101}),
+        ("pairwise", {"k": 0}),
+        ("pairwise", {"depth": 9}),
+        ("pairwise", {"method": "quicksort"}),
     ],
 )
 def test_invalid_strategy_settings_are_refused(name: str, options: dict[str, Any]) -> None:

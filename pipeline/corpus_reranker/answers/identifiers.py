@@ -18,11 +18,13 @@ class Identifiers(ABC):
         max_passages: The largest number of passages that can be named. None: no limit.
         max_single_character: The largest number of passages whose identifiers all have one character.
         citation: Matches an identifier in a passage or query; group 1 is the identifier without brackets.
+        label: Pattern of one identifier without brackets.
     """
 
     max_passages: ClassVar[int | None]
     max_single_character: ClassVar[int]
     citation: ClassVar[re.Pattern[str]]
+    label: ClassVar[str]
 
     @abstractmethod
     def name(self, rank: int) -> str:
@@ -31,6 +33,10 @@ class Identifiers(ABC):
     def names(self, num_passages: int) -> list[str]:
         """The identifiers of `num_passages` passages in the order shown."""
         return [self.name(rank) for rank in range(1, num_passages + 1)]
+
+    @abstractmethod
+    def rank(self, name: str) -> int:
+        """The 1-based rank of the passage with the identifier `name`, which matches `label`."""
 
     @abstractmethod
     def find_ranks(self, answer: str, num_passages: int) -> list[int]:
@@ -43,9 +49,13 @@ class Numbers(Identifiers):
     max_passages = None
     max_single_character = 9
     citation = re.compile(r"\[(\d+)\]")
+    label = r"[0-9]{1,9}"
 
     def name(self, rank: int) -> str:
         return str(rank)
+
+    def rank(self, name: str) -> int:
+        return int(name)
 
     def find_ranks(self, answer: str, num_passages: int) -> list[int]:
         return read_ranks(answer, num_passages)
@@ -59,8 +69,13 @@ class Letters(Identifiers):
     citation = re.compile(r"\[([A-z]+)\]")
     """Byte-exact from FIRST: `_replace_number` in scripts/utils/rankllm.py of github.com/gangiswag/llm-reranker."""
 
+    label = r"[A-Z]"
+
     def name(self, rank: int) -> str:
         return chr(ord("A") + rank - 1)
+
+    def rank(self, name: str) -> int:
+        return ord(name) - ord("A") + 1
 
     def find_ranks(self, answer: str, num_passages: int) -> list[int]:
         return read_ranks(_LETTER_OR_DIGITS.sub(_letter_to_rank, answer), num_passages)

@@ -6,6 +6,8 @@ from corpus_reranker.plugins import load_class
 
 ANSWER_PARSERS: dict[str, str] = {
     "after_reasoning": "corpus_reranker.answers.after_reasoning:AfterReasoningParser",
+    "best_label": "corpus_reranker.answers.best_label:BestLabelParser",
+    "best_label_reasoning": "corpus_reranker.answers.best_label:ReasonedBestLabelParser",
     "first_token": "corpus_reranker.answers.first_token:FirstTokenParser",
     "plain": "corpus_reranker.answers.plain:PlainParser",
     "reasonrank": "corpus_reranker.answers.reasonrank:ReasonRankParser",

@@ -1,4 +1,4 @@
-"""Base of the parsers of written rankings: only the identifiers in the answer section are read."""
+"""Base of the parsers of written answers: only the identifiers in the answer section are read."""
 
 import re
 from abc import abstractmethod
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from corpus_reranker.answers.base import AnswerParser, Judgment
-from corpus_reranker.answers.permutation import complete_permutation, count_from_one
+from corpus_reranker.answers.permutation import Permutation, complete_permutation, count_from_one
 from corpus_reranker.answers.tags import has_open_reasoning
 from corpus_reranker.types import AnswerFlag, Completion, WindowStatus
 
@@ -44,7 +44,7 @@ class TextParser(AnswerParser):
         if at_max_tokens and end == len(response):
             answer = _CUT_IDENTIFIER.sub("", answer)  # "[1" can be the beginning of "[12]"
         reading = self.read_answer(answer, num_passages)
-        permutation = complete_permutation(reading.ranks, num_passages)
+        permutation = self.complete(reading.ranks, num_passages)
         status: WindowStatus = "complete" if permutation.exact else "repaired"
         if not permutation.named:
             status = "truncated" if at_max_tokens else "no_answer"
@@ -53,6 +53,10 @@ class TextParser(AnswerParser):
     @abstractmethod
     def answer_section(self, completion: Completion) -> Section | None:
         """The part of the completion's text that holds the ranking. None if it has none."""
+
+    def complete(self, ranks: Sequence[int], num_passages: int) -> Permutation:
+        """The order that an answer with these ranks gives, and whether it is a complete answer of this format."""
+        return complete_permutation(ranks, num_passages)
 
     def read_answer(self, answer: str, num_passages: int) -> Reading:
         """Read the answer section: the identifiers that it names, counted from 1 or from 0."""

@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 
 from corpus_reranker.errors import ConfigError, RequestError
 from corpus_reranker.prompts.renderer import Renderer
-from corpus_reranker.prompts.template import PromptTemplate
+from corpus_reranker.prompts.template import PromptTemplate, substitute
 from corpus_reranker.prompts.text_cleanup import clean_text
 from corpus_reranker.prompts.token_boundary import is_token_boundary, splits_at_boundaries
 from corpus_reranker.prompts.tokenizer import Tokenizer
@@ -166,7 +166,7 @@ class RequestPromptBuilder:
 
     def _passage_tokens(self, index: int) -> list[str]:
         if index not in self._tokens:
-            self._tokens[index] = self._tokenize(_content(self._candidates[index]))
+            self._tokens[index] = self._tokenize(self._content(self._candidates[index]))
         return self._tokens[index]
 
     def _tokenize(self, content: str) -> list[str]:
@@ -195,6 +195,12 @@ class RequestPromptBuilder:
                 return tokens[:limit]
         return self._tokenizer.tokenize(text)[:limit]
 
+    def _content(self, candidate: Candidate) -> str:
+        if not candidate.title:
+            return candidate.text.strip()
+        values = {"title": candidate.title, "text": candidate.text}
+        return substitute(self._template.titled_passage, values).strip()
+
     def _escape_citations(self, text: str) -> str:
         """Replace `[3]` by `(3)`, so that no text looks like a passage identifier."""
         return self._parser.identifiers.citation.sub(r"(\1)", text)
@@ -210,8 +216,3 @@ class RequestPromptBuilder:
                 f"{self._max_prompt_tokens} tokens; shorten it or raise engine.max_model_len"
             )
         self._query_checked = True
-
-
-def _content(candidate: Candidate) -> str:
-    text = f"Title: {candidate.title} Content: {candidate.text}" if candidate.title else candidate.text
-    return text.strip()

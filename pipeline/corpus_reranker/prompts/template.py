@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from corpus_reranker.answers.base import AnswerParser
 from corpus_reranker.answers.identifiers import IDENTIFIERS
@@ -21,6 +21,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
 _MESSAGE_PLACEHOLDERS = frozenset({"num", "query"})
 _PASSAGE_PLACEHOLDERS = frozenset({"rank", "passage"})
+_TITLED_PLACEHOLDERS = frozenset({"title", "text"})
 
 
 class PromptTemplate(Section):
@@ -29,6 +30,9 @@ class PromptTemplate(Section):
     system: str | None = Field(None, description="System message; None for models without one.")
     before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
     passage: str = Field(description="One passage, whole lines. {rank} (1-based) and {passage}.")
+    titled_passage: str = Field(
+        "Title: {title} Content: {text}", description="{passage} of a passage that has a title. {title} and {text}."
+    )
     after_passages: str = Field(description="End of the user message. {num}, {query}.")
     answer_format: str = Field(
         description='How answers are parsed: a name of corpus_reranker/answers/registry.py, or "module:Class".'
@@ -53,11 +57,11 @@ class PromptTemplate(Section):
         check_placeholders(text, _MESSAGE_PLACEHOLDERS)
         return text
 
-    @field_validator("passage")
+    @field_validator("passage", "titled_passage")
     @classmethod
-    def _passage_placeholders(cls, text: str) -> str:
-        used = check_placeholders(text, _PASSAGE_PLACEHOLDERS)
-        if missing := sorted(_PASSAGE_PLACEHOLDERS - used):
+    def _passage_placeholders(cls, text: str, field: ValidationInfo) -> str:
+        wanted = _PASSAGE_PLACEHOLDERS if field.field_name == "passage" else _TITLED_PLACEHOLDERS
+        if missing := sorted(wanted - check_placeholders(text, wanted)):
             raise ValueError(f"must contain {' and '.join(f'{{{name}}}' for name in missing)}")
         return text
 

@@ -197,6 +197,6 @@ def _flags(judgment: Judgment) -> tuple[AnswerFlag, ...]:
     flags = list(judgment.flags)
     if judgment.status in ANSWERED and len(judgment.order) > 1 and judgment.order == tuple(range(len(judgment.order))):
         flags.append("input_order")
-    if judgment.named == 1 < len(judgment.order):
+    if judgment.named == 1 < len(judgment.order) and judgment.status != "complete":
         flags.append("one_name")
     return tuple(flags)
