@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
@@ -13,15 +12,10 @@ from corpus_reranker.cli.demo_model import packaged_embedder
 from corpus_reranker.errors import InputError, RerankerError
 from corpus_reranker.export.exporter import Exported, export
 from corpus_reranker.export.settings import ExportConfig
-from helpers.synthetic_output import SCHEMA, candidate_texts, output_row, write_candidates, write_data_files
+from helpers.synthetic_output import candidate_texts, output_row, write_candidates, write_data_files
 
 LOCAL = LocalFileSystem()
 ROWS = [output_row("1", [2, 0, 1, *range(3, 30)]), output_row("2", [1, 0, *range(2, 30)]), output_row("3", [0])]
-RANKING = SCHEMA.field("ranking")
-SCORED_SCHEMA = SCHEMA.set(
-    SCHEMA.get_field_index("ranking"),
-    RANKING.with_type(pa.list_(pa.struct([*RANKING.type.value_type, pa.field("llm_score", pa.float64())]))),
-)
 
 
 @pytest.fixture
@@ -110,7 +104,7 @@ def test_an_export_says_which_labels_it_has_and_which_queries_give_none(tmp_path
     scored = output_row("1", list(range(30)))
     for entry in scored["ranking"]:
         entry["llm_score"] = -float(entry["rank"])
-    output = write_data_files(tmp_path / "out", [[scored, *ROWS[1:]]], SCORED_SCHEMA)
+    output = write_data_files(tmp_path / "out", [[scored, *ROWS[1:]]])
     exported = run(output, to, qrels={"2": {"d29": 1}}, negatives=1)
     assert exported.labels == {"llm_score": 1, "rank": 1}
     assert exported.skipped.counts == {"too few negatives": 1}

@@ -8,7 +8,9 @@ from corpus_reranker.export.registry import export_format_class, format_supports
 from corpus_reranker.section import Section
 from corpus_reranker.types import QueryStatus
 
-LabelSource: TypeAlias = Literal["rank", "grade", "llm_score", "pre_ranker_score", "initial_score", "p_relevant"]
+LabelSource: TypeAlias = Literal[
+    "rank", "grade", "llm_score", "belief_mean", "pre_ranker_score", "initial_score", "p_relevant"
+]
 
 
 class TrainingConfig(Section):
