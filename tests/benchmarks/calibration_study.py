@@ -19,8 +19,9 @@ from noisy_oracle import JudgedQuery, Noise, NoisyOracle
 from pyarrow.fs import LocalFileSystem
 from strategy_study import SHARED
 
-from corpus_reranker.evaluation.settings import CalibrateConfig, CalibrationMethod
+from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.evaluation.trec import load_qrels
+from corpus_reranker.io.calibration import CalibrationMethod
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.report.calibration_page import calibrate_output

@@ -80,9 +80,10 @@ def test_evaluate_scores_what_the_cut_off_keeps(calibration: Path, output: Path,
         (["calibrate", "OUTPUT", "--qrels=QRELS", "--score=llm_score"], "llm_score is null for every judged document"),
         (["calibrate", "OUTPUT", "--qrels=QRELS", "--min-relevance=2"], "too few judged pairs"),
         (["calibrate", "OUTPUT", "--qrels=QRELS", "--method=beta"], "calibrate.method"),
-        (["export", "OUTPUT", "--to=trec", "--destination=DEST", "--min-p-relevant=0.5"], "needs a calibration"),
+        (["export", "OUTPUT", "--to=trec", "--destination=DEST", "--min-p-relevant=0.5"], "out has no p_relevant"),
         (["export", "OUTPUT", "--to=trec", "--destination=DEST", "--calibration=QRELS"], "is not a calibration"),
-        (["evaluate", "OUTPUT", "--qrels=QRELS", "--min-p-relevant=0.5"], "calibration and min_p_relevant together"),
+        (["evaluate", "OUTPUT", "--qrels=QRELS", "--min-p-relevant=0.5"], "out has no p_relevant"),
+        (["evaluate", "OUTPUT", "--qrels=QRELS", "--calibration=QRELS"], "calibration needs min_p_relevant"),
     ],
 )
 def test_refusals(
@@ -102,4 +103,4 @@ def test_other_settings_and_simulated_outputs_are_refused(
     other = write_data_files(tmp_path / "other", [[output_row("0", [0, 1])]], SCHEMA.with_metadata(metadata))
     check_refused(run_command("calibrate", str(other), "--qrels", str(qrels)), "--allow-simulated")
     export = ["export", str(other), "--allow-simulated", "--to=parquet", f"--destination={tmp_path}/to"]
-    check_refused(run_command(*export, "--calibration", str(calibration)), "ranked with other settings")
+    check_refused(run_command(*export, "--calibration", str(calibration)), "other has other settings")

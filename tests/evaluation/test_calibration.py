@@ -12,13 +12,6 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.errors import ConfigError, InputError
-from corpus_reranker.evaluation.calibration import (
-    Calibration,
-    read_calibration,
-    score_values,
-    to_json,
-    with_probabilities,
-)
 from corpus_reranker.evaluation.calibration_fit import (
     JudgedPairs,
     fit_calibration,
@@ -26,7 +19,16 @@ from corpus_reranker.evaluation.calibration_fit import (
     reliability,
 )
 from corpus_reranker.evaluation.outputs import open_output
-from corpus_reranker.evaluation.settings import CalibrateConfig, CalibrationMethod
+from corpus_reranker.evaluation.settings import CalibrateConfig
+from corpus_reranker.io.calibration import (
+    Calibration,
+    CalibrationMethod,
+    check_calibrated,
+    read_calibration,
+    score_values,
+    to_json,
+    with_probabilities,
+)
 from helpers.synthetic_output import SCHEMA, output_row, write_data_files
 
 LOCAL = LocalFileSystem()
@@ -188,10 +190,13 @@ def test_a_cut_off_keeps_ranks_and_what_reaches_it(orders: list[list[int]], limi
 
 def test_a_calibration_of_other_settings_is_refused() -> None:
     fitted = Calibration("isotonic", "rank", STEPS.parameters, 1, 1, 1, fingerprint="one")
-    fitted.check({"reranker.fingerprint": "one"}, "out")
-    fitted.check({}, "out")
-    with pytest.raises(InputError, match="ranked with other settings"):
-        fitted.check({"reranker.fingerprint": "two"}, "out")
+    check_calibrated({"reranker.fingerprint": "one"}, "out", fitted)
+    check_calibrated({}, "out", fitted)
+    with pytest.raises(InputError, match="out has other settings"):
+        check_calibrated({"reranker.fingerprint": "two"}, "out", fitted)
+    with pytest.raises(InputError, match="out has no p_relevant"):
+        check_calibrated({"reranker.fingerprint": "one", "reranker.calibration": ""}, "out", None)
+    check_calibrated({"reranker.calibration": "digest"}, "out", None)
 
 
 def test_ranks_are_mapped_as_their_negatives() -> None:

@@ -75,7 +75,8 @@ class LocalPasses:
             if left.num_rows:
                 block = check_batch(left, run.config.input)
                 rows = await asyncio.gather(*(self._rerank(reranker, row, run.config) for row in block.to_pylist()))
-                table = schemas.output_table(rows, block, schema, request_fingerprints(block))
+                fingerprints = request_fingerprints(block)
+                table = schemas.output_table(rows, block, schema, fingerprints, run.calibration)
                 run.sink.write_file([table], schema)
         await reranker.flush()
         return stats.counts

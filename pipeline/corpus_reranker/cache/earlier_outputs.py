@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError, OutputError, TransientRunError
+from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.filesystem import IO_THREADS, redact, resolve, retry_transient_errors
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.schemas import QUERY_ID, RESULT
@@ -27,6 +28,9 @@ from corpus_reranker.types import QueryStatus
 FINGERPRINT = "request_fingerprint"
 
 _SHOWN_CHANGES = 3
+
+_OF_THE_RUN = frozenset({"input", "limit", "calibration"})
+"""Fingerprint fields of a run that do not determine the ranking of a query."""
 
 _KEYS = [QUERY_ID, FINGERPRINT, "status"]
 
@@ -42,6 +46,7 @@ class ReuseRequest:
         keep_reasoning: Copy reasoning; an output without it is not reused. If false, it is dropped.
         storage: How to reach the outputs.
         row_limits: What makes an input row a failed row.
+        calibration: Gives the copies their `p_relevant`. The earlier outputs may have had another one.
     """
 
     urls: Sequence[str]
@@ -50,6 +55,7 @@ class ReuseRequest:
     keep_reasoning: bool
     storage: StorageConfig
     row_limits: RowLimits
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ def _open_output(url: str, request: ReuseRequest) -> list[EarlierFile]:
     record = read_run(control)
     if record is None or control.read(SUCCESS) is None:
         raise InputError("its run has not finished" if record else "there is no output")
-    earlier = {name: value for name, value in record.fingerprint_fields.items() if name not in ("input", "limit")}
+    earlier = {name: value for name, value in record.fingerprint_fields.items() if name not in _OF_THE_RUN}
     if changes := describe_changes(earlier, request.reranker):
         more = "; ..." if len(changes) > _SHOWN_CHANGES else ""
         raise InputError(f"another reranker ({'; '.join(changes[:_SHOWN_CHANGES])}{more})")

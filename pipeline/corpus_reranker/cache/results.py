@@ -28,6 +28,7 @@ from corpus_reranker.cache.earlier_outputs import (
     open_index,
     row_hashes,
 )
+from corpus_reranker.io.calibration import with_p_relevant
 from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID, RESULT
 from corpus_reranker.io.settings import RowLimits
@@ -75,7 +76,7 @@ def copy_reusable_rows(
                     file.seek(0)
                     with pa.ipc.open_stream(file) as stream:
                         matched = stream.read_all()
-                    sink.write_file(_copies(matched, index.files, schema, request.keep_reasoning, reasons), schema)
+                    sink.write_file(_copies(matched, index.files, schema, request, reasons), schema)
     return reasons
 
 
@@ -138,7 +139,7 @@ def _spill(tables: Iterator[pa.Table], files: Sequence[IO[bytes]]) -> None:
 
 
 def _copies(
-    matched: pa.Table, files: Sequence[EarlierFile], schema: pa.Schema, keep_reasoning: bool, reasons: list[str]
+    matched: pa.Table, files: Sequence[EarlierFile], schema: pa.Schema, request: ReuseRequest, reasons: list[str]
 ) -> Iterator[pa.Table]:
     """The output rows of matched rows. A file that cannot be read is left out and listed in `reasons`."""
     matched = matched.sort_by([("_file", "ascending"), ("_row", "ascending")])
@@ -146,13 +147,13 @@ def _copies(
     for number in np.unique(numbers).tolist():
         start, end = np.searchsorted(numbers, [number, number + 1]).tolist()
         try:
-            yield from _copies_of_file(matched.slice(start, end - start), files[number], schema, keep_reasoning)
+            yield from _copies_of_file(matched.slice(start, end - start), files[number], schema, request)
         except (pa.ArrowException, OSError) as error:
             reasons.append(f"{files[number].path} is not reused: {brief(error)}")
 
 
 def _copies_of_file(
-    matched: pa.Table, file: EarlierFile, schema: pa.Schema, keep_reasoning: bool
+    matched: pa.Table, file: EarlierFile, schema: pa.Schema, request: ReuseRequest
 ) -> Iterator[pa.Table]:
     rows, first = matched["_row"].to_numpy(), 0
     with file.filesystem.open_input_file(file.path) as opened, pq.ParquetFile(opened) as parquet:
@@ -161,12 +162,12 @@ def _copies_of_file(
             if start < end:
                 taken = pa.Table.from_batches([batch]).take(pa.array(rows[start:end] - first))
                 earlier = taken.select(RESULT.names).cast(RESULT)
-                yield _copy(earlier, matched.slice(start, end - start), file.url, schema, keep_reasoning)
+                yield _copy(earlier, matched.slice(start, end - start), file.url, schema, request)
             first += batch.num_rows
 
 
-def _copy(earlier: pa.Table, matched: pa.Table, url: str, schema: pa.Schema, keep_reasoning: bool) -> pa.Table:
-    """Earlier rows with the scores and the other columns of today's rows. A row of another query is left out."""
+def _copy(earlier: pa.Table, matched: pa.Table, url: str, schema: pa.Schema, request: ReuseRequest) -> pa.Table:
+    """Earlier rows with the scores, probabilities and other columns of today. A row of another query is left out."""
     same = pc.and_(
         pc.equal(earlier[QUERY_ID], matched[QUERY_ID].cast(pa.string())),
         pc.and_(
@@ -176,8 +177,12 @@ def _copy(earlier: pa.Table, matched: pa.Table, url: str, schema: pa.Schema, kee
     )
     earlier, matched = earlier.filter(same), matched.filter(same)
     columns: dict[str, Callable[[], pa.Array]] = {
-        "ranking": lambda: _with_initial_scores(earlier["ranking"], matched["_scores"]),
-        "windows": lambda: earlier["windows"] if keep_reasoning else _without_reasoning(earlier["windows"]),
+        "ranking": lambda: with_p_relevant(
+            _with_initial_scores(earlier["ranking"], matched["_scores"]),
+            earlier["status"].combine_chunks(),
+            request.calibration,
+        ),
+        "windows": lambda: earlier["windows"] if request.keep_reasoning else _without_reasoning(earlier["windows"]),
         "reused_from": lambda: pc.fill_null(earlier["reused_from"], url),
     }
     arrays = [

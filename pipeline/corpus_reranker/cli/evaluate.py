@@ -8,13 +8,13 @@ import typer
 from corpus_reranker.cli.evaluation_output import show, to_csv, to_json
 from corpus_reranker.cli.options import AllowUnfinished, Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import terminal
-from corpus_reranker.evaluation.calibration import CutOff, read_calibration
 from corpus_reranker.evaluation.comparison import evaluate as evaluate_orders
 from corpus_reranker.evaluation.measures import split_measures
 from corpus_reranker.evaluation.rankings import is_simulated, read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.calibration import CutOff, read_calibration
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 
@@ -85,9 +85,10 @@ def evaluate(
 
 
 def _cut_off(settings: EvaluateConfig, storage: StorageConfig) -> CutOff | None:
-    if settings.calibration is None or settings.min_p_relevant is None:
+    if settings.min_p_relevant is None:
         return None
-    return CutOff(read_calibration(*resolve(settings.calibration, storage)), settings.min_p_relevant)
+    calibration = settings.calibration and read_calibration(*resolve(settings.calibration, storage))
+    return CutOff(settings.min_p_relevant, calibration or None)
 
 
 def _names(sources: Sequence[str]) -> list[str]:

@@ -16,7 +16,6 @@ from corpus_reranker.cli.options import (
     command_app,
 )
 from corpus_reranker.cli.printing import print_json
-from corpus_reranker.evaluation.calibration import read_calibration
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.export.exporter import export as export_output
@@ -24,6 +23,7 @@ from corpus_reranker.export.registry import format_supports
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import SKIPPED_FILE
 from corpus_reranker.formatting import counted
+from corpus_reranker.io.calibration import read_calibration
 from corpus_reranker.io.filesystem import resolve
 
 app = command_app()

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from corpus_reranker.config.cache import CacheConfig
+from corpus_reranker.config.calibration import CalibrationConfig
 from corpus_reranker.config.cluster import ClusterConfig
 from corpus_reranker.config.code_fingerprint import code_fingerprint
 from corpus_reranker.config.estimate import EstimateConfig
@@ -24,6 +25,7 @@ from corpus_reranker.engines.model_fingerprint import engine_fingerprint
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
 from corpus_reranker.evaluation.settings import CalibrateConfig, CompareConfig, EvaluateConfig
 from corpus_reranker.export.settings import ExportConfig
+from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
@@ -68,6 +70,7 @@ class RerankerConfig(Section):
     strategy: StrategySetting = SlidingWindow()
     generation: GenerationConfig = GenerationConfig()
     policy: Annotated[RetryPolicy, BeforeValidator(_known_policy_keys)] = RetryPolicy()
+    calibration: CalibrationConfig | None = None
     cache: CacheConfig = CacheConfig()
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
@@ -115,6 +118,20 @@ class RerankerConfig(Section):
             "generation": self.generation.model_dump(mode="json"),
             "policy": self.policy.fingerprint_fields(),
         }
+
+    def load_calibration(self, fingerprint: str | None = None) -> Calibration | None:
+        """Read `calibration.file`, and check that it was fitted with this reranker.
+
+        Args:
+            fingerprint: The reranker's fingerprint, if it is known.
+
+        Raises:
+            InputError: It is no calibration, or one of other settings.
+            ConfigError: It maps a score that the output does not have.
+        """
+        if self.calibration is None:
+            return None
+        return self.calibration.load(self.storage, fingerprint or self.fingerprint())
 
     def fingerprint(self) -> str:
         """The digest of `fingerprint_fields`."""

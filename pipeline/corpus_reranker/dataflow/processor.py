@@ -135,7 +135,8 @@ def build_reranker(
     """
     if rows is None:
         rows = config.input if isinstance(config, JobConfig) else RowSettings()
-    services = RunServices(row_limits=rows, keep_reasoning=keep_reasoning)
+    calibration = config.load_calibration()
+    services = RunServices(row_limits=rows, keep_reasoning=keep_reasoning, calibration=calibration)
 
     def reranked(dataset: Dataset) -> Dataset:
         checked = dataset.map_batches(check_queries, fn_args=(rows,), **WHOLE_BLOCKS)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sinks.layout import Layout
 
@@ -24,3 +25,4 @@ class RunServices:
     cache_completions: bool = True
     row_limits: RowLimits = field(default_factory=RowLimits)
     keep_reasoning: bool = False
+    calibration: Calibration | None = None

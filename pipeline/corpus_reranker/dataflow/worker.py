@@ -82,16 +82,17 @@ class RerankWorker:
         return asyncio.run_coroutine_threadsafe(self._rerank_block(block), self._loop).result()
 
     async def _rerank_block(self, block: pa.Table) -> pa.Table:
-        rows = block.select([schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM]).to_pylist()
-        self._queries_arrived += len(rows)
+        queries = block.select([schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM]).to_pylist()
+        self._queries_arrived += len(queries)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._rerank_row(row)) for row in rows]
+            tasks = [group.create_task(self._rerank_row(row)) for row in queries]
         if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
             await self._reranker.flush()
-        self._queries_returned += len(rows)
+        self._queries_returned += len(queries)
         fingerprints = await asyncio.to_thread(request_fingerprints, block)
         schema = self._schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
-        return schemas.output_table([task.result() for task in tasks], block, schema, fingerprints)
+        rows = [task.result() for task in tasks]
+        return schemas.output_table(rows, block, schema, fingerprints, self._run.calibration)
 
     async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
         try:

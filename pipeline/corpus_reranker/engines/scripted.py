@@ -11,6 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -22,8 +23,8 @@ from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartErro
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
-Response: TypeAlias = str | tuple[str, str]
-"""Text of a completion, or (text, finish reason)."""
+Response: TypeAlias = str | tuple[str, str] | Completion
+"""Text of a completion, (text, finish reason), or a completion, whose prompt tokens are then counted."""
 
 Answer: TypeAlias = Callable[[str, SamplingParams], Response | Awaitable[Response]]
 """Maps the text of a prompt to the response. Other requests go on while an awaitable response is awaited."""
@@ -115,9 +116,11 @@ class ScriptedEngine:
             self._in_flight -= 1
         answer = self._answer(prompt.text, params)
         response = await answer if inspect.isawaitable(answer) else answer
-        text, finish_reason = (response, "stop") if isinstance(response, str) else response
         self._log("completed", prompt.text)
         self._completed += 1
+        if isinstance(response, Completion):
+            return replace(response, prompt_tokens=len(prompt.token_ids))
+        text, finish_reason = (response, "stop") if isinstance(response, str) else response
         return Completion(text, finish_reason, len(prompt.token_ids), len(text.split()))
 
     def progress(self) -> int:

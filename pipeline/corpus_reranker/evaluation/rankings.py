@@ -13,9 +13,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.calibration import CutOff, with_probabilities
 from corpus_reranker.evaluation.outputs import open_output
 from corpus_reranker.evaluation.trec import group_run
+from corpus_reranker.io.calibration import CutOff, check_calibrated, with_probabilities
 from corpus_reranker.io.filesystem import IO_THREADS
 from corpus_reranker.io.trec import open_text, read_run
 
@@ -98,7 +98,7 @@ def read_orders(
     else:
         output = open_output(filesystem, path, allow_unfinished=allow_unfinished)
         if cut_off is not None:
-            cut_off.calibration.check(output.metadata, path)
+            check_calibrated(output.metadata, path, cut_off.calibration)
         read = _read_parquet(filesystem, output.data_files, wanted, cut_off)
     seen: set[str] = set()
     for query in read:
@@ -149,7 +149,7 @@ def map_data_files(read: Callable[[str], T], data_files: Sequence[str]) -> Itera
 def _wanted_batches(filesystem: pafs.FileSystem, data_file: str, value_set: pa.Array) -> list[pa.RecordBatch]:
     batches = []
     for batch in read_batches(
-        filesystem, data_file, ["query_id"], ["ranking", "candidates", "dataset"], ["text", "title"]
+        filesystem, data_file, ["query_id"], ["status", "ranking", "candidates", "dataset"], ["text", "title"]
     ):
         if not {"ranking", "candidates"} & set(batch.schema.names):
             raise InputError(f"{data_file} is neither a reranked output nor candidates: no such column")

@@ -1,12 +1,9 @@
 """Config sections of the commands evaluate, compare and calibrate."""
 
-from typing import Literal, TypeAlias
-
 from pydantic import Field, field_validator, model_validator
 
+from corpus_reranker.io.calibration import CalibrationMethod
 from corpus_reranker.section import Section
-
-CalibrationMethod: TypeAlias = Literal["isotonic", "platt"]
 
 
 class EvaluateConfig(Section):
@@ -23,7 +20,9 @@ class EvaluateConfig(Section):
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the bootstrap intervals.")
     seed: int = Field(0, description="Seed of the resampling.")
     calibration: str | None = Field(
-        None, description="Calibration that the calibrate command wrote. With it, min_p_relevant cuts rankings off."
+        None,
+        description="Calibration that the calibrate command wrote, for min_p_relevant. None: the p_relevant of "
+        "the output.",
     )
     min_p_relevant: float | None = Field(
         None,
@@ -39,9 +38,9 @@ class EvaluateConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _calibration_and_cut_off(self) -> "EvaluateConfig":
-        if (self.calibration is None) != (self.min_p_relevant is None):
-            raise ValueError("set calibration and min_p_relevant together")
+    def _calibration_has_a_cut_off(self) -> "EvaluateConfig":
+        if self.calibration is not None and self.min_p_relevant is None:
+            raise ValueError("calibration needs min_p_relevant")
         return self
 
 
@@ -108,4 +107,6 @@ class CalibrateConfig(Section):
     def _not_derived(cls, score: str | None) -> str | None:
         if score == "score":
             raise ValueError("the field score is derived from the rank; use rank")
+        if score == "p_relevant":
+            raise ValueError("the field p_relevant is derived from another score; use that score")
         return score

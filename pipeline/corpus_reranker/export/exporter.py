@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from corpus_reranker.errors import InputError, OutputError
-from corpus_reranker.evaluation.calibration import Calibration, with_probabilities
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.outputs import Output, open_output, read_column_names
 from corpus_reranker.evaluation.rankings import read_batches
@@ -22,6 +21,7 @@ from corpus_reranker.export.registry import export_format_class
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import SKIPPED_FILE, Skipped
 from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.calibration import Calibration, check_calibrated, with_probabilities
 
 MARKER = "_export.json"
 """Marker file, written first: the folder belongs to an export, and the next export may replace it. It holds the
@@ -69,7 +69,7 @@ def export(
         destination: Filesystem and path of the folder to write to.
         config: The format and its settings.
         texts: Query and passage texts, for formats that need them.
-        calibration: Gives each document the field `p_relevant`.
+        calibration: Gives each document the field `p_relevant`. None: as in the output.
         qrels: Judgments for training data.
 
     Raises:
@@ -82,8 +82,8 @@ def export(
         filesystem, path, allow_unfinished=config.allow_unfinished, allow_simulated=config.allow_simulated
     )
     _check_columns(filesystem, output, config)
-    if calibration is not None:
-        calibration.check(output.metadata, path)
+    if calibration is not None or config.needs_p_relevant:
+        check_calibrated(output.metadata, path, calibration)
     _prepare(source, destination, config, output)
     with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
         exported = Exported(Skipped(stream))
@@ -137,7 +137,7 @@ class _Rows:
                 yield self._calibrated(batch.filter(pa.array([self._is_exported(*row) for row in rows], pa.bool_())))
 
     def _calibrated(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if self.calibration is None:
+        if self.calibration is None and self.config.min_p_relevant is None:
             return batch
         calibrated = with_probabilities(batch, self.calibration, self.config.min_p_relevant)
         before, after = (len(each["ranking"].flatten()) for each in (batch, calibrated))

@@ -111,7 +111,7 @@ class ExportConfig(Section):
     calibration: str | None = Field(
         None,
         description="Calibration that the calibrate command wrote. It adds the field p_relevant to Parquet and search "
-        "documents.",
+        "documents. None: the p_relevant that the output holds, if its run had a calibration.",
     )
     min_p_relevant: float | None = Field(
         None,
@@ -133,22 +133,19 @@ class ExportConfig(Section):
         return (self.to == "trec" or self.for_training) if self.single_file is None else self.single_file
 
     @property
+    def needs_p_relevant(self) -> bool:
+        """Whether the documents must have `p_relevant`."""
+        return self.min_p_relevant is not None or self.training.label == "p_relevant"
+
+    @property
     def for_training(self) -> bool:
         """Whether the format is for training data."""
         return format_supports(self.to, "for_training")
 
     @model_validator(mode="after")
-    def _cut_off_has_a_calibration(self) -> "ExportConfig":
-        if self.min_p_relevant is not None and self.calibration is None:
-            raise ValueError("min_p_relevant needs a calibration")
+    def _no_cut_off_for_training(self) -> "ExportConfig":
         if self.min_p_relevant is not None and self.for_training:
             raise ValueError("min_p_relevant is not for training data: its negatives come from low ranks")
-        return self
-
-    @model_validator(mode="after")
-    def _label_has_a_calibration(self) -> "ExportConfig":
-        if self.training.label == "p_relevant" and self.calibration is None:
-            raise ValueError("the label p_relevant needs a calibration")
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from corpus_reranker.io.calibration import Calibration, with_p_relevant
 from corpus_reranker.types import RerankRequest, RerankResult, WindowOutcome
 
 QUERY_ID = "query_id"
@@ -60,6 +61,7 @@ RANKING = pa.list_(
             ("belief_mean", pa.float64()),
             ("belief_sd", pa.float64()),
             ("agreement", pa.float64()),
+            ("p_relevant", pa.float64()),
         ]
     )
 )
@@ -72,7 +74,8 @@ answer format gives no scores, if the LLM did not score the candidate, or if the
 are relative to their other passages. `belief_mean` and `belief_sd` are the strategy's normal distribution of the
 candidate's relevance (`active`). `agreement` is the fraction of the candidate's pairs, over all shuffled copies of its
 windows, that a copy orders as the consensus of the window does (`shuffle_consensus`). Each is null with other
-strategies."""
+strategies. `p_relevant` is the probability that the candidate is relevant, by the run's calibration; null without one,
+for a candidate without the calibrated score, and in a failed query."""
 
 WINDOWS = pa.list_(
     pa.struct(
@@ -170,7 +173,11 @@ def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Sc
 
 
 def output_table(
-    rows: Sequence[Mapping[str, Any]], block: pa.Table, schema: pa.Schema, request_fingerprints: pa.Array | None = None
+    rows: Sequence[Mapping[str, Any]],
+    block: pa.Table,
+    schema: pa.Schema,
+    request_fingerprints: pa.Array | None = None,
+    calibration: Calibration | None = None,
 ) -> pa.Table:
     """The output table of `block`: one row for each of its rows, in the same order.
 
@@ -179,8 +186,12 @@ def output_table(
         block: The input rows. Columns that pass through never become Python objects.
         schema: The output schema.
         request_fingerprints: One per row, computed from the block; None leaves the column null.
+        calibration: Gives `p_relevant`; None leaves it null.
     """
     own = pa.Table.from_pylist(rows, RESULT)
+    if calibration is not None:
+        rankings = own["ranking"].combine_chunks(), own["status"].combine_chunks()
+        own = own.set_column(RESULT.get_field_index("ranking"), "ranking", with_p_relevant(*rankings, calibration))
     if request_fingerprints is not None:
         field = RESULT.field("request_fingerprint")
         own = own.set_column(RESULT.get_field_index(field.name), field, request_fingerprints)
@@ -288,6 +299,7 @@ def _ranked(
         "belief_mean": None,
         "belief_sd": None,
         "agreement": None,
+        "p_relevant": None,
     }
 
 

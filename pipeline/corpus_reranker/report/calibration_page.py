@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from corpus_reranker.evaluation.calibration import to_json
 from corpus_reranker.evaluation.calibration_fit import FittedCalibration, Reliability, fit_calibration, read_pairs
 from corpus_reranker.evaluation.outputs import Output, open_output
 from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.calibration import to_json
 from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.report.charts import Chart, curve, reliability_plot

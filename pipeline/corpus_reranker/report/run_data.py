@@ -53,6 +53,7 @@ _UNREAD_FIELDS = frozenset(
         "belief_mean",
         "belief_sd",
         "agreement",
+        "p_relevant",
     }
 )
 """Struct fields to skip: they hold most of the bytes."""

@@ -95,12 +95,12 @@ def _run_once(
             info = {**fingerprint.info, "gpus": max_gpus(config), "keep_reasoning": config.output.keep_reasoning}
             record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info, new_run=new_run)
             versions = _versions(record, log)
-            schema = output_schema(candidates.schema, file_metadata(config, fingerprint.reranker, record.run_id))
+            schema = output_schema(candidates.schema, file_metadata(config, fingerprint, record.run_id))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
             attempt.prepared, attempt.done = True, state.done
             if state.done:
                 log(f"{state.done:,} of {state.queries:,} queries are finished; reranking the rest")
-            run = RunContext(config, candidates, sink, record, isolated, attempt, log)
+            run = RunContext(config, candidates, sink, record, isolated, attempt, log, fingerprint.calibration)
             state, reused = add_reused_rows(run, fingerprint.reranker_fields, schema, query_ids, state, retry)
             events = EventLog(config.cluster.event_log, record.run_id)
             with events.run(queries=state.queries, remaining=state.remaining, fingerprint=fingerprint.reranker):

@@ -9,6 +9,7 @@ from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import OutputHeldError
 from corpus_reranker.formatting import counted
+from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.object_store import check_writable, open_object_store
@@ -45,7 +46,7 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
         skipped = describe_skipped(config.input.path, config.storage, source.paths)
         is_finished = _check_output(config, source, limit, isolated, new_run=new_run)
         first = isolated.run(_check_rows, source, config.input, limit)
-    cluster, strategy = config.cluster, config.strategy
+    cluster, strategy, fingerprint = config.cluster, config.strategy, config.fingerprint()
     lines = [
         f"input: {config.input.path}: {source.describe()}"
         + (f", of which the first {counted(limit, 'query')}" if limit else ""),
@@ -53,10 +54,11 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
         f"output: {config.output.path}" + (": finished; a run has nothing to do" if is_finished else ""),
         *_pre_ranker_lines(config),
         f"strategy: {strategy}",
+        *_calibration_lines(config.load_calibration(fingerprint)),
         f"replicas: {cluster.replicas or f'{cluster.min_replica_count} to {cluster.max_replica_count}'}"
         f" of {config.engine.kind} with {counted(config.engine.gpus_per_replica, 'GPU')}, up to"
         f" {counted(max_windows_in_flight(config), 'window')} in flight each",
-        f"fingerprint: {config.fingerprint()}",
+        f"fingerprint: {fingerprint}",
     ]
     if first.unreadable:
         lines.append(f"failed rows before the first readable query: {first.unreadable:,}; the first: {first.problem}")
@@ -112,6 +114,13 @@ def _first_readable(table: pa.Table, settings: InputConfig, before: _First) -> _
             return _First(parse_row(row), unreadable, problem)
         unreadable, problem = unreadable + 1, problem or f"query {row[QUERY_ID]!r}: {row[PROBLEM]}"
     return _First(None, unreadable, problem)
+
+
+def _calibration_lines(calibration: Calibration | None) -> list[str]:
+    if calibration is None:
+        return []
+    fitted = f"fitted on {counted(calibration.pairs, 'judged pair')} of {counted(calibration.queries, 'query')}"
+    return [f"calibration: p_relevant from {calibration.score} ({calibration.method}), {fitted}"]
 
 
 def _prompt_lines(config: JobConfig, request: RerankRequest) -> list[str]:

@@ -8,6 +8,7 @@ from corpus_reranker import __version__
 from corpus_reranker.config.schema import JobConfig, fingerprint_digest
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
+from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import Source
@@ -23,12 +24,14 @@ class RunFingerprint:
         reranker: The digest of the reranker's fields, for the metadata of the output files.
         reranker_fields: These fields, which an earlier output must share for its rows to be reused.
         input_files: The files of the input as the run found them.
+        calibration: The calibration of `calibration.file`. Its digest is among the fields.
     """
 
     fields: Mapping[str, Any]
     reranker: str
     reranker_fields: Mapping[str, Any]
     input_files: tuple[InputFile, ...]
+    calibration: Calibration | None
 
     @property
     def info(self) -> dict[str, Any]:
@@ -49,15 +52,20 @@ def run_fingerprint(
         isolated: Reads the files.
 
     Raises:
-        InputError: A file cannot be read.
+        InputError: A file cannot be read, or the calibration is one of other settings.
     """
     recorded = [InputFile(**each) for each in record.info.get("input_files", ())] if record else []
     files = isolated.run(identify_files, config.input.path, config.storage, source.paths, recorded)
     reranker = config.fingerprint_fields()
-    fields = {**source.fingerprint_fields(), "files": digest_by_name(files, recorded)}
-    return RunFingerprint(
-        {**reranker, "input": fields, "limit": limit}, fingerprint_digest(reranker), reranker, tuple(files)
-    )
+    digest = fingerprint_digest(reranker)
+    calibration = config.load_calibration(digest)
+    fields = {
+        **reranker,
+        "calibration": calibration and calibration.digest,
+        "input": {**source.fingerprint_fields(), "files": digest_by_name(files, recorded)},
+        "limit": limit,
+    }
+    return RunFingerprint(fields, digest, reranker, tuple(files), calibration)
 
 
 def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFingerprint) -> None:

@@ -18,11 +18,13 @@ from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import RunError, TransientRunError
 from corpus_reranker.formatting import counted
+from corpus_reranker.io.calibration import CALIBRATION, FINGERPRINT, Calibration
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.run.damaged_input import damaged_input_error
+from corpus_reranker.run.fingerprint import RunFingerprint
 from corpus_reranker.run.progress import ProgressReporter
 from corpus_reranker.run.ray_errors import reason, run_error
 from corpus_reranker.run.restarts import Attempt
@@ -41,6 +43,7 @@ class RunContext:
     isolated: IsolatedProcess
     attempt: Attempt
     log: Callable[[str], None]
+    calibration: Calibration | None
 
 
 def run_passes(
@@ -77,7 +80,7 @@ def max_gpus(config: JobConfig) -> int:
     return config.cluster.max_replica_count * config.engine.gpus_per_replica
 
 
-def file_metadata(config: JobConfig, fingerprint: str, run_id: str) -> dict[str, str]:
+def file_metadata(config: JobConfig, fingerprint: RunFingerprint, run_id: str) -> dict[str, str]:
     """Key-value metadata of every output file."""
     return {
         "reranker.version": corpus_reranker.__version__,
@@ -87,7 +90,8 @@ def file_metadata(config: JobConfig, fingerprint: str, run_id: str) -> dict[str,
         "reranker.simulated": str(config.simulated).lower(),
         "reranker.template": config.prompt.template,
         "reranker.template_hash": config.prompt.load_template().hash,
-        "reranker.fingerprint": fingerprint,
+        FINGERPRINT: fingerprint.reranker,
+        CALIBRATION: "" if fingerprint.calibration is None else fingerprint.calibration.digest,
         "reranker.run_id": run_id,
     }
 
@@ -120,6 +124,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reu
             cache_completions=config.output.completion_cache,
             row_limits=config.input,
             keep_reasoning=config.output.keep_reasoning,
+            calibration=run.calibration,
         )
         progress = ProgressReporter(
             stats_actor,

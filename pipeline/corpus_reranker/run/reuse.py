@@ -49,6 +49,7 @@ def add_reused_rows(
         keep_reasoning=config.output.keep_reasoning,
         storage=config.storage,
         row_limits=config.input,
+        calibration=run.calibration,
     )
     finished = query_ids.filter(state.finished)
     for reason in run.isolated.run(copy_reusable_rows, request, run.candidates, finished, run.sink, schema):

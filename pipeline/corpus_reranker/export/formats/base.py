@@ -14,6 +14,7 @@ from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.trec import Qrels
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import Skipped
+from corpus_reranker.io.calibration import CALIBRATION
 
 WriteBatch: TypeAlias = Callable[[pa.RecordBatch], int]
 """Writes a batch of output rows and returns how many records (lines or rows) it wrote."""
@@ -51,6 +52,11 @@ class ExportContext:
     texts: CandidateTexts | None = None
     qrels: Qrels = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the documents have `p_relevant`."""
+        return self.config.calibration is not None or bool(self.metadata.get(CALIBRATION))
 
 
 class ExportFormat(Protocol):

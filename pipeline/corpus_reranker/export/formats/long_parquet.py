@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus_reranker.evaluation.calibration import P_RELEVANT
 from corpus_reranker.export.formats.base import ExportContext, ExportFile, WriteBatch
+from corpus_reranker.io.calibration import P_RELEVANT
 
 LONG_SCHEMA = pa.schema(
     [
@@ -23,14 +23,14 @@ LONG_SCHEMA = pa.schema(
 
 
 CALIBRATED_SCHEMA = LONG_SCHEMA.append(pa.field(P_RELEVANT, pa.float64()))
-"""LONG_SCHEMA for an export with a calibration."""
+"""LONG_SCHEMA for documents with `p_relevant`."""
 
 
 class LongParquet:
     """One Parquet file of LONG_SCHEMA, with the metadata of the output, for each data file."""
 
     def __init__(self, context: ExportContext) -> None:
-        schema = LONG_SCHEMA if context.config.calibration is None else CALIBRATED_SCHEMA
+        schema = CALIBRATED_SCHEMA if context.calibrated else LONG_SCHEMA
         self._schema = schema.with_metadata(dict(context.metadata))
 
     def files(self, name: str) -> list[ExportFile]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from corpus_reranker.evaluation.calibration import P_RELEVANT
 from corpus_reranker.export.formats.base import ExportContext, ExportFile, ExportFormat, lines_file
+from corpus_reranker.io.calibration import P_RELEVANT
 
 
 class SearchFeed(ExportFormat):
@@ -15,7 +15,7 @@ class SearchFeed(ExportFormat):
 
     def __init__(self, context: ExportContext) -> None:
         self.config = context.config
-        self._fields = ("doc_id", "rank", "score", *([P_RELEVANT] if context.config.calibration else []))
+        self._fields = ("doc_id", "rank", "score", *([P_RELEVANT] if context.calibrated else []))
 
     def files(self, name: str) -> list[ExportFile]:
         return [lines_file(f"{name}.jsonl", self._lines)]
