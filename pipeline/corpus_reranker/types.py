@@ -54,6 +54,19 @@ class RerankRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Chat:
+    """A prompt as a chat API takes it, before any chat template.
+
+    Attributes:
+        messages: Pairs of role and content.
+        template_kwargs: Names and values of the chat template's variables, such as enable_thinking.
+    """
+
+    messages: tuple[tuple[str, str], ...]
+    template_kwargs: tuple[tuple[str, bool | int | str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """The prompt of one window.
 
@@ -64,12 +77,14 @@ class Prompt:
             not.
         choices: Token ids of the passages' identifiers in the order shown, for models that rank by the first token.
             Empty for models that write a ranking.
+        chat: The messages of `text`, for a chat API. None if `text` goes beyond them: it begins the response.
     """
 
     text: str
     token_ids: tuple[int, ...]
     shortened_to_tokens: int | None = None
     choices: tuple[int, ...] = ()
+    chat: Chat | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from corpus_reranker.cache.segments import list_segments
 from corpus_reranker.io.filesystem import delete_files, resolve
 from corpus_reranker.io.object_store import ObjectStore
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.types import Completion, Prompt, SamplingParams
+from corpus_reranker.types import Chat, Completion, Prompt, SamplingParams
 from helpers.locations import Location
 
 PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, 100, seed=1)
@@ -88,6 +88,14 @@ def test_the_key_has_what_decides_a_completion_and_nothing_else() -> None:
     assert completion_key("m", Prompt("window 1", (1, 2, 3, 4)), PARAMS) != key
     assert completion_key("m", Prompt("window 1", (1, 2, 3), choices=(5,)), PARAMS) != key
     assert completion_key("other", prompt(1), PARAMS) != key
+    chats = [Chat((("user", "window 1"),), (("enable_thinking", thinking),)) for thinking in (True, False)]
+    keys = {
+        completion_key("m", dataclasses.replace(prompt(1), chat=chat), PARAMS, token_ids=token_ids)
+        for chat in chats
+        for token_ids in (True, False)
+    }
+    assert len(keys) == 3
+    assert key in keys
     by_text = completion_key("m", prompt(1), PARAMS, token_ids=False)
     assert by_text == completion_key("m", Prompt("window 1", ()), PARAMS, token_ids=False) != key
 

@@ -29,6 +29,25 @@ async def test_the_first_prompt_sets_the_target() -> None:
     assert (admission.queries_in_flight, admission.windows_in_flight) == (0, 0)
 
 
+async def test_the_target_follows_the_capacity() -> None:
+    admission = Admission(Capacity(2), max_tokens=400)
+    release = asyncio.Event()
+
+    async def hold() -> None:
+        async with admission.query(1) as slot, admission.window(slot, 100):
+            await release.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(hold())
+        await asyncio.sleep(0.01)
+        assert admission.windows_in_flight == with_headroom(2)
+        admission.update_capacity(Capacity(8))
+        await asyncio.sleep(0.01)
+        assert admission.windows_in_flight == with_headroom(8)
+        release.set()
+
+
 async def test_the_target_follows_completion_lengths() -> None:
     admission = Admission(Capacity(10_000, 1_000_000), max_tokens=400)
     async with admission.query(1) as slot, admission.window(slot, 950):

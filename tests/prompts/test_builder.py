@@ -53,6 +53,28 @@ def test_window_that_fits_is_not_shortened() -> None:
     assert [len(text.split()) for text in passages_in(tight)] == [30, 99]
 
 
+def test_a_chat_has_the_messages_that_the_text_shows() -> None:
+    template = reasonrank().model_copy(
+        update={"system": "You rank.", "chat_template_kwargs": {"enable_thinking": False}}
+    )
+    example = [{"role": "user", "content": "an example"}, {"role": "assistant", "content": "[1]"}]
+    prompt = PromptBuilder(template, WORDS, 512, MAX_PROMPT_TOKENS, example)(request_of("a query", ["one", "two"]))(
+        [1, 0]
+    )
+    assert prompt.chat is not None
+    messages = [{"role": role, "content": content} for role, content in prompt.chat.messages]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert "[1] two\n[2] one\n" in messages[-1]["content"]
+    assert prompt.text == WORDS.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert prompt.chat.template_kwargs == (("enable_thinking", False),)
+
+
+def test_a_prompt_that_begins_the_response_is_no_chat() -> None:
+    template = reasonrank().model_copy(update={"prefill": "<think>"})
+    prompt = PromptBuilder(template, WORDS, 512, MAX_PROMPT_TOKENS)(request_of("a query", ["one", "two"]))([0, 1])
+    assert prompt.chat is None
+
+
 def test_long_passages_are_shortened_to_the_same_length() -> None:
     lengths = [5, 60, 300, 512, 20, 90]
     request = request_of("a query", [words(length) for length in lengths])

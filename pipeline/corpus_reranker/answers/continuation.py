@@ -66,7 +66,7 @@ def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens:
 
 def append_text(prompt: Prompt, text: str, encode: Encode) -> Prompt:
     """`prompt` with `text` after it, encoded as a whole."""
-    return replace(prompt, text=prompt.text + text, token_ids=tuple(encode(prompt.text + text)))
+    return replace(prompt, text=prompt.text + text, token_ids=tuple(encode(prompt.text + text)), chat=None)
 
 
 def _reasoning_ended(text: str) -> bool:

@@ -69,7 +69,10 @@ def completion_key(model: str, prompt: Prompt, params: SamplingParams, *, token_
         token_ids: The engine reads the prompt's token ids. False: it reads the text.
     """
     params = params if params.temperature else replace(params, seed=0)
-    digest = hashlib.sha256(repr((model, prompt.choices, asdict(params))).encode("utf-8", "surrogatepass"))
+    decisive: tuple[Any, ...] = (model, prompt.choices, asdict(params))
+    if not token_ids and prompt.chat is not None:  # `text` was rendered by another tokenizer than the server's
+        decisive = (*decisive, prompt.chat)
+    digest = hashlib.sha256(repr(decisive).encode("utf-8", "surrogatepass"))
     digest.update(
         np.array(prompt.token_ids, "<i8").tobytes() if token_ids else prompt.text.encode("utf-8", "surrogatepass")
     )

@@ -14,7 +14,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
 from corpus_reranker.run.dry_run import describe_plan
-from corpus_reranker.run.preflight import preflight
+from corpus_reranker.run.preflight import preflight, probed
 from corpus_reranker.types import QueryStatus, count_unanswered
 
 TOO_MANY_FAILED = 3
@@ -47,6 +47,8 @@ def rerank(
     The same command resumes an unfinished run, and does nothing if the run is finished.
     """
     settings = JobOptions.of(context, config, date).job()
+    if dry_run:
+        settings = probed(settings)  # `run_job` does so otherwise
     if dry_run or estimate:
         for warning in preflight(settings):  # `run_job` logs them otherwise
             log(f"warning: {warning}")

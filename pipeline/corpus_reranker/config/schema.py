@@ -78,7 +78,7 @@ class RerankerConfig(Section):
     @property
     def engine_context(self) -> EngineContext:
         """The values outside their own sections that engine and pre-ranker need."""
-        return EngineContext(self.storage, self.generation.close_reasoning)
+        return EngineContext(self.storage, self.generation.close_reasoning, self.cluster.max_replica_count)
 
     @property
     def simulated(self) -> bool:

@@ -99,6 +99,11 @@ class Admission:
         self._prompt_tokens = _update_mean(self._prompt_tokens, completion.prompt_tokens)
         self._output_tokens = _update_mean(self._output_tokens, completion.output_tokens)
 
+    def update_capacity(self, capacity: Capacity) -> None:
+        """Replace the capacity, and admit what the new one has room for."""
+        self._capacity = capacity
+        self._admit()
+
     def end_input(self) -> None:
         """Admit every waiting query: no further query will arrive at any replica of the run."""
         self._input_ended = True

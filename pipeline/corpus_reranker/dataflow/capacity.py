@@ -68,9 +68,9 @@ class Capacity:
 
     @classmethod
     def from_engine_info(cls, max_num_seqs: int, info: Mapping[str, Any]) -> "Capacity":
-        """The capacity that Engine.info() of a started engine reports."""
+        """The capacity that Engine.info() of a started engine reports. Its `concurrency` may change at any time."""
         return cls(
-            max_num_seqs,
+            min(max_num_seqs, info.get("concurrency", max_num_seqs)),
             info.get("kv_cache_tokens"),
             info.get("sliding_layers_fraction", 0.0),
             info.get("sliding_window_tokens", 0),

@@ -41,7 +41,7 @@ class QueryReranker:
         self._replica = replica
         self._run = run
         self._stats = stats
-        context = config.engine_context
+        context = replace(config.engine_context, count=stats.count)
         self._engine = create_engine(config.engine, context)
         self._pre_ranker = create_pre_ranker(config.pre_ranker.engine, context) if config.pre_ranker else None
         self._prompt_builder = create_prompt_builder(config)
@@ -54,8 +54,7 @@ class QueryReranker:
         if self._pre_ranker is not None:
             await self._pre_ranker.start()
         config, run = self._config, self._run
-        capacity = Capacity.from_engine_info(config.engine.max_num_seqs, self._engine.info())
-        self.admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
+        self.admission = Admission(self._capacity(), config.generation.max_tokens, config.cluster.queries_in_flight)
         if run.layout is not None and (run.cache_completions or run.completion_index):
             self._completion_cache = open_completion_cache(
                 run.layout,
@@ -84,8 +83,9 @@ class QueryReranker:
         return self._engine.info() | ({} if self._pre_ranker is None else {"pre_ranker": self._pre_ranker.info()})
 
     def report(self) -> ReplicaReport:
-        """The replica's current load."""
+        """The replica's current load. An engine whose capacity has changed gets more or fewer windows from now on."""
         admission = self.admission
+        admission.update_capacity(self._capacity())
         load = admission.queries_in_flight, admission.windows_in_flight, admission.target_windows_in_flight
         return ReplicaReport(self._replica, *load, self.engine_info())
 
@@ -144,6 +144,9 @@ class QueryReranker:
                 encode=prompt_builder.tokenizer.encode,
             )
 
+    def _capacity(self) -> Capacity:
+        return Capacity.from_engine_info(self._config.engine.max_num_seqs, self._engine.info())
+
     @property
     def _engine_reasoning_budget(self) -> int | None:
         """Tokens after which the engine closes the reasoning. None: it cannot, or the config does not request it."""
@@ -152,6 +155,8 @@ class QueryReranker:
         return generation.max_reasoning_tokens if engine_closes else None
 
     def _continue_answers(self, generate: Generate) -> Generate:
+        if not self._engine.capabilities.continuation:
+            return generate
         generation, prompt_builder = self._config.generation, self._prompt_builder
         closes_here = generation.close_reasoning and self._engine_reasoning_budget is None
         max_reasoning_tokens = generation.max_reasoning_tokens if closes_here else None

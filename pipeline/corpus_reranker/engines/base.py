@@ -1,11 +1,12 @@
 """The protocols of engines and pre-rankers: settings, capabilities, and the calls that a replica makes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field
 
+from corpus_reranker.engines.prices import TokenPrices
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.section import Section
 from corpus_reranker.types import Completion, Prompt, SamplingParams
@@ -37,14 +38,23 @@ class EngineCapabilities:
     """Fraction of the memory of each of these GPUs that the engine reserves."""
 
 
+def _count_nothing(name: str, amount: int) -> None:
+    """The default of EngineContext.count."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineContext:
-    """The part of the job config outside the engine's section that an engine needs."""
+    """What an engine needs besides its own section."""
 
     storage: StorageConfig = field(default_factory=StorageConfig)
     """How to reach a model at an s3:// URL."""
     close_reasoning: bool = False
     """The config key generation.close_reasoning. An engine with a reasoning budget prepares for it."""
+    replicas: int = 1
+    """Maximum number of replicas, which share limits of the whole run."""
+    count: Callable[[str, int], None] = _count_nothing
+    """Adds to a count of the run's progress. An engine that is billed counts billed_prompt_tokens (cached ones
+    included), billed_cached_prompt_tokens and billed_output_tokens."""
 
 
 class EngineSettings(Section):
@@ -101,6 +111,21 @@ class EngineSettings(Section):
     @property
     def simulated(self) -> bool:
         return self.capabilities.simulated
+
+    @property
+    def token_prices(self) -> TokenPrices | None:
+        """What each token costs; None if nothing is billed, or the prices are not known."""
+        return None
+
+    def probed(self) -> Self:
+        """These settings with what only the running service behind the engine can tell; unchanged if there is none.
+
+        The driver calls this before any actor starts.
+
+        Raises:
+            ConfigError: The service cannot be used with these settings.
+        """
+        return self
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """The settings that determine the answers (JSON values). The fingerprint adds the content of the models."""

@@ -16,6 +16,7 @@ from corpus_reranker.plugins import load_class
 
 ENGINES: dict[str, str] = {
     "vllm": "corpus_reranker.engines.vllm.engine:VllmEngine",
+    "openai": "corpus_reranker.engines.openai.engine:OpenAIEngine",
     "scripted": "corpus_reranker.engines.scripted:ScriptedEngine",
     "simulated": "corpus_reranker.engines.simulated:SimulatedEngine",
 }

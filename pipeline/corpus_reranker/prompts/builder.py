@@ -111,7 +111,9 @@ class RequestPromptBuilder:
         before, after = self._around[num]
         pieces = [piece for rank, index in enumerate(indices, 1) for piece in self._passage(rank, index, limit_tokens)]
         pieces = [before + pieces[0], *pieces[1:], after]
-        return Prompt("".join(pieces), self._encode(pieces), shortened_to_tokens, self._choices(num))
+        text = "".join(pieces)
+        chat = self._renderer.chat(text)
+        return Prompt(text, self._encode(pieces), shortened_to_tokens, self._choices(num), chat)
 
     def _choices(self, num: int) -> tuple[int, ...]:
         """The token ids of the identifiers of `num` passages, if the model ranks by the first token."""

@@ -8,6 +8,7 @@ from corpus_reranker.prompts.special_tokens import SpecialTokens, is_special
 from corpus_reranker.prompts.template import PromptTemplate, substitute
 from corpus_reranker.prompts.text_cleanup import clean_prompt_text
 from corpus_reranker.prompts.tokenizer import Tokenizer
+from corpus_reranker.types import Chat
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _USER_MESSAGE = "The user message, verbatim.\n[1] In two lines."
@@ -41,7 +42,8 @@ class Renderer:
         }
         self._special_ids = frozenset(added)
         self._special_tokens = SpecialTokens(added.values(), template.special_tags)
-        self._head, tail = _render_chat(tokenizer, template, examples)
+        self._messages = _messages(template, examples)
+        self._head, tail = _render_chat(tokenizer, template, self._messages)
         self._tail = tail + template.prefill
         self._before = _LINE.findall(template.before_passages)
         self._after = _LINE.findall(template.after_passages)
@@ -59,6 +61,14 @@ class Renderer:
         before = "".join(self._line(line, values) for line in self._before)
         after = "".join(self._line(line, values) for line in self._after)
         return self._head + before, after + self._tail
+
+    def chat(self, text: str) -> Chat | None:
+        """The messages of a prompt's `text`. None if the template has a prefill, which no chat API takes."""
+        if self._template.prefill:
+            return None
+        user = text[len(self._head) : len(text) - len(self._tail)]
+        before = [(message["role"], message["content"]) for message in self._messages]
+        return Chat((*before, ("user", user)), tuple(sorted(self._template.chat_template_kwargs.items())))
 
     def identifier(self, rank: int) -> str:
         """The identifier of the passage at 1-based `rank`."""
@@ -107,16 +117,20 @@ class Renderer:
         return sum(map(self._special_ids.__contains__, token_ids))
 
 
-def _render_chat(tokenizer: Tokenizer, template: PromptTemplate, examples: Sequence[dict[str, str]]) -> tuple[str, str]:
+def _messages(template: PromptTemplate, examples: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages before the user message. Raises ConfigError for examples beside a template with its own chat."""
+    if template.chat is not None and examples:
+        raise ConfigError("prompt.examples need the tokenizer's chat template; the prompt template has a `chat`")
+    return [*([] if template.system is None else [{"role": "system", "content": template.system}]), *examples]
+
+
+def _render_chat(tokenizer: Tokenizer, template: PromptTemplate, before: Sequence[dict[str, str]]) -> tuple[str, str]:
     """The chat's text before and after the user message. Raises ConfigError if the message is not kept verbatim."""
     if template.chat is not None:
-        if examples:
-            raise ConfigError("prompt.examples need the tokenizer's chat template; the prompt template has a `chat`")
         head, _, tail = template.chat.partition("{user}")
         values = {"system": template.system or ""}
         return substitute(head, values), substitute(tail, values)
-    messages = [] if template.system is None else [{"role": "system", "content": template.system}]
-    messages += [*examples, {"role": "user", "content": _USER_MESSAGE}]
+    messages = [*before, {"role": "user", "content": _USER_MESSAGE}]
     try:
         chat = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, **template.chat_template_kwargs

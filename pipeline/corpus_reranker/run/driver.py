@@ -23,7 +23,7 @@ from corpus_reranker.run.final_report import write_final_report
 from corpus_reranker.run.fingerprint import check_input_unchanged, run_fingerprint
 from corpus_reranker.run.output_lease import output_lease
 from corpus_reranker.run.passes import RunContext, file_metadata, max_gpus, run_passes
-from corpus_reranker.run.preflight import preflight
+from corpus_reranker.run.preflight import describe_capabilities, preflight, probed
 from corpus_reranker.run.restarts import Attempt, run_with_restarts
 from corpus_reranker.run.reuse import add_reused_rows
 from corpus_reranker.types import QueryStatus
@@ -55,6 +55,9 @@ def run_job(
         RunError: The run failed, also after the restarts that `cluster.max_restarts` allows.
         RerankerError: Config, input or output must be fixed first.
     """
+    given, config = config, probed(config)
+    if config != given:
+        log(describe_capabilities(config.engine))
     for warning in preflight(config):
         log(f"warning: {warning}")
 

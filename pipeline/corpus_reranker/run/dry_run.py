@@ -25,6 +25,7 @@ from corpus_reranker.io.sources.staging import head
 from corpus_reranker.io.status import read_holder
 from corpus_reranker.io.storage_errors import output_errors
 from corpus_reranker.run.fingerprint import run_fingerprint
+from corpus_reranker.run.preflight import describe_capabilities
 from corpus_reranker.types import RerankRequest
 
 
@@ -52,6 +53,7 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
         + (f", of which the first {counted(limit, 'query')}" if limit else ""),
         *([skipped] if skipped else []),
         f"output: {config.output.path}" + (": finished; a run has nothing to do" if is_finished else ""),
+        describe_capabilities(config.engine),
         *_pre_ranker_lines(config),
         f"strategy: {strategy}",
         *_calibration_lines(config.load_calibration(fingerprint)),

@@ -2,7 +2,7 @@
 
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.config.strategy import strategy_options
-from corpus_reranker.engines.base import EngineCapabilities
+from corpus_reranker.engines.base import EngineCapabilities, EngineSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import canonical
@@ -10,6 +10,26 @@ from corpus_reranker.ranking.strategies.base import needs_scores
 
 _MIN_PASSAGE_TOKENS = 16
 """Minimum tokens per passage: a context that leaves less for each passage is a mistake in the config."""
+
+
+def probed(config: JobConfig) -> JobConfig:
+    """`config` with what only the service behind an engine can tell. Raises ConfigError if it cannot be used."""
+    return config.model_copy(update={"engine": config.engine.probed()})
+
+
+def describe_capabilities(engine: EngineSettings) -> str:
+    """One line with what the engine can do."""
+    names = {
+        "token_ids": "prompts as token ids",
+        "continuation": "continued responses",
+        "regex": "structured output",
+        "choice_logprobs": "log-probabilities of the first token",
+        "reasoning_budget": "a reasoning budget",
+    }
+    has = [text for name, text in names.items() if getattr(engine.capabilities, name)]
+    lacks = [text for name, text in names.items() if not getattr(engine.capabilities, name)]
+    parts = [f"{verb} {', '.join(texts)}" for verb, texts in (("has", has), ("lacks", lacks)) if texts]
+    return f"engine {engine.kind} with model {engine.model}: {'; '.join(parts)}"
 
 
 def preflight(config: JobConfig) -> list[str]:
@@ -68,6 +88,10 @@ def _check_capabilities(config: JobConfig) -> None:
         raise ConfigError(
             f"prompt.template {config.prompt.template} needs the log-probabilities of the first token;"
             f" {section} does not return them"
+        )
+    if config.prompt.load_template().prefill and not engine.continuation:
+        raise ConfigError(
+            f"prompt.template {config.prompt.template} begins the response, and {section} cannot continue one"
         )
     if config.generation.close_reasoning and not (engine.continuation or engine.reasoning_budget):
         raise ConfigError(f"generation.close_reasoning needs an engine that can continue a response; {section} cannot")

@@ -1,0 +1,135 @@
+"""Finds out with a few small requests what a server can do."""
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from corpus_reranker.engines.openai.client import EndpointClient, FailedRequestError
+from corpus_reranker.engines.openai.failures import Failure, Fault
+from corpus_reranker.engines.openai.requests import Usage, choice_logprobs, usage_of
+from corpus_reranker.engines.openai.settings import OpenAISettings, ServerFeatures
+from corpus_reranker.errors import ConfigError, EngineStartError
+
+_TRIES = 3
+_RETRY_SECONDS = 1.0
+
+_MAX_TOKENS = 16
+"""Of one request. Some hosted models refuse fewer."""
+
+_TEXT = "Rank: [1] [2]"
+_TOKEN_IDS = (5, 6, 7)
+"""Every vocabulary has them."""
+
+_REGEX = r"\[7\] > \[3\] > \[5\]"
+"""Output that no model writes unless it must."""
+
+
+async def probe_once(settings: OpenAISettings) -> ServerFeatures:
+    """`probe` with a client of its own."""
+    client = EndpointClient(settings)
+    try:
+        return await probe(settings, client)
+    finally:
+        await client.close()
+
+
+async def probe(settings: OpenAISettings, client: EndpointClient) -> ServerFeatures:
+    """What the server at the first endpoint can do; the other endpoints are taken to be the same.
+
+    Raises:
+        ConfigError: Key, URL or model are wrong, or the server refuses a plain request.
+        EngineStartError: The server cannot be reached, or is too busy.
+    """
+    return await _Probe(settings, client).run()
+
+
+class _Probe:
+    """The requests of one probe, with the sum of their tokens."""
+
+    def __init__(self, settings: OpenAISettings, client: EndpointClient) -> None:
+        self._settings = settings
+        self._client = client
+        self._usage = Usage()
+
+    async def run(self) -> ServerFeatures:
+        features = await (self._chat() if self._settings.api == "chat" else self._completions())
+        features["regex"] = await self._regex(features)
+        usage = self._usage
+        return ServerFeatures(
+            **features,
+            prompt_tokens=usage.prompt_tokens,
+            cached_prompt_tokens=usage.cached_prompt_tokens,
+            output_tokens=usage.output_tokens,
+        )
+
+    async def _chat(self) -> dict[str, Any]:
+        failure = await self._request({"max_tokens": _MAX_TOKENS})
+        if isinstance(failure, Failure) and "max_completion_tokens" in failure.reason:
+            failure = await self._request({"max_completion_tokens": _MAX_TOKENS})
+            return self._require(failure, {"max_completion_tokens": True})
+        return self._require(failure, {})
+
+    async def _completions(self) -> dict[str, Any]:
+        choices = {"logprobs": 1, "logprob_token_ids": list(_TOKEN_IDS), "return_tokens_as_token_ids": True}
+        full = await self._request({"prompt": list(_TOKEN_IDS), "max_tokens": 1, **choices})
+        if not isinstance(full, Failure):
+            token_ids = usage_of(full).prompt_tokens == len(_TOKEN_IDS)
+            logprobs = choice_logprobs(full["choices"][0], _TOKEN_IDS)
+            of_vllm = bool(logprobs) and not any(map(math.isnan, logprobs))
+            return {"token_ids": token_ids, "choice_logprobs": of_vllm, "stop_in_text": of_vllm}
+        plain = await self._request({"prompt": list(_TOKEN_IDS), "max_tokens": 1})
+        if not isinstance(plain, Failure):
+            return {"token_ids": usage_of(plain).prompt_tokens == len(_TOKEN_IDS)}
+        return self._require(await self._request({"max_tokens": 1}), {})
+
+    async def _regex(self, features: Mapping[str, Any]) -> str | None:
+        limit = "max_completion_tokens" if features.get("max_completion_tokens") else "max_tokens"
+        for name, value in (("structured_outputs", {"regex": _REGEX}), ("regex", _REGEX)):
+            response = await self._request({limit: _MAX_TOKENS, name: value})
+            if not isinstance(response, Failure) and re.match(_REGEX, _text(response)):
+                return name
+        return None
+
+    def _require(self, response: Mapping[str, Any] | Failure, features: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(response, Failure):
+            raise ConfigError(f"the endpoint refuses a plain request: {response.reason}; see engine.omit")
+        return features
+
+    async def _request(self, body: Mapping[str, Any]) -> Mapping[str, Any] | Failure:
+        """Send a request, again if the server is busy. Returns the response, or why the server refuses this request."""
+        chat = {"messages": [{"role": "user", "content": _TEXT}]}
+        text = chat if self._settings.api == "chat" else {"prompt": _TEXT}
+        body = {"model": self._settings.model, "temperature": 0.0, **text, **body, **self._settings.extra_body}
+        body = {name: value for name, value in body.items() if name not in self._settings.omit}
+        for _ in range(_TRIES):
+            try:
+                response = await self._client.complete(self._settings.base_urls[0], body)
+            except FailedRequestError as error:
+                failure = error.failure
+            else:
+                self._usage += usage_of(response)
+                return response
+            if failure.fault is Fault.SETTINGS:
+                raise ConfigError(f"{failure.reason}; {settings_advice(self._settings, failure)}") from None
+            if failure.fault is Fault.REQUEST:
+                return failure
+            await asyncio.sleep(failure.retry_after_seconds or _RETRY_SECONDS)
+        if failure.status is not None and not failure.is_refusal:
+            return failure  # some servers answer 500 to a parameter that they do not know
+        raise EngineStartError(f"cannot reach the endpoint: {failure.reason}; start it or set engine.base_urls")
+
+
+def settings_advice(settings: OpenAISettings, failure: Failure) -> str:
+    """How to fix wrong settings."""
+    if failure.status == 404:
+        return f"set engine.model, now {settings.model}, to a model served there, and end engine.base_urls with /v1"
+    state = "holds a key that is refused" if settings.api_key else "is not set"
+    return f"the environment variable {settings.api_key_env} (engine.api_key_env) {state}"
+
+
+def _text(response: Mapping[str, Any]) -> str:
+    choice = response["choices"][0]
+    message = choice.get("message")
+    return str((choice.get("text") if message is None else message.get("content")) or "")
