@@ -75,8 +75,9 @@ class Prompt:
         token_ids: `text` encoded, so that the engine does not tokenize it again.
         shortened_to_tokens: The passages were cut to this length so that the prompt fits the context. None: they were
             not.
-        choices: Token ids of the passages' identifiers in the order shown, for models that rank by the first token.
-            Empty for models that write a ranking.
+        choices: Token ids whose log-probabilities as the first token give the answer: those of the passages'
+            identifiers in the order shown, or those of the prompt template's `choices`. Empty for models that write an
+            answer.
         chat: The messages of `text`, for a chat API. None if `text` goes beyond them: it begins the response.
     """
 

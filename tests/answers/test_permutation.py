@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from corpus_reranker.answers.base import Judgment
 from corpus_reranker.answers.first_token import FirstTokenParser
 from corpus_reranker.answers.permutation import apply_permutation
-from corpus_reranker.answers.registry import ANSWER_PARSERS
+from corpus_reranker.answers.registry import ANSWER_PARSERS, create_answer_parser
 from corpus_reranker.types import ANSWERED, Completion, WindowStatus
 from helpers.scripts import parse
 
@@ -169,6 +169,9 @@ def test_any_text_gives_a_permutation(response: str, num_passages: int, answer_f
     if answer_format != "first_token":
         assert judgment.named is not None
         assert (judgment.named > 0) == (judgment.status in ANSWERED)
+        assert (judgment.scores is not None) == (
+            judgment.status in ANSWERED and create_answer_parser(answer_format).gives_scores
+        )
         assert list(judgment.order[judgment.named :]) == sorted(judgment.order[judgment.named :])
 
 

@@ -17,7 +17,12 @@ from corpus_reranker.engines.vllm.engine import VllmEngine
 from corpus_reranker.engines.vllm.sampling import completion, reasoning_tokens
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
+from corpus_reranker.prompts.builder import PromptBuilder
+from corpus_reranker.prompts.template import load_template
+from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.ranking.strategies.pointwise import Pointwise
 from corpus_reranker.types import Completion, Prompt, SamplingParams
+from helpers.prompt_factories import PROMPTS, request_of
 
 pytestmark = pytest.mark.vllm
 
@@ -116,6 +121,37 @@ async def test_choice_logprobs_are_those_of_the_first_token(engine: VllmEngine, 
     scored = await engine.generate(replace(prompt, choices=(rome, likeliest)), replace(GREEDY, max_tokens=1))
     assert 0 > scored.choice_logprobs[1] > scored.choice_logprobs[0]
     assert scored.text == first
+
+
+@pytest.mark.parametrize("name", ["qwen3-reranker", "rank1"])
+async def test_passages_are_ranked_by_the_logits_of_the_model(engine: VllmEngine, tokens: Any, name: str) -> None:
+    template = load_template(PROMPTS / f"{name}.yaml")
+    prompt_builder = PromptBuilder(template, tokens, 64, MAX_MODEL_LEN - 20)
+    request = request_of("What is the capital of France?", ["Paris is the capital.", "Bees make honey.", "yes yes yes"])
+    sampling = replace(GREEDY, max_tokens=template.parser.max_tokens or 20, stop=template.parser.stop)
+    requested: list[Prompt] = []
+
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        requested.append(prompt)
+        return await engine.generate(prompt, params)
+
+    result = await rerank_query(
+        request,
+        template.parser.extend(generate, tokens.encode),
+        strategy=Pointwise(),
+        prompt_builder=prompt_builder,
+        parser=template.parser,
+        sampling=sampling,
+    )
+    assert result.status == "complete"
+    assert result.llm_scores is not None
+    scores = [score for score in result.llm_scores if score is not None]
+    assert len(set(scores)) == 3
+    assert list(result.order) == sorted(range(3), key=lambda index: -scores[index])
+    last = [prompt for prompt in requested if prompt.choices]
+    alone = [(await engine.generate(prompt, replace(GREEDY, max_tokens=1))).choice_logprobs for prompt in last]
+    assert sorted(yes - no for yes, no in alone) == pytest.approx(sorted(scores), abs=1e-3)
+    assert [tokens.decode([token_id]) for token_id in last[0].choices] == list(template.choices or ())
 
 
 async def test_a_completion_matches_its_regex(engine: VllmEngine, tokens: Any) -> None:

@@ -7,11 +7,11 @@ import pytest
 from corpus_reranker.errors import RequestError
 from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.ranking.strategies.full_list import FullList
+from corpus_reranker.ranking.strategies.pointwise import Pointwise
 from corpus_reranker.ranking.strategies.single_window import SingleWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.ranking.subset import expand_result
 from corpus_reranker.types import Belief, Completion, Generate, Prompt, Ranking, RerankResult, SamplingParams
-from helpers.pointwise import Pointwise
 from helpers.scripts import NO_BACKOFF, answer, completion, oracle, prompt_builder, request_of, rerank, shown_indices
 
 

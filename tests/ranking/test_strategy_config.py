@@ -1,7 +1,9 @@
 """Strategies in a job config: registered ones, and one from outside the package."""
 
+import dataclasses
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,21 @@ import yaml
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
-from corpus_reranker.ranking.strategies.registry import STRATEGIES
+from corpus_reranker.ranking.strategies.base import needs_scores
+from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
+from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 from helpers.contributing import guide_code
-from helpers.scripts import oracle, rerank
+from helpers.scripts import completion, oracle, rerank, shown_indices
+
+
+def scores(relevance: Sequence[int]) -> Generate:
+    """An LLM that states the relevance of each passage as JSON."""
+
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        stated = {f"[{rank}]": relevance[index] for rank, index in enumerate(shown_indices(prompt), 1)}
+        return completion(f"<answer>{json.dumps(stated)}</answer>")
+
+    return generate
 
 
 def config_with(tmp_path: Path, strategy: dict[str, Any]) -> JobConfig:
@@ -40,12 +54,15 @@ async def test_strategy_from_outside_the_package_is_loaded(tmp_path: Path, monke
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 async def test_registered_strategy_is_loaded_by_name(name: str, tmp_path: Path) -> None:
-    has_window = name not in ("pairwise", "setwise_heapsort")
-    config = config_with(tmp_path, {"name": name, **({"window": 12} if has_window else {"k": 7})})
+    has_window = "window" in {field.name for field in dataclasses.fields(strategy_class(name))}  # type: ignore[arg-type]
+    config = config_with(tmp_path, {"name": name, **({"window": 12} if has_window else {"depth": 25})})
     assert config.strategy.max_window == 12 or not has_window
     assert JobConfig.model_validate(json.loads(json.dumps(config.dump()))) == config
     relevance = random.Random(0).sample(range(30), 30)
-    result = await rerank(30, oracle(lambda index: relevance[index]), config.strategy)
+    if needs_scores(config.strategy):
+        result = await rerank(30, scores(relevance), config.strategy, answer_format="json_scores")
+    else:
+        result = await rerank(30, oracle(lambda index: relevance[index]), config.strategy)
     assert sorted(result.order) == list(range(30))
     assert result.status == "complete"
     assert 1 <= len(result.windows) <= config.strategy.max_windows(30)

@@ -61,11 +61,13 @@ def test_a_template_needs_identifiers_for_the_window_and_a_token_limit_that_fits
 
 
 def test_a_strategy_by_scores_needs_a_template_whose_answers_have_scores() -> None:
-    pointwise = "--strategy={name: helpers.pointwise:Pointwise}"
+    pointwise = "--strategy={name: pointwise}"
     one_token = "--generation={max_reasoning_tokens: 0, max_answer_tokens: 1}"
     assert preflight(config(pointwise, "--prompt.template=first", one_token)) == []
-    with pytest.raises(ConfigError, match=r"strategy helpers\.pointwise:Pointwise ranks by scores, and the answers of"):
+    with pytest.raises(ConfigError, match=r"strategy pointwise ranks by scores, and the answers of"):
         preflight(config(pointwise))
+    with pytest.raises(ConfigError, match="qwen3-reranker scores one passage, and the strategy's windows show 20"):
+        preflight(config("--prompt.template=qwen3-reranker", one_token))
 
 
 @pytest.mark.parametrize(

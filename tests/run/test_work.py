@@ -1,8 +1,8 @@
 """The windows of a query, counted without an engine."""
 
+from corpus_reranker.ranking.strategies.pointwise import Pointwise
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.run.work import longest_chain
-from helpers.pointwise import Pointwise
 
 
 def test_the_longest_chain_is_that_of_dependent_windows() -> None:

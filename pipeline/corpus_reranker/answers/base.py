@@ -48,6 +48,7 @@ class AnswerParser(ABC):
         stop: Strings at which generation may stop, because the parser reads nothing after them.
         max_tokens: Maximum number of output tokens, including reasoning. None: as configured.
         needs_choice_logprobs: Whether the engine returns the log-probabilities of the identifiers as the first token.
+        needs_choices: Whether it returns those of the two `choices` of the prompt template instead.
         can_force: Whether `forced_request` is implemented.
         gives_scores: Whether every usable answer has `Judgment.scores`.
     """
@@ -57,6 +58,7 @@ class AnswerParser(ABC):
     stop: ClassVar[tuple[str, ...]] = ()
     max_tokens: ClassVar[int | None] = None
     needs_choice_logprobs: ClassVar[bool] = False
+    needs_choices: ClassVar[bool] = False
     can_force: ClassVar[bool] = False
     gives_scores: ClassVar[bool] = False
 

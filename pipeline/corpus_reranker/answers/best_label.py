@@ -23,10 +23,10 @@ class _LabelReader(TextParser):
 
     def read_answer(self, answer: str, num_passages: int) -> Reading:
         """Read the label. It stands alone, or it is the only one in brackets or after a word such as `Passage`."""
-        alone, named = _patterns(self.identifiers.label)
-        match = alone.fullmatch(answer)
-        labels = {match[1]} if match else {first or second for first, second in named.findall(answer)}
-        return Reading([self.identifiers.rank(label.upper()) for label in labels] if len(labels) == 1 else [])
+        if (rank := self.identifiers.find_label(answer)) is not None:
+            return Reading([rank])
+        labels = {first or second for first, second in _named(self.identifiers.label).findall(answer)}
+        return Reading([self.identifiers.rank(label) for label in labels] if len(labels) == 1 else [])
 
     def complete(self, ranks: Sequence[int], num_passages: int) -> Permutation:
         permutation = complete_permutation(ranks, num_passages)
@@ -42,8 +42,6 @@ class ReasonedBestLabelParser(_LabelReader, ReasoningParser):
 
 
 @cache
-def _patterns(label: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Patterns of an answer that is one label, and of a label within a text."""
-    alone = re.compile(rf"\W*+(?:{_WORD}\W*+)?+({label})\W*+", re.IGNORECASE)
-    named = re.compile(rf"\[\s*+(?i:{_WORD}\s*+)?+({label})\s*+\]|\b(?i:{_WORD})\s++[\[(\"'*]*+({label})\b")
-    return alone, named
+def _named(label: str) -> re.Pattern[str]:
+    """A label in a text: in brackets, or after a word."""
+    return re.compile(rf"\[\s*+(?i:{_WORD}\s*+)?+({label})\s*+\]|\b(?i:{_WORD})\s++[\[(\"'*]*+({label})\b")

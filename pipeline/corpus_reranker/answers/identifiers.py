@@ -3,8 +3,10 @@
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
+from corpus_reranker.answers.identifier_chains import LABEL
 from corpus_reranker.answers.written_ranking import read_ranks
 
 _LETTER_OR_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])|\d++[.)]?")
@@ -33,6 +35,11 @@ class Identifiers(ABC):
     def names(self, num_passages: int) -> list[str]:
         """The identifiers of `num_passages` passages in the order shown."""
         return [self.name(rank) for rank in range(1, num_passages + 1)]
+
+    def find_label(self, text: str) -> int | None:
+        """The 1-based rank that `text` names if it is one identifier: `[3]`, `Passage 3`, `3.`; else None."""
+        match = _one_label(self.label).fullmatch(text)
+        return self.rank(match[1].upper()) if match else None
 
     @abstractmethod
     def rank(self, name: str) -> int:
@@ -89,3 +96,8 @@ IDENTIFIERS: dict[str, Identifiers] = {"numbers": NUMBERS, "letters": Letters()}
 
 def _letter_to_rank(match: re.Match[str]) -> str:
     return str(ord(match[0]) - ord("A") + 1) if match[0].isalpha() else ""
+
+
+@cache
+def _one_label(label: str) -> re.Pattern[str]:
+    return re.compile(rf"\W*+(?:{LABEL}\W*+)?+({label})\W*+", re.IGNORECASE)

@@ -9,9 +9,14 @@ ANSWER_PARSERS: dict[str, str] = {
     "best_label": "corpus_reranker.answers.best_label:BestLabelParser",
     "best_label_reasoning": "corpus_reranker.answers.best_label:ReasonedBestLabelParser",
     "first_token": "corpus_reranker.answers.first_token:FirstTokenParser",
+    "json_scores": "corpus_reranker.answers.json_scores:JsonScoresParser",
     "plain": "corpus_reranker.answers.plain:PlainParser",
     "reasonrank": "corpus_reranker.answers.reasonrank:ReasonRankParser",
     "reasoning": "corpus_reranker.answers.reasoning:ReasoningParser",
+    "stated_score": "corpus_reranker.answers.stated_score:StatedScoreParser",
+    "stated_score_reasoning": "corpus_reranker.answers.stated_score:ReasonedStatedScoreParser",
+    "yes_no": "corpus_reranker.answers.yes_no:YesNoParser",
+    "yes_no_reasoning": "corpus_reranker.answers.yes_no:ReasonedYesNoParser",
 }
 
 

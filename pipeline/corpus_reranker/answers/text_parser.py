@@ -3,7 +3,7 @@
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from corpus_reranker.answers.base import AnswerParser, Judgment
@@ -43,16 +43,20 @@ class TextParser(AnswerParser):
         answer, reasoning = response[start:end], response[:start]
         if at_max_tokens and end == len(response):
             answer = _CUT_IDENTIFIER.sub("", answer)  # "[1" can be the beginning of "[12]"
+        return replace(self.judge(answer, num_passages, at_max_tokens), reasoning=reasoning)
+
+    @abstractmethod
+    def answer_section(self, completion: Completion) -> Section | None:
+        """The part of the completion's text that holds the ranking. None if it has none."""
+
+    def judge(self, answer: str, num_passages: int, at_max_tokens: bool) -> Judgment:
+        """Judge the answer section. `at_max_tokens`: generation reached max_tokens, perhaps before the answer's end."""
         reading = self.read_answer(answer, num_passages)
         permutation = self.complete(reading.ranks, num_passages)
         status: WindowStatus = "complete" if permutation.exact else "repaired"
         if not permutation.named:
             status = "truncated" if at_max_tokens else "no_answer"
-        return Judgment(permutation.order, status, reasoning, named=permutation.named, flags=reading.flags)
-
-    @abstractmethod
-    def answer_section(self, completion: Completion) -> Section | None:
-        """The part of the completion's text that holds the ranking. None if it has none."""
+        return Judgment(permutation.order, status, named=permutation.named, flags=reading.flags)
 
     def complete(self, ranks: Sequence[int], num_passages: int) -> Permutation:
         """The order that an answer with these ranks gives, and whether it is a complete answer of this format."""

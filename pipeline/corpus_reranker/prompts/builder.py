@@ -18,6 +18,8 @@ from corpus_reranker.types import Candidate, Prompt, RerankRequest
 
 _WORD_END = re.compile(r"(?<=\S) ")
 
+_LINE_BREAKS = re.compile(r"\n+")
+
 _LIKELY_CHARACTERS_PER_TOKEN = 8
 """English has 4 to 5 characters per token, so 8 per token nearly always reach the token limit of a long passage."""
 
@@ -62,6 +64,7 @@ class PromptBuilder:
         self.splits_at_boundaries = splits_at_boundaries(tokenizer)
         self.max_passage_tokens = max_passage_tokens
         self.max_prompt_tokens = max_prompt_tokens
+        self.choices = tuple(_token_id(tokenizer, choice) for choice in template.choices or ())
 
     def __call__(self, request: RerankRequest) -> "RequestPromptBuilder":
         return RequestPromptBuilder(self, request)
@@ -78,6 +81,7 @@ class RequestPromptBuilder:
         self._candidates = request.candidates
         self._template = prompt_builder.template
         self._parser = prompt_builder.parser
+        self._template_choices = prompt_builder.choices
         self._query = self._escape_citations(request.query).strip()
         self._query_checked = False
         self._splits_at_boundaries = prompt_builder.splits_at_boundaries
@@ -116,9 +120,9 @@ class RequestPromptBuilder:
         return Prompt(text, self._encode(pieces), shortened_to_tokens, self._choices(num), chat)
 
     def _choices(self, num: int) -> tuple[int, ...]:
-        """The token ids of the identifiers of `num` passages, if the model ranks by the first token."""
-        if not self._parser.needs_choice_logprobs:
-            return ()
+        """The token ids of the template's choices or of the identifiers, if the model ranks by the first token."""
+        if not self._parser.needs_choice_logprobs or self._template_choices:
+            return self._template_choices
         ids = [self._tokenizer.convert_tokens_to_ids(self._renderer.identifier(rank)) for rank in range(1, num + 1)]
         known = tuple(token_id for token_id in ids if token_id is not None)
         if len(set(known)) < num:
@@ -189,6 +193,8 @@ class RequestPromptBuilder:
         text = self._renderer.escape(clean_text(content))
         if self._template.passage_whitespace == "collapse":
             text = " ".join(text.split())
+        elif self._template.passage_whitespace == "join_lines":
+            text = _LINE_BREAKS.sub(" ", text)
         limit = self._max_passage_tokens
         if word_end := _WORD_END.search(text, limit * _LIKELY_CHARACTERS_PER_TOKEN):
             # no token spans the space after a word, so the tokens before it are those of the whole text
@@ -218,3 +224,12 @@ class RequestPromptBuilder:
                 f"{self._max_prompt_tokens} tokens; shorten it or raise engine.max_model_len"
             )
         self._query_checked = True
+
+
+def _token_id(tokenizer: Tokenizer, choice: str) -> int:
+    """The id of a template's choice, which must be one token."""
+    tokens = tokenizer.tokenize(choice)
+    token_id = tokenizer.convert_tokens_to_ids(tokens[0]) if len(tokens) == 1 else None
+    if token_id is None:
+        raise ConfigError(f"the prompt template's choice {choice!r} is not one token of the tokenizer, but {tokens}")
+    return token_id

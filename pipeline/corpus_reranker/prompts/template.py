@@ -25,18 +25,21 @@ _TITLED_PLACEHOLDERS = frozenset({"title", "text"})
 
 
 class PromptTemplate(Section):
-    """The prompt of one listwise reranker. Write literal braces twice, as in format strings."""
+    """The prompt of one reranker. Write literal braces twice, as in format strings."""
 
+    answer_format: str = Field(
+        description='How answers are parsed: a name of corpus_reranker/answers/registry.py, or "module:Class".'
+    )
     system: str | None = Field(None, description="System message; None for models without one.")
     before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
-    passage: str = Field(description="One passage, whole lines. {rank} (1-based) and {passage}.")
+    passage: str = Field(
+        description="One passage, whole lines. {rank} (1-based) and {passage}. An answer format for one passage needs "
+        "neither {rank} nor whole lines."
+    )
     titled_passage: str = Field(
         "Title: {title} Content: {text}", description="{passage} of a passage that has a title. {title} and {text}."
     )
     after_passages: str = Field(description="End of the user message. {num}, {query}.")
-    answer_format: str = Field(
-        description='How answers are parsed: a name of corpus_reranker/answers/registry.py, or "module:Class".'
-    )
     identifiers: Literal["numbers", "letters"] = Field("numbers", description="What {rank} is: 1, 2, ... or A, B, ...")
     chat: str | None = Field(
         None,
@@ -45,9 +48,17 @@ class PromptTemplate(Section):
     chat_template_kwargs: dict[str, bool | int | str] = Field(
         default_factory=dict, description="Variables of the chat template, such as enable_thinking."
     )
+    choices: tuple[str, str] | None = Field(
+        None,
+        validate_default=True,
+        description="Two tokens whose log-probabilities give the score of a passage, the positive one first: "
+        '["yes", "no"]. For the answer formats yes_no and yes_no_reasoning.',
+    )
     prefill: str = Field("", description="First characters of the response, appended to the prompt.")
-    passage_whitespace: Literal["keep", "collapse"] = Field(
-        "keep", description="collapse: runs of spaces and line breaks in a passage become one space."
+    passage_whitespace: Literal["keep", "collapse", "join_lines"] = Field(
+        "keep",
+        description="collapse: runs of spaces and line breaks in a passage become one space. join_lines: only runs of "
+        "line breaks do.",
     )
     special_tags: tuple[str, ...] = Field((), description="Tags to escape in passages and queries, in any case.")
 
@@ -60,15 +71,16 @@ class PromptTemplate(Section):
     @field_validator("passage", "titled_passage")
     @classmethod
     def _passage_placeholders(cls, text: str, field: ValidationInfo) -> str:
-        wanted = _PASSAGE_PLACEHOLDERS if field.field_name == "passage" else _TITLED_PLACEHOLDERS
-        if missing := sorted(wanted - check_placeholders(text, wanted)):
+        known = _PASSAGE_PLACEHOLDERS if field.field_name == "passage" else _TITLED_PLACEHOLDERS
+        optional = {"rank"} if _is_pointwise(field) else set()
+        if missing := sorted(known - check_placeholders(text, known) - optional):
             raise ValueError(f"must contain {' and '.join(f'{{{name}}}' for name in missing)}")
         return text
 
     @field_validator("before_passages", "passage")
     @classmethod
-    def _whole_lines(cls, text: str) -> str:
-        if not text.endswith("\n"):
+    def _whole_lines(cls, text: str, field: ValidationInfo) -> str:
+        if not text.endswith("\n") and not (field.field_name == "passage" and _is_pointwise(field)):
             raise ValueError("must end with a line break, so that each passage begins a line")
         return text
 
@@ -84,6 +96,15 @@ class PromptTemplate(Section):
         if text is not None and "user" not in check_placeholders(text, frozenset({"system", "user"})):
             raise ValueError("must contain {user}")
         return text
+
+    @field_validator("choices")
+    @classmethod
+    def _choices_of_the_format(cls, choices: tuple[str, str] | None, field: ValidationInfo) -> tuple[str, str] | None:
+        answer_format = field.data.get("answer_format")
+        if answer_format and create_answer_parser(answer_format).needs_choices != (choices is not None):
+            problem = "needs two choices" if choices is None else "has no choices"
+            raise ValueError(f"answer format {answer_format} {problem}")
+        return choices
 
     @field_validator("special_tags")
     @classmethod
@@ -102,6 +123,12 @@ class PromptTemplate(Section):
         """16 hex digits of the SHA-256 of the values. Comments and layout of the file do not change it."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _is_pointwise(field: ValidationInfo) -> bool:
+    """Whether the template's answer format is one for a single passage."""
+    answer_format = field.data.get("answer_format")
+    return answer_format is not None and create_answer_parser(answer_format).max_window == 1
 
 
 def substitute(text: str, values: Mapping[str, object]) -> str:

@@ -56,6 +56,11 @@ def preflight(config: JobConfig) -> list[str]:
 def _check_template(config: JobConfig) -> None:
     parser, window = config.prompt.load_template().parser, config.strategy.max_window
     config.prompt.load_examples()
+    if parser.max_window == 1 < window:
+        raise ConfigError(
+            f"prompt.template {config.prompt.template} scores one passage, and the strategy's windows show {window};"
+            " set strategy.name to pointwise"
+        )
     if parser.max_window is not None and window > parser.max_window:
         raise ConfigError(
             f"prompt.template {config.prompt.template} can name {parser.max_window} passages, and the strategy's"

@@ -6,7 +6,9 @@ from corpus_reranker.ranking.strategies.base import Strategy
 STRATEGIES: dict[str, str] = {
     "active": "corpus_reranker.ranking.strategies.active:Active",
     "full_list": "corpus_reranker.ranking.strategies.full_list:FullList",
+    "groupwise": "corpus_reranker.ranking.strategies.groupwise:Groupwise",
     "pairwise": "corpus_reranker.ranking.strategies.pairwise:Pairwise",
+    "pointwise": "corpus_reranker.ranking.strategies.pointwise:Pointwise",
     "setwise_heapsort": "corpus_reranker.ranking.strategies.setwise_heapsort:SetwiseHeapsort",
     "shuffle_consensus": "corpus_reranker.ranking.strategies.shuffle_consensus:ShuffleConsensus",
     "single_window": "corpus_reranker.ranking.strategies.single_window:SingleWindow",
