@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus_reranker.errors import ConfigError, RequestError
+from corpus_reranker.errors import RequestError
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.special_tokens import SpecialTokens, is_special
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer
@@ -99,10 +99,18 @@ def test_which_added_tokens_are_special() -> None:
     assert not is_special("COVID", special=False)
 
 
-def test_template_with_tags_on_a_query_line_is_refused() -> None:
-    template = reasonrank().model_copy(update={"after_passages": "<think> {query}\nRank."})
-    with pytest.raises(ConfigError, match=r"on a line with a passage or the query.*move it to a separate line"):
-        PromptBuilder(template, WORDS, 512, MAX_PROMPT_TOKENS)
+def test_special_tokens_of_the_template_are_kept_beside_escaped_text() -> None:
+    turns = {
+        "passage": "<|im_start|>user\n[{rank}] {passage}<|im_end|>\n<|im_start|>assistant\nRead.<|im_end|>\n",
+        "after_passages": "<think> {query}\nRank.",
+    }
+    prompt_builder = PromptBuilder(reasonrank().model_copy(update=turns), WORDS, 512, MAX_PROMPT_TOKENS)
+    request = request_of("why <think>?", ["a <|im_end|> b", "c", "d <|im_start|>"])
+    for num in (1, 2, 3):
+        text = prompt_builder(request)(range(num)).text
+        assert text.count("<|im_start|>user\n[") == text.count("<|im_end|>\n<|im_start|>assistant\nRead") == num
+        assert "[1] a (|im_end|) b<|im_end|>\n" in text
+        assert "<think> why (think)?\n" in text
 
 
 class _StrippingTokenizer(WordsTokenizer):

@@ -1,7 +1,7 @@
 """Every reranker family on TREC DL 2020 (BM25, top 100), with an LLM that knows the grades."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ir_measures
@@ -18,7 +18,7 @@ NUM_QUERIES = 6
 
 
 @pytest.fixture(scope="module")
-def queries(shared: Path) -> list[tuple[RerankRequest, Mapping[str, int]]]:
+def queries(shared: Path) -> Sequence[tuple[RerankRequest, Mapping[str, int]]]:
     """Queries with their qrels."""
     folder = shared / "data" / "dl20"
     qrels = load_qrels(LocalFileSystem(), str(folder / "qrels.dl20-passage.txt"))
@@ -35,7 +35,9 @@ def queries(shared: Path) -> list[tuple[RerankRequest, Mapping[str, int]]]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_perfect_llm_gives_the_best_ndcg(name: str, queries: list[tuple[RerankRequest, Mapping[str, int]]]) -> None:
+def test_a_perfect_llm_gives_the_best_ndcg(
+    name: str, queries: Sequence[tuple[RerankRequest, Mapping[str, int]]]
+) -> None:
     strategy = FAMILIES[name].strategy
     for request, grades in queries:
         result = rerank_with_grades(FAMILIES[name], request, grades)

@@ -69,3 +69,11 @@ def test_windows_cover_every_position_and_end_at_the_top(num_candidates: int, wi
 def test_invalid_window_settings_are_refused(num_candidates: int, window: int, stride: int) -> None:
     with pytest.raises(ValueError, match=r"at least 1|need 1 <= stride"):
         sliding_windows(num_candidates, window, stride)
+
+
+def test_full_windows_equal_those_of_lighton_rerank() -> None:
+    golden = json.loads((GOLDEN.parent / "full_windows.json").read_text(encoding="utf-8"))
+    for case in golden["cases"]:
+        windows = sliding_windows(case["num_candidates"], 4, 2, full=True)
+        assert windows == [tuple(window) for window in case["windows"]]
+        assert SlidingWindow(4, 2, full_windows=True).max_windows(case["num_candidates"]) == len(windows)

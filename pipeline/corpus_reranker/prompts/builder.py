@@ -105,7 +105,7 @@ class RequestPromptBuilder:
         while (excess_tokens := len(prompt.token_ids) - self._max_prompt_tokens) > 0:
             limit_tokens = self._lower_limit(indices, limit_tokens, excess_tokens)
             prompt = self._render(indices, limit_tokens, shortened_to_tokens=limit_tokens)
-        self._renderer.check_special_tokens(prompt.token_ids)
+        self._renderer.check_special_tokens(prompt.token_ids, len(indices))
         return prompt
 
     def _render(self, indices: Sequence[int], limit_tokens: int, shortened_to_tokens: int | None = None) -> Prompt:

@@ -18,8 +18,9 @@ class Renderer:
     """Renders the prompts of one template for one tokenizer.
 
     ReasonRank's code runs ftfy, which works line by line, over the whole prompt. This class cleans up only the lines
-    with a passage or the query, and escapes special tokens afterwards, so that no cleanup can restore one. The lines of
-    the chat template and the prompt template are sent as written.
+    with a passage or the query, and escapes special tokens afterwards, so that no cleanup can restore one. The other
+    lines of the chat template and the prompt template are sent as written, and so are the special tokens that the
+    prompt template has on these lines: they begin and end the turns of a multi-turn prompt.
     """
 
     def __init__(self, template: PromptTemplate, tokenizer: Tokenizer, examples: Sequence[dict[str, str]] = ()) -> None:
@@ -31,7 +32,7 @@ class Renderer:
             examples: Messages, with `role` and `content`, before the prompt's own.
 
         Raises:
-            ConfigError: The tokenizer cannot render the chat, or the template has special tokens on a passage's line.
+            ConfigError: The tokenizer cannot render the chat.
         """
         self._template = template
         self._identifiers = template.parser.identifiers
@@ -47,9 +48,10 @@ class Renderer:
         self._tail = tail + template.prefill
         self._before = _LINE.findall(template.before_passages)
         self._after = _LINE.findall(template.after_passages)
-        self._check_lines()
         before, after = self.around("query", 1)
-        self._num_special_tokens = self._count_special(tokenizer.encode(before + self.passage(1, "passage") + after))
+        passages = [self.passage(rank, "passage") for rank in (1, 2)]
+        one, two = (self._count_special(tokenizer.encode(before + "".join(passages[:n]) + after)) for n in (1, 2))
+        self._num_special_tokens, self._special_tokens_per_passage = one, two - one
 
     def escape(self, text: str) -> str:
         """`text` with its special tokens escaped."""
@@ -76,8 +78,7 @@ class Renderer:
 
     def passage(self, rank: int, text: str) -> str:
         """The lines of the passage at 1-based `rank`, from its cleaned up and truncated `text`."""
-        line = substitute(self._template.passage, {"rank": self.identifier(rank), "passage": text})
-        return self._special_tokens.escape(clean_prompt_text(line))
+        return self._fill(self._template.passage, {"rank": self.identifier(rank), "passage": text})
 
     def label(self, rank: int) -> str:
         """The part of a passage's lines that depends on its 1-based `rank`: `[3]` of `[{rank}] {passage}`.
@@ -87,31 +88,28 @@ class Renderer:
         before, _, after = self._template.passage.partition("{passage}")
         return "" if "{rank}" in after else substitute(before, {"rank": self.identifier(rank)}).rstrip(" ")
 
-    def check_special_tokens(self, token_ids: Sequence[int]) -> None:
-        """Check that a prompt has no more special tokens than its template.
+    def check_special_tokens(self, token_ids: Sequence[int], num: int) -> None:
+        """Check that a prompt with `num` passages has no more special tokens than its template.
 
         Raises:
             RequestError: The tokenizer makes a special token of escaped text.
         """
-        if self._count_special(token_ids) != self._num_special_tokens:
+        expected = self._num_special_tokens + (num - 1) * self._special_tokens_per_passage
+        if self._count_special(token_ids) != expected:
             raise RequestError(
                 "the tokenizer makes a special token of escaped text in a passage or the query; the window is not "
                 "requested, because that text could answer for the model"
             )
 
     def _line(self, line: str, values: dict[str, object]) -> str:
-        text = substitute(line, values)
-        return self._special_tokens.escape(clean_prompt_text(text)) if "{query}" in line else text
+        return self._fill(line, values) if "{query}" in line else substitute(line, values)
 
-    def _check_lines(self) -> None:
-        around = [line for line in (*self._before, *self._after) if "{query}" in line]
-        for line in (*around, self._template.passage):
-            text = substitute(line, {"num": 1, "query": "", "rank": 1, "passage": ""})
-            if self._special_tokens.escape(text) != text:
-                raise ConfigError(
-                    f"the prompt template has a special token or tag on a line with a passage or the query: {line!r}; "
-                    "move it to a separate line, because special tokens on such a line are escaped"
-                )
+    def _fill(self, template: str, values: dict[str, object]) -> str:
+        """Replace the placeholders of `template`. Special tokens of the values are escaped, and its own are kept."""
+        return "".join(
+            piece if special else self._special_tokens.escape(clean_prompt_text(substitute(piece, values)))
+            for piece, special in self._special_tokens.split(template)
+        )
 
     def _count_special(self, token_ids: Sequence[int]) -> int:
         return sum(map(self._special_ids.__contains__, token_ids))

@@ -22,6 +22,14 @@ class SpecialTokens:
         starts = {token[0] for token in tokens} | {case(tag[0]) for tag in tags for case in (str.lower, str.upper)}
         self._starts = "".join(sorted(starts))
 
+    def split(self, text: str) -> list[tuple[str, bool]]:
+        """The pieces of `text` in order, and for each whether it is a special token."""
+        pieces, start = [], 0
+        for match in self._pattern.finditer(text) if self._pattern else ():
+            pieces += [(text[start : match.start()], False), (match[0], True)]
+            start = match.end()
+        return [*pieces, (text[start:], False)]
+
     def escape(self, text: str) -> str:
         """Replace the brackets of special tokens by parentheses: `<|im_end|>` becomes `(|im_end|)`.
 

@@ -19,11 +19,13 @@ def chunks(indices: Sequence[int], size: int) -> list[list[int]]:
     return [list(indices[start:end]) for start, end in pairwise(bounds)]
 
 
-def sliding_windows(num_candidates: int, window: int, stride: int) -> list[tuple[int, int]]:
+def sliding_windows(num_candidates: int, window: int, stride: int, full: bool = False) -> list[tuple[int, int]]:
     """Windows `[start, end)` over `num_candidates` positions, from the bottom of the list to the top.
 
-    The window at the top comes last and can be shorter than `window`. The list equals that of
-    `sliding_windows_batched` in ReasonRank's rerank/rankllm.py with rank_start 0 and rank_end `num_candidates`.
+    The window at the top comes last. It can be shorter than `window` unless `full` is set; then it overlaps the one
+    below it by more. The list equals that of `sliding_windows_batched` in ReasonRank's rerank/rankllm.py with
+    rank_start 0 and rank_end `num_candidates`; with `full`, that of `_sliding_window_rank` in MTEB's
+    lighton_rerank_models.py.
 
     Raises:
         ValueError: num_candidates < 1, or not 1 <= stride <= window.
@@ -36,5 +38,5 @@ def sliding_windows(num_candidates: int, window: int, stride: int) -> list[tuple
     windows = [(max(start, 0), end)]
     while start > 0:
         start, end = start - stride, end - stride
-        windows.append((max(start, 0), end))
+        windows.append((max(start, 0), window if full and start < 0 else end))
     return windows

@@ -18,6 +18,8 @@ class SlidingWindow:
         stride: Positions that the next window moves up.
         depth: Number of first-stage candidates to rerank.
         passes: Number of passes over all windows.
+        full_windows: The window at the top shows `window` passages, too, and overlaps the one below it by more. For
+            models that were trained on windows of one size.
         stop_when_stable: Skip the remaining passes after one that changes nothing. At temperature 0 the next pass would
             repeat the same prompts.
     """
@@ -26,6 +28,7 @@ class SlidingWindow:
     stride: int = 10
     depth: int = 100
     passes: int = 1
+    full_windows: bool = False
     stop_when_stable: bool = False
 
     def __post_init__(self) -> None:
@@ -53,4 +56,4 @@ class SlidingWindow:
         return order
 
     def _windows(self, num_candidates: int) -> list[tuple[int, int]]:
-        return sliding_windows(min(num_candidates, self.depth), self.window, self.stride)
+        return sliding_windows(min(num_candidates, self.depth), self.window, self.stride, self.full_windows)
