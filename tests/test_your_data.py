@@ -95,7 +95,8 @@ def test_beir() -> None:
         pytest.skip(str(error))
     printed = run_section("A BEIR folder")
     assert "16 queries, 160 candidates" in printed["retrieve"]
-    assert "16 judged queries" in printed["evaluate"]
+    assert "16 judged queries" in printed["rerank"]
+    assert "nDCG@10" in printed["rerank"]
     assert "16 queries, 320 records" in printed["export"]
     reversed_top("out/beir/candidates", "out/beir/reranked")
 

@@ -51,9 +51,31 @@ def test_assemble_writes_where_the_reranker_reads(data: Path) -> None:
     assert list((data / "candidates").glob("*.parquet"))
 
 
+def test_a_dataset_gives_what_is_not_set(data: Path) -> None:
+    """Corpus and qrels are those of the BEIR folder, queries and run those of the options."""
+    (data / "qrels").mkdir()
+    (data / "qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\ta b\t1\n")
+    (data / "queries.jsonl").write_text('{"_id": "q1", "text": "of the folder"}\n')
+    dataset = [f"--dataset={data}", "--from=beir", "--split=dev"]
+    given = [f"--run={data}/run.txt", f"--queries={data}/queries.tsv", f"--output={data}/out", "--json"]
+    result = run_command("assemble", *dataset, *given)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["candidates"] == 2
+    (row,) = [row for part in (data / "out").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    assert row["query"] == "first"
+    config = {"dataset": {"layout": "beir", "path": str(data), "split": "dev"}, "input": {"path": f"{data}/out"}}
+    (data / "job.yaml").write_text(yaml.safe_dump({**config, "evaluate": {"measures": ["RR@10"]}}))
+    result = run_command("evaluate", f"{data}/out", f"--config={data}/job.yaml", "--json")
+    assert result.exit_code == 0, result.output
+    assert [each["mean"] for each in json.loads(result.stdout)["means"]] == [0.5]  # "a b" is the second candidate
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
+        ("assemble", ["--from=beir", "--dataset=/no/such/folder"], "dataset /no/such/folder has no queries.jsonl"),
+        ("assemble", ["--from=beer", "--dataset=data"], "unknown dataset layout 'beer'; did you mean 'beir'?"),
+        ("assemble", ["--dataset=data"], "dataset.layout: missing"),
         ("assemble", ["--assemble.missing=error"], "lacks 1 entry of the run: 'gone' (not in the corpus)"),
         ("assemble", ["--assemble.mising=error"], "did you mean 'missing'"),
         ("assemble", ["--corpus=/no/such/corpus"], "/no/such/corpus"),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from corpus_reranker.cli.dataset import Dataset, Layout, Split, Subset, dataset_keys, settings_of_dataset
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.formatting import counted
@@ -21,19 +22,26 @@ def assemble(
     run: Annotated[str | None, typer.Option(help="TREC run, or Parquet or JSONL: query_id, doc_id, score.")] = None,
     queries: Annotated[str | None, typer.Option(help="Queries, TSV, JSONL or Parquet: query_id, query.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Documents, JSONL or Parquet: doc_id, title, text.")] = None,
+    layout: Layout = None,
+    dataset: Dataset = None,
+    split: Split = None,
+    subset: Subset = None,
     output: Annotated[str | None, typer.Option(help="Folder for the candidates, local or s3://.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make candidates from a first-stage run, queries and a corpus: look up the text of every id in the run.
 
-    Reads the config section `assemble`; if it has no `output`, candidates are written to input.path. The queries
-    are the texts that the reranker reads; the run may come from other texts. The corpus is streamed once.
+    With --from, queries, corpus and qrels are those of a dataset, and the run, too, if it has one. Reads the config
+    sections `dataset` and `assemble`; without an `output`, candidates are written to input.path. The queries are the
+    texts that the reranker reads; the run may come from other texts. The corpus is streamed once.
     """
     from corpus_reranker.dataflow.assemble import assemble_candidates  # Ray takes seconds to import
 
     own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
-    options = JobOptions.of_section(context, config, date, "assemble", own)
-    settings = options.section("assemble", AssembleConfig)
+    keys = {f"assemble.{key}": value for key, value in own.items()} | dataset_keys(layout, dataset, split, subset)
+    options = JobOptions.of(context, config, date, keys)
+    defaults = settings_of_dataset(options, "assemble", ("queries", "corpus", "run"))
+    settings = options.section("assemble", AssembleConfig, defaults)
     folder = options.candidates(settings.output)
     summary = assemble_candidates(settings, options.storage(), folder)
     if as_json:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from corpus_reranker.cli.dataset import default_qrels
 from corpus_reranker.cli.evaluation_output import show, to_csv, to_json
 from corpus_reranker.cli.options import AllowUnfinished, Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import terminal
@@ -49,8 +50,8 @@ def evaluate(
 ) -> None:
     """Score rankings with qrels: measures, confidence intervals, significance, before and after reranking.
 
-    Reads the config section `evaluate`. --evaluate.json_path=F writes the JSON to a file, --evaluate.csv_path=F the
-    values per query.
+    Reads the config section `evaluate`; without qrels, they are those of the section `dataset`.
+    --evaluate.json_path=F writes the JSON to a file, --evaluate.csv_path=F the values per query.
     """
     own = {
         "qrels": qrels,
@@ -63,8 +64,12 @@ def evaluate(
         "allow_unfinished": allow_unfinished,
     }
     options = JobOptions.of_section(context, config, date, "evaluate", own)
-    settings, storage = options.section("evaluate", EvaluateConfig), options.storage()
-    sources = sources or [options.output(None)]
+    show_evaluation(options, sources or [options.output(None)], as_json=as_json)
+
+
+def show_evaluation(options: JobOptions, sources: Sequence[str], *, as_json: bool = False) -> None:
+    """Evaluate the sources with the config's section `evaluate`, write its files and print the result."""
+    settings, storage = evaluation_settings(options), options.storage()
     judgments = load_qrels(*resolve(settings.qrels, storage))
     paths = {name: resolve(source, storage) for name, source in zip(_names(sources), sources, strict=True)}
     cut_off = _cut_off(settings, storage)
@@ -82,6 +87,11 @@ def evaluate(
         print(to_json(evaluation, simulated))
         return
     show(evaluation, len(judgments), settings, simulated, terminal())
+
+
+def evaluation_settings(options: JobOptions) -> EvaluateConfig:
+    """The section `evaluate`; without qrels, they are those of the section `dataset`. Raises ConfigError."""
+    return options.section("evaluate", EvaluateConfig, default_qrels(options))
 
 
 def _cut_off(settings: EvaluateConfig, storage: StorageConfig) -> CutOff | None:

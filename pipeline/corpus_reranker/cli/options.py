@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 
 from corpus_reranker.cli.config_help import OPTION, config_help
 from corpus_reranker.config.keys import nearest_keys
-from corpus_reranker.config.loader import load_config, load_section, load_section_if_given
+from corpus_reranker.config.loader import load_config, load_section, load_section_if_given, read_section
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
@@ -151,9 +151,13 @@ class JobOptions:
         """The whole config. Raises ConfigError."""
         return load_config(self.path, self.overrides, date=self.date)
 
-    def section(self, name: str, model: type[S]) -> S:
-        """One section; the others may be incomplete. Raises ConfigError."""
-        return load_section(self.path, name, model, self.overrides, date=self.date)
+    def section(self, name: str, model: type[S], defaults: Mapping[str, Any] | None = None) -> S:
+        """One section, with `defaults` for keys that are not set; the others may be incomplete. Raises ConfigError."""
+        return load_section(self.path, name, model, self.overrides, date=self.date, defaults=defaults)
+
+    def given(self, name: str) -> dict[str, Any]:
+        """The keys of a section that are set, not validated. Raises ConfigError."""
+        return read_section(self.path, name, self.overrides, date=self.date)
 
     def section_if_given(self, name: str, model: type[S]) -> S | None:
         """One section, or None if the config has none of that name. Raises ConfigError."""

@@ -41,12 +41,16 @@ def rerank(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Rerank the output's failed and degraded queries again.")
     ] = False,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Print what `corpus-reranker evaluate` prints at the end of the run.")
+    ] = False,
 ) -> int:
     """Rerank candidates from Parquet to Parquet.
 
     The same command resumes an unfinished run, and does nothing if the run is finished.
     """
-    settings = JobOptions.of(context, config, date).job()
+    options = JobOptions.of(context, config, date)
+    settings = options.job()
     if dry_run:
         settings = probed(settings)  # `run_job` does so otherwise
     if dry_run or estimate:
@@ -60,11 +64,18 @@ def rerank(
         show_estimate(settings)
     if dry_run or estimate:
         return 0
+    if evaluate:
+        from corpus_reranker.cli.evaluate import evaluation_settings, show_evaluation  # not needed otherwise
+
+        evaluation_settings(options)  # refused before an engine starts
     try:
-        return run_rerank(settings, limit=limit, new_run=new_run, retry_failed=retry_failed)
+        code = run_rerank(settings, limit=limit, new_run=new_run, retry_failed=retry_failed)
     except (KeyboardInterrupt, SystemExit):  # SIGTERM raises SystemExit
         log("stopped; run the same command again to resume")
         raise
+    if evaluate:
+        show_evaluation(options, [settings.output.path])
+    return code
 
 
 def run_rerank(

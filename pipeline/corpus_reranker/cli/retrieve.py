@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from corpus_reranker.cli.dataset import Dataset, Layout, Split, Subset, dataset_keys, settings_of_dataset
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.formatting import counted
@@ -23,19 +24,26 @@ def retrieve(
         str | None, typer.Option(help="Lucene index: a folder, built if it is absent, or a prebuilt index's name.")
     ] = None,
     queries: Annotated[str | None, typer.Option(help="Queries, TSV, JSONL or Parquet: query_id, query.")] = None,
+    layout: Layout = None,
+    dataset: Dataset = None,
+    split: Split = None,
+    subset: Subset = None,
     output: Annotated[str | None, typer.Option(help="Folder for the candidates, local or s3://.")] = None,
     as_json: Json = False,
 ) -> None:
     """Find candidates for queries with BM25 over a Lucene index, built from the corpus if it is absent.
 
-    Reads the config section `retrieve`; if it has no `output`, candidates are written to input.path. Needs Java 21 or
-    newer (JAVA_HOME) and the extra `retrieval`. The index must be at the same path on every node.
+    With --from, queries, corpus and qrels are those of a dataset. Reads the config sections `dataset` and `retrieve`;
+    without an `output`, candidates are written to input.path. Needs Java 21 or newer (JAVA_HOME) and the extra
+    `retrieval`. The index must be at the same path on every node.
     """
     from corpus_reranker.dataflow.retrieve import retrieve_candidates  # Ray takes seconds to import
 
     own = {"corpus.path": corpus, "index": index, "queries.path": queries, "output": output}
-    options = JobOptions.of_section(context, config, date, "retrieve", own)
-    settings = options.section("retrieve", RetrieveConfig)
+    keys = {f"retrieve.{key}": value for key, value in own.items()} | dataset_keys(layout, dataset, split, subset)
+    options = JobOptions.of(context, config, date, keys)
+    defaults = settings_of_dataset(options, "retrieve", ("queries", "corpus"))
+    settings = options.section("retrieve", RetrieveConfig, defaults)
     folder = options.candidates(settings.output)
     summary = retrieve_candidates(settings, options.storage(), folder)
     if as_json:

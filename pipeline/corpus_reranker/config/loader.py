@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from corpus_reranker.config.dates import check_filled, fill_date
 from corpus_reranker.config.keys import key_names
+from corpus_reranker.config.merge import merge
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.paths import CONFIGS_DIRECTORY
@@ -58,14 +59,29 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, date:
 
 
 def load_section(
-    path: str | Path | None, name: str, model: type[S], overrides: Sequence[str] = (), *, date: str | None = None
+    path: str | Path | None,
+    name: str,
+    model: type[S],
+    overrides: Sequence[str] = (),
+    *,
+    date: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> S:
     """Load only section `name`, for a command that needs one part of the file that describes all stages.
 
-    An absent section is an empty one. Arguments and errors are those of `load_config`; the other sections may be
-    incomplete, but each of their names must be known.
+    An absent section is an empty one. `defaults` are values for keys that the config does not set. The other arguments
+    and the errors are those of `load_config`; the other sections may be incomplete, but each of their names must be
+    known.
     """
-    return _validate(model, _read_section(path, name, overrides, date) or {}, path, name)
+    return _validate(model, merge(defaults or {}, read_section(path, name, overrides, date=date)), path, name)
+
+
+def read_section(
+    path: str | Path | None, name: str, overrides: Sequence[str] = (), *, date: str | None = None
+) -> dict[str, Any]:
+    """The keys of section `name` as the config gives them, not validated."""
+    section = _read_section(path, name, overrides, date) or {}
+    return section if isinstance(section, dict) else {}
 
 
 def load_section_if_given(
@@ -118,24 +134,6 @@ def _read_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
     return data
-
-
-def merge(base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of both; where both have a key, sections are merged and any other value is that of `data`.
-
-    A section with another `kind` or `name` (an engine, a strategy) replaces that of `base`, whose keys it lacks.
-    """
-    merged = dict(base)
-    for key, value in data.items():
-        below = merged.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _is_other_kind(below, value):
-            value = merge(below, value)
-        merged[key] = value
-    return merged
-
-
-def _is_other_kind(base: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    return any(key in data and data[key] != base.get(key) for key in ("kind", "name"))
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from corpus_reranker.config.cache import CacheConfig
 from corpus_reranker.config.calibration import CalibrationConfig
@@ -17,6 +17,7 @@ from corpus_reranker.config.cluster import ClusterConfig
 from corpus_reranker.config.code_fingerprint import code_fingerprint
 from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.generation import GenerationConfig
+from corpus_reranker.config.merge import merge
 from corpus_reranker.config.prompt import PromptConfig
 from corpus_reranker.config.reuse import ReuseConfig
 from corpus_reranker.config.strategy import StrategySetting, strategy_options
@@ -30,7 +31,8 @@ from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.report.settings import ReportConfig
-from corpus_reranker.retrieval.settings import AssembleConfig, RetrieveConfig
+from corpus_reranker.retrieval.dataset import keys_of_dataset
+from corpus_reranker.retrieval.settings import AssembleConfig, DatasetConfig, RetrieveConfig
 from corpus_reranker.section import Section, check_known_keys
 
 
@@ -154,6 +156,7 @@ class JobConfig(RerankerConfig):
         description="Maximum fraction of windows that kept their order because no usable answer came. Above it, the "
         "run ends with exit code 3.",
     )
+    dataset: DatasetConfig | None = None
     retrieve: RetrieveConfig | None = None
     assemble: AssembleConfig | None = None
     evaluate: EvaluateConfig | None = None
@@ -162,3 +165,14 @@ class JobConfig(RerankerConfig):
     export: ExportConfig | None = None
     report: ReportConfig = ReportConfig()
     estimate: EstimateConfig = EstimateConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_the_dataset(cls, data: Any) -> Any:
+        """Give the sections of the other commands the keys that they take from the dataset."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("dataset"), Mapping):
+            return data
+        candidates = data.get("input") or {}
+        path = candidates.get("path", "") if isinstance(candidates, Mapping) else ""
+        keys = keys_of_dataset(DatasetConfig.model_validate(data["dataset"]), str(path))
+        return merge({section: values for section, values in keys.items() if data.get(section)}, data)

@@ -88,7 +88,7 @@ def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_u
     control = open_object_store(folder_url, storage)
     fingerprint_fields = {"job": "assemble", **config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)}
     queries = read_queries(config.queries, lambda url: resolve(url, storage), "assemble.queries")
-    run = load_first_stage_run(*resolve(config.run.path, storage), config.hits)
+    run = load_first_stage_run(*resolve(config.run.path, storage), config.hits, queries.excluded_ids())
     without_text = list(queries_without_text(queries, run))
     if config.missing == "error":
         refuse(without_text, config.queries.path)

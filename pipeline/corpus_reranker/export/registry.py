@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 EXPORT_FORMATS: dict[str, str] = {
     "trec": "corpus_reranker.export.formats.trec:TrecRun",
+    "rankllm": "corpus_reranker.export.formats.rankllm:RankLlm",
+    "mteb": "corpus_reranker.export.formats.mteb:MtebPredictions",
     "parquet": "corpus_reranker.export.formats.long_parquet:LongParquet",
     "elasticsearch": "corpus_reranker.export.formats.elasticsearch:ElasticsearchBulk",
     "vespa": "corpus_reranker.export.formats.vespa:VespaFeed",
@@ -20,9 +22,10 @@ EXPORT_FORMATS: dict[str, str] = {
     "hard_negatives": "corpus_reranker.export.formats.hard_negatives:HardNegatives",
 }
 
-Capability: TypeAlias = Literal["for_training", "needs_texts", "keeps_reasoning"]
+Capability: TypeAlias = Literal["for_training", "needs_texts", "keeps_reasoning", "single_file"]
 """Class attributes of a format, False where it has none. `for_training`: it holds training data; `needs_texts`: it is
-of no use without passage texts; `keeps_reasoning`: it has a field for the LLM's reasoning."""
+of no use without passage texts; `keeps_reasoning`: it has a field for the LLM's reasoning; `single_file`: its readers
+expect one file."""
 
 
 def export_format_class(name: str) -> "type[ExportFormat]":

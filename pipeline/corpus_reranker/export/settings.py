@@ -71,21 +71,25 @@ class ExportConfig(Section):
     """Format and destination of an export."""
 
     to: str = Field(
-        description="Format: trec, parquet, elasticsearch, vespa, triples, flag_embedding, tevatron, listwise, "
-        'margin_mse, hard_negatives, or "module:Class".'
+        description="Format: trec, rankllm, mteb, parquet, elasticsearch, vespa, triples, flag_embedding, tevatron, "
+        'listwise, margin_mse, hard_negatives, or "module:Class".'
     )
     destination: str = Field(description="Folder to write to, local or s3://.")
     input: str | None = Field(
         None,
-        description="Candidates Parquet in nested form, with the texts for training data. None: doc_ids only for "
-        "triples, input.path for the other training formats.",
+        description="Candidates Parquet in nested form, with the texts for rankllm and training data. None: "
+        "doc_ids only for triples, input.path for the others.",
     )
     columns: tuple[str, ...] = Field(
         ("query",), description="Pass-through columns to include in search documents, if the output has them."
     )
     tag: str = Field(
-        "corpus-reranker", pattern=r"^\S+$", description="Run tag, the last field of a line of a TREC run."
+        "corpus-reranker",
+        pattern=r"^\S+$",
+        description="Run tag, the last field of a line of a TREC run; the name of the model in predictions of mteb.",
     )
+    subset: str = Field("default", description="Subset of the task in predictions of mteb.")
+    split: str = Field("test", description="Split of the task in predictions of mteb.")
     index: str = Field("rankings", min_length=1, description="Elasticsearch index, or Vespa document type.")
     namespace: str = Field("rankings", min_length=1, description="Namespace of the Vespa document ids.")
     statuses: tuple[QueryStatus, ...] | None = Field(
@@ -130,7 +134,7 @@ class ExportConfig(Section):
     @property
     def is_single_file(self) -> bool:
         """`single_file`, or its default for the format."""
-        return (self.to == "trec" or self.for_training) if self.single_file is None else self.single_file
+        return format_supports(self.to, "single_file") if self.single_file is None else self.single_file
 
     @property
     def needs_p_relevant(self) -> bool:

@@ -82,6 +82,13 @@ def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
     return _parse_lines(lines, source, "query_id 0 doc_id relevance", _qrel)
 
 
+def qrels_lines(judgments: Iterable[Qrel]) -> Iterator[str]:
+    """Lines of a qrels file of BEIR, without line breaks. Its ids may hold blanks, also those of queries."""
+    yield _BEIR_HEADER
+    for query_id, doc_id, relevance in judgments:
+        yield f"{query_id}\t{doc_id}\t{relevance}"
+
+
 def _run_line(line: str) -> RunLine:
     query_id, _, rest = line.split(None, 2)
     doc_id, rank, score, _ = rest.rsplit(None, 3)

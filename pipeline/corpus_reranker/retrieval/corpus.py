@@ -67,8 +67,10 @@ def read_piece(corpus: CorpusConfig, filesystem: FileSystem, piece: Piece, key: 
         yield from _read_parquet(corpus, filesystem, piece, key)
     else:
         is_tsv = suffix_of(piece.path) == ".tsv"
-        headers = (f"{corpus.id_column}\t{corpus.text_column}", *_TSV_HEADERS) if is_tsv else ()
-        yield from _read_lines(filesystem, piece, _tsv_document if is_tsv else partial(_document, corpus, key), headers)
+        tsv_columns = corpus.tsv_columns or (corpus.id_column, corpus.text_column)
+        headers = ("\t".join(tsv_columns), *_TSV_HEADERS) if is_tsv else ()
+        parse = _tsv_parser(corpus, tsv_columns, key) if is_tsv else partial(_document, corpus, key)
+        yield from _read_lines(filesystem, piece, parse, headers)
 
 
 def _parquet_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece_bytes: int, key: str) -> list[Piece]:
@@ -144,15 +146,24 @@ def _lines(filesystem: FileSystem, piece: Piece) -> Iterator[tuple[int, bytes]]:
             position += len(line)
 
 
-def _tsv_document(line: bytes, source: str) -> _Document:
-    """A line of MS MARCO's collection.tsv: id and text."""
-    try:
-        fields = line.decode().rstrip("\r\n").split("\t")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8: {error}; save the corpus as UTF-8") from error
-    if len(fields) != 2:
-        raise InputError(f"{source}: expected `doc_id<TAB>text`, got {len(fields)} fields: {line[:200]!r}")
-    return fields[0], None, fields[1]
+def _tsv_parser(corpus: CorpusConfig, columns: Sequence[str], key: str) -> Callable[[bytes, str], _Document]:
+    """Parses a line with these columns, as in MS MARCO's collection.tsv: id and text."""
+    names = _columns(corpus, columns, "corpus.tsv_columns", key)
+    id_position, title_position, text_position = (columns.index(name) if name in columns else None for name in names)
+    assert id_position is not None
+    assert text_position is not None
+
+    def parse(line: bytes, source: str) -> _Document:
+        try:
+            fields = line.decode().rstrip("\r\n").split("\t")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{source}: not UTF-8: {error}; save the corpus as UTF-8") from error
+        if len(fields) != len(columns):
+            raise InputError(f"{source}: expected `{'<TAB>'.join(columns)}`, got {len(fields)} fields: {line[:200]!r}")
+        title = None if title_position is None else fields[title_position]
+        return fields[id_position], title, fields[text_position]
+
+    return parse
 
 
 def _document(corpus: CorpusConfig, key: str, line: bytes, source: str) -> _Document:

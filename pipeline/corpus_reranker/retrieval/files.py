@@ -29,12 +29,15 @@ def suffix_of(path: str) -> str:
 def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str], role: Role) -> list[Any]:
     """FileInfo of the file at `path`, or of the files below the folder with one of `suffixes`, sorted by path.
 
-    Names that start with "_" or "." are not data. In a folder of a whole collection (BEIR's corpus.jsonl,
-    queries.jsonl and qrels/), only the files of the `role` are. Raises InputError if there is no file.
+    `*` in `path` stands for any characters of a name: `documents/biology-*.parquet`. Names that start with "_" or "."
+    are not data. In a folder of a whole collection (BEIR's corpus.jsonl, queries.jsonl and qrels/), only the files of
+    the `role` are. Raises InputError if there is no file.
     """
     info = filesystem.get_file_info(path)
     if info.type == FileType.File:
         return [info]
+    if info.type != FileType.Directory and (matching := match_files(filesystem, path)):
+        return matching
     if info.type != FileType.Directory:
         raise InputError(f"no such file or folder: {path}")
     found = [
@@ -52,6 +55,17 @@ def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str], role:
         if not found:
             raise InputError(f"folder {path} holds a collection, but no file named {_NAMES[role][0]}; name the file")
     return sorted(found, key=lambda file: file.path)
+
+
+def match_files(filesystem: FileSystem, pattern: str) -> list[Any]:
+    """FileInfo of the files whose path is `pattern`, in which `*` stands for any characters of a name, sorted."""
+    parts = PurePosixPath(pattern).parts
+    fixed = next((number for number, part in enumerate(parts) if "*" in part), len(parts) - 1)
+    folder = FileSelector(str(PurePosixPath(*parts[:fixed])), recursive=True, allow_not_found=True)
+    literal = pattern.replace("[", "[[]").replace("?", "[?]")
+    found = filesystem.get_file_info(folder)
+    matching = [file for file in found if file.type == FileType.File and PurePosixPath(file.path).match(literal)]
+    return sorted(matching, key=lambda file: file.path)
 
 
 def _is_named(path: str, folder: str, beginnings: tuple[str, ...]) -> bool:

@@ -3,7 +3,7 @@
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,15 +37,22 @@ class FirstStageRun:
     duplicated: int
 
 
-def load_first_stage_run(filesystem: FileSystem, path: str, hits: int) -> FirstStageRun:
+def load_first_stage_run(
+    filesystem: FileSystem, path: str, hits: int, excluded: Mapping[str, Collection[str]] | None = None
+) -> FirstStageRun:
     """Load the best `hits` documents of each query. Queries and equal scores keep the order of the file.
+
+    `excluded` are documents that are left out, by query.
 
     A file whose name does not end in .parquet, .jsonl or .json (plain or compressed) is read as a TREC run, a run of
     MS MARCO (`query_id<TAB>doc_id<TAB>rank`) or its top1000 file (`query_id<TAB>doc_id<TAB>query<TAB>passage`), whose
     lines are taken as best first. Raises InputError if it cannot be read.
     """
     files = find_files(filesystem, path, (".parquet", ".jsonl", ".json"), "run")
-    return _cut(_collect(line for file in files for line in _lines(filesystem, file.path)), hits, path)
+    lines = (line for file in files for line in _lines(filesystem, file.path))
+    if excluded:
+        lines = (line for line in lines if line[1] not in excluded.get(line[0], ()))
+    return _cut(_collect(lines), hits, path)
 
 
 def _lines(filesystem: FileSystem, path: str) -> Iterator[Line]:

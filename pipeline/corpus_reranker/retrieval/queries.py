@@ -50,6 +50,13 @@ class QuerySet:
     table: pa.Table
     blank_ids: tuple[str, ...]
 
+    def excluded_ids(self) -> dict[str, frozenset[str]]:
+        """Doc ids to exclude, by query."""
+        if EXCLUDED_IDS not in self.table.column_names:
+            return {}
+        lists = zip(self.table["query_id"].to_pylist(), self.table[EXCLUDED_IDS].to_pylist(), strict=True)
+        return {query_id: frozenset(excluded) for query_id, excluded in lists if excluded}
+
 
 def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]], key: str) -> QuerySet:
     """Read a query set and, if the config names one, the file with the texts to search for.

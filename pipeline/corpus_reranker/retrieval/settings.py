@@ -2,24 +2,30 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from corpus_reranker.io.settings import Url
+from corpus_reranker.retrieval.layouts.registry import layout_function
 from corpus_reranker.section import Section
 
 
 class CorpusConfig(Section):
-    """A corpus with one document per row: Parquet, or JSONL or TSV (`doc_id<TAB>text`), plain or compressed.
+    """A corpus with one document per row: Parquet, JSONL or TSV, plain or compressed.
 
     BEIR's `_id` and the files of MS MARCO are recognized.
     """
 
-    path: Url = Field(description="Corpus file, or folder of corpus files, local or s3://.")
+    path: Url = Field(description="Corpus file, files (`*` in a name), or folder of files, local or s3://.")
     id_column: str = Field(
         "doc_id", description='Column of the document ids: "id" in BRIGHT. The default is also "_id" (BEIR).'
     )
     text_column: str = Field("text", description='Column of the texts: "content" in BRIGHT.')
     title_column: str = Field("title", description="Column of the titles, which may be absent.")
+    tsv_columns: tuple[str, ...] | None = Field(
+        None,
+        description="Columns of a TSV file, in order: doc_id, url, title, text in MS MARCO's documents. None: the "
+        "columns of the ids and of the texts.",
+    )
 
 
 class QueriesConfig(Section):
@@ -61,6 +67,32 @@ class Rm3Config(Section):
     feedback_terms: int = Field(10, ge=1, description="Number of expansion terms.")
     feedback_documents: int = Field(10, ge=1, description="Number of feedback documents.")
     original_query_weight: float = Field(0.5, ge=0, le=1, description="Weight of the original query's terms.")
+
+
+class DatasetConfig(Section):
+    """A dataset in the layout of its publisher. It gives `assemble` and `retrieve` their queries, corpus and qrels.
+
+    Keys of those sections that are set win.
+    """
+
+    layout: str = Field(
+        description="Layout: beir, msmarco, bright, mteb, rankllm, dpr, ir_datasets, or "
+        '"module:function" of a layout outside the package.'
+    )
+    path: Url = Field(
+        description="Folder or file of the dataset, local or s3://; hf://OWNER/NAME of a dataset on the Hugging Face "
+        "Hub; for ir_datasets its id."
+    )
+    split: str = Field("test", description="Split whose queries are read: those that its qrels judge.")
+    subset: str | None = Field(
+        None, description="Part of a dataset with several: the task of BRIGHT, the language of mteb."
+    )
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, layout: str) -> str:
+        layout_function(layout)
+        return layout
 
 
 class RetrieveConfig(Section):

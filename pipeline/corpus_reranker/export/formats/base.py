@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from corpus_reranker.errors import OutputError
-from corpus_reranker.evaluation.candidate_texts import CandidateTexts
+from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts, QueryTexts
 from corpus_reranker.evaluation.trec import Qrels
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import Skipped
@@ -99,3 +99,11 @@ def to_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
     except ValueError as error:
         raise OutputError(f"JSON cannot express a value of {str(value)[:200]}: {error}") from error
+
+
+def passage(texts: QueryTexts, query_id: str, doc_id: str) -> dict[str, str]:
+    """`text` of a document and, if it has one, `title`. Raises InputError if the candidates lack it."""
+    if doc_id not in texts.passages:
+        raise InputError(f"query {query_id!r}: document {doc_id!r} is not in the candidates of --input")
+    found = texts.passages[doc_id]
+    return {**({"title": found["title"]} if found.get("title") else {}), "text": found["text"]}

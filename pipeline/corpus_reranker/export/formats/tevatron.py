@@ -28,10 +28,4 @@ class Tevatron(TrainingLines):
 
 
 def _passage(document: LabeledDocument, texts: TrainingTexts) -> dict[str, Any]:
-    passage = texts.passage(document.doc_id)
-    return {
-        "docid": document.doc_id,
-        "title": passage.get("title") or "",
-        "text": passage["text"],
-        "score": document.label,
-    }
+    return {"docid": document.doc_id, "title": "", **texts.passage(document.doc_id), "score": document.label}

@@ -11,7 +11,15 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.candidate_texts import QueryTexts
-from corpus_reranker.export.formats.base import ExportContext, ExportFile, ExportFormat, WriteBatch, lines_file, to_json
+from corpus_reranker.export.formats.base import (
+    ExportContext,
+    ExportFile,
+    ExportFormat,
+    WriteBatch,
+    lines_file,
+    passage,
+    to_json,
+)
 from corpus_reranker.export.training import LabeledDocument, TrainingQuery, select
 
 TRAIN_FOLDER = "train"
@@ -26,18 +34,18 @@ class TrainingTexts:
     """Texts of one query: its own, its passages by doc_id (None without an input), and the reasoning, if it is kept."""
 
     query: str
-    passages: Mapping[str, Mapping[str, Any]] | None
+    passages: Mapping[str, Mapping[str, str]] | None
     reasoning: str | None
 
-    def passage(self, doc_id: str) -> Mapping[str, Any]:
-        """`text` and, where there is one, `title` of a document of `passages`."""
+    def passage(self, doc_id: str) -> Mapping[str, str]:
+        """`text` and, if there is one, `title` of a document."""
         assert self.passages is not None
         return self.passages[doc_id]
 
     def text(self, document: LabeledDocument) -> str:
         """Title and text in one string, joined by a blank as BEIR and Tevatron join them."""
-        passage = self.passage(document.doc_id)
-        return f"{passage.get('title') or ''} {passage['text']}".strip()
+        found = self.passage(document.doc_id)
+        return f"{found.get('title', '')} {found['text']}".strip()
 
     def texts(self, documents: Sequence[LabeledDocument]) -> list[str]:
         """`text` of each document."""
@@ -49,6 +57,7 @@ class TrainingFormat(ExportFormat):
 
     for_training = True
     needs_texts = True
+    single_file = True
 
     def __init__(self, context: ExportContext) -> None:
         if context.texts is None and self.needs_texts:
@@ -83,12 +92,9 @@ class TrainingFormat(ExportFormat):
             raise InputError(f"query {selected.query_id!r} has no text in the output; name its candidates with --input")
         if texts is None:
             return TrainingTexts(found.query, None, self._reasoning(row))
-        for document in (*selected.positives, *selected.candidates):
-            if document.doc_id not in found.passages:
-                raise InputError(
-                    f"query {selected.query_id!r}: document {document.doc_id!r} is not in the candidates of --input"
-                )
-        return TrainingTexts(found.query, found.passages, self._reasoning(row))
+        documents = (*selected.positives, *selected.candidates)
+        passages = {each.doc_id: passage(found, selected.query_id, each.doc_id) for each in documents}
+        return TrainingTexts(found.query, passages, self._reasoning(row))
 
     def _reasoning(self, row: Mapping[str, Any]) -> str | None:
         """The reasoning of the last window that holds the first ranks."""

@@ -17,6 +17,8 @@ class TrecRun:
     ids escaped.
     """
 
+    single_file = True
+
     def __init__(self, context: ExportContext) -> None:
         self._tag = context.config.tag
         self._escape = context.config.trec_ids == "escape"

@@ -26,9 +26,5 @@ class TrainingTriples(TrainingLines):
 
 
 def _document(document: LabeledDocument, texts: TrainingTexts) -> dict[str, Any]:
-    known: dict[str, Any] = {"doc_id": document.doc_id, "label": document.label}
-    if texts.passages is None:
-        return known
-    passage = texts.passage(document.doc_id)
-    title = {"title": passage["title"]} if passage.get("title") else {}
-    return {**known, **title, "text": passage["text"]}
+    known = {"doc_id": document.doc_id, "label": document.label}
+    return known if texts.passages is None else {**known, **texts.passage(document.doc_id)}
