@@ -77,6 +77,15 @@ _QWEN3_8B = _QWEN3 | {
     "max_window_layers": 36,
     "tie_word_embeddings": False,
 }
+_QWEN3_4B = _QWEN3 | {
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 36,
+    "num_key_value_heads": 8,
+    "max_window_layers": 36,
+    "tie_word_embeddings": True,
+}
 _MISTRAL_7B = _LLAMA_7B | {
     "architectures": ["MistralForCausalLM"],
     "model_type": "mistral",
@@ -91,6 +100,12 @@ SHAPES: dict[str, dict[str, Any]] = {
     "liuwenhan/reasonrank-32B": _QWEN25_32B,
     "liuwenhan/reasonrank-8B": _QWEN3_8B,
     "Qwen/Qwen3-8B": _QWEN3_8B,
+    "le723z/Rearank-7B": _QWEN25_7B,
+    "Qwen/Qwen2.5-7B-Instruct": _QWEN25_7B,
+    "AQ-MedAI/Diver-GroupRank-7B": _QWEN25_7B,
+    "jhu-clsp/rank1-7b": _QWEN25_7B,
+    "Alibaba-NLP/ERank-4B": _QWEN3_4B,
+    "Qwen/Qwen3-Reranker-4B": _QWEN3_4B,
     "hltcoe/Rank-K-32B": _QWEN25_32B | {"max_position_embeddings": 40960, "sliding_window": 32768},
     "rryisthebest/First_Model": _MISTRAL_7B,
     "castorini/rank_zephyr_7b_v1_full": _MISTRAL_7B,
@@ -172,7 +187,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
-"""Hub name of each model that a ready-made config names, and its config.json without token ids."""
+"""Hub name of a model that a ready-made config names, and its config.json without token ids. Models with their own code
+(Nemotron-Nano-9B-v2) and multimodal models (LightOn-rerank-LW) are left out."""
 
 
 def make_model_folder(parent: Path, hub_name: str) -> Path:

@@ -65,8 +65,11 @@ class Renderer:
         return self._head + before, after + self._tail
 
     def chat(self, text: str) -> Chat | None:
-        """The messages of a prompt's `text`. None if the template has a prefill, which no chat API takes."""
-        if self._template.prefill:
+        """The messages of a prompt's `text`. None if the template has a prefill or a chat of its own.
+
+        No chat API takes them.
+        """
+        if self._template.prefill or self._template.chat is not None:
             return None
         user = text[len(self._head) : len(text) - len(self._tail)]
         before = [(message["role"], message["content"]) for message in self._messages]
