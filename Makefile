@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-fast test-s3 stores test-latest test-gpu-build gpu-check docs bench chaos fuzz \
+.PHONY: help setup demo demo-pipeline demo-s3 test test-slow test-fast test-s3 stores test-latest test-gpu-build gpu-check docs bench chaos fuzz \
 	lint format dist constraints constraints-gpu clean
 
 help: ## this list
@@ -51,9 +51,13 @@ demo-pipeline: setup ## retrieve, rerank, evaluate and export the demo collectio
 demo-s3: setup ## the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
-test: setup ## the whole test suite; real models last, on their own: they need both cores
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm"
-	$(BIN)/python -m pytest -m vllm
+test: setup ## the test suite, in 10 minutes on 2 cores; real models last, on their own: they need both cores
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm and not slow"
+	$(BIN)/python -m pytest -m "vllm and not slow"
+
+test-slow: setup ## the other tests: clusters of several nodes, and faults of replicas, drivers and stores; 10 minutes
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm"
+	$(BIN)/python -m pytest -m "slow and vllm"
 
 test-fast: setup ## the quick tests only: no Ray, no vLLM, no S3 server, no whole jobs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not s3 and not slow"

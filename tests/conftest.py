@@ -1,7 +1,6 @@
 """Fixtures for every test. Research-only test data is outside the repository, in ../shared."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from filelock import FileLock
 
 import helpers.fuzzing  # noqa: F401 - registers the profiles of hypothesis
 from corpus_reranker.io.settings import StorageConfig
-from helpers.locations import Location
+from helpers.locations import Location, new_location
 from helpers.paths import REPOSITORY, SHARED
 from helpers.s3_server import S3Server, running_moto, running_s3_server, running_seaweedfs
 
@@ -24,21 +23,21 @@ os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # by default, ea
 os.environ.setdefault("RAY_enable_worker_prestart", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default, 15, starves its workers on a busy machine
 
-_SLOW_FIXTURES = ("ray_cluster", "demo_model")
-"""Session fixtures of tests that take seconds to minutes. Their files start first, so that the workers end together."""
+_S3_SERVERS = ("s3_server", "moto", "seaweedfs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use Ray, and run the files with slow tests first."""
+    """Mark tests that use Ray or an S3 server. Their files run first, so that pytest's workers end together."""
     slow_files = set()
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "ray_cluster" in fixtures:
             item.add_marker(pytest.mark.ray)
         callspec = getattr(item, "callspec", None)
-        if "s3_server" in fixtures or (callspec and "s3_server" in callspec.params.values()):
+        parameters = callspec.params.values() if callspec else ()
+        if any(name in fixtures or name in parameters for name in _S3_SERVERS):
             item.add_marker(pytest.mark.s3)
-        if any(name in fixtures for name in _SLOW_FIXTURES) or item.get_closest_marker("slow"):
+        if any(map(item.get_closest_marker, ("slow", "ray", "s3"))):
             slow_files.add(item.path)
     items.sort(key=lambda item: item.path not in slow_files)
 
@@ -96,10 +95,7 @@ def any_s3_server(request: pytest.FixtureRequest) -> S3Server:
 @pytest.fixture(params=["local", "s3_server", "seaweedfs"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A new folder. A test with this fixture runs on local disk, on moto and on SeaweedFS."""
-    if request.param == "local":
-        return Location(str(tmp_path), StorageConfig())
-    server: S3Server = request.getfixturevalue(request.param)
-    return Location(f"s3://{server.bucket}/{uuid.uuid4().hex}/folder", server.storage)
+    return new_location(request, tmp_path)
 
 
 @pytest.fixture

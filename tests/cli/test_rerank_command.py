@@ -139,6 +139,7 @@ def test_a_cluster_without_free_resources_is_exit_code_5(tmp_path: Path, ray_env
     assert last.startswith("error: no node has room for a replica: needs 1000 CPU"), printed
 
 
+@pytest.mark.slow
 def test_a_run_without_progress_restarts_automatically(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     hangs_once = {"hang": {"q0003": 1}, "hang_marker": str(tmp_path / "hung"), "hang_timeout_seconds": 3600.0}
     sections: Sections = {

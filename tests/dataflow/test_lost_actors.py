@@ -14,7 +14,7 @@ from corpus_reranker.dataflow.poison_query import DeathRecord
 from corpus_reranker.run import passes
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 POLL_SECONDS = 0.1
 

@@ -8,7 +8,7 @@ import pytest
 from corpus_reranker.errors import RunError
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 def rerank_and_check(folder: Path, num_queries: int, *overrides: str) -> tuple[dict[str, Any], list[str]]:

@@ -38,17 +38,21 @@ from corpus_reranker.report.page import report_output
 from corpus_reranker.report.report_file import ReportFile
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.types import Completion, Prompt, QueryStatus, SamplingParams
-from helpers.locations import Location
+from helpers.locations import Location, new_location
 from helpers.outputs import SCHEMA, file_names, read_rows, result_row, write, write_data_file
 from helpers.pause_points import PausePoint, pause
 from helpers.s3_server import S3Server
-
-pytestmark = pytest.mark.slow
 
 QUERY_IDS = ["q0", "q1"]
 ALL = pa.chunked_array([QUERY_IDS])
 SEEDS = {"a": 1, "b": 2}
 """By the model of a run: the seed of its rankings, which differ."""
+
+
+@pytest.fixture(params=["local", "seaweedfs", pytest.param("s3_server", marks=pytest.mark.slow)])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """A new folder, in the suite on local disk and on SeaweedFS; with the slow tests also on moto."""
+    return new_location(request, tmp_path)
 
 
 def take_lease(sink: ParquetSink) -> None:
