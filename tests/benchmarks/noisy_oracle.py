@@ -76,11 +76,6 @@ class NoisyOracle:
         self._longest_at_depth: dict[int, int] = {}
         self.cost = Cost()
 
-    @property
-    def perceived_grades(self) -> list[float]:
-        """The grade of each passage with the part of the noise that is the same in every window."""
-        return list(self._fixed)
-
     async def rank_window(self, indices: Sequence[int], start: int) -> list[int]:
         if len(indices) == 1:
             return list(indices)
@@ -91,15 +86,19 @@ class NoisyOracle:
         self._answered_depth = max(self._answered_depth, depth)
         return answer
 
-    def _rank(self, indices: Sequence[int]) -> list[int]:
+    def perceive(self, indices: Sequence[int], fresh: random.Random) -> dict[int, float]:
+        """The perceived relevance of the passages of a window, in this order. `fresh` draws the window's noise."""
         shown = len(indices)
         scale = self._noise.deviation * math.sqrt((1 - self._noise.fixed_share) * shown / REFERENCE_WINDOW)
-        perceived = {
+        return {
             index: self._fixed[index]
-            + scale * self._fresh.gauss(0, 1)
-            - self._noise.position_bias * position / (shown - 1)
+            + scale * fresh.gauss(0, 1)
+            - self._noise.position_bias * position / max(shown - 1, 1)
             for position, index in enumerate(indices)
         }
+
+    def _rank(self, indices: Sequence[int]) -> list[int]:
+        perceived = self.perceive(indices, self._fresh)
         return sorted(indices, key=lambda index: -perceived[index])
 
     def _count(self, indices: Sequence[int], depth: int) -> None:

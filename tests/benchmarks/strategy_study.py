@@ -174,6 +174,12 @@ class Collection:
             low, high = (middle, high) if better else (low, middle)
         return noise((low + high) / 2)
 
+    def halfway_target(self) -> float:
+        """nDCG@10 halfway between the first stage and the best order of its candidates."""
+        first_stage, _ = self.run(_FirstStageOrder(), Noise(0.0), 1)
+        best, _ = self.run(FullList(), Noise(0.0, 0.5, 0.0), 1)
+        return float(first_stage.mean() + best.mean()) / 2
+
 
 def study(
     queries: Collection, collection: str, level: str, noise: Noise, names: Iterable[str], seeds: int
@@ -197,11 +203,7 @@ def held_out(seeds: int) -> list[Outcome]:
     outcomes = []
     for name in HELD_OUT:
         queries = Collection(*load_held_out(name))
-        first_stage, best = (
-            queries.run(_FirstStageOrder(), Noise(0.0), 1)[0],
-            queries.run(FullList(), Noise(0.0, 0.5, 0.0), 1)[0],
-        )
-        noise = queries.calibrate(float(first_stage.mean() + best.mean()) / 2, seeds)
+        noise = queries.calibrate(queries.halfway_target(), seeds)
         outcomes += study(queries, f"BRIGHT {name}", "halfway", noise, (BASELINE, *HELD_OUT_STRATEGIES), seeds)
     return outcomes
 

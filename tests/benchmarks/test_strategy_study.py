@@ -7,6 +7,9 @@ import pytest
 from noisy_oracle import MEAN_OUTPUT_TOKENS, JudgedQuery, Noise, NoisyOracle
 from strategy_report import plot, sensitivity_table, table, write_docs
 from strategy_study import STRATEGIES, Collection, study
+from tried_strategies import PAIRS, TournamentGraph
+
+from corpus_reranker.ranking.strategies.base import as_ranking
 
 NO_NOISE = Noise(deviation=0.0, position_bias=0.0)
 
@@ -38,6 +41,22 @@ def collection(num_queries: int = 8) -> Collection:
 def test_calls_and_depth(name: str, calls: int, depth: int) -> None:
     _, cost = collection().run(STRATEGIES[name], Noise(1.0), seeds=1)
     assert (cost.calls, cost.depth) == (calls, depth)
+
+
+@pytest.mark.parametrize("num_candidates", [1, 7, 20, 21, 100])
+async def test_tried_strategies_rank_every_candidate_once_and_keep_their_budget(num_candidates: int) -> None:
+    for _, tried, _ in PAIRS:
+        oracle = NoisyOracle(judged_query(1, num_candidates), Noise(1.0), seed=0)
+        order = as_ranking(await tried.rank(num_candidates, oracle.rank_window)).order
+        assert sorted(order) == list(range(num_candidates))
+        assert oracle.cost.calls <= tried.max_windows(num_candidates)
+
+
+async def test_the_tournament_graph_finds_the_top_without_noise() -> None:
+    query = JudgedQuery("q", tuple("abcdefghij"), (0, 3, 9, 1, 8, 2, 7, 4, 6, 5), (1,) * 10, 1)
+    oracle = NoisyOracle(query, NO_NOISE, seed=0)
+    order = await TournamentGraph(window=4, cutoff=3).rank(10, oracle.rank_window)
+    assert order[:3] == [2, 4, 6]
 
 
 async def test_tokens_of_concurrent_windows() -> None:

@@ -180,6 +180,21 @@ def test_rankings_get_probabilities() -> None:
     assert [entry["doc_id"] for entry in rankings[0]] == ["d1", "d0", "d2", "d3"]
 
 
+def test_a_failed_query_has_no_probabilities() -> None:
+    batch = batch_of([0, 1], [1, 0])
+    batch = batch.set_column(batch.schema.get_field_index("status"), "status", pa.array(["failed", "complete"]))
+    rankings = with_probabilities(batch, STEPS)["ranking"].to_pylist()
+    assert [[entry["p_relevant"] for entry in each] for each in rankings] == [[None, None], pytest.approx([0.9, 0.5])]
+    kept = with_probabilities(batch, STEPS, 0.0)["ranking"].to_pylist()
+    assert [len(each) for each in kept] == [0, 2]
+
+
+def test_the_probabilities_of_the_output_are_cut_off_without_a_calibration() -> None:
+    calibrated = with_probabilities(batch_of([0, 1, 2], [1, 0]), STEPS)
+    assert with_probabilities(calibrated, None, 0.5).equals(with_probabilities(calibrated, STEPS, 0.5))
+    assert with_probabilities(calibrated, None).equals(calibrated)
+
+
 @given(st.lists(st.integers(0, 6).flatmap(lambda n: st.permutations(range(n))), min_size=1), st.floats(0, 1))
 def test_a_cut_off_keeps_ranks_and_what_reaches_it(orders: list[list[int]], limit: float) -> None:
     everything, kept = (
