@@ -12,12 +12,15 @@ _GIB_BYTES = 2**30
 
 
 def compact_completions(config: JobConfig, isolated: IsolatedProcess, log: Callable[[str], None]) -> None:
-    """Compact `cache.path`, if there is one. A failure is logged: the run is finished, and the next one compacts."""
+    """Compact `cache.path`, if there is one.
+
+    The run is finished, and the next one compacts: a failure or a signal is logged and does not fail it.
+    """
     cache = config.cache
     if cache.path is None:
         return
     try:
         bounds = cache.max_gib * _GIB_BYTES, cache.max_age_days
         isolated.run_within(_TIMEOUT_SECONDS, compact, cache.path, config.storage, *bounds)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         log(f"warning: cannot compact {cache.path}: {type(error).__name__}: {error}")
