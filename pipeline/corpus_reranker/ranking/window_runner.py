@@ -86,7 +86,9 @@ class WindowRunner:
         """Score the candidates at `indices`: see `strategies.base.ScoreWindow`. Raises as `rank_window` does."""
         self._check_window(indices)
         judgment = await self._run_window(indices, start)
-        return [None] * len(indices) if judgment.scores is None else list(judgment.scores)
+        if judgment.status not in ANSWERED or judgment.scores is None:
+            return [None] * len(indices)
+        return list(judgment.scores)
 
     def only_scores(self) -> list[float | None] | None:
         """One score for each candidate if the query has had a single window, and its answer gives scores.
