@@ -1,7 +1,7 @@
 """Frozen values that cross packages. Standard library only: every other package may import this module."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 WindowStatus: TypeAlias = Literal["complete", "repaired", "no_answer", "truncated", "timeout", "error"]
@@ -46,11 +46,33 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """One query and its candidates in first-stage order."""
+    """One query and its candidates in first-stage order.
+
+    Attributes:
+        columns: Values of the input's other columns that the prompt template shows, as text.
+    """
 
     query_id: str
     query: str
     candidates: tuple[Candidate, ...]
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownInput:
+    """What prompts show of a row beyond its query, titles and texts.
+
+    Attributes:
+        columns: Names of columns, in alphabetical order.
+        scores: Whether they show the first stage's scores.
+    """
+
+    columns: tuple[str, ...] = ()
+    scores: bool = False
+
+
+NOTHING_SHOWN = ShownInput()
+"""For prompts that show only query, titles and texts."""
 
 
 @dataclass(frozen=True, slots=True)

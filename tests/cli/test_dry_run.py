@@ -4,14 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.io.isolation import IsolatedProcess
-from corpus_reranker.io.schemas import LONG_INPUT
+from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sources.registry import open_source
+from corpus_reranker.paths import PROMPTS_DIRECTORY
 from corpus_reranker.run.fingerprint import run_fingerprint
 from helpers.command_line import check_refused, run_command
 from helpers.runs import query, write_input
@@ -72,6 +74,20 @@ def test_rows_that_fail_are_accepted(tmp_path: Path, rows: list[dict[str, Any]],
     result = dry_run(tmp_path)
     assert result.exit_code == 0, result.output
     assert expected in result.output
+
+
+def test_a_column_that_the_template_shows(tmp_path: Path) -> None:
+    template = (PROMPTS_DIRECTORY / "reasonrank.yaml").read_text(encoding="utf-8")
+    shows_task = template.replace('before_passages: "', 'before_passages: "Task: {column:task}\\n')
+    (tmp_path / "own.yaml").write_text(shows_task, encoding="utf-8")
+    own = f"--prompt.template={tmp_path}/own.yaml"
+    write_input(tmp_path / "in", [query(0)])
+    check_refused(dry_run(tmp_path, own), "the prompt template shows the column 'task', which the input lacks")
+    schema = NESTED_INPUT.append(pa.field("task", pa.string()))
+    write_input(tmp_path / "in", [query(0) | {"task": None}, query(1) | {"task": "find it"}], schema)
+    result = dry_run(tmp_path, own)
+    assert "the first: query 'q0000': task is null" in result.output
+    assert "Task: find it" in result.output
 
 
 def test_ids_and_contradictions(tmp_path: Path) -> None:

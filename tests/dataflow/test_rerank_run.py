@@ -22,6 +22,7 @@ from corpus_reranker.io.run_progress import read_progress
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.sinks.run_record import read_run
 from corpus_reranker.io.status import read_status
+from corpus_reranker.paths import PROMPTS_DIRECTORY
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -196,20 +197,28 @@ def test_a_finished_output_is_kept(mixed_run: MixedRun) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_a_limit_takes_the_first_queries_of_long_form_input_and_is_a_setting_of_the_run(tmp_path: Path) -> None:
+def test_a_limit_takes_the_first_queries_of_long_form_input_and_a_template_shows_their_columns(tmp_path: Path) -> None:
     sources = [query(number) for number in range(9)]
     long = [
-        {"query_id": row["query_id"], "query": row["query"], "rank": rank, **candidate}
+        {"query_id": row["query_id"], "query": row["query"], "task": f"Find {row['query_id']}"}
+        | {"rank": rank, **candidate}
         for row in sources
         for rank, candidate in enumerate(row["candidates"], 1)
     ]
-    write_input(tmp_path / "in", long, LONG_INPUT)
+    write_input(tmp_path / "in", long, LONG_INPUT.append(pa.field("task", pa.string())))
     rerank(config(tmp_path), limit=4)
     assert sorted(rows_of(config(tmp_path))) == ["q0000", "q0001", "q0002", "q0003"]
     changed = config(tmp_path, "--strategy.stride=4")
     with pytest.raises(OutputError, match=r"limit: 4 -> null\n.*strategy\.stride: 2 -> 4"):
         rerank(changed)
-    rerank(config(tmp_path), new_run=True)
+    template = (PROMPTS_DIRECTORY / "reasonrank.yaml").read_text(encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(template.replace('before_passages: "', 'before_passages: "{column:task}. '))
+    shows_task = config(tmp_path, f"--prompt.template={tmp_path}/own.yaml", f"--engine.log_path={tmp_path}/requests")
+    rerank(shows_task, new_run=True)
+    prompts = [json.loads(line)["prompt"] for line in (tmp_path / "requests").read_text().splitlines()]
+    assert {task for prompt in prompts for task in re.findall(r"Find q\d{4}\. I will", prompt)} == {
+        f"Find {row['query_id']}. I will" for row in sources
+    }
     out = rows_of(config(tmp_path))
     assert len(out) == 9
     for source in sources:

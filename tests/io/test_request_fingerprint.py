@@ -1,6 +1,7 @@
 """The request fingerprint of input rows."""
 
 import hashlib
+import struct
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sources.rows import check_batch
+from corpus_reranker.types import NOTHING_SHOWN, ShownInput
 
 ROW: dict[str, Any] = {
     "query_id": "q1",
@@ -21,9 +23,11 @@ ROW: dict[str, Any] = {
 }
 
 
-def fingerprints(*rows: dict[str, Any], schema: pa.Schema = NESTED_INPUT) -> list[str | None]:
+def fingerprints(
+    *rows: dict[str, Any], schema: pa.Schema = NESTED_INPUT, shown: ShownInput = NOTHING_SHOWN
+) -> list[str | None]:
     table = pa.Table.from_pylist(list(rows), schema)
-    values: list[str | None] = request_fingerprints(check_batch(table, RowLimits())).to_pylist()
+    values: list[str | None] = request_fingerprints(check_batch(table, RowLimits()), shown).to_pylist()
     return values
 
 
@@ -59,6 +63,25 @@ def test_whatever_a_prompt_can_show_changes_it(changed: dict[str, Any]) -> None:
 @pytest.mark.parametrize("same", [ROW | {"query_id": "q2"}, with_candidate(score=0.5), with_candidate(score=None)])
 def test_ids_of_queries_and_scores_do_not(same: dict[str, Any]) -> None:
     assert fingerprints(same) == fingerprints(ROW)
+
+
+def test_columns_and_scores_change_it_if_prompts_show_them() -> None:
+    schema = NESTED_INPUT.append(pa.field("task", pa.string())).append(pa.field("year", pa.int64()))
+    row = ROW | {"task": "find é", "year": 2020}
+    shown = ShownInput(("task", "year"), scores=True)
+    content = b"".join(n.to_bytes(8, "little") for n in (9,)) + "wie spät".encode()
+    content += b"".join(n.to_bytes(8, "little") for n in (2, 2, 2)) + b"d1d2"
+    content += b"".join(n.to_bytes(8, "little") for n in (0, 1)) + b"c"
+    content += b"".join(n.to_bytes(8, "little") for n in (4, 2)) + b"noonab"
+    content += (7).to_bytes(8, "little") + "find é".encode() + (4).to_bytes(8, "little") + b"2020"
+    content += struct.pack("<dd", 2.0, 1.0)
+    assert fingerprints(row, schema=schema, shown=shown) == [hashlib.sha256(content).hexdigest()[:32]]
+    rescored = with_candidate(score=0.5) | {"task": "find é", "year": 2020}
+    for changed in (row | {"task": "x"}, row | {"year": 2021}, rescored):
+        assert fingerprints(changed, schema=schema, shown=shown) != fingerprints(row, schema=schema, shown=shown)
+        assert fingerprints(changed, schema=schema) == fingerprints(row, schema=schema) == fingerprints(ROW)
+    around = fingerprints(row | {"query": ""}, rescored, row, schema=schema, shown=shown)
+    assert around[2:] == fingerprints(row, schema=schema, shown=shown)
 
 
 def test_it_does_not_depend_on_the_rows_around_or_on_the_types() -> None:

@@ -5,6 +5,7 @@ compare the messages, rendered by the word tokenizer on both sides.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def prompt_of(case: dict[str, Any], tokenizer: Tokenizer, folder: Path) -> Promp
     file.write_text("\n".join(json.dumps(each) for each in case.get("examples", ())), encoding="utf-8")
     prompt_builder = PromptBuilder(template_of(case), tokenizer, 512, MAX_PROMPT_TOKENS, load_examples(file))
     texts, titles = zip(*((passage["text"], passage["title"]) for passage in case["passages"]), strict=True)
-    return prompt_builder(request_of(case["query"], texts, titles))(range(len(texts)))
+    request = request_of(case["query"], texts, titles)
+    scores = case.get("scores", [candidate.score for candidate in request.candidates])
+    candidates = tuple(replace(each, score=score) for each, score in zip(request.candidates, scores, strict=True))
+    return prompt_builder(replace(request, candidates=candidates))(range(len(texts)))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['template']} {case['source']}")

@@ -54,6 +54,15 @@ def test_every_template_renders(path: Path) -> None:
         ({"passage": "[{rank}] {passage.__class__}\n"}, "passage: unknown placeholder '{passage.__class__}"),
         ({"passage": "[{rank!r}] {passage}\n"}, "passage: unknown placeholder '{rank!r}"),
         ({"before_passages": "{query}\n{passage}\n"}, "before_passages: unknown placeholder '{passage}'"),
+        ({"before_passages": "{column:}\n"}, "before_passages: unknown placeholder"),
+        (
+            {"after_passages": "{language}"},
+            "after_passages: unknown placeholder '{language}'; known: {num}, {query}, {co",
+        ),
+        (
+            {"passage": "[{rank}] {passage} {column:language}\n"},
+            "unknown placeholder '{column:language}'; known: {pass",
+        ),
         ({"after_passages": 'Answer as {"order": []}'}, "double a literal brace"),
         ({"answer_format": "json"}, "answer_format: unknown answer format 'json'; one of after_reasoning, best_label"),
         ({"identifiers": "roman"}, "identifiers: Input should be 'numbers' or 'letters'"),

@@ -23,7 +23,7 @@ from corpus_reranker.io.sinks.data_files import list_data_files
 from corpus_reranker.io.sinks.layout import SUCCESS
 from corpus_reranker.io.sinks.run_record import describe_changes, read_run
 from corpus_reranker.io.storage_errors import brief
-from corpus_reranker.types import QueryStatus
+from corpus_reranker.types import NOTHING_SHOWN, QueryStatus, ShownInput
 
 FINGERPRINT = "request_fingerprint"
 
@@ -46,6 +46,7 @@ class ReuseRequest:
         keep_reasoning: Copy reasoning; an output without it is not reused. If false, it is dropped.
         storage: How to reach the outputs.
         row_limits: What makes an input row a failed row.
+        shown: What prompts show of a row beyond its query, titles and texts.
         calibration: Gives the copies their `p_relevant`. The earlier outputs may have had another one.
     """
 
@@ -55,6 +56,7 @@ class ReuseRequest:
     keep_reasoning: bool
     storage: StorageConfig
     row_limits: RowLimits
+    shown: ShownInput = NOTHING_SHOWN
     calibration: Calibration | None = None
 
 

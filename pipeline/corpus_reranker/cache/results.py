@@ -31,13 +31,13 @@ from corpus_reranker.cache.earlier_outputs import (
 from corpus_reranker.io.calibration import with_p_relevant
 from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID, RESULT
-from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
 from corpus_reranker.io.sources.rows import check_batch
 from corpus_reranker.io.storage_errors import brief
+from corpus_reranker.types import ShownInput
 
 _SPILL_FILES = 64
 """Temporary files. A million rows without candidates are 16,000 in each, which are in memory at once."""
@@ -70,7 +70,7 @@ def copy_reusable_rows(
     if len(index.hashes):
         with ExitStack() as stack:
             spill = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(min(_SPILL_FILES, len(index.files)))]
-            _spill(_matches(candidates, index, request.row_limits), spill)
+            _spill(_matches(candidates, index, request), spill)
             for file in spill:
                 if file.seek(0, 2):
                     file.seek(0)
@@ -80,14 +80,14 @@ def copy_reusable_rows(
     return reasons
 
 
-def _matches(candidates: ParquetFiles, index: RowIndex, limits: RowLimits) -> Iterator[pa.Table]:
+def _matches(candidates: ParquetFiles, index: RowIndex, request: ReuseRequest) -> Iterator[pa.Table]:
     """The rows of the input that the index knows, without their candidates."""
 
     def read(piece: tuple[ParquetFile, int]) -> list[pa.Table]:
         file, group = piece
         with reading(file.path):
             tables = read_row_groups(candidates, file, [group], ROWS_PER_BATCH)
-            return [_match(check_batch(table, limits), index) for table in tables]
+            return [_match(check_batch(table, request.row_limits), index, request.shown) for table in tables]
 
     pieces = [(file, group) for file in candidates.files for group in range(len(file.row_groups))]
     with ThreadPoolExecutor(_READ_THREADS) as pool:
@@ -96,8 +96,8 @@ def _matches(candidates: ParquetFiles, index: RowIndex, limits: RowLimits) -> It
                 yield from tables
 
 
-def _match(table: pa.Table, index: RowIndex) -> pa.Table:
-    table = table.append_column(FINGERPRINT, request_fingerprints(table)).filter(pc.is_null(table[PROBLEM]))
+def _match(table: pa.Table, index: RowIndex, shown: ShownInput) -> pa.Table:
+    table = table.append_column(FINGERPRINT, request_fingerprints(table, shown)).filter(pc.is_null(table[PROBLEM]))
     positions = index.find(row_hashes(table[QUERY_ID], table[FINGERPRINT]))
     table, positions = table.filter(pa.array(positions >= 0)), positions[positions >= 0]
     columns = {

@@ -38,8 +38,9 @@ from corpus_reranker.io.settings import RowSettings
 from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.sources.base import ParquetFiles
 from corpus_reranker.io.sources.conversion import convert_batch
-from corpus_reranker.io.sources.rows import check_batch
+from corpus_reranker.io.sources.rows import check_batch, check_shown
 from corpus_reranker.io.sources.schema_check import input_schema
+from corpus_reranker.types import NOTHING_SHOWN, ShownInput
 
 Reranker: TypeAlias = Callable[[Dataset], Dataset]
 """Maps a dataset with one row per query to the reranked dataset."""
@@ -135,11 +136,11 @@ def build_reranker(
     """
     if rows is None:
         rows = config.input if isinstance(config, JobConfig) else RowSettings()
-    calibration = config.load_calibration()
+    calibration, shown = config.load_calibration(), config.prompt.load_template().shown
     services = RunServices(row_limits=rows, keep_reasoning=keep_reasoning, calibration=calibration)
 
     def reranked(dataset: Dataset) -> Dataset:
-        checked = dataset.map_batches(check_queries, fn_args=(rows,), **WHOLE_BLOCKS)
+        checked = dataset.map_batches(check_queries, fn_args=(rows, shown), **WHOLE_BLOCKS)
         return _rerank(checked, config.reranker(), plan_run(config), None, services, replica_placement(config))
 
     return reranked
@@ -193,7 +194,7 @@ def replica_resources(cpus: float, gpus: float) -> dict[str, float]:
     return {"num_cpus": cpus, "num_gpus": gpus}
 
 
-def check_queries(table: pa.Table, rows: RowSettings) -> pa.Table:
+def check_queries(table: pa.Table, rows: RowSettings, shown: ShownInput = NOTHING_SHOWN) -> pa.Table:
     """Give the reranker's columns of a block their names and types, and apply `check_batch`.
 
     Raises:
@@ -214,7 +215,9 @@ def check_queries(table: pa.Table, rows: RowSettings) -> pa.Table:
     others = table.drop_columns(list(theirs.values()))
     if doubled := set(own.column_names) & set(others.column_names):
         raise InputError(f"the dataset has another column named {', '.join(sorted(doubled))}; rename or drop it")
-    return check_batch(pa.table([*own.columns, *others.columns], schema=pa.schema([*own.schema, *others.schema])), rows)
+    table = pa.table([*own.columns, *others.columns], schema=pa.schema([*own.schema, *others.schema]))
+    check_shown(table.schema, shown)
+    return check_batch(table, rows)
 
 
 def rerank(

@@ -45,6 +45,7 @@ class RerankWorker:
             run: Services of the run; None outside a run.
         """
         self._config = RerankerConfig.model_validate(config)
+        self._shown = self._config.prompt.load_template().shown
         self._schema = schema
         self._run = run or RunServices()
         self._replica = ReplicaId.current()
@@ -82,21 +83,22 @@ class RerankWorker:
         return asyncio.run_coroutine_threadsafe(self._rerank_block(block), self._loop).result()
 
     async def _rerank_block(self, block: pa.Table) -> pa.Table:
-        queries = block.select([schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM]).to_pylist()
+        own = (schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM)
+        queries = block.select(list(dict.fromkeys([*own, *self._shown.columns]))).to_pylist()
         self._queries_arrived += len(queries)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._rerank_row(row)) for row in queries]
         if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
             await self._reranker.flush()
         self._queries_returned += len(queries)
-        fingerprints = await asyncio.to_thread(request_fingerprints, block)
+        fingerprints = await asyncio.to_thread(request_fingerprints, block, self._shown)
         schema = self._schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
         rows = [task.result() for task in tasks]
         return schemas.output_table(rows, block, schema, fingerprints, self._run.calibration)
 
     async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            request = parse_row(row)
+            request = parse_row(row, self._shown)
             self._poison_queries.check(request.query_id)
         except RowError as error:
             return self._fail(row, str(error))

@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 
 from corpus_reranker.errors import ConfigError, RequestError
 from corpus_reranker.prompts.renderer import Renderer
-from corpus_reranker.prompts.template import PromptTemplate, substitute
+from corpus_reranker.prompts.template import PromptTemplate, column_values, substitute
 from corpus_reranker.prompts.text_cleanup import clean_text
 from corpus_reranker.prompts.token_boundary import is_token_boundary, splits_at_boundaries
 from corpus_reranker.prompts.tokenizer import Tokenizer
@@ -83,6 +83,9 @@ class RequestPromptBuilder:
         self._parser = prompt_builder.parser
         self._template_choices = prompt_builder.choices
         self._query = self._escape_citations(request.query).strip()
+        self._values = {"query": self._query} | column_values(
+            {name: self._escape_citations(text).strip() for name, text in request.columns.items()}
+        )
         self._query_checked = False
         self._splits_at_boundaries = prompt_builder.splits_at_boundaries
         self._around: dict[int, tuple[str, str]] = {}
@@ -111,7 +114,7 @@ class RequestPromptBuilder:
     def _render(self, indices: Sequence[int], limit_tokens: int, shortened_to_tokens: int | None = None) -> Prompt:
         num = len(indices)
         if num not in self._around:
-            self._around[num] = self._renderer.around(self._query, num)
+            self._around[num] = self._renderer.around(self._values, num)
         before, after = self._around[num]
         pieces = [piece for rank, index in enumerate(indices, 1) for piece in self._passage(rank, index, limit_tokens)]
         pieces = [before + pieces[0], *pieces[1:], after]
@@ -134,7 +137,7 @@ class RequestPromptBuilder:
         label = self._renderer.label(rank)
         key = (index, min(limit_tokens, len(self._passage_tokens(index))))
         if key not in self._bodies:
-            text = self._renderer.passage(rank, self._text(index, limit_tokens))
+            text = self._renderer.passage(rank, self._text(index, limit_tokens), self._candidates[index].score)
             if not label or not text.startswith(label):
                 return (text,)
             self._bodies[key] = text[len(label) :]

@@ -1,11 +1,11 @@
 """The text of one prompt: the chat template around the user message, the instructions, the passages."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from corpus_reranker.errors import ConfigError, RequestError
 from corpus_reranker.prompts.special_tokens import SpecialTokens, is_special
-from corpus_reranker.prompts.template import PromptTemplate, substitute
+from corpus_reranker.prompts.template import PromptTemplate, column_values, shows_values, substitute
 from corpus_reranker.prompts.text_cleanup import clean_prompt_text
 from corpus_reranker.prompts.tokenizer import Tokenizer
 from corpus_reranker.types import Chat
@@ -48,8 +48,9 @@ class Renderer:
         self._tail = tail + template.prefill
         self._before = _LINE.findall(template.before_passages)
         self._after = _LINE.findall(template.after_passages)
-        before, after = self.around("query", 1)
-        passages = [self.passage(rank, "passage") for rank in (1, 2)]
+        columns = dict.fromkeys(template.shown.columns, "column")
+        before, after = self.around({"query": "query", **column_values(columns)}, 1)
+        passages = [self.passage(rank, "passage", 0.0) for rank in (1, 2)]
         one, two = (self._count_special(tokenizer.encode(before + "".join(passages[:n]) + after)) for n in (1, 2))
         self._num_special_tokens, self._special_tokens_per_passage = one, two - one
 
@@ -57,9 +58,14 @@ class Renderer:
         """`text` with its special tokens escaped."""
         return self._special_tokens.escape(text)
 
-    def around(self, query: str, num: int) -> tuple[str, str]:
-        """The text before the first and after the last of `num` passages, chat template included."""
-        values = {"query": query, "num": num}
+    def around(self, values: Mapping[str, str], num: int) -> tuple[str, str]:
+        """The text before the first and after the last of `num` passages, chat template included.
+
+        Args:
+            values: The query and the columns, by placeholder.
+            num: The number of passages.
+        """
+        values = {**values, "num": str(num)}
         before = "".join(self._line(line, values) for line in self._before)
         after = "".join(self._line(line, values) for line in self._after)
         return self._head + before, after + self._tail
@@ -79,17 +85,20 @@ class Renderer:
         """The identifier of the passage at 1-based `rank`."""
         return self._identifiers.name(rank)
 
-    def passage(self, rank: int, text: str) -> str:
-        """The lines of the passage at 1-based `rank`, from its cleaned up and truncated `text`."""
-        return self._fill(self._template.passage, {"rank": self.identifier(rank), "passage": text})
+    def passage(self, rank: int, text: str, score: float) -> str:
+        """The lines of the passage at 1-based `rank`, from its cleaned up and truncated `text` and its score."""
+        values = {"rank": self.identifier(rank), "passage": text, "score": f"{score:.3f}"}
+        return self._fill(self._template.passage, values)
 
     def label(self, rank: int) -> str:
         """The part of a passage's lines that depends on its 1-based `rank`: `[3]` of `[{rank}] {passage}`.
 
-        Empty if text after the passage depends on the rank too.
+        Empty if text after the passage depends on the rank too, or text before it on the score.
         """
         before, _, after = self._template.passage.partition("{passage}")
-        return "" if "{rank}" in after else substitute(before, {"rank": self.identifier(rank)}).rstrip(" ")
+        if "{rank}" in after or "{score}" in before:
+            return ""
+        return substitute(before, {"rank": self.identifier(rank)}).rstrip(" ")
 
     def check_special_tokens(self, token_ids: Sequence[int], num: int) -> None:
         """Check that a prompt with `num` passages has no more special tokens than its template.
@@ -104,10 +113,10 @@ class Renderer:
                 "requested, because that text could answer for the model"
             )
 
-    def _line(self, line: str, values: dict[str, object]) -> str:
-        return self._fill(line, values) if "{query}" in line else substitute(line, values)
+    def _line(self, line: str, values: Mapping[str, str]) -> str:
+        return self._fill(line, values) if shows_values(line) else substitute(line, values)
 
-    def _fill(self, template: str, values: dict[str, object]) -> str:
+    def _fill(self, template: str, values: Mapping[str, str]) -> str:
         """Replace the placeholders of `template`. Special tokens of the values are escaped, and its own are kept."""
         return "".join(
             piece if special else self._special_tokens.escape(clean_prompt_text(substitute(piece, values)))

@@ -1,4 +1,4 @@
-"""Prompt templates: YAML files in configs/prompts with four placeholders and no code, checked when loaded."""
+"""Prompt templates: YAML files in configs/prompts with placeholders and no code, checked when loaded."""
 
 import hashlib
 import json
@@ -15,12 +15,14 @@ from corpus_reranker.answers.identifiers import IDENTIFIERS
 from corpus_reranker.answers.registry import create_answer_parser
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.section import Section
+from corpus_reranker.types import ShownInput
 from corpus_reranker.unique_keys import load_yaml
 
-_BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
+_BRACES = re.compile(r"\{\{|\}\}|\{(\w+|column:[^{}]+)\}|[{}]")
+_COLUMN = "column:"
 
 _MESSAGE_PLACEHOLDERS = frozenset({"num", "query"})
-_PASSAGE_PLACEHOLDERS = frozenset({"rank", "passage"})
+_PASSAGE_PLACEHOLDERS = frozenset({"rank", "passage", "score"})
 _TITLED_PLACEHOLDERS = frozenset({"title", "text"})
 
 
@@ -31,15 +33,18 @@ class PromptTemplate(Section):
         description='How answers are parsed: a name of corpus_reranker/answers/registry.py, or "module:Class".'
     )
     system: str | None = Field(None, description="System message; None for models without one.")
-    before_passages: str = Field(description="Start of the user message, whole lines. {num}, {query}.")
+    before_passages: str = Field(
+        description="Start of the user message, whole lines. {num}, {query}, and {column:NAME}, the value of another "
+        "column of the input."
+    )
     passage: str = Field(
-        description="One passage, whole lines. {rank} (1-based) and {passage}. An answer format for one passage needs "
-        "neither {rank} nor whole lines."
+        description="One passage, whole lines. {rank} (1-based), {passage}, and {score}, the first stage's score with "
+        "three decimals. An answer format for one passage needs neither {rank} nor whole lines."
     )
     titled_passage: str = Field(
         "Title: {title} Content: {text}", description="{passage} of a passage that has a title. {title} and {text}."
     )
-    after_passages: str = Field(description="End of the user message. {num}, {query}.")
+    after_passages: str = Field(description="End of the user message. {num}, {query}, {column:NAME}.")
     identifiers: Literal["numbers", "letters"] = Field("numbers", description="What {rank} is: 1, 2, ... or A, B, ...")
     chat: str | None = Field(
         None,
@@ -65,14 +70,14 @@ class PromptTemplate(Section):
     @field_validator("before_passages", "after_passages")
     @classmethod
     def _message_placeholders(cls, text: str) -> str:
-        check_placeholders(text, _MESSAGE_PLACEHOLDERS)
+        check_placeholders(text, _MESSAGE_PLACEHOLDERS, columns=True)
         return text
 
     @field_validator("passage", "titled_passage")
     @classmethod
     def _passage_placeholders(cls, text: str, field: ValidationInfo) -> str:
         known = _PASSAGE_PLACEHOLDERS if field.field_name == "passage" else _TITLED_PLACEHOLDERS
-        optional = {"rank"} if _is_pointwise(field) else set()
+        optional = {"score", "rank"} if _is_pointwise(field) else {"score"}
         if missing := sorted(known - check_placeholders(text, known) - optional):
             raise ValueError(f"must contain {' and '.join(f'{{{name}}}' for name in missing)}")
         return text
@@ -117,6 +122,13 @@ class PromptTemplate(Section):
     def parser(self) -> AnswerParser:
         """The parser for the template's answer format and identifiers."""
         return create_answer_parser(self.answer_format, IDENTIFIERS[self.identifiers])
+
+    @property
+    def shown(self) -> ShownInput:
+        """What the prompts show of an input row beyond its query, titles and texts."""
+        names = _names(self.before_passages) | _names(self.after_passages)
+        columns = sorted(name.removeprefix(_COLUMN) for name in names if name.startswith(_COLUMN))
+        return ShownInput(tuple(columns), "score" in _names(self.passage))
 
     @property
     def hash(self) -> str:
@@ -171,8 +183,22 @@ def template_path(name: str, directory: Path) -> Path:
     return path
 
 
-def check_placeholders(text: str, allowed: frozenset[str]) -> set[str]:
-    """The placeholders in `text`.
+def column_values(columns: Mapping[str, str]) -> dict[str, str]:
+    """The values of the placeholders {column:NAME}."""
+    return {_COLUMN + name: value for name, value in columns.items()}
+
+
+def shows_values(line: str) -> bool:
+    """Whether a line of a template shows the query or a column, whose text is not the template's."""
+    return any(name == "query" or name.startswith(_COLUMN) for name in _names(line))
+
+
+def _names(text: str) -> set[str]:
+    return {match[1] for match in _BRACES.finditer(text) if match[1]}
+
+
+def check_placeholders(text: str, allowed: frozenset[str], *, columns: bool = False) -> set[str]:
+    """The placeholders in `text`. With `columns`, {column:NAME} is one of them for every name.
 
     Raises:
         ValueError: `text` has an unknown placeholder or a single brace.
@@ -181,9 +207,9 @@ def check_placeholders(text: str, allowed: frozenset[str]) -> set[str]:
     for match in _BRACES.finditer(text):
         if match[0] in ("{{", "}}"):
             continue
-        if match[1] not in allowed:
+        if match[1] not in allowed and not (columns and match[1] and match[1].startswith(_COLUMN)):
             found = match[0] if match[1] else text[match.start() : match.start() + 20]
-            names = ", ".join(f"{{{name}}}" for name in sorted(allowed))
+            names = ", ".join(f"{{{name}}}" for name in (*sorted(allowed), *(["column:NAME"] if columns else [])))
             raise ValueError(f"unknown placeholder {found!r}; known: {names}; double a literal brace")
         used.add(match[1])
     return used

@@ -16,6 +16,7 @@ from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.listing import describe_skipped
 from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.registry import open_source
+from corpus_reranker.io.sources.rows import check_shown
 from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.compaction import compact_completions
@@ -93,6 +94,7 @@ def _run_once(
             is_copy = candidates.paths != list(source.paths)
             if is_copy:
                 check_input_unchanged(config, source, fingerprint)
+            check_shown(candidates.schema, config.prompt.load_template().shown)
             query_ids = isolated.run(read_query_ids, candidates)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
             info = {**fingerprint.info, "gpus": max_gpus(config), "keep_reasoning": config.output.keep_reasoning}

@@ -7,20 +7,19 @@ import pyarrow as pa
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
 from corpus_reranker.dataflow.prompts import create_prompt_builder
-from corpus_reranker.errors import OutputHeldError
+from corpus_reranker.errors import OutputHeldError, RowError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.object_store import check_writable, open_object_store
-from corpus_reranker.io.schemas import PROBLEM, QUERY_ID
-from corpus_reranker.io.settings import InputConfig
+from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.sinks.registry import open_sink
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.listing import describe_skipped
 from corpus_reranker.io.sources.parquet_files import check_query_ids, check_unique, read_query_ids
 from corpus_reranker.io.sources.registry import open_source
-from corpus_reranker.io.sources.rows import check_batch, parse_row
+from corpus_reranker.io.sources.rows import check_batch, check_shown, parse_row
 from corpus_reranker.io.sources.staging import head
 from corpus_reranker.io.status import read_holder
 from corpus_reranker.io.storage_errors import output_errors
@@ -46,7 +45,7 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
         source = isolated.run(open_source, config.input, config.storage)
         skipped = describe_skipped(config.input.path, config.storage, source.paths)
         is_finished = _check_output(config, source, limit, isolated, new_run=new_run)
-        first = isolated.run(_check_rows, source, config.input, limit)
+        first = isolated.run(_check_rows, source, config, limit)
     cluster, strategy, fingerprint = config.cluster, config.strategy, config.fingerprint()
     lines = [
         f"input: {config.input.path}: {source.describe()}"
@@ -92,7 +91,7 @@ def _check_output(
     return is_finished
 
 
-def _check_rows(source: Source, settings: InputConfig, limit: int | None) -> _First:
+def _check_rows(source: Source, config: JobConfig, limit: int | None) -> _First:
     """Read what a run reads before its first pass: the query ids, and all rows of an input that must be staged."""
     only_ids = source.nested_files if limit is None else None
     if only_ids is not None:
@@ -102,19 +101,22 @@ def _check_rows(source: Source, settings: InputConfig, limit: int | None) -> _Fi
         ids.append(check_query_ids(table[QUERY_ID].combine_chunks(), rows, "the input"))
         rows += table.num_rows
         if first.request is None:
-            first = _first_readable(table, settings, first)
+            first = _first_readable(table, config, first)
         elif only_ids is not None:
             return first
     check_unique(pa.chunked_array(ids, pa.string()), lambda row: f"row {row}")
     return first
 
 
-def _first_readable(table: pa.Table, settings: InputConfig, before: _First) -> _First:
+def _first_readable(table: pa.Table, config: JobConfig, before: _First) -> _First:
     unreadable, problem = before.unreadable, before.problem
-    for row in check_batch(table, settings).to_pylist():
-        if row[PROBLEM] is None:
-            return _First(parse_row(row), unreadable, problem)
-        unreadable, problem = unreadable + 1, problem or f"query {row[QUERY_ID]!r}: {row[PROBLEM]}"
+    shown = config.prompt.load_template().shown
+    check_shown(table.schema, shown)
+    for row in check_batch(table, config.input).to_pylist():
+        try:
+            return _First(parse_row(row, shown), unreadable, problem)
+        except RowError as error:
+            unreadable, problem = unreadable + 1, problem or f"query {row[QUERY_ID]!r}: {error}"
     return _First(None, unreadable, problem)
 
 

@@ -49,6 +49,7 @@ def add_reused_rows(
         keep_reasoning=config.output.keep_reasoning,
         storage=config.storage,
         row_limits=config.input,
+        shown=config.prompt.load_template().shown,
         calibration=run.calibration,
     )
     finished = query_ids.filter(state.finished)

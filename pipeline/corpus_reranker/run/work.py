@@ -7,7 +7,7 @@ the sampled queries, assuming that each window keeps its order.
 import asyncio
 import functools
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -24,7 +24,7 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
 from corpus_reranker.io.sources.registry import open_source
-from corpus_reranker.io.sources.rows import check_batch, parse_row
+from corpus_reranker.io.sources.rows import check_batch, check_shown, parse_row
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.ranking.strategies.base import Strategy, needs_scores
 from corpus_reranker.types import RerankRequest
@@ -169,8 +169,7 @@ def _sample(source: Source, config: JobConfig, size: int | None, seed: int) -> I
     """
     files = source.nested_files
     if files is None:
-        rows = (row for table in source.tables() for row in _rows(table, config))
-        yield from (_parse(row, config) for row in islice(rows, size))
+        yield from islice((each for table in source.tables() for each in _requests(table, config)), size)
         return
     rng = random.Random(seed)
     groups = [(file, group) for file in files.files for group, sizes in enumerate(file.row_groups) if sizes.rows]
@@ -185,28 +184,25 @@ def _sample(source: Source, config: JobConfig, size: int | None, seed: int) -> I
         left -= sample_size
         sampled = np.array(sorted(rng.sample(range(rows_of_group), sample_size)))
         with reading(file.path):
-            for row in _take(read_row_groups(files, file, [group], ROWS_PER_BATCH), sampled, config):
-                yield _parse(row, config)
+            yield from _take(read_row_groups(files, file, [group], ROWS_PER_BATCH), sampled, config)
 
 
-def _take(tables: Iterable[pa.Table], positions: np.ndarray, config: JobConfig) -> Iterator[Mapping[str, object]]:
-    """The rows of the concatenated tables at `positions`, which are in ascending order."""
+def _take(tables: Iterable[pa.Table], positions: np.ndarray, config: JobConfig) -> Iterator[RerankRequest | None]:
+    """The requests of the rows of the concatenated tables at `positions`, which are in ascending order."""
     first = 0
     for table in tables:
         here = positions[(positions >= first) & (positions < first + len(table))]
-        yield from _rows(table.take(here - first), config)
+        yield from _requests(table.take(here - first), config)
         first += len(table)
         if not (positions >= first).any():
             return
 
 
-def _rows(table: pa.Table, config: JobConfig) -> list[Mapping[str, object]]:
-    rows: list[Mapping[str, object]] = check_batch(table, config.input).to_pylist()
-    return rows
-
-
-def _parse(row: Mapping[str, object], config: JobConfig) -> RerankRequest | None:
-    try:
-        return parse_row(row)
-    except RowError:
-        return None
+def _requests(table: pa.Table, config: JobConfig) -> Iterator[RerankRequest | None]:
+    shown = config.prompt.load_template().shown
+    check_shown(table.schema, shown)
+    for row in check_batch(table, config.input).to_pylist():
+        try:
+            yield parse_row(row, shown)
+        except RowError:
+            yield None

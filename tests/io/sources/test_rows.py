@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus_reranker.errors import RowError
+from corpus_reranker.errors import InputError, RowError
 from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM, unreadable_row
 from corpus_reranker.io.settings import RowLimits
-from corpus_reranker.io.sources.rows import MAX_ID_CHARS, check_batch, parse_row
-from corpus_reranker.types import RerankRequest
+from corpus_reranker.io.sources.rows import MAX_ID_CHARS, check_batch, check_shown, parse_row
+from corpus_reranker.types import RerankRequest, ShownInput
 from helpers.fuzzing import examples
 from helpers.outputs import input_row
 
@@ -243,3 +243,30 @@ def test_a_candidate_without_text_does_not_fail_its_row() -> None:
 
 def test_an_empty_batch() -> None:
     assert check_batch(NESTED_INPUT.empty_table(), SETTINGS).num_rows == 0
+
+
+def test_a_row_without_a_value_that_prompts_show_fails() -> None:
+    shown = ShownInput(("task",), scores=True)
+    row = input_row("q") | {"task": 7, PROBLEM: None}
+    assert parse_row(row, shown).columns == {"task": "7"}
+    with pytest.raises(RowError, match="task is null, and the prompt template shows it"):
+        parse_row(row | {"task": None}, shown)
+    with pytest.raises(RowError, match="candidate 'd1' has no score, and the prompt template shows it"):
+        parse_row(with_candidate(score=None) | {"task": "t", PROBLEM: None}, shown)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (NESTED_INPUT, r"shows the column 'task', which the input lacks; it has query_id, query, candidates\. Add"),
+        (NESTED_INPUT.append(pa.field("task", pa.list_(pa.string()))), r"'task', which is list<.*>; cast it to string"),
+        (
+            pa.schema([("candidates", pa.list_(pa.struct([("doc_id", pa.string())]))), ("task", pa.int64())]),
+            r"shows \{score\}, and the input has no candidates.score",
+        ),
+    ],
+)
+def test_an_input_without_what_prompts_show_is_refused(schema: pa.Schema, message: str) -> None:
+    check_shown(NESTED_INPUT.append(pa.field("task", pa.large_string())), ShownInput(("query", "task"), scores=True))
+    with pytest.raises(InputError, match=message):
+        check_shown(schema, ShownInput(("task",), scores=True))

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from corpus_reranker.errors import RowError
+from corpus_reranker.errors import InputError, RowError
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID
 from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sources.arrow_types import is_list, is_number, is_text
-from corpus_reranker.types import Candidate, RerankRequest
+from corpus_reranker.types import NOTHING_SHOWN, Candidate, RerankRequest, ShownInput
 
 MAX_ID_CHARS = 1_000
 """Limit on the length of a query_id or doc_id."""
@@ -47,14 +47,18 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
     return table.append_column(pa.field(PROBLEM, pa.string()), column)
 
 
-def parse_row(row: Mapping[str, Any]) -> RerankRequest:
+def parse_row(row: Mapping[str, Any], shown: ShownInput = NOTHING_SHOWN) -> RerankRequest:
     """The request of one row that `check_batch` has checked; candidates keep the order of the list.
 
     Of candidates with the same doc_id, the first one is kept. A null score becomes NaN: the first stage's scores are
-    carried along, not used.
+    carried along, and used only if prompts show them.
+
+    Args:
+        row: The row, with all columns that prompts show.
+        shown: What prompts show of it.
 
     Raises:
-        RowError: `check_batch` found a problem.
+        RowError: `check_batch` found a problem, or a value that prompts show is null.
     """
     if row.get(PROBLEM) is not None:
         raise RowError(row[PROBLEM])
@@ -62,7 +66,33 @@ def parse_row(row: Mapping[str, Any]) -> RerankRequest:
     for each in row[CANDIDATES]:
         candidate = Candidate(each["doc_id"], each.get("text") or "", _score(each.get("score")), each.get("title"))
         candidates.setdefault(candidate.doc_id, candidate)
-    return RerankRequest(row[QUERY_ID], row["query"], tuple(candidates.values()))
+    for name in shown.columns:
+        if row[name] is None:
+            raise RowError(f"{name} is null, and the prompt template shows it")
+    if shown.scores and (unscored := next((each for each in candidates.values() if math.isnan(each.score)), None)):
+        raise RowError(f"candidate {unscored.doc_id!r} has no score, and the prompt template shows it")
+    columns = {name: str(row[name]) for name in shown.columns}
+    return RerankRequest(row[QUERY_ID], row["query"], tuple(candidates.values()), columns)
+
+
+def check_shown(schema: pa.Schema, shown: ShownInput) -> None:
+    """Check that an input in nested form has what prompts show.
+
+    Raises:
+        InputError: Names the column and the fix.
+    """
+    for name in shown.columns:
+        if name not in schema.names:
+            raise InputError(
+                f"the prompt template shows the column {name!r}, which the input lacks; it has"
+                f" {', '.join(schema.names)}. Add the column, or show another one in a copy of the template"
+            )
+        if not (is_text(type_ := schema.field(name).type) or is_number(type_)):
+            raise InputError(f"the prompt template shows the column {name!r}, which is {type_}; cast it to string")
+    candidates = schema.field(CANDIDATES).type
+    has_fields = is_list(candidates) and pa.types.is_struct(candidates.value_type)
+    if shown.scores and has_fields and candidates.value_type.get_field_index("score") < 0:
+        raise InputError("the prompt template shows {score}, and the input has no candidates.score; add the scores")
 
 
 def _score(value: float | None) -> float:
