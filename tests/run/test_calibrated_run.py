@@ -10,7 +10,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.errors import ConfigError, InputError, OutputError
+from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.io.calibration import Calibration, read_calibration, to_json
 from helpers.command_line import check_refused, run_command
 from helpers.first_token import is_relevant, logprob
@@ -120,7 +120,8 @@ def test_a_calibration_is_part_of_the_run(folder: Path, monkeypatch: pytest.Monk
         rerank_locally(
             monkeypatch, settings_of(folder, f"--calibration.file={folder}/c.json", "--prompt.max_passage_tokens=9")
         )
-    other = Calibration("platt", "surprise", {"slope": 1.0, "intercept": 0.0}, 1, 9, 3)
-    (folder / "c.json").write_text(to_json(other))
-    with pytest.raises(ConfigError, match="maps 'surprise', which is no field of ranking"):
-        rerank_locally(monkeypatch, calibrated)
+    for score in ("surprise", "doc_id"):
+        other = Calibration("platt", score, {"slope": 1.0, "intercept": 0.0}, 1, 9, 3)
+        (folder / "c.json").write_text(to_json(other))
+        with pytest.raises(InputError, match=f"field '{score}'"):
+            rerank_locally(monkeypatch, calibrated)

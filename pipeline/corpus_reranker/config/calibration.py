@@ -1,9 +1,9 @@
 """Config section `calibration`."""
 
+import pyarrow as pa
 from pydantic import Field
 
-from corpus_reranker.errors import ConfigError
-from corpus_reranker.io.calibration import Calibration, read_calibration
+from corpus_reranker.io.calibration import Calibration, read_calibration, score_values
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.schemas import RANKING
 from corpus_reranker.io.settings import StorageConfig
@@ -26,11 +26,9 @@ class CalibrationConfig(Section):
             fingerprint: Fingerprint of the reranker.
 
         Raises:
-            InputError: It is no calibration, or one of other settings.
-            ConfigError: It maps a score that the output does not have.
+            InputError: It is no calibration, one of other settings, or maps a field that is no number of `ranking`.
         """
         calibration = read_calibration(*resolve(self.file, storage))
         calibration.check(fingerprint, "this reranker")
-        if RANKING.value_type.get_field_index(calibration.score) < 0:
-            raise ConfigError(f"calibration.file {self.file} maps {calibration.score!r}, which is no field of ranking")
+        score_values(pa.array([], RANKING.value_type), calibration.score)
         return calibration

@@ -128,8 +128,7 @@ class RerankerConfig(Section):
             fingerprint: The reranker's fingerprint, if it is known.
 
         Raises:
-            InputError: It is no calibration, or one of other settings.
-            ConfigError: It maps a score that the output does not have.
+            InputError: It is no calibration, one of other settings, or maps a field that is no number of `ranking`.
         """
         if self.calibration is None:
             return None
