@@ -39,6 +39,7 @@ def test_help_lists_the_commands_in_the_order_of_the_pipeline() -> None:
         "compare",
         "calibrate",
         "export",
+        "publish",
         "report",
     ]
     assert run_command().stdout == result.stdout

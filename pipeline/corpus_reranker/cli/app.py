@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": LazyCommand("compare", "Compare the rankings of two outputs."),
     "calibrate": LazyCommand("calibrate", "Fit the probability that a document is relevant, with qrels."),
     "export": LazyCommand("export", "Convert an output to TREC runs, feeds or training data."),
+    "publish": LazyCommand("publish", "Write an output to a Delta, Iceberg or Lance table in one commit."),
     "report": LazyCommand("report", "Write an HTML report of a run."),
     "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),
 }

@@ -28,6 +28,7 @@ from corpus_reranker.evaluation.settings import CalibrateConfig, CompareConfig, 
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
+from corpus_reranker.publish.settings import PublishConfig
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.report.settings import ReportConfig
@@ -162,6 +163,7 @@ class JobConfig(RerankerConfig):
     compare: CompareConfig | None = None
     calibrate: CalibrateConfig | None = None
     export: ExportConfig | None = None
+    publish: PublishConfig | None = None
     report: ReportConfig = ReportConfig()
     estimate: EstimateConfig = EstimateConfig()
 

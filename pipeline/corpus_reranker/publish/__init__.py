@@ -1,0 +1,1 @@
+"""Publishes a finished output to a table in one atomic commit."""

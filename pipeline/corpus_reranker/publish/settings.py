@@ -1,0 +1,37 @@
+"""Config section of the publish command."""
+
+from pydantic import Field, field_validator
+
+from corpus_reranker.io.settings import Url
+from corpus_reranker.publish.registry import table_class
+from corpus_reranker.section import Section
+
+
+class PublishConfig(Section):
+    """The table that gets the rows of a finished output."""
+
+    to: str = Field(description='Kind of table: delta, iceberg, lance, hugging_face, or "module:Class".')
+    destination: Url = Field(description="Folder or URL of the table; for iceberg its name, NAMESPACE.TABLE.")
+    partition: str | None = Field(
+        None,
+        description='Value of the partition column, such as "{date}": only the rows with this value are replaced. '
+        "None: all rows are.",
+    )
+    partition_column: str = Field("date", min_length=1, description="Column that `partition` adds to the rows.")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Columns of the output to publish. None: all."
+    )
+    options: dict[str, str] = Field(
+        {},
+        description="Options of the library: storage_options of delta and lance, properties of the iceberg catalog.",
+    )
+    catalog: str = Field("default", description="Name of the Iceberg catalog, also in a .pyiceberg.yaml.")
+    allow_simulated: bool = Field(
+        False, description="Publish an output whose engine was scripted or simulated: no model ranked it."
+    )
+
+    @field_validator("to")
+    @classmethod
+    def _known_kind(cls, to: str) -> str:
+        table_class(to)
+        return to
