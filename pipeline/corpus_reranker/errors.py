@@ -49,6 +49,10 @@ class NoFreeNodeError(RunError):
     """No node has had enough free resources for a replica for too long. The same command resumes the run later."""
 
 
+class MaxCostError(RunError):
+    """The run has cost `max_cost`. The same command with a higher limit resumes it."""
+
+
 class ReplicaDeathsError(RerankerError):
     """A replica's process dies repeatedly without an answered window in between. Its node may be at fault."""
 

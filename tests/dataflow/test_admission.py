@@ -48,6 +48,32 @@ async def test_the_target_follows_the_capacity() -> None:
         release.set()
 
 
+async def test_a_closed_admission_finishes_the_queries_that_have_begun() -> None:
+    admission = Admission(Capacity(2), max_tokens=400)
+    finished: list[int] = []
+    first_windows = asyncio.Event()
+
+    async def rerank(number: int) -> None:
+        async with admission.query(2) as slot:
+            for _ in range(2):
+                async with admission.window(slot, 100):
+                    await first_windows.wait()
+            finished.append(number)
+
+    queries = [asyncio.create_task(rerank(number)) for number in range(20)]
+    await asyncio.sleep(0.01)
+    begun = admission.windows_in_flight
+    admission.end_input()
+    admission.close()
+    first_windows.set()
+    queries.append(asyncio.create_task(rerank(20)))
+    await asyncio.wait(queries)
+    assert begun == with_headroom(2)
+    assert finished == list(range(begun))
+    assert sum(query.cancelled() for query in queries) == 21 - begun
+    assert (admission.queries_in_flight, admission.windows_in_flight) == (0, 0)
+
+
 async def test_the_target_follows_completion_lengths() -> None:
     admission = Admission(Capacity(10_000, 1_000_000), max_tokens=400)
     async with admission.query(1) as slot, admission.window(slot, 950):

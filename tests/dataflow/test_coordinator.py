@@ -55,6 +55,21 @@ def test_a_repeated_report_counts_once(tmp_path: Path, restarts: bool) -> None:
     assert not client.coordinator.report_arrivals(REPLICA, 6, 0)
 
 
+def test_the_costs_of_all_processes_count_to_the_limit(tmp_path: Path, restarts: bool) -> None:
+    running = Coordinator(10, tmp_path / "state", max_cost=10.0)
+
+    def report(replica: ReplicaId, cost: float) -> bool:
+        coordinator = Coordinator(10, tmp_path / "state", max_cost=10.0) if restarts else running
+        return coordinator.report_cost(replica, cost)
+
+    assert not report(REPLICA, 4.0)
+    assert not report(REPLICA, 5.0)
+    assert not report(RESTARTED, 2.0)
+    assert report(OTHER, 3.0)
+    assert report(REPLICA, 5.0)
+    assert not Coordinator(10, tmp_path / "another").report_cost(REPLICA, 1e9)
+
+
 def test_an_unknown_number_of_queries_never_ends(tmp_path: Path) -> None:
     assert not Coordinator(None, tmp_path / "state").report_arrivals(REPLICA, 10**9, 0)
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from typer.exceptions import TyperException
 
-from corpus_reranker.errors import EngineDeadError, NoFreeNodeError, RerankerError, RunError
+from corpus_reranker.errors import EngineDeadError, MaxCostError, NoFreeNodeError, RerankerError, RunError
 from corpus_reranker.io.storage_errors import brief
 
 RUN_FAILED = 1
 WRONG_SETTINGS = 2
 NO_FREE_NODE = 5
 """After 3, too many failed queries, and 4, not finished."""
+MAX_COST_REACHED = 7
+"""After 6, two outputs that differ."""
 
 
 def report_error(error: Exception) -> int:
@@ -38,6 +40,8 @@ def report_error(error: Exception) -> int:
 def _exit_code(error: RerankerError) -> int:
     if isinstance(error, NoFreeNodeError):
         return NO_FREE_NODE
+    if isinstance(error, MaxCostError):
+        return MAX_COST_REACHED
     return RUN_FAILED if isinstance(error, RunError | EngineDeadError) else WRONG_SETTINGS
 
 

@@ -13,6 +13,7 @@ from corpus_reranker.cli.printing import failures, format_counts, log, noted_cou
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
+from corpus_reranker.io.spend import Spend
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight, probed
 from corpus_reranker.types import QueryStatus, count_unanswered
@@ -126,6 +127,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
         f"windows: {format_counts(manifest['windows_by_status'])}",
         *noted_counts(manifest),
         f"tokens: {manifest['prompt_tokens']:,} prompt, {manifest['output_tokens']:,} output{simulated}",
+        *([f"cost: {Spend(**spend)}"] if (spend := manifest["info"].get("spend")) else []),
         *([f"cache: {hits:,} completions were not requested again"] if hits else []),
         f"time: {wall_seconds:.0f} s" + (f", of which engine start {max(starts):.0f} s" if starts else ""),
         f"output: {config.output.path} ({files}, {manifest['bytes'] / 1e6:,.1f} MB)",

@@ -87,6 +87,8 @@ def describe(output: str, status: Status) -> str:
         f"writer: {status.holder or 'none'}",
         *((*failures(status.manifest), *noted_counts(status.manifest)) if status.manifest else ()),
     ]
+    if status.spend is not None:
+        lines.append(f"cost: {status.spend}")
     if (now := status.progress) is not None:
         lines.append(
             f"now: {now.windows_per_second:.1f} windows/s on {counted(len(now.replicas), 'replica')},"

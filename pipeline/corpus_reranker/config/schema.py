@@ -149,6 +149,12 @@ class JobConfig(RerankerConfig):
     max_failed_fraction: float = Field(
         0.01, ge=0, le=1, description="Maximum fraction of failed queries. Above it, the run ends with exit code 3."
     )
+    max_cost: float | None = Field(
+        None,
+        gt=0,
+        description="Price at which the run stops, over all its starts; needs engine.prices. Queries in flight are "
+        "finished and may exceed it. The run ends with exit code 7, and a higher limit resumes it.",
+    )
     max_unanswered_fraction: float = Field(
         0.2,
         ge=0,

@@ -24,9 +24,15 @@ _MEAN_WINDOWS = 256
 
 @dataclass(slots=True)
 class QuerySlot:
-    """The slot of an admitted query. `windows_left` is the maximum number of windows that it may still request."""
+    """The slot of an admitted query.
+
+    Attributes:
+        windows_left: Maximum number of windows that it may still request.
+        started: One of its windows has reached the engine.
+    """
 
     windows_left: int
+    started: bool = False
 
 
 class Admission:
@@ -52,7 +58,7 @@ class Admission:
         self.windows_in_flight = 0
         self._capacity = capacity
         self._fixed_target = fixed_target
-        self._input_ended = False
+        self._input_ended = self._closed = False
         self._prompt_tokens: float | None = None
         self._output_tokens = max_tokens * _INITIAL_OUTPUT_FRACTION
         self._waiting_queries: list[_Waiter] = []
@@ -70,10 +76,11 @@ class Admission:
     @contextlib.asynccontextmanager
     async def query(self, max_windows: int) -> AsyncIterator[QuerySlot]:
         """Wait for a query slot and hold it; the query requests at most `max_windows` windows."""
-        admitted = self._enqueue(self._waiting_queries, max_windows)
+        slot = QuerySlot(max_windows)
+        admitted = self._enqueue(self._waiting_queries, slot)
         try:
             await admitted
-            yield QuerySlot(max_windows)
+            yield slot
         finally:
             if not admitted.cancelled():  # a query cancelled while it waited never held a slot
                 self.queries_in_flight -= 1
@@ -84,10 +91,11 @@ class Admission:
         """Wait for a window slot and hold it, for the next window of the query that holds `slot`."""
         if self._prompt_tokens is None:
             self._prompt_tokens = prompt_tokens
-        admitted = self._enqueue(self._waiting_windows, slot.windows_left)
+        admitted = self._enqueue(self._waiting_windows, slot)
         slot.windows_left = max(slot.windows_left - 1, 0)
         try:
             await admitted
+            slot.started = True
             yield
         finally:
             if not admitted.cancelled():
@@ -109,9 +117,19 @@ class Admission:
         self._input_ended = True
         self._admit()
 
-    def _enqueue(self, waiting: "list[_Waiter]", windows_left: int) -> asyncio.Future[None]:
+    def close(self) -> None:
+        """Cancel every query that waits for its slot or for its first window, now and later. The others go on."""
+        self._closed = True
+        for _, _, admitted, slot in (*self._waiting_queries, *self._waiting_windows):
+            if not slot.started:
+                admitted.cancel()
+
+    def _enqueue(self, waiting: "list[_Waiter]", slot: QuerySlot) -> asyncio.Future[None]:
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(waiting, (-windows_left, next(self._arrivals), admitted))
+        if self._closed and not slot.started:
+            admitted.cancel()
+            return admitted
+        heapq.heappush(waiting, (-slot.windows_left, next(self._arrivals), admitted, slot))
         self._admit()
         return admitted
 
@@ -125,7 +143,7 @@ class Admission:
         return max(self.queries_in_flight, self.windows_in_flight)
 
 
-_Waiter: TypeAlias = tuple[int, int, asyncio.Future[None]]
+_Waiter: TypeAlias = tuple[int, int, asyncio.Future[None], QuerySlot]
 """Sort key: most windows left first, then order of arrival."""
 
 

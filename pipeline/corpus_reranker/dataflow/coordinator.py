@@ -28,6 +28,7 @@ _CLEANUP_SECONDS = 1.0
 """Timeout of the last call: Ray kills a stopped job 3 s after SIGTERM."""
 
 _TABLES = """
+CREATE TABLE IF NOT EXISTS costs (process TEXT PRIMARY KEY, cost REAL);
 CREATE TABLE IF NOT EXISTS replicas (
     actor_id TEXT, process TEXT, queries_arrived INTEGER, queries_returned INTEGER, PRIMARY KEY (actor_id, process)
 );
@@ -37,16 +38,18 @@ CREATE TABLE IF NOT EXISTS replicas (
 class Coordinator:
     """The coordinator of one pass of a run."""
 
-    def __init__(self, num_queries: int | None, state_path: Path | None = None) -> None:
+    def __init__(self, num_queries: int | None, state_path: Path | None = None, max_cost: float | None = None) -> None:
         """Open the state file; a restarted actor continues with the state before the restart.
 
         Args:
             num_queries: Queries of the pass. None if the number is unknown; the end of the input is then not reported.
             state_path: File of the state; None derives it from the Ray actor's id.
+            max_cost: What the pass may cost. None: no limit.
         """
         actor_id = "" if state_path else ray.get_runtime_context().get_actor_id()
         self._path = state_path or Path(tempfile.gettempdir(), f"corpus-reranker-coordinator-{actor_id}.sqlite")
         self._num_queries = num_queries
+        self._max_cost = max_cost
         self._database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = OFF")  # the state must outlive the process, not the machine
         self._database.execute("PRAGMA journal_mode = WAL")  # the default creates and deletes a file for each call
@@ -89,6 +92,12 @@ class Coordinator:
             self._reported[replica] = report
         return self._num_queries is not None and self._num_arrived >= self._num_queries
 
+    def report_cost(self, replica: ReplicaId, cost: float) -> bool:
+        """Record what a replica's process has cost so far, and return whether the pass has cost `max_cost`."""
+        self._database.execute("INSERT OR REPLACE INTO costs VALUES (?, ?)", (replica.process, cost))
+        ((total,),) = self._database.execute("SELECT sum(cost) FROM costs")
+        return self._max_cost is not None and total >= self._max_cost
+
     def delete_state(self) -> None:
         self._database.close()
         self._path.unlink(missing_ok=True)
@@ -101,7 +110,7 @@ class CoordinatorClient:
         """`coordinator` is a handle of a Coordinator, or None."""
         self._replica = replica
         self._coordinator = coordinator
-        self.input_ended = False
+        self.input_ended = self.max_cost_reached = False
 
     def replica_started(self) -> ReplicaHistory:
         """Announce this process, and return what is known from processes that died.
@@ -134,13 +143,22 @@ class CoordinatorClient:
             async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
                 self.input_ended = await call
 
+    async def report_cost(self, cost: float) -> None:
+        """Report what the process has cost and update `max_cost_reached`. The next report repeats a lost call."""
+        if self._coordinator is None or self.max_cost_reached:
+            return
+        call = self._coordinator.report_cost.remote(self._replica, cost)
+        with contextlib.suppress(RayError, TimeoutError):
+            async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
+                self.max_cost_reached = await call
+
 
 @contextlib.contextmanager
-def running_coordinator(num_queries: int | None) -> Iterator[Any]:
+def running_coordinator(num_queries: int | None, max_cost: float | None = None) -> Iterator[Any]:
     """Start a coordinator on the driver's node, yield its handle, and delete its state at the end."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-    coordinator: Any = ray.remote(Coordinator).options(**options).remote(num_queries)
+    coordinator: Any = ray.remote(Coordinator).options(**options).remote(num_queries, max_cost=max_cost)
     try:
         yield coordinator
     finally:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -41,7 +42,8 @@ class QueryReranker:
         self._replica = replica
         self._run = run
         self._stats = stats
-        context = replace(config.engine_context, count=stats.count)
+        self._counts: Counter[str] = Counter()
+        context = replace(config.engine_context, count=self._count)
         self._engine = create_engine(config.engine, context)
         self._pre_ranker = create_pre_ranker(config.pre_ranker.engine, context) if config.pre_ranker else None
         self._prompt_builder = create_prompt_builder(config)
@@ -88,6 +90,12 @@ class QueryReranker:
         admission.update_capacity(self._capacity())
         load = admission.queries_in_flight, admission.windows_in_flight, admission.target_windows_in_flight
         return ReplicaReport(self._replica, *load, self.engine_info())
+
+    @property
+    def cost(self) -> float:
+        """What the engine has been billed since its start; 0 without prices."""
+        prices = self._config.engine.token_prices
+        return prices.cost(self._counts) if prices else 0.0
 
     def max_windows(self, num_candidates: int) -> int:
         """Maximum number of windows of a query with `num_candidates` candidates."""
@@ -143,6 +151,10 @@ class QueryReranker:
                 policy=config.policy,
                 encode=prompt_builder.tokenizer.encode,
             )
+
+    def _count(self, name: str, amount: int) -> None:
+        self._counts[name] += amount
+        self._stats.count(name, amount)
 
     def _capacity(self) -> Capacity:
         return Capacity.from_engine_info(self._config.engine.max_num_seqs, self._engine.info())

@@ -13,13 +13,14 @@ from corpus_reranker.io.sinks.layout import Layout
 class RunServices:
     """Optional services: without them, a replica reranks, but reports and caches nothing.
 
-    `stats_actor` and `coordinator` are actor handles. `completion_index` names the files of cached completions by
-    query id; `cache_completions` stores further ones.
+    `stats_actor` and `coordinator` are actor handles. With `has_max_cost`, replicas report what they cost.
+    `completion_index` names the files of cached completions by query id; `cache_completions` stores further ones.
     """
 
     run_id: str = ""
     stats_actor: Any = None
     coordinator: Any = None
+    has_max_cost: bool = False
     layout: Layout | None = None
     completion_index: Mapping[str, list[str]] = field(default_factory=dict)
     cache_completions: bool = True

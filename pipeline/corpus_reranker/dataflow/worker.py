@@ -79,7 +79,10 @@ class RerankWorker:
         self._reporting = asyncio.create_task(self._report_periodically())
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Rerank the queries of `block` and return them once the last one is finished."""
+        """Rerank the queries of `block` and return them once the last one is finished.
+
+        Queries that have not begun when the run reaches `max_cost` are left out.
+        """
         return asyncio.run_coroutine_threadsafe(self._rerank_block(block), self._loop).result()
 
     async def _rerank_block(self, block: pa.Table) -> pa.Table:
@@ -91,6 +94,9 @@ class RerankWorker:
         if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
             await self._reranker.flush()
         self._queries_returned += len(queries)
+        if any(task.cancelled() for task in tasks):  # max_cost was reached before these queries began
+            block = block.filter(pa.array([not task.cancelled() for task in tasks]))
+            tasks = [task for task in tasks if not task.cancelled()]
         fingerprints = await asyncio.to_thread(request_fingerprints, block, self._shown)
         schema = self._schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
         rows = [task.result() for task in tasks]
@@ -142,6 +148,10 @@ class RerankWorker:
             await self._coordinator.report_arrivals(self._queries_arrived, self._queries_returned)
             if self._coordinator.input_ended:
                 self._reranker.admission.end_input()
+            if self._run.has_max_cost:
+                await self._coordinator.report_cost(self._reranker.cost)
+                if self._coordinator.max_cost_reached:
+                    self._reranker.admission.close()
 
     def _exit(self, reason: str) -> NoReturn:
         """End this process. Ray restarts the actor with a new engine and gives it its unfinished blocks again."""

@@ -53,8 +53,7 @@ class EngineContext:
     replicas: int = 1
     """Maximum number of replicas, which share limits of the whole run."""
     count: Callable[[str, int], None] = _count_nothing
-    """Adds to a count of the run's progress. An engine that is billed counts billed_prompt_tokens (cached ones
-    included), billed_cached_prompt_tokens and billed_output_tokens."""
+    """Adds to a count of the run's progress. An engine that is billed counts the tokens of `prices.BILLED`."""
 
 
 class EngineSettings(Section):
@@ -116,6 +115,11 @@ class EngineSettings(Section):
     def token_prices(self) -> TokenPrices | None:
         """What each token costs; None if nothing is billed, or the prices are not known."""
         return None
+
+    @property
+    def probe_counts(self) -> dict[str, int]:
+        """The counts, as in EngineContext.count, of the requests that `probed` sent."""
+        return {}
 
     def probed(self) -> Self:
         """These settings with what only the running service behind the engine can tell; unchanged if there is none.

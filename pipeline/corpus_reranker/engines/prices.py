@@ -1,8 +1,13 @@
 """What an endpoint charges for tokens."""
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from corpus_reranker.section import Section
+
+BILLED = ("billed_prompt_tokens", "billed_cached_prompt_tokens", "billed_output_tokens")
+"""Counts of the tokens that an endpoint bills. The first includes the second."""
 
 
 class TokenPrices(Section):
@@ -14,8 +19,9 @@ class TokenPrices(Section):
     )
     output: float = Field(ge=0, description="Price of a million output tokens, reasoning included.")
 
-    def cost(self, prompt_tokens: int, cached_prompt_tokens: int, output_tokens: int) -> float:
-        """The price of these tokens. `prompt_tokens` includes the cached ones."""
+    def cost(self, counts: Mapping[str, int]) -> float:
+        """The price of the tokens in `counts`, by the names of BILLED. Other counts cost nothing."""
+        prompt_tokens, cached_tokens, output_tokens = (counts.get(name, 0) for name in BILLED)
         cached_price = self.prompt if self.cached_prompt is None else self.cached_prompt
-        uncached = (prompt_tokens - cached_prompt_tokens) * self.prompt
-        return (uncached + cached_prompt_tokens * cached_price + output_tokens * self.output) / 1e6
+        price = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached_price
+        return (price + output_tokens * self.output) / 1e6

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from corpus_reranker.io.object_store import ObjectStore
 from corpus_reranker.io.sinks.layout import progress_name
 from corpus_reranker.io.sinks.run_record import RunRecord
+from corpus_reranker.io.spend import Spend
 from corpus_reranker.types import count_unanswered
 
 SILENT_SECONDS = 10.0
@@ -38,7 +39,7 @@ class RunProgress:
 
     `counts` has queries_STATUS, windows_STATUS, answers_FLAG, admitted_queries, planned_requests, requests,
     finished_requests, completions, cache_hits, cache_failures, prompt_tokens, output_tokens, pre_ranker_failures and
-    engine_deaths; a count of zero may be absent.
+    engine_deaths, and what the engine counts; a count of zero may be absent. `spend` is that of all starts of the run.
     """
 
     queries: int
@@ -52,6 +53,7 @@ class RunProgress:
     replicas: tuple[ReplicaProgress, ...] = ()
     replicas_starting: int = 0
     recent_errors: tuple[str, ...] = ()
+    spend: Spend | None = None
 
     @property
     def replicas_silent(self) -> int:
@@ -92,7 +94,9 @@ def read_progress(control: ObjectStore, run: RunRecord) -> tuple[RunProgress, fl
         data = json.loads(stored.body)
         replicas = tuple(ReplicaProgress(**each) for each in data.pop("replicas"))
         errors = tuple(data.pop("recent_errors"))
-        return RunProgress(**data, replicas=replicas, recent_errors=errors), stored.age_seconds()
+        spend = data.pop("spend", None)
+        spend = spend and Spend(**spend)
+        return RunProgress(**data, replicas=replicas, recent_errors=errors, spend=spend), stored.age_seconds()
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 

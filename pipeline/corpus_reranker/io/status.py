@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from corpus_reranker.io.filesystem import redact, resolve
+from corpus_reranker.io.filesystem import join, redact, resolve
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import count_statuses, list_results
-from corpus_reranker.io.sinks.layout import MANIFEST, SUCCESS
+from corpus_reranker.io.sinks.layout import MANIFEST, SUCCESS, spend_folder
 from corpus_reranker.io.sinks.lease import LEASE, LeaseHolder, parse_lease
 from corpus_reranker.io.sinks.run_record import RunRecord, read_run
+from corpus_reranker.io.spend import Spend, read_spend
 from corpus_reranker.io.storage_errors import output_errors
 
 
@@ -22,8 +23,8 @@ class Status:
     """Status of one output.
 
     `run` is None if no run has started, `manifest` is None until it has finished. `holder` and `progress` are those of
-    a run that may be writing now, otherwise None. While a run is writing, a query may briefly be in two data files and
-    count twice.
+    a run that may be writing now, otherwise None. `spend` is what all starts of the run were billed. While a run is
+    writing, a query may briefly be in two data files and count twice.
     """
 
     run: RunRecord | None
@@ -35,6 +36,7 @@ class Status:
     seconds_since_last_part: float | None
     manifest: Mapping[str, Any] | None
     progress: RunProgress | None
+    spend: Spend | None = None
 
     @property
     def done(self) -> int:
@@ -72,6 +74,7 @@ def _read_status(url: str, storage: StorageConfig) -> Status:
         seconds_since_last_part=(datetime.now(UTC) - written).total_seconds() if written else None,
         manifest=json.loads(manifest.body) if manifest else None,
         progress=progress[0] if holder and progress else None,
+        spend=read_spend(filesystem, join(folder, spend_folder(run.run_id))) if run else None,
     )
 
 

@@ -16,8 +16,9 @@ from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.io.filesystem import join, redact, resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, REPORT
+from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, REPORT, spend_folder
 from corpus_reranker.io.sinks.run_record import RUN
+from corpus_reranker.io.spend import Spend, format_cost, read_spend
 from corpus_reranker.report.charts import (
     Chart,
     Floats,
@@ -98,6 +99,7 @@ class ReportedRun:
         queries: Queries of the input, if the run has not finished.
         engine_start_seconds: Start time of the slowest replica's engine.
         engine: Info of the engine.
+        spend: What all starts of the run were billed.
         in_flight: Samples of the last pass: seconds since its start, windows in flight, target windows in flight.
     """
 
@@ -109,6 +111,7 @@ class ReportedRun:
     engine_start_seconds: float | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
     in_flight: Sequence[Sequence[float]] = ()
+    spend: Spend | None = None
 
 
 def report_output(
@@ -220,6 +223,7 @@ def _read_run(filesystem: pafs.FileSystem, folder: str, data: RunData, manifest:
         engine_start_seconds=max(starts, default=None),
         engine=passes[-1].get("engine", {}) if passes else {},
         in_flight=passes[-1].get("in_flight", ()) if passes else (),
+        spend=read_spend(filesystem, join(folder, spend_folder(record.get("run_id", "")))),
     )
 
 
@@ -260,6 +264,8 @@ def _tiles(
         pauses = f"; without {duration(wall - busy)} of pauses" if busy < wall else ""
         tiles.append(Tile("Wall time", duration(wall), f"{rate}{pauses}"))
         tiles += _cost(data, totals, run, config)
+    if run.spend is not None:
+        tiles.append(_spend_tile(run.spend, totals, config))
     if evaluation is not None:
         tiles.insert(0, _quality_tile(evaluation))
     return tiles
@@ -279,6 +285,17 @@ def _cost(data: RunData, totals: Totals, run: ReportedRun, config: ReportConfig)
         each = f"at {config.price_per_gpu_hour:g} per GPU-hour; {short(price)} in total"
         tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / totals.queries), each))
     return tiles
+
+
+def _spend_tile(spend: Spend, totals: Totals, config: ReportConfig) -> Tile:
+    """What the endpoint was paid, retries and unfinished queries included."""
+    prompt, output = spend.prompt_tokens, spend.output_tokens
+    cached = percent(spend.cached_prompt_tokens, prompt or 1)
+    tokens = f"{short(float(prompt))} prompt tokens, {cached} cached, {short(float(output))} output tokens"
+    if spend.cost is None:
+        return Tile("Billed tokens", short(float(prompt + output)), tokens)
+    each = f"; {short(1000 * spend.cost / totals.queries)} per 1,000 queries" if totals.queries else ""
+    return Tile(f"Cost in {config.currency}", format_cost(spend.cost), f"{tokens}{each}")
 
 
 def _quality_tile(evaluation: Evaluation) -> Tile:

@@ -1,5 +1,6 @@
 """The driver of a rerank job: from a valid config to an output that holds every query exactly once."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from corpus_reranker.io.sources.parquet_files import read_query_ids
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.rows import check_shown
 from corpus_reranker.io.sources.staging import stage
+from corpus_reranker.io.spend import read_spend
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.compaction import compact_completions
 from corpus_reranker.run.final_report import write_final_report
@@ -112,7 +114,9 @@ def _run_once(
                 state, passes = run_passes(run, schema, query_ids, state, reused)
                 if not is_copy:
                     check_input_unchanged(config, source, fingerprint)
-                manifest = sink.finish(state, schema, {"passes": passes, "versions": versions})
+                spend = read_spend(sink.layout.filesystem, sink.layout.spend_folder)
+                info = {"passes": passes, "versions": versions, "spend": spend and dataclasses.asdict(spend)}
+                manifest = sink.finish(state, schema, info)
         write_final_report(config, isolated, log)
         compact_completions(config, isolated, log)
     return manifest

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from corpus_reranker.engines.prices import TokenPrices
+
 _LATENCY_SECONDS = [0.5, 1, 2, 5, 10, 20, 30, 60, 90, 120, 180, 300, 600, 1200, 1800]
 """A window of 3,000 reasoning tokens takes minutes; policy.window_timeout_seconds is 1800 by default."""
 
@@ -21,8 +23,9 @@ PREFIX = "corpus_reranker_"
 class RunMetrics:
     """The metrics of one pass of a run. Counters start at zero."""
 
-    def __init__(self, run_id: str, remaining: int, reused: int = 0) -> None:
+    def __init__(self, run_id: str, remaining: int, reused: int = 0, prices: TokenPrices | None = None) -> None:
         """`remaining` queries are left for the pass to rerank; `reused` have a row of an earlier output."""
+        self._prices = prices
         self._run = {"run_id": run_id}
         self._remaining = remaining
         run, by_status, by_replica = ("run_id",), ("run_id", "status"), ("run_id", "replica")
@@ -37,9 +40,25 @@ class RunMetrics:
             "output_tokens": Counter(f"{PREFIX}output_tokens", "Output tokens of all completions.", run),
             "cache_hits": Counter(f"{PREFIX}cache_hits", "Completions found in the completion cache.", run),
             "cache_failures": Counter(f"{PREFIX}cache_failures", "Failed reads and writes of the cache.", run),
+            "billed_prompt_tokens": Counter(
+                f"{PREFIX}billed_prompt_tokens", "Prompt tokens that an endpoint billed, cached ones included.", run
+            ),
+            "billed_cached_prompt_tokens": Counter(
+                f"{PREFIX}billed_cached_prompt_tokens", "Billed prompt tokens in the endpoint's cache.", run
+            ),
+            "billed_output_tokens": Counter(
+                f"{PREFIX}billed_output_tokens", "Output tokens that an endpoint billed.", run
+            ),
+            "requests_refused": Counter(
+                f"{PREFIX}requests_refused", "Requests that an endpoint refused as too busy (429, 503).", run
+            ),
+            "requests_lost": Counter(
+                f"{PREFIX}requests_lost", "Requests to an endpoint that failed otherwise and were sent again.", run
+            ),
             "engine_starts": Counter(f"{PREFIX}engine_starts", "Engine starts, restarts included.", run),
             "engine_deaths": Counter(f"{PREFIX}engine_deaths", "Engine deaths that a replica reported.", run),
         }
+        self._cost = Counter(f"{PREFIX}cost", "Price of the billed tokens, by engine.prices.", run)
         self._queries_in_flight = Gauge(f"{PREFIX}queries_in_flight", "Admitted queries.", by_replica)
         self._windows_in_flight = Gauge(f"{PREFIX}windows_in_flight", "Windows in the engine.", by_replica)
         self._target_windows_in_flight = Gauge(
@@ -68,6 +87,8 @@ class RunMetrics:
                 self._by_status[kind].inc(count, {**self._run, "status": status})
                 self._remaining -= count if kind == "queries" else 0
         self._queries_remaining.set(max(self._remaining, 0), self._run)
+        if self._prices is not None and (cost := self._prices.cost(counts)) > 0:
+            self._cost.inc(cost, self._run)
 
     def observe(self, seconds: Mapping[str, Sequence[float]]) -> None:
         """Add durations: window latencies as `window`, waits for a query slot as `queue_wait`."""

@@ -28,6 +28,7 @@ from corpus_reranker.run.fingerprint import RunFingerprint
 from corpus_reranker.run.progress import ProgressReporter
 from corpus_reranker.run.ray_errors import reason, run_error
 from corpus_reranker.run.restarts import Attempt
+from corpus_reranker.run.spend import SpendLedger
 from corpus_reranker.run.stats import StatsSnapshot, running_stats_actor
 from corpus_reranker.run.watchdog import Watchdog
 
@@ -65,11 +66,18 @@ def run_passes(
         RunError: A pass failed; the same command resumes the run.
     """
     entries: list[dict[str, Any]] = []
+    if not state.remaining:
+        return state, entries
+    probe_counts = {} if run.attempt.restarts else run.config.engine.probe_counts
+    ledger = SpendLedger(run.config, run.sink.layout, run.record, probe_counts)
+    ledger.check(state.done)
     while state.remaining:
         before = state.remaining
-        entries.append(_run_pass(run, schema, query_ids.filter(state.finished), reused))
+        entries.append(_run_pass(run, schema, query_ids.filter(state.finished), reused, ledger))
         state = run.isolated.run(run.sink.prepare, query_ids)
         run.attempt.done = state.done
+        if state.remaining:
+            ledger.check(state.done)
         if state.remaining >= before:
             break
     return state, entries
@@ -96,7 +104,9 @@ def file_metadata(config: JobConfig, fingerprint: RunFingerprint, run_id: str) -
     }
 
 
-def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reused: int) -> dict[str, Any]:
+def _run_pass(
+    run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reused: int, ledger: SpendLedger
+) -> dict[str, Any]:
     """Rerank every query whose id is not in `finished`, and return the manifest's entry."""
     config, sink, record = run.config, run.sink, run.record
     started = time.monotonic()
@@ -111,14 +121,16 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reu
         f" {counted(plan.blocks.queries_per_block, 'query')},"
         f" with up to {counted(max_windows_in_flight(config), 'window')} in flight"
     )
+    ledger.begin_pass()
     with (
-        running_stats_actor(record.run_id, remaining, reused) as stats_actor,
-        running_coordinator(remaining) as coordinator,
+        running_stats_actor(record.run_id, remaining, reused, config.engine.token_prices) as stats_actor,
+        running_coordinator(remaining, ledger.cost_left) as coordinator,
     ):
         services = RunServices(
             run_id=record.run_id,
             stats_actor=stats_actor,
             coordinator=coordinator,
+            has_max_cost=config.max_cost is not None,
             layout=sink.layout,
             completion_index=completion_index(sink.layout),
             cache_completions=config.output.completion_cache,
@@ -134,6 +146,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reu
             run.log,
             sink.publish,
             reused=reused,
+            ledger=ledger,
         )
         try:
             with progress, Watchdog(stats_actor, config, run.log):

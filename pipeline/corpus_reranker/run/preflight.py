@@ -43,6 +43,8 @@ def preflight(config: JobConfig) -> list[str]:
     """
     _check_template(config)
     _check_capabilities(config)
+    if config.max_cost is not None and config.engine.token_prices is None:
+        raise ConfigError(f"max_cost needs engine.prices, which engine.kind {config.engine.kind} does not have")
     _check_paths(config.input.path, config.output.path)
     _check_reuse(config)
     warnings = config.engine.preflight("engine", config.storage)

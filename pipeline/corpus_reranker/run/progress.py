@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -11,6 +12,8 @@ from ray.actor import ActorHandle
 
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.run_progress import ReplicaProgress, RunProgress, duration
+from corpus_reranker.io.spend import Spend, format_cost
+from corpus_reranker.run.spend import SpendLedger
 from corpus_reranker.run.stats import ReplicaSnapshot, StatsActor, StatsSnapshot
 
 _RATE_SECONDS = 60.0
@@ -34,6 +37,7 @@ class ProgressReporter:
         publish: Callable[[RunProgress], None],
         *,
         reused: int = 0,
+        ledger: SpendLedger | None = None,
     ) -> None:
         """Create a reporter that is not started yet.
 
@@ -45,7 +49,9 @@ class ProgressReporter:
             log: Called with each log line.
             publish: Called with each progress; may raise.
             reused: Queries of `done_before` whose rows come from earlier outputs.
+            ledger: Takes the billed counts. None: nothing is billed.
         """
+        self._ledger = ledger
         self._stats_actor = stats_actor
         self._total = total
         self._done_before = done_before
@@ -87,6 +93,7 @@ class ProgressReporter:
         self._history = [entry for entry in self._history if entry[0] >= now - _RATE_SECONDS]
         self._history.append((now, snapshot))
         progress = compute_progress(self._history, self._total, self._done_before, self._reused)
+        progress = replace(progress, spend=self._update_ledger(snapshot))
         self._sample(now - self._started, progress)
         self._log(progress_line(progress))
         self._log_new_failures(progress)
@@ -94,6 +101,15 @@ class ProgressReporter:
             self._publish(progress)
         except Exception as error:  # the next report tries again
             self._log(f"cannot write the progress to the output: {error}")
+
+    def _update_ledger(self, snapshot: StatsSnapshot) -> Spend | None:
+        if self._ledger is None:
+            return None
+        try:
+            self._ledger.update(snapshot.counts)
+        except Exception as error:  # the next report tries again
+            self._log(f"cannot write the spend to the output: {error}")
+        return self._ledger.total
 
     def _log_new_failures(self, progress: RunProgress) -> None:
         """Log the last error if more queries have failed since the last line."""
@@ -191,5 +207,11 @@ def progress_line(progress: RunProgress) -> str:
         f"{done} | {replicas}, {counted(progress.windows_in_flight, 'window')} in flight"
         f" | {progress.windows_per_second:.1f} windows/s, {progress.output_tokens_per_second:,.0f} output tokens/s"
         f" | {progress.counts.get('windows_repaired', 0):,} repaired, {progress.windows_unanswered:,} unanswered"
-        f" windows, {progress.counts.get('queries_failed', 0):,} failed queries | ETA {duration(progress.eta_seconds)}"
+        f" windows, {progress.counts.get('queries_failed', 0):,} failed queries{_cost(progress)}"
+        f" | ETA {duration(progress.eta_seconds)}"
     )
+
+
+def _cost(progress: RunProgress) -> str:
+    cost = None if progress.spend is None else progress.spend.cost
+    return "" if cost is None else f" | cost {format_cost(cost)}"

@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.engines.prices import TokenPrices
 from corpus_reranker.run.metrics import RunMetrics
 
 _LOST_AFTER_SECONDS = 60.0
@@ -47,8 +48,8 @@ class StatsSnapshot:
 class StatsActor:
     """The stats actor of one pass of a run. If it is lost, only counts for progress and metrics are lost."""
 
-    def __init__(self, run_id: str, remaining: int, reused: int = 0) -> None:
-        self._metrics = RunMetrics(run_id, remaining, reused)
+    def __init__(self, run_id: str, remaining: int, reused: int = 0, prices: TokenPrices | None = None) -> None:
+        self._metrics = RunMetrics(run_id, remaining, reused, prices)
         self._counts: Counter[str] = Counter()
         self._replicas: dict[str, ReplicaSnapshot] = {}
         self._engine_start_seconds: list[float] = []
@@ -125,11 +126,14 @@ class StatsActor:
 
 
 @contextlib.contextmanager
-def running_stats_actor(run_id: str, remaining: int, reused: int = 0) -> Iterator["ActorHandle[StatsActor]"]:
+def running_stats_actor(
+    run_id: str, remaining: int, reused: int = 0, prices: TokenPrices | None = None
+) -> Iterator["ActorHandle[StatsActor]"]:
     """Start a stats actor on the driver's node, which lives as long as the run; a GPU node may be a spot node."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
-    stats_actor: ActorHandle[StatsActor] = ray.remote(StatsActor).options(**options).remote(run_id, remaining, reused)
+    actor_class = ray.remote(StatsActor).options(**options)
+    stats_actor: ActorHandle[StatsActor] = actor_class.remote(run_id, remaining, reused, prices)
     try:
         yield stats_actor
     finally:

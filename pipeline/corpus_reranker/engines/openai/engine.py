@@ -13,6 +13,7 @@ from corpus_reranker.engines.openai.probe import probe, settings_advice
 from corpus_reranker.engines.openai.rate_limit import RateLimit
 from corpus_reranker.engines.openai.requests import Usage, completion_of, request_body, usage_of
 from corpus_reranker.engines.openai.settings import OpenAISettings, ServerFeatures
+from corpus_reranker.engines.prices import BILLED
 from corpus_reranker.errors import EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
@@ -63,7 +64,8 @@ class OpenAIEngine:
         if self._settings.server is None:
             self._server = await probe(self._settings, self._client)
             self._settings = self._settings.model_copy(update={"server": self._server})
-            self._count(Usage(*(getattr(self._server, name) for name in Usage.__dataclass_fields__)))
+            for name, amount in self._settings.probe_counts.items():
+                self._context.count(name, amount)
 
     async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
         """Answer one prompt. Cancelling the call closes its connection, at which most servers abort the request.
@@ -163,9 +165,9 @@ class OpenAIEngine:
             self._tokens.charge(tokens - expected_tokens, asyncio.get_running_loop().time())
 
     def _count(self, usage: Usage) -> None:
-        self._context.count("billed_prompt_tokens", usage.prompt_tokens)
-        self._context.count("billed_cached_prompt_tokens", usage.cached_prompt_tokens)
-        self._context.count("billed_output_tokens", usage.output_tokens)
+        tokens = (usage.prompt_tokens, usage.cached_prompt_tokens, usage.output_tokens)
+        for name, amount in zip(BILLED, tokens, strict=True):
+            self._context.count(name, amount)
 
     async def _wait_for_endpoint(self, client: EndpointClient) -> None:
         """Wait until an endpoint answers, whatever it answers.

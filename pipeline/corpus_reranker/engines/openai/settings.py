@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineSettings
-from corpus_reranker.engines.prices import TokenPrices
+from corpus_reranker.engines.prices import BILLED, TokenPrices
 from corpus_reranker.errors import ConfigError, EngineStartError
 from corpus_reranker.prompts.tokenizer import WORDS
 from corpus_reranker.section import Section
@@ -135,6 +135,14 @@ class OpenAISettings(EngineSettings):
     @property
     def token_prices(self) -> TokenPrices | None:
         return self.prices
+
+    @property
+    def probe_counts(self) -> dict[str, int]:
+        server = self.server
+        if server is None:
+            return {}
+        tokens = (server.prompt_tokens, server.cached_prompt_tokens, server.output_tokens)
+        return dict(zip(BILLED, tokens, strict=True))
 
     def probed(self) -> Self:
         """These settings with the `server` that answers at the endpoint."""

@@ -1,0 +1,62 @@
+"""What a run has been billed: one small object for each of its starts.
+
+A start replaces only its own object, so that a driver that was paused past its lease takes nothing from the sum.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.io.filesystem import list_files
+from corpus_reranker.io.object_store import ObjectStore
+from corpus_reranker.io.sinks.layout import spend_name
+from corpus_reranker.io.sinks.run_record import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Tokens that were billed, and their price. `prompt_tokens` includes the cached ones."""
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    """None: no prices are known."""
+
+    def __add__(self, other: "Spend") -> "Spend":
+        costs = [each.cost for each in (self, other) if each.cost is not None]
+        return Spend(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.output_tokens + other.output_tokens,
+            sum(costs) if costs else None,
+        )
+
+    def __str__(self) -> str:
+        tokens = (
+            f"{self.prompt_tokens:,} prompt tokens, {self.cached_prompt_tokens:,} of them cached,"
+            f" and {self.output_tokens:,} output tokens"
+        )
+        return f"{tokens} billed" if self.cost is None else f"{format_cost(self.cost)} for {tokens}"
+
+
+def format_cost(cost: float) -> str:
+    """A price with two decimals, or with four significant digits if it is below 1."""
+    return f"{cost:,.2f}" if cost >= 1 else f"{cost:.4g}"
+
+
+def write_spend(control: ObjectStore, run: RunRecord, spend: Spend) -> None:
+    """Replace what this start of the run was billed. Raises OutputError if the store cannot be reached."""
+    control.write(spend_name(run.run_id, run.starts), json.dumps(dataclasses.asdict(spend)).encode())
+
+
+def read_spend(filesystem: FileSystem, folder: str) -> Spend | None:
+    """The sum over all starts of a run, from the folder of their objects. None: nothing was billed."""
+    total = None
+    for info in list_files(filesystem, folder):
+        with filesystem.open_input_stream(info.path) as stream:
+            spend = Spend(**json.loads(stream.read()))
+        total = spend if total is None else total + spend
+    return total
