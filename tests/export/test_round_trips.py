@@ -111,3 +111,11 @@ def test_training_data_of_every_query(folder: Path, to: str) -> None:
     lines = (exported(folder, to, **options) / "train/rankings.jsonl").read_text().split("\n")
     rows = [json.loads(line) for line in lines if line]
     assert [row["query"] for row in rows] == [f"what is\t{number}?" for number in range(QUERIES)]
+
+
+@pytest.mark.parametrize("to", ["listwise", "margin_mse", "hard_negatives"])
+def test_training_tables_of_every_query(folder: Path, to: str) -> None:
+    table = pq.read_table(exported(folder, to, training={"min_negative_rank": 2, "negatives": 5}) / "train")
+    assert table["query"].to_pylist() == [f"what is\t{number}?" for number in range(QUERIES)]
+    if to != "hard_negatives":
+        assert table["label"].to_pylist() == [[1 / rank for rank in range(1, 7)]] * QUERIES
