@@ -100,7 +100,9 @@ class OpenAISettings(EngineSettings):
         "Above request_timeout_seconds and max_outage_seconds, which detect a failure earlier.",
     )
     prices: TokenPrices | None = Field(
-        None, description="What the endpoint charges. None: the tokens are counted, not their price."
+        None,
+        description="Prices per million tokens: {prompt: P, cached_prompt: C, output: O}, in any currency. Without "
+        "cached_prompt, cached tokens cost as much as others. None: the tokens are counted, not their price.",
     )
     omit: tuple[str, ...] = Field(
         (), description="Request parameters that are not sent, because the server refuses them: temperature, seed, ..."
