@@ -96,6 +96,8 @@ def test_a_ray_that_was_connected_before_stays_connected(tmp_path: Path, monkeyp
         (["--config", "/nowhere.yaml"], "cannot read config /nowhere.yaml"),
         (["--prompt.template=nothing"], "no prompt template 'nothing'"),
         (["--storage.max_attempts=none"], "storage.max_attempts"),
+        (["--evaluate"], "evaluate.qrels: missing"),
+        (["--evaluate", "--evaluate.qrels=/nowhere/qrels.txt"], "no such file: /nowhere/qrels.txt"),
     ],
 )
 def test_wrong_settings_are_exit_code_2_and_one_line(tmp_path: Path, options: list[str], expected: str) -> None:

@@ -13,7 +13,7 @@ from corpus_reranker.evaluation.comparison import evaluate as evaluate_orders
 from corpus_reranker.evaluation.measures import split_measures
 from corpus_reranker.evaluation.rankings import is_simulated, read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
-from corpus_reranker.evaluation.trec import load_qrels
+from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.calibration import CutOff, read_calibration
 from corpus_reranker.io.filesystem import resolve
@@ -69,8 +69,8 @@ def evaluate(
 
 def show_evaluation(options: JobOptions, sources: Sequence[str], *, as_json: bool = False) -> None:
     """Evaluate the sources with the config's section `evaluate`, write its files and print the result."""
-    settings, storage = evaluation_settings(options), options.storage()
-    judgments = load_qrels(*resolve(settings.qrels, storage))
+    settings, judgments = settings_and_qrels(options)
+    storage = options.storage()
     paths = {name: resolve(source, storage) for name, source in zip(_names(sources), sources, strict=True)}
     cut_off = _cut_off(settings, storage)
     orders = {
@@ -89,9 +89,15 @@ def show_evaluation(options: JobOptions, sources: Sequence[str], *, as_json: boo
     show(evaluation, len(judgments), settings, simulated, terminal())
 
 
-def evaluation_settings(options: JobOptions) -> EvaluateConfig:
-    """The section `evaluate`; without qrels, they are those of the section `dataset`. Raises ConfigError."""
-    return options.section("evaluate", EvaluateConfig, default_qrels(options))
+def settings_and_qrels(options: JobOptions) -> tuple[EvaluateConfig, Qrels]:
+    """The section `evaluate`, and its qrels; without a setting, they are those of the section `dataset`.
+
+    Raises:
+        ConfigError: The section is incomplete.
+        InputError: The qrels cannot be read.
+    """
+    settings = options.section("evaluate", EvaluateConfig, default_qrels(options))
+    return settings, load_qrels(*resolve(settings.qrels, options.storage()))
 
 
 def _cut_off(settings: EvaluateConfig, storage: StorageConfig) -> CutOff | None:

@@ -66,9 +66,9 @@ def rerank(
     if dry_run or estimate:
         return 0
     if evaluate:
-        from corpus_reranker.cli.evaluate import evaluation_settings, show_evaluation  # not needed otherwise
+        from corpus_reranker.cli.evaluate import settings_and_qrels, show_evaluation  # not needed otherwise
 
-        evaluation_settings(options)  # refused before an engine starts
+        settings_and_qrels(options)  # refused before an engine starts
     try:
         code = run_rerank(settings, limit=limit, new_run=new_run, retry_failed=retry_failed)
     except (KeyboardInterrupt, SystemExit):  # SIGTERM raises SystemExit
