@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 REFERENCE_WINDOW = 20
 MEAN_OUTPUT_TOKENS = 750
+HIGHEST_GRADE = 3
 _LOGNORMAL_SIGMA = 0.702  # exp(2.326 sigma - sigma^2 / 2) = 3000 / 750
 
 
@@ -62,10 +63,19 @@ class Cost:
 
 
 class NoisyOracle:
-    """Ranks the windows of one query; `rank_window` is passed to a strategy."""
+    """Ranks or scores the windows of one query; `rank_window` or `score_window` is passed to a strategy."""
 
-    def __init__(self, query: JudgedQuery, noise: Noise, seed: int) -> None:
+    def __init__(self, query: JudgedQuery, noise: Noise, seed: int, highest_score: int | None = None) -> None:
+        """Draw the noise that is the same in every window.
+
+        Args:
+            query: The query.
+            noise: The noise of the LLM.
+            seed: Seed of all draws.
+            highest_score: Scores are integers from 0 to this, for grades from 0 to 3. None: exact, as logits are.
+        """
         self._query = query
+        self._highest_score = highest_score
         self._noise = noise
         fixed = random.Random(f"{seed}/{query.query_id}/own")
         scale = noise.deviation * math.sqrt(noise.fixed_share)
@@ -79,12 +89,21 @@ class NoisyOracle:
     async def rank_window(self, indices: Sequence[int], start: int) -> list[int]:
         if len(indices) == 1:
             return list(indices)
+        perceived = await self._request(indices)
+        return sorted(indices, key=lambda index: -perceived[index])
+
+    async def score_window(self, indices: Sequence[int], start: int) -> list[float | None]:
+        perceived = await self._request(indices)
+        return [self._score(perceived[index]) for index in indices]
+
+    async def _request(self, indices: Sequence[int]) -> dict[int, float]:
+        """The perceived relevance of the passages of a window, whose cost is counted."""
         depth = self._answered_depth + 1  # it may depend on every earlier answer
-        answer = self._rank(indices)
+        perceived = self.perceive(indices, self._fresh)
         self._count(indices, depth)
         await asyncio.sleep(0)  # windows requested together start before this answer
         self._answered_depth = max(self._answered_depth, depth)
-        return answer
+        return perceived
 
     def perceive(self, indices: Sequence[int], fresh: random.Random) -> dict[int, float]:
         """The perceived relevance of the passages of a window, in this order. `fresh` draws the window's noise."""
@@ -97,9 +116,10 @@ class NoisyOracle:
             for position, index in enumerate(indices)
         }
 
-    def _rank(self, indices: Sequence[int]) -> list[int]:
-        perceived = self.perceive(indices, self._fresh)
-        return sorted(indices, key=lambda index: -perceived[index])
+    def _score(self, perceived: float) -> float:
+        if self._highest_score is None:
+            return perceived
+        return min(max(round(perceived * self._highest_score / HIGHEST_GRADE), 0), self._highest_score)
 
     def _count(self, indices: Sequence[int], depth: int) -> None:
         median = math.log(MEAN_OUTPUT_TOKENS) - _LOGNORMAL_SIGMA**2 / 2

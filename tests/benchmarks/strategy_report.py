@@ -34,7 +34,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         cells = [o.strategy, f"{o.cost.calls:.1f}", f"{o.cost.depth:.1f}"]
         cells += [f"{o.cost.prompt_tokens:,.0f}" if o.cost.prompt_tokens else "unknown"]
         cells += [f"{o.cost.output_tokens:,.0f}", f"{o.cost.chain_output_tokens:,.0f}"]
-        cells += [_pm(o.ndcg, o.ndcg_interval), "" if o.strategy == BASELINE else _gain(o)]
+        cells += [pm(o.ndcg, o.ndcg_interval), "" if o.strategy == BASELINE else _gain(o)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -59,7 +59,8 @@ def _gain(outcome: Outcome) -> str:
     return f"{outcome.gain:+.3f} ({outcome.gain_interval[0]:+.3f} to {outcome.gain_interval[1]:+.3f})"
 
 
-def _pm(mean: float, interval: tuple[float, float]) -> str:
+def pm(mean: float, interval: tuple[float, float]) -> str:
+    """A mean with half the width of its interval."""
     return f"{mean:.3f} ± {(interval[1] - interval[0]) / 2:.3f}"
 
 

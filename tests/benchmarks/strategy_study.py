@@ -34,7 +34,7 @@ from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import load_template, template_path
 from corpus_reranker.prompts.tokenizer import load_tokenizer
 from corpus_reranker.ranking.strategies.active import Active
-from corpus_reranker.ranking.strategies.base import RankWindow, Strategy, as_ranking
+from corpus_reranker.ranking.strategies.base import RankWindow, Strategy, as_ranking, needs_scores
 from corpus_reranker.ranking.strategies.full_list import FullList
 from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
 from corpus_reranker.ranking.strategies.single_window import SingleWindow
@@ -89,13 +89,15 @@ MAX_PASSAGE_TOKENS = 100
 FloatArray = npt.NDArray[np.float64]
 
 
-def load_queries(collection: str) -> tuple[list[JudgedQuery], dict[str, dict[str, int]]]:
-    """The queries of a collection with a relevant candidate, and the qrels. Prompt tokens are ReasonRank's."""
+def load_queries(
+    collection: str, template_name: str = "reasonrank"
+) -> tuple[list[JudgedQuery], dict[str, dict[str, int]]]:
+    """The queries of a collection with a relevant candidate, and the qrels. Prompt tokens are those of the template."""
     folder = SHARED / "data" / collection
     hits_file = {"dl20": "retrieve_results_dl20_bm25_top100.json", "noveleval": "data.json"}[collection]
     qrels_file = {"dl20": "qrels.dl20-passage.txt", "noveleval": "qrels.txt"}[collection]
     qrels = load_qrels(LocalFileSystem(), str(folder / qrels_file))
-    template = load_template(template_path("reasonrank", CONFIGS_DIRECTORY / "prompts"))
+    template = load_template(template_path(template_name, CONFIGS_DIRECTORY / "prompts"))
     prompt_builder = PromptBuilder(
         template, load_tokenizer(str(SHARED / "tokenizers" / "qwen2.5")), MAX_PASSAGE_TOKENS, 1 << 20
     )
@@ -137,8 +139,12 @@ def _judged_query(request: RerankRequest, judged: dict[str, int], prompt_builder
 class Collection:
     """Runs strategies over the queries of one collection, with the same noise for each strategy."""
 
-    def __init__(self, queries: Sequence[JudgedQuery], qrels: dict[str, dict[str, int]]) -> None:
+    def __init__(
+        self, queries: Sequence[JudgedQuery], qrels: dict[str, dict[str, int]], highest_score: int | None = None
+    ) -> None:
+        """`highest_score` is that of `NoisyOracle`."""
         self.queries = queries
+        self._highest_score = highest_score
         self._qrels = qrels
         self._measures = [ir_measures.parse_measure("nDCG@10")]
 
@@ -156,8 +162,9 @@ class Collection:
         for seed in range(seeds):
             orders = {}
             for query in self.queries:
-                oracle = NoisyOracle(query, noise, seed)
-                order = as_ranking(await strategy.rank(len(query.doc_ids), oracle.rank_window)).order
+                oracle = NoisyOracle(query, noise, seed, self._highest_score)
+                window = oracle.score_window if needs_scores(strategy) else oracle.rank_window
+                order = as_ranking(await strategy.rank(len(query.doc_ids), window)).order
                 orders[query.query_id] = [query.doc_ids[index] for index in order]
                 costs.append(astuple(oracle.cost))
             values = {query_id: value for query_id, _, value in query_values(self._measures, self._qrels, orders)}

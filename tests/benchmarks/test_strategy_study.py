@@ -1,5 +1,6 @@
 """The counts and tables of the strategy study, on a synthetic collection."""
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from strategy_study import STRATEGIES, Collection, study
 from tried_strategies import PAIRS, TournamentGraph
 
 from corpus_reranker.ranking.strategies.base import as_ranking
+from corpus_reranker.ranking.strategies.groupwise import Groupwise
+from corpus_reranker.ranking.strategies.pointwise import Pointwise
 
 NO_NOISE = Noise(deviation=0.0, position_bias=0.0)
 
@@ -69,6 +72,18 @@ async def test_tokens_of_concurrent_windows() -> None:
     await STRATEGIES["sliding_window"].rank(100, chain.rank_window)
     assert chain.cost.prompt_tokens == 9 * (200 + 20 * 90)
     assert chain.cost.chain_output_tokens == chain.cost.output_tokens
+
+
+def test_scores_are_exact_or_integers() -> None:
+    perfect, cost = collection().run(Pointwise(), NO_NOISE, seeds=1)
+    assert perfect.tolist() == pytest.approx([1.0] * 8)
+    assert (cost.calls, cost.depth, cost.prompt_tokens) == (100, 1, 100 * (200 + 90))
+    stated = NoisyOracle(judged_query(0), Noise(1.0), seed=0, highest_score=10)
+    scores = asyncio.run(stated.score_window(range(100), 0))
+    assert {0, 10} < set(scores) <= set(range(11))
+    groups, cost = collection().run(Groupwise(), NO_NOISE, seeds=1)
+    assert groups.tolist() == pytest.approx([1.0] * 8)
+    assert (cost.calls, cost.depth) == (10, 1)
 
 
 async def test_output_lengths_have_the_stated_mean() -> None:

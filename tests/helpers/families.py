@@ -32,6 +32,9 @@ class Family:
 
 FAMILIES = {
     "listwise (ReasonRank)": Family("reasonrank", SlidingWindow()),
+    "listwise, windows of 4 (LightOn-rerank-LW)": Family(
+        "lighton-rerank-lw", SlidingWindow(window=4, stride=2, full_windows=True)
+    ),
     "setwise": Family("setwise", SetwiseHeapsort()),
     "setwise (Rank-R1)": Family("rank-r1", SetwiseHeapsort(num_child=19)),
     "pairwise, heapsort": Family("pairwise", Pairwise()),

@@ -1,4 +1,4 @@
-"""Prompt templates are data: checked when loaded, with four placeholders, and no value is interpreted."""
+"""Prompt templates are data: checked when loaded, with known placeholders, and no value is interpreted."""
 
 import re
 from pathlib import Path

@@ -35,7 +35,7 @@ def queries(shared: Path) -> Sequence[tuple[RerankRequest, Mapping[str, int]]]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_perfect_llm_gives_the_best_ndcg(
+def test_an_llm_that_knows_the_grades_gives_the_best_order(
     name: str, queries: Sequence[tuple[RerankRequest, Mapping[str, int]]]
 ) -> None:
     strategy = FAMILIES[name].strategy
@@ -46,9 +46,12 @@ def test_a_perfect_llm_gives_the_best_ndcg(
         assert {flag for window in result.windows for flag in window.flags} <= {"input_order"}
         doc_ids = [candidate.doc_id for candidate in request.candidates]
         best = sorted(doc_ids, key=lambda doc_id: -grades.get(doc_id, 0))
-        ndcg = [
+        before, after, limit = (
             value
-            for order in (best, [doc_ids[index] for index in result.order])
+            for order in (doc_ids, [doc_ids[index] for index in result.order], best)
             for _, _, value in query_values(NDCG_10, {request.query_id: dict(grades)}, {request.query_id: order})
-        ]
-        assert ndcg[1] == pytest.approx(ndcg[0])
+        )
+        if FAMILIES[name].template == "lighton-rerank-lw":  # a pass with windows of 4 finds only the best two
+            assert before < after < limit
+        else:
+            assert after == pytest.approx(limit)

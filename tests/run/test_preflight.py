@@ -116,3 +116,9 @@ def test_a_relative_cache_path_is_that_of_the_driver(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert config("--cache.path=cache").cache.path == str(tmp_path / "cache")
     assert config("--cache.path=s3://bucket/cache").cache.path == "s3://bucket/cache"
+
+
+def test_a_chat_api_takes_no_template_with_a_chat_of_its_own() -> None:
+    endpoint = "--engine={kind: openai, model: m, base_urls: http://localhost:1/v1, api: chat}"
+    with pytest.raises(ConfigError, match="rearank has its own chat template, and engine"):
+        preflight(config(endpoint, "--prompt.template=rearank"))

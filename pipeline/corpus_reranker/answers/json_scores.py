@@ -10,6 +10,9 @@ from corpus_reranker.answers.score_parser import ScoreParser
 _MAX_OBJECTS = 32
 """An answer has one object. Braces in the text before it are tried, too."""
 
+_MAX_SCORE = 1e9
+"""A number beyond it is no score; floats cannot hold every integer."""
+
 _DECODER = json.JSONDecoder(object_pairs_hook=list, parse_constant=lambda name: None)
 """Objects as lists of pairs, so that a key that appears twice is seen."""
 
@@ -21,20 +24,21 @@ class JsonScoresParser(ScoreParser, ReasoningParser):
     """
 
     def read_scores(self, answer: str, num_passages: int) -> Mapping[int, float]:
-        scores: dict[int, float] = {}
-        for pairs in _objects(answer):
-            scores = self._scores(pairs) or scores
-        return {rank: score for rank, score in scores.items() if rank <= num_passages}
+        found = [scores for scores in map(self._scores, _objects(answer)) if scores is not None]
+        return found[-1] if found else {}
 
-    def _scores(self, pairs: list[tuple[str, Any]]) -> dict[int, float]:
+    def _scores(self, pairs: list[tuple[str, Any]]) -> dict[int, float] | None:
+        """The scores in an object, empty if it is ambiguous; None if it has none."""
         scores: dict[int, float] = {}
         for key, value in pairs:
             rank = self.identifiers.find_label(key)
             if rank is None or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
+            if abs(value) > _MAX_SCORE:
+                return {}
             if scores.setdefault(rank, float(value)) != value:
                 return {}
-        return scores
+        return scores or None
 
 
 def _objects(answer: str) -> Iterator[list[tuple[str, Any]]]:

@@ -100,6 +100,11 @@ def _check_capabilities(config: JobConfig) -> None:
         raise ConfigError(
             f"prompt.template {config.prompt.template} begins the response, and {section} cannot continue one"
         )
+    if config.prompt.load_template().chat is not None and not engine.continuation:
+        raise ConfigError(
+            f"prompt.template {config.prompt.template} has its own chat template, and {section} uses the model's;"
+            " use an engine that takes prompts as text or token ids"
+        )
     if config.generation.close_reasoning and not (engine.continuation or engine.reasoning_budget):
         raise ConfigError(f"generation.close_reasoning needs an engine that can continue a response; {section} cannot")
 
