@@ -52,7 +52,7 @@ class ReasonedYesNoParser(YesNoParser):
 
     def extend(self, generate: Generate, encode: Encode, max_reasoning_tokens: int | None = None) -> Generate:
         async def generate_answer(prompt: Prompt, params: SamplingParams) -> Completion:
-            limit_tokens = min(max_reasoning_tokens or params.max_tokens, params.max_tokens - 1)
+            limit_tokens = max(min(max_reasoning_tokens or params.max_tokens, params.max_tokens - 1), 1)
             reasoning = await generate(replace(prompt, choices=()), replace(params, max_tokens=limit_tokens))
             end = last_end(THINK_CLOSE, reasoning.text)
             text = reasoning.text[:end] if end else f"\n{_whole_sentences(reasoning.text)}\n</think>"
