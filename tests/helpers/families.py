@@ -54,6 +54,7 @@ def answer(answer_format: str, identifiers: Sequence[str], grades: Sequence[int]
     logprobs = (float(grades[0]), 0.0) if answer_format.startswith("yes_no") else ()
     text = {
         "reasoning": f"<think>...</think><answer>{ranking}</answer>",
+        "after_reasoning": f"...</think>{ranking}",
         "plain": ranking,
         "best_label": identifiers[order[0]],
         "best_label_reasoning": f"<think>...</think><answer>[{identifiers[order[0]]}]</answer>",
