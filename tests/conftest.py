@@ -1,14 +1,19 @@
 """Fixtures for every test. Research-only test data is outside the repository, in ../shared."""
 
+import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 import helpers.fuzzing  # noqa: F401 - registers the profiles of hypothesis
+from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.retrieval.java import find_java
 from helpers.locations import Location, new_location
 from helpers.paths import REPOSITORY, SHARED
 from helpers.s3_server import S3Server, running_moto, running_s3_server, running_seaweedfs
@@ -48,6 +53,18 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no research-only test data at {SHARED}; set RERANKER_SHARED to its folder")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def jvm() -> Iterator[Callable[..., Any]]:
+    """Call a function in a subprocess, in which a JVM may start."""
+    pytest.importorskip("pyserini")
+    try:
+        find_java()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=300)
 
 
 @pytest.fixture(scope="session")

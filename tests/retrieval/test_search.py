@@ -1,9 +1,7 @@
 """Lucene through pyserini: indexing and search with any ids, texts and queries."""
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from ir_measures import nDCG
 
 from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.retrieval.index import passage, read_info
-from corpus_reranker.retrieval.java import find_java
 from corpus_reranker.types import Candidate
 from helpers import jvm as jvm_helper
 from helpers.jvm import config
@@ -26,18 +23,6 @@ BM25_NDCG10 = 0.4503
 """Measured with pyserini 1.6 (k1 0.9, b 0.4), 20 candidates per query. The collection's README has 0.449, unstemmed."""
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def jvm() -> Iterator[Callable[..., Any]]:
-    """Call a function in a subprocess, in which a JVM may start."""
-    pytest.importorskip("pyserini")
-    try:
-        find_java()
-    except ConfigError as error:
-        pytest.skip(str(error))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=300)
 
 
 @pytest.fixture(scope="module")

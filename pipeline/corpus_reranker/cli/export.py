@@ -78,7 +78,7 @@ def export(
     """Convert a reranked output to TREC runs, long Parquet, search feeds or training data.
 
     trec: `reranked/` and `initial/`, in trec_eval's order of the ranks. parquet: one row per candidate. elasticsearch:
-    for `_bulk`, two lines per query (cut large files at an even line: `split --lines 10000`). vespa: for `vespa feed`.
+    for `_bulk`, two lines per query (cut large files at an even line: `split --lines 1000`). vespa: for `vespa feed`.
     Training data, with texts from --input: triples, flag_embedding, tevatron, and for sentence-transformers listwise,
     margin_mse, hard_negatives. Skipped queries and documents are counted, and listed in `_skipped.jsonl`. Reads the
     config section `export`.

@@ -90,8 +90,8 @@ class ExportConfig(Section):
     )
     subset: str = Field("default", description="Subset of the task in predictions of mteb.")
     split: str = Field("test", description="Split of the task in predictions of mteb.")
-    index: str = Field("rankings", min_length=1, description="Elasticsearch index, or Vespa document type.")
-    namespace: str = Field("rankings", min_length=1, description="Namespace of the Vespa document ids.")
+    index: str = Field("rankings", pattern=r"^[^:]+$", description="Elasticsearch index, or Vespa document type.")
+    namespace: str = Field("rankings", pattern=r"^[^:]+$", description="Namespace of the Vespa document ids.")
     statuses: tuple[QueryStatus, ...] | None = Field(
         None,
         min_length=1,

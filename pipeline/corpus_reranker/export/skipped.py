@@ -11,6 +11,9 @@ Reason: TypeAlias = Literal[
     "query_id with white space",
     "doc_id with white space",
     "doc_id twice",
+    "empty query_id",
+    "query_id over 512 bytes",
+    "control character",
     "no positive",
     "too few negatives",
 ]
