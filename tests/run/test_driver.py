@@ -8,11 +8,16 @@ import pyarrow as pa
 import pytest
 
 from corpus_reranker import __version__
-from corpus_reranker.errors import InputError, OutputError
+from corpus_reranker.errors import InputError, OutputError, RunError
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
 from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.io.sources.parquet_files import read_query_ids
+from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.status import read_status
+from corpus_reranker.run.driver import run_job
+from corpus_reranker.run.passes import RunContext
 from helpers.runs import config, query, rerank, write_input
+from helpers.tables import DeltaTestTable
 
 
 @pytest.fixture
@@ -68,6 +73,42 @@ def test_an_input_may_change_once_it_is_copied(
     monkeypatch.setattr(ParquetSink, "finish", lambda *_: {"queries": limit})
     with contextlib.nullcontext() if limit else pytest.raises(InputError, match="changed during the run"):
         assert rerank(config(tmp_path), limit=limit)[0] == {"queries": 2}
+
+
+def test_a_resumed_run_reads_the_table_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = DeltaTestTable(tmp_path / "table")
+    table.append(pa.Table.from_pylist([query(number) for number in range(3)], NESTED_INPUT))
+    job = config(tmp_path, f"--input.path={table.path}", "--input.format=delta")
+    lines: list[str] = []
+    read: list[int] = []
+
+    def stop(run: RunContext, *_: Any) -> Any:
+        read.append(len(read_query_ids(run.candidates)))
+        raise RunError("stopped")
+
+    monkeypatch.setattr("corpus_reranker.run.driver.run_passes", stop)
+    for new_run, queries in ((False, 3), (False, 3), (True, 5)):
+        with pytest.raises(RunError, match="stopped"):
+            run_job(job, new_run=new_run, log=lines.append)
+        assert read[-1] == queries
+        if len(read) == 1:
+            table.append(pa.Table.from_pylist([query(number) for number in (3, 4)], NESTED_INPUT))
+    opened = [line.partition(",")[0] for line in lines if line.startswith("input: ")]
+    assert opened == [f"input: Delta table {table.path} version {version}" for version in (0, 0, 1)]
+    with pytest.raises(OutputError, match=r'input\.version: "1" -> "0"'):
+        run_job(config(tmp_path, f"--input.path={table.path}", "--input.format=delta", "--input.version=0"))
+    assert len(read) == 3
+
+
+def test_the_manifest_names_the_version_of_the_table(tmp_path: Path) -> None:
+    table = DeltaTestTable(tmp_path / "table")
+    table.append(NESTED_INPUT.empty_table())
+    job = config(tmp_path, f"--input.path={table.path}", "--input.format=delta")
+    manifest, _ = rerank(job)
+    assert manifest["info"]["input"] == open_source(job.input, job.storage).fingerprint_fields()
+    assert manifest["info"]["input"]["version"] == "0"
+    table.append(pa.Table.from_pylist([query(1)], NESTED_INPUT))
+    assert [line.partition(": ")[0] for line in rerank(job)[1]] == ["input", "nothing to do"]
 
 
 def test_files_that_are_not_data_are_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from corpus_reranker.section import Section, check_known_keys
 
@@ -27,6 +27,11 @@ INPUT_COLUMNS = ("query_id", "query", "candidates", "doc_id", "text", "title", "
 def _of_known_columns(columns: dict[str, str]) -> dict[str, str]:
     check_known_keys(columns, INPUT_COLUMNS)
     return columns
+
+
+def _version_text(version: object) -> object:
+    """YAML reads a version that consists of digits as an integer."""
+    return str(version) if isinstance(version, int) and not isinstance(version, bool) else version
 
 
 class StorageConfig(Section):
@@ -90,13 +95,25 @@ class InputConfig(RowSettings):
 
     path: Url = Field(
         description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
-        "long form (one row per candidate). All files of a folder are data, except notes such as *.md and *.txt."
+        "long form (one row per candidate). All files of a folder are data, except notes such as *.md and *.txt. "
+        'With format "iceberg", the name of a table; with "huggingface", also hf://datasets/OWNER/NAME.'
     )
     format: str = Field(
         "parquet",
-        description='"parquet", "csv", "tsv", "jsonl", or "module:Class" of an input format outside the package.',
+        description='"parquet", "csv", "tsv", "jsonl", "delta", "iceberg", "lance", "huggingface", or "module:Class" '
+        "of an input format outside the package.",
     )
-    options: dict[str, Any] = Field({}, description="Settings of an input format outside the package.")
+    version: Annotated[str, BeforeValidator(_version_text)] | None = Field(
+        None,
+        description="Version of the table to read: number of a Delta or Lance version, id of an Iceberg snapshot, "
+        "revision of a dataset on the Hugging Face Hub. None: the version that the output's run has begun with; for a "
+        "new run, the latest.",
+    )
+    options: dict[str, Any] = Field(
+        {},
+        description="Settings of the input format: catalog and properties (iceberg), split and config (huggingface "
+        "with hf://), or those of a format outside the package.",
+    )
 
 
 class OutputConfig(Section):

@@ -23,7 +23,7 @@ from corpus_reranker.io.spend import read_spend
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.compaction import compact_completions
 from corpus_reranker.run.final_report import write_final_report
-from corpus_reranker.run.fingerprint import check_input_unchanged, run_fingerprint
+from corpus_reranker.run.fingerprint import check_input_unchanged, recorded_input, run_fingerprint
 from corpus_reranker.run.output_lease import output_lease
 from corpus_reranker.run.passes import RunContext, file_metadata, max_gpus, run_passes
 from corpus_reranker.run.preflight import describe_capabilities, preflight, probed
@@ -79,13 +79,16 @@ def _run_once(
     log: Callable[[str], None],
 ) -> Mapping[str, Any]:
     with IsolatedProcess() as isolated:
-        source = isolated.run(open_source, config.input, config.storage)
-        if skipped := describe_skipped(config.input.path, config.storage, source.paths):
-            log(f"warning: {skipped}")
         sink = open_sink(config.output, config.storage)
         record = sink.record()
-        if record is None:
-            log(f"input: {source.describe()}; reading it once to compute its digests")
+        resumed = None if new_run else record
+        pinned_input = recorded_input(config.input, resumed)
+        source = isolated.run(open_source, pinned_input, config.storage)
+        if skipped := describe_skipped(config.input.path, config.storage, source.paths):
+            log(f"warning: {skipped}")
+        if resumed is None or pinned_input != config.input:
+            computes_digests = source.paths and record is None
+            log(f"input: {source.describe()}{'; reading it once to compute its digests' if computes_digests else ''}")
         fingerprint = run_fingerprint(config, source, limit, record, isolated)
         if sink.check(fingerprint.fields, new_run=new_run) and not retry:
             log(f"nothing to do: {config.output.path} holds this run's finished output")
@@ -115,7 +118,12 @@ def _run_once(
                 if not is_copy:
                     check_input_unchanged(config, source, fingerprint)
                 spend = read_spend(sink.layout.filesystem, sink.layout.spend_folder)
-                info = {"passes": passes, "versions": versions, "spend": spend and dataclasses.asdict(spend)}
+                info = {
+                    "passes": passes,
+                    "versions": versions,
+                    "input": {name: value for name, value in fingerprint.fields["input"].items() if name != "files"},
+                    "spend": spend and dataclasses.asdict(spend),
+                }
                 manifest = sink.finish(state, schema, info)
         write_final_report(config, isolated, log)
         compact_completions(config, isolated, log)

@@ -14,7 +14,9 @@ from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.object_store import check_writable, open_object_store
 from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.sinks.registry import open_sink
+from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.listing import describe_skipped
 from corpus_reranker.io.sources.parquet_files import check_query_ids, check_unique, read_query_ids
@@ -23,7 +25,7 @@ from corpus_reranker.io.sources.rows import check_batch, check_shown, parse_row
 from corpus_reranker.io.sources.staging import head
 from corpus_reranker.io.status import read_holder
 from corpus_reranker.io.storage_errors import output_errors
-from corpus_reranker.run.fingerprint import run_fingerprint
+from corpus_reranker.run.fingerprint import recorded_input, run_fingerprint
 from corpus_reranker.run.preflight import describe_capabilities
 from corpus_reranker.types import RerankRequest
 
@@ -42,9 +44,11 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
         OutputError: The output holds another run, a live run holds it, or it cannot be written.
     """
     with IsolatedProcess() as isolated:
-        source = isolated.run(open_source, config.input, config.storage)
+        sink = open_sink(config.output, config.storage)
+        record = None if new_run else sink.record()
+        source = isolated.run(open_source, recorded_input(config.input, record), config.storage)
         skipped = describe_skipped(config.input.path, config.storage, source.paths)
-        is_finished = _check_output(config, source, limit, isolated, new_run=new_run)
+        is_finished = _check_output(config, source, limit, sink, record, isolated, new_run=new_run)
         first = isolated.run(_check_rows, source, config, limit)
     cluster, strategy, fingerprint = config.cluster, config.strategy, config.fingerprint()
     lines = [
@@ -76,11 +80,16 @@ class _First:
 
 
 def _check_output(
-    config: JobConfig, source: Source, limit: int | None, isolated: IsolatedProcess, *, new_run: bool
+    config: JobConfig,
+    source: Source,
+    limit: int | None,
+    sink: Sink,
+    record: RunRecord | None,
+    isolated: IsolatedProcess,
+    *,
+    new_run: bool,
 ) -> bool:
     """Whether the output is finished. Raises OutputError if a run would be refused."""
-    sink = open_sink(config.output, config.storage)
-    record = None if new_run else sink.record()
     fields = run_fingerprint(config, source, limit, record, isolated).fields if record else {}
     is_finished = sink.check(fields, new_run=new_run)
     control = open_object_store(config.output.path, config.storage)

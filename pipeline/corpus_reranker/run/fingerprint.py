@@ -10,6 +10,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.isolation import IsolatedProcess
+from corpus_reranker.io.settings import InputConfig
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.input_files import InputFile, digest_by_name, identify_files
@@ -66,6 +67,14 @@ def run_fingerprint(
         "limit": limit,
     }
     return RunFingerprint(fields, digest, reranker, tuple(files), calibration)
+
+
+def recorded_input(settings: InputConfig, record: RunRecord | None) -> InputConfig:
+    """`settings` with the version of the table with which the run in `record` has begun, if they name none."""
+    begun = record.fingerprint_fields.get("input", {}) if record else {}
+    if settings.version is not None or begun.get("format") != settings.format:
+        return settings
+    return settings.model_copy(update={"version": begun.get("version")})
 
 
 def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFingerprint) -> None:

@@ -81,7 +81,11 @@ class Source(Protocol):
         ...
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """JSON values that change when the content of the input changes, but not when the input moves."""
+        """JSON values that change when the content of the input changes, but not when the input moves.
+
+        An input with versions has the fields `format` (`input.format`) and `version`, the text of the version that it
+        reads. A resumed run opens the input with that `input.version`.
+        """
         ...
 
     @property

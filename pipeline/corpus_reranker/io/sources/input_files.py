@@ -59,6 +59,8 @@ def identify_files(
     Raises:
         InputError: A file cannot be read.
     """
+    if not paths:
+        return []
     filesystem, root = resolve(url, storage)
     digest_of = {replace(file, digest=""): file.digest for file in recorded if file.version}
     try:

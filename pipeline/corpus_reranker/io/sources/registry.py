@@ -10,6 +10,10 @@ SOURCES: dict[str, str] = {
     "csv": "corpus_reranker.io.sources.text_files:open_csv",
     "tsv": "corpus_reranker.io.sources.text_files:open_tsv",
     "jsonl": "corpus_reranker.io.sources.text_files:open_jsonl",
+    "delta": "corpus_reranker.io.sources.delta:open_delta",
+    "iceberg": "corpus_reranker.io.sources.iceberg:open_iceberg",
+    "lance": "corpus_reranker.io.sources.lance:open_lance",
+    "huggingface": "corpus_reranker.io.sources.huggingface:open_huggingface",
 }
 
 
@@ -17,7 +21,7 @@ def open_source(settings: InputConfig, storage: StorageConfig) -> Source:
     """Open and check the input.
 
     Raises:
-        ConfigError: there is no such format.
+        ConfigError: there is no such format, it needs an extra, or it has no versions and `input.version` names one.
         InputError: the input cannot be read; the message names the file, the column and the fix.
     """
     try:
@@ -25,4 +29,6 @@ def open_source(settings: InputConfig, storage: StorageConfig) -> Source:
     except ValueError as error:
         raise ConfigError(f"input.format: {error}") from error
     source: Source = opener(settings, storage)
+    if settings.version is not None and "version" not in source.fingerprint_fields():
+        raise ConfigError(f"input.version: this input of format {settings.format} has no versions; remove the setting")
     return source

@@ -17,14 +17,13 @@ from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.schemas import CANDIDATE, LONG_INPUT, QUERY_ID
+from corpus_reranker.io.schemas import CANDIDATE, LONG_INPUT
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.arrow_types import are_exact_as_doubles
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.conversion import convert_batch
 from corpus_reranker.io.sources.listing import format_of, list_input, select_data
-from corpus_reranker.io.sources.long_form import LongForm
-from corpus_reranker.io.sources.parquet_files import check_query_ids
+from corpus_reranker.io.sources.row_stream import open_stream
 from corpus_reranker.io.sources.schema_check import Form, input_schema
 from corpus_reranker.io.sources.text_content import PREFIX_BYTES, check_delimiter, check_prefix, reading_text
 
@@ -71,8 +70,16 @@ class TextFiles:
     reader: Reader
 
     @property
+    def name(self) -> str:
+        return "the input"
+
+    @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
+
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in self.files]
 
     def rows(self) -> Iterator[pa.Table]:
         """The rows in order. Raises InputError."""
@@ -90,66 +97,6 @@ class TextFiles:
         return f"{counted(len(self.files), 'text file')}, {counted(self.size_bytes, 'byte')} ({form} form)"
 
 
-@dataclass(frozen=True, slots=True)
-class LongText(LongForm):
-    """Text files in long form."""
-
-    text_files: TextFiles
-    max_candidates: int
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self.text_files.schema
-
-    @property
-    def uncompressed_bytes(self) -> int:
-        return self.text_files.size_bytes
-
-    def describe(self) -> str:
-        return self.text_files.describe("long")
-
-    def fingerprint_fields(self) -> dict[str, Any]:
-        return self.text_files.fingerprint_fields()
-
-    @property
-    def paths(self) -> list[str]:
-        return [file.path for file in self.text_files.files]
-
-    def rows(self) -> Iterator[pa.Table]:
-        return self.text_files.rows()
-
-    def query_ids(self) -> Iterator[pa.Array]:
-        first_row = 0
-        for table in self.rows():
-            ids = table[QUERY_ID].combine_chunks()
-            yield check_query_ids(ids, first_row, "the input")
-            first_row += len(ids)
-
-
-@dataclass(frozen=True, slots=True)
-class NestedText(Source):
-    """JSON Lines in nested form."""
-
-    text_files: TextFiles
-
-    @property
-    def form(self) -> str:
-        return "nested"
-
-    def describe(self) -> str:
-        return self.text_files.describe("nested")
-
-    def fingerprint_fields(self) -> dict[str, Any]:
-        return self.text_files.fingerprint_fields()
-
-    @property
-    def paths(self) -> list[str]:
-        return [file.path for file in self.text_files.files]
-
-    def tables(self) -> Iterator[pa.Table]:
-        return self.text_files.rows()
-
-
 def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Source:
     listing = list_input(settings.path, storage)
     is_data = [format_of(info.path) == settings.format for info in listing.files]
@@ -162,7 +109,7 @@ def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Sour
     )
     files = tuple(TextFile(info.path, info.size) for info in infos)
     text_files = TextFiles(listing.filesystem, files, schema, settings.columns, reader)
-    return NestedText(text_files) if form == "nested" else LongText(text_files, settings.max_candidates)
+    return open_stream(text_files, form, settings.max_candidates)
 
 
 def _schema(filesystem: FileSystem, path: str, reader: Reader, columns: Mapping[str, str]) -> pa.Schema:

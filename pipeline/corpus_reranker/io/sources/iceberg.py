@@ -1,0 +1,98 @@
+"""The input format "iceberg": a snapshot of an Iceberg table, read by the package pyiceberg.
+
+Rows that position delete files and deletion vectors delete are left out. pyiceberg refuses equality deletes.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from corpus_reranker.errors import ConfigError, InputError
+from corpus_reranker.io.filesystem import redact
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.table_version import (
+    TableVersion,
+    check_options,
+    import_library,
+    open_table,
+    reading_table,
+    version_number,
+)
+
+_SECRETS = ("credential", "key", "password", "secret", "token")
+"""In names of properties with secrets: py.iceberg.apache.org/configuration."""
+
+
+def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
+    """Open the snapshot `input.version` of a table; None: the current one.
+
+    `input.path` is the name of the table in the catalog `input.options.catalog`, or the URL of a `.metadata.json` file.
+    pyiceberg finds catalogs in its own configuration (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__...`), to which
+    `input.options.properties` are added. The section `storage` has no effect.
+
+    Raises:
+        ConfigError: pyiceberg is not installed, or a property holds a secret.
+        InputError: there is no such table or snapshot, or its schema does not fit.
+    """
+    check_options(settings, ("catalog", "properties"))
+    catalog, properties = settings.options.get("catalog"), settings.options.get("properties", {})
+    _check_properties(properties)
+    url, snapshot_id = redact(settings.path), version_number(settings)
+    with reading_table(f"Iceberg table {url}"):
+        table = _load(settings.path, catalog, properties)
+        snapshot = table.current_snapshot() if snapshot_id is None else table.snapshot_by_id(snapshot_id)
+    if snapshot is None:
+        found = "no snapshot yet" if snapshot_id is None else f"no snapshot {snapshot_id}; it has expired, or never was"
+        raise InputError(f"Iceberg table {url} has {found}")
+    name = f"Iceberg table {url} snapshot {snapshot.snapshot_id}"
+    with reading_table(name):
+        scan = table.scan(snapshot_id=snapshot.snapshot_id)
+        tasks = list(scan.plan_files())
+        schema = import_library("pyiceberg.io.pyarrow", "iceberg").schema_to_pyarrow(
+            scan.projection(), include_field_ids=False
+        )
+    opened = TableVersion(
+        name=name,
+        schema=schema,
+        read=partial(_read, settings.path, catalog, properties, snapshot.snapshot_id),
+        fingerprint={
+            "format": "iceberg",
+            "table": str(table.metadata.table_uuid),
+            "version": str(snapshot.snapshot_id),
+        },
+        size_bytes=sum(task.file.file_size_in_bytes for task in tasks),
+    )
+    return open_table(opened, settings)
+
+
+def _check_properties(properties: Any) -> None:
+    if not isinstance(properties, Mapping):
+        raise ConfigError("input.options.properties is no mapping of names to values")
+    for name, value in properties.items():
+        if any(secret in str(name) for secret in _SECRETS) or redact(str(value)) != str(value):
+            raise ConfigError(
+                f"input.options.properties.{name} may hold a secret, which the output would store; set it in"
+                " .pyiceberg.yaml or as PYICEBERG_CATALOG__... in the environment"
+            )
+
+
+def _load(path: str, catalog: str | None, properties: Mapping[str, Any]) -> Any:
+    if path.endswith(".metadata.json"):
+        return import_library("pyiceberg.table", "iceberg").StaticTable.from_metadata(path, dict(properties))
+    return import_library("pyiceberg.catalog", "iceberg").load_catalog(catalog, **properties).load_table(path)
+
+
+def _read(
+    path: str, catalog: str | None, properties: Mapping[str, Any], snapshot_id: int, rows_per_batch: int
+) -> Iterator[pa.RecordBatch]:
+    """One data file at a time: `to_arrow_batch_reader` loads many of them at once."""
+    scan = _load(path, catalog, properties).scan(snapshot_id=snapshot_id)
+    arrow_scan = import_library("pyiceberg.io.pyarrow", "iceberg").ArrowScan(
+        scan.table_metadata, scan.io, scan.projection(), scan.row_filter
+    )
+    for task in scan.plan_files():
+        for batch in arrow_scan.to_record_batches([task]):
+            yield from (batch.slice(start, rows_per_batch) for start in range(0, batch.num_rows, rows_per_batch))

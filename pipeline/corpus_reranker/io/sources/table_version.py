@@ -1,0 +1,134 @@
+"""One version of a table: an Iceberg snapshot, a version of a Delta or Lance table, a Hugging Face dataset.
+
+The library of the table reads the rows, because only it knows which rows are deleted, which columns are renamed and
+which values are in names of folders. A run copies them once as Parquet: Ray Data's readers of tables have neither the
+stable order nor the sizes of row groups that a resumed run needs.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+
+import pyarrow as pa
+
+from corpus_reranker.errors import ConfigError, InputError, RerankerError
+from corpus_reranker.formatting import counted
+from corpus_reranker.io.filesystem import is_s3, resolve, s3_path
+from corpus_reranker.io.s3_client import in_region_of
+from corpus_reranker.io.schemas import CANDIDATES
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources import long_form, parquet
+from corpus_reranker.io.sources.base import Source
+from corpus_reranker.io.sources.conversion import convert_batch
+from corpus_reranker.io.sources.row_stream import open_stream
+from corpus_reranker.io.sources.schema_check import Form, input_schema
+from corpus_reranker.io.storage_errors import brief
+from corpus_reranker.section import check_known_keys
+
+
+@dataclass(frozen=True, slots=True)
+class TableVersion:
+    """A version of a table. Implements `RowStream`.
+
+    Attributes:
+        name: Table and version, for messages.
+        schema: The table's own schema until `open_table` replaces it by that of `input_schema`.
+        read: Reads the rows with the columns of the table, in the same order in every call. The argument is the
+            maximum number of rows of a batch. Picklable.
+        fingerprint: What identifies the content of the version.
+        size_bytes: Size of its data files.
+        paths: As in `Source`, if the fingerprint does not identify the content.
+        columns: `input.columns`.
+    """
+
+    name: str
+    schema: pa.Schema
+    read: Callable[[int], Iterator[pa.RecordBatch]]
+    fingerprint: Mapping[str, Any]
+    size_bytes: int
+    paths: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self, form: Form) -> str:
+        return f"{self.name}, {counted(self.size_bytes, 'byte')} ({form} form)"
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        columns = {"columns": dict(self.columns)} if self.columns else {}
+        return {**self.fingerprint, **columns}
+
+    def rows(self) -> Iterator[pa.Table]:
+        rows_per_batch = parquet.ROWS_PER_BATCH if CANDIDATES in self.schema.names else long_form.ROWS_PER_BATCH
+        with reading_table(self.name):
+            for batch in self.read(rows_per_batch):
+                if batch.num_rows:
+                    yield convert_batch(batch, self.schema, self.columns)
+
+
+def open_table(table: TableVersion, settings: InputConfig) -> Source:
+    """Check the schema of a table. Raises InputError that names the table, the column and the fix."""
+    form, schema = input_schema({table.name: table.schema}, settings, lambda *_: False)
+    return open_stream(replace(table, schema=schema, columns=settings.columns), form, settings.max_candidates)
+
+
+@contextlib.contextmanager
+def reading_table(name: str) -> Iterator[None]:
+    """Raise InputError for what the library of a table raises about the table `name`."""
+    try:
+        yield
+    except RerankerError:
+        raise
+    except Exception as error:  # each library has errors of its own, which share no base class
+        raise InputError(f"{name} cannot be read: {brief(error)}") from error
+
+
+def import_library(module: str, format_name: str) -> Any:
+    """The library of a table format. Raises ConfigError that names the extra to install."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"input.format={format_name} needs {module.partition('.')[0]}, which cannot be imported ({error});"
+            f" install the extra: pip install 'corpus-reranker[{format_name}]'"
+        ) from error
+
+
+def version_number(settings: InputConfig) -> int | None:
+    """`input.version` as a number. Raises ConfigError if it is none."""
+    if settings.version is None:
+        return None
+    if not settings.version.isdecimal():
+        raise ConfigError(f"input.version: {settings.version!r} is not the number of a version of {settings.path}")
+    return int(settings.version)
+
+
+def check_options(settings: InputConfig, known: Sequence[str]) -> None:
+    """Raise ConfigError if `input.options` has keys outside `known`."""
+    try:
+        check_known_keys(settings.options, known)
+    except ValueError as error:
+        raise ConfigError(f"input.options of format {settings.format}: {error}") from error
+
+
+def object_store_location(url: str, storage: StorageConfig) -> tuple[str, dict[str, str] | None]:
+    """A location and its options for the Rust crate object_store, which Delta and Lance use.
+
+    Source of the names: `AmazonS3ConfigKey` and `ClientConfigKey` on docs.rs/object_store. Credentials come from the
+    AWS chain.
+    """
+    if not is_s3(url):
+        return (url if "://" in url else resolve(url, storage)[1]), None
+    path = s3_path(url)
+    storage = in_region_of(path.partition("/")[0], storage)
+    options = {
+        "aws_endpoint": storage.endpoint_url,
+        "aws_region": storage.region,
+        "aws_skip_signature": "true" if storage.anonymous else None,
+        "aws_request_payer": "true" if storage.requester_pays else None,
+        "aws_virtual_hosted_style_request": "false" if storage.endpoint_url and storage.path_style else "true",
+        "allow_http": "true" if (storage.endpoint_url or "").startswith("http:") else None,
+        "connect_timeout": f"{storage.connect_timeout_seconds:g}s",
+        "timeout": f"{storage.request_timeout_seconds:g}s",
+    }
+    return f"s3://{path}", {name: value for name, value in options.items() if value is not None}
