@@ -181,11 +181,11 @@ class Collection:
             low, high = (middle, high) if better else (low, middle)
         return noise((low + high) / 2)
 
-    def halfway_target(self) -> float:
-        """nDCG@10 halfway between the first stage and the best order of its candidates."""
+    def target(self, share: float = 0.5) -> float:
+        """nDCG@10 at this share of the way from the first stage to the best order of its candidates."""
         first_stage, _ = self.run(_FirstStageOrder(), Noise(0.0), 1)
         best, _ = self.run(FullList(), Noise(0.0, 0.5, 0.0), 1)
-        return float(first_stage.mean() + best.mean()) / 2
+        return float(first_stage.mean() * (1 - share) + best.mean() * share)
 
 
 def study(
@@ -210,7 +210,7 @@ def held_out(seeds: int) -> list[Outcome]:
     outcomes = []
     for name in HELD_OUT:
         queries = Collection(*load_held_out(name))
-        noise = queries.calibrate(queries.halfway_target(), seeds)
+        noise = queries.calibrate(queries.target(), seeds)
         outcomes += study(queries, f"BRIGHT {name}", "halfway", noise, (BASELINE, *HELD_OUT_STRATEGIES), seeds)
     return outcomes
 

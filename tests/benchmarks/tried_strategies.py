@@ -16,9 +16,8 @@ import typer
 from strategy_study import HELD_OUT, SHARED, TARGETS, Collection, load_held_out, load_queries
 
 from corpus_reranker.evaluation.statistics import bootstrap_interval
-from corpus_reranker.ranking.strategies.active import PRIOR_SPREAD, Active
+from corpus_reranker.ranking.strategies.active import Active, apply_answer, by_mean, prior_beliefs
 from corpus_reranker.ranking.strategies.base import RankWindow, Strategy, rank_windows, rank_windows_shuffled
-from corpus_reranker.ranking.trueskill import Gaussian, update_beliefs
 from corpus_reranker.ranking.windows import chunks
 
 
@@ -100,10 +99,10 @@ class ThompsonWindows:
     async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
         depth = min(num_candidates, self.depth)
         rng = random.Random(self.seed)
-        beliefs = [Gaussian(-PRIOR_SPREAD * index / max(depth - 1, 1), 1.0) for index in range(depth)]
+        beliefs = prior_beliefs(depth)
         first = chunks(range(depth), self.window)[: self.max_calls]
         for answer in await rank_windows(rank_window, [(indices, indices[0]) for indices in first]):
-            _update(beliefs, answer)
+            apply_answer(beliefs, answer)
         for number in range(len(first), self.max_calls if depth > self.window else 0):
             drawn = [rng.gauss(belief.mean, math.sqrt(belief.variance)) for belief in beliefs]
             shown = sorted(range(depth), key=lambda index: -drawn[index])[: self.window]
@@ -112,13 +111,8 @@ class ThompsonWindows:
                 (answer,) = await rank_windows_shuffled(rank_window, [(shown, 0)], f"{self.seed}/{number}")
             else:
                 answer = await rank_window(shown, 0)
-            _update(beliefs, answer)
-        return [*sorted(range(depth), key=lambda index: -beliefs[index].mean), *range(depth, num_candidates)]
-
-
-def _update(beliefs: list[Gaussian], answer: Sequence[int]) -> None:
-    for index, belief in zip(answer, update_beliefs([beliefs[index] for index in answer]), strict=True):
-        beliefs[index] = belief
+            apply_answer(beliefs, answer)
+        return [*by_mean(beliefs), *range(depth, num_candidates)]
 
 
 PAIRS: tuple[tuple[str, Strategy, Strategy], ...] = (
@@ -157,7 +151,7 @@ def main(seeds: Annotated[int, typer.Option(help="Simulated runs of every query.
         compare(queries, f"TREC DL 2020, {level}", target, seeds)
     for name in HELD_OUT:
         queries = Collection(*load_held_out(name))
-        compare(queries, f"BRIGHT {name}", queries.halfway_target(), seeds)
+        compare(queries, f"BRIGHT {name}", queries.target(), seeds)
 
 
 if __name__ == "__main__":

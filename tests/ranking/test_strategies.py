@@ -22,8 +22,8 @@ from corpus_reranker.ranking.strategies.single_window import SingleWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.ranking.strategies.top_down import TopDown
 from corpus_reranker.ranking.strategies.tournament import Tournament
-from corpus_reranker.types import Completion, Prompt, SamplingParams
-from helpers.scripts import completion, rerank, shown_indices
+from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
+from helpers.scripts import answer, completion, rerank, shown_indices
 
 ALL: list[Strategy] = [
     SingleWindow(),
@@ -237,6 +237,35 @@ async def test_active_keeps_its_window_budget() -> None:
         await Active(max_calls=budget).rank(100, llm.rank_window)
         assert len(llm.windows) == budget
         assert Active(max_calls=budget).max_windows(100) == budget
+
+
+@settings(max_examples=15)
+@given(windows=st.integers(1, 12), more=st.integers(0, 8), seed=st.integers(0, 999))
+@pytest.mark.parametrize(
+    "with_windows",
+    [lambda count: Active(max_calls=count), lambda count: ShuffleConsensus(depth=20, shuffles=count)],
+    ids=["active", "shuffle_consensus"],
+)
+async def test_more_windows_continue_from_the_cached_completions(
+    with_windows: Callable[[int], Strategy], windows: int, more: int, seed: int
+) -> None:
+    def llm(cache: dict[tuple[str, SamplingParams], Completion]) -> Generate:
+        async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+            size, rng = len(shown_indices(prompt)), random.Random(f"{seed}/{prompt.text}/{params.seed}")
+            text = "no answer" if rng.random() < 0.2 else answer(rng.sample(range(size), size))
+            return cache.setdefault((prompt.text, params), completion(text))
+
+        return generate
+
+    cached: dict[tuple[str, SamplingParams], Completion] = {}
+    in_one_go: dict[tuple[str, SamplingParams], Completion] = {}
+    stopped = await rerank(100, llm(cached), with_windows(windows))
+    continued = await rerank(100, llm(cached), with_windows(windows + more))
+    expected = await rerank(100, llm(in_one_go), with_windows(windows + more))
+    assert cached == in_one_go, "the requests of the stopped run are among those of the longer run"
+    assert continued.order == expected.order
+    assert (continued.beliefs, continued.stability) == (expected.beliefs, expected.stability)
+    assert len(continued.windows) >= len(stopped.windows)
 
 
 async def test_shuffle_consensus_reduces_position_bias() -> None:

@@ -64,7 +64,7 @@ class Active:
         depth = min(num_candidates, self.depth)
         if depth <= self.window:
             return Ranking([*await rank_window(range(depth), 0), *range(depth, num_candidates)])
-        beliefs = [Gaussian(-PRIOR_SPREAD * index / (depth - 1), 1.0) for index in range(depth)]
+        beliefs = prior_beliefs(depth)
         calls_left = self.max_calls
         to_rank, last_round = list(range(depth)), False
         while to_rank and calls_left:
@@ -85,29 +85,49 @@ class Active:
         return (likely, True) if len(uncertain) < self.min_uncertain else (uncertain, False)
 
     def _ranking(self, beliefs: Sequence[Gaussian], num_candidates: int) -> Ranking:
-        order = _by_mean(beliefs)
-        threshold = _threshold(beliefs, self.cutoff)
+        order = by_mean(beliefs)
         return Ranking(
             [*order, *range(len(order), num_candidates)],
             beliefs=[
                 *(Belief(belief.mean, math.sqrt(belief.variance)) for belief in beliefs),
                 *[None] * (num_candidates - len(beliefs)),
             ],
-            stability=sum(beliefs[index].above(threshold) for index in order[: self.cutoff]) / self.cutoff,
+            stability=stability(beliefs, self.cutoff),
         )
+
+
+def prior_beliefs(depth: int) -> list[Gaussian]:
+    """The beliefs of the best `depth` candidates before the first window."""
+    return [Gaussian(-PRIOR_SPREAD * index / max(depth - 1, 1), 1.0) for index in range(depth)]
+
+
+def apply_answer(beliefs: list[Gaussian], order: Sequence[int]) -> None:
+    """Update the beliefs of the candidates that a window ranked in `order`, best first."""
+    for index, belief in zip(order, update_beliefs([beliefs[index] for index in order]), strict=True):
+        beliefs[index] = belief
+
+
+def by_mean(beliefs: Sequence[Gaussian]) -> list[int]:
+    """The indices of the candidates, best first."""
+    return sorted(range(len(beliefs)), key=lambda index: -beliefs[index].mean)
+
+
+def stability(beliefs: Sequence[Gaussian], cutoff: int) -> float:
+    """How certain the beliefs are of the first `cutoff` candidates.
+
+    It is the mean probability, over these candidates, of exceeding the value that `cutoff` candidates are expected to
+    exceed. The expected share of wrong candidates among the first `cutoff` is 1 minus this.
+    """
+    threshold = _threshold(beliefs, cutoff)
+    return sum(beliefs[index].above(threshold) for index in by_mean(beliefs)[:cutoff]) / cutoff
 
 
 async def _rank_and_update(windows: Sequence[Sequence[int]], beliefs: list[Gaussian], rank_window: RankWindow) -> None:
     """Rank `windows` concurrently and update `beliefs` by their orders."""
-    position = {index: position for position, index in enumerate(_by_mean(beliefs))}
+    position = {index: position for position, index in enumerate(by_mean(beliefs))}
     started = [(indices, min(map(position.__getitem__, indices))) for indices in windows]
     for order in await rank_windows(rank_window, started):
-        for index, belief in zip(order, update_beliefs([beliefs[index] for index in order]), strict=True):
-            beliefs[index] = belief
-
-
-def _by_mean(beliefs: Sequence[Gaussian]) -> list[int]:
-    return sorted(range(len(beliefs)), key=lambda index: -beliefs[index].mean)
+        apply_answer(beliefs, order)
 
 
 def _threshold(beliefs: Sequence[Gaussian], count: int) -> float:
