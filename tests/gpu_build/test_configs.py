@@ -10,9 +10,14 @@ from corpus_reranker.paths import CONFIGS_DIRECTORY
 from gpu_build.engines import ready_made, stubbed
 from gpu_build.model_folders import SHAPES, make_adapter_folder
 
-READY_MADE = sorted(
-    path.stem for path in CONFIGS_DIRECTORY.glob("*.yaml") if ready_made(path.stem).engine.model in SHAPES
-)
+
+def runs_in_vllm(name: str) -> bool:
+    """Whether the config has an engine of kind vllm, and a model whose shape is known."""
+    engine = ready_made(name).engine
+    return engine.kind == "vllm" and engine.model in SHAPES
+
+
+READY_MADE = sorted(path.stem for path in CONFIGS_DIRECTORY.glob("*.yaml") if runs_in_vllm(path.stem))
 PRE_RANKED = [name for name in READY_MADE if ready_made(name).pre_ranker]
 
 
