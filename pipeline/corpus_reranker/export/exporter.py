@@ -113,8 +113,9 @@ def _write(
             writers.append(stack.enter_context(file.open(stream)))
             exported.files.append(file_path)
         for batch in batches:
-            exported.queries += len(batch)
+            skipped = exported.skipped.queries
             exported.records += sum(write(batch) for write in writers)
+            exported.queries += len(batch) - (exported.skipped.queries - skipped)
 
 
 @dataclass

@@ -29,12 +29,14 @@ class Skipped:
 
     Attributes:
         counts: Queries or documents by reason.
+        queries: Number of queries.
         examples: The first ids by reason.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.counts: Counter[str] = Counter()
+        self.queries = 0
         self.examples: dict[str, list[str]] = {}
 
     def add(self, reason: Reason, query_id: str, doc_id: str | None = None, status: str | None = None) -> None:
@@ -44,6 +46,7 @@ class Skipped:
         self._stream.write(f"{json.dumps(known, ensure_ascii=False)}\n".encode())
         counted = f"{reason} {status}" if status else reason
         self.counts[counted] += 1
+        self.queries += doc_id is None
         examples = self.examples.setdefault(counted, [])
         if len(examples) < _EXAMPLES:
             examples.append(query_id if doc_id is None else doc_id)
