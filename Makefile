@@ -91,6 +91,7 @@ gpu-check: $(GPU_INSTALLED) ## on a machine with a GPU: windows/s relative to th
 bench: setup ## benchmarks of throughput, scale and size (docs/throughput.md), results in out/benchmarks; takes hours
 	$(BIN)/python tests/benchmarks/saturation.py
 	$(BIN)/python tests/benchmarks/peers.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/endpoint_concurrency.py
 	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/size.py
 	$(BIN)/python tests/benchmarks/memory.py ids

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import random
 import subprocess
 import sys
 import urllib.request
@@ -33,7 +34,8 @@ class Behavior:
     """How the server answers.
 
     Attributes:
-        seconds: Duration of a completion.
+        seconds: Mean duration of a completion.
+        spread: Sigma of the durations, which are lognormal. 0: all are equal.
         max_in_flight: Further requests are refused with status 429.
         slowdown_from: With more requests in flight than this, a completion takes longer in proportion.
         retry_after: The header of refusals.
@@ -46,6 +48,7 @@ class Behavior:
     """
 
     seconds: float = 0.0
+    spread: float = 0.0
     max_in_flight: int | None = None
     slowdown_from: int | None = None
     retry_after: str = "1"
@@ -71,6 +74,8 @@ class SimulatedServer:
     in_flight: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
+    busy_seconds: float = 0.0
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
 
     async def answer(
         self, path: str, headers: Mapping[str, str], body: dict[str, Any]
@@ -100,7 +105,9 @@ class SimulatedServer:
         self.counts["peak"] = max(self.counts["peak"], self.in_flight)
         try:
             slowdown = self.in_flight / behavior.slowdown_from if behavior.slowdown_from else 1.0
-            await asyncio.sleep(behavior.seconds * max(slowdown, 1.0))
+            drawn = self.rng.lognormvariate(-(behavior.spread**2) / 2, behavior.spread)
+            self.busy_seconds += behavior.seconds * drawn
+            await asyncio.sleep(behavior.seconds * drawn * max(slowdown, 1.0))
         finally:
             self.in_flight -= 1
         return 200, {}, self._complete(body, is_chat=path.endswith("/chat/completions"))

@@ -41,13 +41,15 @@ def test_a_refusal_lowers_the_limit_once_for_all_requests_sent_before_it() -> No
     assert limit.value == 16
 
 
-def test_after_a_refusal_the_limit_grows_by_one_for_each_round_of_answers() -> None:
+@pytest.mark.parametrize(("refused_at", "limit_value", "answers"), [(20, 18, 19), (5, 4, 6)])
+def test_after_a_refusal_the_limit_grows_slowly(refused_at: int, limit_value: int, answers: int) -> None:
     limit = ConcurrencyLimit(100)
-    limit.refused(8, sent_at=0.0, now=0.0)  # 7.2
-    answer(limit, 7)
-    assert limit.value == 8
-    answer(limit, 7)
-    assert limit.value == 8
+    answer(limit, 20)
+    limit.refused(refused_at, sent_at=0.0, now=0.0)
+    answer(limit, answers - 1)
+    assert limit.value == limit_value
+    answer(limit, 1)
+    assert limit.value == limit_value + 1
 
 
 @settings(max_examples=50)

@@ -6,12 +6,16 @@ _DECREASE = 0.9
 """Factor at a refusal. The number of requests in flight then swings between 90% and 100% of what the server takes, 95%
 on average. TCP's factor of 0.5 would leave a quarter of the server idle; a refused request costs nothing here."""
 
+_MAX_INCREASE = 0.1
+"""Maximum fraction by which a round of answers raises the limit. A server that takes four requests then refuses one in
+ten, not one in four."""
+
 
 class ConcurrencyLimit:
     """The number of requests that may be in flight at one server. It reads no clock: all times are arguments.
 
-    It grows by one for each answer until the first refusal, then by one for each round of answers. A refusal lowers it
-    to a fraction of the requests that were in flight, once for all requests that were sent before.
+    It grows by one for each answer until the first refusal, then by at most one for each round of answers. A refusal
+    lowers it to a fraction of the requests that were in flight, once for all requests that were sent before.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -39,7 +43,7 @@ class ConcurrencyLimit:
     def answered(self) -> None:
         """Count an answer. The limit grows if it was reached in this round: with fewer requests it was no limit."""
         if self._peak >= self._round_limit:
-            step = 1 / self._value if self._refused_before else 1.0
+            step = min(1 / self._value, _MAX_INCREASE) if self._refused_before else 1.0
             self._value = min(self._value + step, float(self._maximum))
         self._round_answers += 1
         if self._round_answers >= self._round_limit:
