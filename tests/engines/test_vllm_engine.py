@@ -13,16 +13,25 @@ from typing import Any
 
 import pytest
 
+from corpus_reranker.engines.base import Engine
+from corpus_reranker.engines.openai.engine import OpenAIEngine
+from corpus_reranker.engines.openai.settings import OpenAISettings
 from corpus_reranker.engines.vllm.engine import VllmEngine
 from corpus_reranker.engines.vllm.sampling import completion, reasoning_tokens
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
+from corpus_reranker.paths import PROMPTS_DIRECTORY
 from corpus_reranker.prompts.builder import PromptBuilder
-from corpus_reranker.prompts.template import load_template
+from corpus_reranker.prompts.template import load_template, template_path
+from corpus_reranker.prompts.tokenizer import load_tokenizer
 from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.pointwise import Pointwise
-from corpus_reranker.types import Completion, Prompt, SamplingParams
+from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
+from corpus_reranker.types import Candidate, Completion, Prompt, RerankRequest, SamplingParams
+from helpers.fault_proxy import Fault, fault_proxy
 from helpers.prompt_factories import PROMPTS, request_of
+from helpers.vllm_server import vllm_server
 
 pytestmark = pytest.mark.vllm
 
@@ -228,6 +237,68 @@ def test_info_has_version_and_capacity(engine: VllmEngine) -> None:
     assert info["sliding_layers_fraction"] == 0
     # 1 GiB of float32 keys and values: 30 layers, 3 KV heads of 64
     assert info["kv_cache_tokens"] == pytest.approx(2**30 / (2 * 4 * 30 * 3 * 64), rel=0.01)
+
+
+QUERIES = {
+    "Which fruit is red?": (
+        "Bananas are yellow.",
+        "Cherries are red.",
+        "Plums are blue.",
+        "Limes are green.",
+        "Figs vary.",
+    ),
+    "Which planet is red?": (
+        "Neptune is blue.",
+        "Venus is white.",
+        "Earth is blue.",
+        "Mars is red.",
+        "Saturn has rings.",
+    ),
+}
+
+
+async def rerank_with(engine: Engine, prompt_builder: PromptBuilder) -> list[Any]:
+    """Rerank QUERIES one window at a time, so that no two windows share a batch.
+
+    Returns:
+        What must not depend on the engine: the order of each query, and each window without its latency.
+    """
+    rankings = []
+    for query, texts in QUERIES.items():
+        result = await rerank_query(
+            RerankRequest(query, query, tuple(Candidate(f"d{rank}", text, -rank) for rank, text in enumerate(texts))),
+            engine.generate,
+            strategy=SlidingWindow(window=4, stride=2),
+            prompt_builder=prompt_builder,
+            parser=prompt_builder.parser,
+            sampling=replace(GREEDY, max_tokens=16),
+            policy=RetryPolicy(max_attempts=1),
+        )
+        rankings.append((result.order, [replace(window, latency_seconds=0.0) for window in result.windows]))
+    return rankings
+
+
+async def test_an_endpoint_ranks_as_the_engine_in_process(engine: VllmEngine, demo_model: Path, tmp_path: Path) -> None:
+    template = load_template(template_path("rankgpt", PROMPTS_DIRECTORY))
+    prompt_builder = PromptBuilder(template, load_tokenizer(str(demo_model)), 48, MAX_MODEL_LEN - 16)
+    expected = await rerank_with(engine, prompt_builder)
+    windows = [window for _, of_query in expected for window in of_query]
+    assert len(windows) == 4
+    assert len({window.response for window in windows}) > 1
+    options = ("--dtype=float32", "--enforce-eager", f"--max-model-len={MAX_MODEL_LEN}", "--max-num-seqs=8")
+    with vllm_server(demo_model, "smol", tmp_path / "server.log", *options) as url:
+        faults: list[Fault] = ["refuse", "slow_down", "reset_before", "reset_after"]
+        with fault_proxy(url, faults, every=2) as proxy:
+            for api, base_url in (("completions", url), ("chat", url), ("completions", proxy.endpoint_url)):
+                settings = OpenAISettings(model="smol", base_urls=f"{base_url}/v1", api=api, tokenizer=str(demo_model))
+                endpoint = OpenAIEngine(settings)
+                await endpoint.start()
+                server, takes_ids = endpoint.info()["server"], api == "completions"
+                assert (server["token_ids"], server["choice_logprobs"]) == (takes_ids, takes_ids)
+                assert server["regex"] == "structured_outputs"
+                assert await rerank_with(endpoint, prompt_builder) == expected
+                await endpoint.stop()
+        assert proxy.injected.keys() == set(faults)
 
 
 async def test_a_killed_engine_core_fails_every_request_at_once(engine: VllmEngine, tokens: Any) -> None:

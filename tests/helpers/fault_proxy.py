@@ -1,4 +1,4 @@
-"""A proxy before an S3 server that injects the faults of networks and busy stores, or has a habit of other stores."""
+"""A proxy before a server that injects the faults of networks and busy servers, or has a habit of other S3 stores."""
 
 import dataclasses
 import http.client
@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 from helpers.lagging_list import LaggingList
 from helpers.store_habits import PLAIN, Habit, Request
 
-Fault: TypeAlias = Literal["slow_down", "reset_before", "reset_in_body", "reset_after", "stall", "wrong_etag"]
-"""slow_down: status 503. reset_before: the request is not served. reset_in_body: half of the response arrives.
-reset_after: the request is served, but the response is lost. stall: the response arrives too late.
-wrong_etag: the response has another ETag."""
+Fault: TypeAlias = Literal["refuse", "slow_down", "reset_before", "reset_in_body", "reset_after", "stall", "wrong_etag"]
+"""refuse: status 429 with Retry-After. slow_down: status 503. reset_before: the request is not served. reset_in_body:
+half of the response arrives. reset_after: the request is served, but the response is lost. stall: the response arrives
+too late. wrong_etag: the response has another ETag."""
 
 RequestKind: TypeAlias = Literal["GET", "LIST", "HEAD", "PUT", "DELETE", "conditional"]
 """GET, LIST and HEAD read; PUT and DELETE include their forms as POST; a conditional request has If-Match or
@@ -125,6 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if fault == "slow_down" or (proxy.refused and _is_of_kind(proxy.refused, self.command, self.path, headers)):
             return self._respond(503, [("Content-Type", "application/xml")], SLOW_DOWN, len(SLOW_DOWN))
+        if fault == "refuse":
+            return self._respond(429, [("Retry-After", "0.2")], b"{}", 2)
         if fault == "stall":
             proxy.closing.wait(proxy.stall_seconds)
         proxy.lagging_list.before(request)
