@@ -143,5 +143,6 @@ def test_a_run_stops_at_its_maximum_cost_and_resumes_with_a_higher_one(tmp_path:
     assert rounded(Spend(**manifest["info"]["spend"])) == spend
     assert rounded(read_status(limited.output.path, limited.storage).spend) == spend
     assert any(" | cost " in line for line in lines)
+    assert "Cost in USD" in (Path(limited.output.path) / "_run" / "report.html").read_text()
     shown = run_command("status", limited.output.path).output
     assert f"cost: {spend}" in shown

@@ -21,10 +21,11 @@ class ClosingSettings(EngineSettings):
     model: str = "closing"
     tokenizer: str | None = "words"
     budget: bool = True
+    continues: bool = True
 
     @property
     def capabilities(self) -> EngineCapabilities:
-        return EngineCapabilities(reasoning_budget=self.budget)
+        return EngineCapabilities(reasoning_budget=self.budget, continuation=self.continues)
 
 
 class Closing:
@@ -62,10 +63,10 @@ class Closing:
         return {"engine": "closing"}
 
 
-async def rerank(budget: bool) -> RerankResult:
+async def rerank(budget: bool, continues: bool = True) -> RerankResult:
     config = RerankerConfig.model_validate(
         {
-            "engine": {"kind": f"{__name__}:Closing", "budget": budget},
+            "engine": {"kind": f"{__name__}:Closing", "budget": budget, "continues": continues},
             "generation": {"close_reasoning": True, "max_reasoning_tokens": 50, "max_answer_tokens": 30},
         }
     )
@@ -86,3 +87,9 @@ async def test_reasoning_is_closed_by_the_engine_or_by_a_second_request(budget: 
     assert len(Closing.requests) == requests
     assert Closing.requests[0].max_reasoning_tokens == (50 if budget else None)
     assert Closing.requests[0].max_tokens == (80 if budget else 50)
+
+
+async def test_an_engine_that_cannot_continue_a_response_gets_one_request() -> None:
+    result = await rerank(budget=False, continues=False)
+    assert [window.status for window in result.windows] == ["truncated"]
+    assert len(Closing.requests) == result.windows[0].attempts

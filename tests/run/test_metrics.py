@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from corpus_reranker.engines.prices import TokenPrices
 from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.run import metrics
 from corpus_reranker.run.metrics import PREFIX, RunMetrics
@@ -76,6 +77,14 @@ def test_counts_reach_their_metrics(recorder: Recorder) -> None:
     assert recorder.values["queue_wait_seconds"] == {("r1",): 0.5}
     assert recorder.values["target_windows_in_flight"] == {("r1", "host:1"): 6}
     assert not recorder.values["completions"]
+
+
+def test_the_billed_tokens_have_a_cost(recorder: Recorder) -> None:
+    run = RunMetrics("r1", 10, prices=TokenPrices(prompt=2.0, cached_prompt=0.5, output=8.0))
+    for _ in range(2):
+        run.count({"billed_prompt_tokens": 1000, "billed_cached_prompt_tokens": 400, "billed_output_tokens": 100})
+    assert recorder.values["billed_output_tokens"] == {("r1",): 200}
+    assert recorder.values["cost"] == {("r1",): pytest.approx(2 * (600 * 2 + 400 * 0.5 + 100 * 8) / 1e6)}
 
 
 def test_the_dashboard_queries_existing_metrics(recorder: Recorder) -> None:

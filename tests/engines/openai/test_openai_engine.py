@@ -250,12 +250,25 @@ def test_a_request_that_alone_fails_is_given_up() -> None:
     run_in_virtual_time(run())
 
 
-def test_a_refused_key_ends_the_engine_and_is_not_in_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_is_refused_later_ends_the_engine_and_its_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
-    ((error,), _, _) = complete(SimulatedServer(Behavior(key="another")), [prompt()], api_key_env="MY_KEY")
-    assert isinstance(error, EngineDeadError)
-    assert "the environment variable MY_KEY (engine.api_key_env) holds a key that is refused" in str(error)
-    assert KEY not in str(error)
+    server = SimulatedServer(Behavior(key=KEY))
+
+    async def run() -> list[str]:
+        engine = engine_of(server, api_key_env="MY_KEY")
+        await engine.start()
+        await engine.generate(prompt(), PARAMS)
+        server.behavior = Behavior(key="another")
+        with pytest.raises(EngineDeadError) as dead:
+            await engine.generate(prompt(), PARAMS)
+        with pytest.raises(ConfigError) as refused:
+            await engine_of(server, api_key_env="MY_KEY").start()
+        return [str(dead.value), str(refused.value)]
+
+    for reason in run_in_virtual_time(run()):
+        assert "the environment variable MY_KEY (engine.api_key_env) holds a key that is refused" in reason
+        assert "incorrect API key: ***" in reason
+        assert KEY not in reason
 
 
 def test_the_key_in_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from corpus_reranker.engines.openai.rate_limit import RateLimit
 from corpus_reranker.engines.openai.requests import Usage, completion_of, request_body, usage_of
 from corpus_reranker.engines.openai.settings import OpenAISettings, ServerFeatures
 from corpus_reranker.engines.prices import BILLED
-from corpus_reranker.errors import EngineDeadError, EngineStartError, RequestError
+from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 if TYPE_CHECKING:
@@ -58,7 +58,12 @@ class OpenAIEngine:
         return self._settings.capabilities
 
     async def start(self) -> None:
-        """Wait until an endpoint answers, and find out what it can do if the driver did not."""
+        """Wait until an endpoint answers, and find out what it can do if the driver did not.
+
+        Raises:
+            ConfigError: Key, URL or model are wrong.
+            EngineStartError: No endpoint answers for `max_outage_seconds`.
+        """
         self._client = EndpointClient(self._settings, self._transport)
         await self._wait_for_endpoint(self._client)
         if self._settings.server is None:
@@ -170,15 +175,16 @@ class OpenAIEngine:
             self._context.count(name, amount)
 
     async def _wait_for_endpoint(self, client: EndpointClient) -> None:
-        """Wait until an endpoint answers, whatever it answers.
+        """Wait until an endpoint answers.
 
         Raises:
-            EngineStartError: None does for `max_outage_seconds`.
+            ConfigError: It refuses the key.
+            EngineStartError: None answers for `max_outage_seconds`.
         """
         loop = asyncio.get_running_loop()
         deadline, failures, reasons = loop.time() + self._settings.max_outage_seconds, 0, [""]
         while loop.time() < deadline:
-            reasons = await asyncio.gather(*(_unavailable(client, url) for url in self._settings.base_urls))
+            reasons = await asyncio.gather(*(self._unavailable(client, url) for url in self._settings.base_urls))
             if not all(reasons):
                 return
             failures += 1
@@ -186,14 +192,17 @@ class OpenAIEngine:
         seconds = self._settings.max_outage_seconds
         raise EngineStartError(f"no endpoint answered for {seconds:g} s (engine.max_outage_seconds); {reasons[0]}")
 
-
-async def _unavailable(client: EndpointClient, url: str) -> str:
-    """Why the endpoint does not answer; empty if it does."""
-    try:
-        await client.list_models(url)
-    except FailedRequestError as error:
-        return error.failure.reason if error.failure.fault is Fault.SERVER else ""
-    return ""
+    async def _unavailable(self, client: EndpointClient, url: str) -> str:
+        """Why the endpoint does not answer; empty if it does. Raises ConfigError if it refuses the key."""
+        try:
+            await client.list_models(url)
+        except FailedRequestError as error:
+            failure = error.failure
+            if failure.fault is Fault.SERVER:
+                return failure.reason
+            if failure.status in (401, 403):
+                raise ConfigError(f"{failure.reason}; {settings_advice(self._settings, failure)}") from None
+        return ""  # also a server without a list of models
 
 
 def _rate_limit(per_minute: float | None, replicas: int) -> RateLimit | None:
