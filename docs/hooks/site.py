@@ -1,4 +1,4 @@
-"""MkDocs hook: generates the config and command references, and unlinks files outside docs/.
+"""MkDocs hook: generates references and the table of published figures, and unlinks files outside docs/.
 
 A page asks for generated content with a line `<!-- generated: NAME -->`.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import typer.main
 
+from corpus_reranker.benchmark.published import published_table
 from corpus_reranker.config.keys import ConfigSection, config_sections
 
 _MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -62,4 +63,8 @@ def _command(command: Any, name: str) -> Iterator[str]:
             yield f"| `{record[0]}` | {_one_line(record[1])} |"
 
 
-_GENERATORS: dict[str, Callable[[], str]] = {"config": config_reference, "commands": command_reference}
+_GENERATORS: dict[str, Callable[[], str]] = {
+    "config": config_reference,
+    "commands": command_reference,
+    "published": published_table,
+}

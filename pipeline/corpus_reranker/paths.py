@@ -8,3 +8,5 @@ CONFIGS_DIRECTORY = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else
 """An installed wheel has its own copy inside the package; a checkout has `configs/` at its top."""
 
 PROMPTS_DIRECTORY = CONFIGS_DIRECTORY / "prompts"
+
+BENCHMARKS_DIRECTORY = CONFIGS_DIRECTORY / "benchmarks"

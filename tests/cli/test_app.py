@@ -41,6 +41,7 @@ def test_help_lists_the_commands_in_the_order_of_the_pipeline() -> None:
         "export",
         "publish",
         "report",
+        "benchmark",
     ]
     assert run_command().stdout == result.stdout
 

@@ -186,6 +186,15 @@ def test_mteb_in_the_files_of_beir(folder: Path) -> None:
     assert (read.queries, read.documents, read.qrels) == ({"q": "what"}, {"d": ("t", "x")}, {("q", "d"): 1})
 
 
+def test_r2med(folder: Path) -> None:
+    write_jsonl(folder / "corpus.jsonl", [{"id": "d 1", "text": "x"}, {"id": "d2", "text": "y"}])
+    write_jsonl(folder / "query.jsonl", [{"id": "q_1", "text": "what"}, {"id": "q_2", "text": "not judged"}])
+    write_jsonl(folder / "qrels.jsonl", [{"q_id": "q_1", "p_id": "d 1", "score": 1}])
+    read = Read(folder, "r2med")
+    assert (read.queries, read.qrels) == ({"q_1": "what"}, {("q_1", "d 1"): 1})
+    assert read.documents == {"d 1": (None, "x"), "d2": (None, "y")}
+
+
 def request(query_id: Any, name: str, **document: Any) -> dict[str, Any]:
     candidates = [{"docid": 7, "score": 2.5, "doc": {name: "one", **document}}]
     return {"query": {"text": "first", "qid": query_id}, "candidates": candidates}

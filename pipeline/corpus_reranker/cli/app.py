@@ -33,6 +33,7 @@ COMMANDS = {
     "export": LazyCommand("export", "Convert an output to TREC runs, feeds or training data."),
     "publish": LazyCommand("publish", "Write an output to a Delta, Iceberg or Lance table in one commit."),
     "report": LazyCommand("report", "Write an HTML report of a run."),
+    "benchmark": LazyCommand("benchmark", "Assemble, rerank and evaluate a whole benchmark."),
     "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),
 }
 """In the order of the pipeline. The help texts are here so that `--help` imports no command."""

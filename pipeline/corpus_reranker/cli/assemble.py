@@ -9,6 +9,7 @@ from corpus_reranker.cli.dataset import Dataset, Layout, Split, Subset, dataset_
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.formatting import counted
+from corpus_reranker.retrieval.candidates import CandidatesSummary
 from corpus_reranker.retrieval.settings import AssembleConfig
 
 app = command_app()
@@ -35,15 +36,11 @@ def assemble(
     sections `dataset` and `assemble`; without an `output`, candidates are written to input.path. The queries are the
     texts that the reranker reads; the run may come from other texts. The corpus is streamed once.
     """
-    from corpus_reranker.dataflow.assemble import assemble_candidates  # Ray takes seconds to import
-
     own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
     keys = {f"assemble.{key}": value for key, value in own.items()} | dataset_keys(layout, dataset, split, subset)
     options = JobOptions.of(context, config, date, keys)
-    defaults = settings_of_dataset(options, "assemble", ("queries", "corpus", "run"))
-    settings = options.section("assemble", AssembleConfig, defaults)
-    folder = options.candidates(settings.output)
-    summary = assemble_candidates(settings, options.storage(), folder)
+    settings = assemble_settings(options)
+    folder, summary = run_assemble(options, settings)
     if as_json:
         print_json({"output": folder, **dataclasses.asdict(summary)})
     else:
@@ -52,3 +49,17 @@ def assemble(
             f" {counted(summary.documents_skipped, 'document')} and {counted(summary.queries_skipped, 'query')}"
             " (see _skipped.jsonl)"
         )
+
+
+def assemble_settings(options: JobOptions) -> AssembleConfig:
+    """The section `assemble`, with what the section `dataset` gives. Raises ConfigError or InputError."""
+    defaults = settings_of_dataset(options, "assemble", ("queries", "corpus", "run"))
+    return options.section("assemble", AssembleConfig, defaults)
+
+
+def run_assemble(options: JobOptions, settings: AssembleConfig) -> tuple[str, CandidatesSummary]:
+    """Write the candidates, unless they are there already; return their folder and the counts."""
+    from corpus_reranker.dataflow.assemble import assemble_candidates  # Ray takes seconds to import
+
+    folder = options.candidates(settings.output)
+    return folder, assemble_candidates(settings, options.storage(), folder)

@@ -9,6 +9,7 @@ from corpus_reranker.cli.dataset import default_qrels
 from corpus_reranker.cli.evaluation_output import show, to_csv, to_json
 from corpus_reranker.cli.options import AllowUnfinished, Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import terminal
+from corpus_reranker.evaluation.comparison import Evaluation
 from corpus_reranker.evaluation.comparison import evaluate as evaluate_orders
 from corpus_reranker.evaluation.measures import split_measures
 from corpus_reranker.evaluation.rankings import is_simulated, read_orders
@@ -70,7 +71,25 @@ def evaluate(
 def show_evaluation(options: JobOptions, sources: Sequence[str], *, as_json: bool = False) -> None:
     """Evaluate the sources with the config's section `evaluate`, write its files and print the result."""
     settings, judgments = settings_and_qrels(options)
-    storage = options.storage()
+    evaluation, simulated = run_evaluation(settings, judgments, options.storage(), sources)
+    if as_json:
+        print(to_json(evaluation, simulated))
+        return
+    show(evaluation, len(judgments), settings, simulated, terminal())
+
+
+def run_evaluation(
+    settings: EvaluateConfig, judgments: Qrels, storage: StorageConfig, sources: Sequence[str]
+) -> tuple[Evaluation, list[str]]:
+    """Evaluate the sources, and write the files that the settings name.
+
+    Returns:
+        The evaluation, and the names of the sources that no model ranked.
+
+    Raises:
+        InputError: A source cannot be read.
+        OutputError: A file cannot be written.
+    """
     paths = {name: resolve(source, storage) for name, source in zip(_names(sources), sources, strict=True)}
     cut_off = _cut_off(settings, storage)
     orders = {
@@ -83,10 +102,7 @@ def show_evaluation(options: JobOptions, sources: Sequence[str], *, as_json: boo
         if path is not None:
             with publish(*resolve(path, storage)) as stream:
                 stream.write(text.encode())
-    if as_json:
-        print(to_json(evaluation, simulated))
-        return
-    show(evaluation, len(judgments), settings, simulated, terminal())
+    return evaluation, simulated
 
 
 def settings_and_qrels(options: JobOptions) -> tuple[EvaluateConfig, Qrels]:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -17,9 +17,9 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=_LOG_COLUMNS)
 
 
-def log(line: str) -> None:
-    """Print one line with the time and flush, so that a log file reads like a terminal."""
-    print(time.strftime("%H:%M:%S"), line, flush=True)
+def log(line: str, stream: TextIO | None = None) -> None:
+    """Print one line with the time and flush, so that a log file reads like a terminal. `stream`: None is stdout."""
+    print(time.strftime("%H:%M:%S"), line, file=stream, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -87,7 +87,7 @@ def run_rerank(
 
     started = time.monotonic()
     retry: tuple[QueryStatus, ...] = ("failed", "degraded") if retry_failed else ()
-    with _own_ray():
+    with own_ray():
         manifest = run_job(config, limit=limit, new_run=new_run, retry=retry, log=log)
         seconds = time.monotonic() - started
     for line in summary(manifest, config, seconds):
@@ -140,7 +140,7 @@ def _reused(manifest: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _own_ray() -> Iterator[None]:
+def own_ray() -> Iterator[None]:
     """Shut Ray down at the end, so that the summary or the reason of a failure comes after Ray's messages.
 
     A Ray connection that existed before is kept.

@@ -76,7 +76,7 @@ class DatasetConfig(Section):
     """
 
     layout: str = Field(
-        description="Layout: beir, msmarco, bright, mteb, rankllm, dpr, ir_datasets, or "
+        description="Layout: beir, msmarco, bright, mteb, r2med, rankllm, dpr, ir_datasets, or "
         '"module:function" of a layout outside the package.'
     )
     path: Url = Field(

@@ -12,6 +12,7 @@ LAYOUTS: dict[str, str] = {
     "msmarco": "corpus_reranker.retrieval.layouts.msmarco:msmarco",
     "bright": "corpus_reranker.retrieval.layouts.bright:bright",
     "mteb": "corpus_reranker.retrieval.layouts.mteb:mteb",
+    "r2med": "corpus_reranker.retrieval.layouts.r2med:r2med",
     "rankllm": "corpus_reranker.retrieval.layouts.rankllm:rankllm",
     "dpr": "corpus_reranker.retrieval.layouts.dpr:dpr",
     "ir_datasets": "corpus_reranker.retrieval.layouts.ir_datasets:from_ir_datasets",

@@ -1,0 +1,1 @@
+"""Benchmarks: their splits, published figures, and the tables of a result."""
