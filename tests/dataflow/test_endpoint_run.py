@@ -139,7 +139,8 @@ def test_a_run_stops_at_its_maximum_cost_and_resumes_with_a_higher_one(tmp_path:
     for source in sources:
         check_ranking(rows[source["query_id"]], source)
         assert [window["attempts"] for window in rows[source["query_id"]]["windows"]] == [1, 1]
-    assert requests == 2 * len(sources) + 3 * PROBE_REQUESTS
+    starts_of_replicas = 2
+    assert requests == 2 * len(sources) + 3 * PROBE_REQUESTS + starts_of_replicas
     assert rounded(Spend(**manifest["info"]["spend"])) == spend
     assert rounded(read_status(limited.output.path, limited.storage).spend) == spend
     assert any(" | cost " in line for line in lines)

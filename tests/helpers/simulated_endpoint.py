@@ -88,8 +88,6 @@ class SimulatedServer:
         if behavior.key is not None and headers.get("authorization") != f"Bearer {behavior.key}":
             sent = headers.get("authorization", "").removeprefix("Bearer ")
             return 401, {}, {"error": {"message": f"incorrect API key: {sent}"}}
-        if path.endswith("/models"):
-            return 200, {}, {"data": [{"id": name} for name in behavior.models]}
         if body["model"] not in behavior.models:
             return 404, {}, {"error": {"message": f"the model {body['model']} does not exist"}}
         self.counts["requests"] += 1

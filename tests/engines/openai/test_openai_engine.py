@@ -42,6 +42,7 @@ def complete(
 
     async def run() -> tuple[list[Completion | BaseException], float]:
         await engine.start()
+        endpoint.bodies.clear()
         started = asyncio.get_running_loop().time()
         calls = (engine.generate(each, params) for each in prompts)
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -130,8 +131,8 @@ def test_refusals_failures_drops_and_stalls_lose_nothing() -> None:
 def test_retry_after_delays_every_request_to_the_endpoint() -> None:
     server = SimulatedServer(Behavior(seconds=1.0, faults=["refuse"], every=2, retry_after="50"))
     _, seconds, _ = complete(server, [prompt()] * 4, max_num_seqs=1)
-    assert server.counts["refuse"] == 3
-    assert seconds == pytest.approx(3 * 50 + 4, abs=3)
+    assert server.counts["refuse"] == 4
+    assert seconds == pytest.approx(4 * 50 + 4, abs=3)
 
 
 @pytest.mark.parametrize("best", [3, 12, 40])
@@ -211,6 +212,21 @@ def test_a_shorter_outage_is_waited_for_at_the_start_and_later() -> None:
     assert len(run_in_virtual_time(run())) == 50
 
 
+def test_a_start_waits_for_a_server_that_refuses_every_request() -> None:
+    server = SimulatedServer(Behavior(max_in_flight=0))
+    engine = engine_of(server)
+
+    async def run() -> float:
+        start = asyncio.create_task(engine.start())
+        await asyncio.sleep(200)
+        assert not start.done()
+        server.behavior = Behavior()
+        await start
+        return asyncio.get_running_loop().time()
+
+    assert 200 <= run_in_virtual_time(run()) < 260
+
+
 def test_no_endpoint_at_the_start_is_an_error_with_the_reason() -> None:
     with pytest.raises(EngineStartError, match=r"no endpoint answered for 300 s .*disconnected"):
         complete(SimulatedServer(down=True), [])
@@ -223,7 +239,7 @@ def test_a_request_that_the_server_refuses_fails_alone_and_at_once() -> None:
     assert isinstance(answers[0], RequestError)
     assert "status 400: " in str(answers[0])
     assert "unsupported parameter: min_p" in str(answers[0])
-    assert (server.counts["requests"], seconds) == (1, 0.0)
+    assert (len(server.bodies), seconds) == (1, 0.0)
 
 
 def test_a_request_that_alone_fails_is_given_up() -> None:
@@ -296,8 +312,8 @@ def probed(behavior: Behavior, **changes: Any) -> ServerFeatures:
     changes = {"server": None, "count": lambda name, n: counts.update({name: n}), **changes}
     _, _, engine = complete(server, [], **changes)
     features = ServerFeatures(**engine.info()["server"])
-    assert counts["billed_prompt_tokens"] == features.prompt_tokens == server.counts["prompt_tokens"]
-    assert counts["billed_output_tokens"] == features.output_tokens == server.counts["output_tokens"]
+    assert counts["billed_prompt_tokens"] == server.counts["prompt_tokens"] >= features.prompt_tokens > 0
+    assert counts["billed_output_tokens"] == server.counts["output_tokens"] >= features.output_tokens > 0
     return features
 
 

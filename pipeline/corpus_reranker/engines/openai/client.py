@@ -63,10 +63,6 @@ class EndpointClient:
         response: Mapping[str, Any] = await self._send(url, request)
         return response
 
-    async def list_models(self, url: str) -> None:
-        """Ask for the list of models, which costs nothing. Raises FailedRequestError."""
-        await self._send(url, self._clients[url].get("/models", cast_to=object))
-
     async def close(self) -> None:
         for client in self._clients.values():
             await client.close()

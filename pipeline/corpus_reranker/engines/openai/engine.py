@@ -9,7 +9,7 @@ from corpus_reranker.engines.base import EngineCapabilities, EngineContext, Engi
 from corpus_reranker.engines.openai.client import EndpointClient, FailedRequestError
 from corpus_reranker.engines.openai.endpoints import Endpoint, EndpointPool
 from corpus_reranker.engines.openai.failures import Failure, Fault, backoff_seconds
-from corpus_reranker.engines.openai.probe import probe, settings_advice
+from corpus_reranker.engines.openai.probe import length_limit, plain_body, probe, settings_advice
 from corpus_reranker.engines.openai.rate_limit import RateLimit
 from corpus_reranker.engines.openai.requests import Usage, completion_of, request_body, usage_of
 from corpus_reranker.engines.openai.settings import OpenAISettings, ServerFeatures
@@ -175,10 +175,12 @@ class OpenAIEngine:
             self._context.count(name, amount)
 
     async def _wait_for_endpoint(self, client: EndpointClient) -> None:
-        """Wait until an endpoint answers.
+        """Wait until an endpoint answers a small request.
+
+        No query is in flight here: an outage that ended a replica lasts until an endpoint completes requests again.
 
         Raises:
-            ConfigError: It refuses the key.
+            ConfigError: Key, URL or model are wrong.
             EngineStartError: None answers for `max_outage_seconds`.
         """
         loop = asyncio.get_running_loop()
@@ -193,16 +195,16 @@ class OpenAIEngine:
         raise EngineStartError(f"no endpoint answered for {seconds:g} s (engine.max_outage_seconds); {reasons[0]}")
 
     async def _unavailable(self, client: EndpointClient, url: str) -> str:
-        """Why the endpoint does not answer; empty if it does. Raises ConfigError if it refuses the key."""
+        """Why the endpoint does not answer; empty if it does. Raises ConfigError if key, URL or model are wrong."""
         try:
-            await client.list_models(url)
+            response = await client.complete(url, plain_body(self._settings, length_limit(self._server)))
         except FailedRequestError as error:
             failure = error.failure
-            if failure.fault is Fault.SERVER:
-                return failure.reason
-            if failure.status in (401, 403):
+            if failure.fault is Fault.SETTINGS:
                 raise ConfigError(f"{failure.reason}; {settings_advice(self._settings, failure)}") from None
-        return ""  # also a server without a list of models
+            return failure.reason if failure.fault is Fault.SERVER else ""
+        self._count(usage_of(response))
+        return ""
 
 
 def _rate_limit(per_minute: float | None, replicas: int) -> RateLimit | None:

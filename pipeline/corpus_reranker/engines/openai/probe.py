@@ -36,7 +36,7 @@ async def probe_once(settings: OpenAISettings) -> ServerFeatures:
 
 
 async def probe(settings: OpenAISettings, client: EndpointClient) -> ServerFeatures:
-    """What the server at the first endpoint can do; the other endpoints are taken to be the same.
+    """What the server at the first endpoint can do. The others are checked by a plain request.
 
     Raises:
         ConfigError: Key, URL or model are wrong, or the server refuses a plain request.
@@ -55,7 +55,10 @@ class _Probe:
 
     async def run(self) -> ServerFeatures:
         features = await (self._chat() if self._settings.api == "chat" else self._completions())
-        features["regex"] = await self._regex(features)
+        limit = length_limit(ServerFeatures(**features))
+        features["regex"] = await self._regex(limit)
+        for url in self._settings.base_urls[1:]:
+            self._require(await self._request(limit, url), {})
         usage = self._usage
         return ServerFeatures(
             **features,
@@ -84,10 +87,9 @@ class _Probe:
             return {"token_ids": usage_of(plain).prompt_tokens == len(_TOKEN_IDS)}
         return self._require(await self._request({"max_tokens": 1}), {})
 
-    async def _regex(self, features: Mapping[str, Any]) -> str | None:
-        limit = "max_completion_tokens" if features.get("max_completion_tokens") else "max_tokens"
+    async def _regex(self, limit: Mapping[str, int]) -> str | None:
         for name, value in (("structured_outputs", {"regex": _REGEX}), ("regex", _REGEX)):
-            response = await self._request({limit: _MAX_TOKENS, name: value})
+            response = await self._request({**limit, name: value})
             if not isinstance(response, Failure) and re.match(_REGEX, _text(response)):
                 return name
         return None
@@ -97,28 +99,38 @@ class _Probe:
             raise ConfigError(f"the endpoint refuses a plain request: {response.reason}; see engine.omit")
         return features
 
-    async def _request(self, body: Mapping[str, Any]) -> Mapping[str, Any] | Failure:
+    async def _request(self, changes: Mapping[str, Any], url: str | None = None) -> Mapping[str, Any] | Failure:
         """Send a request, again if the server is busy. Returns the response, or why the server refuses this request."""
-        chat = {"messages": [{"role": "user", "content": _TEXT}]}
-        text = chat if self._settings.api == "chat" else {"prompt": _TEXT}
-        body = {"model": self._settings.model, "temperature": 0.0, **text, **body, **self._settings.extra_body}
-        body = {name: value for name, value in body.items() if name not in self._settings.omit}
+        body = plain_body(self._settings, changes)
         for _ in range(_TRIES):
             try:
-                response = await self._client.complete(self._settings.base_urls[0], body)
+                response = await self._client.complete(url or self._settings.base_urls[0], body)
             except FailedRequestError as error:
                 failure = error.failure
             else:
                 self._usage += usage_of(response)
                 return response
             if failure.fault is Fault.SETTINGS:
-                raise ConfigError(f"{failure.reason}; {settings_advice(self._settings, failure)}") from None
+                raise ConfigError(f"{failure.reason}; {settings_advice(self._settings, failure)}")
             if failure.fault is Fault.REQUEST:
                 return failure
             await asyncio.sleep(failure.retry_after_seconds or _RETRY_SECONDS)
         if failure.status is not None and not failure.is_refusal:
             return failure  # some servers answer 500 to a parameter that they do not know
         raise EngineStartError(f"cannot reach the endpoint: {failure.reason}; start it or set engine.base_urls")
+
+
+def plain_body(settings: OpenAISettings, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a small request without options, with `changes`."""
+    is_chat = settings.api == "chat"
+    text = {"messages": [{"role": "user", "content": _TEXT}]} if is_chat else {"prompt": _TEXT}
+    body = {"model": settings.model, "temperature": 0.0, **text, **changes, **settings.extra_body}
+    return {name: value for name, value in body.items() if name not in settings.omit}
+
+
+def length_limit(server: ServerFeatures) -> dict[str, int]:
+    """The limit of output tokens of a small request."""
+    return {"max_completion_tokens" if server.max_completion_tokens else "max_tokens": _MAX_TOKENS}
 
 
 def settings_advice(settings: OpenAISettings, failure: Failure) -> str:
