@@ -124,6 +124,18 @@ def test_time_and_price_follow_from_the_rates(config: Path, tmp_path: Path) -> N
     assert (few["work_seconds"], few["chain_seconds"]) == (pytest.approx(2.5), pytest.approx(2.5))
 
 
+def test_an_endpoint_is_priced_by_its_tokens(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(30, 12))
+    job = config.read_text().replace("kind: scripted", "kind: openai, model: m, base_urls: http://127.0.0.1:9/v1")
+    config.write_text(job)
+    options = ("--engine.prices={prompt: 2.0, output: 8.0}", "--output-tokens-mean=30")
+    found = estimate(config, *options)
+    work = found["work"]
+    tokens = work["windows"] * work["prompt_tokens_mean"] * 2.0 + work["windows"] * 30 * 8.0
+    assert found["endpoint_price"] == pytest.approx(tokens / 1e6, rel=1e-3)
+    assert " EUR by engine.prices" in printed(config, *options)
+
+
 def test_gpu_hours_count_every_gpu_of_a_replica(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(*[30] * 40))
     engine = "--engine={kind: vllm, model: /none, tokenizer: words, tensor_parallel_size: 2, max_model_len: 2048}"

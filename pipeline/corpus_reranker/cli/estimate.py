@@ -12,6 +12,7 @@ from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions,
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.formatting import counted
+from corpus_reranker.io.spend import format_cost
 from corpus_reranker.run.estimate import Estimate
 from corpus_reranker.run.estimate import estimate as estimate_run
 
@@ -73,8 +74,6 @@ def _content(found: Estimate) -> dict[str, Any]:
 
 def _table(found: Estimate, config: JobConfig) -> Table:
     work, answers, time = found.work, found.answers, found.duration
-    prompt_tokens = work.windows * work.prompt_tokens_mean * answers.attempts_mean
-    output_tokens = work.windows * answers.output_tokens_mean
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row(
         "queries", f"{work.queries:,} with {counted(work.candidates, 'candidate')} (at most {work.most_candidates:,})"
@@ -82,17 +81,20 @@ def _table(found: Estimate, config: JobConfig) -> Table:
     table.add_row("windows", f"at most {work.windows:,}; up to {work.chain_windows} in sequence per query")
     table.add_row(
         "prompt tokens",
-        f"{prompt_tokens:,.0f}: {work.prompt_tokens_mean:,.0f} per window, counted on"
+        f"{found.prompt_tokens:,.0f}: {work.prompt_tokens_mean:,.0f} per window, counted on"
         f" {counted(work.sampled_queries, 'query')}"
         + (f"; passages shortened in {work.shortened_fraction:.1%} of windows" if work.shortened_fraction else ""),
     )
     table.add_row(
-        "output tokens", f"{output_tokens:,.0f}: {answers.output_tokens_mean:,.0f} per window, {answers.source}"
+        "output tokens", f"{found.output_tokens:,.0f}: {answers.output_tokens_mean:,.0f} per window, {answers.source}"
     )
     if answers.attempts_mean > 1:
         table.add_row("attempts", f"{answers.attempts_mean:.3f} per window")
     if work.unreadable_queries:
         table.add_row("unreadable", f"{counted(work.unreadable_queries, 'sampled query')}, failed in a run")
+    if found.endpoint_price is not None:
+        price = f"{format_cost(found.endpoint_price)} {config.report.currency} by engine.prices"
+        table.add_row("endpoint", f"{price}, if no prompt token is cached and no window is requested again")
     if time is None:
         table.add_row("time", "unknown; give estimate.windows_per_second, or prompt and output tokens per second")
         return table

@@ -4,11 +4,12 @@ The work is measured in the input. The lengths of responses and the throughput o
 earlier run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
+from corpus_reranker.engines.prices import BILLED
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import resolve
@@ -47,12 +48,24 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`duration` is None without a throughput in the config's section `estimate`; `price` also without a GPU price."""
+    """`duration` is None without a throughput in the config's section `estimate`; `price` also without a GPU price.
+
+    `endpoint_price` is that of all tokens at engine.prices, none of them cached; None without prices.
+    """
 
     work: Work
     answers: ResponseLengths
     duration: Duration | None
     price: float | None
+    endpoint_price: float | None = None
+
+    @property
+    def prompt_tokens(self) -> float:
+        return self.work.windows * self.work.prompt_tokens_mean * self.answers.attempts_mean
+
+    @property
+    def output_tokens(self) -> float:
+        return self.work.windows * self.answers.output_tokens_mean
 
 
 def estimate(config: JobConfig) -> Estimate:
@@ -66,7 +79,11 @@ def estimate(config: JobConfig) -> Estimate:
     seconds_per_window = _seconds_per_window(config.estimate, work, answers)
     time = None if seconds_per_window is None else duration(config, work, answers, seconds_per_window)
     price = config.report.price_per_gpu_hour
-    return Estimate(work, answers, time, None if time is None or price is None else price * time.gpu_hours)
+    found = Estimate(work, answers, time, None if time is None or price is None else price * time.gpu_hours)
+    if (prices := config.engine.token_prices) is None:
+        return found
+    tokens = {BILLED[0]: round(found.prompt_tokens), BILLED[2]: round(found.output_tokens)}
+    return replace(found, endpoint_price=prices.cost(tokens))
 
 
 def _response_lengths(config: JobConfig) -> ResponseLengths:
