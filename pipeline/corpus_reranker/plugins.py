@@ -1,9 +1,11 @@
-"""Classes that a config names: by a registered name, or as "module:Class" from outside the package."""
+"""Classes that a config names, by a registered name or as "module:Class", and libraries of optional extras."""
 
 import difflib
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
+
+from corpus_reranker.errors import ConfigError
 
 
 def load_class(kind: str, name: str, registered: Mapping[str, str]) -> Any:
@@ -33,3 +35,14 @@ def registered_name(cls: type, registered: Mapping[str, str]) -> str:
     """The name under which `cls` is registered, else its "module:Class"."""
     target = f"{cls.__module__}:{cls.__qualname__}"
     return next((name for name, known in registered.items() if known == target), target)
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Import a module of an optional dependency. Raises ConfigError that names the extra to install."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{module.partition('.')[0]} is not installed ({error}); install the extra: pip install"
+            f" 'corpus-reranker[{extra}]'"
+        ) from error

@@ -127,8 +127,8 @@ class IcebergTestTable(TestTable):
 
     @property
     def options(self) -> dict[str, Any]:
-        properties = {"type": "sql", "uri": f"sqlite:///{self.folder}/catalog.db", "warehouse": f"file://{self.folder}"}
-        return {"catalog": "test", "properties": properties}
+        catalog = {"type": "sql", "uri": f"sqlite:///{self.folder}/catalog.db"}
+        return {"catalog": "test", **catalog, "warehouse": f"file://{self.folder}"}
 
     @property
     def table(self) -> Any:
@@ -188,7 +188,8 @@ class IcebergTestTable(TestTable):
     def _catalog(self) -> Any:
         from pyiceberg.catalog import load_catalog
 
-        return load_catalog("test", **self.options["properties"])
+        options = self.options
+        return load_catalog(options.pop("catalog"), **options)
 
     def _version(self) -> str:
         return str(self.table.current_snapshot().snapshot_id)

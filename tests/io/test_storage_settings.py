@@ -1,15 +1,23 @@
 """Settings of storage that change the requests to S3."""
 
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 
-from corpus_reranker.errors import ConfigError
+from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.io import s3_client
 from corpus_reranker.io.filesystem import S3FileSystem, resolve
 from corpus_reranker.io.object_store import open_object_store
-from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.schemas import NESTED_INPUT
+from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources.registry import open_source
 from helpers.fault_proxy import fault_proxy
+from helpers.outputs import input_row
 from helpers.s3_server import S3Server
 from helpers.sink_job import run_sink_job
+from helpers.tables import DeltaTestTable, LanceTestTable, TestTable
 
 
 def test_requester_pays(s3_server: S3Server) -> None:
@@ -54,3 +62,23 @@ def test_region_auto_of_another_store_is_the_word(s3_server: S3Server) -> None:
     with fault_proxy(s3_server.endpoint_url) as proxy:
         run_sink_job(proxy.endpoint_url, s3_server.bucket, region="auto")
     assert all("/auto/s3/aws4_request" in headers["authorization"] for _, _, headers in proxy.requests)
+
+
+@pytest.mark.parametrize("table_class", [DeltaTestTable, LanceTestTable])
+def test_tables_are_read_with_the_settings_of_storage(
+    table_class: type[TestTable], s3_server: S3Server, tmp_path: Path
+) -> None:
+    table = table_class(tmp_path / "table")
+    table.append(pa.Table.from_pylist([input_row("q1"), input_row("q2")], NESTED_INPUT))
+    url = f"s3a://{s3_server.bucket}/{table.format}"
+    filesystem, folder = resolve(url, s3_server.storage)
+    pafs.copy_files(table.path, folder, destination_filesystem=filesystem)
+    settings = InputConfig(path=url, format=table.format)
+    with fault_proxy(s3_server.endpoint_url) as proxy:
+        storage = s3_server.storage.model_copy(update={"endpoint_url": proxy.endpoint_url, "requester_pays": True})
+        source = open_source(settings, storage)
+        assert [query_id for part in source.tables() for query_id in part["query_id"].to_pylist()] == ["q1", "q2"]
+    assert proxy.requests
+    assert all("x-amz-request-payer" in headers for _, _, headers in proxy.requests)
+    with pytest.raises(InputError, match="cannot be read"):
+        open_source(settings.model_copy(update={"path": f"{url}-missing"}), s3_server.storage)

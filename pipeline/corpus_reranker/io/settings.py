@@ -96,11 +96,11 @@ class InputConfig(RowSettings):
     path: Url = Field(
         description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
         "long form (one row per candidate). All files of a folder are data, except notes such as *.md and *.txt. "
-        'With format "iceberg", the name of a table; with "huggingface", also hf://datasets/OWNER/NAME.'
+        'With format "iceberg", the name of a table; with "hugging_face", also hf://datasets/OWNER/NAME.'
     )
     format: str = Field(
         "parquet",
-        description='"parquet", "csv", "tsv", "jsonl", "delta", "iceberg", "lance", "huggingface", or "module:Class" '
+        description='"parquet", "csv", "tsv", "jsonl", "delta", "iceberg", "lance", "hugging_face", or "module:Class" '
         "of an input format outside the package.",
     )
     version: Annotated[str, BeforeValidator(_version_text)] | None = Field(
@@ -111,8 +111,8 @@ class InputConfig(RowSettings):
     )
     options: dict[str, Any] = Field(
         {},
-        description="Settings of the input format: catalog and properties (iceberg), split and config (huggingface "
-        "with hf://), or those of a format outside the package.",
+        description="Settings of the input format: catalog and its properties (iceberg), split and config "
+        "(hugging_face with hf://), or those of a format outside the package.",
     )
 
 

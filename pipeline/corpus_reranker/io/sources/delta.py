@@ -15,12 +15,12 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (
     TableVersion,
     check_options,
-    import_library,
     object_store_location,
     open_table,
     reading_table,
     version_number,
 )
+from corpus_reranker.plugins import import_extra
 
 
 def open_delta(settings: InputConfig, storage: StorageConfig) -> Source:
@@ -49,7 +49,7 @@ def open_delta(settings: InputConfig, storage: StorageConfig) -> Source:
 
 def _load(url: str, storage: StorageConfig, version: int | None) -> Any:
     location, options = object_store_location(url, storage)
-    return import_library("deltalake", "delta").DeltaTable(location, version=version, storage_options=options)
+    return import_extra("deltalake", "delta").DeltaTable(location, version=version, storage_options=options)
 
 
 def _read(url: str, storage: StorageConfig, version: int, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
@@ -58,5 +58,5 @@ def _read(url: str, storage: StorageConfig, version: int, rows_per_batch: int) -
         "datafusion.execution.target_partitions": "1",
         "datafusion.execution.batch_size": str(rows_per_batch),
     }
-    query = import_library("deltalake", "delta").QueryBuilder(session).register("input", _load(url, storage, version))
+    query = import_extra("deltalake", "delta").QueryBuilder(session).register("input", _load(url, storage, version))
     yield from pa.RecordBatchReader.from_stream(query.execute("SELECT * FROM input"))

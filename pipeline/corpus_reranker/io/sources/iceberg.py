@@ -15,12 +15,11 @@ from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (
     TableVersion,
-    check_options,
-    import_library,
     open_table,
     reading_table,
     version_number,
 )
+from corpus_reranker.plugins import import_extra
 
 _SECRETS = ("credential", "key", "password", "secret", "token")
 """In names of properties with secrets: py.iceberg.apache.org/configuration."""
@@ -30,15 +29,15 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     """Open the snapshot `input.version` of a table; None: the current one.
 
     `input.path` is the name of the table in the catalog `input.options.catalog`, or the URL of a `.metadata.json` file.
-    pyiceberg finds catalogs in its own configuration (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__...`), to which
-    `input.options.properties` are added. The section `storage` has no effect.
+    pyiceberg finds catalogs in its own configuration (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__...`), to which the other
+    options are added as properties of the catalog. The section `storage` has no effect.
 
     Raises:
         ConfigError: pyiceberg is not installed, or a property holds a secret.
         InputError: there is no such table or snapshot, or its schema does not fit.
     """
-    check_options(settings, ("catalog", "properties"))
-    catalog, properties = settings.options.get("catalog"), settings.options.get("properties", {})
+    catalog = settings.options.get("catalog")
+    properties = {name: value for name, value in settings.options.items() if name != "catalog"}
     _check_properties(properties)
     url, snapshot_id = redact(settings.path), version_number(settings)
     with reading_table(f"Iceberg table {url}"):
@@ -51,7 +50,7 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     with reading_table(name):
         scan = table.scan(snapshot_id=snapshot.snapshot_id)
         tasks = list(scan.plan_files())
-        schema = import_library("pyiceberg.io.pyarrow", "iceberg").schema_to_pyarrow(
+        schema = import_extra("pyiceberg.io.pyarrow", "iceberg").schema_to_pyarrow(
             scan.projection(), include_field_ids=False
         )
     opened = TableVersion(
@@ -68,21 +67,19 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     return open_table(opened, settings)
 
 
-def _check_properties(properties: Any) -> None:
-    if not isinstance(properties, Mapping):
-        raise ConfigError("input.options.properties is no mapping of names to values")
+def _check_properties(properties: Mapping[str, Any]) -> None:
     for name, value in properties.items():
         if any(secret in str(name) for secret in _SECRETS) or redact(str(value)) != str(value):
             raise ConfigError(
-                f"input.options.properties.{name} may hold a secret, which the output would store; set it in"
+                f"input.options.{name} may hold a secret, which the output would store; set it in"
                 " .pyiceberg.yaml or as PYICEBERG_CATALOG__... in the environment"
             )
 
 
 def _load(path: str, catalog: str | None, properties: Mapping[str, Any]) -> Any:
     if path.endswith(".metadata.json"):
-        return import_library("pyiceberg.table", "iceberg").StaticTable.from_metadata(path, dict(properties))
-    return import_library("pyiceberg.catalog", "iceberg").load_catalog(catalog, **properties).load_table(path)
+        return import_extra("pyiceberg.table", "iceberg").StaticTable.from_metadata(path, dict(properties))
+    return import_extra("pyiceberg.catalog", "iceberg").load_catalog(catalog, **properties).load_table(path)
 
 
 def _read(
@@ -90,7 +87,7 @@ def _read(
 ) -> Iterator[pa.RecordBatch]:
     """One data file at a time: `to_arrow_batch_reader` loads many of them at once."""
     scan = _load(path, catalog, properties).scan(snapshot_id=snapshot_id)
-    arrow_scan = import_library("pyiceberg.io.pyarrow", "iceberg").ArrowScan(
+    arrow_scan = import_extra("pyiceberg.io.pyarrow", "iceberg").ArrowScan(
         scan.table_metadata, scan.io, scan.projection(), scan.row_filter
     )
     for task in scan.plan_files():

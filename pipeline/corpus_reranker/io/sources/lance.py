@@ -14,12 +14,12 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (
     TableVersion,
     check_options,
-    import_library,
     object_store_location,
     open_table,
     reading_table,
     version_number,
 )
+from corpus_reranker.plugins import import_extra
 
 
 def open_lance(settings: InputConfig, storage: StorageConfig) -> Source:
@@ -52,7 +52,7 @@ def open_lance(settings: InputConfig, storage: StorageConfig) -> Source:
 
 def _load(url: str, storage: StorageConfig, version: int | None) -> Any:
     location, options = object_store_location(url, storage)
-    return import_library("lance", "lance").dataset(location, version=version, storage_options=options)
+    return import_extra("lance", "lance").dataset(location, version=version, storage_options=options)
 
 
 def _read(url: str, storage: StorageConfig, version: int, rows_per_batch: int) -> Iterator[pa.RecordBatch]:

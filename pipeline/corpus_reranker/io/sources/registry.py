@@ -13,7 +13,7 @@ SOURCES: dict[str, str] = {
     "delta": "corpus_reranker.io.sources.delta:open_delta",
     "iceberg": "corpus_reranker.io.sources.iceberg:open_iceberg",
     "lance": "corpus_reranker.io.sources.lance:open_lance",
-    "huggingface": "corpus_reranker.io.sources.huggingface:open_huggingface",
+    "hugging_face": "corpus_reranker.io.sources.hugging_face:open_hugging_face",
 }
 
 

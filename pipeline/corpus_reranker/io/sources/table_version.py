@@ -8,7 +8,6 @@ stable order nor the sizes of row groups that a resumed run needs.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
@@ -80,18 +79,8 @@ def reading_table(name: str) -> Iterator[None]:
     except RerankerError:
         raise
     except Exception as error:  # each library has errors of its own, which share no base class
-        raise InputError(f"{name} cannot be read: {brief(error)}") from error
-
-
-def import_library(module: str, format_name: str) -> Any:
-    """The library of a table format. Raises ConfigError that names the extra to install."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"input.format={format_name} needs {module.partition('.')[0]}, which cannot be imported ({error});"
-            f" install the extra: pip install 'corpus-reranker[{format_name}]'"
-        ) from error
+        one_line = RuntimeError(" ".join(str(error).split()))  # the first of many lines may say nothing
+        raise InputError(f"{name} cannot be read: {brief(one_line)}") from error
 
 
 def version_number(settings: InputConfig) -> int | None:

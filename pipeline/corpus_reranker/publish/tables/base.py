@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
-from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.publish.settings import PublishConfig
 
@@ -50,14 +48,3 @@ def only_run(run_ids: Iterable[str]) -> str | None:
     """The run id, None if there is none or more than one."""
     found = set(run_ids)
     return found.pop() if len(found) == 1 else None
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """Import a module of an optional dependency. Raises ConfigError that names the extra to install."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"{module.partition('.')[0]} is not installed ({error}); install the extra: pip install"
-            f" 'corpus-reranker[{extra}]'"
-        ) from error

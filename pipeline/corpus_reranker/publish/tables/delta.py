@@ -5,8 +5,9 @@ from typing import Any
 import pyarrow as pa
 
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.plugins import import_extra
 from corpus_reranker.publish.settings import PublishConfig
-from corpus_reranker.publish.tables.base import RUN_ID, Partition, import_extra, only_run
+from corpus_reranker.publish.tables.base import RUN_ID, Partition, only_run
 
 
 class DeltaTable:

@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.plugins import import_extra
 from corpus_reranker.publish.settings import PublishConfig
-from corpus_reranker.publish.tables.base import RUN_ID, Partition, import_extra, only_run
+from corpus_reranker.publish.tables.base import RUN_ID, Partition, only_run
 
 _APPEND_BYTES = 128 << 20
 """Rows of about this size become one data file. pyiceberg takes a table in memory."""

@@ -6,8 +6,9 @@ import pyarrow as pa
 
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.plugins import import_extra
 from corpus_reranker.publish.settings import PublishConfig
-from corpus_reranker.publish.tables.base import RUN_ID, Partition, import_extra, only_run
+from corpus_reranker.publish.tables.base import RUN_ID, Partition, only_run
 
 
 class LanceTable:

@@ -29,7 +29,7 @@ ROWS = pa.Table.from_pylist(
 
 def saved(folder: Path, rows: pa.Table = ROWS, num_shards: int = 2) -> InputConfig:
     datasets.Dataset(rows).save_to_disk(folder, num_shards=num_shards)
-    return InputConfig(path=str(folder), format="huggingface")
+    return InputConfig(path=str(folder), format="hugging_face")
 
 
 def test_rows_and_types_of_a_saved_dataset(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_rows_and_types_of_a_saved_dataset(tmp_path: Path) -> None:
 def test_a_selection_is_saved_as_it_is_shown(tmp_path: Path) -> None:
     selection = datasets.Dataset(ROWS).select([5, 3, 9]).rename_column("clicks", "count")
     selection.save_to_disk(tmp_path / "in")
-    source = open_source(InputConfig(path=str(tmp_path / "in"), format="huggingface"), STORAGE)
+    source = open_source(InputConfig(path=str(tmp_path / "in"), format="hugging_face"), STORAGE)
     (table,) = source.tables()
     assert table["query_id"].to_pylist() == ["q5", "q3", "q9"]
     assert table["count"].to_pylist() == [5, 3, 9]
@@ -70,15 +70,15 @@ def test_splits_and_other_folders_are_refused(tmp_path: Path) -> None:
     dataset = datasets.Dataset(ROWS.slice(0, 2))
     datasets.DatasetDict(train=dataset, test=dataset).save_to_disk(tmp_path / "in")
     with pytest.raises(InputError, match="has the splits test, train; name the folder of one of them"):
-        open_source(InputConfig(path=str(tmp_path / "in"), format="huggingface"), STORAGE)
-    split = open_source(InputConfig(path=str(tmp_path / "in" / "train"), format="huggingface"), STORAGE)
+        open_source(InputConfig(path=str(tmp_path / "in"), format="hugging_face"), STORAGE)
+    split = open_source(InputConfig(path=str(tmp_path / "in" / "train"), format="hugging_face"), STORAGE)
     assert [table.num_rows for table in split.tables()] == [2]
     with pytest.raises(InputError, match=r"no folder of Dataset.save_to_disk; for Parquet files, set input.format="):
-        open_source(InputConfig(path=str(tmp_path), format="huggingface"), STORAGE)
-    with pytest.raises(ConfigError, match="this input of format huggingface has no versions"):
-        open_source(InputConfig(path=str(tmp_path / "in" / "test"), format="huggingface", version="1"), STORAGE)
+        open_source(InputConfig(path=str(tmp_path), format="hugging_face"), STORAGE)
+    with pytest.raises(ConfigError, match="this input of format hugging_face has no versions"):
+        open_source(InputConfig(path=str(tmp_path / "in" / "test"), format="hugging_face", version="1"), STORAGE)
     with pytest.raises(ConfigError, match="reads local folders and hf://datasets/OWNER/NAME"):
-        open_source(InputConfig(path="s3://bucket/in", format="huggingface"), STORAGE)
+        open_source(InputConfig(path="s3://bucket/in", format="hugging_face"), STORAGE)
 
 
 def test_a_wrong_schema_names_the_dataset(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ class Hub:
 def test_the_version_of_a_dataset_on_the_hub_is_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(monkeypatch)
     hub.commit("c0ffee", test=ROWS.slice(0, 3))
-    settings = InputConfig(path="hf://datasets/owner/name", format="huggingface", options={"config": "depth-100"})
+    settings = InputConfig(path="hf://datasets/owner/name", format="hugging_face", options={"config": "depth-100"})
     begun = open_source(settings, STORAGE)
     hub.commit("decade", test=ROWS.slice(0, 4), train=ROWS)
     assert begun.fingerprint_fields()["version"] == "c0ffee"

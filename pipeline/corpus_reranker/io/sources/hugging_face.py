@@ -1,4 +1,4 @@
-"""The input format "huggingface": a folder of `Dataset.save_to_disk`, or a dataset on the Hugging Face Hub.
+"""The input format "hugging_face": a folder of `Dataset.save_to_disk`, or a dataset on the Hugging Face Hub.
 
 A dataset on the Hub has a revision, whose commit is the version. The files of a folder count by their content.
 """
@@ -17,15 +17,15 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (
     TableVersion,
     check_options,
-    import_library,
     open_table,
     reading_table,
 )
+from corpus_reranker.plugins import import_extra
 
 _HUB = "hf://datasets/"
 
 
-def open_huggingface(settings: InputConfig, storage: StorageConfig) -> Source:
+def open_hugging_face(settings: InputConfig, storage: StorageConfig) -> Source:
     """Open the dataset at `input.path`: a local folder, or `hf://datasets/OWNER/NAME`.
 
     A dataset on the Hub is downloaded to the cache of the package datasets. `input.version` names a revision of it;
@@ -39,7 +39,7 @@ def open_huggingface(settings: InputConfig, storage: StorageConfig) -> Source:
         return _open_hub(settings)
     check_options(settings, ())
     if "://" in settings.path:
-        raise ConfigError(f"input.path: format huggingface reads local folders and {_HUB}OWNER/NAME")
+        raise ConfigError(f"input.path: format hugging_face reads local folders and {_HUB}OWNER/NAME")
     folder = Path(resolve(settings.path, storage)[1])
     if (folder / "dataset_dict.json").exists():
         splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
@@ -56,7 +56,7 @@ def open_huggingface(settings: InputConfig, storage: StorageConfig) -> Source:
         name=name,
         schema=dataset.features.arrow_schema,
         read=partial(_read_folder, str(folder)),
-        fingerprint={"format": "huggingface"},
+        fingerprint={"format": "hugging_face"},
         size_bytes=sum(Path(path).stat().st_size for path in data),
         paths=[*data, str(folder / "state.json"), str(folder / "dataset_info.json")],
     )
@@ -68,7 +68,7 @@ def _open_hub(settings: InputConfig) -> Source:
     repository = settings.path.removeprefix(_HUB).strip("/")
     split, config = settings.options.get("split"), settings.options.get("config")
     with reading_table(f"dataset {settings.path}"):
-        api = import_library("huggingface_hub", "huggingface").HfApi()
+        api = import_extra("huggingface_hub", "huggingface").HfApi()
         revision = api.dataset_info(repository, revision=settings.version).sha
         dataset = _load_hub(repository, config, split, revision)
     name = f"dataset {settings.path} revision {revision}"
@@ -78,19 +78,19 @@ def _open_hub(settings: InputConfig) -> Source:
         name=name,
         schema=dataset.features.arrow_schema,
         read=partial(_read_hub, repository, config, split, revision),
-        fingerprint={"format": "huggingface", "version": revision, "split": split, "config": config},
+        fingerprint={"format": "hugging_face", "version": revision, "split": split, "config": config},
         size_bytes=dataset.dataset_size or 0,
     )
     return open_table(opened, settings)
 
 
 def _load_folder(folder: str) -> Any:
-    return import_library("datasets", "huggingface").load_from_disk(folder)
+    return import_extra("datasets", "huggingface").load_from_disk(folder)
 
 
 def _load_hub(repository: str, config: str | None, split: str | None, revision: str) -> Any:
     """A dataset; without a split, the only split, or a mapping of several."""
-    loaded = import_library("datasets", "huggingface").load_dataset(repository, config, split=split, revision=revision)
+    loaded = import_extra("datasets", "huggingface").load_dataset(repository, config, split=split, revision=revision)
     return next(iter(loaded.values())) if isinstance(loaded, dict) and len(loaded) == 1 else loaded
 
 
