@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from corpus_reranker.benchmark.definition import choose_splits, how_to_fill, load_benchmark
-from corpus_reranker.benchmark.published import PUBLISHED_FIGURES, figures_of
+from corpus_reranker.benchmark.published import PUBLISHED_FIGURES, figures_of, published_table
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.io.settings import StorageConfig
@@ -39,6 +39,9 @@ def test_published_figures_are_those_of_splits() -> None:
     assert figures_of("BRIGHT")
     assert figures_of("TREC DL")
     assert not figures_of("mine")
+    rows = published_table().splitlines()[2:]
+    assert len(rows) == len(PUBLISHED_FIGURES)
+    assert any(row.startswith("| RankZephyr 7B | TREC DL 2020 | BM25 |  | 70.9 | [arXiv 2312.02724](") for row in rows)
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
