@@ -34,7 +34,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         cells = [o.strategy, f"{o.cost.calls:.1f}", f"{o.cost.depth:.1f}"]
         cells += [f"{o.cost.prompt_tokens:,.0f}" if o.cost.prompt_tokens else "unknown"]
         cells += [f"{o.cost.output_tokens:,.0f}", f"{o.cost.chain_output_tokens:,.0f}"]
-        cells += [pm(o.ndcg, o.ndcg_interval), "" if o.strategy == BASELINE else _gain(o)]
+        cells += [pm(o.ndcg, o.ndcg_interval), "" if o.strategy == BASELINE else gain_cell(o.gain, o.gain_interval)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -50,13 +50,14 @@ def sensitivity_table(results: Sequence[tuple[Noise, Outcome]]) -> str:
         "|---:|---:|---:|" + "---:|" * len(names),
     ]
     for noise, outcomes in rows.items():
-        gains = " | ".join(map(_gain, outcomes))
+        gains = " | ".join(gain_cell(o.gain, o.gain_interval) for o in outcomes)
         lines.append(f"| {noise.fixed_share} | {noise.position_bias} | {noise.deviation:.2f} | {gains} |")
     return "\n".join(lines)
 
 
-def _gain(outcome: Outcome) -> str:
-    return f"{outcome.gain:+.3f} ({outcome.gain_interval[0]:+.3f} to {outcome.gain_interval[1]:+.3f})"
+def gain_cell(mean: float, interval: tuple[float, float]) -> str:
+    """A mean difference with its interval."""
+    return f"{mean:+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})"
 
 
 def pm(mean: float, interval: tuple[float, float]) -> str:

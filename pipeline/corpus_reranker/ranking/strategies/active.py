@@ -73,10 +73,10 @@ class Active:
             await _rank_and_update(windows, beliefs, rank_window)
             if last_round:
                 break
-            to_rank, last_round = self._next_round(beliefs)
+            to_rank, last_round = self.next_round(beliefs)
         return self._ranking(beliefs, num_candidates)
 
-    def _next_round(self, beliefs: Sequence[Gaussian]) -> tuple[list[int], bool]:
+    def next_round(self, beliefs: Sequence[Gaussian]) -> tuple[list[int], bool]:
         """The candidates to rank next, likeliest in the top first, and whether this is the last round."""
         threshold = _threshold(beliefs, self.cutoff)
         probability = {index: belief.above(threshold) for index, belief in enumerate(beliefs)}
