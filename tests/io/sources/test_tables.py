@@ -1,5 +1,6 @@
 """Candidates in versions of tables: Delta, Iceberg and Lance."""
 
+import pickle
 import sys
 from datetime import date
 from pathlib import Path
@@ -9,11 +10,10 @@ import pyarrow as pa
 import pytest
 
 from corpus_reranker.errors import ConfigError, InputError, OutputError
-from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import CANDIDATE, NESTED_INPUT
 from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.registry import open_sink
-from corpus_reranker.io.sources.parquet_files import iter_tables, read_query_ids
+from corpus_reranker.io.sources.parquet_files import iter_tables
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.run.fingerprint import recorded_input
@@ -85,13 +85,12 @@ def test_rows_and_their_types_are_those_of_the_table(table: TestTable, tmp_path:
         assert found.schema.field(name).type == SCHEMA.field(name).type
 
 
-def test_a_source_crosses_into_a_subprocess(table: TestTable, tmp_path: Path) -> None:
+def test_a_source_can_be_pickled(table: TestTable) -> None:
     table.append(rows(0, 10))
-    settings = table.settings()
-    with IsolatedProcess() as isolated:
-        source = isolated.run(open_source, settings, STORAGE)
-        files = isolated.run(stage, source, str(tmp_path / "staged"), settings, STORAGE, 4)
-    assert len(read_query_ids(files)) == 4
+    source = open_source(table.settings(), STORAGE)
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy.fingerprint_fields() == source.fingerprint_fields()
+    assert [part.to_pylist() for part in copy.tables()] == [part.to_pylist() for part in source.tables()]
 
 
 def test_long_form_with_other_names(table: TestTable) -> None:
@@ -107,6 +106,7 @@ def test_long_form_with_other_names(table: TestTable) -> None:
     table.append(written)
     source = open_source(table.settings(columns={"query_id": "qid"}), STORAGE)
     assert source.form == "long"
+    assert source.candidate_counts() == {3: 1, 2: 1}
     found = {row["query_id"]: row["candidates"] for part in source.tables() for row in part.to_pylist()}
     assert {name: [each["doc_id"] for each in hits] for name, hits in found.items()} == {
         "q1": ["c", "e", "a"],

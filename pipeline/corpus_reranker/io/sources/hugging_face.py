@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pyarrow as pa
 
 from corpus_reranker.errors import ConfigError, InputError
@@ -68,8 +69,7 @@ def _open_hub(settings: InputConfig) -> Source:
     repository = settings.path.removeprefix(_HUB).strip("/")
     split, config = settings.options.get("split"), settings.options.get("config")
     with reading_table(f"dataset {settings.path}"):
-        api = import_extra("huggingface_hub", "huggingface").HfApi()
-        revision = api.dataset_info(repository, revision=settings.version).sha
+        revision = str(huggingface_hub.HfApi().dataset_info(repository, revision=settings.version).sha)
         dataset = _load_hub(repository, config, split, revision)
     name = f"dataset {settings.path} revision {revision}"
     if isinstance(dataset, dict):

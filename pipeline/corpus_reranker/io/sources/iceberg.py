@@ -1,6 +1,6 @@
 """The input format "iceberg": a snapshot of an Iceberg table, read by the package pyiceberg.
 
-Rows that position delete files and deletion vectors delete are left out. pyiceberg refuses equality deletes.
+pyiceberg leaves out the rows of position delete files, and refuses equality delete files.
 """
 
 from collections.abc import Iterator, Mapping

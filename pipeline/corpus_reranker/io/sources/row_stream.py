@@ -27,8 +27,8 @@ class RowStream(Protocol):
         ...
 
     @property
-    def size_bytes(self) -> int:
-        """Size of the files that hold the rows."""
+    def uncompressed_bytes(self) -> int:
+        """As in `LongForm`."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class LongRows(LongForm):
 
     @property
     def uncompressed_bytes(self) -> int:
-        return self.stream.size_bytes
+        return self.stream.uncompressed_bytes
 
     def describe(self) -> str:
         return self.stream.describe("long")
@@ -106,7 +106,7 @@ class NestedRows(Source):
         return self.stream.paths
 
     def tables(self) -> Iterator[pa.Table]:
-        """Raises InputError if a query id is null, empty, too long or not unique, too: the copy has other rows."""
+        """As in `Source`. Checks the query ids here, so that messages name rows of the input and not of its copy."""
         ids: list[pa.Array] = []
         rows = 0
         for table in self.stream.rows():

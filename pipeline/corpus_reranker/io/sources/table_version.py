@@ -50,6 +50,11 @@ class TableVersion:
     paths: Sequence[str] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def uncompressed_bytes(self) -> int:
+        """Reads all rows: files of a few megabytes can hold gigabytes of equal passages."""
+        return sum(table.nbytes for table in self.rows())
+
     def describe(self, form: Form) -> str:
         return f"{self.name}, {counted(self.size_bytes, 'byte')} ({form} form)"
 

@@ -74,7 +74,7 @@ class TextFiles:
         return "the input"
 
     @property
-    def size_bytes(self) -> int:
+    def uncompressed_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
 
     @property
@@ -91,10 +91,10 @@ class TextFiles:
 
     def fingerprint_fields(self) -> dict[str, Any]:
         columns = {"columns": self.columns} if self.columns else {}
-        return {"bytes": self.size_bytes, **columns}
+        return {"bytes": self.uncompressed_bytes, **columns}
 
     def describe(self, form: Form) -> str:
-        return f"{counted(len(self.files), 'text file')}, {counted(self.size_bytes, 'byte')} ({form} form)"
+        return f"{counted(len(self.files), 'text file')}, {counted(self.uncompressed_bytes, 'byte')} ({form} form)"
 
 
 def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Source:
