@@ -66,6 +66,7 @@ def test_a_chat_has_the_messages_of_the_template_and_no_stop_string() -> None:
         ],
         "max_tokens": 100,
         "temperature": 0.0,
+        "top_p": 1.0,
         "chat_template_kwargs": {"enable_thinking": False},
     }
 
@@ -84,6 +85,24 @@ def test_sampling_parameters_are_sent_unless_they_are_neutral_or_omitted() -> No
     assert (body["temperature"], body["top_p"], body["top_k"], body["min_p"]) == (0.6, 0.95, 20, 0.1)
     assert "seed" not in body
     assert body["reasoning_effort"] == "low"
+
+
+def test_a_server_with_vllms_parameters_gets_the_neutral_ones_too() -> None:
+    server = SimulatedServer()
+    complete(server, [prompt()], server=ServerFeatures(regex="structured_outputs"))
+    body = server.bodies[0]
+    assert (body["top_p"], body["top_k"], body["min_p"], body["repetition_penalty"]) == (1.0, -1, 0.0, 1.0)
+
+
+def test_a_response_that_is_no_completion_is_requested_again() -> None:
+    class Broken(SimulatedServer):
+        async def answer(self, path: str, headers: Any, body: dict[str, Any]) -> Any:
+            status, more, content = await super().answer(path, headers, body)
+            return status, more, "<html>" if self.counts["requests"] in (2, 3) else content
+
+    ((answer,), _, _) = complete(Broken(), [prompt()])
+    assert isinstance(answer, Completion)
+    assert answer.text == "[2] > [1]"
 
 
 def test_completions_send_token_ids_stop_strings_and_choices_to_a_server_that_takes_them() -> None:
@@ -210,6 +229,7 @@ def test_a_shorter_outage_is_waited_for_at_the_start_and_later() -> None:
         return answers
 
     assert len(run_in_virtual_time(run())) == 50
+    assert engine.info()["concurrency"] > 8  # it grows as fast as at the start
 
 
 def test_a_start_waits_for_a_server_that_refuses_every_request() -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from corpus_reranker.engines.openai.failures import Failure, failure_of
+from corpus_reranker.engines.openai.failures import Failure, Fault, failure_of
 from corpus_reranker.engines.openai.settings import OpenAISettings
 from corpus_reranker.errors import ConfigError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import openai
 
 _CONNECT_SECONDS = 30.0
+_SHOWN_CHARS = 200
 _NO_KEY = "none"
 """The client requires a key. Servers without authentication ignore it."""
 
@@ -60,7 +61,10 @@ class EndpointClient:
     async def complete(self, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send one request and return the body of the response. Raises FailedRequestError."""
         request = self._clients[url].post(self._path, body=dict(body), cast_to=object)
-        response: Mapping[str, Any] = await self._send(url, request)
+        response = await self._send(url, request)
+        if not isinstance(response, dict) or not response.get("choices"):
+            reason = f"{url}: the response has no completion: {str(response)[:_SHOWN_CHARS]}"
+            raise FailedRequestError(Failure(Fault.SERVER, reason))
         return response
 
     async def close(self) -> None:

@@ -83,8 +83,7 @@ class OpenAIEngine:
             raise EngineDeadError("the openai engine is not running")
         body = request_body(self._settings, self._server, prompt, params)
         response = await self._complete(self._client, body, len(prompt.token_ids))
-        completion, _ = completion_of(response, prompt.choices)
-        return completion
+        return completion_of(response, prompt.choices)
 
     def progress(self) -> int:
         """Responses and failures so far."""

@@ -12,6 +12,9 @@ from corpus_reranker.types import Completion, Prompt, SamplingParams
 _TOKEN_ID = "token_id:"  # noqa: S105
 """vLLM's form of a token with return_tokens_as_token_ids (vllm/entrypoints/openai/completion/serving.py)."""
 
+_ALL_TOKENS = -1
+"""top_k that samples from all tokens, for vLLM and SGLang alike. SGLang refuses 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -34,7 +37,8 @@ def request_body(
 ) -> dict[str, Any]:
     """The body of the request for one completion, as the endpoint's `api` takes it.
 
-    Parameters with their neutral value are left out, because many servers refuse those that they do not know.
+    A server that knows the parameters of vLLM and SGLang gets all of them: its defaults can come from the model's
+    generation_config.json. Any other server gets those that OpenAI does not have only if they are not neutral.
 
     Raises:
         RequestError: The chat API cannot continue the response that the prompt begins.
@@ -43,10 +47,11 @@ def request_body(
         body = _chat_body(prompt, params, server)
     else:
         body = _completions_body(settings, prompt, params, server)
-    body |= {"model": settings.model, "temperature": params.temperature}
-    body |= {"top_p": params.top_p} if params.top_p < 1 else {}
-    body |= {"top_k": params.top_k} if params.top_k > 0 else {}
-    body |= {"min_p": params.min_p} if params.min_p > 0 else {}
+    extended = server.regex is not None or server.stop_in_text
+    body |= {"model": settings.model, "temperature": params.temperature, "top_p": params.top_p}
+    body |= {"top_k": params.top_k or _ALL_TOKENS} if params.top_k > 0 or extended else {}
+    body |= {"min_p": params.min_p} if params.min_p > 0 or extended else {}
+    body |= {"repetition_penalty": 1.0} if extended else {}
     body |= {"seed": params.seed} if params.temperature > 0 else {}
     if params.regex is not None and server.regex is not None:
         body[server.regex] = {"regex": params.regex} if server.regex == "structured_outputs" else params.regex
@@ -77,8 +82,8 @@ def _completions_body(
     return body
 
 
-def completion_of(response: Mapping[str, Any], choices: Sequence[int] = ()) -> tuple[Completion, Usage]:
-    """The completion in a response of either API, and the tokens that it cost.
+def completion_of(response: Mapping[str, Any], choices: Sequence[int] = ()) -> Completion:
+    """The completion in a response of either API.
 
     Reasoning that the server took out of a chat message is put back in front of the answer, between think tags.
 
@@ -94,7 +99,7 @@ def completion_of(response: Mapping[str, Any], choices: Sequence[int] = ()) -> t
         raise RequestError(f"the response has no completion: {str(response)[:200]}") from None
     finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
     logprobs = choice_logprobs(choice, choices) if choices else ()
-    return Completion(text or "", finish_reason, usage.prompt_tokens, usage.output_tokens, logprobs), usage
+    return Completion(text or "", finish_reason, usage.prompt_tokens, usage.output_tokens, logprobs)
 
 
 def usage_of(response: Mapping[str, Any]) -> Usage:
