@@ -44,6 +44,8 @@ def test_a_pre_ranker_needs_a_model_and_its_share_of_the_gpu(tmp_path: Path) -> 
         preflight(config(*small, "--engine.gpu_memory_utilization=0.95"))
     with pytest.raises(ConfigError, match="set both to the same device"):
         preflight(config(*small, "--pre_ranker.engine.device=cpu"))
+    with pytest.raises(ConfigError, match="the replicas of this engine have none; set it to cpu"):
+        preflight(config(*small, "--engine.kind=openai", "--engine.base_urls=http://127.0.0.1:9/v1"))
 
 
 def test_a_missing_template_is_reported() -> None:

@@ -111,6 +111,10 @@ def _check_capabilities(config: JobConfig) -> None:
 
 def _check_shared_gpu(engine: EngineCapabilities, pre_ranker: EngineCapabilities) -> None:
     """Check that LLM and pre-ranker fit on the first GPU of a replica, which they share."""
+    if pre_ranker.device == "gpu" and not engine.gpus:
+        raise ConfigError(
+            "pre_ranker.engine.device gpu needs a GPU, and the replicas of this engine have none; set it to cpu"
+        )
     if engine.device is None or pre_ranker.device is None:
         return
     if engine.device != pre_ranker.device:
