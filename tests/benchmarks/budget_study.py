@@ -6,14 +6,15 @@ The queries and the simulated LLM are those of strategy_study.py. The first wind
 `max_calls`, so one simulated run of a query gives its ranking after every number of windows. An allocation chooses
 among these rankings. Settings are chosen on TREC DL 2020.
 
-Needs the research-only data, and takes about three minutes of one core. `--write-docs` updates docs/strategies.md.
+Needs the research-only data, and takes about five minutes of one core. `--write-docs` updates docs/strategies.md.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Annotated, Any, TypeAlias
@@ -49,7 +50,8 @@ CALIBRATION_SEEDS = 3
 BRIGHT_SHARES = {"low noise": 0.5, "high noise": 0.4}
 """How far sliding windows get from the first stage to the best order. On TREC DL 2020 the targets are 54 and 43 %."""
 
-NAMES = {"dl20": "TREC DL 2020", "noveleval": "NovelEval"}
+QUERY_NOISE = 0.5
+"""Standard deviation over queries of the logarithm of the noise, in the rows where the noise differs by query."""
 
 State: TypeAlias = tuple[Sequence[int], dict[str, float]]
 """The best candidates after some windows, best first, and the uncertainty of this order by each measure."""
@@ -142,8 +144,19 @@ class Runs:
         return float(uncertainty.std() / uncertainty.mean()), float(np.corrcoef(uncertainty, gain)[0, 1])
 
 
+def noise_of(query: JudgedQuery, noise: Noise, query_noise: float) -> Noise:
+    """The noise of one query: its deviation is lognormal over queries, and `query_noise` is the sigma."""
+    factor = math.exp(random.Random(f"noise/{query.query_id}").gauss(0, query_noise))
+    return replace(noise, deviation=noise.deviation * factor)
+
+
 def simulate(
-    queries: Sequence[JudgedQuery], qrels: dict[str, dict[str, int]], noise: Noise, seeds: int, states: States
+    queries: Sequence[JudgedQuery],
+    qrels: dict[str, dict[str, int]],
+    noise: Noise,
+    seeds: int,
+    states: States,
+    query_noise: float = 0.0,
 ) -> Runs:
     """Run a strategy once for each query and seed, and evaluate the order after every window."""
     measure = ir_measures.parse_measure("nDCG@10")
@@ -152,7 +165,8 @@ def simulate(
     for seed in track(range(seeds), "seeds"):
         tops: list[dict[str, list[str]]] = [{} for _ in range(MAX_WINDOWS + 1)]
         for number, query in enumerate(queries):
-            reached = asyncio.run(states(NoisyOracle(query, noise, seed), len(query.doc_ids)))
+            oracle = NoisyOracle(query, noise_of(query, noise, query_noise), seed)
+            reached = asyncio.run(states(oracle, len(query.doc_ids)))
             windows[seed, number] = len(reached) - 1
             for count, top in enumerate(tops):
                 order, values = reached[min(count, len(reached) - 1)]
@@ -169,7 +183,7 @@ Levels: TypeAlias = dict[str, dict[int, Runs]]
 """Runs by noise level and depth."""
 
 
-def simulate_active(collection: str, seeds: int) -> Levels:
+def simulate_active(collection: str, seeds: int, query_noise: float = 0.0) -> Levels:
     """Runs of `active` on a collection, at both noise levels."""
     loaded = load_queries(collection) if collection in TARGETS else load_held_out(collection)
     calibrated = Collection(*loaded)
@@ -178,7 +192,7 @@ def simulate_active(collection: str, seeds: int) -> Levels:
     for level, target in targets.items():
         noise = calibrated.calibrate(target, min(seeds, CALIBRATION_SEEDS))
         levels[level] = {
-            depth: simulate(*loaded, noise, seeds, partial(active_states, depth=depth)) for depth in DEPTHS
+            depth: simulate(*loaded, noise, seeds, partial(active_states, depth=depth), query_noise) for depth in DEPTHS
         }
     return levels
 
@@ -223,13 +237,13 @@ HEADER = (
 )
 
 
-def row(collection: str, level: str, runs: dict[int, Runs], setting: Setting) -> str:
+def row(name: str, level: str, runs: dict[int, Runs], setting: Setting) -> str:
     """One row of the table. Gains are over the same budget for all."""
     same = runs[setting.same_depth].same_for_all(setting.budget)
     chosen = runs[setting.allocated_depth]
     allocated = chosen.allocated(setting.measure, setting.budget)
     gains = [values - same for values in (allocated, *chosen.bounds(setting.budget))]
-    cells = [NAMES.get(collection, f"BRIGHT {collection}"), level.removesuffix(" noise"), str(setting.budget)]
+    cells = [name, level.removesuffix(" noise"), str(setting.budget)]
     cells += [str(setting.same_depth), pm(same.mean(), bootstrap_interval(same))]
     cells += [f"{setting.allocated_depth}, {setting.measure}"]
     cells += [gain_cell(float(gain.mean()), bootstrap_interval(gain)) for gain in gains]
@@ -257,13 +271,17 @@ def main(
     started = time.process_time()
     lines = [HEADER]
     settings: list[Setting] = []
-    for collection in ("dl20", *HELD_OUT):
-        levels = simulate_active(collection, seeds)
+    for name, collection, query_noise in (
+        ("TREC DL 2020", "dl20", 0.0),
+        ("TREC DL 2020, noise by query", "dl20", QUERY_NOISE),
+        *((f"BRIGHT {collection}", collection, 0.0) for collection in HELD_OUT),
+    ):
+        levels = simulate_active(collection, seeds, query_noise)
         settings = settings or [choose(levels, budget) for budget in BUDGETS]
-        lines += [row(collection, level, runs, setting) for level, runs in levels.items() for setting in settings]
+        lines += [row(name, level, runs, setting) for level, runs in levels.items() for setting in settings]
     repeated = [Setting(budget, 20, 20, "agreement") for budget in BUDGETS]
     levels = simulate_consensus(seeds)
-    lines += [row("noveleval", level, runs, setting) for level, runs in levels.items() for setting in repeated]
+    lines += [row("NovelEval", level, runs, setting) for level, runs in levels.items() for setting in repeated]
     print("\n".join(lines))
     print(f"one round of the allocation for 100,000 queries: {allocation_seconds():.3f} s")
     print(f"{time.process_time() - started:.0f} s of CPU, {seeds} seeds. All answers are simulated.")

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 from budget_allocation import allocate, next_queries, upper_bound
-from budget_study import active_states, choose, consensus_states, row, simulate
+from budget_study import active_states, choose, consensus_states, noise_of, row, simulate
 from budget_uncertainty import expected_regret
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +81,14 @@ def test_the_expected_regret_matches_sampling() -> None:
     assert expected_regret(mean, deviation)[0] == pytest.approx(np.triu(gains, 1).sum(), rel=0.02)
 
 
+def test_the_noise_can_differ_by_query() -> None:
+    queries = [judged_query(number) for number in range(200)]
+    assert {noise_of(query, NOISE, 0.0) for query in queries} == {NOISE}
+    logarithms = np.log([noise_of(query, NOISE, 0.5).deviation for query in queries])
+    assert logarithms.std() == pytest.approx(0.5, abs=0.1)
+    assert logarithms.mean() == pytest.approx(0.0, abs=0.1)
+
+
 def test_a_row_of_the_table() -> None:
     queries = [judged_query(number) for number in range(3)]
     qrels = {q.query_id: dict(zip(q.doc_ids, q.grades, strict=True)) for q in queries}
@@ -89,6 +97,6 @@ def test_a_row_of_the_table() -> None:
     assert (runs.ndcg[:, :, 0] < runs.ndcg[:, :, 12]).any(), "windows help"
     levels = {"low noise": dict.fromkeys((40, 60, 100), runs)}
     setting = choose(levels, 3)
-    cells = row("dl20", "low noise", levels["low noise"], setting).split(" | ")
+    cells = row("TREC DL 2020", "low noise", levels["low noise"], setting).split(" | ")
     assert cells[:4] == ["| TREC DL 2020", "low", "3", "40"]
     assert len(cells) == 11
