@@ -110,7 +110,7 @@ class CoordinatorClient:
         """`coordinator` is a handle of a Coordinator, or None."""
         self._replica = replica
         self._coordinator = coordinator
-        self.input_ended = self.max_cost_reached = False
+        self.input_ended = self._max_cost_reached = False
 
     def replica_started(self) -> ReplicaHistory:
         """Announce this process, and return what is known from processes that died.
@@ -143,14 +143,18 @@ class CoordinatorClient:
             async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
                 self.input_ended = await call
 
-    async def report_cost(self, cost: float) -> None:
-        """Report what the process has cost and update `max_cost_reached`. The next report repeats a lost call."""
-        if self._coordinator is None or self.max_cost_reached:
-            return
+    async def report_cost(self, cost: float) -> bool:
+        """Report what the process has cost. Returns whether `max_cost` is reached, as far as is known.
+
+        The next report repeats a lost call.
+        """
+        if self._coordinator is None or self._max_cost_reached:
+            return self._max_cost_reached
         call = self._coordinator.report_cost.remote(self._replica, cost)
         with contextlib.suppress(RayError, TimeoutError):
             async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
-                self.max_cost_reached = await call
+                self._max_cost_reached = await call
+        return self._max_cost_reached
 
 
 @contextlib.contextmanager

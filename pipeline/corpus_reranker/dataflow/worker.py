@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from corpus_reranker.config.schema import RerankerConfig
+from corpus_reranker.dataflow.block import query_rows, result_block
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.dataflow.guarded_loop import FAILED_EXIT_CODE, guarded_loop
@@ -22,7 +23,6 @@ from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import EngineDeadError, RowError
 from corpus_reranker.io import schemas
 from corpus_reranker.io.quarantine import QuarantineWriter
-from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.sources.rows import parse_row
 
 _REPORT_SECONDS = 1.0
@@ -79,28 +79,19 @@ class RerankWorker:
         self._reporting = asyncio.create_task(self._report_periodically())
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Rerank the queries of `block` and return them once the last one is finished.
-
-        Queries that have not begun when the run reaches `max_cost` are left out.
-        """
+        """Rerank the queries of `block`, except those that have not begun when the run reaches `max_cost`."""
         return asyncio.run_coroutine_threadsafe(self._rerank_block(block), self._loop).result()
 
     async def _rerank_block(self, block: pa.Table) -> pa.Table:
-        own = (schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM)
-        queries = block.select(list(dict.fromkeys([*own, *self._shown.columns]))).to_pylist()
+        queries = query_rows(block, self._shown)
         self._queries_arrived += len(queries)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._rerank_row(row)) for row in queries]
         if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
             await self._reranker.flush()
         self._queries_returned += len(queries)
-        if any(task.cancelled() for task in tasks):  # max_cost was reached before these queries began
-            block = block.filter(pa.array([not task.cancelled() for task in tasks]))
-            tasks = [task for task in tasks if not task.cancelled()]
-        fingerprints = await asyncio.to_thread(request_fingerprints, block, self._shown)
-        schema = self._schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
-        rows = [task.result() for task in tasks]
-        return schemas.output_table(rows, block, schema, fingerprints, self._run.calibration)
+        results = [None if task.cancelled() else task.result() for task in tasks]
+        return await asyncio.to_thread(result_block, block, results, self._schema, self._shown, self._run.calibration)
 
     async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -148,10 +139,8 @@ class RerankWorker:
             await self._coordinator.report_arrivals(self._queries_arrived, self._queries_returned)
             if self._coordinator.input_ended:
                 self._reranker.admission.end_input()
-            if self._run.has_max_cost:
-                await self._coordinator.report_cost(self._reranker.cost)
-                if self._coordinator.max_cost_reached:
-                    self._reranker.admission.close()
+            if self._run.has_max_cost and await self._coordinator.report_cost(self._reranker.cost):
+                self._reranker.admission.close()
 
     def _exit(self, reason: str) -> NoReturn:
         """End this process. Ray restarts the actor with a new engine and gives it its unfinished blocks again."""

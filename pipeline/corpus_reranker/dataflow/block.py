@@ -1,0 +1,41 @@
+"""A block of queries: the rows that a replica reranks, and the block of their results."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from corpus_reranker.io import schemas
+from corpus_reranker.io.calibration import Calibration
+from corpus_reranker.io.request_fingerprint import request_fingerprints
+from corpus_reranker.types import ShownInput
+
+
+def query_rows(block: pa.Table, shown: ShownInput) -> list[dict[str, Any]]:
+    """The columns of `block` that reranking and the prompt template need, one mapping for each row."""
+    names = (schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM, *shown.columns)
+    rows: list[dict[str, Any]] = block.select(list(dict.fromkeys(names))).to_pylist()
+    return rows
+
+
+def result_block(
+    block: pa.Table,
+    results: Sequence[Mapping[str, Any] | None],
+    schema: pa.Schema | None,
+    shown: ShownInput,
+    calibration: Calibration | None,
+) -> pa.Table:
+    """The results of the rows of `block`, in the same order.
+
+    Args:
+        block: Rows of checked queries.
+        results: The result's columns of each row; None leaves the row out.
+        schema: Schema of the returned table; None derives it from `block`.
+        shown: What the prompt template shows besides query and passages.
+        calibration: Gives `p_relevant`; None leaves it null.
+    """
+    if None in results:
+        block = block.filter(pa.array([result is not None for result in results]))
+    rows = [result for result in results if result is not None]
+    schema = schema or schemas.output_schema(block.drop_columns([schemas.PROBLEM]).schema, {})
+    return schemas.output_table(rows, block, schema, request_fingerprints(block, shown), calibration)
