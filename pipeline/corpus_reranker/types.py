@@ -29,6 +29,10 @@ def count_unanswered(windows_by_status: Mapping[str, int]) -> int:
     return sum(count for status, count in windows_by_status.items() if status not in ANSWERED)
 
 
+CalibrationMethod: TypeAlias = Literal["isotonic", "platt"]
+"""isotonic: any monotone map from a score to a probability. platt: a logistic curve."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One passage that the first stage retrieved for a query, with its first-stage score."""

@@ -25,12 +25,11 @@ from corpus_reranker.config.loader import load_config
 from corpus_reranker.engines.scripted import Response
 from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.evaluation.trec import load_qrels
-from corpus_reranker.io.calibration import CalibrationMethod
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.report.calibration_page import calibrate_output
 from corpus_reranker.run.driver import run_job
-from corpus_reranker.types import Completion, SamplingParams
+from corpus_reranker.types import CalibrationMethod, Completion, SamplingParams
 
 QRELS = SHARED / "data/dl20/qrels.dl20-passage.txt"
 HITS = SHARED / "data/dl20/retrieve_results_dl20_bm25_top100.json"

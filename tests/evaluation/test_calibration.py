@@ -22,13 +22,13 @@ from corpus_reranker.evaluation.outputs import open_output
 from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.io.calibration import (
     Calibration,
-    CalibrationMethod,
     check_calibrated,
     read_calibration,
     score_values,
     to_json,
     with_probabilities,
 )
+from corpus_reranker.types import CalibrationMethod
 from helpers.synthetic_output import SCHEMA, output_row, write_data_files
 
 LOCAL = LocalFileSystem()

@@ -32,7 +32,7 @@ from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.sinks.run_record import flatten
 from corpus_reranker.io.trec import Qrel, qrels_lines
-from corpus_reranker.retrieval.dataset import dataset_folder
+from corpus_reranker.retrieval.dataset_folder import dataset_folder
 from corpus_reranker.retrieval.files import match_files
 from corpus_reranker.retrieval.settings import DatasetConfig
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from corpus_reranker.cli.options import JobOptions
-from corpus_reranker.retrieval.dataset import qrels_file, resolve_dataset
+from corpus_reranker.retrieval.dataset import resolve_dataset
+from corpus_reranker.retrieval.dataset_folder import qrels_file
 from corpus_reranker.retrieval.layouts.registry import LAYOUTS
 from corpus_reranker.retrieval.settings import DatasetConfig
 

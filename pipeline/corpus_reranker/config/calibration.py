@@ -1,13 +1,14 @@
 """Config section `calibration`."""
 
-import pyarrow as pa
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
-from corpus_reranker.io.calibration import Calibration, read_calibration, score_values
-from corpus_reranker.io.filesystem import resolve
-from corpus_reranker.io.schemas import RANKING
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.section import Section
+
+if TYPE_CHECKING:  # the config is read where pyarrow is not installed
+    from corpus_reranker.io.calibration import Calibration
 
 
 class CalibrationConfig(Section):
@@ -18,7 +19,7 @@ class CalibrationConfig(Section):
         "the driver reads it."
     )
 
-    def load(self, storage: StorageConfig, fingerprint: str) -> Calibration:
+    def load(self, storage: StorageConfig, fingerprint: str) -> "Calibration":
         """Read the file.
 
         Args:
@@ -28,6 +29,12 @@ class CalibrationConfig(Section):
         Raises:
             InputError: It is no calibration, one of other settings, or maps a field that is no number of `ranking`.
         """
+        import pyarrow as pa
+
+        from corpus_reranker.io.calibration import read_calibration, score_values
+        from corpus_reranker.io.filesystem import resolve
+        from corpus_reranker.io.schemas import RANKING
+
         calibration = read_calibration(*resolve(self.file, storage))
         calibration.check(fingerprint, "this reranker")
         score_values(pa.array([], RANKING.value_type), calibration.score)

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -26,15 +26,17 @@ from corpus_reranker.engines.model_fingerprint import engine_fingerprint
 from corpus_reranker.engines.registry import AnyEngineSettings, AnyPreRankerSettings
 from corpus_reranker.evaluation.settings import CalibrateConfig, CompareConfig, EvaluateConfig
 from corpus_reranker.export.settings import ExportConfig
-from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.publish.settings import PublishConfig
 from corpus_reranker.ranking.retry import RetryPolicy
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.report.settings import ReportConfig
-from corpus_reranker.retrieval.dataset import keys_of_dataset
+from corpus_reranker.retrieval.dataset_folder import keys_of_dataset
 from corpus_reranker.retrieval.settings import AssembleConfig, DatasetConfig, RetrieveConfig
 from corpus_reranker.section import Section, check_known_keys
+
+if TYPE_CHECKING:
+    from corpus_reranker.io.calibration import Calibration
 
 
 def _known_policy_keys(value: Any) -> Any:
@@ -122,7 +124,7 @@ class RerankerConfig(Section):
             "policy": self.policy.fingerprint_fields(),
         }
 
-    def load_calibration(self, fingerprint: str | None = None) -> Calibration | None:
+    def load_calibration(self, fingerprint: str | None = None) -> "Calibration | None":
         """Read `calibration.file`, and check that it was fitted with this reranker.
 
         Args:

@@ -16,7 +16,8 @@ from corpus_reranker.evaluation.outputs import Output
 from corpus_reranker.evaluation.rankings import check_new, read_batches
 from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.evaluation.trec import Qrels
-from corpus_reranker.io.calibration import FINGERPRINT, LLM_SCORE, RANK, Calibration, CalibrationMethod, score_values
+from corpus_reranker.io.calibration import FINGERPRINT, LLM_SCORE, RANK, Calibration, score_values
+from corpus_reranker.types import CalibrationMethod
 
 BINS = 10
 """Bins of equal width of the reliability plot and of the expected calibration error."""

@@ -2,8 +2,8 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from corpus_reranker.io.calibration import CalibrationMethod
 from corpus_reranker.section import Section
+from corpus_reranker.types import CalibrationMethod
 
 
 class EvaluateConfig(Section):

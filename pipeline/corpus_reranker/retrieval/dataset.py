@@ -1,7 +1,5 @@
 """Resolves a dataset in the layout of its publisher into settings of queries, corpus, run and qrels."""
 
-import hashlib
-import json
 from typing import Any
 
 from corpus_reranker.errors import InputError
@@ -9,32 +7,12 @@ from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.trec import qrels_lines
+from corpus_reranker.retrieval.dataset_folder import dataset_folder, qrels_file
 from corpus_reranker.retrieval.layouts.base import Dataset
 from corpus_reranker.retrieval.layouts.registry import layout_function
 from corpus_reranker.retrieval.settings import DatasetConfig
 
 _HUB = "hf://"
-
-
-def dataset_folder(dataset: DatasetConfig, candidates: str) -> str:
-    """URL of the folder with the qrels and the converted files of a dataset, in a folder of candidates."""
-    settings = json.dumps(dataset.model_dump(mode="json"), sort_keys=True)
-    return f"{candidates.rstrip('/')}/_dataset/{dataset.layout}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
-
-
-def qrels_file(dataset: DatasetConfig, candidates: str) -> str:
-    """URL of the qrels of a dataset, in BEIR's form, in a folder of candidates."""
-    return f"{dataset_folder(dataset, candidates)}/qrels.tsv"
-
-
-def keys_of_dataset(dataset: DatasetConfig, candidates: str) -> dict[str, dict[str, Any]]:
-    """Keys by section that a dataset gives, without reading it: `path` is the dataset's where it stands for a file."""
-    path = {"path": dataset.path}
-    return {
-        "retrieve": {"queries": path},
-        "assemble": {"queries": path, "corpus": path, "run": path},
-        "evaluate": {"qrels": qrels_file(dataset, candidates)},
-    }
 
 
 def resolve_dataset(
