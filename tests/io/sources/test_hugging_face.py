@@ -22,7 +22,7 @@ from helpers.outputs import input_row
 STORAGE = StorageConfig()
 
 ROWS = pa.Table.from_pylist(
-    [input_row(f"q{number}", number % 5, clicks=number, tags=["a", None]) for number in range(300)],
+    [input_row(f"q{number}", number % 5, clicks=number, tags=["a", None]) for number in range(2000)],
     pa.schema([*NESTED_INPUT, ("clicks", pa.int32()), ("tags", pa.list_(pa.string()))]),
 )
 

@@ -73,9 +73,9 @@ def names(start: int, end: int) -> set[str]:
 
 
 def test_rows_and_their_types_are_those_of_the_table(table: TestTable, tmp_path: Path) -> None:
-    written = rows(0, 300)
-    table.append(written.slice(0, 200))
-    table.append(written.slice(200))
+    written = rows(0, 2000)
+    table.append(written.slice(0, 1200))
+    table.append(written.slice(1200))
     found = read(table.settings(), tmp_path / "staged")
     assert found.to_pylist() == written.sort_by("query_id").to_pylist()
     # Delta and Iceberg know one type of text, and no names of the items of a list.
