@@ -51,11 +51,11 @@ demo-pipeline: setup ## retrieve, rerank, evaluate and export the demo collectio
 demo-s3: setup ## the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
-test: setup ## the test suite, in 10 minutes on 2 cores; real models last, on their own: they need both cores
+test: setup ## the test suite but for the slow tests; real models last, on their own: they need both cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm and not slow"
 	$(BIN)/python -m pytest -m "vllm and not slow"
 
-test-slow: setup ## the other tests: clusters of several nodes, and faults of replicas, drivers and stores; 10 minutes
+test-slow: setup ## the slow tests: clusters of several nodes, faults, resumed runs and training
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm"
 	$(BIN)/python -m pytest -m "slow and vllm"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 import helpers.fuzzing  # noqa: F401 - registers the profiles of hypothesis
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.retrieval.java import find_java
+from helpers.demo_model import demo_model_folder
 from helpers.locations import Location, new_location
 from helpers.paths import REPOSITORY, SHARED
 from helpers.s3_server import S3Server, running_moto, running_s3_server, running_seaweedfs
@@ -142,9 +142,5 @@ def ray_environment(ray_cluster: None) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def demo_model() -> Path:
-    """Folder of SmolLM2-135M-Instruct for vLLM, converted once into .cache/ of the checkout."""
-    from corpus_reranker.cli.demo_model import convert_demo_model
-
-    (REPOSITORY / ".cache").mkdir(exist_ok=True)
-    with FileLock(REPOSITORY / ".cache" / "demo-model.lock"):  # xdist's workers share the folder
-        return convert_demo_model(REPOSITORY / ".cache")
+    """Folder of SmolLM2-135M-Instruct for vLLM."""
+    return demo_model_folder()

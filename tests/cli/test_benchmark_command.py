@@ -46,6 +46,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_an_interrupted_benchmark_is_resumed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each split is reranked once, with the figures of `evaluate`; a finished benchmark is not run again."""

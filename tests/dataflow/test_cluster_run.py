@@ -27,7 +27,7 @@ from corpus_reranker.run.metrics import PREFIX
 from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 
 WORKER_CPUS = 4
 """A replica of 3 CPUs leaves one for reading and writing, so two replicas cannot share a node."""
@@ -212,7 +212,6 @@ def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path,
     assert completed == {source["query_id"]: 2 for source in sources}  # each of its two windows once over both runs
 
 
-@pytest.mark.slow
 def test_a_run_survives_the_loss_of_a_node(cluster: Cluster, tmp_path: Path) -> None:
     """The package is installed on the nodes; the working directory has folders with the checkout's names.
 

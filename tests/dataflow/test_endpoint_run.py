@@ -110,7 +110,7 @@ def test_a_template_that_begins_the_response_is_refused(tmp_path: Path) -> None:
     check_refused(refused, "needs the log-probabilities of the first token; engine.kind openai does not return them")
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_stops_at_its_maximum_cost_and_resumes_with_a_higher_one(tmp_path: Path) -> None:
     sources = [query(number) for number in range(30)]

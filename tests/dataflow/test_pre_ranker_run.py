@@ -7,7 +7,7 @@ import pytest
 from corpus_reranker.io.calibration import Calibration, to_json
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 def test_a_pre_ranker_limits_candidates_and_may_fail_or_die(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from helpers.fault_proxy import Fault, FaultProxy, fault_proxy
 from helpers.runs import check_ranking, config, query, rerank
 from helpers.s3_server import S3Server
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 FAULTS: list[Fault] = ["slow_down", "reset_before", "reset_in_body", "reset_after", "stall"]
 

