@@ -55,7 +55,7 @@ test: setup ## the test suite but for the slow tests; real models last, on their
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm and not slow"
 	$(BIN)/python -m pytest -m "vllm and not slow"
 
-test-slow: setup ## the slow tests: clusters of several nodes, faults, resumed runs and training
+test-slow: setup ## the slow tests: clusters of several nodes, faults, resumed runs, training, jobs with real models
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm"
 	$(BIN)/python -m pytest -m "slow and vllm"
 

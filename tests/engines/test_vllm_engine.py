@@ -278,6 +278,7 @@ async def rerank_with(engine: Engine, prompt_builder: PromptBuilder) -> list[Any
     return rankings
 
 
+@pytest.mark.slow
 async def test_an_endpoint_ranks_as_the_engine_in_process(engine: VllmEngine, demo_model: Path, tmp_path: Path) -> None:
     template = load_template(template_path("rankgpt", PROMPTS_DIRECTORY))
     prompt_builder = PromptBuilder(template, load_tokenizer(str(demo_model)), 48, MAX_MODEL_LEN - 16)
