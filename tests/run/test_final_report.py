@@ -26,7 +26,7 @@ def test_an_error_or_a_signal_during_the_report_is_logged(
 
 
 def test_a_report_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(final_report, "_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(final_report, "TIMEOUT_SECONDS", 0.01)
     lines: list[str] = []
     with IsolatedProcess() as isolated:
         write_final_report(config(tmp_path), isolated, lines.append)

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from corpus_reranker.cache.compaction import compact
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.isolation import IsolatedProcess
-
-_TIMEOUT_SECONDS = 600.0
+from corpus_reranker.run.finished_run import TIMEOUT_SECONDS, logging_failure
 
 _GIB_BYTES = 2**30
 
@@ -19,8 +18,6 @@ def compact_completions(config: JobConfig, isolated: IsolatedProcess, log: Calla
     cache = config.cache
     if cache.path is None:
         return
-    try:
+    with logging_failure(f"warning: cannot compact {cache.path}", log):
         bounds = cache.max_gib * _GIB_BYTES, cache.max_age_days
-        isolated.run_within(_TIMEOUT_SECONDS, compact, cache.path, config.storage, *bounds)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        log(f"warning: cannot compact {cache.path}: {type(error).__name__}: {error}")
+        isolated.run_within(TIMEOUT_SECONDS, compact, cache.path, config.storage, *bounds)

@@ -5,15 +5,12 @@ from collections.abc import Callable
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.report.page import report_output
-
-_TIMEOUT_SECONDS = 600.0
+from corpus_reranker.run.finished_run import TIMEOUT_SECONDS, logging_failure
 
 
 def write_final_report(config: JobConfig, isolated: IsolatedProcess, log: Callable[[str], None]) -> None:
     """Write the report page. The run is finished: a failure or a signal is logged and does not fail it."""
-    try:
+    with logging_failure("cannot write the report; try `corpus-reranker report`", log):
         output = (config.output.path, config.storage)
-        page = isolated.run_within(_TIMEOUT_SECONDS, report_output, *output, config.report, config.evaluate)
+        page = isolated.run_within(TIMEOUT_SECONDS, report_output, *output, config.report, config.evaluate)
         log(f"report: {page}")
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        log(f"cannot write the report; try `corpus-reranker report`: {type(error).__name__}: {error}")
