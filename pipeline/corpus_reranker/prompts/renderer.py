@@ -43,8 +43,10 @@ class Renderer:
         }
         self._special_ids = frozenset(added)
         self._special_tokens = SpecialTokens(added.values(), template.special_tags)
-        self._messages = _messages(template, examples)
-        self._head, tail = _render_chat(tokenizer, template, self._messages)
+        messages = _messages(template, examples)
+        self._head, tail = _render_chat(tokenizer, template, messages)
+        self._chat_messages = tuple((message["role"], message["content"]) for message in messages)
+        self._chat_template_kwargs = tuple(sorted(template.chat_template_kwargs.items()))
         self._tail = tail + template.prefill
         self._before = _LINE.findall(template.before_passages)
         self._after = _LINE.findall(template.after_passages)
@@ -78,8 +80,7 @@ class Renderer:
         if self._template.prefill or self._template.chat is not None:
             return None
         user = text[len(self._head) : len(text) - len(self._tail)]
-        before = [(message["role"], message["content"]) for message in self._messages]
-        return Chat((*before, ("user", user)), tuple(sorted(self._template.chat_template_kwargs.items())))
+        return Chat((*self._chat_messages, ("user", user)), self._chat_template_kwargs)
 
     def identifier(self, rank: int) -> str:
         """The identifier of the passage at 1-based `rank`."""

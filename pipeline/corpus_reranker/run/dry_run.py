@@ -14,6 +14,7 @@ from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.object_store import check_writable, open_object_store
 from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.io.settings import InputConfig
 from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.sinks.registry import open_sink
 from corpus_reranker.io.sinks.run_record import RunRecord
@@ -27,7 +28,7 @@ from corpus_reranker.io.status import read_holder
 from corpus_reranker.io.storage_errors import output_errors
 from corpus_reranker.run.fingerprint import recorded_input, run_fingerprint
 from corpus_reranker.run.preflight import describe_capabilities
-from corpus_reranker.types import RerankRequest
+from corpus_reranker.types import RerankRequest, ShownInput
 
 
 def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool = False) -> str:
@@ -105,23 +106,23 @@ def _check_rows(source: Source, config: JobConfig, limit: int | None) -> _First:
     only_ids = source.nested_files if limit is None else None
     if only_ids is not None:
         read_query_ids(only_ids)
+    shown = config.prompt.load_template().shown
     first, ids, rows = _First(None, 0, None), [], 0
     for table in head(source.tables(), limit):
         ids.append(check_query_ids(table[QUERY_ID].combine_chunks(), rows, "the input"))
         rows += table.num_rows
         if first.request is None:
-            first = _first_readable(table, config, first)
+            first = _first_readable(table, config.input, shown, first)
         elif only_ids is not None:
             return first
     check_unique(pa.chunked_array(ids, pa.string()), lambda row: f"row {row}")
     return first
 
 
-def _first_readable(table: pa.Table, config: JobConfig, before: _First) -> _First:
+def _first_readable(table: pa.Table, settings: InputConfig, shown: ShownInput, before: _First) -> _First:
     unreadable, problem = before.unreadable, before.problem
-    shown = config.prompt.load_template().shown
     check_shown(table.schema, shown)
-    for row in check_batch(table, config.input).to_pylist():
+    for row in check_batch(table, settings).to_pylist():
         try:
             return _First(parse_row(row, shown), unreadable, problem)
         except RowError as error:

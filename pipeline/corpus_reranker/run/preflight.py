@@ -89,18 +89,19 @@ def _check_template(config: JobConfig) -> None:
 def _check_capabilities(config: JobConfig) -> None:
     """Check that the engine has the capabilities that the sections prompt, policy and generation need."""
     engine, section = config.engine.capabilities, f"engine.kind {config.engine.kind}"
+    template = config.prompt.load_template()
     if config.policy.force_answer and not engine.regex:
         raise ConfigError(f"policy.force_answer needs an engine with structured output; {section} has none")
-    if config.prompt.load_template().parser.needs_choice_logprobs and not engine.choice_logprobs:
+    if template.parser.needs_choice_logprobs and not engine.choice_logprobs:
         raise ConfigError(
             f"prompt.template {config.prompt.template} needs the log-probabilities of the first token;"
             f" {section} does not return them"
         )
-    if config.prompt.load_template().prefill and not engine.continuation:
+    if template.prefill and not engine.continuation:
         raise ConfigError(
             f"prompt.template {config.prompt.template} begins the response, and {section} cannot continue one"
         )
-    if config.prompt.load_template().chat is not None and not engine.continuation:
+    if template.chat is not None and not engine.continuation:
         raise ConfigError(
             f"prompt.template {config.prompt.template} has its own chat template, and {section} uses the model's;"
             " use an engine that takes prompts as text or token ids"
