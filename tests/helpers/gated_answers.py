@@ -30,16 +30,19 @@ def gated(gate: str, substring: str) -> Answer:
     return answer_or_fail
 
 
-def waits(gate: str) -> Answer:
-    """Complete no request until the file `gate` exists. The wait blocks all requests of the replica."""
+def waits(gate: str, substring: str = "") -> Answer:
+    """Complete no request with `substring` until the file `gate` exists, and fail such requests after ten minutes."""
     answer = reverse_order()
+    is_open = Path(gate).exists
 
-    def answer_after_gate(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        while not Path(gate).exists():
-            time.sleep(0.05)
-        return answer(text, params)
+    async def wait_and_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        for _ in range(12_000):
+            if is_open():
+                return answer(text, params)
+            await asyncio.sleep(0.05)
+        raise RequestError("the gate is closed")
 
-    return answer_after_gate
+    return lambda text, params: wait_and_answer(text, params) if substring in text else answer(text, params)
 
 
 def after_the_others(log: str, substring: str, completed: int) -> Answer:
