@@ -143,7 +143,8 @@ class Completion:
 
     Attributes:
         finish_reason: "stop" at an end token or stop string, "length" at max_tokens, "capped" if the reasoning
-            was closed at its token budget and the answer then ended as for "stop".
+            was closed at its token budget and the answer then ended as for "stop", "forced" if structured output
+            allowed only a ranking.
         choice_logprobs: Log-probabilities of the prompt's `choices` as the first token. Empty if the prompt has none.
     """
 

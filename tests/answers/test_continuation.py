@@ -111,6 +111,18 @@ async def test_model_that_stops_after_a_draft_gets_one_more_request() -> None:
     assert (completion.text, completion.finish_reason, len(engine.requests)) == (draft, "stop", 2)
 
 
+async def test_repeated_drafts_are_bounded_on_a_server_that_counts_no_tokens() -> None:
+    requests = 0
+
+    async def drafts(prompt: Prompt, params: SamplingParams) -> Completion:
+        nonlocal requests
+        requests += 1
+        return Completion("<think>so <answer>[1] > [2]</answer>", "stop", 0, 0)
+
+    completion = await continue_reasoning(drafts, encode)(PROMPT, PARAMS)
+    assert (completion.finish_reason, requests) == ("stop", 32)
+
+
 PIECES = st.lists(
     st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "[1] > [2]", "hm ", "</Think>"]), max_size=30
 )

@@ -23,9 +23,9 @@ class _LabelReader(TextParser):
 
     def read_answer(self, answer: str, num_passages: int) -> Reading:
         """Read the label. It stands alone, or it is the only one in brackets or after a word such as `Passage`."""
-        if (rank := self.identifiers.find_label(answer)) is not None:
+        if (rank := self.identifiers.find_rank(answer)) is not None:
             return Reading([rank])
-        labels = {first or second for first, second in _named(self.identifiers.label).findall(answer)}
+        labels = {first or second for first, second in _named(self.identifiers.pattern).findall(answer)}
         return Reading([self.identifiers.rank(label) for label in labels] if len(labels) == 1 else [])
 
     def complete(self, ranks: Sequence[int], num_passages: int) -> Permutation:
@@ -42,6 +42,6 @@ class ReasonedBestLabelParser(_LabelReader, ReasoningParser):
 
 
 @cache
-def _named(label: str) -> re.Pattern[str]:
-    """A label in a text: in brackets, or after a word."""
-    return re.compile(rf"\[\s*+(?i:{_WORD}\s*+)?+({label})\s*+\]|\b(?i:{_WORD})\s++[\[(\"'*]*+({label})\b")
+def _named(pattern: str) -> re.Pattern[str]:
+    """Matches a label in brackets (group 1) or after a word (group 2)."""
+    return re.compile(rf"\[\s*+(?i:{_WORD}\s*+)?+({pattern})\s*+\]|\b(?i:{_WORD})\s++[\[(\"'*]*+({pattern})\b")

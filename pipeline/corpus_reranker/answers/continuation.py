@@ -15,6 +15,10 @@ from corpus_reranker.types import Completion, Encode, Generate, Prompt, Sampling
 CAPPED = "capped"
 """Finish reason of an answer whose reasoning was closed at its token limit."""
 
+_MAX_REQUESTS = 32
+"""Maximum number of requests for one answer. Without this bound, a model that repeats a draft of its answer on a server
+that counts no tokens would be requested until the timeout of the window."""
+
 
 def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens: int | None = None) -> Generate:
     """Wrap `generate` so that a completion that stops before its answer is continued.
@@ -30,13 +34,13 @@ def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens:
         max_reasoning_tokens: Token budget of the reasoning. None: reasoning can use all tokens of the request.
 
     Returns:
-        A function whose completion holds the whole text and the tokens of all its requests.
+        A function whose completion holds the whole text and the tokens of all its requests, at most 32.
     """
 
     async def generate_answer(prompt: Prompt, params: SamplingParams) -> Completion:
         text, prompt_tokens, output_tokens, capped = "", 0, 0, False
         cap_tokens = min(max_reasoning_tokens or params.max_tokens, params.max_tokens)
-        while True:
+        for _ in range(_MAX_REQUESTS):
             limit_tokens = params.max_tokens if _reasoning_ended(text) else cap_tokens
             request = prompt if not text else append_text(prompt, text, encode)
             completion = await generate(request, replace(params, max_tokens=limit_tokens - output_tokens))
@@ -47,7 +51,7 @@ def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens:
             output_tokens += completion.output_tokens
             finished = completion.finish_reason == "stop" and not _ends_with_draft(text)
             context_full = completion.finish_reason == "length" and output_tokens < limit_tokens
-            empty = not completion.text  # a model that stops after a draft would never end this loop
+            empty = not completion.text  # the next request would be the same
             if finished or context_full or empty or output_tokens >= params.max_tokens:
                 break
             if output_tokens >= cap_tokens and not _reasoning_ended(text):

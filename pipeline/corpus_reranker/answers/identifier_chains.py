@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
-LABEL = r"(?:passage|document|doc|identifier|id)[\s:#_-]*+"
-"""Words that models write before an identifier, as in `[Passage 3]`."""
+IDENTIFIER_WORD = r"(?:passage|document|doc|identifier|id)[\s:#_-]*+"
+"""Regular expression of the words that models write before an identifier, as in `[Passage 3]`."""
 
 _IDENTIFIER = r"\d++(?![.\-–—]?\d)"
 _SEPARATORS = r"[\s,;>=|&]"

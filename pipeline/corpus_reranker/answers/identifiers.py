@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-from corpus_reranker.answers.identifier_chains import LABEL
+from corpus_reranker.answers.identifier_chains import IDENTIFIER_WORD
 from corpus_reranker.answers.written_ranking import read_ranks
 
 _LETTER_OR_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])|\d++[.)]?")
@@ -20,13 +20,13 @@ class Identifiers(ABC):
         max_passages: The largest number of passages that can be named. None: no limit.
         max_single_character: The largest number of passages whose identifiers all have one character.
         citation: Matches an identifier in a passage or query; group 1 is the identifier without brackets.
-        label: Pattern of one identifier without brackets.
+        pattern: Regular expression of one identifier without brackets.
     """
 
     max_passages: ClassVar[int | None]
     max_single_character: ClassVar[int]
     citation: ClassVar[re.Pattern[str]]
-    label: ClassVar[str]
+    pattern: ClassVar[str]
 
     @abstractmethod
     def name(self, rank: int) -> str:
@@ -36,14 +36,14 @@ class Identifiers(ABC):
         """The identifiers of `num_passages` passages in the order shown."""
         return [self.name(rank) for rank in range(1, num_passages + 1)]
 
-    def find_label(self, text: str) -> int | None:
+    def find_rank(self, text: str) -> int | None:
         """The 1-based rank that `text` names if it is one identifier: `[3]`, `Passage 3`, `3.`; else None."""
-        match = _one_label(self.label).fullmatch(text)
+        match = _one_identifier(self.pattern).fullmatch(text)
         return self.rank(match[1].upper()) if match else None
 
     @abstractmethod
     def rank(self, name: str) -> int:
-        """The 1-based rank of the passage with the identifier `name`, which matches `label`."""
+        """The 1-based rank of the passage with the identifier `name`, which `pattern` matches."""
 
     @abstractmethod
     def find_ranks(self, answer: str, num_passages: int) -> list[int]:
@@ -56,7 +56,7 @@ class Numbers(Identifiers):
     max_passages = None
     max_single_character = 9
     citation = re.compile(r"\[(\d+)\]")
-    label = r"[0-9]{1,9}"
+    pattern = r"[0-9]{1,9}"
 
     def name(self, rank: int) -> str:
         return str(rank)
@@ -76,7 +76,7 @@ class Letters(Identifiers):
     citation = re.compile(r"\[([A-z]+)\]")
     """Byte-exact from FIRST: `_replace_number` in scripts/utils/rankllm.py of github.com/gangiswag/llm-reranker."""
 
-    label = r"[A-Z]"
+    pattern = r"[A-Z]"
 
     def name(self, rank: int) -> str:
         return chr(ord("A") + rank - 1)
@@ -99,5 +99,5 @@ def _letter_to_rank(match: re.Match[str]) -> str:
 
 
 @cache
-def _one_label(label: str) -> re.Pattern[str]:
-    return re.compile(rf"\W*+(?:{LABEL}\W*+)?+({label})\W*+", re.IGNORECASE)
+def _one_identifier(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"\W*+(?:{IDENTIFIER_WORD}\W*+)?+({pattern})\W*+", re.IGNORECASE)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 from typing import Any
 
-from corpus_reranker.answers.identifier_chains import LABEL, find_numbers
+from corpus_reranker.answers.identifier_chains import IDENTIFIER_WORD, find_numbers
 
 _FENCE = re.compile(r"```(?:json)?\s*+(.*?)```", re.DOTALL | re.IGNORECASE)
 _LIST_OF_KEY = re.compile(r"[\"']\s*+:\s*+\[")
-_IDENTIFIER = re.compile(rf"\[?\s*+(?:{LABEL})?+\d++\s*+\]?", re.IGNORECASE)
+_IDENTIFIER = re.compile(rf"\[?\s*+(?:{IDENTIFIER_WORD})?+\d++\s*+\]?", re.IGNORECASE)
 
 _ID_KEY = re.compile(r"(?:passage|document|doc|identifier|id)(?:[ _-]?(?:id|identifier|number))?", re.IGNORECASE)
 _RANK_KEY = re.compile(r"rank|position", re.IGNORECASE)

@@ -31,7 +31,7 @@ class JsonScoresParser(ScoreParser, ReasoningParser):
         """The scores in an object, empty if it is ambiguous; None if it has none."""
         scores: dict[int, float] = {}
         for key, value in pairs:
-            rank = self.identifiers.find_label(key)
+            rank = self.identifiers.find_rank(key)
             if rank is None or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             if abs(value) > _MAX_SCORE:

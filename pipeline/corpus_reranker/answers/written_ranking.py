@@ -11,7 +11,7 @@
 import re
 from collections.abc import Iterable
 
-from corpus_reranker.answers.identifier_chains import LABEL, Chain, find_chains, find_numbers
+from corpus_reranker.answers.identifier_chains import IDENTIFIER_WORD, Chain, find_chains, find_numbers
 from corpus_reranker.answers.json_ranking import read_json
 
 _TAG = re.compile(r"</?[A-Za-z_]++>")
@@ -19,9 +19,9 @@ _REMARK = re.compile(r"\([^()\[\]\n]*+\)")
 _REMARK_AFTER_NUMBER = re.compile(r"(?<=\d)[ \t]*+\([^()\n]*+\)")
 _SPELLING = str.maketrans({"【": "[", "】": "]", "［": "[", "］": "]"} | dict.fromkeys("*`\"'“”\\", ""))
 
-_LABELED = re.compile(rf"\[?(?<![A-Za-z]){LABEL}(\d++)\b\]?", re.IGNORECASE)
+_NUMBER_AFTER_WORD = re.compile(rf"\[?(?<![A-Za-z]){IDENTIFIER_WORD}(\d++)\b\]?", re.IGNORECASE)
 _BARE_HEAD = re.compile(r"\A\s*+(\d++)\s*+>\s*+\[")  # 4 > [2] > [3]: a passage, or an item number
-_LABELED_THEN_BARE = re.compile(_LABELED.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\d", re.IGNORECASE)
+_NUMBER_AFTER_WORD_THEN_BARE = re.compile(_NUMBER_AFTER_WORD.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\d", re.IGNORECASE)
 
 _VALUE = re.compile(r"\] *+[:=(\-–] *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE)
 """A score or a rank beside an identifier: `[3]: 0.9`, `[3] (rank 1)`."""
@@ -33,7 +33,7 @@ _REVERSED = re.compile(
 )
 """`From least to most relevant: [2] > [1] > [3]`."""
 
-_LOW_LABEL = re.compile(
+_LOW_HEADING = re.compile(
     r"^[^\[\]\n:]{0,60}?\b(?:irrelevant|(?:not|less) relevant|non-?relevant|least|worst)\b[^\[\]\n:]{0,60}:[ \t]*+\[",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -62,10 +62,10 @@ def read_ranks(answer: str, num_passages: int) -> list[int]:
 def _read_text(answer: str, num_passages: int) -> list[int]:
     text = _TAG.sub("\n", answer.replace("&gt;", ">")).translate(_SPELLING)
     found = find_chains(_REMARK.sub("", text))
-    if not found.chains and not found.elided and not _LABELED_THEN_BARE.search(text):
-        labeled = _LABELED.sub(r"[\1]", text)
-        found = find_chains(_REMARK.sub("", labeled))
-        text = labeled if found.chains else text
+    if not found.chains and not found.elided and not _NUMBER_AFTER_WORD_THEN_BARE.search(text):
+        bracketed = _NUMBER_AFTER_WORD.sub(r"[\1]", text)
+        found = find_chains(_REMARK.sub("", bracketed))
+        text = bracketed if found.chains else text
     if found.reversed or _REVERSED.search(text):
         return []
     if found.chains or found.elided:
@@ -103,7 +103,7 @@ def _is_valued_otherwise(text: str, ranks: list[int]) -> bool:
 
 def _has_low_passages_first(text: str) -> bool:
     """Whether a line says that its passages are not relevant, and passages follow below it."""
-    low = _LOW_LABEL.search(text)
+    low = _LOW_HEADING.search(text)
     return low is not None and "[" in text[low.end() :].partition("\n")[2]
 
 

@@ -126,22 +126,22 @@ class RequestPromptBuilder:
         """The token ids of the template's choices or of the identifiers, if the model ranks by the first token."""
         if not self._parser.needs_choice_logprobs or self._template_choices:
             return self._template_choices
-        ids = [self._tokenizer.convert_tokens_to_ids(self._renderer.identifier(rank)) for rank in range(1, num + 1)]
+        ids = [self._tokenizer.convert_tokens_to_ids(name) for name in self._parser.identifiers.names(num)]
         known = tuple(token_id for token_id in ids if token_id is not None)
         if len(set(known)) < num:
             raise RequestError(f"the tokenizer has no single token for each of {num} {self._template.identifiers}")
         return known
 
     def _passage(self, rank: int, index: int, limit_tokens: int) -> tuple[str, ...]:
-        """A passage as label and body, so that the body is rendered once; in one piece if they cannot be separated."""
-        label = self._renderer.label(rank)
+        """A passage as prefix and body, so that the body is rendered once; in one piece if they cannot be separated."""
+        prefix = self._renderer.passage_prefix(rank)
         key = (index, min(limit_tokens, len(self._passage_tokens(index))))
         if key not in self._bodies:
             text = self._renderer.passage(rank, self._text(index, limit_tokens), self._candidates[index].score)
-            if not label or not text.startswith(label):
+            if not prefix or not text.startswith(prefix):
                 return (text,)
-            self._bodies[key] = text[len(label) :]
-        return label, self._bodies[key]
+            self._bodies[key] = text[len(prefix) :]
+        return prefix, self._bodies[key]
 
     def _encode(self, pieces: list[str]) -> tuple[int, ...]:
         """The token ids of the joined pieces. Each piece is encoded once if that gives the same ids."""

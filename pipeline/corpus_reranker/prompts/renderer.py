@@ -82,24 +82,21 @@ class Renderer:
         user = text[len(self._head) : len(text) - len(self._tail)]
         return Chat((*self._chat_messages, ("user", user)), self._chat_template_kwargs)
 
-    def identifier(self, rank: int) -> str:
-        """The identifier of the passage at 1-based `rank`."""
-        return self._identifiers.name(rank)
-
     def passage(self, rank: int, text: str, score: float) -> str:
         """The lines of the passage at 1-based `rank`, from its cleaned up and truncated `text` and its score."""
-        values = {"rank": self.identifier(rank), "passage": text, "score": f"{score:.3f}"}
+        values = {"rank": self._identifiers.name(rank), "passage": text, "score": f"{score:.3f}"}
         return self._fill(self._template.passage, values)
 
-    def label(self, rank: int) -> str:
-        """The part of a passage's lines that depends on its 1-based `rank`: `[3]` of `[{rank}] {passage}`.
+    def passage_prefix(self, rank: int) -> str:
+        """The start of a passage's lines, which depends on its 1-based `rank`: `[3]` of `[{rank}] {passage}`.
 
-        Empty if text after the passage depends on the rank too, or text before it on the score.
+        Empty if text after the passage depends on the rank as well, or text before it on the score: then the rest of
+        the lines is not the same at every rank.
         """
         before, _, after = self._template.passage.partition("{passage}")
         if "{rank}" in after or "{score}" in before:
             return ""
-        return substitute(before, {"rank": self.identifier(rank)}).rstrip(" ")
+        return substitute(before, {"rank": self._identifiers.name(rank)}).rstrip(" ")
 
     def check_special_tokens(self, token_ids: Sequence[int], num: int) -> None:
         """Check that a prompt with `num` passages has no more special tokens than its template.

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 PickBest: TypeAlias = Callable[[list[list[int]], list[int]], Awaitable[list[int]]]
-"""Maps groups of items, and the heap position of the first item of each, to the best item of each group. The first item
-of a group is the parent, and the others are its children."""
+"""`await pick_best(groups, positions)` returns the best item of each group. The first item of a group is a parent, and
+the others are its children; `positions` has the heap position of each parent."""
 
 
 async def best_by_heapsort(num_items: int, count: int, num_children: int, pick_best: PickBest) -> list[int]:
@@ -34,7 +34,7 @@ def max_comparisons(num_items: int, count: int, num_children: int) -> int:
 
 
 async def _sift_down(heap: list[int], nodes: Sequence[int], num_children: int, pick_best: PickBest) -> None:
-    """Let the items at `nodes`, which root disjoint subtrees, sink until each is better than its children."""
+    """Move the items at `nodes` down until each is better than its children. The nodes root disjoint subtrees."""
     while nodes := [node for node in nodes if num_children * node + 1 < len(heap)]:
         positions = [[node, *range(num_children * node + 1, num_children * (node + 1) + 1)] for node in nodes]
         groups = [[heap[position] for position in group if position < len(heap)] for group in positions]

@@ -1,4 +1,4 @@
-"""The result of reranking some candidates of a query, as a result of all of them."""
+"""Expands the result for a subset of a query's candidates to a result for all of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,13 @@ _Value = TypeVar("_Value")
 
 
 def expand_result(result: RerankResult, indices: Sequence[int], others: Sequence[int]) -> RerankResult:
-    """The result of the candidates at `indices`, followed by the candidates at `others`, which have no values."""
+    """Append the candidates that were not reranked to the result for the others.
+
+    Args:
+        result: The result for the reranked candidates.
+        indices: Index in the request of each reranked candidate.
+        others: Indices in the request of all other candidates. They follow in this order, and have no values.
+    """
     size = len(indices) + len(others)
     return replace(
         result,

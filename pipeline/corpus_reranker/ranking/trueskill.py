@@ -12,8 +12,11 @@ from dataclasses import dataclass
 BETA = 0.5
 """Noise of a performance, in standard deviations of the prior: TrueSkill's 25/6 divided by 25/3."""
 
-_SWEEPS = 20
+_MAX_SWEEPS = 20
+"""Bound on the sweeps over the chain. Each passes messages down the chain and up again."""
+
 _CONVERGED = 1e-3
+"""The sweeps end once no mean difference changes by more than this, in standard deviations of the prior."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def update_beliefs(skills: Sequence[Gaussian]) -> list[Gaussian]:
     performances = [Gaussian(skill.mean, skill.variance + BETA**2) for skill in skills]
     from_below = [_UNINFORMATIVE] * len(skills)  # messages from beating the next player
     from_above = [_UNINFORMATIVE] * len(skills)  # messages from losing to the previous player
-    for _ in range(_SWEEPS):
+    for _ in range(_MAX_SWEEPS):
         change = 0.0
         for better in [*range(len(skills) - 1), *reversed(range(len(skills) - 2))]:
             worse = better + 1

@@ -12,6 +12,12 @@ def check_window(window: int, depth: int) -> None:
         raise ValueError(f"depth {depth} is smaller than window {window}")
 
 
+def check_stride(stride: int, window: int) -> None:
+    """Raise ValueError unless consecutive windows of `window` passages can move up by `stride` positions."""
+    if not 1 <= stride <= window:
+        raise ValueError(f"need 1 <= stride <= window, got stride {stride} and window {window}")
+
+
 def chunks(indices: Sequence[int], size: int) -> list[list[int]]:
     """Split `indices` into as few chunks of at most `size` as possible. Their lengths differ by at most one."""
     count = -(-len(indices) // size)
@@ -32,8 +38,7 @@ def sliding_windows(num_candidates: int, window: int, stride: int, full: bool = 
     """
     if num_candidates < 1:
         raise ValueError(f"num_candidates must be at least 1, got {num_candidates}")
-    if not 1 <= stride <= window:
-        raise ValueError(f"need 1 <= stride <= window, got stride {stride} and window {window}")
+    check_stride(stride, window)
     start, end = num_candidates - window, num_candidates
     windows = [(max(start, 0), end)]
     while start > 0:

@@ -131,7 +131,10 @@ async def _rank_and_update(windows: Sequence[Sequence[int]], beliefs: list[Gauss
 
 
 def _threshold(beliefs: Sequence[Gaussian], count: int) -> float:
-    """The value that `count` candidates are expected to exceed, by bisection."""
+    """The value that `count` candidates are expected to exceed.
+
+    Bisection in 30 steps: the error is below 1e-7, in standard deviations of the prior.
+    """
     scaled = [(belief.mean, 1 / math.sqrt(2 * belief.variance)) for belief in beliefs]
     low = min(mean - 8 / scale for mean, scale in scaled)
     high = max(mean + 8 / scale for mean, scale in scaled)

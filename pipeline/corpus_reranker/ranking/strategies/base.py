@@ -12,9 +12,9 @@ RankWindow: TypeAlias = Callable[[Sequence[int], int], Coroutine[Any, Any, list[
 indices, best first. It never raises for a bad answer: a window without a usable one comes back in the order it was
 given. A window of one index comes back without a request.
 
-`start` is the 0-based position of the best placed of them in the strategy's current order. The output reports the
-window as `[start, start + len(indices))`. If the candidates of a window are not contiguous in that order, the report
-gives the window's top position and its number of passages, not which passages it shows."""
+`start` is the smallest 0-based position of these candidates in the strategy's current order. The output reports the
+window as `[start, start + len(indices))`. If the candidates are not contiguous in that order, this interval has the
+right start and length, but does not say which candidates the window shows."""
 
 ScoreWindow: TypeAlias = Callable[[Sequence[int], int], Coroutine[Any, Any, list[float | None]]]
 """`await score_window(indices, start)` shows the candidates at `indices` to the LLM, in this order, and returns one
@@ -65,7 +65,7 @@ def needs_scores(strategy: Strategy) -> bool:
 
 
 def as_ranking(ranked: Sequence[int] | Ranking) -> Ranking:
-    """What `Strategy.rank` returned, as a `Ranking`."""
+    """The result of `Strategy.rank` as a `Ranking`."""
     return ranked if isinstance(ranked, Ranking) else Ranking(ranked)
 
 

@@ -17,13 +17,12 @@ class Pairwise:
     """Sort the best `k` of the first `depth` candidates by comparisons of two passages.
 
     Each pair is shown in both orders, concurrently. If the answers disagree, the pair is a tie, and both passages keep
-    their places. The other candidates follow in first-stage order. The comparisons equal those of `PairwiseLlmRanker`
-    in ielab's llm-rankers.
+    their positions. The other candidates follow in first-stage order. The comparisons equal those of
+    `PairwiseLlmRanker` in ielab's llm-rankers.
 
     Attributes:
         method: heapsort: a binary heap. sliding: `k` passes of bubble sort from the bottom of the list to the top
-            (PRP-Sliding-K in the paper). A pass leaves out the pairs at the bottom that the pass before it left as they
-            were.
+            (PRP-Sliding-K in the paper). A pass skips the pairs at the bottom that the previous pass did not change.
         k: Number of candidates at the top that are sorted; the paper uses 10 passes.
         depth: Number of first-stage candidates to rerank.
     """

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from corpus_reranker.ranking.consensus import agreeing_pairs, kemeny_consensus, mean_kendall_tau
 from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows_shuffled
-from corpus_reranker.ranking.windows import check_window, sliding_windows
+from corpus_reranker.ranking.windows import check_stride, check_window, sliding_windows
 from corpus_reranker.types import Ranking
 
 
@@ -36,8 +36,7 @@ class ShuffleConsensus:
 
     def __post_init__(self) -> None:
         check_window(self.window, self.depth)
-        if not 1 <= self.stride <= self.window:
-            raise ValueError(f"need 1 <= stride <= window, got stride {self.stride} and window {self.window}")
+        check_stride(self.stride, self.window)
         if self.shuffles < 1:
             raise ValueError(f"shuffles must be at least 1, got {self.shuffles}")
 

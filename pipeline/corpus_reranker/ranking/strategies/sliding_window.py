@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from corpus_reranker.ranking.strategies.base import RankWindow
-from corpus_reranker.ranking.windows import check_window, sliding_windows
+from corpus_reranker.ranking.windows import check_stride, check_window, sliding_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,7 @@ class SlidingWindow:
 
     def __post_init__(self) -> None:
         check_window(self.window, self.depth)
-        if not 1 <= self.stride <= self.window:
-            raise ValueError(f"need 1 <= stride <= window, got stride {self.stride} and window {self.window}")
+        check_stride(self.stride, self.window)
         if self.passes < 1:
             raise ValueError(f"passes must be at least 1, got {self.passes}")
 

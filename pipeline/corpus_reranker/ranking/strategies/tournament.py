@@ -53,18 +53,18 @@ class Tournament:
 
     async def rank(self, num_candidates: int, rank_window: RankWindow) -> list[int]:
         depth = min(num_candidates, self.depth)
-        tables = [_Table(depth) for _ in range(self.rounds)]
+        boards = [_Scoreboard(depth) for _ in range(self.rounds)]
         remaining = depth
         for stage, survivors in enumerate(self._stages(depth)):
             num_groups = -(-remaining // self.window)
-            orders = [table.order() for table in tables]
+            orders = [board.order() for board in boards]
             groups = [order[group:remaining:num_groups] for order in orders for group in range(num_groups)]
             windows = list(zip(groups, list(range(num_groups)) * self.rounds, strict=True))
             ranked = await rank_windows_shuffled(rank_window, windows, f"{self.seed}/{stage}")
-            for number, table in enumerate(tables):
-                table.add_stage(ranked[number * num_groups : (number + 1) * num_groups], survivors)
+            for number, board in enumerate(boards):
+                board.add_stage(ranked[number * num_groups : (number + 1) * num_groups], survivors)
             remaining = survivors
-        return [*_order_by_points(tables), *range(depth, num_candidates)]
+        return [*_order_by_points(boards), *range(depth, num_candidates)]
 
     def _stages(self, depth: int) -> list[int]:
         """Passages left after each stage: at least one of each group, until one group is left."""
@@ -80,7 +80,7 @@ class Tournament:
                 return stages
 
 
-class _Table:
+class _Scoreboard:
     """The points of one tournament."""
 
     def __init__(self, num_candidates: int) -> None:
@@ -100,8 +100,8 @@ class _Table:
         return _order_by_points([self])
 
 
-def _order_by_points(tables: Sequence[_Table]) -> list[int]:
+def _order_by_points(boards: Sequence[_Scoreboard]) -> list[int]:
     def key(index: int) -> tuple[int, float]:
-        return -sum(table.points[index] for table in tables), sum(table.last_position[index] for table in tables)
+        return -sum(board.points[index] for board in boards), sum(board.last_position[index] for board in boards)
 
-    return sorted(range(len(tables[0].points)), key=key)
+    return sorted(range(len(boards[0].points)), key=key)
