@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from workload import report
 
-from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
+from corpus_reranker.engines.batch_model import Batch, BatchCosts, SimulatedSequence
 from corpus_reranker.engines.simulated import SimulatedSettings
 
 SETTINGS = SimulatedSettings(kind="simulated")
@@ -50,7 +50,9 @@ def lockstep(lengths: list[list[int]], size: int = 512) -> dict[str, Any]:
     """Process batches of queries window by window: the next window starts after the last completion of the batch."""
     batch, now = new_batch(), 0.0
     for first, window in itertools.product(range(0, len(lengths), size), range(WINDOWS)):
-        waiting = [batch.submit(now, Sequence(PROMPT_TOKENS, each[window])) for each in lengths[first : first + size]]
+        waiting = [
+            batch.submit(now, SimulatedSequence(PROMPT_TOKENS, each[window])) for each in lengths[first : first + size]
+        ]
         while waiting:
             now = batch.next_event() or now
             waiting = waiting[len(batch.advance(now)) :]
@@ -76,7 +78,7 @@ def chains(
             heapq.heappush(ready, (key(WINDOWS, arrival := next(arrivals)), arrival, query))
         while ready and len(running) < windows:
             query = heapq.heappop(ready)[2]
-            running[batch.submit(now, Sequence(PROMPT_TOKENS, lengths[query][done[query]]))] = query
+            running[batch.submit(now, SimulatedSequence(PROMPT_TOKENS, lengths[query][done[query]]))] = query
         now = max(now, batch.next_event() or now)
         for ticket, _ in batch.advance(now):
             query = running.pop(ticket)
@@ -99,7 +101,7 @@ def study(queries: int) -> list[dict[str, Any]]:
     all_windows = [[length] for each in lengths for length in each]
     batch = new_batch()
     for [length] in all_windows:
-        batch.submit(0.0, Sequence(PROMPT_TOKENS, length))
+        batch.submit(0.0, SimulatedSequence(PROMPT_TOKENS, length))
     now = 0.0
     while (event := batch.next_event()) is not None:
         now = event

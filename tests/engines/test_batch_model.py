@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
+from corpus_reranker.engines.batch_model import Batch, BatchCosts, SimulatedSequence
 
 COSTS = BatchCosts(
     prefill_tokens_per_second=30_000.0,
@@ -21,7 +21,7 @@ COSTS = BatchCosts(
 
 @dataclass
 class Progress:
-    sequence: Sequence
+    sequence: SimulatedSequence
     prompt_left: int = field(init=False)
     output_left: int = field(init=False)
 
@@ -29,7 +29,7 @@ class Progress:
         self.prompt_left, self.output_left = self.sequence.prompt_tokens, self.sequence.output_tokens
 
 
-def simulated_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
+def simulated_seconds(costs: BatchCosts, sequences: list[SimulatedSequence]) -> float:
     """Simulate every step for sequences that are all submitted at time 0: the reference for the model."""
     waiting, running, now = [Progress(sequence) for sequence in sequences], list[Progress](), 0.0
     while waiting or running:
@@ -56,7 +56,7 @@ def simulated_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
     return now
 
 
-def modeled_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
+def modeled_seconds(costs: BatchCosts, sequences: list[SimulatedSequence]) -> float:
     batch = Batch(costs)
     for sequence in sequences:
         batch.submit(0.0, sequence)
@@ -65,9 +65,11 @@ def modeled_seconds(costs: BatchCosts, sequences: list[Sequence]) -> float:
     return finished[-1][1]
 
 
-def lognormal(count: int, seed: int) -> list[Sequence]:
+def lognormal(count: int, seed: int) -> list[SimulatedSequence]:
     rng = random.Random(seed)
-    return [Sequence(rng.randint(1000, 6000), max(1, round(rng.lognormvariate(5.0, 0.7)))) for _ in range(count)]
+    return [
+        SimulatedSequence(rng.randint(1000, 6000), max(1, round(rng.lognormvariate(5.0, 0.7)))) for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -79,13 +81,13 @@ def test_agrees_with_a_simulation_of_every_step(seed: int, changes: dict[str, in
 
 def test_decoding_takes_one_step_per_token() -> None:
     costs = replace(COSTS, max_num_seqs=16)
-    sequences = [Sequence(1, 501)] * 48  # three full batches
+    sequences = [SimulatedSequence(1, 501)] * 48  # three full batches
     step_seconds = costs.step_seconds + 16 * costs.step_seconds_per_sequence
     assert modeled_seconds(costs, sequences) == pytest.approx(3 * 500 * step_seconds, rel=0.01)
 
 
 def test_prefill_time_is_proportional_to_prompt_tokens() -> None:
-    sequences = [Sequence(4096, 1)] * 50
+    sequences = [SimulatedSequence(4096, 1)] * 50
     steps = 50 * 4096 / COSTS.max_num_batched_tokens
     expected = steps * COSTS.step_seconds + 50 * 4096 / COSTS.prefill_tokens_per_second
     assert modeled_seconds(COSTS, sequences) == pytest.approx(expected, rel=1e-6)
@@ -95,20 +97,20 @@ def test_the_kv_cache_limits_running_sequences() -> None:
     costs = replace(COSTS, kv_cache_tokens=10_000)
     batch = Batch(costs)
     for _ in range(20):
-        batch.submit(0.0, Sequence(2500, 500))
+        batch.submit(0.0, SimulatedSequence(2500, 500))
     assert (batch.running, batch.waiting) == (3, 17)
     batch.advance(1e9)
     assert batch.totals.peak_running == 3
     assert batch.totals.peak_kv_tokens == 9000
     with pytest.raises(ValueError, match="KV cache of 10000 tokens"):
-        batch.submit(1e9, Sequence(10_000, 1))
+        batch.submit(1e9, SimulatedSequence(10_000, 1))
 
 
 def test_smaller_requests_do_not_overtake_a_large_one() -> None:
     batch = Batch(replace(COSTS, kv_cache_tokens=10_000))
-    first = batch.submit(0.0, Sequence(5000, 100))
-    large = batch.submit(0.0, Sequence(9000, 100))
-    small = batch.submit(0.0, Sequence(10, 1))
+    first = batch.submit(0.0, SimulatedSequence(5000, 100))
+    large = batch.submit(0.0, SimulatedSequence(9000, 100))
+    small = batch.submit(0.0, SimulatedSequence(10, 1))
     assert (batch.running, batch.waiting) == (1, 2)
     assert [ticket for ticket, _ in batch.advance(1e9)] in ([first, large, small], [first, small, large])
 
@@ -116,9 +118,9 @@ def test_smaller_requests_do_not_overtake_a_large_one() -> None:
 @pytest.mark.parametrize("cancelled_at", [0.0, 0.05, 0.5])  # waiting or prefilling, prefilling, decoding
 def test_cancelling_frees_the_slot(cancelled_at: float) -> None:
     batch = Batch(replace(COSTS, max_num_seqs=1))
-    cancelled_running = batch.submit(0.0, Sequence(3000, 10_000))
-    remaining = batch.submit(0.0, Sequence(100, 10))
-    cancelled_waiting = batch.submit(0.0, Sequence(100, 10))
+    cancelled_running = batch.submit(0.0, SimulatedSequence(3000, 10_000))
+    remaining = batch.submit(0.0, SimulatedSequence(100, 10))
+    cancelled_waiting = batch.submit(0.0, SimulatedSequence(100, 10))
     batch.cancel(cancelled_at, cancelled_waiting)
     batch.cancel(cancelled_at, cancelled_running)
     assert (batch.running, batch.waiting) == (1, 0)
@@ -131,12 +133,12 @@ def test_cancelling_frees_the_slot(cancelled_at: float) -> None:
 
 def test_averages_exclude_idle_time_before_the_first_and_after_the_last_request() -> None:
     batch = Batch(COSTS)
-    batch.submit(100.0, Sequence(1, 1001))
+    batch.submit(100.0, SimulatedSequence(1, 1001))
     ((_, finished_at),) = batch.advance(1000.0)
     busy_seconds = finished_at - 100.0
     assert batch.totals.seconds == pytest.approx(busy_seconds)
     assert batch.totals.running_seconds == pytest.approx(busy_seconds)
-    batch.submit(2000.0, Sequence(1, 1001))
+    batch.submit(2000.0, SimulatedSequence(1, 1001))
     batch.advance(3000.0)
     assert batch.totals.seconds == pytest.approx(1900.0 + busy_seconds)
     assert batch.totals.busy_seconds == pytest.approx(2 * busy_seconds)
@@ -164,7 +166,7 @@ def test_any_load_keeps_the_limits_and_loses_no_request(
     for action, pause_seconds, prompt_tokens, output_tokens in actions:
         now += pause_seconds
         if action == "submit":
-            submitted.add(batch.submit(now, Sequence(prompt_tokens, output_tokens)))
+            submitted.add(batch.submit(now, SimulatedSequence(prompt_tokens, output_tokens)))
         elif action == "advance":
             finished += batch.advance(now)
         elif submitted:

@@ -11,7 +11,8 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.section import Section
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
-_NEVER_DECIDES_ANSWERS = frozenset({"download_dir", "hang_timeout_seconds"})
+_SPEED_ONLY_OF_ALL_ENGINES = frozenset({"download_dir", "hang_timeout_seconds"})
+"""Fields of EngineSettings that do not determine the answers of any engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class EngineSettings(Section):
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """The settings that determine the answers (JSON values). The fingerprint adds the content of the models."""
-        return self.model_dump(mode="json", exclude={*_NEVER_DECIDES_ANSWERS, *self.speed_only})
+        return self.model_dump(mode="json", exclude={*_SPEED_ONLY_OF_ALL_ENGINES, *self.speed_only})
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:
         """Check on the driver, before any actor starts, whether the engine can start with these settings.

@@ -35,7 +35,7 @@ class BatchCosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class SimulatedSequence:
     """One request: prompt and output in tokens."""
 
     prompt_tokens: int
@@ -68,11 +68,11 @@ class Batch:
         self._tickets = 0
         self._idle_seconds = 0.0
         self._kv_tokens = 0
-        self._waiting: OrderedDict[int, Sequence] = OrderedDict()
-        self._prefilling: OrderedDict[int, Sequence] = OrderedDict()
+        self._waiting: OrderedDict[int, SimulatedSequence] = OrderedDict()
+        self._prefilling: OrderedDict[int, SimulatedSequence] = OrderedDict()
         self._prompt_tokens_left = 0.0
         """Tokens not yet prefilled of the oldest prefilling sequence."""
-        self._decoding: dict[int, Sequence] = {}
+        self._decoding: dict[int, SimulatedSequence] = {}
         self._tokens_each = 0.0
         """Tokens of a sequence that has decoded since the beginning; all sequences advance at the same rate."""
         self._finish_heap: list[tuple[float, int]] = []
@@ -87,7 +87,7 @@ class Batch:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def submit(self, now: float, sequence: Sequence) -> int:
+    def submit(self, now: float, sequence: SimulatedSequence) -> int:
         """Add a sequence and return its ticket. Raises ValueError if it alone exceeds the KV cache."""
         if sequence.kv_tokens > self._costs.kv_cache_tokens:
             raise ValueError(
@@ -187,7 +187,7 @@ class Batch:
         self._finished.append((ticket, self._now))
         self._admit()
 
-    def _release(self, sequence: Sequence) -> None:
+    def _release(self, sequence: SimulatedSequence) -> None:
         self._kv_tokens -= sequence.kv_tokens
 
     def _admit(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 WEIGHTS_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot"})
+"""Suffixes of weights files in the formats of the Hugging Face hub."""
 
 _SECOND_CHOICE_WEIGHTS = WEIGHTS_SUFFIXES - {".safetensors", ".gguf"}
 """Formats that a repository often has in addition to safetensors. vLLM loads safetensors if there are any."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from corpus_reranker.engines.base import EngineSettings
 from corpus_reranker.engines.model_download import WEIGHTS_SUFFIXES, RemoteFile, remote_files, select_files
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.prompts.tokenizer import WORDS
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -18,18 +19,19 @@ ModelFingerprint: TypeAlias = str | dict[str, str]
 
 _MODEL_FIELDS = ("model", "tokenizer", "lora_path")
 
-_DECIDING_SUFFIXES = WEIGHTS_SUFFIXES | {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}
-"""Weights, configs, weight index, tokenizer, chat template, custom code. The other files of a repository are for
-people."""
+_FINGERPRINTED_SUFFIXES = WEIGHTS_SUFFIXES | {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}
+"""Weights, configs, weight index, tokenizer, chat template, custom code. Other files, such as README.md, do not affect
+the answers."""
 
 _SAMPLES, _SAMPLE_BYTES = 8, 2**16
-"""Pieces of a weights file that are read, spread evenly: a fine-tuned model keeps some of the tensors of its base."""
+"""Number and size of the samples of a weights file, spread evenly: a fine-tuned model keeps some tensors of its base,
+so one sample would not do."""
 
 _THREADS = 16
 
 
 def engine_fingerprint(settings: EngineSettings, storage: StorageConfig) -> dict[str, Any]:
-    """The settings that determine the answers (JSON values), with each model's content in place of its location.
+    """The settings that determine the answers (JSON values). A digest of each model's content replaces its location.
 
     Raises:
         ConfigError: The URL of a model cannot be listed.
@@ -45,9 +47,9 @@ def engine_fingerprint(settings: EngineSettings, storage: StorageConfig) -> dict
 
 
 def answers_fingerprint(settings: EngineSettings, storage: StorageConfig, info: Mapping[str, Any]) -> str:
-    """A digest of everything about a started engine that decides its answers to a given prompt.
+    """A digest of everything about a started engine that determines its answer to a prompt.
 
-    It has the version of the engine, and the revision of a hub id as it is in the cache of this node.
+    This includes the version of the engine, and the revision of a hub id in the cache of this node.
 
     Args:
         settings: The engine's section.
@@ -65,7 +67,7 @@ def answers_fingerprint(settings: EngineSettings, storage: StorageConfig, info: 
 
 def _cached_revision(model: ModelFingerprint, settings: EngineSettings) -> str | None:
     """The commit of a hub id in this node's cache; None for anything else."""
-    if not isinstance(model, str) or model == "words":
+    if not isinstance(model, str) or model == WORDS:
         return None
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -93,15 +95,15 @@ def model_fingerprint(source: str, storage: StorageConfig, *, weights: bool = Tr
 
     if source.startswith("hf://") or ("://" not in source and not Path(source).is_dir()):
         return source
-    files = [file for file in select_files(remote_files(source, storage), weights) if _decides(file)]
+    files = [file for file in select_files(remote_files(source, storage), weights) if _is_fingerprinted(file)]
     filesystem, folder = resolve(source, storage)
     with ThreadPoolExecutor(_THREADS) as pool:
         digests = pool.map(lambda file: _digest(filesystem, folder, file), files)
         return {str(file.path): digest for file, digest in zip(files, digests, strict=True)} or source
 
 
-def _decides(file: RemoteFile) -> bool:
-    return file.path.suffix in _DECIDING_SUFFIXES
+def _is_fingerprinted(file: RemoteFile) -> bool:
+    return file.path.suffix in _FINGERPRINTED_SUFFIXES
 
 
 def _digest(filesystem: "FileSystem", folder: str, file: RemoteFile) -> str:

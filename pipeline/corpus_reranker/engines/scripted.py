@@ -27,7 +27,7 @@ Response: TypeAlias = str | tuple[str, str] | Completion
 """Text of a completion, (text, finish reason), or a completion, whose prompt tokens are then counted."""
 
 Answer: TypeAlias = Callable[[str, SamplingParams], Response | Awaitable[Response]]
-"""Maps the text of a prompt to the response. Other requests go on while an awaitable response is awaited."""
+"""Maps the text of a prompt to the response. Other requests continue while an awaitable response is awaited."""
 
 
 class ScriptedSettings(EngineSettings):
@@ -133,7 +133,7 @@ class ScriptedEngine:
         return {"engine": "scripted", "simulated": True, "peak_in_flight": self._peak_in_flight}
 
     def _log(self, event: str, text: str) -> None:
-        """Append `line` with a single write, so that lines of several replicas do not mix and a kill loses none."""
+        """Append a line with a single write, so that lines of several replicas do not mix and a kill loses none."""
         if self._settings.log_path:
             line = json.dumps({"event": event, "seconds": time.time(), "prompt": text, "process": os.getpid()}) + "\n"
             with Path(self._settings.log_path).open("ab", buffering=0) as log:

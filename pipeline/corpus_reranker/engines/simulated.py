@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from corpus_reranker.engines.base import EngineCapabilities, EngineContext, EngineSettings
-from corpus_reranker.engines.batch_model import Batch, BatchCosts, Sequence
+from corpus_reranker.engines.batch_model import Batch, BatchCosts, SimulatedSequence
 from corpus_reranker.engines.scripted import passages
 from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.types import Completion, Prompt, SamplingParams
@@ -140,7 +140,7 @@ class SimulatedEngine:
         rng = _rng(self._settings.seed, prompt, params)
         drawn_tokens = self._draw_output_tokens(rng)
         output_tokens = min(drawn_tokens, params.max_tokens, remaining_tokens)
-        await self._run(Sequence(prompt_tokens, output_tokens))
+        await self._run(SimulatedSequence(prompt_tokens, output_tokens))
         cut = drawn_tokens > output_tokens
         text = _answer(rng, len(passages(prompt.text)), self._settings.answer_format, cut)
         return Completion(text, "length" if cut else "stop", prompt_tokens, output_tokens)
@@ -184,7 +184,7 @@ class SimulatedEngine:
             "in_flight": batch.running + batch.waiting,
         }
 
-    async def _run(self, sequence: Sequence) -> None:
+    async def _run(self, sequence: SimulatedSequence) -> None:
         if self._started_at is None:
             raise EngineDeadError("the simulated engine is not running")
         try:

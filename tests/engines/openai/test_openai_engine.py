@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from corpus_reranker.engines.base import EngineContext
+from corpus_reranker.engines.openai.client import EndpointClient
 from corpus_reranker.engines.openai.engine import OpenAIEngine
+from corpus_reranker.engines.openai.probe import probe
 from corpus_reranker.engines.openai.settings import OpenAISettings, ServerFeatures
 from corpus_reranker.errors import ConfigError, EngineDeadError, EngineStartError, RequestError
 from corpus_reranker.types import Chat, Completion, Prompt, SamplingParams
@@ -324,6 +326,20 @@ def test_tokens_per_minute_are_kept() -> None:
     _, seconds, _ = complete(server, [prompt()] * 200, max_tokens_per_minute=600.0)
     tokens = server.counts["prompt_tokens"] + server.counts["output_tokens"]
     assert tokens / seconds * 60 == pytest.approx(600, rel=0.05)
+
+
+def test_a_probe_of_a_busy_server_waits_no_longer_than_the_outage_limit() -> None:
+    server = SimulatedServer(Behavior(faults=["refuse"], every=1, retry_after="86400"))
+    settings = OpenAISettings(model="m", base_urls=URL, tokenizer="words")
+
+    async def run() -> float:
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(EngineStartError, match="cannot reach the endpoint"):
+            await probe(settings, EndpointClient(settings, server.transport()))
+        return asyncio.get_running_loop().time() - started
+
+    assert run_in_virtual_time(run()) < 1.0
+    assert server.counts["requests"] == 1
 
 
 def probed(behavior: Behavior, **changes: Any) -> ServerFeatures:

@@ -1,6 +1,7 @@
 """Finds how many requests a server takes at once: additive increase, multiplicative decrease (AIMD)."""
 
 _INITIAL = 8
+"""Requests in flight before the first answer: few enough for a rate-limited account, and doubled within a round."""
 
 _DECREASE = 0.9
 """Factor at a refusal. The number of requests in flight then swings between 90% and 100% of what the server takes, 95%
@@ -27,7 +28,7 @@ class ConcurrencyLimit:
         self._round_limit = self.value
 
     def restart(self) -> None:
-        """Begin again, after the server was away: it may take more or fewer requests than before."""
+        """Begin again after an outage: the server may take more or fewer requests than before."""
         self._refused_before = False
         self._value = float(min(_INITIAL, self._maximum))
         self._begin_round()

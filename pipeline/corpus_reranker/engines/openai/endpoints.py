@@ -1,4 +1,4 @@
-"""Chooses the endpoint of each request, and notices when none answers any more."""
+"""Chooses the endpoint of each request, and detects that no endpoint answers."""
 
 import asyncio
 import contextlib
@@ -37,9 +37,13 @@ class Endpoint:
         return len(self.sent_at)
 
     @property
-    def room(self) -> int:
-        """Requests in flight that the endpoint may have: one if it is failing, to see when it is back."""
+    def capacity(self) -> int:
+        """Maximum number of requests in flight: one while the endpoint is failing, to notice when it is back."""
         return 1 if self.failures > 1 else self.limit.value
+
+    @property
+    def free_slots(self) -> int:
+        return max(self.capacity - self.in_flight, 0)
 
     def outage_seconds(self, now: float) -> float:
         """How long the endpoint has not answered; 0 while a request from before the first failure still runs."""
@@ -64,11 +68,11 @@ class EndpointPool:
     @property
     def concurrency(self) -> int:
         """Requests that the endpoints take at once, as far as is known."""
-        return sum(endpoint.room for endpoint in self.endpoints)
+        return sum(endpoint.capacity for endpoint in self.endpoints)
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[tuple[Endpoint, float]]:
-        """Wait for room at an endpoint and hold it. Yields the endpoint and the time.
+        """Wait for a slot at an endpoint and hold it. Yields the endpoint, and the time at which the slot was taken.
 
         Raises:
             EngineDeadError: No endpoint has answered for too long.
@@ -123,8 +127,8 @@ class EndpointPool:
 
     def _least_loaded(self) -> Endpoint | None:
         now = self._now()
-        free = [each for each in self.endpoints if each.in_flight < each.room and each.paused_until <= now]
-        return min(free, key=lambda each: (each.failures > 1, each.in_flight / each.room), default=None)
+        free = [each for each in self.endpoints if each.free_slots and each.paused_until <= now]
+        return min(free, key=lambda each: (each.failures > 1, each.in_flight / each.capacity), default=None)
 
     async def _wait(self) -> None:
         """Wait until a slot is released or a pause ends."""
@@ -143,7 +147,7 @@ class EndpointPool:
 
     def _wake(self) -> None:
         """Wake as many requests as there are free slots."""
-        free = sum(max(each.room - each.in_flight, 0) for each in self.endpoints)
+        free = sum(each.free_slots for each in self.endpoints)
         while free > 0 and self._waiting:
             woken = self._waiting.popleft()
             if not woken.done():

@@ -46,12 +46,12 @@ class OpenAIEngine:
         self._transport = transport
         self._server = settings.server or ServerFeatures()
         self._pool = EndpointPool(settings.base_urls, settings.max_num_seqs, settings.max_outage_seconds)
-        self._requests = _rate_limit(settings.max_requests_per_minute, self._context.replicas)
-        self._tokens = _rate_limit(settings.max_tokens_per_minute, self._context.replicas)
-        self._turn = asyncio.Lock()
-        self._output_tokens = 0.0
+        self._request_rate = _rate_limit(settings.max_requests_per_minute, self._context.replicas)
+        self._token_rate = _rate_limit(settings.max_tokens_per_minute, self._context.replicas)
+        self._rate_lock = asyncio.Lock()
+        self._mean_output_tokens = 0.0
         self._rng = random.Random(0)
-        self._events = 0
+        self._num_outcomes = 0
 
     @property
     def capabilities(self) -> EngineCapabilities:
@@ -87,7 +87,7 @@ class OpenAIEngine:
 
     def progress(self) -> int:
         """Responses and failures so far."""
-        return self._events
+        return self._num_outcomes
 
     async def stop(self) -> None:
         client, self._client = self._client, None
@@ -110,10 +110,13 @@ class OpenAIEngine:
         }
 
     async def _complete(self, client: EndpointClient, body: Mapping[str, Any], prompt_tokens: int) -> Mapping[str, Any]:
-        """The response to a request, which is sent until an endpoint answers it."""
+        """Send a request until an endpoint answers it, and return the response.
+
+        The loop ends with the caller's timeout (`policy.window_timeout_seconds`) at the latest, which cancels it.
+        """
         failures, own_failures, answers_before = 0, 0, self._pool.answers
         while True:
-            expected_tokens = prompt_tokens + self._output_tokens
+            expected_tokens = prompt_tokens + self._mean_output_tokens
             await self._wait_for_rate(expected_tokens)
             async with self._pool.slot() as (endpoint, sent_at):
                 try:
@@ -123,10 +126,10 @@ class OpenAIEngine:
                     self._charge(Usage(), expected_tokens)
                     self._handle(endpoint, sent_at, failure)
                 else:
-                    self._events += 1
+                    self._num_outcomes += 1
                     self._pool.answered(endpoint)
                     usage = usage_of(response)
-                    self._output_tokens += (usage.output_tokens - self._output_tokens) / _MEAN_REQUESTS
+                    self._mean_output_tokens += (usage.output_tokens - self._mean_output_tokens) / _MEAN_REQUESTS
                     self._count(usage)
                     self._charge(usage, expected_tokens)
                     return response
@@ -139,7 +142,7 @@ class OpenAIEngine:
 
     def _handle(self, endpoint: Endpoint, sent_at: float, failure: Failure) -> None:
         """Raise unless the request may be sent again."""
-        self._events += 1
+        self._num_outcomes += 1
         if failure.fault is Fault.SETTINGS:
             raise EngineDeadError(f"{failure.reason}; {settings_advice(self._settings, failure)}")
         if failure.fault is Fault.REQUEST:
@@ -149,24 +152,24 @@ class OpenAIEngine:
         self._pool.failed(endpoint, sent_at, failure)
 
     async def _wait_for_rate(self, expected_tokens: float) -> None:
-        """Wait, in order of arrival, until the rates allow a further request, and charge it."""
-        limits = [limit for limit in (self._requests, self._tokens) if limit is not None]
+        """Wait, in order of arrival, until the rate limits allow another request, and charge it."""
+        limits = [limit for limit in (self._request_rate, self._token_rate) if limit is not None]
         if not limits:
             return
         clock = asyncio.get_running_loop().time
-        async with self._turn:
+        async with self._rate_lock:
             while (seconds := max(limit.wait_seconds(clock()) for limit in limits)) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(seconds)
-            if self._requests is not None:
-                self._requests.charge(1.0, clock())
-            if self._tokens is not None:
-                self._tokens.charge(expected_tokens, clock())
+            if self._request_rate is not None:
+                self._request_rate.charge(1.0, clock())
+            if self._token_rate is not None:
+                self._token_rate.charge(expected_tokens, clock())
 
     def _charge(self, usage: Usage, expected_tokens: float) -> None:
-        """Correct the rate limit, which reserved the expected tokens."""
-        if self._tokens is not None:
+        """Correct the token rate, which was charged with the expected tokens."""
+        if self._token_rate is not None:
             tokens = usage.prompt_tokens + usage.output_tokens
-            self._tokens.charge(tokens - expected_tokens, asyncio.get_running_loop().time())
+            self._token_rate.charge(tokens - expected_tokens, asyncio.get_running_loop().time())
 
     def _count(self, usage: Usage) -> None:
         tokens = (usage.prompt_tokens, usage.cached_prompt_tokens, usage.output_tokens)

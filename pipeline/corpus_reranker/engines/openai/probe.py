@@ -12,18 +12,21 @@ from corpus_reranker.engines.openai.requests import Usage, choice_logprobs, usag
 from corpus_reranker.engines.openai.settings import OpenAISettings, ServerFeatures
 from corpus_reranker.errors import ConfigError, EngineStartError
 
-_TRIES = 3
+_MAX_ATTEMPTS = 3
+"""Attempts of a request that a busy server refuses."""
+
 _RETRY_SECONDS = 1.0
+"""Delay before a retry if the server does not ask for another one. It may ask for up to `max_outage_seconds`."""
 
 _MAX_TOKENS = 16
-"""Of one request. Some hosted models refuse fewer."""
+"""Maximum number of output tokens of a request. Some hosted models refuse a smaller one."""
 
 _TEXT = "Rank: [1] [2]"
 _TOKEN_IDS = (5, 6, 7)
-"""Every vocabulary has them."""
+"""Token ids that every vocabulary has."""
 
 _REGEX = r"\[7\] > \[3\] > \[5\]"
-"""Output that no model writes unless it must."""
+"""Matches only an order that no model chooses by itself for `_TEXT`, which has no passages 3, 5 and 7."""
 
 
 async def probe_once(settings: OpenAISettings) -> ServerFeatures:
@@ -36,7 +39,7 @@ async def probe_once(settings: OpenAISettings) -> ServerFeatures:
 
 
 async def probe(settings: OpenAISettings, client: EndpointClient) -> ServerFeatures:
-    """What the server at the first endpoint can do. The others are checked by a plain request.
+    """Find out what the server at the first endpoint can do. The other endpoints get a plain request each.
 
     Raises:
         ConfigError: Key, URL or model are wrong, or the server refuses a plain request.
@@ -100,9 +103,9 @@ class _Probe:
         return features
 
     async def _request(self, changes: Mapping[str, Any], url: str | None = None) -> Mapping[str, Any] | Failure:
-        """Send a request, again if the server is busy. Returns the response, or why the server refuses this request."""
+        """Send a request, up to 3 times if the server is busy. Returns the response, or why the server refuses it."""
         body = plain_body(self._settings, changes)
-        for _ in range(_TRIES):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 response = await self._client.complete(url or self._settings.base_urls[0], body)
             except FailedRequestError as error:
@@ -114,7 +117,10 @@ class _Probe:
                 raise ConfigError(f"{failure.reason}; {settings_advice(self._settings, failure)}")
             if failure.fault is Fault.REQUEST:
                 return failure
-            await asyncio.sleep(failure.retry_after_seconds or _RETRY_SECONDS)
+            wait_seconds = failure.retry_after_seconds or _RETRY_SECONDS
+            if attempt == _MAX_ATTEMPTS or wait_seconds > self._settings.max_outage_seconds:
+                break
+            await asyncio.sleep(wait_seconds)
         if failure.status is not None and not failure.is_refusal:
             return failure  # some servers answer 500 to a parameter that they do not know
         raise EngineStartError(f"cannot reach the endpoint: {failure.reason}; start it or set engine.base_urls")

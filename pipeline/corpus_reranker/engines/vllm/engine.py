@@ -21,7 +21,7 @@ from corpus_reranker.engines.vllm.process_group import guard_process_group
 from corpus_reranker.engines.vllm.sampling import completion, sampling_params
 from corpus_reranker.engines.vllm.settings import VllmSettings
 from corpus_reranker.errors import EngineDeadError, EngineStartError, RequestError, RerankerError
-from corpus_reranker.prompts.tokenizer import load_tokenizer
+from corpus_reranker.prompts.tokenizer import WORDS, load_tokenizer
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class VllmEngine:
             check_model(settings.lora_path, "adapter_config.json", "engine.lora_path", storage)
             self._lora_path = local_source(settings.lora_path, storage, settings.download_dir)
         self._model = local_source(settings.model, storage, settings.download_dir)
-        if settings.tokenizer not in (None, "words"):
+        if settings.tokenizer not in (None, WORDS):
             self._tokenizer = local_source(settings.tokenizer, storage, settings.download_dir, weights=False)
 
     async def _serve(self, log: VllmLog, started: "Future[None]") -> None:
@@ -168,7 +168,7 @@ class VllmEngine:
         if (
             not self._context.close_reasoning
             or settings.runner != "generate"
-            or "reasoning_config" in (settings.engine_kwargs)
+            or "reasoning_config" in settings.engine_kwargs
         ):
             return False
         tokenizer = load_tokenizer(self._tokenizer or self._model, settings.trust_remote_code)
@@ -176,7 +176,7 @@ class VllmEngine:
         return added.issuperset(_REASONING_MARKERS.values())
 
     async def _prepare(self, llm: "AsyncLLM") -> None:
-        """Initialize what the first request would otherwise initialize, and hang if the engine core died meanwhile."""
+        """Initialize now what the first request would initialize. It would hang if the engine core had died by then."""
         await llm.get_supported_tasks()
         self._info = _info(self._settings, llm)
         self._reasoning_token_ids = compat.reasoning_token_ids(llm)
