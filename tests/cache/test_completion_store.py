@@ -242,7 +242,7 @@ async def test_the_store_keeps_the_newest_within_size_and_age(tmp_path: Path, mo
         await request(tmp_path, day)
     monkeypatch.setattr("corpus_reranker.cache.compaction.time.time", lambda: 1e9 + 3 * 86_400)
     compact(str(tmp_path), LOCAL, NO_LIMIT, max_age_days=2.5)
-    assert [file.newest for file in list_segments(LocalFileSystem(), str(tmp_path))] == [
+    assert [file.written_at for file in list_segments(LocalFileSystem(), str(tmp_path))] == [
         1e9 + day * 86_400 for day in (1, 2, 3)
     ]
     size = segments(tmp_path)[-1].stat().st_size

@@ -182,6 +182,24 @@ async def test_windows_succeed_without_the_store_and_are_cached_once_it_is_back(
     assert index_of(local_location).keys() == {"q1", "q2"}
 
 
+async def test_completions_that_wait_for_an_unreachable_store_are_bounded(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "_MAX_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(completions, "_RETRY_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr(completions, "_MAX_PENDING", 2)
+    store = UnreachableStore(open_object_store(layout_of(local_location).completions_url, local_location.storage))
+    cache = CompletionCache(store, "one", {}, lambda _: None)
+    for number in range(20):
+        await request(cache, Model(), f"q{number}", "window")
+    store.unreachable = False
+    monkeypatch.setattr(completions, "_MAX_WAIT_SECONDS", 60.0)
+    await request(cache, Model(), "last", "window")
+    stored = index_of(local_location).keys()
+    assert "last" in stored
+    assert len(stored) <= 5  # two in a commit that had begun, two that waited, and the last
+
+
 async def test_full_segments_expire_after_their_queries(
     local_location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:

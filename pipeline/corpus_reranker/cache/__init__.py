@@ -1,1 +1,1 @@
-"""The completion cache: completions that survive the failure of a replica."""
+"""The completion cache, within a run and across runs, and the result cache: rows of earlier outputs."""

@@ -1,7 +1,7 @@
-"""Keeps the completion store within its bounds, and its segments few. Runs call it when they have finished.
+"""Keeps the completion store within its limits, and the number of its segments small. A finished run calls it.
 
-No lock is needed. Rows are written to their new segment before the old one is deleted. Two compactions at the same time
-leave some completions twice, until the next one.
+No lock is needed: rows are written to a new segment before the old ones are deleted. Two compactions at the same time
+leave duplicates, which the next one removes.
 """
 
 import contextlib
@@ -40,26 +40,28 @@ def compact(url: str, storage: StorageConfig, max_bytes: float, max_age_days: fl
         OSError, OutputError: The store cannot be reached.
     """
     filesystem, folder = resolve(url, storage)
-    oldest = int(time.time() - max_age_days * _DAY_SECONDS)
+    min_written_at = int(time.time() - max_age_days * _DAY_SECONDS)
     segments = list_segments(filesystem, folder)
-    kept = _within_bounds(segments, max_bytes, oldest)
+    kept = _within_limits(segments, max_bytes, min_written_at)
     delete_files(filesystem, [join(folder, each.name) for each in segments if each not in kept])
     small = [each for each in kept if each.size_bytes < SEGMENT_BYTES / 2]
     if len(small) >= MIN_SEGMENTS:
         for group in _groups(small):
-            _merge(filesystem, folder, open_object_store(url, storage), group, oldest)
+            _merge(filesystem, folder, open_object_store(url, storage), group, min_written_at)
 
 
-def _within_bounds(segments: Sequence[SegmentFile], max_bytes: float, oldest: int) -> list[SegmentFile]:
-    """The newest segments, oldest first."""
-    size_bytes = np.cumsum([each.size_bytes for each in reversed(segments)])[::-1]
+def _within_limits(segments: Sequence[SegmentFile], max_bytes: float, min_written_at: int) -> list[SegmentFile]:
+    """The newest segments that together have at most `max_bytes`, without those that are too old; oldest first."""
+    total_bytes = np.cumsum([each.size_bytes for each in reversed(segments)])[::-1]
     return [
-        each for each, size in zip(segments, size_bytes, strict=True) if size <= max_bytes and each.newest >= oldest
+        each
+        for each, size_bytes in zip(segments, total_bytes, strict=True)
+        if size_bytes <= max_bytes and each.written_at >= min_written_at
     ]
 
 
 def _groups(segments: Sequence[SegmentFile]) -> list[list[SegmentFile]]:
-    """Neighbors in age whose sizes add up to at most SEGMENT_BYTES."""
+    """Groups of segments that are neighbors in age and together have at most SEGMENT_BYTES."""
     groups: list[list[SegmentFile]] = [[]]
     for segment in segments:
         if sum(each.size_bytes for each in groups[-1]) + segment.size_bytes > SEGMENT_BYTES:
@@ -68,7 +70,9 @@ def _groups(segments: Sequence[SegmentFile]) -> list[list[SegmentFile]]:
     return groups
 
 
-def _merge(filesystem: FileSystem, folder: str, store: ObjectStore, group: Sequence[SegmentFile], oldest: int) -> None:
+def _merge(
+    filesystem: FileSystem, folder: str, store: ObjectStore, group: Sequence[SegmentFile], min_written_at: int
+) -> None:
     """Write the rows of the segments to one new segment, each key once, and delete the old segments."""
     tables, merged = [], []
     for each in group:
@@ -78,7 +82,7 @@ def _merge(filesystem: FileSystem, folder: str, store: ObjectStore, group: Seque
     if len(merged) < 2:
         return
     rows = pa.concat_tables(tables)
-    rows = rows.filter(pc.greater_equal(rows["written_at"], oldest))
+    rows = rows.filter(pc.greater_equal(rows["written_at"], min_written_at))
     _, first = np.unique(rows["key"].to_numpy(zero_copy_only=False), return_index=True)
     rows = rows.take(pa.array(np.sort(first)))
     if rows.num_rows:

@@ -1,9 +1,9 @@
 """The completion cache across runs: a folder of segments (segments.py) that any number of runs read and write.
 
-The key of a completion is a hash of everything that decides it, and of nothing else: a window whose prompt has not
+The key of a completion is a hash of everything that determines it, and of nothing else: a window whose prompt has not
 changed is a hit, whatever query or run requested it first. No lock is needed: a segment is never changed, and two
 segments may hold the same completion. The store may be unavailable at any time: a read waits at most _READ_SECONDS,
-and after a failure no read is tried for _PAUSE_SECONDS.
+and after a failure nothing is read for _PAUSE_SECONDS.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from corpus_reranker.cache.segments import (
 )
 from corpus_reranker.io.filesystem import IO_THREADS, redact, resolve
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
+from corpus_reranker.io.schemas import completion_of_row
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
@@ -50,29 +51,33 @@ _FLUSH_SECONDS = 5.0
 """Maximum wait for the last segment."""
 
 _PAUSE_SECONDS = 30.0
+"""Time without reads and commits after a failure of the store."""
 
 _MAX_PENDING = 4096
-"""Completions that wait for a commit, at most. Beyond this number the oldest are dropped."""
+"""Maximum number of completions that wait for a commit. Beyond it, the oldest are dropped."""
 
-_OPEN_SEGMENTS = 64
+_MAX_OPEN_SEGMENTS = 64
+"""Segments whose footers a replica keeps in memory, the last ones used."""
+
+_READ_THREADS = 4
 
 logger = logging.getLogger(__name__)
 
 
 def completion_key(model: str, prompt: Prompt, params: SamplingParams, *, token_ids: bool = True) -> bytes:
-    """The SHA-256 of everything that decides a completion. At temperature 0 the seed does not.
+    """The SHA-256 of everything that determines a completion. At temperature 0 this excludes the seed.
 
     Args:
-        model: Identifies the model and everything about the engine that decides its answers.
+        model: Digest of the model and of everything about the engine that determines its answers.
         prompt: The prompt.
         params: The sampling parameters.
         token_ids: The engine reads the prompt's token ids. False: it reads the text.
     """
     params = params if params.temperature else replace(params, seed=0)
-    decisive: tuple[Any, ...] = (model, prompt.choices, asdict(params))
+    inputs: tuple[Any, ...] = (model, prompt.choices, asdict(params))
     if not token_ids and prompt.chat is not None:  # `text` was rendered by another tokenizer than the server's
-        decisive = (*decisive, prompt.chat)
-    digest = hashlib.sha256(repr(decisive).encode("utf-8", "surrogatepass"))
+        inputs = (*inputs, prompt.chat)
+    digest = hashlib.sha256(repr(inputs).encode("utf-8", "surrogatepass"))
     digest.update(
         np.array(prompt.token_ids, "<i8").tobytes() if token_ids else prompt.text.encode("utf-8", "surrogatepass")
     )
@@ -98,14 +103,14 @@ class CompletionIndex:
 
 
 def load_index(filesystem: FileSystem, folder: str) -> CompletionIndex:
-    """The index of all segments in `folder`. Files that are no segments, or are truncated, are left out."""
+    """The index of all segments in `folder`. Truncated files, and files that are not segments, are skipped."""
     names = [file.name for file in list_segments(filesystem, folder)]
 
     def hashes(name: str) -> npt.NDArray[np.uint64]:
         try:
             return Segment(filesystem, folder, name).hashes
         except (ValueError, FileNotFoundError) as error:  # also pa.ArrowInvalid
-            logger.info("completion cache: %s is left out: %s", name, error)
+            logger.info("completion cache: skipped %s: %s", name, error)
             return np.array([], np.uint64)
 
     with ThreadPoolExecutor(IO_THREADS) as pool:
@@ -155,7 +160,8 @@ class CompletionStore:
         self._model = model
         self._token_ids = token_ids
         self._count = count
-        self._readers = ThreadPoolExecutor(4, "completion-store-read")  # a store that hangs blocks no other thread
+        # The store has its own threads, so that one that hangs blocks no other work.
+        self._readers = ThreadPoolExecutor(_READ_THREADS, "completion-store-read")
         self._writer = ThreadPoolExecutor(1, "completion-store-write")
         self._index: CompletionIndex | None = None
         self._segments: OrderedDict[str, Segment] = OrderedDict()  # the last one used is the last
@@ -198,8 +204,7 @@ class CompletionStore:
         row = await self._run(self._readers, self._read, *found, seconds=_READ_SECONDS)
         if row is None or row["key"] != key:
             return None
-        completion = {name: row[name] for name in _COMPLETION}
-        return Completion(**completion | {"choice_logprobs": tuple(row["choice_logprobs"])})
+        return completion_of_row(row)
 
     def _add(self, key: bytes, completion: Completion) -> None:
         row = {"key": key, "written_at": int(time.time()), **asdict(completion)}
@@ -239,7 +244,7 @@ class CompletionStore:
             with self._opening:
                 segment = self._segments.pop(name, None) or Segment(self._filesystem, self._folder, name)
                 self._segments[name] = segment
-                if len(self._segments) > _OPEN_SEGMENTS:
+                if len(self._segments) > _MAX_OPEN_SEGMENTS:
                     self._segments.popitem(last=False)
             return segment.row(number)
         except (ValueError, FileNotFoundError):  # compacted or damaged since the index was read
@@ -249,6 +254,3 @@ class CompletionStore:
         newest = max(row["written_at"] for row in rows)
         self._store.write(new_segment_name(newest), encode_segment(pa.Table.from_pylist(rows, STORED_COMPLETIONS)))
         return True
-
-
-_COMPLETION = tuple(field.name for field in fields(Completion))

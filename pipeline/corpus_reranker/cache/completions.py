@@ -18,7 +18,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.io.filesystem import list_files
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
-from corpus_reranker.io.schemas import COMPLETIONS, QUERY_ID
+from corpus_reranker.io.schemas import COMPLETIONS, QUERY_ID, completion_of_row
 from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
@@ -42,6 +42,11 @@ _MAX_WAIT_SECONDS = 5.0
 """Maximum wait of a window for its commit: an unreachable store must not leave the engine idle."""
 
 _RETRY_DELAY_SECONDS = 5.0
+"""Delay before a failed commit is repeated."""
+
+_MAX_PENDING = 4096
+"""Maximum number of completions that wait for an unreachable store: 16 MB of ReasonRank's responses. Beyond it, the
+oldest are dropped."""
 
 _RETENTION_SECONDS = 600.0
 """How long a segment is kept after its last query: results wait for the rest of their block and for the write."""
@@ -162,13 +167,13 @@ class CompletionCache:
         rows = pq.read_table(pa.BufferReader(segment.body), schema=COMPLETIONS)
         cached = {}
         for row in rows.filter(pc.equal(rows[QUERY_ID], query_id)).to_pylist():
-            completion = {name: row[name] for name in _COMPLETION}
-            cached[row["request"]] = Completion(**completion | {"choice_logprobs": tuple(row["choice_logprobs"])})
+            cached[row["request"]] = completion_of_row(row)
         return cached
 
     async def _commit(self, row: dict[str, Any], pause_seconds: float) -> None:
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((row, committed))
+        self._drop_oldest()
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_pending(pause_seconds))
         await asyncio.wait([committed], timeout=_MAX_WAIT_SECONDS)
@@ -180,6 +185,7 @@ class CompletionCache:
                 await self._write([row for row, _ in pending])
             except Exception as error:
                 self._pending = pending + self._pending
+                self._drop_oldest()
                 self._failed(f"could not write to {self._replica}: {error}")
                 await asyncio.sleep(_RETRY_DELAY_SECONDS)
                 continue
@@ -189,6 +195,12 @@ class CompletionCache:
                 if not committed.done():
                     committed.set_result(None)
             await asyncio.sleep(pause_seconds)
+
+    def _drop_oldest(self) -> None:
+        for _, committed in self._pending[:-_MAX_PENDING]:
+            if not committed.done():
+                committed.set_result(None)
+        del self._pending[:-_MAX_PENDING]
 
     async def _write(self, rows: list[dict[str, Any]]) -> None:
         name = self._segment_name or f"{self._replica}/{time.time_ns()}.parquet"
@@ -224,9 +236,6 @@ class CompletionCache:
         self._count("cache_failures")
 
 
-_COMPLETION = tuple(field.name for field in fields(Completion))
-
-
 def _parquet(rows: list[dict[str, Any]]) -> bytes:
     body = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, COMPLETIONS), body, compression="zstd")
@@ -234,5 +243,5 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
 
 
 def _request_key(prompt: Prompt, params: SamplingParams) -> str:
-    """A hash of everything that decides the completion."""
+    """A hash of everything that determines the completion within a run: the engine does not change."""
     return hashlib.sha256(repr((prompt.text, prompt.choices, params)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -25,14 +25,15 @@ from corpus_reranker.io.sinks.run_record import describe_changes, read_run
 from corpus_reranker.io.storage_errors import brief
 from corpus_reranker.types import NOTHING_SHOWN, QueryStatus, ShownInput
 
-FINGERPRINT = "request_fingerprint"
+REQUEST_FINGERPRINT = "request_fingerprint"
 
-_SHOWN_CHANGES = 3
+_MAX_NAMED_CHANGES = 3
+"""Changed settings that a warning names."""
 
 _OF_THE_RUN = frozenset({"input", "limit", "calibration"})
 """Fingerprint fields of a run that do not determine the ranking of a query."""
 
-_KEYS = [QUERY_ID, FINGERPRINT, "status"]
+_KEYS = [QUERY_ID, REQUEST_FINGERPRINT, "status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class RowIndex:
 
 
 def open_index(request: ReuseRequest, finished: pa.ChunkedArray) -> tuple[RowIndex, list[str]]:
-    """The index of the rows that may be copied, and why outputs were left out.
+    """The index of the rows that may be copied, and why outputs were skipped.
 
     Args:
         request: What may be copied.
@@ -116,7 +117,7 @@ def _index(files: Sequence[EarlierFile], pieces: Sequence[pa.Table], finished: p
     rows = pa.concat_tables(pieces)
     if len(finished):
         rows = rows.filter(pc.invert(pc.is_in(rows[QUERY_ID], value_set=finished)))
-    hashes, first = np.unique(row_hashes(rows[QUERY_ID], rows[FINGERPRINT]), return_index=True)
+    hashes, first = np.unique(row_hashes(rows[QUERY_ID], rows[REQUEST_FINGERPRINT]), return_index=True)
     return RowIndex(files, hashes, rows["file"].to_numpy()[first], rows["row"].to_numpy()[first])
 
 
@@ -128,8 +129,8 @@ def _open_output(url: str, request: ReuseRequest) -> list[EarlierFile]:
         raise InputError("its run has not finished" if record else "there is no output")
     earlier = {name: value for name, value in record.fingerprint_fields.items() if name not in _OF_THE_RUN}
     if changes := describe_changes(earlier, request.reranker):
-        more = "; ..." if len(changes) > _SHOWN_CHANGES else ""
-        raise InputError(f"another reranker ({'; '.join(changes[:_SHOWN_CHANGES])}{more})")
+        more = "; ..." if len(changes) > _MAX_NAMED_CHANGES else ""
+        raise InputError(f"another reranker ({'; '.join(changes[:_MAX_NAMED_CHANGES])}{more})")
     if request.keep_reasoning and not record.info.get("keep_reasoning"):
         raise InputError("it holds no reasoning, and output.keep_reasoning is set")
     filesystem, folder = resolve(url, request.storage)
@@ -144,8 +145,8 @@ def _read_keys(file: EarlierFile, statuses: Sequence[QueryStatus]) -> pa.Table:
             raise InputError(f"{file.path} has no column {', '.join(missing)}: another version wrote it")
         table = parquet.read(columns=_KEYS, use_threads=False)
     table = table.append_column("row", pa.array(np.arange(table.num_rows, dtype=np.int32)))
-    wanted = pc.and_(pc.is_in(table["status"], value_set=pa.array(statuses)), pc.is_valid(table[FINGERPRINT]))
-    return table.filter(wanted).select([QUERY_ID, FINGERPRINT, "row"])
+    wanted = pc.and_(pc.is_in(table["status"], value_set=pa.array(statuses)), pc.is_valid(table[REQUEST_FINGERPRINT]))
+    return table.filter(wanted).select([QUERY_ID, REQUEST_FINGERPRINT, "row"])
 
 
 def row_hashes(query_ids: pa.ChunkedArray, fingerprints: pa.ChunkedArray) -> npt.NDArray[np.uint64]:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus_reranker.cache.earlier_outputs import (
-    FINGERPRINT,
+    REQUEST_FINGERPRINT,
     EarlierFile,
     ReuseRequest,
     RowIndex,
@@ -54,7 +54,7 @@ def copy_reusable_rows(
 ) -> list[str]:
     """Write the rows of earlier outputs that hold for queries of the input as data files of the run.
 
-    An output that cannot be reused is left out. A hash that two rows share costs one of them its copy.
+    An output that cannot be reused is skipped. Of two rows with the same hash, only one is copied.
 
     Args:
         request: What may be copied.
@@ -64,7 +64,7 @@ def copy_reusable_rows(
         schema: The output schema.
 
     Returns:
-        Why outputs and files were left out.
+        Why outputs and files were skipped.
     """
     index, reasons = open_index(request, finished)
     if len(index.hashes):
@@ -97,8 +97,10 @@ def _matches(candidates: ParquetFiles, index: RowIndex, request: ReuseRequest) -
 
 
 def _match(table: pa.Table, index: RowIndex, shown: ShownInput) -> pa.Table:
-    table = table.append_column(FINGERPRINT, request_fingerprints(table, shown)).filter(pc.is_null(table[PROBLEM]))
-    positions = index.find(row_hashes(table[QUERY_ID], table[FINGERPRINT]))
+    table = table.append_column(REQUEST_FINGERPRINT, request_fingerprints(table, shown)).filter(
+        pc.is_null(table[PROBLEM])
+    )
+    positions = index.find(row_hashes(table[QUERY_ID], table[REQUEST_FINGERPRINT]))
     table, positions = table.filter(pa.array(positions >= 0)), positions[positions >= 0]
     columns = {
         "_file": pa.array(index.file_numbers[positions]),
@@ -141,7 +143,7 @@ def _spill(tables: Iterator[pa.Table], files: Sequence[IO[bytes]]) -> None:
 def _copies(
     matched: pa.Table, files: Sequence[EarlierFile], schema: pa.Schema, request: ReuseRequest, reasons: list[str]
 ) -> Iterator[pa.Table]:
-    """The output rows of matched rows. A file that cannot be read is left out and listed in `reasons`."""
+    """The output rows of matched rows. A file that cannot be read is skipped, and listed in `reasons`."""
     matched = matched.sort_by([("_file", "ascending"), ("_row", "ascending")])
     numbers = matched["_file"].to_numpy()
     for number in np.unique(numbers).tolist():
@@ -167,11 +169,11 @@ def _copies_of_file(
 
 
 def _copy(earlier: pa.Table, matched: pa.Table, url: str, schema: pa.Schema, request: ReuseRequest) -> pa.Table:
-    """Earlier rows with the scores, probabilities and other columns of today. A row of another query is left out."""
+    """Earlier rows with the scores, probabilities and other columns of this input, without rows of other queries."""
     same = pc.and_(
         pc.equal(earlier[QUERY_ID], matched[QUERY_ID].cast(pa.string())),
         pc.and_(
-            pc.equal(earlier[FINGERPRINT], matched[FINGERPRINT]),
+            pc.equal(earlier[REQUEST_FINGERPRINT], matched[REQUEST_FINGERPRINT]),
             pc.equal(pc.list_value_length(earlier["ranking"]), pc.list_value_length(matched["_scores"])),
         ),
     )

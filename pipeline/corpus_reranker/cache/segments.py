@@ -30,8 +30,8 @@ STORED_COMPLETIONS = pa.schema(
         ("choice_logprobs", pa.list_(pa.float64())),
     ]
 )
-"""One row per completion. `key` is the SHA-256 of everything that decides it, `written_at` seconds since 1970. Neither
-prompts nor passages are stored."""
+"""One row per completion. `key` is the SHA-256 of everything that determines it, `written_at` the time in seconds since
+1970. Neither prompts nor passages are stored."""
 
 _ROWS_PER_BATCH = 8
 """Rows that one hit reads and decompresses: about 12 kB of ReasonRank's responses."""
@@ -44,10 +44,10 @@ _NAME = re.compile(r"(\d{12})-[0-9a-f]{32}\.arrow")
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """A file that may be a segment. `newest` is when its last row was written, in seconds since 1970."""
+    """A file that may be a segment. `written_at` is the time of its last row, in seconds since 1970."""
 
     name: str
-    newest: int
+    written_at: int
     size_bytes: int
 
 
@@ -61,9 +61,9 @@ def _segment_file(info: FileInfo) -> SegmentFile | None:
     return SegmentFile(info.base_name, int(name[1]), info.size) if name else None
 
 
-def new_segment_name(newest: int) -> str:
-    """A name that no other segment has."""
-    return f"{newest:012}-{uuid.uuid4().hex}.arrow"
+def new_segment_name(written_at: int) -> str:
+    """A name that no other segment has, for a segment whose last row was written at this time."""
+    return f"{written_at:012}-{uuid.uuid4().hex}.arrow"
 
 
 def encode_segment(rows: pa.Table) -> bytes:

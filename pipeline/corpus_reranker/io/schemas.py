@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpus_reranker.io.calibration import Calibration, with_p_relevant
-from corpus_reranker.types import RerankRequest, RerankResult, WindowOutcome
+from corpus_reranker.types import Completion, RerankRequest, RerankResult, WindowOutcome
 
 QUERY_ID = "query_id"
 CANDIDATES = "candidates"
@@ -120,7 +120,7 @@ RESULT = pa.schema(
 from 0 to 1; t is the value that `cutoff` candidates are expected to exceed. With `shuffle_consensus` it is Kendall's
 tau, from -1 to 1, averaged over all pairs of shuffled copies of a window and then over the windows.
 
-`blank_candidates` have no text and are ranked last; `duplicate_candidates` repeat a doc_id and are left out. Both
+`blank_candidates` have no text and are ranked last; `duplicate_candidates` repeat a doc_id and are dropped. Both
 are null in a row that cannot be reranked, and so is `request_fingerprint` (request_fingerprint.py). `reused_from` is
 the earlier output in which the query was reranked, null if this run reranked it. `started_at` is when a replica
 admitted the query, `finished_at` when its last window ended."""
@@ -231,11 +231,17 @@ def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
     The ranking holds every doc_id of the candidates once. It is empty if the ids alone exceed input.max_row_bytes, or
     are not UTF-8.
     """
-    named = _named(row.get(CANDIDATES))
+    scores = _scores_by_doc_id(row.get(CANDIDATES))
     ranking = [
-        _ranked(doc_id, rank, len(named), rank, score) for rank, (doc_id, score) in enumerate(named.items(), start=1)
+        _ranked(doc_id, rank, len(scores), rank, score) for rank, (doc_id, score) in enumerate(scores.items(), start=1)
     ]
     return _output_row(str(row.get(QUERY_ID)), "failed", ranking, [], error)
+
+
+def completion_of_row(row: Mapping[str, Any]) -> Completion:
+    """The completion in a row with the columns of `types.Completion`, such as one of COMPLETIONS."""
+    values = {name: row[name] for name in _COMPLETION_FIELDS}
+    return Completion(**values | {"choice_logprobs": tuple(row["choice_logprobs"])})
 
 
 def clip(text: str | None, max_chars: int) -> str | None:
@@ -323,12 +329,15 @@ _WINDOW_FIELDS = [
 ]
 
 
-def _named(candidates: Any) -> dict[str, float]:
-    """The score of each candidate by doc_id, in the order of the list."""
-    named: dict[str, float] = {}
+_COMPLETION_FIELDS = [field.name for field in dataclasses.fields(Completion)]
+
+
+def _scores_by_doc_id(candidates: Any) -> dict[str, float]:
+    """The score of each candidate by doc_id, in the order of the list; NaN without a score."""
+    scores: dict[str, float] = {}
     for candidate in candidates if isinstance(candidates, list | tuple | np.ndarray) else ():
         fields = candidate if isinstance(candidate, Mapping) else {}
         doc_id, score = fields.get("doc_id"), fields.get("score")
         if doc_id is not None:
-            named.setdefault(str(doc_id), float(score) if isinstance(score, int | float) else math.nan)
-    return named
+            scores.setdefault(str(doc_id), float(score) if isinstance(score, int | float) else math.nan)
+    return scores
