@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both set everything up first.
+# Two commands to begin with: `make demo` and `make test`. Both run `make setup` first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ GPU_VERSIONS := $(if $(VLLM),vllm==$(VLLM),--constraint constraints-gpu.txt)
 LATEST_BIN := .venv-latest/bin
 TESTS :=
 
-# A directory of wheels given to pip (PIP_FIND_LINKS) may hold the CPU build of torch; elsewhere uv knows where it is.
+# PIP_FIND_LINKS may name a directory with the CPU build of torch. Without it, uv takes the CPU build from PyTorch's index.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
@@ -24,7 +24,7 @@ TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 .PHONY: help setup demo demo-pipeline demo-s3 test test-slow test-fast test-s3 stores test-latest test-gpu-build gpu-check docs bench chaos fuzz \
 	lint format dist constraints constraints-gpu clean
 
-help: ## this list
+help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(INSTALLED) ## create .venv with everything the demo and the tests need (CPU)
@@ -48,34 +48,35 @@ demo-pipeline: setup ## retrieve, rerank, evaluate and export the demo collectio
 	$(BIN)/corpus-reranker evaluate --config $(PIPELINE)
 	$(BIN)/corpus-reranker export --config $(PIPELINE)
 
-demo-s3: setup ## the demo with input and output on a local S3 server
+demo-s3: setup ## run the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
-test: setup ## the test suite but for the slow tests; real models last, on their own: they need both cores
+# Real models run last, on their own, because they need both cores.
+test: setup ## run the test suite without the slow tests; ten minutes on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm and not slow"
 	$(BIN)/python -m pytest -m "vllm and not slow"
 
-test-slow: setup ## the slow tests: clusters of several nodes, faults, resumed runs, training, jobs with real models
+test-slow: setup ## run the slow tests (clusters, faults, resumed runs, training, real models); 20 minutes on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm"
 	$(BIN)/python -m pytest -m "slow and vllm"
 
-test-fast: setup ## the quick tests only: no Ray, no vLLM, no S3 server, no whole jobs
+test-fast: setup ## run the quick tests only: no Ray, no vLLM, no S3 server, no whole jobs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not s3 and not slow"
 
-test-s3: setup ## the S3 tests on another store: make test-s3 ENDPOINT=http://host:port, credentials in AWS_* variables
+test-s3: setup ## run the S3 tests on another store: make test-s3 ENDPOINT=http://host:port, credentials in AWS_* variables
 	RERANKER_TEST_S3_ENDPOINT=$(or $(ENDPOINT),$(error set ENDPOINT=http://host:port)) $(BIN)/python -m pytest -m "s3 and not vllm"
 
-stores: setup ## print the table of S3 stores and their habits (docs/stores.md); ENDPOINT=http://host:port adds a store
+stores: setup ## print the table of S3 stores (docs/stores.md); ENDPOINT=http://host:port adds a store
 	RERANKER_TEST_S3_ENDPOINT=$(ENDPOINT) PYTHONPATH=tests $(BIN)/python tests/store_table.py
 
-test-latest: ## the suite on the newest versions that pyproject.toml allows, in its own environment; TESTS="tests/dataflow"
+test-latest: ## run the tests on the newest versions that pyproject.toml allows, in .venv-latest; TESTS="tests/dataflow"
 	test -x $(LATEST_BIN)/python || $(PYTHON) -m venv .venv-latest
 	$(LATEST_BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	VIRTUAL_ENV=.venv-latest $(LATEST_BIN)/uv pip install --quiet --upgrade $(TORCH_BACKEND) \
 		--override configs/deploy/cpu-overrides.txt --editable '.[cpu,retrieval,demo,dev]'
 	$(LATEST_BIN)/python -m pytest $(TESTS)
 
-test-gpu-build: $(GPU_INSTALLED) ## the CUDA build of vLLM on driver stubs, without a GPU, in its own environment (10 GB)
+test-gpu-build: $(GPU_INSTALLED) ## test the CUDA build of vLLM on driver stubs, without a GPU, in .venv-gpu (10 GB)
 	$(GPU_BIN)/python -m pytest -c tests/gpu_build/pytest.ini tests/gpu_build
 
 $(GPU_INSTALLED): pyproject.toml constraints-gpu.txt
@@ -85,10 +86,10 @@ $(GPU_INSTALLED): pyproject.toml constraints-gpu.txt
 		--editable '.[gpu,cluster,test-gpu-build]'
 	touch $(GPU_INSTALLED)
 
-gpu-check: $(GPU_INSTALLED) ## on a machine with a GPU: windows/s relative to the GPU's limit, then the whole job; ten minutes
+gpu-check: $(GPU_INSTALLED) ## check a machine with a GPU: windows/s relative to the GPU's limit, then the whole job; ten minutes
 	PYTHONPATH=pipeline:tests $(GPU_BIN)/python -m gpu_check $(ARGUMENTS)
 
-bench: setup ## benchmarks of throughput, scale and size (docs/throughput.md), results in out/benchmarks; takes hours
+bench: setup ## measure throughput, scale and size (docs/throughput.md), with results in out/benchmarks; takes hours
 	$(BIN)/python tests/benchmarks/saturation.py
 	$(BIN)/python tests/benchmarks/peers.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/endpoint_concurrency.py
@@ -104,11 +105,11 @@ chaos: setup ## inject faults into runs at random moments (docs/guarantees.md); 
 	PYTHONPATH=tests $(BIN)/python tests/chaos/paused_driver.py
 	PYTHONPATH=tests $(BIN)/python tests/chaos/paused_command.py
 
-fuzz: setup ## long property tests of the parsers of untrusted text
+fuzz: setup ## run long property tests of the answer parsers, the prompt templates and the input readers
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/answers tests/prompts \
 		tests/io/sources tests/io/test_schemas.py
 
-lint: setup ## ruff, mypy and the import contracts
+lint: setup ## check with ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -25,13 +25,13 @@ COMMANDS = {
     "assemble": LazyCommand("assemble", "Make candidates from a first-stage run, queries and a corpus."),
     "estimate": LazyCommand("estimate", "Predict windows, tokens, time and price of a run."),
     "rerank": LazyCommand("rerank", "Rerank candidates, Parquet to Parquet, or resume a run."),
-    "status": LazyCommand("status", "Show how far a run is, from its output folder."),
+    "status": LazyCommand("status", "Show the progress of a run, from its output folder."),
     "watch": LazyCommand("watch", "Watch a run live in a terminal."),
     "evaluate": LazyCommand("evaluate", "Score rankings before and after reranking with qrels."),
     "compare": LazyCommand("compare", "Compare the rankings of two outputs."),
     "calibrate": LazyCommand("calibrate", "Fit the probability that a document is relevant, with qrels."),
     "export": LazyCommand("export", "Convert an output to TREC runs, feeds or training data."),
-    "publish": LazyCommand("publish", "Write an output to a Delta, Iceberg or Lance table in one commit."),
+    "publish": LazyCommand("publish", "Replace the rows of a table in one commit."),
     "report": LazyCommand("report", "Write an HTML report of a run."),
     "benchmark": LazyCommand("benchmark", "Assemble, rerank and evaluate a whole benchmark."),
     "dev": LazyCommand("dev", "Demo and developer tools.", hidden=True),
@@ -39,13 +39,13 @@ COMMANDS = {
 """In the order of the pipeline. The help texts are here so that `--help` imports no command."""
 
 EPILOG = (
-    "Any config value can be given to any command as --section.key=value. --json prints one JSON document instead of "
-    "text; files are written by config keys such as --evaluate.json_path=FILE. Exit codes: 0 done; 1 the run failed, "
-    "the same command resumes it; 2 fix the command line, config, input or output; 3 done, but more queries failed "
-    "than max_failed_fraction, or more windows have no answer than max_unanswered_fraction; 4 not finished (status, "
-    "watch); 5 no node has enough free resources for a replica, the same command resumes the run; 6 two outputs agree "
-    "less than compare.min_tau or compare.min_overlap (compare); 130 and 143 stopped by Ctrl-C or SIGTERM. Demo and "
-    "developer tools: corpus-reranker dev --help."
+    "Every command takes config values as --section.key=value. --json prints one JSON document instead of text; config "
+    "keys such as --evaluate.json_path=FILE write files. Exit codes: 0 done; 1 the run failed, and the same command "
+    "resumes it; 2 fix the command line, config, input or output; 3 done, but more queries failed than "
+    "max_failed_fraction, or more windows have no answer than max_unanswered_fraction; 4 not finished (status, watch); "
+    "5 no node has enough free resources for a replica, and the same command resumes the run; 6 two outputs agree less "
+    "than compare.min_tau or compare.min_overlap (compare); 7 the run has cost max_cost, and a higher limit resumes "
+    "it; 130 and 143 stopped by Ctrl-C or SIGTERM. Demo and developer tools: corpus-reranker dev --help."
 )
 
 

@@ -32,9 +32,9 @@ def assemble(
 ) -> None:
     """Make candidates from a first-stage run, queries and a corpus: look up the text of every id in the run.
 
-    With --from, queries, corpus and qrels are those of a dataset, and the run, too, if it has one. Reads the config
-    sections `dataset` and `assemble`; without an `output`, candidates are written to input.path. The queries are the
-    texts that the reranker reads; the run may come from other texts. The corpus is streamed once.
+    --from takes queries, corpus, qrels, and the run if there is one, from a dataset. Writes the candidates to --output,
+    or else to input.path. Reads the config sections `dataset` and `assemble`. The reranker reads the texts of the
+    queries; the first stage may have searched for other texts. The corpus is streamed once.
     """
     own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
     keys = {f"assemble.{key}": value for key, value in own.items()} | dataset_keys(layout, dataset, split, subset)

@@ -51,7 +51,7 @@ def benchmark(
     folder: Annotated[str | None, typer.Option(help="Folder with the data of the benchmark, local or s3://.")] = None,
     run: Annotated[
         str | None,
-        typer.Option(help="First-stage run of each split: runs/{split}.txt; default: that of the benchmark."),
+        typer.Option(help="First-stage run of each split, such as runs/{split}.txt; default: that of the benchmark."),
     ] = None,
     first_stage: Annotated[
         str | None, typer.Option(help="Name of the first stage in the table; default: the file name of the run.")
@@ -61,11 +61,11 @@ def benchmark(
     output: Annotated[str | None, typer.Option(help="Folder for all splits; default: output.path.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Assemble, rerank and evaluate the splits of a benchmark, and tabulate the result beside published figures.
+    """Assemble, rerank and evaluate the splits of a benchmark, and write a table next to published figures.
 
-    OUTPUT/SPLIT gets the candidates, the reranked output and the evaluation of a split; OUTPUT gets benchmark.md and
-    benchmark.json. The same command resumes; what is finished is not run again. All candidates are assembled before an
-    engine starts, so that a missing file is found early.
+    OUTPUT/SPLIT gets the candidates, the reranked output and the evaluation of a split. OUTPUT gets benchmark.md and
+    benchmark.json. The same command resumes, and does not repeat finished splits. All candidates are assembled before
+    an engine starts, so a missing file is found early.
     """
     if name is None:
         raise ConfigError("name a benchmark: corpus-reranker benchmark NAME")

@@ -38,9 +38,7 @@ def calibrate(
     min_relevance: Annotated[
         int | None, typer.Option(help="Grade from which a document counts as relevant; default: 1.")
     ] = None,
-    folds: Annotated[
-        int | None, typer.Option(help="Parts of the queries, each measured with a fit on the others; default: 2.")
-    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Parts of the queries for cross-validation; default: 2.")] = None,
     model: Annotated[str | None, typer.Option(help="File for the calibration; default: calibration.json.")] = None,
     page: Annotated[str | None, typer.Option(help="File for the HTML page; default: calibration.html.")] = None,
     allow_unfinished: AllowUnfinished = None,
@@ -49,9 +47,9 @@ def calibrate(
 ) -> None:
     """Fit the probability that a document is relevant, on the judged documents of an output.
 
-    Writes a small JSON file, and a page with reliability plots and the expected calibration error on queries that were
-    not fitted. Reads the config section `calibrate`. `corpus-reranker export` and `evaluate` apply the file. Needs
-    scikit-learn (the extra `calibration`).
+    Writes a small JSON file for `corpus-reranker export` and `evaluate`, and a page with reliability plots and the
+    cross-validated expected calibration error. Reads the config section `calibrate`. Needs scikit-learn (the extra
+    `calibration`).
     """
     own = {
         "qrels": qrels,

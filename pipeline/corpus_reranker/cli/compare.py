@@ -38,7 +38,9 @@ def compare(
     context: typer.Context,
     a: Annotated[
         str | None,
-        typer.Argument(metavar="A", help="Output, for example of the version in use; default: compare.baseline."),
+        typer.Argument(
+            metavar="A", help="Output of the baseline, for example of the current version; default: compare.baseline."
+        ),
     ] = None,
     b: Annotated[
         str | None, typer.Argument(metavar="B", help="Output of the same queries; default: the config's output.")
@@ -66,8 +68,8 @@ def compare(
     """Compare the rankings of two outputs of the same queries, for example before and after an upgrade.
 
     Prints Kendall's tau, rank-biased overlap, overlap of the top ranks and changes of the first document, and writes an
-    HTML page. Reads the config section `compare`. --compare.csv_path=F writes the values per query. Queries that are
-    in one output only, or have other candidates, are counted and named; --min-tau counts them as 0.
+    HTML page. --compare.csv_path=F writes the values per query. Counts and names the queries that only one output has,
+    or whose candidates differ; --min-tau counts them as 0. Reads the config section `compare`.
     """
     own = {
         "baseline": a,

@@ -38,8 +38,8 @@ def estimate(
 ) -> None:
     """Predict windows, tokens, time and price of a run. Starts neither Ray nor an engine.
 
-    Rates are those of one replica at full load; without a rate, only windows and tokens are printed. The output
-    length is given (--output-tokens-mean), measured (--measured), or else the whole token budget, an upper bound.
+    Rates are per replica at full load. Without a rate, the estimate has only windows and tokens. The output length
+    comes from --output-tokens-mean or --measured. The default, the whole token budget, is an upper bound.
     """
     own = {
         "estimate.replicas": replicas,

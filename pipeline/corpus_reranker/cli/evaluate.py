@@ -42,7 +42,7 @@ def evaluate(
     ] = None,
     resamples: Annotated[int | None, typer.Option(help="Resamples of the bootstrap and randomization test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the resampling.")] = None,
-    calibration: Annotated[str | None, typer.Option(help="File of corpus-reranker calibrate.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="File that `corpus-reranker calibrate` wrote.")] = None,
     min_p_relevant: Annotated[
         float | None, typer.Option(help="Also score the documents with at least this p_relevant, as `NAME kept`.")
     ] = None,
@@ -51,8 +51,8 @@ def evaluate(
 ) -> None:
     """Score rankings with qrels: measures, confidence intervals, significance, before and after reranking.
 
-    Reads the config section `evaluate`; without qrels, they are those of the section `dataset`.
-    --evaluate.json_path=F writes the JSON to a file, --evaluate.csv_path=F the values per query.
+    Reads the config section `evaluate`. Without qrels, it takes those of the section `dataset`.
+    --evaluate.json_path=F writes the result as JSON, and --evaluate.csv_path=F the values per query.
     """
     own = {
         "qrels": qrels,

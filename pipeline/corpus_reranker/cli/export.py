@@ -50,7 +50,9 @@ def export(
     max_negative_rank: Annotated[int | None, typer.Option(help="Training data: last rank of the negatives.")] = None,
     seed: Annotated[int | None, typer.Option(help="Training data: seed of the sampling.")] = None,
     label: Annotated[str | None, typer.Option(help="Training data: rank, llm_score, grade, ...")] = None,
-    qrels: Annotated[str | None, typer.Option(help="Training data: no judged positive becomes a negative.")] = None,
+    qrels: Annotated[
+        str | None, typer.Option(help="Training data: no document that is judged relevant becomes a negative.")
+    ] = None,
     status: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,7 +71,7 @@ def export(
     allow_unfinished: AllowUnfinished = None,
     allow_simulated: AllowSimulated = None,
     calibration: Annotated[
-        str | None, typer.Option(help="File of corpus-reranker calibrate; adds p_relevant to Parquet and feeds.")
+        str | None, typer.Option(help="File that `calibrate` wrote; adds p_relevant to Parquet and feeds.")
     ] = None,
     min_p_relevant: Annotated[float | None, typer.Option(help="Leave out documents with a lower p_relevant.")] = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
@@ -77,10 +79,9 @@ def export(
 ) -> None:
     """Convert a reranked output to TREC runs, long Parquet, search feeds or training data.
 
-    trec: `reranked/` and `initial/`, in trec_eval's order of the ranks. parquet: one row per candidate. elasticsearch:
-    for `_bulk`, two lines per query (cut large files at an even line: `split --lines 1000`). vespa: for `vespa feed`.
-    Training data, with texts from --input: triples, flag_embedding, tevatron, and for sentence-transformers listwise,
-    margin_mse, hard_negatives. Skipped queries and documents are counted, and listed in `_skipped.jsonl`. Reads the
+    Runs and tables: trec, rankllm, mteb, parquet (one row per candidate). Search feeds: elasticsearch (for `_bulk`, two
+    lines per query), vespa (for `vespa feed`). Training data, with texts from --input: triples, flag_embedding,
+    tevatron, listwise, margin_mse, hard_negatives. `_skipped.jsonl` lists the skipped queries and documents. Reads the
     config section `export`.
     """
     own = {

@@ -37,10 +37,10 @@ def publish(
     allow_simulated: AllowSimulated = None,
     as_json: Json = False,
 ) -> None:
-    """Replace the rows of a table by those of a finished output, in one atomic commit.
+    """Replace the rows of a table with those of a finished output, in one atomic commit.
 
-    The table gets the column `run_id`. The command does nothing if the table holds the rows of this run already, so it
-    can be repeated. With a partition, only its rows are replaced. Reads the config section `publish`.
+    The table gets the column `run_id`. If the table already holds the rows of this run, the command changes nothing, so
+    it can be repeated. With a partition, it replaces only those rows. Reads the config section `publish`.
     """
     own = {"to": to, "destination": destination, "partition": partition, "allow_simulated": allow_simulated}
     options = JobOptions.of_section(context, config, date, "publish", own)

@@ -43,7 +43,7 @@ def report(
 ) -> None:
     """Write an HTML report of a run, `_run/report.html` in its output: one file that opens offline.
 
-    Reads the config section `report`; the qrels default to those of the section `evaluate`. `corpus-reranker rerank`
+    Reads the config section `report`. Without qrels, it takes those of the section `evaluate`. `corpus-reranker rerank`
     writes the same report at the end of a run.
     """
     own = {

@@ -40,13 +40,13 @@ def rerank(
     ] = False,
     new_run: Annotated[bool, typer.Option("--new-run", help="Discard the existing output and start again.")] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Rerank the output's failed and degraded queries again.")
+        bool, typer.Option("--retry-failed", help="Rerank the failed and degraded queries of the output again.")
     ] = False,
     evaluate: Annotated[
-        bool, typer.Option("--evaluate", help="Print what `corpus-reranker evaluate` prints at the end of the run.")
+        bool, typer.Option("--evaluate", help="At the end of the run, print the tables of `corpus-reranker evaluate`.")
     ] = False,
 ) -> int:
-    """Rerank candidates from Parquet to Parquet.
+    """Rerank the candidates at input.path, and write the result to output.path.
 
     The same command resumes an unfinished run, and does nothing if the run is finished.
     """

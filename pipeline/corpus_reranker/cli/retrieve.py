@@ -20,9 +20,7 @@ def retrieve(
     config: Config = None,
     date: Date = None,
     corpus: Annotated[str | None, typer.Option(help="Documents, JSONL or Parquet: doc_id, title, text.")] = None,
-    index: Annotated[
-        str | None, typer.Option(help="Lucene index: a folder, built if it is absent, or a prebuilt index's name.")
-    ] = None,
+    index: Annotated[str | None, typer.Option(help="Lucene index: a folder, or the name of a prebuilt index.")] = None,
     queries: Annotated[str | None, typer.Option(help="Queries, TSV, JSONL or Parquet: query_id, query.")] = None,
     layout: Layout = None,
     dataset: Dataset = None,
@@ -31,11 +29,11 @@ def retrieve(
     output: Annotated[str | None, typer.Option(help="Folder for the candidates, local or s3://.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find candidates for queries with BM25 over a Lucene index, built from the corpus if it is absent.
+    """Find candidates for queries with BM25 over a Lucene index. Builds the index from the corpus if it does not exist.
 
-    With --from, queries, corpus and qrels are those of a dataset. Reads the config sections `dataset` and `retrieve`;
-    without an `output`, candidates are written to input.path. Needs Java 21 or newer (JAVA_HOME) and the extra
-    `retrieval`. The index must be at the same path on every node.
+    --from takes queries, corpus and qrels from a dataset. Writes the candidates to --output, or else to input.path.
+    Reads the config sections `dataset` and `retrieve`. Needs Java 21 or newer (JAVA_HOME) and the extra `retrieval`.
+    The index must be at the same path on every node.
     """
     from corpus_reranker.dataflow.retrieve import retrieve_candidates  # Ray takes seconds to import
 

@@ -34,13 +34,13 @@ def status(
     config: Config = None,
     date: Date = None,
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Print the windows in quarantine instead, with their responses.")
+        bool, typer.Option("--quarantine", help="Print windows that are not complete, with their responses.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Show how far a run is, from its output folder. Exit code 0: finished; 4: not finished.
+    """Show the progress of a run, from its output folder. Exit code 0: finished; 4: not finished.
 
-    --quarantine prints the windows that were not complete; with --json all of them, with their prompts.
+    --quarantine prints the first windows that are not complete. With --json, it prints all of them, with their prompts.
     """
     options = JobOptions.of(context, config, date)
     url, storage = options.output(output), options.storage()

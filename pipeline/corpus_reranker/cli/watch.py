@@ -35,14 +35,14 @@ def watch(
         bool, typer.Option("--once", help="Print the view once and stop (default if stdout is not a terminal).")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the run has ended, also for a script that just started it.")
+        bool, typer.Option("--wait", help="Wait until the run has ended, even if it has not started yet.")
     ] = False,
 ) -> int:
     """Watch a run live: progress, rates per replica, windows in flight, last errors, ETA.
 
-    Reads a few small objects of the output folder and writes nothing; works on any machine that can read the folder.
-    Stops when the run is finished (exit code 0) or no process is writing the output (4), with --wait not before two
-    minutes have passed without one. Ctrl-C stops watching, not the run.
+    Reads a few small objects of the output folder and writes nothing, so it works on any machine that can read the
+    folder. Stops when the run has finished (exit code 0) or no process is writing the output (exit code 4). With
+    --wait, it waits up to two minutes for such a process. Ctrl-C stops watching, not the run.
     """
     if once and wait:
         raise ConfigError("--once prints the view without waiting; leave out --once or --wait")

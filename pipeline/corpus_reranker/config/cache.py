@@ -22,5 +22,5 @@ class CacheConfig(Section):
         description="Folder of completions, local or s3://, that any number of runs and replicas read and write. A "
         "window whose prompt, model and sampling have not changed is not requested again. None: no such folder.",
     )
-    max_gib: float = Field(20.0, gt=0, description="Size of the folder. A finished run deletes the oldest completions.")
-    max_age_days: float = Field(30.0, gt=0, description="Age at which completions are deleted.")
+    max_gib: float = Field(20.0, gt=0, description="Maximum size. A finished run deletes the oldest completions.")
+    max_age_days: float = Field(30.0, gt=0, description="Maximum age. A finished run deletes older completions.")

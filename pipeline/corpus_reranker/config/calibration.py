@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the config is read where pyarrow is not installed
 
 
 class CalibrationConfig(Section):
-    """The calibration that gives each candidate of the output its probability of being relevant, `p_relevant`."""
+    """The calibration that gives each candidate of the output `p_relevant`, its probability of being relevant."""
 
     file: str = Field(
         description="File that the calibrate command wrote for an output of the same settings, local or s3://. Only "

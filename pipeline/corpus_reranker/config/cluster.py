@@ -17,7 +17,7 @@ class ClusterConfig(Section):
     )
     cpus_per_replica: float = Field(1.0, ge=0, description="CPUs that Ray reserves for a replica.")
     queries_in_flight: int | None = Field(
-        None, ge=1, description="Queries in flight per replica. None: enough to fill the engine, plus an eighth."
+        None, ge=1, description="Queries in flight per replica. None: enough to fill the engine, and an eighth more."
     )
     queries_per_block: int | None = Field(
         None,
@@ -31,19 +31,19 @@ class ClusterConfig(Section):
         20,
         ge=0,
         description="Maximum number of deaths of a replica's process without an answered window in between. After "
-        "more, the run fails and is restarted.",
+        "more deaths, the run fails and restarts.",
     )
     replica_timeout_seconds: float = Field(
         300.0,
         gt=0,
-        description="A replica that has not reported for this long hangs: its process is killed, and a new one takes "
-        "over its queries.",
+        description="A replica that has not reported for this long counts as hung: its process is killed, and a new "
+        "process takes over its queries.",
     )
     placement_timeout_seconds: float = Field(
         1800.0,
         gt=0,
-        description="The run ends with exit code 5 if it has no replica, and no node has enough free resources for "
-        "one, for this long.",
+        description="The run ends with exit code 5 if, for this long, it has no replica and no node has enough free "
+        "resources for one.",
     )
     no_progress_timeout_seconds: float | None = Field(
         None,
@@ -54,15 +54,15 @@ class ClusterConfig(Section):
     max_restarts: int = Field(
         8,
         ge=0,
-        description="Maximum number of consecutive restarts, without another finished query, of a run that failed for "
-        "a transient reason: an unavailable store, a lost node, a full disk, an error in Ray. The delay before a "
-        "restart grows from 10 s to 10 min.",
+        description="Maximum number of restarts of a run that fails for a transient reason: an unavailable store, a "
+        "lost node, a full disk, an error in Ray. A finished query resets the count. The delay before a restart grows "
+        "from 10 s to 10 min.",
     )
     progress_seconds: float = Field(10.0, gt=0, description="Interval between two progress lines in the log.")
     event_log: str | None = Field(
         None,
-        description='Where to log events of windows, queries and starts as JSON lines: "stderr", or a folder on every '
-        "node. None: nowhere.",
+        description='Destination of events of windows, queries and starts, as JSON Lines: "stderr", or a folder on '
+        "every node. None: no events.",
     )
 
     @model_validator(mode="after")

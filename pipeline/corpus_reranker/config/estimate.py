@@ -8,7 +8,7 @@ from corpus_reranker.section import Section
 
 
 class EstimateConfig(Section):
-    """Assumptions of an estimate. Without rates, only windows and tokens are estimated, not time and price."""
+    """Assumptions of an estimate. Without rates, it has windows and tokens, but no time and price."""
 
     replicas: int | None = Field(
         None, ge=1, description="Number of replicas. None: the maximum of the section `cluster`."

@@ -18,9 +18,9 @@ class ReuseConfig(Section):
 
     outputs: Annotated[tuple[Url, ...], BeforeValidator(_as_list)] = Field(
         (),
-        description="Output of a finished run, local or s3://, or a list of them. A query is copied from the first of "
-        "them that has it with the same request and the same reranker. In a scheduled run, {date-1} is the day before "
-        "--date. An output that is missing, unfinished, unreadable or of another reranker is a warning.",
+        description="Output of a finished run, local or s3://, or a list of them. A query is copied from the first "
+        "output that has it with the same request and the same reranker. In a scheduled run, {date-1} is the day "
+        "before --date. An output that is missing, unfinished, unreadable or of another reranker causes a warning.",
     )
     statuses: tuple[QueryStatus, ...] = Field(
         ("complete",), min_length=1, description="Statuses of rows that may be copied: complete, degraded, failed."

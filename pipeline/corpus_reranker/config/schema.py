@@ -55,7 +55,7 @@ def fingerprint_digest(fields: Mapping[str, Any]) -> str:
 
 
 class PreRankerConfig(Section):
-    """An optional pointwise model on the same replicas. It scores every candidate, and the LLM reranks the best."""
+    """An optional pointwise model on each replica. It scores every candidate, and the LLM reranks the best `keep`."""
 
     engine: AnyPreRankerSettings
     keep: int = Field(
@@ -154,15 +154,16 @@ class JobConfig(RerankerConfig):
     max_cost: float | None = Field(
         None,
         gt=0,
-        description="Price at which the run stops, over all its starts; needs engine.prices. Queries in flight are "
-        "finished and may exceed it. The run ends with exit code 7, and a higher limit resumes it.",
+        description="Maximum cost of the run, over all its starts; needs engine.prices. At this cost, no further query "
+        "begins; queries in flight finish, so the total can be higher. The run ends with exit code 7, and a higher "
+        "limit resumes it.",
     )
     max_unanswered_fraction: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="Maximum fraction of windows that kept their order because no usable answer came. Above it, the "
-        "run ends with exit code 3.",
+        description="Maximum fraction of windows without a usable answer, which keep their order. Above it, the run "
+        "ends with exit code 3.",
     )
     dataset: DatasetConfig | None = None
     retrieve: RetrieveConfig | None = None

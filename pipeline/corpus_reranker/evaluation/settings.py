@@ -47,8 +47,8 @@ class EvaluateConfig(Section):
 class CompareConfig(Section):
     """Measures, thresholds and files of a comparison of two outputs."""
 
-    baseline: str = Field(description="Output A, local or s3://: the one that output B is compared with.")
-    cutoff: int = Field(10, ge=1, description="Number of top ranks that overlap counts, and that the page lists.")
+    baseline: str = Field(description="Output A, local or s3://, the baseline of output B.")
+    cutoff: int = Field(10, ge=1, description="Number of top ranks for the overlap and for the lists of the page.")
     rbo_p: float = Field(
         0.9, gt=0, lt=1, description="Persistence p of RBO. The first 10 ranks have 86 % of the weight at 0.9."
     )
@@ -56,23 +56,23 @@ class CompareConfig(Section):
         None,
         ge=-1,
         le=1,
-        description="Least mean of Kendall's tau. Below it, the exit code is 6. A query that is in one output only, or "
-        "has other candidates, counts as 0.",
+        description="Minimum mean of Kendall's tau. Below it, the exit code is 6. A query that only one output has, or "
+        "that has other candidates, counts as 0.",
     )
     min_overlap: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Least mean overlap of the top `cutoff`. Below it, the exit code is 6. A query that is in one "
-        "output only counts as 0.",
+        description="Minimum mean overlap of the top `cutoff`. Below it, the exit code is 6. A query that only one "
+        "output has counts as 0.",
     )
     qrels: str | None = Field(
         None,
-        description="TREC qrels file. With it, nDCG@10 of both outputs is compared, with the statistics of the section "
-        "evaluate. None: that of the section evaluate, if it has one.",
+        description="TREC qrels file. Adds a comparison of nDCG@10, with the statistics of the section `evaluate`. "
+        "None: the qrels of the section `evaluate`, if it has any.",
     )
     input: str | None = Field(
-        None, description="Candidates Parquet in nested form. With it, the page shows passages of the listed queries."
+        None, description="Candidates Parquet in nested form. Adds the passages of the listed queries to the page."
     )
     listed_queries: int = Field(10, ge=0, description="Number of most changed queries that the page lists.")
     page_path: str = Field("comparison.html", description="File for the HTML page, local or s3://.")
@@ -95,7 +95,7 @@ class CalibrateConfig(Section):
     )
     min_relevance: int = Field(1, ge=1, description="Grade from which a document counts as relevant.")
     folds: int = Field(
-        2, ge=2, description="Parts of the queries. Each is measured with a calibration fitted on the others."
+        2, ge=2, description="Parts of the queries for cross-validation. A fit on the other parts predicts each part."
     )
     model_path: str = Field("calibration.json", description="File for the calibration, local or s3://.")
     page_path: str = Field("calibration.html", description="File for the HTML page, local or s3://.")

@@ -31,15 +31,15 @@ class TrainingConfig(Section):
     )
     qrels: str | None = Field(
         None,
-        description="Qrels file. A document that it judges relevant is never a negative, one that it judges not "
-        "relevant is never a positive.",
+        description="Qrels file. A document that is judged relevant is never a negative, and a document that is judged "
+        "not relevant is never a positive.",
     )
     min_relevance: int = Field(1, ge=1, description="Grade from which a document counts as relevant.")
     min_disagreement: int | None = Field(
         None,
         ge=1,
-        description="Hard negatives only: documents that the LLM ranks at least this many ranks lower than "
-        "`disagreement_with` does.",
+        description="Only documents that the LLM ranks at least this many ranks lower than `disagreement_with` does "
+        "become negatives.",
     )
     disagreement_with: Literal["first_stage", "pre_ranker"] = Field(
         "first_stage", description="The ranking that min_disagreement compares with."
@@ -47,12 +47,12 @@ class TrainingConfig(Section):
     false_negative_margin: float = Field(
         0.0,
         ge=0,
-        description="Leave out negatives whose label is less than this below the lowest label of the positives "
-        "(absolute_margin of sentence-transformers).",
+        description="Minimum distance of the label of a negative below the lowest label of the positives. Closer "
+        "documents are left out (absolute_margin of sentence-transformers).",
     )
     reasoning: bool = Field(
         False,
-        description="Add the reasoning of the last window with the top ranks, if the run kept it. Only for triples, "
+        description="Add the reasoning of the last window with the top ranks, if the output has it. Only for triples, "
         "flag_embedding and tevatron.",
     )
 
@@ -115,7 +115,7 @@ class ExportConfig(Section):
     calibration: str | None = Field(
         None,
         description="Calibration that the calibrate command wrote. It adds the field p_relevant to Parquet and search "
-        "documents. None: the p_relevant that the output holds, if its run had a calibration.",
+        "documents. None: the p_relevant of the output, if its run had a calibration.",
     )
     min_p_relevant: float | None = Field(
         None,

@@ -40,17 +40,17 @@ class StorageConfig(Section):
     endpoint_url: Url | None = Field(None, description="URL of an S3-compatible server. None: AWS.")
     region: str | None = Field(
         None,
-        description="AWS region. None: that of the AWS environment or profile. auto: that of each bucket; with "
-        "endpoint_url, the word itself, as Cloudflare R2 wants it.",
+        description="AWS region. None: the region of the AWS environment or profile. auto: the region of each bucket; "
+        "with endpoint_url, the literal region `auto`, which Cloudflare R2 needs.",
     )
     anonymous: bool = Field(False, description="Send requests without credentials, for public buckets.")
-    requester_pays: bool = Field(False, description="Pay for the requests to buckets whose readers pay.")
+    requester_pays: bool = Field(False, description="Pay for the requests to requester-pays buckets.")
     kms_key_id: str | None = Field(
         None, description="Key with which S3 encrypts each new object (SSE-KMS). None: the default of the bucket."
     )
     path_style: bool = Field(
         True,
-        description="With endpoint_url: put the bucket into the path of a URL, not into the host name. Most "
+        description="With endpoint_url: the bucket is in the path of a URL, not in the host name. Most "
         "S3-compatible servers need this.",
     )
     connect_timeout_seconds: float = Field(10.0, gt=0, description="Timeout of a connection attempt.")
@@ -71,8 +71,8 @@ class RowLimits(Section):
     )
     duplicate_doc_ids: Literal["keep_best", "fail"] = Field(
         "keep_best",
-        description="A doc_id twice in the candidates of a query. keep_best: keep the better placed one, and count the "
-        "others. fail: the query becomes a failed row.",
+        description="What happens to candidates of a query with the same doc_id. keep_best: the best ranked one is "
+        "kept, and the others are counted. fail: the query becomes a failed row.",
     )
 
 
@@ -81,12 +81,11 @@ class RowSettings(RowLimits):
 
     columns: Annotated[dict[str, str], AfterValidator(_of_known_columns)] = Field(
         {},
-        description="Names in the input of columns and candidate fields that have other names there: "
-        "{query_id: qid, doc_id: docno}.",
+        description="Columns and candidate fields that have other names in the input: {query_id: qid, doc_id: docno}.",
     )
     cast_ids: bool = Field(
         False,
-        description="Read integers as ids: 7 becomes the text 7. Ids in qrels and other files must be written so.",
+        description="Accept integer ids: 7 becomes the text 7. Ids in qrels and other files must have the same form.",
     )
 
 
@@ -106,8 +105,8 @@ class InputConfig(RowSettings):
     version: Annotated[str, BeforeValidator(_version_text)] | None = Field(
         None,
         description="Version of the table to read: number of a Delta or Lance version, id of an Iceberg snapshot, "
-        "revision of a dataset on the Hugging Face Hub. None: the version that the output's run has begun with; for a "
-        "new run, the latest.",
+        "revision of a dataset on the Hugging Face Hub. None: the version that the run began with; for a new run, the "
+        "latest.",
     )
     options: dict[str, Any] = Field(
         {},
@@ -130,7 +129,7 @@ class OutputConfig(Section):
     completion_cache: bool = Field(
         True,
         description="Store completions until their query is written, so that a resumed run can reuse them. If false, "
-        "a resumed run still reuses those that are stored.",
+        "a resumed run still reuses stored completions.",
     )
     lease_seconds: float = Field(
         60.0,

@@ -15,7 +15,7 @@ class PublishConfig(Section):
     partition: str | None = Field(
         None,
         description='Value of the partition column, such as "{date}": only the rows with this value are replaced. '
-        "None: all rows are.",
+        "None: all rows are replaced.",
     )
     partition_column: str = Field("date", min_length=1, description="Column that `partition` adds to the rows.")
     columns: tuple[str, ...] | None = Field(
@@ -25,7 +25,7 @@ class PublishConfig(Section):
         {},
         description="Options of the library: storage_options of delta and lance, properties of the iceberg catalog.",
     )
-    catalog: str = Field("default", description="Name of the Iceberg catalog, also in a .pyiceberg.yaml.")
+    catalog: str = Field("default", description="Name of the Iceberg catalog, as in .pyiceberg.yaml.")
     allow_simulated: bool = Field(
         False, description="Publish an output whose engine was scripted or simulated: no model ranked it."
     )

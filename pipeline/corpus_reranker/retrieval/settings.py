@@ -23,8 +23,8 @@ class CorpusConfig(Section):
     title_column: str = Field("title", description="Column of the titles, which may be absent.")
     tsv_columns: tuple[str, ...] | None = Field(
         None,
-        description="Columns of a TSV file, in order: doc_id, url, title, text in MS MARCO's documents. None: the "
-        "columns of the ids and of the texts.",
+        description="Columns of a TSV file, in order: doc_id, url, title, text for MS MARCO's documents. None: "
+        "`id_column`, `text_column`.",
     )
 
 
@@ -72,7 +72,7 @@ class Rm3Config(Section):
 class DatasetConfig(Section):
     """A dataset in the layout of its publisher. It gives `assemble` and `retrieve` their queries, corpus and qrels.
 
-    Keys of those sections that are set win.
+    Keys that these two sections set override those of the dataset.
     """
 
     layout: str = Field(
@@ -83,9 +83,9 @@ class DatasetConfig(Section):
         description="Folder or file of the dataset, local or s3://; hf://OWNER/NAME of a dataset on the Hugging Face "
         "Hub; for ir_datasets its id."
     )
-    split: str = Field("test", description="Split whose queries are read: those that its qrels judge.")
+    split: str = Field("test", description="Split to read: the queries that its qrels judge.")
     subset: str | None = Field(
-        None, description="Part of a dataset with several: the task of BRIGHT, the language of mteb."
+        None, description="Part of a dataset that has several: the task of BRIGHT, the language of mteb."
     )
 
     @field_validator("layout")
@@ -102,7 +102,7 @@ class RetrieveConfig(Section):
     index: str = Field(description="Folder of a Lucene index on every node, or the name of a prebuilt pyserini index.")
     corpus: CorpusConfig | None = Field(None, description="Corpus to build the index from if `index` does not exist.")
     output: Url | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
-    overwrite: bool = Field(False, description="Replace candidates that other settings made.")
+    overwrite: bool = Field(False, description="Replace candidates that were made with other settings.")
     hits: int = Field(100, ge=1, description="Candidates per query.")
     k1: float = Field(0.9, ge=0, description="BM25's k1. 0.9 is Anserini's default for passages.")
     b: float = Field(0.4, ge=0, le=1, description="BM25's b. 0.4 is Anserini's default for passages.")
@@ -133,7 +133,7 @@ class AssembleConfig(Section):
     queries: QueriesConfig
     corpus: CorpusConfig
     output: Url | None = Field(None, description="Folder for the candidates; None: input.path of this config.")
-    overwrite: bool = Field(False, description="Replace candidates that other settings made.")
+    overwrite: bool = Field(False, description="Replace candidates that were made with other settings.")
     hits: int = Field(100, ge=1, description="Documents to keep per query, best first.")
     missing: Literal["drop", "error"] = Field(
         "drop",

@@ -56,7 +56,7 @@ class OpenAISettings(EngineSettings):
     api: Literal["chat", "completions"] = Field(
         "chat",
         description="chat: the server applies its chat template. completions: the prompt is rendered here, with the "
-        "chat template of `tokenizer`, and may end inside the response.",
+        "chat template of `tokenizer`, and can include the beginning of the response.",
     )
     tokenizer: str | None = Field(
         None,
@@ -70,8 +70,8 @@ class OpenAISettings(EngineSettings):
     max_num_seqs: int = Field(
         256,
         ge=1,
-        description="Maximum number of requests in flight at each endpoint. Below it, the engine finds how many the "
-        "server takes.",
+        description="Maximum number of requests in flight at each endpoint. The engine finds how many the server "
+        "takes, up to this number.",
     )
     max_requests_per_minute: float | None = Field(
         None, gt=0, description="Limit of the whole run, divided by cluster.max_replicas. None: no limit."
@@ -90,25 +90,25 @@ class OpenAISettings(EngineSettings):
     max_outage_seconds: float = Field(
         300.0,
         gt=0,
-        description="The engine is declared dead once no endpoint has answered for this long. It is also the longest "
-        "Retry-After that is obeyed.",
+        description="The engine is declared dead once no endpoint has answered for this long. Also the longest "
+        "Retry-After that the engine waits for.",
     )
     hang_timeout_seconds: float = Field(
         1800.0,
         gt=0,
         description="The engine is declared dead after this time without any response while requests are in flight. "
-        "Above request_timeout_seconds and max_outage_seconds, which detect a failure earlier.",
+        "Must be above request_timeout_seconds and max_outage_seconds, which detect a failure earlier.",
     )
     prices: TokenPrices | None = Field(
         None,
         description="Prices per million tokens: {prompt: P, cached_prompt: C, output: O}, in any currency. Without "
-        "cached_prompt, cached tokens cost as much as others. None: the tokens are counted, not their price.",
+        "cached_prompt, cached tokens cost as much as others. None: the run shows tokens, but no cost.",
     )
     omit: tuple[str, ...] = Field(
-        (), description="Request parameters that are not sent, because the server refuses them: temperature, seed, ..."
+        (), description="Request parameters to leave out because the server refuses them: temperature, seed, ..."
     )
     extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="Further request parameters, such as reasoning_effort."
+        default_factory=dict, description="Additional request parameters, such as reasoning_effort."
     )
     server: ServerFeatures | None = Field(
         None, description="What the server can do. None: a few small requests find out when the run starts."

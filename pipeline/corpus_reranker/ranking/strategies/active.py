@@ -22,16 +22,16 @@ class Active:
     the candidates whose probability of being among the first `cutoff` lies between `tolerance` and 1 - `tolerance`, in
     windows of neighbors. Once fewer than `min_uncertain` are left, a last round ranks the likely top.
 
-    The ranking has the final beliefs of the best `depth` candidates. Its stability is the mean probability that one of
-    the first `cutoff` candidates exceeds the value that `cutoff` candidates are expected to exceed. A query whose
-    candidates fit in one window has neither: the answer is the order.
+    The ranking has the final beliefs of the best `depth` candidates, and a stability: the mean probability that a
+    candidate of the first `cutoff` exceeds a threshold, which `cutoff` candidates are expected to exceed. A query whose
+    candidates fit in one window has no beliefs and no stability: the answer gives the order.
 
     Attributes:
         window: Passages in one window.
         depth: Number of first-stage candidates to rerank.
         cutoff: Rank that separates the top from the rest; 10 suits nDCG@10.
-        max_calls: Maximum number of windows for one query. The round that reaches it ranks its likeliest candidates
-            only. Sliding windows take 9 for 100 candidates.
+        max_calls: Maximum number of windows for one query. The round that reaches it ranks only its likeliest
+            candidates. Sliding windows take 9 for 100 candidates.
         tolerance: A candidate is certain if its probability of being in the top is below this, or above 1 minus this.
             0.01 is the authors' default.
         min_uncertain: Start the last round once fewer candidates are uncertain. 10 is the authors' default.

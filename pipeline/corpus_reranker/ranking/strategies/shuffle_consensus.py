@@ -15,10 +15,10 @@ class ShuffleConsensus:
 
     With `depth` equal to `window` this is the paper's procedure on one list.
 
-    The agreement of a candidate is the fraction of its pairs with the other passages of its windows, over all copies,
-    that a copy orders as the consensus of the window does. The stability is Kendall's tau between two copies of a
-    window, averaged over all pairs of copies and then over the windows. A copy without an answer counts with the order
-    before the window. One copy gives neither.
+    Each copy of a window pairs a candidate with the other passages of the window. The agreement of the candidate is the
+    fraction of these pairs, over all windows, that the copies order as the consensus of the window does. The stability
+    is Kendall's tau between two copies of a window, averaged over all pairs of copies and then over the windows. A copy
+    without an answer counts with the order before the window. With one copy, there is no agreement and no stability.
 
     Attributes:
         window: Passages in one window.
