@@ -77,6 +77,7 @@ def open_completion_cache(
     count: Callable[[str], None],
     *,
     read_only: bool = False,
+    keep_all: bool = False,
 ) -> "CompletionCache":
     """The cache of one replica.
 
@@ -86,12 +87,13 @@ def open_completion_cache(
         index: What `completion_index` returned before the pass.
         count: Called with the name of a counter for each event.
         read_only: Store no further completions.
+        keep_all: Keep the completions of finished queries, which may be continued.
     """
     segments = defaultdict(list, {query_id: list(names) for query_id, names in index.items()})
     for query_id, names in completion_index(layout, replica).items():
         segments[query_id] += names
     store = open_object_store(layout.completions_url, layout.storage)
-    return CompletionCache(store, replica, segments, count, read_only=read_only)
+    return CompletionCache(store, replica, segments, count, read_only=read_only, keep_all=keep_all)
 
 
 class CompletionCache:
@@ -109,8 +111,10 @@ class CompletionCache:
         count: Callable[[str], None],
         *,
         read_only: bool = False,
+        keep_all: bool = False,
     ) -> None:
         self._store = store
+        self._keep_all = keep_all
         self._read_only = read_only
         self._replica = replica
         self._count = count
@@ -189,7 +193,7 @@ class CompletionCache:
                 self._failed(f"could not write to {self._replica}: {error}")
                 await asyncio.sleep(_RETRY_DELAY_SECONDS)
                 continue
-            if time.monotonic() >= self._expire_at:
+            if not self._keep_all and time.monotonic() >= self._expire_at:
                 await self._expire()
             for _, committed in pending:
                 if not committed.done():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from corpus_reranker.config.budget import BudgetConfig
 from corpus_reranker.config.cache import CacheConfig
 from corpus_reranker.config.calibration import CalibrationConfig
 from corpus_reranker.config.cluster import ClusterConfig
@@ -148,6 +149,7 @@ class JobConfig(RerankerConfig):
     input: InputConfig
     output: OutputConfig
     reuse: ReuseConfig = ReuseConfig()
+    budget: BudgetConfig | None = None
     max_failed_fraction: float = Field(
         0.01, ge=0, le=1, description="Maximum fraction of failed queries. Above it, the run ends with exit code 3."
     )
@@ -175,6 +177,11 @@ class JobConfig(RerankerConfig):
     publish: PublishConfig | None = None
     report: ReportConfig = ReportConfig()
     estimate: EstimateConfig = EstimateConfig()
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """As in RerankerConfig, and the budget: it determines how many windows a query gets."""
+        fields = super().fingerprint_fields()
+        return fields if self.budget is None else {**fields, "budget": self.budget.model_dump(mode="json")}
 
     @model_validator(mode="before")
     @classmethod

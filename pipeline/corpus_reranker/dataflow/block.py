@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpus_reranker.io import schemas
 from corpus_reranker.io.calibration import Calibration
@@ -16,6 +17,13 @@ def query_rows(block: pa.Table, shown: ShownInput) -> list[dict[str, Any]]:
     names = (schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM, *shown.columns)
     rows: list[dict[str, Any]] = block.select(list(dict.fromkeys(names))).to_pylist()
     return rows
+
+
+def with_window_limits(block: pa.Table, limits: pa.Table) -> pa.Table:
+    """The rows of `block` whose query is in `limits`, with their limit in the column max_windows."""
+    found = pc.index_in(block[schemas.QUERY_ID], value_set=limits[schemas.QUERY_ID].combine_chunks())
+    limited = block.append_column(schemas.MAX_WINDOWS, limits[schemas.MAX_WINDOWS].take(found))
+    return limited.filter(pc.is_valid(found))
 
 
 def result_block(

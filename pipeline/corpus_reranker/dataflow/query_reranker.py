@@ -23,6 +23,7 @@ from corpus_reranker.engines.model_fingerprint import answers_fingerprint
 from corpus_reranker.engines.registry import create_engine, create_pre_ranker
 from corpus_reranker.ranking.pre_ranker import cascade
 from corpus_reranker.ranking.rerank_query import rerank_query
+from corpus_reranker.ranking.strategies.base import Strategy
 from corpus_reranker.types import Generate, RerankRequest, RerankResult
 
 
@@ -64,6 +65,7 @@ class QueryReranker:
                 run.completion_index,
                 self._stats.count,
                 read_only=not run.cache_completions,
+                keep_all=run.window_limits is not None,
             )
         if config.cache.path is not None:
             self._completion_store = open_completion_store(
@@ -97,9 +99,9 @@ class QueryReranker:
         prices = self._config.engine.token_prices
         return prices.cost(self._counts) if prices else 0.0
 
-    def max_windows(self, num_candidates: int) -> int:
-        """Maximum number of windows of a query with `num_candidates` candidates."""
-        windows: int = self._config.strategy.max_windows(self._config.num_ranked(num_candidates))
+    def max_windows(self, num_candidates: int, limit: int | None = None) -> int:
+        """Maximum number of windows of a query with `num_candidates` candidates. `limit` as in `rerank`."""
+        windows: int = self._strategy(limit).max_windows(self._config.num_ranked(num_candidates))
         return windows
 
     @contextlib.asynccontextmanager
@@ -111,12 +113,17 @@ class QueryReranker:
             async with self._in_flight.query(query_id):
                 yield slot
 
-    async def rerank(self, request: RerankRequest, slot: QuerySlot) -> RerankResult:
+    async def rerank(self, request: RerankRequest, slot: QuerySlot, limit: int | None = None) -> RerankResult:
         """Rerank one query: all candidates, or those that the pre-ranker keeps.
+
+        Args:
+            request: The query.
+            slot: Its slot.
+            limit: Maximum number of windows, in place of the strategy's own.
 
         Raises EngineDeadError if an engine dies, and any error of a faulty strategy or template.
         """
-        listwise = partial(self._rerank_listwise, slot)
+        listwise = partial(self._rerank_listwise, slot, self._strategy(limit))
         if self._pre_ranker is None or self._config.pre_ranker is None:
             return await listwise(request)
         timeout_seconds = self._config.policy.window_timeout_seconds
@@ -126,7 +133,7 @@ class QueryReranker:
             self._stats.add_error(result.query_id, result.error or "pre-ranker failed")
         return result
 
-    async def _rerank_listwise(self, slot: QuerySlot, request: RerankRequest) -> RerankResult:
+    async def _rerank_listwise(self, slot: QuerySlot, strategy: Strategy, request: RerankRequest) -> RerankResult:
         config, prompt_builder, parser = self._config, self._prompt_builder, self._prompt_builder.parser
         async with compose_generate(
             self._engine.generate,
@@ -142,7 +149,7 @@ class QueryReranker:
             return await rerank_query(
                 request,
                 generate,
-                strategy=config.strategy,
+                strategy=strategy,
                 prompt_builder=prompt_builder,
                 parser=parser,
                 sampling=replace(
@@ -151,6 +158,10 @@ class QueryReranker:
                 policy=config.policy,
                 encode=prompt_builder.tokenizer.encode,
             )
+
+    def _strategy(self, limit: int | None) -> Strategy:
+        strategy: Strategy = self._config.strategy if limit is None else self._config.strategy.with_max_windows(limit)
+        return strategy
 
     def _count(self, name: str, amount: int) -> None:
         self._counts[name] += amount

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.settings import RowLimits
 from corpus_reranker.io.sinks.layout import Layout
@@ -14,13 +16,16 @@ class RunServices:
     """Optional services: without them, a replica reranks, but reports and caches nothing.
 
     `stats_actor` and `coordinator` are actor handles. With `has_max_cost`, replicas report what they cost.
-    `completion_index` names the files of cached completions by query id; `cache_completions` stores further ones.
+    `window_limits` has the queries of a round of a run with a budget, and the limit of each: columns query_id and
+    max_windows. `completion_index` names the files of cached completions by query id; `cache_completions` stores
+    further ones.
     """
 
     run_id: str = ""
     stats_actor: Any = None
     coordinator: Any = None
     has_max_cost: bool = False
+    window_limits: pa.Table | None = None
     layout: Layout | None = None
     completion_index: Mapping[str, list[str]] = field(default_factory=dict)
     cache_completions: bool = True

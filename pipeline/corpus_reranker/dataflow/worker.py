@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from corpus_reranker.config.schema import RerankerConfig
-from corpus_reranker.dataflow.block import query_rows, result_block
+from corpus_reranker.dataflow.block import query_rows, result_block, with_window_limits
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.dataflow.guarded_loop import FAILED_EXIT_CODE, guarded_loop
@@ -83,29 +83,33 @@ class RerankWorker:
         return asyncio.run_coroutine_threadsafe(self._rerank_block(block), self._loop).result()
 
     async def _rerank_block(self, block: pa.Table) -> pa.Table:
+        limits: list[int | None] = [None] * len(block)
+        if self._run.window_limits is not None:
+            block = with_window_limits(block, self._run.window_limits)
+            limits = block[schemas.MAX_WINDOWS].to_pylist()
         queries = query_rows(block, self._shown)
         self._queries_arrived += len(queries)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._rerank_row(row)) for row in queries]
+            tasks = [group.create_task(self._rerank_row(*each)) for each in zip(queries, limits, strict=True)]
         if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
             await self._reranker.flush()
         self._queries_returned += len(queries)
         results = [None if task.cancelled() else task.result() for task in tasks]
         return await asyncio.to_thread(result_block, block, results, self._schema, self._shown, self._run.calibration)
 
-    async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
+    async def _rerank_row(self, row: dict[str, Any], limit: int | None) -> dict[str, Any]:
         try:
             request = parse_row(row, self._shown)
             self._poison_queries.check(request.query_id)
         except RowError as error:
             return self._fail(row, str(error))
-        max_windows = self._reranker.max_windows(len(request.candidates))
+        max_windows = self._reranker.max_windows(len(request.candidates), limit)
         query_id = request.query_id
         async with self._poison_queries.isolation(query_id), self._reranker.admitted(query_id, max_windows) as slot:
             started_at = datetime.now(UTC)
             self._stats.plan_query(max_windows)
             try:
-                result = await self._reranker.rerank(request, slot)
+                result = await self._reranker.rerank(request, slot, limit)
             except EngineDeadError as error:
                 self._events.write("engine_died", error=str(error), query_ids=self._in_flight.ids)
                 self._exit(f"its engine died: {error}")

@@ -13,6 +13,10 @@ from corpus_reranker.types import Completion, RerankRequest, RerankResult, Windo
 
 QUERY_ID = "query_id"
 CANDIDATES = "candidates"
+MAX_WINDOWS = "max_windows"
+"""Column of a run with a budget: the limit of windows with which the query was reranked last."""
+BUDGET = "reranker.budget"
+"""Key of the metadata of data files that have the column MAX_WINDOWS."""
 PROBLEM = "_problem"
 """Column that `sources.rows.check_batch` adds: why this row cannot be reranked, null if it can."""
 
@@ -162,14 +166,16 @@ MAX_PROMPT_CHARS = 400_000
 def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Schema:
     """Schema of the output: the result's columns, then the input's others (`query` too) with their types.
 
-    `metadata` (model, template hash, fingerprint, code version, ...) becomes the files' key-value metadata.
+    `metadata` (model, template hash, fingerprint, code version, ...) becomes the files' key-value metadata. If it has
+    the key BUDGET, the result has the column MAX_WINDOWS.
     """
     passed_through = [
         field.remove_metadata().with_nullable(True)
         for field in input_schema
         if field.name not in (QUERY_ID, CANDIDATES)
     ]
-    return pa.schema([*RESULT, *passed_through], metadata=dict(metadata))
+    limit = [pa.field(MAX_WINDOWS, pa.int32())] if BUDGET in metadata else []
+    return pa.schema([*RESULT, *limit, *passed_through], metadata=dict(metadata))
 
 
 def output_table(

@@ -21,6 +21,7 @@ from corpus_reranker.io.sources.rows import check_shown
 from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.spend import read_spend
 from corpus_reranker.io.status import read_status
+from corpus_reranker.run.budget import check_budget
 from corpus_reranker.run.compaction import compact_completions
 from corpus_reranker.run.final_report import write_final_report
 from corpus_reranker.run.fingerprint import check_input_unchanged, recorded_input, run_fingerprint
@@ -101,6 +102,7 @@ def _run_once(
                 check_input_unchanged(config, source, fingerprint)
             check_shown(candidates.schema, config.prompt.load_template().shown)
             query_ids = isolated.run(read_query_ids, candidates)
+            check_budget(config, len(query_ids), candidates.schema, retry)
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
             info = {**fingerprint.info, "gpus": max_gpus(config), "keep_reasoning": config.output.keep_reasoning}
             record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info, new_run=new_run)

@@ -1,4 +1,4 @@
-"""The passes of a run. Each pass sends every unfinished query to the replicas once."""
+"""The passes of a run. Each pass sends every unfinished query to the replicas once; with a budget, those of a round."""
 
 import os
 import time
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import corpus_reranker
 from corpus_reranker.cache.completions import completion_index
@@ -20,9 +21,11 @@ from corpus_reranker.errors import RunError, TransientRunError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.calibration import CALIBRATION, FINGERPRINT, Calibration
 from corpus_reranker.io.isolation import IsolatedProcess
+from corpus_reranker.io.schemas import BUDGET, QUERY_ID
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import ParquetFiles
+from corpus_reranker.run.budget import BudgetRound, plan_round
 from corpus_reranker.run.damaged_input import damaged_input_error
 from corpus_reranker.run.fingerprint import RunFingerprint
 from corpus_reranker.run.progress import ProgressReporter
@@ -50,7 +53,7 @@ class RunContext:
 def run_passes(
     run: RunContext, schema: pa.Schema, query_ids: pa.ChunkedArray, state: ResumePoint, reused: int = 0
 ) -> tuple[ResumePoint, list[dict[str, Any]]]:
-    """Run passes until no query remains, or a pass leaves as many as it found.
+    """Run passes until no query remains and no budget is left, or a pass finishes nothing.
 
     Args:
         run: The run.
@@ -66,21 +69,54 @@ def run_passes(
         RunError: A pass failed; the same command resumes the run.
     """
     entries: list[dict[str, Any]] = []
-    if not state.remaining:
+    work = _next_pass(run, query_ids, state)
+    if work is None:
         return state, entries
     probe_counts = {} if run.attempt.restarts else run.config.engine.probe_counts
     ledger = SpendLedger(run.config, run.sink.layout, run.record, probe_counts)
     ledger.check(state.done)
-    while state.remaining:
-        before = state.remaining
-        entries.append(_run_pass(run, schema, query_ids.filter(state.finished), reused, ledger))
+    while work is not None:
+        before = work
+        entries.append(_run_pass(run, schema, work, reused, ledger))
         state = run.isolated.run(run.sink.prepare, query_ids)
         run.attempt.done = state.done
-        if state.remaining:
+        work = _next_pass(run, query_ids, state)
+        if work is not None:
             ledger.check(state.done)
-        if state.remaining >= before:
-            break
+            if work.done <= before.done:
+                break
     return state, entries
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One pass.
+
+    Attributes:
+        finished: Ids of the queries that it leaves out.
+        done: Grows whenever a query of the pass is finished.
+        limits: The queries of a round and the windows of each; None without a budget.
+    """
+
+    finished: pa.ChunkedArray
+    done: int
+    limits: pa.Table | None = None
+
+
+def _next_pass(run: RunContext, query_ids: pa.ChunkedArray, state: ResumePoint) -> _Pass | None:
+    """The next pass; None if there is nothing left to do."""
+    budget, strategy = run.config.budget, run.config.strategy
+    if budget is None:
+        return _Pass(query_ids.filter(state.finished), state.done) if state.remaining else None
+    most_windows = strategy.max_windows(run.config.input.max_candidates)
+    filesystem = run.sink.layout.filesystem
+    planned: BudgetRound = run.isolated.run(plan_round, budget, most_windows, query_ids, filesystem, list(state.files))
+    run.log(f"budget: {planned.windows:,} of {counted(budget.windows, 'window')} requested{planned.describe()}")
+    run.attempt.done = planned.allotted
+    if not planned.limits.num_rows:
+        return None
+    chosen = pc.is_in(query_ids, value_set=planned.limits[QUERY_ID].combine_chunks())
+    return _Pass(query_ids.filter(pc.invert(chosen)), planned.allotted, planned.limits)
 
 
 def max_gpus(config: JobConfig) -> int:
@@ -90,7 +126,8 @@ def max_gpus(config: JobConfig) -> int:
 
 def file_metadata(config: JobConfig, fingerprint: RunFingerprint, run_id: str) -> dict[str, str]:
     """Key-value metadata of every output file."""
-    return {
+    budget = {} if config.budget is None else {BUDGET: config.budget.model_dump_json()}
+    return budget | {
         "reranker.version": corpus_reranker.__version__,
         "reranker.model": config.engine.model,
         "reranker.engine": config.engine.kind,
@@ -104,11 +141,9 @@ def file_metadata(config: JobConfig, fingerprint: RunFingerprint, run_id: str) -
     }
 
 
-def _run_pass(
-    run: RunContext, schema: pa.Schema, finished: pa.ChunkedArray, reused: int, ledger: SpendLedger
-) -> dict[str, Any]:
-    """Rerank every query whose id is not in `finished`, and return the manifest's entry."""
-    config, sink, record = run.config, run.sink, run.record
+def _run_pass(run: RunContext, schema: pa.Schema, work: _Pass, reused: int, ledger: SpendLedger) -> dict[str, Any]:
+    """Rerank the queries of a pass, and return the manifest's entry."""
+    config, sink, record, finished = run.config, run.sink, run.record, work.finished
     started = time.monotonic()
     _connect()
     run.attempt.running = True
@@ -131,6 +166,7 @@ def _run_pass(
             stats_actor=stats_actor,
             coordinator=coordinator,
             has_max_cost=config.max_cost is not None,
+            window_limits=work.limits,
             layout=sink.layout,
             completion_index=completion_index(sink.layout),
             cache_completions=config.output.completion_cache,

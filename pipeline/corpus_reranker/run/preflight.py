@@ -6,7 +6,8 @@ from corpus_reranker.engines.base import EngineCapabilities, EngineSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import canonical
-from corpus_reranker.ranking.strategies.base import needs_scores
+from corpus_reranker.ranking.strategies.base import can_continue, needs_scores
+from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
 
 _MIN_PASSAGE_TOKENS = 16
 """Minimum tokens per passage: a context that leaves less for each passage is a mistake in the config."""
@@ -47,12 +48,13 @@ def preflight(config: JobConfig) -> list[str]:
         raise ConfigError(f"max_cost needs engine.prices, which engine.kind {config.engine.kind} does not have")
     _check_paths(config.input.path, config.output.path)
     _check_reuse(config)
+    _check_window_budget(config)
     warnings = config.engine.preflight("engine", config.storage)
     if config.pre_ranker is not None:
         pre_ranker = config.pre_ranker.engine
         warnings += pre_ranker.preflight("pre_ranker.engine", config.storage)
         _check_shared_gpu(config.engine.capabilities, pre_ranker.capabilities)
-    return [*warnings, *_check_budget(config)]
+    return [*warnings, *_check_context(config)]
 
 
 def _check_template(config: JobConfig) -> None:
@@ -149,7 +151,25 @@ def _check_reuse(config: JobConfig) -> None:
             raise ConfigError(f"reuse.outputs names output.path {url}; give the output of an earlier run")
 
 
-def _check_budget(config: JobConfig) -> list[str]:
+def _check_window_budget(config: JobConfig) -> None:
+    """Check that queries can be continued without requesting their first windows again."""
+    if config.budget is None:
+        return
+    if not can_continue(config.strategy):
+        names = ", ".join(name for name in STRATEGIES if can_continue(strategy_class(name)))
+        raise ConfigError(
+            f"strategy {strategy_options(config.strategy)['name']} cannot continue with more windows, which budget"
+            f" needs; set strategy.name to {names}"
+        )
+    if not config.output.completion_cache:
+        raise ConfigError("budget needs the completion cache; set output.completion_cache to true")
+    if config.pre_ranker is not None:
+        raise ConfigError("budget does not work with pre_ranker, whose order may differ between rounds; remove one")
+    if config.reuse.outputs:
+        raise ConfigError("budget does not work with reuse.outputs, whose rows have other windows; remove one")
+
+
+def _check_context(config: JobConfig) -> list[str]:
     """Check that the context holds the passages of a window, the template and the output."""
     context_tokens, output_tokens = config.engine.max_model_len, config.generation.max_tokens
     window, passage_tokens = config.strategy.max_window, config.prompt.max_passage_tokens

@@ -3,7 +3,7 @@
 A data file is written once, under a unique name, into the folder of its run. The commit moves it to the top of the
 output folder. A crash can leave:
 - a truncated file, on filesystems that show a file while it is written; it does not end in the Parquet magic;
-- duplicates: a write task outlived its killed driver, or a query was retried;
+- duplicates: a write task outlived its killed driver, or a query was retried or got more windows;
 - a file both in the folder of its run and at the top, on stores that cannot rename.
 Before each pass, truncated files and duplicates are deleted.
 """
@@ -23,7 +23,7 @@ from pyarrow.fs import FileInfo, FileSystem
 
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.filesystem import IO_THREADS, delete_files, join, list_files, retry_transient_errors
-from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.io.schemas import BUDGET, MAX_WINDOWS, QUERY_ID
 from corpus_reranker.io.sinks.failure_reasons import FailureReasons
 from corpus_reranker.io.sinks.layout import SUCCESS, Layout, data_file_prefix, parts_folder
 from corpus_reranker.io.sinks.run_record import find_run_id
@@ -86,7 +86,8 @@ def is_data_file(name: str) -> bool:
 def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, dict[str, int]]:
     """Make the data files of the run hold each query once.
 
-    Among duplicates, the row with the better status is kept, then the row in the newer file. A file with a row to drop
+    Among duplicates, the row with the higher limit of windows is kept, if the run has a budget; then the row with the
+    better status, then the row in the newer file. A file with a row to drop
     is replaced by a new file, or by none. Every dropped row has a duplicate in place, so a crash at any point loses
     nothing. Safe to repeat.
 
@@ -104,7 +105,7 @@ def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, di
         confirm()
         delete_files(filesystem, truncated)
     paths = [info.path for info in infos if info.path not in set(truncated)]
-    rows = _rows(_in_parallel(lambda path: _read(filesystem, path, [QUERY_ID, "status"]), paths))
+    rows = _rows(_in_parallel(lambda path: _read(filesystem, path, [QUERY_ID, "status", MAX_WINDOWS]), paths))
     dropped = _duplicates_to_drop(rows)
     if dropped.num_rows:
         for file in pc.unique(dropped["file"]).to_pylist():
@@ -121,6 +122,28 @@ def summarize_data_files(filesystem: FileSystem, files: Mapping[str, int]) -> li
     """The manifest entries of data files with their sizes, by name. Reads only their status and token columns."""
     entries = _in_parallel(lambda path: _entry(filesystem, path, files[path]), list(files))
     return sorted(entries, key=lambda each: each.name)
+
+
+def read_window_counts(filesystem: FileSystem, paths: Sequence[str]) -> pa.Table:
+    """What a budget needs of each row in the data files of a run that has one.
+
+    Returns:
+        Columns query_id, status, stability, max_windows, windows, and requested: the requests of all windows.
+    """
+    names = [QUERY_ID, "status", "stability", MAX_WINDOWS]
+
+    def counts(path: str) -> pa.Table:
+        table = _read(filesystem, path, [*names, "windows.list.element.attempts"])
+        windows = table["windows"].combine_chunks()
+        attempts = pc.struct_field(pc.list_flatten(windows), "attempts").to_numpy()
+        of_row = pc.list_parent_indices(windows).to_numpy()
+        requested = np.bincount(of_row, attempts, minlength=table.num_rows).astype(np.int64)
+        own = table.select(names).append_column("windows", pc.list_value_length(windows).cast(pa.int32()))
+        return own.append_column("requested", pa.array(requested)).replace_schema_metadata()
+
+    types = [pa.string(), pa.string(), pa.float64(), pa.int32(), pa.int32(), pa.int64()]
+    empty = pa.schema(zip([*names, "windows", "requested"], types, strict=True)).empty_table()
+    return pa.concat_tables([empty, *(table.cast(empty.schema) for table in _in_parallel(counts, paths))])
 
 
 def count_statuses(filesystem: FileSystem, infos: Sequence[FileInfo]) -> Counter[str]:
@@ -179,14 +202,22 @@ def _rows(tables: Iterable[pa.Table]) -> pa.Table:
             {
                 QUERY_ID: table[QUERY_ID].cast(pa.string()),
                 "status": table["status"].cast(pa.string()),
+                MAX_WINDOWS: _max_windows(table),
                 "file": pa.repeat(pa.scalar(file, pa.int32()), table.num_rows),
                 "row": pa.array(np.arange(table.num_rows, dtype=np.int32)),
             }
         )
         for file, table in enumerate(tables)
     ]
-    names = {QUERY_ID: pa.string(), "status": pa.string(), "file": pa.int32(), "row": pa.int32()}
+    names = {QUERY_ID: pa.string(), "status": pa.string(), MAX_WINDOWS: pa.int32()}
+    names |= {"file": pa.int32(), "row": pa.int32()}
     return pa.concat_tables(numbered) if numbered else pa.schema(names).empty_table()
+
+
+def _max_windows(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """The limit of each row; 0 without a budget, also if a column of the input has this name."""
+    has_budget = BUDGET.encode() in (table.schema.metadata or {})
+    return table[MAX_WINDOWS] if has_budget else pa.array(np.zeros(table.num_rows, np.int32))
 
 
 def _duplicates_to_drop(rows: pa.Table) -> pa.Table:
@@ -198,7 +229,13 @@ def _duplicates_to_drop(rows: pa.Table) -> pa.Table:
     duplicates = rows.filter(pc.is_in(rows[QUERY_ID], value_set=repeated.combine_chunks()))
     duplicates = duplicates.append_column("status_rank", pc.index_in(duplicates["status"], value_set=BEST_FIRST))
     duplicates = duplicates.sort_by(
-        [(QUERY_ID, "ascending"), ("status_rank", "ascending"), ("file", "ascending"), ("row", "ascending")]
+        [
+            (QUERY_ID, "ascending"),
+            (MAX_WINDOWS, "descending"),
+            ("status_rank", "ascending"),
+            ("file", "ascending"),
+            ("row", "ascending"),
+        ]
     )
     ids = duplicates[QUERY_ID].combine_chunks()
     same_as_before = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))

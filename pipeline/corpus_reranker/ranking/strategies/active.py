@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows
 from corpus_reranker.ranking.trueskill import Gaussian, update_beliefs
@@ -59,6 +59,10 @@ class Active:
 
     def max_windows(self, num_candidates: int) -> int:
         return self.max_calls
+
+    def with_max_windows(self, max_windows: int) -> "Active":
+        """This strategy with another `max_calls`. The first windows do not depend on it."""
+        return replace(self, max_calls=max_windows)
 
     async def rank(self, num_candidates: int, rank_window: RankWindow) -> Ranking:
         depth = min(num_candidates, self.depth)

@@ -34,7 +34,8 @@ class Strategy(Protocol):
     The same answers must lead to the same windows: no clock, no unseeded randomness, and an order of requests that does
     not depend on which answer arrives first (`rank_windows` guarantees that).
 
-    A class attribute `needs_scores = True` makes a strategy one that ranks by scores: see `needs_scores`.
+    A class attribute `needs_scores = True` makes a strategy one that ranks by scores: see `needs_scores`. A method
+    `with_max_windows` makes it one that can be continued: see `can_continue`.
     """
 
     @property
@@ -62,6 +63,15 @@ class Strategy(Protocol):
 def needs_scores(strategy: Strategy) -> bool:
     """Whether the strategy works with a `ScoreWindow`. It then needs an answer format that gives scores."""
     return bool(getattr(strategy, "needs_scores", False))
+
+
+def can_continue(strategy: Strategy | type[Strategy]) -> bool:
+    """Whether a ranking can be continued with more windows, as a run with a budget does.
+
+    Such a strategy has a method `with_max_windows(max_windows)`: the same strategy with at most this many windows. Its
+    first windows do not depend on the limit, and the ranking has a stability unless it can use no more.
+    """
+    return hasattr(strategy, "with_max_windows")
 
 
 def as_ranking(ranked: Sequence[int] | Ranking) -> Ranking:

@@ -1,0 +1,176 @@
+"""The rounds of a run with a budget of windows: which queries get further windows, and how many.
+
+Everything is computed from the rows of the output. A round raises the limit of some queries and reranks these; windows
+that they have had before are hits in the completion cache. A row has its limit in the column `max_windows`, so a run
+that was killed in a round continues that round, and its allocation is that of a run that was not killed.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.config.budget import BudgetConfig
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.errors import ConfigError, InputError
+from corpus_reranker.formatting import counted
+from corpus_reranker.io.schemas import MAX_WINDOWS, QUERY_ID
+from corpus_reranker.io.sinks.data_files import read_window_counts
+from corpus_reranker.types import QueryStatus
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+LIMITS = pa.schema([(QUERY_ID, pa.string()), (MAX_WINDOWS, pa.int32())])
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRound:
+    """The next round, and what the rows hold before it.
+
+    Attributes:
+        limits: The queries to rerank and the windows of each, by the schema LIMITS. Empty if the budget is spent, or
+            no query can use more windows.
+        windows: Windows that were requested, retries included.
+        allotted: The sum of the limits in the rows. Every finished query of a round raises it.
+        stability: Mean over the rows that have one.
+    """
+
+    limits: pa.Table
+    windows: int
+    allotted: int
+    stability: float | None
+
+    def describe(self) -> str:
+        """What follows the requested windows in the log."""
+        stability = "" if self.stability is None else f", mean stability {self.stability:.4f}"
+        queries = counted(self.limits.num_rows, "query") if self.limits.num_rows else "no query"
+        return f"{stability}; {queries} in the next round"
+
+
+def check_budget(config: JobConfig, queries: int, schema: pa.Schema, retry: Collection[QueryStatus]) -> None:
+    """Check the budget of a run, if it has one.
+
+    Args:
+        config: The job.
+        queries: Queries of the input.
+        schema: Schema of the input.
+        retry: Statuses of queries that are reranked again.
+
+    Raises:
+        ConfigError: It is less than the first round of all queries takes, or finished queries are reranked again.
+        InputError: The input has a column with the name of the limit.
+    """
+    if config.budget is None:
+        return
+    if retry:
+        raise ConfigError("--retry-failed does not work with budget: it would request the windows of all rounds again")
+    needed = queries * (config.budget.first_windows or 1)
+    if config.budget.windows < needed:
+        raise ConfigError(
+            f"budget.windows {config.budget.windows:,} is too small: the first round of"
+            f" {counted(queries, 'query')} takes {needed:,}"
+        )
+    if MAX_WINDOWS in schema.names:
+        raise InputError(f"column {MAX_WINDOWS!r} of the input is also a column of a run with a budget; rename it")
+
+
+def plan_round(
+    budget: BudgetConfig, most_windows: int, query_ids: pa.ChunkedArray, filesystem: FileSystem, paths: Collection[str]
+) -> BudgetRound:
+    """Read what the queries have had, and choose the queries of the next round.
+
+    Args:
+        budget: The budget.
+        most_windows: Maximum number of windows of one query.
+        query_ids: All ids of the input.
+        filesystem: Where the data files are.
+        paths: The data files, which hold no query twice.
+    """
+    rows = read_window_counts(filesystem, sorted(paths))
+    new = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=rows[QUERY_ID]))).cast(pa.string())
+    spent = pc.sum(rows["requested"]).as_py() or 0
+    limits = next_limits(budget, most_windows, _queries(rows, new, budget, most_windows), budget.windows - spent)
+    return BudgetRound(limits, spent, pc.sum(rows[MAX_WINDOWS]).as_py() or 0, pc.mean(rows["stability"]).as_py())
+
+
+def _queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, most_windows: int) -> pa.Table:
+    """The queries that can use more windows: new ones, and complete ones that used all of theirs."""
+    limit, stability = rows[MAX_WINDOWS], rows["stability"]
+    is_open = pc.and_(pc.equal(rows["status"], "complete"), pc.is_valid(stability))
+    is_open = pc.and_(is_open, pc.and_(pc.equal(rows["windows"], limit), pc.less(limit, most_windows)))
+    if budget.target_stability is not None:
+        is_open = pc.and_(is_open, pc.less(stability, budget.target_stability))
+    columns = [QUERY_ID, MAX_WINDOWS, "stability"]
+    first = pa.table([new, pa.array(np.zeros(len(new), np.int32)), pa.nulls(len(new), pa.float64())], names=columns)
+    return pa.concat_tables([rows.select(columns).filter(pc.fill_null(is_open, False)), first])
+
+
+def next_limits(budget: BudgetConfig, most_windows: int, queries: pa.Table, windows: int) -> pa.Table:
+    """Choose the queries of the next round.
+
+    Args:
+        budget: The budget.
+        most_windows: Maximum number of windows of one query.
+        queries: Columns query_id, max_windows and stability of the queries that can use more windows. A query that has
+            not been reranked has max_windows 0; it gets windows even if none are left, because it needs a row.
+        windows: Windows that are left.
+
+    Returns:
+        The queries with a higher limit than before, and that limit.
+    """
+    by_stability = [("stability", "ascending")] if budget.allocation == "uncertainty" else []
+    queries = queries.sort_by([*by_stability, (QUERY_ID, "ascending")])
+    before = queries[MAX_WINDOWS].to_numpy().astype(np.int64)
+    if budget.first_windows is None:
+        limits = uniform_limits(before, windows, most_windows)
+    else:
+        limits = raised_limits(before, windows, min(budget.first_windows, most_windows), most_windows)
+    chosen = queries.set_column(queries.schema.get_field_index(MAX_WINDOWS), MAX_WINDOWS, pa.array(limits, pa.int32()))
+    return chosen.filter(pa.array(limits > before)).select(LIMITS.names)
+
+
+def uniform_limits(before: Ints, windows: int, most_windows: int) -> Ints:
+    """Raise the lowest limits until `windows` are spent. The first of the lowest ones may get one more than the others.
+
+    Args:
+        before: The limit of each query; 0 becomes at least 1.
+        windows: The sum by which the limits may rise.
+        most_windows: Maximum limit.
+    """
+    low, high = 0, most_windows
+    while low < high:
+        level = (low + high + 1) // 2
+        affordable = int(np.maximum(level - before, 0).sum()) <= windows
+        low, high = (level, high) if affordable else (low, level - 1)
+    limits = np.maximum(before, low)
+    left = windows - int((limits - before).sum())
+    if low < most_windows:
+        limits[np.flatnonzero(limits == low)[: max(left, 0)]] += 1
+    at_least_one: Ints = np.maximum(limits, 1)
+    return at_least_one
+
+
+def raised_limits(before: Ints, windows: int, step: int, most_windows: int) -> Ints:
+    """Raise the lowest limits to the next multiple of `step`, in the given order, until `windows` are spent.
+
+    Args:
+        before: The limit of each query; 0 becomes `step` even if no windows are left.
+        windows: The sum by which the limits may rise.
+        step: Windows of a query in one round.
+        most_windows: Maximum limit.
+    """
+    if not len(before):
+        return before
+    rounds = before // step
+    lowest = np.flatnonzero(rounds == rounds.min())
+    order = lowest[np.argsort(before[lowest] % step == 0, kind="stable")]  # a round that was cut short is completed
+    rise = np.minimum((rounds[order] + 1) * step, most_windows) - before[order]
+    left = windows - (np.cumsum(rise) - rise)
+    limits = before.copy()
+    limits[order] += np.where(before[order] == 0, rise, np.clip(left, 0, rise))
+    return limits

@@ -1,0 +1,78 @@
+"""A run with a budget whose driver is killed in the first and in a later round, and the same run without kills."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helpers.request_log import RequestLog
+from helpers.rerank_process import rerank_process
+from helpers.runs import check_ranking, config, query, rows_of_folder, write_input
+
+pytestmark = pytest.mark.slow
+
+QUERIES = 24
+FIRST_WINDOWS = 3
+WINDOWS = QUERIES * FIRST_WINDOWS + 25
+IN_FLIGHT = 8
+SOURCES = {row["query_id"]: row for row in (query(number, 9 + number % 4) for number in range(QUERIES))}
+
+
+def write_job(folder: Path, delay_seconds: float) -> Path:
+    """An input and the config of a job with a budget, whose windows show 4 of up to 12 candidates."""
+    write_input(folder / "in", list(SOURCES.values()))
+    job = config(
+        folder,
+        "--strategy={name: active, window: 4, depth: 12, cutoff: 3, max_calls: 12, min_uncertain: 1}",
+        f"--budget={{windows: {WINDOWS}, allocation: uncertainty, first_windows: {FIRST_WINDOWS}}}",
+        f"--engine.delay_seconds={delay_seconds}",
+        f"--engine.log_path={folder}/requests.jsonl",
+        f"--cluster={{replicas: 2, queries_in_flight: {IN_FLIGHT // 2}, queries_per_block: 2, progress_seconds: 1}}",
+    )
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(job.dump()))
+    return path
+
+
+def run_to_its_end(path: Path, environment: dict[str, str]) -> tuple[dict[str, dict[str, Any]], str]:
+    with rerank_process(path, environment=environment) as process:
+        code, output = process.wait(), process.output
+    assert code == 0, output
+    return rows_of_folder(path.parent / "out"), output
+
+
+def has_requested(log: RequestLog, windows: int) -> bool:
+    return log.read().distinct >= windows
+
+
+def spent(row: dict[str, Any]) -> int:
+    return sum(window["attempts"] for window in row["windows"])
+
+
+def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
+    tmp_path: Path, ray_environment: dict[str, str]
+) -> None:
+    expected, output = run_to_its_end(write_job(tmp_path / "calm", 0.0), ray_environment)
+    assert f"budget: {QUERIES * FIRST_WINDOWS} of {WINDOWS} windows requested" in output
+    path = write_job(tmp_path / "killed", 0.3)
+    log = RequestLog(path.parent / "requests.jsonl")
+    for windows in (QUERIES * FIRST_WINDOWS // 2, QUERIES * FIRST_WINDOWS + 12):
+        with rerank_process(path, environment=ray_environment) as process:
+            assert process.wait_until(partial(has_requested, log, windows)), process.output
+            assert process.running()
+            process.kill()
+            process.wait()
+    rows, output = run_to_its_end(path, ray_environment)
+    log.read()
+    for query_id, source in SOURCES.items():
+        check_ranking(rows[query_id], source)
+        assert rows[query_id]["status"] == "complete"
+    assert sum(map(spent, rows.values())) == log.distinct == WINDOWS
+    assert log.requested_again <= 2 * 2 * IN_FLIGHT, "only what was in flight or not yet stored at a kill"
+    assert len({spent(row) for row in rows.values()}) > 1
+    for column in ("max_windows", "ranking", "stability"):
+        assert {each: row[column] for each, row in rows.items()} == {
+            each: row[column] for each, row in expected.items()
+        }, column
