@@ -1,8 +1,8 @@
-"""Numbers in messages."""
+"""Numbers as text."""
 
 import pytest
 
-from corpus_reranker.formatting import counted
+from corpus_reranker.formatting import counted, format_clock, format_duration, percentage, short_number
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,30 @@ from corpus_reranker.formatting import counted
 )
 def test_counted(count: int, noun: str, text: str) -> None:
     assert counted(count, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(0, 9, "0.0%"), (9, 9, "100.0%"), (1, 9999, "under 0.1%"), (9998, 9999, "over 99.9%"), (1, 3, "33.3%")],
+)
+def test_a_percentage_is_0_or_100_only_if_exact(part: int, whole: int, text: str) -> None:
+    assert percentage(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.25, "0.25"), (17, "17"), (3172, "3,172"), (1_254_000, "1.25M"), (0, "0"), (7.2e9, "7.2G")]
+)
+def test_short_numbers(value: float, text: str) -> None:
+    assert short_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.85, "850 ms"), (12.34, "12.3 s"), (245, "4 min 05 s"), (12_000, "3 h 20 min"), (0, "0 ms")]
+)
+def test_durations_with_units(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (61.9, "0:01:01"), (36_000, "10:00:00"), (None, "?")])
+def test_durations_as_on_a_clock(seconds: float | None, text: str) -> None:
+    assert format_clock(seconds) == text

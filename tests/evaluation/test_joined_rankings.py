@@ -6,7 +6,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.joined_rankings import RankedFiles, Ranking, RankingPair, join_rankings
+from corpus_reranker.evaluation.joined_rankings import QueryRanking, RankedFiles, RankingPair, join_rankings
 from corpus_reranker.evaluation.outputs import find_data_files
 from helpers.synthetic_output import output_row, write_data_files
 
@@ -37,8 +37,8 @@ def test_every_query_of_either_output_is_joined_once(a: RankedFiles, b: RankedFi
     assert {pair.query_id: pair for pair in pairs} == {
         f"q{number}": RankingPair(
             f"q{number}",
-            Ranking("complete", [f"d{number % 3}", "d3"]) if number < 20 else None,
-            Ranking("degraded", ["d3", f"d{number % 3}"] if number < 24 else []) if number > 4 else None,
+            QueryRanking("complete", [f"d{number % 3}", "d3"]) if number < 20 else None,
+            QueryRanking("degraded", ["d3", f"d{number % 3}"] if number < 24 else []) if number > 4 else None,
         )
         for number in range(25)
     }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.joined_rankings import Ranking, RankingPair
+from corpus_reranker.evaluation.joined_rankings import QueryRanking, RankingPair
 from corpus_reranker.evaluation.output_comparison import (
     OutputComparison,
     QueryAgreement,
@@ -25,8 +25,8 @@ def pair(query_id: str, a: str | None, b: str | None) -> RankingPair:
     """A query whose doc ids are the letters of `a` and `b`; None: not in the output."""
     return RankingPair(
         query_id,
-        None if a is None else Ranking("complete", list(a)),
-        None if b is None else Ranking("degraded", list(b)),
+        None if a is None else QueryRanking("complete", list(a)),
+        None if b is None else QueryRanking("degraded", list(b)),
     )
 
 

@@ -90,7 +90,7 @@ def test_the_order_of_the_entries_does_not_matter() -> None:
 
 def test_labels_are_reciprocal_ranks_without_scores() -> None:
     query = take(min_negative_rank=29)
-    assert (query.label, [each.label for each in (*query.positives, *query.candidates)]) == (
+    assert (query.label_source, [each.label for each in (*query.positives, *query.candidates)]) == (
         "rank",
         [1, 1 / 29, 1 / 30],
     )
@@ -98,9 +98,9 @@ def test_labels_are_reciprocal_ranks_without_scores() -> None:
 
 def test_labels_are_the_scores_of_the_llm_where_the_positives_have_one() -> None:
     query = take(scored({"d0": 2.5, "d28": 0.5}), min_negative_rank=28)
-    assert (query.label, query.positives[0].label) == ("llm_score", 2.5)
+    assert (query.label_source, query.positives[0].label) == ("llm_score", 2.5)
     assert [(each.doc_id, each.label) for each in query.candidates] == [("d28", 0.5)]
-    assert take(scored({"d28": 0.5})).label == "rank"
+    assert take(scored({"d28": 0.5})).label_source == "rank"
 
 
 def test_a_named_label_leaves_out_documents_without_it() -> None:

@@ -106,7 +106,7 @@ def test_an_export_says_which_labels_it_has_and_which_queries_give_none(tmp_path
         entry["llm_score"] = -float(entry["rank"])
     output = write_data_files(tmp_path / "out", [[scored, *ROWS[1:]]])
     exported = run(output, to, qrels={"2": {"d29": 1}}, negatives=1)
-    assert exported.labels == {"llm_score": 1, "rank": 1}
+    assert exported.label_sources == {"llm_score": 1, "rank": 1}
     assert exported.skipped.counts == {"too few negatives": 1}
     if to in ("listwise", "margin_mse"):
         metadata = pq.read_metadata(tmp_path / "to/train/rankings.parquet").metadata

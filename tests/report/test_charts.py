@@ -14,13 +14,10 @@ from corpus_reranker.report.charts import (
     WIDTH,
     Chart,
     distribution,
-    duration,
     heatmap,
     histogram,
     nice_ceiling,
-    percent,
     series,
-    short,
     signed_bars,
 )
 
@@ -98,14 +95,6 @@ def test_a_heatmap_draws_and_labels_nonzero_cells() -> None:
     assert chart.rects[2].strength == 1.0
 
 
-@pytest.mark.parametrize(
-    ("part", "whole", "text"),
-    [(0, 9, "0.0%"), (9, 9, "100.0%"), (1, 9999, "under 0.1%"), (9998, 9999, "over 99.9%"), (1, 3, "33.3%")],
-)
-def test_a_percentage_is_0_or_100_only_if_exact(part: int, whole: int, text: str) -> None:
-    assert percent(part, whole) == text
-
-
 @given(st.floats(1e-9, 1e15))
 def test_a_nice_ceiling_is_at_most_twice_the_value(value: float) -> None:
     assert value <= nice_ceiling(value) <= 2 * value * (1 + 1e-9)
@@ -117,17 +106,3 @@ def test_ticks_are_few_and_in_the_frame(end: float) -> None:
     assert 2 <= len(chart.x_ticks) <= 10
     assert 2 <= len(chart.y_ticks) <= 6
     assert all(LEFT <= tick.at <= WIDTH - RIGHT + 0.01 for tick in chart.x_ticks)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.25, "0.25"), (17, "17"), (3172, "3,172"), (1_254_000, "1.25M"), (0, "0"), (7.2e9, "7.2G")]
-)
-def test_short_numbers(value: float, text: str) -> None:
-    assert short(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.85, "850 ms"), (12.34, "12.3 s"), (245, "4 min 05 s"), (12_000, "3 h 20 min"), (0, "0 ms")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

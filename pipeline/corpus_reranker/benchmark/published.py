@@ -82,17 +82,16 @@ def figures_of(benchmark: str) -> list[PublishedFigure]:
     return [figure for figure in PUBLISHED_FIGURES if figure.benchmark == benchmark]
 
 
+def figure_cells(figure: PublishedFigure) -> tuple[str, str, str, str]:
+    """Cells of a table: the first stage, nDCG@10 before and after reranking, and the source."""
+    before = "" if figure.before is None else f"{figure.before:g}"
+    return figure.first_stage or "not named", before, f"{figure.after:g}", figure.source
+
+
 def published_table(figures: Sequence[PublishedFigure] = PUBLISHED_FIGURES) -> str:
-    """The figures as a Markdown table."""
+    """The figures as the Markdown table of docs/models.md."""
     rows = [
-        (
-            each.model,
-            f"{each.benchmark} {each.split}" if each.split else each.benchmark,
-            each.first_stage or "not named",
-            "" if each.before is None else f"{each.before:g}",
-            f"{each.after:g}",
-            each.source,
-        )
+        (each.model, f"{each.benchmark} {each.split}" if each.split else each.benchmark, *figure_cells(each))
         for each in figures
     ]
     return table(("model", "benchmark", "first stage", "its nDCG@10", "nDCG@10", "source"), rows, numbers=(3, 4))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from corpus_reranker.benchmark.markdown import table
-from corpus_reranker.benchmark.published import PublishedFigure, figures_of
+from corpus_reranker.benchmark.published import PublishedFigure, figure_cells, figures_of
 from corpus_reranker.benchmark.results import MEASURE, SplitResult, mean_of_splits
 from corpus_reranker.evaluation.comparison import Mean
 from corpus_reranker.formatting import counted
@@ -106,14 +106,7 @@ def _beside_published(result: BenchmarkResult, figures: Sequence[PublishedFigure
     if None in published:
         own.append(_own_row(_scope(result), result.splits, result))
     others = [
-        (
-            each.model,
-            each.split or "mean of splits",
-            each.first_stage or "not named",
-            "" if each.before is None else f"{each.before:g}",
-            f"{each.after:g}",
-            each.source,
-        )
+        (each.model, each.split or "mean of splits", *figure_cells(each))
         for each in figures
         if each.split is None or each.split in {result.split for result in result.splits}
     ]

@@ -123,15 +123,16 @@ def export(
             "queries": exported.queries,
             "records": exported.records,
             "below_cut_off": exported.below_cut_off,
-            "labels": dict(exported.labels),
+            "labels": dict(exported.label_sources),
             "skipped": dict(exported.skipped.counts),
         }
         print_json({"destination": settings.destination, **counts, "files": list(exported.files)})
         return
     written = {"query": exported.queries, "record": exported.records, "file": len(exported.files)}
     print(f"{settings.destination}: {', '.join(counted(count, what) for what, count in written.items())}")
-    if exported.labels:
-        print("labels: " + ", ".join(f"{counted(count, 'query')} by {what}" for what, count in exported.labels.items()))
+    if exported.label_sources:
+        by_source = (f"{counted(count, 'query')} by {source}" for source, count in exported.label_sources.items())
+        print("labels: " + ", ".join(by_source))
     if settings.min_p_relevant is not None:
         print(f"left out below min_p_relevant: {counted(exported.below_cut_off, 'document')}")
     if exported.skipped.counts:

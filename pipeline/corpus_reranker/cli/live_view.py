@@ -6,8 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from corpus_reranker.cli.printing import format_counts
-from corpus_reranker.formatting import counted
-from corpus_reranker.io.run_progress import RunProgress, duration
+from corpus_reranker.formatting import counted, format_clock
+from corpus_reranker.io.run_progress import RunProgress
 from corpus_reranker.io.sinks.lease import LeaseHolder
 from corpus_reranker.io.sinks.run_record import RunRecord
 
@@ -26,12 +26,12 @@ def render(
     head = Text.assemble((output, "bold"), f"  run {run.run_id[:8]}, started {run.started}")
     writer = f"writer: {holder}" if holder else "writer: none; run the same command again to resume"
     if holder and age_seconds > _SILENT_AFTER_SECONDS:
-        writer += f"; silent for {duration(age_seconds)}"
+        writer += f"; silent for {format_clock(age_seconds)}"
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
         ProgressBar(total=max(progress.queries, 1), completed=progress.done, width=40),
         f"{progress.done:,} of {counted(progress.queries, 'query')}, {fraction:.1%}",
-        f"ETA {duration(progress.eta_seconds)}" if holder else "",
+        f"ETA {format_clock(progress.eta_seconds)}" if holder else "",
     )
     rates = (
         f"{progress.queries_per_second:.2f} queries/s, {progress.windows_per_second:.2f} windows/s, "

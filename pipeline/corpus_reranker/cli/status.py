@@ -10,10 +10,9 @@ import typer
 
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
 from corpus_reranker.cli.printing import failures, format_counts, noted_counts, print_json
-from corpus_reranker.formatting import counted
+from corpus_reranker.formatting import counted, format_clock
 from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.quarantine import read_quarantine
-from corpus_reranker.io.run_progress import duration
 from corpus_reranker.io.schemas import clip
 from corpus_reranker.io.sinks.layout import quarantine_folder
 from corpus_reranker.io.status import Status, read_status
@@ -92,7 +91,7 @@ def describe(output: str, status: Status) -> str:
     if (now := status.progress) is not None:
         lines.append(
             f"now: {now.windows_per_second:.1f} windows/s on {counted(len(now.replicas), 'replica')},"
-            f" {counted(now.windows_in_flight, 'window')} in flight, ETA {duration(now.eta_seconds)}"
+            f" {counted(now.windows_in_flight, 'window')} in flight, ETA {format_clock(now.eta_seconds)}"
         )
     if status.seconds_since_last_part is not None:
         lines.append(f"last file: written {status.seconds_since_last_part:,.0f} s ago")

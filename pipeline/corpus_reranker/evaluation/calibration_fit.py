@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from corpus_reranker.array_types import FloatArray
 from corpus_reranker.errors import ConfigError, InputError
-from corpus_reranker.evaluation.measures import FloatArray
 from corpus_reranker.evaluation.outputs import Output
 from corpus_reranker.evaluation.rankings import check_new, read_batches
 from corpus_reranker.evaluation.settings import CalibrateConfig
@@ -43,7 +43,7 @@ class JudgedPairs:
     relevant: npt.NDArray[np.bool_]
     unscored: int
 
-    def of(self, members: npt.NDArray[np.bool_]) -> "JudgedPairs":
+    def of_queries(self, members: npt.NDArray[np.bool_]) -> "JudgedPairs":
         """The pairs of the queries for which `members` is true."""
         kept = members[self.query]
         return JudgedPairs(
@@ -143,7 +143,7 @@ def fit_calibration(pairs: JudgedPairs, config: CalibrateConfig, metadata: Mappi
     fold_of_query = np.arange(len(pairs.query_ids)) % config.folds
     before, after, base_rate = (np.zeros(len(pairs.scores)) for _ in range(3))
     for fold in range(config.folds):
-        fitted_on, left_out = pairs.of(fold_of_query != fold), (fold_of_query == fold)[pairs.query]
+        fitted_on, left_out = pairs.of_queries(fold_of_query != fold), (fold_of_query == fold)[pairs.query]
         calibration = _fit(fitted_on, config, metadata)
         low, high = float(fitted_on.scores.min()), float(fitted_on.scores.max())
         scores = pairs.scores[left_out]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from corpus_reranker.array_types import FloatArray
 from corpus_reranker.errors import InputError
-from corpus_reranker.evaluation.measures import FloatArray, SystemScores, parse_measures
+from corpus_reranker.evaluation.measures import SystemScores, parse_measures
 from corpus_reranker.evaluation.rankings import QueryOrders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.statistics import bootstrap_interval, holm, paired_randomization
@@ -88,7 +89,7 @@ def evaluate(sources: Mapping[str, Iterable[QueryOrders]], qrels: Qrels, config:
     datasets: dict[str, str] = {}
     for name, queries in sources.items():
         for system in _score(name, queries, measures, qrels, datasets):
-            if not any(_same_start(system, other) for other in systems):
+            if not any(_is_same_first_stage(system, other) for other in systems):
                 systems.append(system)
     names = tuple(str(measure) for measure in measures)
     return Evaluation(
@@ -130,9 +131,9 @@ def _score(
     return list(systems.values())
 
 
-def _same_start(system: SystemScores, other: SystemScores) -> bool:
-    starts = system.name.endswith(" before") and other.name.endswith(" before")
-    return starts and system.scored == other.scored and np.array_equal(system.values, other.values)
+def _is_same_first_stage(system: SystemScores, other: SystemScores) -> bool:
+    first_stages = system.name.endswith(" before") and other.name.endswith(" before")
+    return first_stages and system.scored == other.scored and np.array_equal(system.values, other.values)
 
 
 def _means(

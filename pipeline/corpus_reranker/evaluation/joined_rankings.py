@@ -24,7 +24,7 @@ _UNREAD_FIELDS = frozenset(field.name for field in RANKING.value_type) - {"doc_i
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class QueryRanking:
     """One query of an output: its status, and its doc ids, best first."""
 
     status: str
@@ -36,8 +36,8 @@ class RankingPair:
     """One query in two outputs. A ranking is None if its output does not hold the query."""
 
     query_id: str
-    a: Ranking | None
-    b: Ranking | None
+    a: QueryRanking | None
+    b: QueryRanking | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +100,11 @@ class _Batch:
         doc_ids = batch["ranking"].flatten().field("doc_id")
         return cls(batch["query_id"].cast(pa.string()).to_pylist(), batch["status"], doc_ids, starts)
 
-    def ranking(self, row: int) -> Ranking:
+    def ranking(self, row: int) -> QueryRanking:
         start, end = self.starts[row], self.starts[row + 1]
-        return Ranking(self.statuses[row].as_py(), self.doc_ids[start:end].to_pylist())
+        return QueryRanking(self.statuses[row].as_py(), self.doc_ids[start:end].to_pylist())
 
-    def rankings(self) -> Iterator[Ranking]:
+    def rankings(self) -> Iterator[QueryRanking]:
         return map(self.ranking, range(len(self.query_ids)))
 
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import ir_measures
 import numpy as np
-import numpy.typing as npt
 
+from corpus_reranker.array_types import FloatArray
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.trec import Qrels
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def split_measures(text: str) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from corpus_reranker.array_types import FloatArray
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.joined_rankings import RankingPair
-from corpus_reranker.evaluation.measures import FloatArray
 from corpus_reranker.evaluation.rank_agreement import PairedRanks
 from corpus_reranker.evaluation.settings import CompareConfig
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from corpus_reranker.array_types import IntArray
 
 _MAX_PAIRWISE = 256
 """Longer lists are split: comparing all pairs at once takes the square of the length in bytes."""
@@ -24,8 +24,8 @@ class PairedRanks:
         length_b: Number of documents in list B.
     """
 
-    a: Ints
-    b: Ints
+    a: IntArray
+    b: IntArray
     length_a: int
     length_b: int
 
@@ -81,7 +81,7 @@ class PairedRanks:
         return float(np.count_nonzero((self.a < cutoff) & (self.b < cutoff))) / longest if longest else 1.0
 
 
-def _inversions(ranks: Ints) -> int:
+def _inversions(ranks: IntArray) -> int:
     """Number of pairs in descending order."""
     if len(ranks) <= _MAX_PAIRWISE:
         return int(np.count_nonzero((ranks[:, None] < ranks[None, :]) & _below_diagonal(len(ranks))))

@@ -44,6 +44,11 @@ class EvaluateConfig(Section):
         return self
 
 
+def ndcg_settings(config: EvaluateConfig | None, baseline: str | None = None) -> EvaluateConfig:
+    """The settings for nDCG@10 alone, with the statistics of the section `evaluate`, or their defaults without it."""
+    return (config or EvaluateConfig(qrels="")).model_copy(update={"measures": ("nDCG@10",), "baseline": baseline})
+
+
 class CompareConfig(Section):
     """Measures, thresholds and files of a comparison of two outputs."""
 

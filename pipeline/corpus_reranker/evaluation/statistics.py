@@ -7,9 +7,8 @@ recommend it for IR measures (CIKM 2007, "A comparison of statistical significan
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from corpus_reranker.array_types import FloatArray
 
 _MAX_DRAWS = 4_000_000
 """Random numbers held in memory at a time: 32 MB of indices."""

@@ -41,7 +41,7 @@ class Exported:
         queries: Queries written.
         records: Lines or rows written.
         below_cut_off: Documents left out by `min_p_relevant`.
-        labels: Training queries by the source of their labels.
+        label_sources: Number of training queries by the source of their labels.
     """
 
     skipped: Skipped
@@ -49,7 +49,7 @@ class Exported:
     queries: int = 0
     records: int = 0
     below_cut_off: int = 0
-    labels: Counter[str] = field(default_factory=Counter)
+    label_sources: Counter[str] = field(default_factory=Counter)
 
 
 def export(
@@ -87,7 +87,7 @@ def export(
     _prepare(source, destination, config, output)
     with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
         exported = Exported(Skipped(stream))
-        context = ExportContext(config, exported.skipped, output.metadata, texts, qrels or {}, exported.labels)
+        context = ExportContext(config, exported.skipped, output.metadata, texts, qrels or {}, exported.label_sources)
         export_format = export_format_class(config.to)(context)
         rows = _Rows(filesystem, config, exported, set() if not output.finished else None, calibration)
         files = [("rankings", output.data_files)] if config.is_single_file else _by_name(output.data_files)

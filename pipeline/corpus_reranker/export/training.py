@@ -1,4 +1,4 @@
-"""Positives, negatives and labels of one reranked query. Pure: ranks, scores and judgments in, doc ids out."""
+"""Selects the positives, the negatives and the labels of one reranked query, from its ranks, scores and judgments."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ class TrainingQuery:
 
     Attributes:
         query_id: The query.
-        label: Source of the labels.
+        label_source: Source of the labels.
         positives: Best rank first.
         candidates: Documents that can be negatives, best rank first.
     """
 
     query_id: str
-    label: LabelSource
+    label_source: LabelSource
     positives: tuple[LabeledDocument, ...]
     candidates: tuple[LabeledDocument, ...]
 
@@ -70,10 +70,10 @@ def select(
     entries = sorted(ranking, key=lambda entry: entry["rank"])
     judgments = judgments or {}
     relevant = {doc_id for doc_id, grade in judgments.items() if grade >= config.min_relevance}
-    label = config.label or _default_label(entries[: config.positives])
+    label_source = config.label or _default_label_source(entries[: config.positives])
 
     def labeled(chosen: Sequence[Entry]) -> list[LabeledDocument]:
-        values = ((entry["doc_id"], _label(entry, label, judgments)) for entry in chosen)
+        values = ((entry["doc_id"], _label(entry, label_source, judgments)) for entry in chosen)
         return [LabeledDocument(doc_id, value) for doc_id, value in values if value is not None]
 
     positives = labeled(
@@ -86,22 +86,29 @@ def select(
     below = entries[config.min_negative_rank - 1 : config.max_negative_rank]
     candidates = labeled([entry for entry in _hard(below, entries, config) if entry["doc_id"] not in relevant])
     limit = min((each.label for each in positives), default=0.0) - config.false_negative_margin
-    return TrainingQuery(query_id, label, tuple(positives), tuple(each for each in candidates if each.label <= limit))
+    negatives = tuple(each for each in candidates if each.label <= limit)
+    return TrainingQuery(query_id, label_source, tuple(positives), negatives)
 
 
-def _default_label(positives: Sequence[Entry]) -> LabelSource:
+def _default_label_source(positives: Sequence[Entry]) -> LabelSource:
     return "llm_score" if all(entry.get("llm_score") is not None for entry in positives) else "rank"
 
 
-def _label(entry: Entry, label: LabelSource, judgments: Mapping[str, int]) -> float | None:
-    if label == "rank":
+def _label(entry: Entry, source: LabelSource, judgments: Mapping[str, int]) -> float | None:
+    if source == "rank":
         return 1 / int(entry["rank"])
-    value = judgments.get(entry["doc_id"]) if label == "grade" else entry.get(label)
+    value = judgments.get(entry["doc_id"]) if source == "grade" else entry.get(source)
     return None if value is None else float(value)
 
 
 def _hard(below: Sequence[Entry], entries: Sequence[Entry], config: TrainingConfig) -> list[Entry]:
-    """The documents that the other ranking places at least `min_disagreement` ranks higher; all without a minimum."""
+    """The documents that the other ranking has at least `min_disagreement` ranks higher; all without a minimum.
+
+    Args:
+        below: Documents at the ranks of negatives.
+        entries: All documents of the query.
+        config: The minimum, and the ranking to compare with.
+    """
     if config.min_disagreement is None:
         return list(below)
     other = {entry["doc_id"]: entry["initial_rank"] for entry in entries}

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from corpus_reranker.array_types import FloatArray
 from corpus_reranker.errors import InputError
 from corpus_reranker.types import CalibrationMethod
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 P_RELEVANT = "p_relevant"
 """Name of the field and of the column with the probability."""

@@ -99,11 +99,3 @@ def read_progress(control: ObjectStore, run: RunRecord) -> tuple[RunProgress, fl
         return RunProgress(**data, replicas=replicas, recent_errors=errors, spend=spend), stored.age_seconds()
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def duration(seconds: float | None) -> str:
-    """Format a duration as h:mm:ss, None as a question mark."""
-    if seconds is None:
-        return "?"
-    minutes, left = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{left:02}"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from corpus_reranker.array_types import FloatArray
+from corpus_reranker.formatting import short_number
 
 WIDTH, HEIGHT = 400.0, 190.0
 """About the width of a phone, so that labels are legible there: the style sheet enlarges the chart, not its labels."""
@@ -80,9 +81,9 @@ def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y
     edges = np.linspace(0, end, bins + 1)
     counts, _ = np.histogram(np.minimum(numbers, end), edges)
     beyond = int((numbers > end).sum())
-    titles = [f"{short(low)} to {short(high)}: {count:,}" for low, high, count in _spans(edges, counts)]
+    titles = [f"{short_number(low)} to {short_number(high)}: {count:,}" for low, high, count in _spans(edges, counts)]
     if beyond:
-        titles[-1] += f", {beyond:,} of them beyond {short(end)}"
+        titles[-1] += f", {beyond:,} of them beyond {short_number(end)}"
     top = nice_ceiling(float(counts.max(initial=1)))
     marks = [(label, float(np.quantile(numbers, q))) for label, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))]
     return Chart(
@@ -91,15 +92,17 @@ def histogram(values: Sequence[float] | npt.NDArray[np.generic], x_label: str, y
         x_ticks=_x_ticks(0, end),
         y_ticks=_y_ticks(top),
         rects=_bars(edges, counts.astype(np.float64), titles, 0, end, top),
-        marks=tuple(Tick(_x(value, 0, end), f"{label} {short(value)}") for label, value in marks if value <= end),
+        marks=tuple(
+            Tick(_x(value, 0, end), f"{label} {short_number(value)}") for label, value in marks if value <= end
+        ),
     )
 
 
-def distribution(values: Floats, low: float, high: float, x_label: str, y_label: str, bins: int = 20) -> Chart:
+def distribution(values: FloatArray, low: float, high: float, x_label: str, y_label: str, bins: int = 20) -> Chart:
     """A histogram over the fixed range from `low` to `high`, which holds all values, with a mark at the mean."""
     edges = np.linspace(low, high, bins + 1)
     counts, _ = np.histogram(np.clip(values + 1e-9, low, high), edges)  # 0.9 is in the bar that begins at 0.9
-    titles = [f"{short(start)} to {short(end)}: {count:,}" for start, end, count in _spans(edges, counts)]
+    titles = [f"{short_number(start)} to {short_number(end)}: {count:,}" for start, end, count in _spans(edges, counts)]
     top = nice_ceiling(float(counts.max(initial=1)))
     mean = float(values.mean()) if len(values) else None
     return Chart(
@@ -113,11 +116,11 @@ def distribution(values: Floats, low: float, high: float, x_label: str, y_label:
 
 
 def series(
-    edges: Floats,
-    values: Floats,
+    edges: FloatArray,
+    values: FloatArray,
     x_label: str,
     y_label: str,
-    line: Floats | None = None,
+    line: FloatArray | None = None,
     marks: Sequence[tuple[str, float]] = (),
 ) -> Chart:
     """Steps over time: `values[i]` holds from `edges[i]` to `edges[i + 1]`. Both axes start at 0.
@@ -126,7 +129,10 @@ def series(
     """
     highest = max(float(each.max(initial=0.0)) for each in (values, values if line is None else line))
     end, top = float(edges[-1]), nice_ceiling(highest)
-    titles = [f"{short(low)} to {short(high)}: {short(value)}" for low, high, value in _spans(edges, values)]
+    titles = [
+        f"{short_number(low)} to {short_number(high)}: {short_number(value)}"
+        for low, high, value in _spans(edges, values)
+    ]
     corners = [] if line is None else [(x, y) for low, high, y in _spans(edges, line) for x in (low, high)]
     return Chart(
         x_label,
@@ -139,7 +145,7 @@ def series(
     )
 
 
-def curve(xs: Floats, ys: Floats, x_label: str, y_label: str) -> Chart:
+def curve(xs: FloatArray, ys: FloatArray, x_label: str, y_label: str) -> Chart:
     """A line through points with ascending `xs`; the axis of `ys` goes from 0 to 1."""
     low, high = float(xs[0]), float(xs[-1])
     return Chart(
@@ -170,7 +176,7 @@ def reliability_plot(points: Sequence[tuple[float, float, int]], x_label: str, y
     )
 
 
-def signed_bars(values: Floats, x_label: str, y_label: str, min_extent: float = 0.1) -> Chart:
+def signed_bars(values: FloatArray, x_label: str, y_label: str, min_extent: float = 0.1) -> Chart:
     """One bar per value, highest first, above or below zero. Neighbors are averaged if there are too many values.
 
     The axis extends to the largest absolute value, at least to `min_extent`.
@@ -191,7 +197,7 @@ def signed_bars(values: Floats, x_label: str, y_label: str, min_extent: float = 
     return Chart(x_label, y_label, x_ticks=(), y_ticks=ticks, rects=tuple(rects))
 
 
-def heatmap(cells: Floats, spans: Sequence[str], x_label: str, y_label: str) -> Chart:
+def heatmap(cells: FloatArray, spans: Sequence[str], x_label: str, y_label: str) -> Chart:
     """A square heatmap: `cells[x, y]` from 0 to 1, x to the right, y down. `spans` are the labels of both axes."""
     side = WIDTH - LEFT - RIGHT
     step = side / len(cells)
@@ -230,39 +236,12 @@ def nice_ceiling(value: float) -> float:
     return next((step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8) if step * power >= value), 10 * power)
 
 
-def short(value: float) -> str:
-    """A number with about three digits: 0.25, 17, 3,172, 125K, 1.25M."""
-    magnitude = abs(value)
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if magnitude >= max(size, 99_950):
-            return f"{value / size:.3g}{letter}"
-    return f"{value:,.0f}" if magnitude >= 100 else f"{value:.3g}"
-
-
-def percent(part: float, whole: float) -> str:
-    """Format a percentage that is shown as 0% or 100% only if it is exact. `whole` must be above 0."""
-    if 0 < part / whole < 0.001:
-        return "under 0.1%"
-    return "over 99.9%" if 0.999 < part / whole < 1 else f"{part / whole:.1%}"
-
-
-def duration(seconds: float) -> str:
-    """Format seconds: 850 ms, 12.3 s, 4 min 05 s, 3 h 20 min."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _spans(edges: Floats, values: npt.NDArray[np.generic]) -> list[tuple[float, float, float]]:
+def _spans(edges: FloatArray, values: npt.NDArray[np.generic]) -> list[tuple[float, float, float]]:
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), values.tolist(), strict=True))
 
 
 def _bars(
-    edges: Floats, values: Floats, titles: Sequence[str], start: float, end: float, top: float
+    edges: FloatArray, values: FloatArray, titles: Sequence[str], start: float, end: float, top: float
 ) -> tuple[Rect, ...]:
     rects = []
     for (low, high, value), title in zip(_spans(edges, values), titles, strict=True):
@@ -286,18 +265,18 @@ def _steps(end: float, most: int) -> list[float]:
     return [number * step for number in range(int(end / step + 1e-9) + 1)]
 
 
-def _line(xs: Floats, ys: Floats, low: float, high: float) -> str:
+def _line(xs: FloatArray, ys: FloatArray, low: float, high: float) -> str:
     """Points of a polyline, on a vertical axis from 0 to 1."""
     return " ".join(f"{_x(x, low, high):.1f},{_y(y, 1):.1f}" for x, y in zip(xs.tolist(), ys.tolist(), strict=True))
 
 
 def _ticks_between(low: float, high: float) -> tuple[Tick, ...]:
-    return tuple(Tick(_x(value, low, high), short(value)) for value in np.linspace(low, high, 5).tolist())
+    return tuple(Tick(_x(value, low, high), short_number(value)) for value in np.linspace(low, high, 5).tolist())
 
 
 def _x_ticks(start: float, end: float) -> tuple[Tick, ...]:
-    return tuple(Tick(_x(value, start, end), short(value)) for value in _steps(end, 5))
+    return tuple(Tick(_x(value, start, end), short_number(value)) for value in _steps(end, 5))
 
 
 def _y_ticks(top: float) -> tuple[Tick, ...]:
-    return tuple(Tick(_y(value, top), short(value)) for value in _steps(top, 4))
+    return tuple(Tick(_y(value, top), short_number(value)) for value in _steps(top, 4))

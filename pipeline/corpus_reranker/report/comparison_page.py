@@ -25,13 +25,13 @@ from corpus_reranker.evaluation.output_comparison import (
 from corpus_reranker.evaluation.outputs import Output, open_output
 from corpus_reranker.evaluation.rankings import QueryOrders, read_batches, read_orders
 from corpus_reranker.evaluation.run_settings import Setting, pair_settings, read_settings
-from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig
+from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig, ndcg_settings
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
-from corpus_reranker.formatting import counted
+from corpus_reranker.formatting import counted, percentage
 from corpus_reranker.io.atomic_file import publish
 from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.settings import InputConfig, StorageConfig
-from corpus_reranker.report.charts import Chart, distribution, percent, signed_bars
+from corpus_reranker.report.charts import Chart, distribution, signed_bars
 from corpus_reranker.report.templating import Tile, clip, render
 
 MAX_PASSAGE_CHARS = 2_000
@@ -129,7 +129,7 @@ def render_comparison(compared: ComparedOutputs, config: CompareConfig, texts: C
         tiles=list(_tiles(compared)),
         charts=[chart for each in rankings.distributions if (chart := _chart(each))],
         quality=compared.evaluation and _quality(compared.evaluation),
-        queries=_listed(compared, config, texts),
+        queries=_listed(compared, texts),
         with_texts=texts is not None,
     )
 
@@ -155,16 +155,12 @@ def _csv_writer(stack: ExitStack, config: CompareConfig, storage: StorageConfig)
 def _evaluate(
     a: ComparedOutput, b: ComparedOutput, qrels: Qrels, config: CompareConfig, evaluate_config: EvaluateConfig | None
 ) -> Evaluation:
-    settings = (evaluate_config or EvaluateConfig(qrels="")).model_copy(
-        update={"measures": ("nDCG@10",), "baseline": "A"}
-    )
-
     def reranked(side: ComparedOutput) -> Iterator[QueryOrders]:
         read = read_orders(side.filesystem, side.path, qrels, allow_unfinished=config.allow_unfinished)
         for query in read:
             yield QueryOrders(query.query_id, {"run": query.orders["after"]}, query.dataset)
 
-    return evaluate({"A": reranked(a), "B": reranked(b)}, qrels, settings)
+    return evaluate({"A": reranked(a), "B": reranked(b)}, qrels, ndcg_settings(evaluate_config, baseline="A"))
 
 
 def _tiles(compared: ComparedOutputs) -> Iterator[Tile]:
@@ -178,9 +174,9 @@ def _tiles(compared: ComparedOutputs) -> Iterator[Tile]:
     yield Tile("Queries compared", f"{rankings.compared:,}", alarm=alarm)
     for each in rankings.distributions:
         if len(each.values):
-            unchanged = f"1 for {percent(each.unchanged, len(each.values))} of queries"
+            unchanged = f"1 for {percentage(each.unchanged, len(each.values))} of queries"
             yield Tile(f"Mean {each.name}", f"{each.mean:.3f}", note=unchanged)
-    changed = percent(rankings.first_changed, rankings.compared)
+    changed = percentage(rankings.first_changed, rankings.compared)
     yield Tile("First document changed", changed, note=counted(rankings.first_changed, "query"))
 
 
@@ -205,7 +201,7 @@ def _quality(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _listed(
-    compared: ComparedOutputs, config: CompareConfig, texts: CandidateTexts | None
+    compared: ComparedOutputs, texts: CandidateTexts | None
 ) -> list[tuple[ChangedQuery, str | None, list[RankLine]]]:
     """The most changed queries with their texts, and their ranks side by side."""
     changed = compared.rankings.most_changed

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 
+from corpus_reranker.array_types import FloatArray
 from corpus_reranker.evaluation.comparison import Evaluation, evaluate
 from corpus_reranker.evaluation.outputs import SIMULATED, check_finished, is_finished, read_json, read_text
 from corpus_reranker.evaluation.rankings import read_orders
-from corpus_reranker.evaluation.settings import EvaluateConfig
+from corpus_reranker.evaluation.settings import EvaluateConfig, ndcg_settings
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
+from corpus_reranker.formatting import format_duration, percentage, short_number
 from corpus_reranker.io.filesystem import join, redact, resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import StorageConfig
@@ -21,13 +23,9 @@ from corpus_reranker.io.sinks.run_record import RUN
 from corpus_reranker.io.spend import Spend, format_cost, read_spend
 from corpus_reranker.report.charts import (
     Chart,
-    Floats,
-    duration,
     heatmap,
     histogram,
-    percent,
     series,
-    short,
     signed_bars,
 )
 from corpus_reranker.report.report_file import ReportFile
@@ -35,7 +33,6 @@ from corpus_reranker.report.run_data import MAX_RANK, RunData, read_run_data, sa
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.report.templating import Tile, clip, render
 
-MAX_BYTES = 5_000_000
 MAX_TEXT_CHARS = 60_000
 """Limit for a prompt or response on the page. A ReasonRank window of 20 passages has about 25,000 characters."""
 
@@ -154,12 +151,8 @@ def render_report(
     run, totals = _read_run(*output, data, manifest), _totals(data, manifest)
     evaluation = None
     if qrels is not None:
-        settings = (evaluate_config or EvaluateConfig(qrels="")).model_copy(
-            update={"measures": ("nDCG@10",), "baseline": None}
-        )
-        evaluation = evaluate(
-            {name: read_orders(*output, qrels, allow_unfinished=config.allow_unfinished)}, qrels, settings
-        )
+        orders = read_orders(*output, qrels, allow_unfinished=config.allow_unfinished)
+        evaluation = evaluate({name: orders}, qrels, ndcg_settings(evaluate_config))
     return render(
         "report.html.j2",
         name=name,
@@ -231,7 +224,7 @@ def _shares(counts: Mapping[str, int]) -> list[Share]:
     total = sum(counts.values())
     known = [status for status in STATUSES if counts.get(status)]
     return [
-        Share(status, counts[status], percent(counts[status], total))
+        Share(status, counts[status], percentage(counts[status], total))
         for status in [*known, *sorted(set(counts) - set(STATUSES))]
     ]
 
@@ -248,21 +241,22 @@ def _tiles(
     reranked = totals.queries - totals.reused
     tiles = [
         Tile("Queries", f"{about}{totals.queries:,}", ", ".join(by_status.values()), failed),
-        Tile("Windows answered", percent(answered, windows) if windows else "none", f"of {about}{windows:,}"),
+        Tile("Windows answered", percentage(answered, windows) if windows else "none", f"of {about}{windows:,}"),
         Tile(
             "Tokens",
-            about + short(float(totals.prompt_tokens + totals.output_tokens)),
-            f"{short(float(totals.prompt_tokens))} prompt, {short(float(totals.output_tokens))} output",
+            about + short_number(float(totals.prompt_tokens + totals.output_tokens)),
+            f"{short_number(float(totals.prompt_tokens))} prompt, {short_number(float(totals.output_tokens))} output",
         ),
     ]
     if len(data.latency_seconds):
         p50, p95 = np.quantile(data.latency_seconds, [0.5, 0.95]).tolist()
-        tiles.append(Tile("Window latency", duration(p50), f"median; 95% within {duration(p95)}"))
+        tiles.append(Tile("Window latency", format_duration(p50), f"median; 95% within {format_duration(p95)}"))
     if (wall := data.wall_seconds) is not None and wall > 0:
         busy = data.busy_seconds
-        rate = f"{short(60 * reranked / busy)} queries/min, {short(totals.reranked_windows / busy)} windows/s"
-        pauses = f"; without {duration(wall - busy)} of pauses" if busy < wall else ""
-        tiles.append(Tile("Wall time", duration(wall), f"{rate}{pauses}"))
+        per_minute, per_second = 60 * reranked / busy, totals.reranked_windows / busy
+        rate = f"{short_number(per_minute)} queries/min, {short_number(per_second)} windows/s"
+        pauses = f"; without {format_duration(wall - busy)} of pauses" if busy < wall else ""
+        tiles.append(Tile("Wall time", format_duration(wall), f"{rate}{pauses}"))
         tiles += _cost(data, totals, run, config)
     if run.spend is not None:
         tiles.append(_spend_tile(run.spend, totals, config))
@@ -278,23 +272,27 @@ def _cost(data: RunData, totals: Totals, run: ReportedRun, config: ReportConfig)
         return []
     gpu_hours = gpus * data.busy_seconds / 3600
     up_to = "" if config.gpus is not None else "at most "
-    start = f"; excludes engine start of {duration(run.engine_start_seconds)}" if run.engine_start_seconds else ""
-    tiles = [Tile("GPU-hours", short(gpu_hours), f"{up_to}{gpus} GPUs while queries were in flight{start}")]
+    start = (
+        f"; excludes engine start of {format_duration(run.engine_start_seconds)}" if run.engine_start_seconds else ""
+    )
+    tiles = [Tile("GPU-hours", short_number(gpu_hours), f"{up_to}{gpus} GPUs while queries were in flight{start}")]
     if config.price_per_gpu_hour is not None:
         price = gpu_hours * config.price_per_gpu_hour
-        each = f"at {config.price_per_gpu_hour:g} per GPU-hour; {short(price)} in total"
-        tiles.append(Tile(f"{config.currency} per 1,000 queries", short(1000 * price / totals.queries), each))
+        each = f"at {config.price_per_gpu_hour:g} per GPU-hour; {short_number(price)} in total"
+        tiles.append(Tile(f"{config.currency} per 1,000 queries", short_number(1000 * price / totals.queries), each))
     return tiles
 
 
 def _spend_tile(spend: Spend, totals: Totals, config: ReportConfig) -> Tile:
     """What the endpoint was paid, retries and unfinished queries included."""
     prompt, output = spend.prompt_tokens, spend.output_tokens
-    cached = percent(spend.cached_prompt_tokens, prompt or 1)
-    tokens = f"{short(float(prompt))} prompt tokens, {cached} cached, {short(float(output))} output tokens"
+    cached = percentage(spend.cached_prompt_tokens, prompt or 1)
+    tokens = (
+        f"{short_number(float(prompt))} prompt tokens, {cached} cached, {short_number(float(output))} output tokens"
+    )
     if spend.cost is None:
-        return Tile("Billed tokens", short(float(prompt + output)), tokens)
-    each = f"; {short(1000 * spend.cost / totals.queries)} per 1,000 queries" if totals.queries else ""
+        return Tile("Billed tokens", short_number(float(prompt + output)), tokens)
+    each = f"; {short_number(1000 * spend.cost / totals.queries)} per 1,000 queries" if totals.queries else ""
     return Tile(f"Cost in {config.currency}", format_cost(spend.cost), f"{tokens}{each}")
 
 
@@ -333,16 +331,16 @@ def _times(data: RunData) -> dict[str, Chart] | None:
     started = data.without_pauses(data.started)
     query_seconds = np.maximum(data.finished - data.started, 1e-6)
 
-    def per_second(rates: Floats | float) -> Floats:
+    def per_second(rates: FloatArray | float) -> FloatArray:
         """Sum over queries of a constant rate while the query is in flight, averaged per bin."""
         until = [(rates * np.clip(edge - started, 0, query_seconds)).sum() for edge in edges]
-        each: Floats = np.diff(until) / edges[1] / data.sampled_fraction
+        each: FloatArray = np.diff(until) / edges[1] / data.sampled_fraction
         return each
 
     unit, seconds = _unit(data.busy_seconds)
     label = f"{unit} since the first query started" + (", without pauses" if len(data.pauses) else "")
     pauses = [
-        (f"pause {duration(end - start)}", float(at) / seconds)
+        (f"pause {format_duration(end - start)}", float(at) / seconds)
         for (start, end), at in zip(data.pauses, data.without_pauses(data.pauses[:, 0]), strict=True)
     ][:_MARKED_PAUSES]
     return {

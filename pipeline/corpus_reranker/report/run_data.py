@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from corpus_reranker.array_types import FloatArray, IntArray
 from corpus_reranker.evaluation.outputs import find_data_files, read_metadata
 from corpus_reranker.evaluation.rankings import map_data_files, read_batches
 from corpus_reranker.io.filesystem import join, list_files
@@ -25,9 +26,6 @@ from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated
 from corpus_reranker.io.sinks.layout import quarantine_folder, samples_folder
 from corpus_reranker.io.sinks.run_record import find_run_id
 from corpus_reranker.report.settings import ReportConfig
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 MAX_RANK = 1000
 """Larger ranks are ignored in rank changes. input.max_candidates has the same default."""
@@ -116,13 +114,13 @@ class RunData:
     shown: int = 0
     attempts: int = 0
     shortened_windows: int = 0
-    prompt_tokens: Ints = field(default_factory=lambda: np.array([], np.int64))
-    output_tokens: Ints = field(default_factory=lambda: np.array([], np.int64))
-    latency_seconds: Floats = field(default_factory=lambda: np.array([], np.float64))
-    started: Floats = field(default_factory=lambda: np.array([], np.float64))
-    finished: Floats = field(default_factory=lambda: np.array([], np.float64))
-    windows_by_query: Ints = field(default_factory=lambda: np.array([], np.int64))
-    moves: Ints = field(default_factory=lambda: np.zeros((MAX_RANK, MAX_RANK), np.int64))
+    prompt_tokens: IntArray = field(default_factory=lambda: np.array([], np.int64))
+    output_tokens: IntArray = field(default_factory=lambda: np.array([], np.int64))
+    latency_seconds: FloatArray = field(default_factory=lambda: np.array([], np.float64))
+    started: FloatArray = field(default_factory=lambda: np.array([], np.float64))
+    finished: FloatArray = field(default_factory=lambda: np.array([], np.float64))
+    windows_by_query: IntArray = field(default_factory=lambda: np.array([], np.int64))
+    moves: IntArray = field(default_factory=lambda: np.zeros((MAX_RANK, MAX_RANK), np.int64))
     slowest: list[QueryLine] = field(default_factory=list)
     failed: list[QueryLine] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -135,12 +133,12 @@ class RunData:
         return float(self.finished.max() - self.started.min()) if len(self.finished) else None
 
     @property
-    def pauses(self) -> Floats:
+    def pauses(self) -> FloatArray:
         """Times of at least MIN_PAUSE_SECONDS without a query in flight: rows (start, end), in order."""
         order = np.argsort(self.started)
         begins, reached = self.started[order][1:], np.maximum.accumulate(self.finished[order])[:-1]
         is_pause = begins - reached >= MIN_PAUSE_SECONDS
-        pauses: Floats = np.column_stack([reached[is_pause], begins[is_pause]])
+        pauses: FloatArray = np.column_stack([reached[is_pause], begins[is_pause]])
         return pauses
 
     @property
@@ -148,11 +146,11 @@ class RunData:
         """`wall_seconds` without pauses, 0 without timestamps."""
         return (self.wall_seconds or 0.0) - float(np.diff(self.pauses).sum())
 
-    def without_pauses(self, times: Floats) -> Floats:
+    def without_pauses(self, times: FloatArray) -> FloatArray:
         """Seconds from the first query's start to each of these times, none of which is inside a pause."""
         starts, ends = self.pauses.T
         passed = np.concatenate([[0.0], np.cumsum(ends - starts)])
-        busy: Floats = times - self.started.min() - passed[np.searchsorted(ends, times, side="right")]
+        busy: FloatArray = times - self.started.min() - passed[np.searchsorted(ends, times, side="right")]
         return busy
 
     @property
@@ -254,7 +252,7 @@ def _counts(values: pa.Array) -> dict[str, int]:
     return {str(entry["values"]): int(entry["counts"]) for entry in pc.value_counts(values).to_pylist()}
 
 
-def _times(batch: pa.RecordBatch) -> Floats | None:
+def _times(batch: pa.RecordBatch) -> FloatArray | None:
     """Start and end of each query in seconds, nan if unknown; None if the output has no timestamps."""
     if not {"started_at", "finished_at"} <= set(batch.schema.names):
         return None
@@ -262,7 +260,7 @@ def _times(batch: pa.RecordBatch) -> Floats | None:
     return np.array([column.cast(pa.float64()).fill_null(np.nan).to_numpy() / _MICROSECONDS for column in micros])
 
 
-def _add_moves(moves: Ints, ranking: pa.ListArray) -> None:
+def _add_moves(moves: IntArray, ranking: pa.ListArray) -> None:
     entries = pc.list_flatten(ranking)
     before = pc.struct_field(entries, "initial_rank").to_numpy(zero_copy_only=False).astype(np.int64) - 1
     after = pc.struct_field(entries, "rank").to_numpy(zero_copy_only=False).astype(np.int64) - 1
@@ -272,7 +270,7 @@ def _add_moves(moves: Ints, ranking: pa.ListArray) -> None:
     moves[:depth, :depth] += np.bincount(before * depth + after, minlength=depth * depth).reshape(depth, depth)
 
 
-def _list_queries(data: RunData, batch: pa.RecordBatch, seconds: Floats, windows: Ints, listed: int) -> None:
+def _list_queries(data: RunData, batch: pa.RecordBatch, seconds: FloatArray, windows: IntArray, listed: int) -> None:
     statuses = batch["status"].to_pylist()
     free_lines = max(0, listed - len(data.failed))
     failed = [row for row, status in enumerate(statuses) if status == "failed"][:free_lines]
@@ -283,7 +281,7 @@ def _list_queries(data: RunData, batch: pa.RecordBatch, seconds: Floats, windows
         push(data.slowest, line)
 
 
-def _line(batch: pa.RecordBatch, row: int, seconds: Floats, windows: Ints) -> QueryLine:
+def _line(batch: pa.RecordBatch, row: int, seconds: FloatArray, windows: IntArray) -> QueryLine:
     query = batch["query"][row].as_py() if "query" in batch.schema.names else None
     return QueryLine(
         seconds=float(seconds[row]),

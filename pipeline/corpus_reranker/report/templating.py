@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from corpus_reranker.report.charts import duration
+from corpus_reranker.formatting import format_duration
 
 MAX_LINE_CHARS = 500
 """Limit for a query or an error in a table."""
@@ -37,7 +37,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "line": partial(clip, limit=MAX_LINE_CHARS)}
+    environment.filters |= {"duration": format_duration, "line": partial(clip, limit=MAX_LINE_CHARS)}
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(now=now, **values)
 

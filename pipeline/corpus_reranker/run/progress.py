@@ -10,8 +10,8 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from corpus_reranker.formatting import counted
-from corpus_reranker.io.run_progress import ReplicaProgress, RunProgress, duration
+from corpus_reranker.formatting import counted, format_clock
+from corpus_reranker.io.run_progress import ReplicaProgress, RunProgress
 from corpus_reranker.io.spend import Spend, format_cost
 from corpus_reranker.run.spend import SpendLedger
 from corpus_reranker.run.stats import ReplicaSnapshot, StatsActor, StatsSnapshot
@@ -208,7 +208,7 @@ def progress_line(progress: RunProgress) -> str:
         f" | {progress.windows_per_second:.1f} windows/s, {progress.output_tokens_per_second:,.0f} output tokens/s"
         f" | {progress.counts.get('windows_repaired', 0):,} repaired, {progress.windows_unanswered:,} unanswered"
         f" windows, {progress.counts.get('queries_failed', 0):,} failed queries{_cost(progress)}"
-        f" | ETA {duration(progress.eta_seconds)}"
+        f" | ETA {format_clock(progress.eta_seconds)}"
     )
 
 

@@ -43,7 +43,7 @@ class ExportContext:
         metadata: Key-value metadata of the output: model, template hash, fingerprint, code version.
         texts: Query and passage texts, if the export has an input.
         qrels: Judgments, if the training data has any.
-        labels: Counts the training queries by the source of their labels.
+        label_sources: Counts the training queries by the source of their labels.
     """
 
     config: ExportConfig
@@ -51,7 +51,7 @@ class ExportContext:
     metadata: Mapping[str, str]
     texts: CandidateTexts | None = None
     qrels: Qrels = field(default_factory=dict)
-    labels: Counter[str] = field(default_factory=Counter)
+    label_sources: Counter[str] = field(default_factory=Counter)
 
     @property
     def calibrated(self) -> bool:

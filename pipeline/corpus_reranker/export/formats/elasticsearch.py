@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from corpus_reranker.export.formats.base import to_json
-from corpus_reranker.export.formats.search_document import SearchFeed
+from corpus_reranker.export.formats.search_feed import SearchFeed
 from corpus_reranker.export.skipped import Reason
 
 MAX_ID_BYTES = 512

@@ -14,4 +14,5 @@ class HardNegatives(MarginMse):
 
     @property
     def schema(self) -> pa.Schema:
-        return super().schema.remove(len(super().schema) - 1)
+        schema = super().schema
+        return schema.remove(schema.get_field_index("label"))

@@ -1,4 +1,4 @@
-"""What the formats of training data share: examples with texts, and their files."""
+"""Base classes of the formats of training data: examples with texts, as JSON lines or as Parquet."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ class TrainingTexts:
         return self.passages[doc_id]
 
     def text(self, document: LabeledDocument) -> str:
-        """Title and text in one string, joined by a blank as BEIR and Tevatron join them."""
+        """Title and text in one string, joined by a space as BEIR and Tevatron join them."""
         found = self.passage(document.doc_id)
         return f"{found.get('title', '')} {found['text']}".strip()
 
@@ -82,7 +82,7 @@ class TrainingFormat(ExportFormat):
             if problem := selected.problem(self.min_negatives):
                 self._context.skipped.add(problem, query_id)
                 continue
-            self._context.labels[selected.label] += 1
+            self._context.label_sources[selected.label_source] += 1
             yield selected, self._texts(row, selected)
 
     def _texts(self, row: Mapping[str, Any], selected: TrainingQuery) -> TrainingTexts:
@@ -120,7 +120,7 @@ class TrainingLines(TrainingFormat):
         for query, texts in self.queries(batch):
             for example in self.examples(query, texts):
                 reasoning = {"reasoning": texts.reasoning} if self.config.reasoning else {}
-                yield to_json({**example, "label_source": query.label, **reasoning})
+                yield to_json({**example, "label_source": query.label_source, **reasoning})
 
 
 class TrainingTable(TrainingFormat):
@@ -145,7 +145,7 @@ class TrainingTable(TrainingFormat):
     @contextmanager
     def _open(self, stream: Any) -> Iterator[WriteBatch]:
         schema = self.schema.with_metadata(dict(self._context.metadata))
-        before = self._context.labels.copy()
+        before = self._context.label_sources.copy()
         with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
 
             def write(batch: pa.RecordBatch) -> int:
@@ -155,4 +155,5 @@ class TrainingTable(TrainingFormat):
                 return len(rows)
 
             yield write
-            writer.add_key_value_metadata({LABELS_METADATA: to_json(self._context.labels - before).encode()})
+            sources = self._context.label_sources - before
+            writer.add_key_value_metadata({LABELS_METADATA: to_json(sources).encode()})

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from corpus_reranker.export.formats.base import to_json
-from corpus_reranker.export.formats.search_document import SearchFeed
+from corpus_reranker.export.formats.search_feed import SearchFeed
 from corpus_reranker.export.skipped import Reason
 
 _NONCHARACTERS = "".join(f"{chr(plane << 16 | 0xFFFE)}-{chr(plane << 16 | 0xFFFF)}" for plane in range(1, 17))

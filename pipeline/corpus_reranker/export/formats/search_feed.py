@@ -1,4 +1,4 @@
-"""The document that a search engine stores for a query, and the file that feeds it."""
+"""Feeds of search engines: files of JSON lines that store one document for each query."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from corpus_reranker.io.calibration import P_RELEVANT
 
 
 class SearchFeed(ExportFormat):
-    """JSON lines that store one document for each query. Documents that the engine refuses are skipped."""
+    """Base of the feeds. Documents that the search engine refuses are skipped."""
 
     def __init__(self, context: ExportContext) -> None:
         self.config = context.config
