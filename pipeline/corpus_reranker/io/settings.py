@@ -94,7 +94,7 @@ class InputConfig(RowSettings):
 
     path: Url = Field(
         description="Candidates: a file or folder, local or s3://, in nested form (one row per query) or "
-        "long form (one row per candidate). All files of a folder are data, except notes such as *.md and *.txt. "
+        "long form (one row per candidate). All files of a folder are data, except notes such as `*.md` and `*.txt`. "
         'With format "iceberg", the name of a table; with "hugging_face", also hf://datasets/OWNER/NAME.'
     )
     format: str = Field(
