@@ -31,8 +31,8 @@ class GenerationConfig(Section):
         False,
         description="Close reasoning that is still open after max_reasoning_tokens, so that the model gives its answer "
         "(finish_reason `capped`). vLLM does this within the request if `<think>` and `</think>` are single tokens "
-        "of the model (Qwen3); otherwise the job sends a second request. If false, as in ReasonRank's code, such a window is "
-        "`truncated` and requested again.",
+        "of the model (Qwen3); otherwise the job sends a second request. If false, as in ReasonRank's code, such a "
+        "window is `truncated` and requested again.",
     )
     seed: int = Field(0, description="Base seed. The seed of each request is derived from it.")
 
