@@ -5,6 +5,8 @@ across a line break after text, nor across the single space before a word. A pas
 and its tokens are used in every window.
 """
 
+from functools import lru_cache
+
 from corpus_reranker.prompts.tokenizer import Tokenizer
 
 _LINES = ("word", "7", "end.", "a)", "é", "字", "🙂", "don't", '"', "…", "-", ">", "%", "\\", "1,000", "Ⅳ", "_", "the")
@@ -20,8 +22,9 @@ def is_token_boundary(left: str, right: str) -> bool:
     return left[-1:] == "\n" and bool(left[-2:-1].strip()) and bool(right[:1].strip())
 
 
+@lru_cache(maxsize=4)
 def splits_at_boundaries(tokenizer: Tokenizer) -> bool:
-    """Whether `tokenizer` gives the same ids for pieces as for the whole text, checked on samples of all boundaries."""
+    """Whether `tokenizer` gives the same ids for pieces as for the whole text, checked once on samples."""
     boundaries = [(f"{line}\n", following) for line in _LINES for following in _NEXT_LINES]
     boundaries += [(name, passage) for name in _NAMES for passage in _PASSAGES]
     return all(

@@ -26,6 +26,8 @@ class AddedToken(Protocol):
 class Tokenizer(Protocol):
     """The part of transformers' PreTrainedTokenizerFast that prompts use. Not thread-safe."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def added_tokens_decoder(self) -> Mapping[int, AddedToken]:
         """Added tokens by id, special tokens included."""
