@@ -20,6 +20,9 @@ TESTS :=
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
+# The tests start hundreds of Python processes, which would compile this checkout again and again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-pipeline demo-s3 test test-slow test-fast test-s3 stores test-latest test-gpu-build gpu-check docs bench chaos fuzz \
 	lint format dist constraints constraints-gpu clean
