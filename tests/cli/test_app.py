@@ -61,7 +61,7 @@ def test_help_imports_neither_a_command_nor_a_large_library() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "typer" in modules
     loaded = {name.removeprefix("corpus_reranker.cli.") for name in modules if name.startswith("corpus_reranker.cli.")}
-    assert loaded == {"app", "errors"}
+    assert loaded == {"app", "errors", "exit_codes"}
     assert {"ray", "pyarrow", "vllm", "torch", "transformers", "numpy", "pydantic", "rich"}.isdisjoint(modules)
 
 

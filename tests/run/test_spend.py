@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from corpus_reranker.cli.errors import MAX_COST_REACHED, report_error
+from corpus_reranker.cli.errors import report_error
+from corpus_reranker.cli.exit_codes import MAX_COST_REACHED
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.engines.prices import TokenPrices

@@ -20,9 +20,10 @@ from corpus_reranker.benchmark.results import MEASURE, SplitResult, split_result
 from corpus_reranker.benchmark.tables import BenchmarkResult, to_document, to_markdown
 from corpus_reranker.cli.assemble import assemble_settings, run_assemble
 from corpus_reranker.cli.evaluate import run_evaluation, settings_and_qrels
+from corpus_reranker.cli.exit_codes import LIMIT_EXCEEDED
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, command_app
 from corpus_reranker.cli.printing import log, print_json
-from corpus_reranker.cli.rerank import TOO_MANY_FAILED, exceeded_limits, own_ray
+from corpus_reranker.cli.rerank import exceeded_limits, ray_for_this_command
 from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
@@ -79,7 +80,7 @@ def benchmark(
     for each in of_splits.values():
         each.job()  # a wrong config is refused before anything is written
     write_log = partial(log, stream=sys.stderr) if as_json else log
-    with own_ray():
+    with ray_for_this_command():
         runs = {each: assemble_split(each, of_splits[each], fill, write_log) for each in of_splits}
         first_stages = {each: first_stage or run_name for each, run_name in runs.items()}
         results, exceeded = rerank_splits(of_splits, first_stages, limit, write_log)
@@ -90,7 +91,7 @@ def benchmark(
         print_json(to_document(result))
     else:
         print(to_markdown(result), end="")
-    return TOO_MANY_FAILED if exceeded else 0
+    return LIMIT_EXCEEDED if exceeded else 0
 
 
 def options_of_split(options: JobOptions, split: Split, folder: str) -> JobOptions:

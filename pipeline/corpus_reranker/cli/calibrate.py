@@ -17,6 +17,7 @@ from corpus_reranker.cli.options import (
     command_app,
 )
 from corpus_reranker.cli.printing import print_json
+from corpus_reranker.evaluation.calibration_fit import FittedCalibration
 from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.report.calibration_page import RANK_DERIVED, calibrate_output
 
@@ -64,7 +65,11 @@ def calibrate(
     }
     options = JobOptions.of_section(context, config, date, "calibrate", own)
     settings = options.section("calibrate", CalibrateConfig)
-    fitted = calibrate_output(options.output(output), options.storage(), settings).fitted
+    show(calibrate_output(options.output(output), options.storage(), settings).fitted, settings, as_json)
+
+
+def show(fitted: FittedCalibration, settings: CalibrateConfig, as_json: bool) -> None:
+    """Print the calibration, and how well it fits queries that it was not fitted on."""
     calibration = fitted.calibration
     measured = {"before": fitted.before, "after": fitted.after, "base_rate": fitted.base_rate}
     if as_json:

@@ -9,6 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from corpus_reranker.cli.exit_codes import OUTPUTS_DISAGREE
 from corpus_reranker.cli.options import (
     AllowSimulated,
     AllowUnfinished,
@@ -23,9 +24,6 @@ from corpus_reranker.cli.printing import format_counts, print_json, terminal
 from corpus_reranker.evaluation.output_comparison import Distribution
 from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig
 from corpus_reranker.report.comparison_page import ComparedOutputs, compare_outputs
-
-CHANGED = 6
-"""Exit code: the outputs agree less than a threshold."""
 
 _SHOWN_CHARS = 60
 """Limit for a setting on the screen."""
@@ -94,7 +92,7 @@ def compare(
     else:
         show(compared, terminal())
         print(settings.page_path)
-    return CHANGED if compared.failures else 0
+    return OUTPUTS_DISAGREE if compared.failures else 0
 
 
 def as_document(compared: ComparedOutputs) -> dict[str, Any]:

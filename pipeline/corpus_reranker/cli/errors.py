@@ -9,15 +9,9 @@ from typing import Any
 
 from typer.exceptions import TyperException
 
+from corpus_reranker.cli.exit_codes import MAX_COST_REACHED, NO_FREE_NODE, RUN_FAILED, WRONG_SETTINGS
 from corpus_reranker.errors import EngineDeadError, MaxCostError, NoFreeNodeError, RerankerError, RunError
 from corpus_reranker.io.storage_errors import brief
-
-RUN_FAILED = 1
-WRONG_SETTINGS = 2
-NO_FREE_NODE = 5
-"""After 3, too many failed queries, and 4, not finished."""
-MAX_COST_REACHED = 7
-"""After 6, two outputs that differ."""
 
 
 def report_error(error: Exception) -> int:

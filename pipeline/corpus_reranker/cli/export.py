@@ -18,6 +18,7 @@ from corpus_reranker.cli.options import (
 from corpus_reranker.cli.printing import print_json
 from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.evaluation.trec import load_qrels
+from corpus_reranker.export.exporter import Exported
 from corpus_reranker.export.exporter import export as export_output
 from corpus_reranker.export.registry import format_supports
 from corpus_reranker.export.settings import ExportConfig
@@ -118,6 +119,11 @@ def export(
     calibrated = settings.calibration and read_calibration(*resolve(settings.calibration, storage))
     source, destination_folder = resolve(options.output(output), storage), resolve(settings.destination, storage)
     exported = export_output(source, destination_folder, settings, texts, calibrated or None, judgments)
+    show(exported, settings, as_json)
+
+
+def show(exported: Exported, settings: ExportConfig, as_json: bool) -> None:
+    """Print what the export has written and skipped."""
     if as_json:
         counts = {
             "queries": exported.queries,

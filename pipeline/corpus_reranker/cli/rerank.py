@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from corpus_reranker.cli.estimate import show_estimate
+from corpus_reranker.cli.exit_codes import LIMIT_EXCEEDED
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, command_app
 from corpus_reranker.cli.printing import failures, format_counts, log, noted_counts
 from corpus_reranker.config.schema import JobConfig
@@ -17,8 +18,6 @@ from corpus_reranker.io.spend import Spend
 from corpus_reranker.run.dry_run import describe_plan
 from corpus_reranker.run.preflight import preflight, probed
 from corpus_reranker.types import QueryStatus, count_unanswered
-
-TOO_MANY_FAILED = 3
 
 app = command_app()
 
@@ -87,7 +86,7 @@ def run_rerank(
 
     started = time.monotonic()
     retry: tuple[QueryStatus, ...] = ("failed", "degraded") if retry_failed else ()
-    with own_ray():
+    with ray_for_this_command():
         manifest = run_job(config, limit=limit, new_run=new_run, retry=retry, log=log)
         seconds = time.monotonic() - started
     for line in summary(manifest, config, seconds):
@@ -95,7 +94,7 @@ def run_rerank(
     exceeded = exceeded_limits(manifest, config)
     for line in exceeded:
         log(line)
-    return TOO_MANY_FAILED if exceeded else 0
+    return LIMIT_EXCEEDED if exceeded else 0
 
 
 def exceeded_limits(manifest: Mapping[str, Any], config: JobConfig) -> list[str]:
@@ -140,10 +139,10 @@ def _reused(manifest: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def own_ray() -> Iterator[None]:
+def ray_for_this_command() -> Iterator[None]:
     """Shut Ray down at the end, so that the summary or the reason of a failure comes after Ray's messages.
 
-    A Ray connection that existed before is kept.
+    A Ray connection that existed before is kept. After a signal there is no time for it: `__main__` ends the process.
     """
     import ray
 

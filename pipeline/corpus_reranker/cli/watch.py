@@ -8,9 +8,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from corpus_reranker.cli.exit_codes import NOT_FINISHED
 from corpus_reranker.cli.live_view import render
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Output, command_app
-from corpus_reranker.cli.status import NOT_FINISHED
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
