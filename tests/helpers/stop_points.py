@@ -18,8 +18,8 @@ PHASES = ("before the first block", "mid-run", "during the final check")
 
 CONTROL = ("read", "create", "replace", "write", "delete")
 REQUESTS = [
-    (parquet, ("list_data_files", "list_files", "delete_files", "summarize_data_files", "publish")),
-    (commit, ("publish",)),
+    (parquet, ("list_data_files", "list_files", "delete_files", "summarize_data_files", "publish_file")),
+    (commit, ("publish_file",)),
 ]
 """By module: what it calls to read or change the output, beside its control objects."""
 

@@ -4,7 +4,7 @@ import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from corpus_reranker.errors import OutputError
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.filesystem import list_files, resolve
 from helpers.locations import Location
 
@@ -12,7 +12,7 @@ from helpers.locations import Location
 def test_file_appears_when_it_is_complete(location: Location) -> None:
     filesystem, folder = resolve(f"{location.url}/new", location.storage)
     for content in (b"old", b"new"):
-        with publish(filesystem, f"{folder}/x.txt") as stream:
+        with atomic_output(filesystem, f"{folder}/x.txt") as stream:
             stream.write(content[:2])
             assert [info.size for info in list_files(filesystem, folder) if not info.base_name.startswith("_")] == (
                 [] if content == b"old" else [3]
@@ -32,7 +32,7 @@ def test_failed_write_leaves_no_file(location: Location, error: type[BaseExcepti
 
 
 def _fail(filesystem: FileSystem, path: str, error: type[BaseException]) -> None:
-    with publish(filesystem, path) as stream:
+    with atomic_output(filesystem, path) as stream:
         stream.write(b"half")
         raise error
 
@@ -41,11 +41,11 @@ def test_error_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(OutputError, match=r"cannot write .*/file/x\.txt"),
-        publish(LocalFileSystem(), str(tmp_path / "file/x.txt")),
+        atomic_output(LocalFileSystem(), str(tmp_path / "file/x.txt")),
     ):
         pass
     with (
         pytest.raises(OutputError, match=r"cannot write .*No space"),
-        publish(LocalFileSystem(), str(tmp_path / "full.txt")),
+        atomic_output(LocalFileSystem(), str(tmp_path / "full.txt")),
     ):
         raise OSError(28, "No space left on device")

@@ -81,4 +81,4 @@ async def test_a_failed_write_is_logged(local_location: Location, caplog: pytest
     output.filesystem.create_dir(output.folder, recursive=True)
     output.filesystem.open_output_stream(output.quarantine_folder).close()
     await QuarantineWriter(output).write(result("q", "error"))
-    assert "could not write quarantine" in caplog.text
+    assert "cannot write the windows of query" in caplog.text

@@ -29,7 +29,7 @@ from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.sinks.run_record import flatten
 from corpus_reranker.io.trec import Qrel, qrels_lines
@@ -173,7 +173,7 @@ def settings_and_qrels_of_split(options: JobOptions, limit: int | None) -> tuple
     lines = qrels_lines(
         Qrel(query_id, doc_id, grade) for query_id, grades in reranked.items() for doc_id, grade in grades.items()
     )
-    with publish(*resolve(join(output.rpartition("/")[0], "qrels.tsv"), storage)) as stream:
+    with atomic_output(*resolve(join(output.rpartition("/")[0], "qrels.tsv"), storage)) as stream:
         stream.write("".join(f"{line}\n" for line in lines).encode())
     return settings, reranked
 
@@ -185,5 +185,5 @@ def write_result(result: BenchmarkResult, folder: str, options: JobOptions) -> N
         "benchmark.json": json.dumps(to_document(result), indent=1, ensure_ascii=False),
     }
     for name, text in texts.items():
-        with publish(*resolve(join(folder, name), options.storage())) as stream:
+        with atomic_output(*resolve(join(folder, name), options.storage())) as stream:
             stream.write(text.encode())

@@ -15,7 +15,7 @@ from corpus_reranker.evaluation.measures import split_measures
 from corpus_reranker.evaluation.rankings import is_simulated, read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.calibration import CutOff, read_calibration
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
@@ -100,7 +100,7 @@ def run_evaluation(
     simulated = [name for name, path in paths.items() if is_simulated(*path)]
     for path, text in ((settings.json_path, to_json(evaluation, simulated)), (settings.csv_path, to_csv(evaluation))):
         if path is not None:
-            with publish(*resolve(path, storage)) as stream:
+            with atomic_output(*resolve(path, storage)) as stream:
                 stream.write(text.encode())
     return evaluation, simulated
 

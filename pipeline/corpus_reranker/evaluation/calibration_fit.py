@@ -16,7 +16,7 @@ from corpus_reranker.evaluation.outputs import Output
 from corpus_reranker.evaluation.rankings import check_new, read_batches
 from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.evaluation.trec import Qrels
-from corpus_reranker.io.calibration import FINGERPRINT, LLM_SCORE, RANK, Calibration, score_values
+from corpus_reranker.io.calibration import FINGERPRINT_KEY, LLM_SCORE, RANK, Calibration, score_values
 from corpus_reranker.types import CalibrationMethod
 
 BINS = 10
@@ -199,7 +199,7 @@ def _fit(pairs: JudgedPairs, config: CalibrateConfig, metadata: Mapping[str, str
         config.min_relevance,
         len(pairs.scores),
         len(np.unique(pairs.query)),
-        metadata.get(FINGERPRINT, ""),
+        metadata.get(FINGERPRINT_KEY, ""),
     )
 
 

@@ -20,7 +20,7 @@ from corpus_reranker.export.formats.base import ExportContext, ExportFile
 from corpus_reranker.export.registry import export_format_class
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import SKIPPED_FILE, Skipped
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.calibration import Calibration, check_calibrated, with_probabilities
 
 MARKER = "_export.json"
@@ -85,7 +85,7 @@ def export(
     if calibration is not None or config.needs_p_relevant:
         check_calibrated(output.metadata, path, calibration)
     _prepare(source, destination, config, output)
-    with publish(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
+    with atomic_output(destination[0], f"{destination[1]}/{SKIPPED_FILE}") as stream:
         exported = Exported(Skipped(stream))
         context = ExportContext(config, exported.skipped, output.metadata, texts, qrels or {}, exported.label_sources)
         export_format = export_format_class(config.to)(context)
@@ -93,7 +93,7 @@ def export(
         files = [("rankings", output.data_files)] if config.is_single_file else _by_name(output.data_files)
         for name, members in files:
             _write(export_format.files(name), rows.batches(members), destination, exported)
-    with publish(destination[0], f"{destination[1]}/{SUCCESS}"):
+    with atomic_output(destination[0], f"{destination[1]}/{SUCCESS}"):
         pass
     return exported
 
@@ -109,7 +109,7 @@ def _write(
         writers = []
         for file in files:
             file_path = f"{destination[1]}/{file.path}"
-            stream = stack.enter_context(publish(destination[0], file_path))
+            stream = stack.enter_context(atomic_output(destination[0], file_path))
             writers.append(stack.enter_context(file.open(stream)))
             exported.files.append(file_path)
         for batch in batches:
@@ -189,6 +189,6 @@ def _prepare(
         raise OutputError(f"{folder} holds files that no export wrote; --overwrite keeps them, so empty it first")
     if found:
         filesystem.delete_dir_contents(folder)
-    with publish(filesystem, f"{folder}/{MARKER}") as stream:
+    with atomic_output(filesystem, f"{folder}/{MARKER}") as stream:
         content = {"config": config.model_dump(mode="json"), "finished": output.finished, "metadata": output.metadata}
         stream.write(json.dumps(content, indent=1).encode())

@@ -1,4 +1,4 @@
-"""Files that are written atomically."""
+"""Files that are written atomically: readers see the whole content, or the file as it was before."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +11,7 @@ from corpus_reranker.errors import OutputError
 
 
 @contextmanager
-def publish(filesystem: pafs.FileSystem, path: str) -> Iterator[Any]:
+def atomic_output(filesystem: pafs.FileSystem, path: str) -> Iterator[Any]:
     """A binary stream whose content is moved to `path` when the block ends, and deleted if the block raises.
 
     Until then it is in the same folder under a name that starts with `_`, which readers of data ignore.

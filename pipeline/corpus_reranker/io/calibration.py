@@ -19,12 +19,15 @@ from corpus_reranker.types import CalibrationMethod
 P_RELEVANT = "p_relevant"
 """Name of the field and of the column with the probability."""
 
-CALIBRATION = "reranker.calibration"
+CALIBRATION_KEY = "reranker.calibration"
 """Metadata key: the digest of the calibration that gave the output its `p_relevant`. Empty: it has none."""
+
+FINGERPRINT_KEY = "reranker.fingerprint"
+"""Metadata key: the fingerprint of the reranker's settings."""
 
 RANK = "rank"
 LLM_SCORE = "llm_score"
-FINGERPRINT = "reranker.fingerprint"
+"""Fields of `ranking` that are calibrated unless another one is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +147,8 @@ class CutOff:
 def check_calibrated(metadata: Mapping[str, str], path: str, calibration: Calibration | None) -> None:
     """Raise InputError unless `calibration` is one of the output's settings, or the output has probabilities."""
     if calibration is not None:
-        calibration.check(metadata.get(FINGERPRINT, ""), path)
-    elif not metadata.get(CALIBRATION):
+        calibration.check(metadata.get(FINGERPRINT_KEY, ""), path)
+    elif not metadata.get(CALIBRATION_KEY):
         raise InputError(f"{path} has no p_relevant: its run had no calibration; give one with --calibration")
 
 
@@ -174,7 +177,7 @@ def with_probabilities(
     Args:
         batch: Rows of an output.
         calibration: Gives the probabilities. None: those that the output holds.
-        min_p_relevant: The least probability. An entry without one is left out, too.
+        min_p_relevant: The least probability. An entry without a probability is dropped as well.
     """
     rankings = batch["ranking"]
     if calibration is not None:

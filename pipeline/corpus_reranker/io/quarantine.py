@@ -57,7 +57,7 @@ class QuarantineWriter:
             table = pa.Table.from_pylist(quarantine_rows(result, complete=complete), QUARANTINE)
             pq.write_table(table, _path(folder, result.query_id), filesystem=filesystem, compression="zstd")
         except OSError as error:
-            logger.warning("could not write quarantine of a query: %s", error)
+            logger.warning("cannot write the windows of query %r to %s: %s", result.query_id, folder, error)
 
 
 def read_quarantine(filesystem: FileSystem, folder: str) -> Iterator[dict[str, Any]]:

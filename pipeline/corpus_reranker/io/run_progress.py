@@ -14,7 +14,7 @@ from corpus_reranker.io.spend import Spend
 from corpus_reranker.types import count_unanswered
 
 SILENT_SECONDS = 10.0
-"""A live replica reports every second."""
+"""A replica without a report for longer than this is silent. A live replica reports every second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def open_data_filesystem(storage: StorageConfig) -> PyFileSystem:
 
 
 def in_region_of(bucket: str, storage: StorageConfig) -> StorageConfig:
-    """`storage` with the bucket's region in the place of `auto`. Sends a request to AWS, once for each bucket."""
+    """Replace the region `auto` in `storage` by the bucket's region. Sends a request to AWS, once for each bucket."""
     if storage.region != "auto" or storage.endpoint_url:
         return storage
     return storage.model_copy(update={"region": _bucket_region(bucket)})

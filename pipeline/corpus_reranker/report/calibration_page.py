@@ -9,7 +9,7 @@ from corpus_reranker.evaluation.calibration_fit import FittedCalibration, Reliab
 from corpus_reranker.evaluation.outputs import Output, open_output
 from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.evaluation.trec import load_qrels
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.calibration import to_json
 from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.settings import StorageConfig
@@ -53,7 +53,7 @@ def calibrate_output(url: str, storage: StorageConfig, config: CalibrateConfig) 
         (config.page_path, render_calibration(calibrated, config)),
     )
     for file, text in files:
-        with publish(*resolve(file, storage)) as stream:
+        with atomic_output(*resolve(file, storage)) as stream:
             stream.write(text.encode())
     return calibrated
 

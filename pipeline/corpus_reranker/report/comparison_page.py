@@ -28,7 +28,7 @@ from corpus_reranker.evaluation.run_settings import Setting, pair_settings, read
 from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig, ndcg_settings
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.formatting import counted, percentage
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.report.charts import Chart, distribution, signed_bars
@@ -112,7 +112,7 @@ def compare_outputs(
         rankings = compare_rankings(join_rankings(a.files, b.files), config, record)
     evaluation = judgments and _evaluate(a, b, judgments, config, evaluate_config)
     compared = ComparedOutputs(a, b, settings, rankings, evaluation or None, rankings.failures(config))
-    with publish(*resolve(config.page_path, storage)) as stream:
+    with atomic_output(*resolve(config.page_path, storage)) as stream:
         stream.write(render_comparison(compared, config, texts).encode())
     return compared
 
@@ -143,7 +143,7 @@ def _open(url: str, storage: StorageConfig, config: CompareConfig) -> ComparedOu
 def _csv_writer(stack: ExitStack, config: CompareConfig, storage: StorageConfig) -> Any:
     if config.csv_path is None:
         return lambda _: None
-    stream = stack.enter_context(publish(*resolve(config.csv_path, storage)))
+    stream = stack.enter_context(atomic_output(*resolve(config.csv_path, storage)))
     stream.write(csv_header().encode())
 
     def record(agreement: QueryAgreement) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.trec import qrels_lines
@@ -38,7 +38,7 @@ def resolve_dataset(
     queries = dict(collection.queries)
     if collection.judgments is not None:
         queries["qrels"] = qrels_file(dataset, candidates)
-        with publish(*resolve(queries["qrels"], storage)) as stream:
+        with atomic_output(*resolve(queries["qrels"], storage)) as stream:
             for line in qrels_lines(collection.judgments):
                 stream.write(f"{line}\n".encode())
     settings = {"queries": queries, "corpus": dict(collection.corpus)}

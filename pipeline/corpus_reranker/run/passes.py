@@ -19,7 +19,7 @@ from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import RunError, TransientRunError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.calibration import CALIBRATION, FINGERPRINT, Calibration
+from corpus_reranker.io.calibration import CALIBRATION_KEY, FINGERPRINT_KEY, Calibration
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import BUDGET, QUERY_ID
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
@@ -135,8 +135,8 @@ def file_metadata(config: JobConfig, fingerprint: RunFingerprint, run_id: str) -
         "reranker.simulated": str(config.simulated).lower(),
         "reranker.template": config.prompt.template,
         "reranker.template_hash": config.prompt.load_template().hash,
-        FINGERPRINT: fingerprint.reranker,
-        CALIBRATION: "" if fingerprint.calibration is None else fingerprint.calibration.digest,
+        FINGERPRINT_KEY: fingerprint.reranker,
+        CALIBRATION_KEY: "" if fingerprint.calibration is None else fingerprint.calibration.digest,
         "reranker.run_id": run_id,
     }
 
@@ -180,7 +180,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, work: _Pass, reused: int, ledg
             len(finished),
             config.cluster.progress_seconds,
             run.log,
-            sink.publish,
+            sink.publish_progress,
             reused=reused,
             ledger=ledger,
         )

@@ -59,5 +59,5 @@ def add_reused_rows(
     reused = after.done - state.done
     run.log(f"{counted(reused, 'query')} reused from earlier outputs, {after.remaining:,} left to rerank")
     if reused:
-        run.sink.publish(RunProgress(queries=after.queries, done=after.done, reused=reused))
+        run.sink.publish_progress(RunProgress(queries=after.queries, done=after.done, reused=reused))
     return after, reused

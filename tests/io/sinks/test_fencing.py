@@ -27,7 +27,7 @@ from corpus_reranker.io.run_progress import RunProgress
 from corpus_reranker.io.s3_client import open_s3fs
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks import data_files, parquet
-from corpus_reranker.io.sinks.commit import publish
+from corpus_reranker.io.sinks.commit import publish_file
 from corpus_reranker.io.sinks.data_files import list_data_files, list_run_files
 from corpus_reranker.io.sinks.layout import REPORT, Layout
 from corpus_reranker.io.sinks.lease import LEASE
@@ -267,9 +267,9 @@ def test_a_pause_before_the_last_requests_of_a_commit(
     def publish_late(layout: Layout, source: str, published: str) -> None:
         if published == name:
             begin(b, "b", new_run=True)
-        publish(layout, source, published)
+        publish_file(layout, source, published)
 
-    monkeypatch.setattr(parquet, "publish", publish_late)
+    monkeypatch.setattr(parquet, "publish_file", publish_late)
     with pytest.raises(TransientRunError, match="was deleted during the commit"):
         finish(a)
     assert not {"_SUCCESS", "_manifest.json"} & set(file_names(location))
@@ -323,10 +323,10 @@ def test_a_paused_run_overwrites_no_progress(location: Location, model: str) -> 
     """Real: the progress of A, which B resumes or replaces, was written over that of B until A ended."""
     a, b = sink_of(location), sink_of(location)
     begin(a, "a")
-    a.publish(RunProgress(queries=2, done=0))
+    a.publish_progress(RunProgress(queries=2, done=0))
     begin(b, model, new_run=model != "a")
-    b.publish(RunProgress(queries=2, done=1))
-    a.publish(RunProgress(queries=2, done=0))
+    b.publish_progress(RunProgress(queries=2, done=1))
+    a.publish_progress(RunProgress(queries=2, done=0))
     progress = read_status(b.layout.url, location.storage).progress
     assert progress is not None
     assert progress.done == 1

@@ -14,7 +14,7 @@ from corpus_reranker.evaluation.candidate_texts import CandidateTexts, QueryText
 from corpus_reranker.evaluation.trec import Qrels
 from corpus_reranker.export.settings import ExportConfig
 from corpus_reranker.export.skipped import Skipped
-from corpus_reranker.io.calibration import CALIBRATION
+from corpus_reranker.io.calibration import CALIBRATION_KEY
 
 WriteBatch: TypeAlias = Callable[[pa.RecordBatch], int]
 """Writes a batch of output rows and returns how many records (lines or rows) it wrote."""
@@ -56,7 +56,7 @@ class ExportContext:
     @property
     def calibrated(self) -> bool:
         """Whether the documents have `p_relevant`."""
-        return self.config.calibration is not None or bool(self.metadata.get(CALIBRATION))
+        return self.config.calibration is not None or bool(self.metadata.get(CALIBRATION_KEY))
 
 
 class ExportFormat(Protocol):

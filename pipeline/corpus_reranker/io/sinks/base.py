@@ -93,7 +93,7 @@ class Sink(Protocol):
         """Record a new run, or return the record of the run that is resumed, and delete what other runs have left.
 
         Args:
-            fingerprint_fields: The settings that decide the ranking.
+            fingerprint_fields: The settings that determine the ranking.
             queries: Number of queries of the input.
             config_yaml: The effective config.
             info: JSON values for the record.
@@ -137,7 +137,7 @@ class Sink(Protocol):
         """
         ...
 
-    def publish(self, progress: RunProgress) -> None:
+    def publish_progress(self, progress: RunProgress) -> None:
         """Replace the published progress of the run."""
         ...
 

@@ -33,7 +33,7 @@ def publish_data_files(layout: Layout, paths: Sequence[str], entries: Sequence[M
     """
     unpublished = [path for path in paths if posixpath.dirname(path) != layout.folder]
     with ThreadPoolExecutor(IO_THREADS) as pool:
-        list(pool.map(lambda path: publish(layout, path, posixpath.basename(path)), unpublished))
+        list(pool.map(lambda path: publish_file(layout, path, posixpath.basename(path)), unpublished))
         infos = pool.map(layout.filesystem.get_file_info, [layout.path(entry.name) for entry in entries])
         changed = [entry.name for entry, info in zip(entries, infos, strict=True) if info.size != entry.bytes]
     if changed:
@@ -50,7 +50,7 @@ def stage_object(layout: Layout, control: ObjectStore, name: str, body: bytes) -
     return layout.path(staged)
 
 
-def publish(layout: Layout, source: str, name: str) -> None:
+def publish_file(layout: Layout, source: str, name: str) -> None:
     """Move a file to the top of the output folder.
 
     A store that cannot rename copies it; the end of the run deletes the source there.

@@ -83,7 +83,7 @@ class Layout:
 
     @property
     def commit_folder(self) -> str:
-        return f"{_folder_of(self.run_id)}/commit"
+        return f"{_run_folder(self.run_id)}/commit"
 
     @property
     def work_folders(self) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class Layout:
 
     @property
     def _completions(self) -> str:
-        return f"{_folder_of(self.run_id)}/completions"
+        return f"{_run_folder(self.run_id)}/completions"
 
 
 def data_file_prefix(run_id: str) -> str:
@@ -132,7 +132,7 @@ def data_file_prefix(run_id: str) -> str:
 
 def parts_folder(run_id: str) -> str:
     """The folder in the output of a run's data files until the run is committed."""
-    return f"{_folder_of(run_id)}/parts"
+    return f"{_run_folder(run_id)}/parts"
 
 
 def quarantine_folder(run_id: str) -> str:
@@ -142,21 +142,21 @@ def quarantine_folder(run_id: str) -> str:
 
 def samples_folder(run_id: str) -> str:
     """The folder in the output of a run's samples."""
-    return f"{_folder_of(run_id)}/samples"
+    return f"{_run_folder(run_id)}/samples"
 
 
 def progress_name(run_id: str, starts: int) -> str:
     """The name in the output of the progress of one start of a run."""
-    return f"{_folder_of(run_id)}/progress-{starts}.json"
+    return f"{_run_folder(run_id)}/progress-{starts}.json"
 
 
-def _folder_of(run_id: str) -> str:
+def _run_folder(run_id: str) -> str:
     return f"{RUN_FOLDER}/{run_id}".rstrip("/")
 
 
 def spend_folder(run_id: str) -> str:
     """The folder in the output for what each start of a run was billed."""
-    return f"{_folder_of(run_id)}/spend"
+    return f"{_run_folder(run_id)}/spend"
 
 
 def spend_name(run_id: str, starts: int) -> str:

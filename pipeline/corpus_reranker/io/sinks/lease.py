@@ -24,12 +24,19 @@ from corpus_reranker.io.object_store.conditional_writes import check_conditional
 from corpus_reranker.io.storage_errors import brief
 
 LEASE = "_lease.json"
+"""Name of the object in the output folder."""
+
 POLL_SECONDS = 0.5
+"""Interval between two reads of a lease that another process holds."""
+
 TAKE_ATTEMPTS = 8
 """Attempts to take a lease that another process changes at the same time."""
+
 RENEWALS_PER_LEASE = 4
+"""Renewals in the duration of a lease, so that three may fail in a row."""
+
 CLOCK_SECONDS = 1.0
-"""Resolution of a store's timestamps; an object may be that much younger than its timestamp says."""
+"""Resolution of a store's timestamps. An object may be up to this much younger than its timestamp says."""
 
 _LOST = (
     "lost the lease on the output (not renewed in time, or taken over by another run); stopped writing. Run the same"
@@ -41,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """The process that holds or held the lease. `machine` identifies the kernel and container of its process id."""
+    """The process that holds or held the lease. `machine` names the kernel and container in which `pid` is unique."""
 
     owner: str
     host: str

@@ -23,7 +23,7 @@ from corpus_reranker.io.run_progress import RunProgress, write_progress
 from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
-from corpus_reranker.io.sinks.commit import publish, publish_data_files, stage_object
+from corpus_reranker.io.sinks.commit import publish_data_files, publish_file, stage_object
 from corpus_reranker.io.sinks.control_json import data_files_in, run_id_in
 from corpus_reranker.io.sinks.data_files import (
     ManifestEntry,
@@ -182,7 +182,7 @@ class ParquetSink(Sink):
             if writer is not None:
                 writer.close()
 
-    def publish(self, progress: RunProgress) -> None:
+    def publish_progress(self, progress: RunProgress) -> None:
         assert self._run, "a run publishes its progress after `begin`"
         write_progress(self._control, self._run, progress)
 
@@ -214,7 +214,7 @@ class ParquetSink(Sink):
         publish_data_files(layout, list(files), entries)
         self._delete_other_data_files({entry.name for entry in entries})
         for name, path in staged.items():
-            publish(layout, path, name)
+            publish_file(layout, path, name)
         try:
             for folder in (layout.path(CANDIDATES_FOLDER), *layout.work_folders):
                 self._delete_folder(folder)

@@ -22,10 +22,16 @@ _MAX_CHANGES = 30
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """`fingerprint_fields` decide the ranking, `queries` is their number in the input, `info` is what else is known.
+    """The record of a run.
 
-    `starts` counts the starts of the run. Each rewrites the record, so that a start that was paused past its lease
-    finds another one, and ends.
+    Attributes:
+        run_id: Random id of the run.
+        fingerprint_fields: The settings that determine the ranking, and the input (JSON values).
+        queries: Number of queries of the input.
+        started: Time of the first start (ISO 8601, UTC).
+        info: Other facts about the run, such as the version of the package (JSON values).
+        starts: Number of starts. Each start rewrites the record, so that a start that was paused past its lease finds
+            another record, and ends.
     """
 
     run_id: str
@@ -44,7 +50,7 @@ def create_run(
     *,
     replaced: StoredObject | None = None,
 ) -> RunRecord:
-    """Write the record of a run that starts now, in the place of `replaced`.
+    """Write the record of a run that starts now. It replaces the record `replaced`, if there is one.
 
     Raises:
         TransientRunError: Another run has written a record in the meantime.

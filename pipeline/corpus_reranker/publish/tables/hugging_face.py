@@ -16,7 +16,7 @@ import yaml
 
 from corpus_reranker.errors import OutputError
 from corpus_reranker.evaluation.outputs import read_text
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.publish.settings import PublishConfig
@@ -49,7 +49,7 @@ class HuggingFaceFolder:
         self._filesystem.delete_dir_contents(folder)  # of an attempt that broke off
         _write(self._filesystem, folder, rows)
         runs[part] = run_id
-        with publish(self._filesystem, f"{self._folder}/{_CARD}") as stream:
+        with atomic_output(self._filesystem, f"{self._folder}/{_CARD}") as stream:
             stream.write(_card(runs).encode())
         self._delete_others(runs)
         return run_id

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.atomic_file import publish
+from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.trec import Qrel, open_text, read_qrels
@@ -114,7 +114,7 @@ class Dataset:
         """Write JSONL files of these names into the folder `converted`, all or none."""
         with ExitStack() as stack:
             streams = [
-                stack.enter_context(publish(*resolve(self.converted_file(name), self.storage))) for name in names
+                stack.enter_context(atomic_output(*resolve(self.converted_file(name), self.storage))) for name in names
             ]
             yield [_row_writer(stream) for stream in streams]
 
