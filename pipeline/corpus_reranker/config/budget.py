@@ -15,9 +15,9 @@ class BudgetConfig(Section):
     )
     allocation: Literal["uniform", "uncertainty"] = Field(
         "uniform",
-        description="uniform: the same number of windows for every query, which may differ by one; what a query does "
-        "not need goes to the others. uncertainty: first_windows for every query, then as many again for the queries "
-        "with the lowest stability.",
+        description="uniform: the same number of windows for every query, to within one; other queries get the "
+        "windows that a query does not need. uncertainty: first_windows for every query, then as many again for the "
+        "queries with the lowest stability.",
     )
     first_windows: int | None = Field(
         None, ge=1, description="With allocation uncertainty: windows that a query gets in each of its rounds."
