@@ -15,6 +15,10 @@ _PLACEHOLDER = re.compile(r"\{date(?:-(\d{1,4}))?\}")
 """`{date}`, or `{date-N}` for N days before."""
 
 
+_MISSPELT = re.compile(r"\{\s*date\b[^{}]*\}", re.IGNORECASE)
+"""`{date+1}`, `{ date }` or `{DATE}`."""
+
+
 def fill_date(data: dict[str, Any], date: str) -> dict[str, Any]:
     """Replace each `{date}` and `{date-N}` in the values of `data`.
 
@@ -30,6 +34,7 @@ def fill_date(data: dict[str, Any], date: str) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"--date must be a day as YYYY-MM-DD, got {date!r}: {error}") from None
     if not _unfilled(data):
+        check_filled(data)
         raise ConfigError(
             f"--date {day} is not used: no value of the config contains {DATE_PLACEHOLDER};"
             f" write it where the day belongs, as in --input.path=s3://bucket/in/dt={DATE_PLACEHOLDER}"
@@ -39,7 +44,7 @@ def fill_date(data: dict[str, Any], date: str) -> dict[str, Any]:
 
 
 def check_filled(data: Any, section: str = "") -> None:
-    """Raise ConfigError if a value of `data` still contains `{date}` or `{date-N}`.
+    """Raise ConfigError if a value of `data` still contains `{date}` or `{date-N}`, or a wrong spelling of them.
 
     Args:
         data: Config, or one section of it, as nested dicts.
@@ -48,6 +53,8 @@ def check_filled(data: Any, section: str = "") -> None:
     if unfilled := _unfilled(data, section):
         verb = "contains" if len(unfilled) == 1 else "contain"
         raise ConfigError(f"{', '.join(unfilled)} {verb} {DATE_PLACEHOLDER}; give --date YYYY-MM-DD")
+    if misspelt := _unfilled(data, section, _MISSPELT):
+        raise ConfigError(f"{misspelt[0]}: no known placeholder; write {{date}}, or {{date-N}} for N days before")
 
 
 def _filled(value: Any, day: datetime.date) -> Any:
@@ -60,9 +67,11 @@ def _filled(value: Any, day: datetime.date) -> Any:
     return _PLACEHOLDER.sub(lambda found: (day - datetime.timedelta(int(found[1] or 0))).isoformat(), value)
 
 
-def _unfilled(value: Any, key: str = "") -> list[str]:
+def _unfilled(value: Any, key: str = "", placeholder: re.Pattern[str] = _PLACEHOLDER) -> list[str]:
+    """The keys whose values contain a placeholder."""
     if isinstance(value, dict):
-        return [found for name, each in value.items() for found in _unfilled(each, f"{key}.{name}".lstrip("."))]
+        items = ((f"{key}.{name}".lstrip("."), each) for name, each in value.items())
+        return [found for name, each in items for found in _unfilled(each, name, placeholder)]
     if isinstance(value, list):
-        return [key] if any(_unfilled(each, key) for each in value) else []
-    return [key] if isinstance(value, str) and _PLACEHOLDER.search(value) else []
+        return [key] if any(_unfilled(each, key, placeholder) for each in value) else []
+    return [key] if isinstance(value, str) and placeholder.search(value) else []

@@ -1,5 +1,6 @@
 """Load a job config: YAML, `--section.key=value` overrides, `{date}`; errors list every problem by its dotted key."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,9 @@ S = TypeVar("S", bound=Section)
 BASE = "base"
 """Key of a config file: another file, or the name of a ready-made config, whose values the file changes."""
 
+_VARIABLE = re.compile(r"(?:\A|/)\$[A-Za-z_]|\$\{[A-Za-z_]")
+"""A part of a path that a shell would expand: `$HOME/out`, `s3://bucket/${DAY}`."""
+
 _NAMED_KEYS = 3
 """Keys of a section that an error names."""
 
@@ -34,6 +38,8 @@ def config_path(path: str | Path) -> Path:
     given, ready_made = Path(path), CONFIGS_DIRECTORY / f"{path}.yaml"
     if given.exists() and not given.is_dir():
         return given
+    if given.is_dir() and not ready_made.is_file():
+        raise ConfigError(f"cannot read config {path}: it is a folder; name a file in it")
     if not ready_made.is_file():
         files = [*CONFIGS_DIRECTORY.glob("*.yaml"), *CONFIGS_DIRECTORY.glob("demo/*.yaml")]
         names = sorted(str(file.relative_to(CONFIGS_DIRECTORY).with_suffix("")) for file in files)
@@ -55,6 +61,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, date:
     """
     data = _read(path, overrides, date)
     check_filled(data)
+    _check_expanded(data)
     return _validate(JobConfig, data, path)
 
 
@@ -99,6 +106,7 @@ def _read_section(path: str | Path | None, name: str, overrides: Sequence[str], 
     except UnknownKeysError as error:
         raise _config_error(path, [f"{key}: unknown key; {hint}" for key, hint in error.hints.items()]) from error
     check_filled(data.get(name), name)
+    _check_expanded(data.get(name), name)
     return data.get(name)
 
 
@@ -127,13 +135,28 @@ def _read_with_base(path: str | Path, below: tuple[Path, ...] = ()) -> dict[str,
 def _read_file(path: str | Path) -> dict[str, Any]:
     try:
         data = load_yaml(config_path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config {path} is not UTF-8: {error}; save it as UTF-8") from error
+    except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"config {path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
     return data
+
+
+def _check_expanded(value: Any, key: str = "") -> None:
+    """Raise ConfigError for a path such as `$HOME/out`: `$HOME` would become the name of a folder."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _check_expanded(each, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for each in value:
+            _check_expanded(each, key)
+    elif isinstance(value, str) and _VARIABLE.search(value):
+        fix = f'give it on the command line, where the shell expands it: "--{key}={value}"'
+        raise ConfigError(f"{key} is {value}, and variables are not expanded in a config; {fix}")
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 from corpus_reranker.plugins import registered_name
 from corpus_reranker.ranking.strategies.base import Strategy
@@ -14,8 +15,10 @@ from corpus_reranker.section import check_known_keys
 
 def build_strategy(value: Any) -> Any:
     """The strategy of a mapping with `name` and settings. Raises ValueError for an unknown name or setting."""
-    if not isinstance(value, Mapping):
+    if dataclasses.is_dataclass(value):
         return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("model_type", "a section, not a value")
     options = dict(value)
     name = str(options.pop("name", "sliding_window"))
     cls = strategy_class(name)

@@ -14,5 +14,7 @@ _OTHER_NAMES = {
 
 def suggest_column(name: str, names: Collection[str]) -> str:
     """The column among `names` that most likely holds what the reranker calls `name`; COLUMN if none does."""
-    known = next((other for other in _OTHER_NAMES.get(name, ()) if other in names), None)
-    return known or next(iter(difflib.get_close_matches(name, names, n=1)), "COLUMN")
+    found = {each.strip().lower(): each for each in reversed(list(names))}
+    known = next((found[other] for other in (name, *_OTHER_NAMES.get(name, ())) if other in found), None)
+    suggested = known or next(iter(difflib.get_close_matches(name, names, n=1)), "COLUMN")
+    return suggested if suggested == suggested.strip() else f'"{suggested}"'

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple, TextIO, TypeVar
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.io.storage_errors import brief, error_kind
 
 T = TypeVar("T")
 
@@ -56,6 +57,10 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
             yield text
         except UnicodeDecodeError as error:
             raise InputError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
+        except OSError as error:
+            if error_kind(error).transient:
+                raise
+            raise InputError(f"cannot read {path} (truncated, or damaged?): {brief(error)}") from error
 
 
 def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:

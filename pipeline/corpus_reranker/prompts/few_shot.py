@@ -24,7 +24,7 @@ def load_examples(path: Path) -> list[dict[str, str]]:
         try:
             turns = json.loads(line)["conversations"]
             messages += [{"role": _role(turn["role"]), "content": _text(turn["value"])} for turn in turns]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"prompt.examples {path}, line {number}: {type(error).__name__}: {error}; a line is"
                 ' {"conversations": [{"role": "user", "value": "..."}, {"role": "assistant", "value": "..."}]}'

@@ -14,6 +14,7 @@ from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.column_names import suggest_column
+from corpus_reranker.io.storage_errors import brief, error_kind
 from corpus_reranker.retrieval.files import find_files, is_compressed, suffix_of
 from corpus_reranker.retrieval.settings import CorpusConfig
 
@@ -113,15 +114,20 @@ def _read_lines(
 ) -> Iterator[pa.Table]:
     """`parse` maps a line and its source to a document. A first line that is one of `headers` is skipped."""
     rows: list[_Document] = []
-    for position, line in _lines(filesystem, piece):
-        if position == 0:
-            line = line.removeprefix(codecs.BOM_UTF8)
-            if line.strip().decode("utf-8", "replace") in headers:
-                continue
-        rows.append(parse(line, f"{piece.path}, byte {position:,}"))
-        if len(rows) == _BATCH_ROWS:
-            yield _table(rows)
-            rows = []
+    try:
+        for position, line in _lines(filesystem, piece):
+            if position == 0:
+                line = line.removeprefix(codecs.BOM_UTF8)
+                if line.strip().decode("utf-8", "replace") in headers:
+                    continue
+            rows.append(parse(line, f"{piece.path}, byte {position:,}"))
+            if len(rows) == _BATCH_ROWS:
+                yield _table(rows)
+                rows = []
+    except OSError as error:
+        if error_kind(error).transient:
+            raise
+        raise InputError(f"cannot read {piece.path} (truncated, or damaged?): {brief(error)}") from error
     if rows:
         yield _table(rows)
 
@@ -169,7 +175,7 @@ def _tsv_parser(corpus: CorpusConfig, columns: Sequence[str], key: str) -> Calla
 def _document(corpus: CorpusConfig, key: str, line: bytes, source: str) -> _Document:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}; a JSONL file holds one object per line") from error
     if not isinstance(row, dict):
         raise InputError(f"{source}: expected a JSON object with a document, got {type(row).__name__}")

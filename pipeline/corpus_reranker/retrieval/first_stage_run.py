@@ -107,7 +107,7 @@ def _jsonl_rows(lines: Iterable[str], path: str) -> Iterator[tuple[str, dict[str
         source = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{source}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise InputError(f"{source}: expected a JSON object, got {type(row).__name__}")

@@ -190,7 +190,7 @@ def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> 
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}, line {number}: not JSON: {error}") from error
             if not isinstance(row, dict):
                 raise InputError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")

@@ -107,6 +107,10 @@ def text(content: str, encoding: str = "utf-8") -> Write:
     return write
 
 
+def truncated_gzip(line: str) -> Write:
+    return lambda path: path.write_bytes(gzip.compress(line.encode() * 100)[:-9])
+
+
 def lines(*rows: Any) -> str:
     return "".join(f"{json.dumps(row)}\n" for row in rows)
 

@@ -1,6 +1,6 @@
 """Queries, corpora, runs and judgments of collections, as assemble, retrieve and evaluate read them."""
 
-from helpers.tried_inputs.base import TriedInput, lines, text
+from helpers.tried_inputs.base import TriedInput, lines, text, truncated_gzip
 
 BEIR = lines({"_id": "7", "text": "what?", "metadata": {}})
 
@@ -115,6 +115,27 @@ COLLECTION_FORMATS = (
         {"corpus.jsonl": text("d1 one\n")},
         "refused: corpus.jsonl, byte 0: not JSON: Expecting value: line 1 column 1 (char 0); a JSONL file …",
         "refused: corpus.jsonl, byte 0: not JSON: Expecting value: … a JSONL file holds one object per line",
+        kind="corpus",
+    ),
+    TriedInput(
+        "a truncated `.gz` of a corpus",
+        {"corpus.jsonl.gz": truncated_gzip('{"_id": "d1", "text": "one"}\n')},
+        "OSError: Truncated compressed stream",
+        "refused: cannot read corpus.jsonl.gz (truncated, or damaged?): Truncated compressed stream",
+        kind="corpus",
+    ),
+    TriedInput(
+        "a truncated `.gz` of a run",
+        {"run.txt.gz": truncated_gzip("7 Q0 d1 1 2.0 x\n")},
+        "OSError: Truncated compressed stream",
+        "refused: cannot read run.txt.gz (truncated, or damaged?): Truncated compressed stream",
+        kind="run",
+    ),
+    TriedInput(
+        "a document that is nested 100,000 times",
+        {"corpus.jsonl": text('{"_id": "d1", "text": "one", "more": ' + "[" * 100_000)},
+        "RecursionError: maximum recursion depth exceeded while decoding a JSON array from a unicode string",
+        "refused: corpus.jsonl, byte 0: not JSON: maximum recursion depth exceeded … one object per line",
         kind="corpus",
     ),
     TriedInput(

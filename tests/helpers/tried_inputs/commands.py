@@ -4,6 +4,21 @@ from helpers.tried_inputs.base import NESTED_ROW, A, TriedInput, nested, other, 
 
 RERANK = ("rerank", "--dry-run", "--engine.kind=scripted", "--input.path=FOLDER", "--output.path=FOLDER/../out")
 
+JOB = "engine: {kind: scripted}\ninput: {path: a}\noutput: {path: b}\n"
+
+
+def _config(name: str, content: str, before: str, now: str, *options: str) -> TriedInput:
+    """A dry run with a job config; `now` is the end of the error."""
+    return TriedInput(
+        name,
+        {"job.yaml": text(content)},
+        before,
+        f"exit code 2: error: … {now}",
+        kind="command",
+        arguments=("rerank", "--dry-run", "--config=FOLDER/job.yaml", *options),
+    )
+
+
 COMMANDS = (
     TriedInput(
         "`status` of a folder of candidates",
@@ -44,6 +59,37 @@ COMMANDS = (
         "exit code 2: error: config job.yaml is not valid YAML: key 'input' appears twice (line 4, column 1)",
         kind="command",
         arguments=("rerank", "--dry-run", "--config=FOLDER/job.yaml"),
+    ),
+    _config(
+        "a section without keys",
+        f"{JOB}strategy:\n",
+        "exit code 1: AttributeError: 'NoneType' object has no attribute 'max_window'",
+        "strategy: a section, not a value; set its keys: --strategy.window=VALUE, …",
+    ),
+    _config(
+        "a tab in the YAML file",
+        "engine:\n\tkind: scripted\n",
+        "exit code 2, four lines: while scanning … found character '\\t' that cannot start any token …",
+        "is not valid YAML: a tab in the indentation; indent with spaces (line 2, column 1)",
+    ),
+    _config(
+        "an anchor inside its own value",
+        "engine: &engine {kind: scripted, more: *engine}\n",
+        "exit code 1: RecursionError: maximum recursion depth exceeded",
+        "is not valid YAML: a value contains itself by its anchor (line 1, column 9)",
+    ),
+    _config(
+        "a variable of the shell in the YAML file",
+        JOB.replace("path: b", "path: $HOME/b"),
+        "exit code 0",
+        'output.path is $HOME/b, and variables are not expanded in a config; … "--output.path=$HOME/b"',
+    ),
+    _config(
+        "`{date+1}`, with `--date`",
+        JOB.replace("path: b", "path: 'b/{date+1}'"),
+        "exit code 2: error: --date 2026-11-25 has no place in this config; say where it goes, …",
+        "output.path: no known placeholder; write {date}, or {date-N} for N days before",
+        "--date=2026-11-25",
     ),
     TriedInput(
         "`--input.path VALUE` without `=`",

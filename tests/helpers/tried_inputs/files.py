@@ -98,6 +98,30 @@ FILES = (
         "read; column dt",
     ),
     TriedInput(
+        "the folder of a Delta table, `_delta_log` included",
+        {A: parquet(nested()), "_delta_log/00000000000000000000.json": text("{}")},
+        "read",
+        "refused: input.path: FOLDER is a Delta table, whose files may hold deleted rows; set input.format=delta",
+    ),
+    TriedInput(
+        "a link to a missing file",
+        {A: parquet(nested()), B: lambda path: path.symlink_to("missing.parquet")},
+        "read",
+        "refused: input.path: b.parquet is a link to a file that is missing; remove it, or start its name with _",
+    ),
+    TriedInput(
+        "a link to a folder outside, and hidden files",
+        {
+            A: parquet(nested()),
+            "../elsewhere/b.parquet": parquet(nested(), other("8")),
+            "more": lambda path: path.symlink_to("../elsewhere"),
+            ".b.parquet": parquet(nested()),
+            "_temporary/0/c.parquet": parquet(nested()),
+        },
+        "read; read as 8: d1 d2",
+        "read; read as 8: d1 d2",
+    ),
+    TriedInput(
         "one query in two files of long form",
         {A: parquet(LONG, LONG_ROWS[1]), B: parquet(LONG, LONG_ROWS[0])},
         "read",

@@ -1,13 +1,15 @@
 """The files of an input."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from pyarrow.fs import FileInfo, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.filesystem import list_files, redact, resolve, retry_transient_errors
+from corpus_reranker.io.filesystem import redact, resolve, retry_transient_errors
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
 
@@ -21,6 +23,15 @@ _NOTES = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
 
 _COLLECTION = ("corpus.", "collection.", "queries.", "qrels.", "run.", "top1000.")
 """Beginnings of names of files in BEIR, MS MARCO and TREC."""
+
+_TABLES = {
+    "_delta_log": "a Delta table, whose files may hold deleted rows; set input.format=delta",
+    ".hoodie": "a Hudi table, whose files may hold deleted rows; write its current rows as Parquet",
+    "metadata": "an Iceberg table, whose files may hold deleted rows; set input.format=iceberg",
+}
+"""Folder of a table's own records -> what the folder around it is, and the fix."""
+
+_ICEBERG_METADATA = ".metadata.json"
 
 _FIRST_REQUEST_ATTEMPTS = 3
 """A wrong endpoint is reported in seconds: the delays between the attempts of the AWS SDK double."""
@@ -40,7 +51,8 @@ def list_input(url: str, storage: StorageConfig) -> Listing:
     Names that begin with _ or . are left out, as Ray, Spark and pyarrow do.
 
     Raises:
-        InputError: There is no file or folder.
+        InputError: There is no file or folder, the folder holds a table whose records say which files count, or an
+            entry of the folder is no file: a link to a missing file, or a pipe.
     """
     filesystem, path = resolve(url, storage)
     fail_fast = storage.model_copy(update={"max_attempts": min(storage.max_attempts, _FIRST_REQUEST_ATTEMPTS)})
@@ -48,17 +60,45 @@ def list_input(url: str, storage: StorageConfig) -> Listing:
         info = retry_transient_errors(resolve(url, fail_fast)[0].get_file_info)(path)
         if info.type == FileType.File:
             return Listing(filesystem, [info], is_folder=False)
-        files = [info for info in list_files(filesystem, path, recursive=True) if _is_visible(info.path, path)]
+        entries = filesystem.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+        if isinstance(filesystem, LocalFileSystem):
+            _check_local_entries(path)
     except OSError as error:
         raise InputError(f"cannot list the input {redact(url)}: {brief(error)}") from error
+    _check_no_table([info.path for info in entries], path, url)
+    files = [info for info in entries if info.type == FileType.File and _is_visible(info.path, path)]
+    files.sort(key=lambda info: info.path)
     if not files and info.type != FileType.Directory:
         raise InputError(f"input.path: there is no file or folder {redact(url)}")
     return Listing(filesystem, files, is_folder=True)
 
 
 def _is_visible(path: str, folder: str) -> bool:
-    names = path[len(folder) :].strip("/").split("/")
-    return not any(name.startswith(("_", ".")) for name in names)
+    return not any(map(_is_hidden, path[len(folder) :].strip("/").split("/")))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
+
+
+def _check_local_entries(folder: str) -> None:
+    """Raise InputError for an entry that is neither a file nor a folder. pyarrow's listings leave such entries out."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for path in (Path(parent, name) for name in names if not _is_hidden(name)):
+            if not path.is_file():
+                what = "a link to a file that is missing" if path.is_symlink() else "no file"
+                raise InputError(f"input.path: {path} is {what}; remove it, or start its name with _")
+
+
+def _check_no_table(paths: Sequence[str], folder: str, url: str) -> None:
+    """Raise InputError if the folder, or one below it, is a table of a format that has its own reader."""
+    for path in paths:
+        parent, _, name = path[len(folder) :].strip("/").rpartition("/")
+        holder, _, records = parent.rpartition("/")
+        if records in _TABLES and (records != "metadata" or name.endswith(_ICEBERG_METADATA)):
+            where = f"{redact(url).rstrip('/')}/{holder}".rstrip("/")
+            raise InputError(f"input.path: {where} is {_TABLES[records]}")
 
 
 def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name: str) -> list[FileInfo]:

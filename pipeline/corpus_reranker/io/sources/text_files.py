@@ -157,12 +157,15 @@ def _read_delimited(
 
 def _read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     """Values that are strings in the first object are strings in all: pyarrow would read `2020-02-29` as a time."""
+    line = _first_line(filesystem, path)
+    if not line:
+        raise InputError(f"{path} is empty; remove it, or write it again")
     try:
-        first = json.loads(_first_line(filesystem, path))
+        first = json.loads(line)
     except UnicodeDecodeError:
         raise
-    except ValueError as error:
-        raise InputError(f"{path}: line 1 is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: line 1 is not JSON: {error}; JSON Lines hold one object per line") from error
     if not isinstance(first, dict):
         raise InputError(f"{path}: line 1 holds no object; JSON Lines hold one object per line")
     types = [(name, type_) for name, value in first.items() if (type_ := _type_of(name, value, columns)) is not None]

@@ -155,5 +155,5 @@ def _json_rows(filesystem: Any, path: str) -> Iterator[dict[str, Any]]:
                 if not isinstance(row, dict):
                     raise InputError(f"{path}, row {number}: expected a JSON object, got {type(row).__name__}")
                 yield row
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not JSON: {error}") from error
