@@ -77,7 +77,7 @@ def show(config: JobConfig) -> None:
         f" {means['after']:.3f} after the LLM (SmolLM2)"
     )
     console.print(
-        "The whole gain comes from MiniLM. An LLM of 135M parameters cannot rank; it shows that the stages fit.\n"
+        "The whole gain comes from MiniLM. An LLM of 135M parameters cannot rank; the demo shows that the stages work.\n"
     )
     console.print(_example(config.output.path))
     console.print(f"\nreranked Parquet: {config.output.path}/part-*.parquet")

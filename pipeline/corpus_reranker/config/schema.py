@@ -144,7 +144,7 @@ class RerankerConfig(Section):
 
 
 class JobConfig(RerankerConfig):
-    """The config of a rerank job: the reranker's sections, where its data is, and the jobs around it."""
+    """The config of a job: the reranker's sections, input and output, and the sections of the other commands."""
 
     input: InputConfig
     output: OutputConfig

@@ -44,7 +44,7 @@ async def rerank_query(
 ) -> RerankResult:
     """Rerank one query's candidates with an LLM.
 
-    The result holds every candidate exactly once. A window whose answer is missing, late or malformed keeps its order,
+    The result has every candidate exactly once. A window whose answer is missing, late or malformed keeps its order,
     and its status gives the reason. Candidates without text are not shown to the LLM and come last.
 
     Args:

@@ -51,12 +51,12 @@ def run_job(
     Args:
         config: The job.
         limit: Rerank only this many queries, from the start of the input.
-        new_run: Discard what the output holds.
+        new_run: Discard the existing output.
         retry: Rerank finished queries with these statuses again.
         log: Called with each log line.
 
     Raises:
-        RunError: The run failed, also after the restarts that `cluster.max_restarts` allows.
+        RunError: The run failed, even after the restarts that `cluster.max_restarts` allows.
         RerankerError: Config, input or output must be fixed first.
     """
     given, config = config, probed(config)
