@@ -7,7 +7,7 @@ from ray.exceptions import RayActorError
 
 from corpus_reranker.dataflow.coordinator import Coordinator, CoordinatorClient
 from corpus_reranker.dataflow.poison_query import DeathRecord, ReplicaHistory
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 
 REPLICA = ReplicaId("actor-1", "host:1")
 RESTARTED = ReplicaId("actor-1", "host:2")
@@ -94,7 +94,7 @@ def test_a_finished_query_has_no_record(tmp_path: Path, restarts: bool) -> None:
     client.coordinator.update_queries(REPLICA, {"a": 0, "b": 0}, [])
     client.coordinator.replica_started(RESTARTED)
     client.coordinator.update_queries(RESTARTED, {}, ["a"])
-    assert client.coordinator.death_records().keys() == {"b"}
+    assert client.coordinator.replica_started(RESTARTED).records.keys() == {"b"}
 
 
 class Lives:
@@ -120,40 +120,40 @@ class Lives:
 
 
 @pytest.mark.parametrize(
-    ("completions", "failed_trials"),
+    ("completions", "solo_deaths"),
     [([0, 0, 0], 2), ([2, 2, 2], 2), ([1, 2, 3, 4], 0), ([2, 1, 2, 1], 3), ([0, 0, 1, 1, 1], 2)],
 )
-def test_a_trial_fails_if_the_query_gets_no_further_than_before(
-    tmp_path: Path, completions: list[int], failed_trials: int
+def test_a_solo_death_counts_if_the_query_got_no_further_than_before(
+    tmp_path: Path, completions: list[int], solo_deaths: int
 ) -> None:
     lives = Lives(tmp_path / "state")
     histories = [lives.die(count) for count in completions]
-    assert [history.trial for history in histories] == ["a"] * len(completions)
-    assert histories[-1].records["a"] == DeathRecord(len(completions), 1, failed_trials)
+    assert [history.solo_query for history in histories] == ["a"] * len(completions)
+    assert histories[-1].records["a"] == DeathRecord(len(completions), 1, solo_deaths)
 
 
-def test_a_death_after_another_query_ran_is_no_failed_trial(tmp_path: Path) -> None:
+def test_a_death_after_another_query_ran_is_no_solo_death(tmp_path: Path) -> None:
     lives = Lives(tmp_path / "state")
     histories = [lives.die(0, before=f"before-{number}") for number in range(5)]
     assert histories[-1].records["a"] == DeathRecord(5, 1)
 
 
-def test_a_trial_whose_query_did_not_arrive_is_still_to_come(tmp_path: Path) -> None:
+def test_a_solo_query_that_did_not_arrive_stays_the_next_one(tmp_path: Path) -> None:
     lives = Lives(tmp_path / "state")
     lives.die(0)
     lives.deaths += 1
-    assert lives.coordinator.replica_started(lives.replica).trial == "a"
+    assert lives.coordinator.replica_started(lives.replica).solo_query == "a"
     assert lives.die(0).records["a"] == DeathRecord(2, 1, 1)
 
 
-def test_progress_after_failed_trials_shows_that_the_engine_was_at_fault(tmp_path: Path) -> None:
+def test_progress_after_solo_deaths_shows_that_the_engine_was_at_fault(tmp_path: Path) -> None:
     lives = Lives(tmp_path / "state")
     for _ in range(3):
         history = lives.die(0)
-    assert (history.deaths_without_progress, history.refuted_trials) == (3, 0)
+    assert (history.deaths_without_progress, history.refuted_solo_deaths) == (3, 0)
     history = lives.die(1)
-    assert (history.deaths_without_progress, history.refuted_trials) == (1, 2)
-    assert lives.coordinator.replica_started(OTHER).refuted_trials == 0
+    assert (history.deaths_without_progress, history.refuted_solo_deaths) == (1, 2)
+    assert lives.coordinator.replica_started(OTHER).refuted_solo_deaths == 0
 
 
 def test_deleting_the_state_leaves_no_file(tmp_path: Path) -> None:

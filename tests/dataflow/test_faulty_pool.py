@@ -19,7 +19,7 @@ from corpus_reranker.config.cluster import ClusterConfig
 from corpus_reranker.dataflow.coordinator import Coordinator, CoordinatorClient
 from corpus_reranker.dataflow.poison_query import PoisonQueryPolicy, ReplicaHistory
 from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 from corpus_reranker.errors import RowError
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 from helpers.scripts import SAMPLING, completion
@@ -108,7 +108,7 @@ class Process:
         history = client.replica_started()
         pool.most_deaths_without_progress = max(pool.most_deaths_without_progress, history.deaths_without_progress)
         self._policy = PoisonQueryPolicy(history)
-        self._in_flight = QueriesInFlight(client, self._policy.is_suspect)
+        self._in_flight = QueriesInFlight(client, self._policy.is_suspected)
         self._slots = asyncio.Semaphore(pool.in_flight)
         self._requests = 0
         self._died = asyncio.Event()

@@ -12,7 +12,7 @@ from corpus_reranker.dataflow.capacity import Capacity
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.generate import compose_generate
 from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
-from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 

@@ -1,4 +1,4 @@
-"""Poison queries fail, suspects run apart from other queries, and other queries run concurrently."""
+"""Poison queries fail, suspected queries run separately from all others, and the others run concurrently."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,10 @@ from corpus_reranker.dataflow.poison_query import DeathRecord, PoisonQueryPolicy
 from corpus_reranker.errors import RowError
 
 
-def policy_of(records: dict[str, DeathRecord], trial: str | None = None, refuted_trials: int = 0) -> PoisonQueryPolicy:
-    return PoisonQueryPolicy(ReplicaHistory(records, trial, refuted_trials=refuted_trials))
+def policy_of(
+    records: dict[str, DeathRecord], solo_query: str | None = None, refuted_solo_deaths: int = 0
+) -> PoisonQueryPolicy:
+    return PoisonQueryPolicy(ReplicaHistory(records, solo_query, refuted_solo_deaths=refuted_solo_deaths))
 
 
 async def groups(policy: PoisonQueryPolicy, query_ids: list[str]) -> list[set[str]]:
@@ -33,7 +35,7 @@ async def groups(policy: PoisonQueryPolicy, query_ids: list[str]) -> list[set[st
 
 
 @pytest.mark.parametrize(("deaths", "in_flight", "largest"), [(0, 8, 8), (1, 8, 8), (2, 8, 2), (3, 2, 1), (2, 1, 1)])
-async def test_suspects_run_in_groups_of_a_quarter_of_those_that_died(
+async def test_suspected_queries_run_in_groups_of_a_quarter_of_those_that_died(
     deaths: int, in_flight: int, largest: int
 ) -> None:
     query_ids = [f"q{number}" for number in range(8)]
@@ -43,7 +45,7 @@ async def test_suspects_run_in_groups_of_a_quarter_of_those_that_died(
     assert max(map(len, await groups(policy, query_ids))) == largest
 
 
-async def test_a_suspect_never_runs_beside_another_query() -> None:
+async def test_a_suspected_query_never_runs_beside_another_one() -> None:
     policy = policy_of({"a": DeathRecord(2, 8), "b": DeathRecord(2, 8)})
     seen = await groups(policy, ["x", "a", "y", "b", "z"])
     assert all(group <= {"a", "b"} or not group & {"a", "b"} for group in seen)
@@ -55,7 +57,7 @@ async def test_the_most_suspected_query_runs_first() -> None:
     assert seen.index({"b"}) < min(seen.index({"a"}), seen.index({"c"}))
 
 
-async def test_a_cancelled_suspect_blocks_no_other_query() -> None:
+async def test_a_cancelled_suspected_query_blocks_no_other_one() -> None:
     policy = policy_of({"a": DeathRecord(2, 4), "b": DeathRecord(2, 4)})
     async with policy.isolation("a"):
         waiting = asyncio.create_task(groups(policy, ["b"]))
@@ -66,31 +68,31 @@ async def test_a_cancelled_suspect_blocks_no_other_query() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failed_trials", "refuted_trials", "poison"), [(2, 0, False), (3, 0, True), (9, 1, False), (10, 1, True)]
+    ("solo_deaths", "refuted_solo_deaths", "poison"), [(2, 0, False), (3, 0, True), (9, 1, False), (10, 1, True)]
 )
-async def test_a_query_whose_trials_failed_is_set_aside_with_its_number_of_deaths(
-    failed_trials: int, refuted_trials: int, poison: bool
+async def test_a_query_with_too_many_solo_deaths_fails_with_its_number_of_deaths(
+    solo_deaths: int, refuted_solo_deaths: int, poison: bool
 ) -> None:
-    policy = policy_of({"a": DeathRecord(15, 1, failed_trials)}, None, refuted_trials)
-    message = f"process died 15 times while this query was in flight, the last {failed_trials} times with no other"
+    policy = policy_of({"a": DeathRecord(15, 1, solo_deaths)}, None, refuted_solo_deaths)
+    message = f"process died 15 times while this query was in flight, the last {solo_deaths} times with no other"
     with pytest.raises(RowError, match=message) if poison else contextlib.nullcontext():
         policy.check("a")
 
 
 @pytest.mark.parametrize("query_ids", [["x", "b", "a"], ["a", "b", "x"]])
-async def test_a_trial_runs_before_all_other_queries(query_ids: list[str]) -> None:
+async def test_a_solo_query_runs_before_all_others(query_ids: list[str]) -> None:
     records = {"a": DeathRecord(1, 1), "b": DeathRecord(4, 8)}
     seen = await groups(policy_of(records, "a"), query_ids)
     assert seen[0] == {"a"}
     assert sum("a" in group for group in seen) == 1
 
 
-async def test_other_queries_do_not_wait_for_ever_for_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poison_query, "_TRIAL_WAIT_SECONDS", 0.0)
+async def test_other_queries_do_not_wait_forever_for_a_solo_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poison_query, "_SOLO_WAIT_SECONDS", 0.0)
     await groups(policy_of({"a": DeathRecord(1, 1), "b": DeathRecord(2, 1)}, "a"), ["x", "b"])
 
 
 @pytest.mark.parametrize("records", [{}, {"a": DeathRecord(9, 1, 3)}], ids=["finished elsewhere", "poison"])
-async def test_a_trial_that_cannot_run_delays_no_query(records: dict[str, DeathRecord]) -> None:
+async def test_a_solo_query_that_cannot_run_delays_no_other(records: dict[str, DeathRecord]) -> None:
     async with asyncio.timeout(5):
         await groups(policy_of({**records, "b": DeathRecord(2, 1)}, "a"), ["x", "b"])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 
 
 class Coordinator(CoordinatorClient):
@@ -50,11 +50,11 @@ async def test_an_unanswered_report_is_repeated_by_the_next_one() -> None:
     assert coordinator.reports[2:] == [({}, ["a"])]
 
 
-async def test_only_completions_of_suspects_are_reported() -> None:
+async def test_only_completions_of_suspected_queries_are_reported() -> None:
     coordinator = Coordinator()
-    in_flight = QueriesInFlight(coordinator, lambda query_id: query_id == "suspect")
+    in_flight = QueriesInFlight(coordinator, lambda query_id: query_id == "suspected")
 
-    async with in_flight.query("suspect"), in_flight.query("other"):
-        for query_id in ("suspect", "other"):
+    async with in_flight.query("suspected"), in_flight.query("other"):
+        for query_id in ("suspected", "other"):
             await in_flight.count_completion(query_id)
-    assert [started for started, _ in coordinator.reports] == [{"suspect": 0}, {"other": 0}, {"suspect": 1}]
+    assert [started for started, _ in coordinator.reports] == [{"suspected": 0}, {"other": 0}, {"suspected": 1}]

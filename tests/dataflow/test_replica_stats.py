@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.types import RerankResult, WindowOutcome
 

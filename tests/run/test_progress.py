@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.run.progress import compute_progress, progress_line
 from corpus_reranker.run.stats import ReplicaSnapshot, StatsSnapshot
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.run.stalls import NoProgress, NoReplica, SilentReplicas
 from corpus_reranker.run.stats import ReplicaSnapshot, StatsSnapshot
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.run import stats
 from corpus_reranker.run.stats import StatsActor
 

@@ -108,7 +108,7 @@ class Admission:
         self._output_tokens = _update_mean(self._output_tokens, completion.output_tokens)
 
     def update_capacity(self, capacity: Capacity) -> None:
-        """Replace the capacity, and admit what the new one has room for."""
+        """Replace the capacity, and admit the queries and windows that now fit."""
         self._capacity = capacity
         self._admit()
 
@@ -118,7 +118,7 @@ class Admission:
         self._admit()
 
     def close(self) -> None:
-        """Cancel every query that waits for its slot or for its first window, now and later. The others go on."""
+        """Cancel every query that waits for its slot or for its first window, now and later. The others continue."""
         self._closed = True
         for _, _, admitted, slot in (*self._waiting_queries, *self._waiting_windows):
             if not slot.started:

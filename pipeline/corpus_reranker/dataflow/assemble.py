@@ -284,12 +284,12 @@ def _texts(passages: Passages, documents: Int32s) -> pa.Table:
     """Title and text of each of `documents`, in their order."""
     unique, inverse = np.unique(documents, return_inverse=True)
     positions = passages.positions[unique]
-    data_files, order = [_FOUND.empty_table()], []
+    tables, order = [_FOUND.empty_table()], []
     for position in np.unique(positions):
         here = np.flatnonzero(positions == position)
-        data_files.append(ray.get(passages.blocks[position]).take(pa.array(passages.rows[unique[here]])))
+        tables.append(ray.get(passages.blocks[position]).take(pa.array(passages.rows[unique[here]])))
         order.append(here)
     row_of = np.empty(len(unique), np.int64)
     row_of[np.concatenate(order) if order else []] = np.arange(len(unique))
-    table = pa.concat_tables(data_files).select(["title", "text"]).combine_chunks()
+    table = pa.concat_tables(tables).select(["title", "text"]).combine_chunks()
     return table.take(pa.array(row_of[inverse]))

@@ -131,7 +131,8 @@ def check_cpus_for_data(
     """Check that the replicas leave the CPUs with which queries are read. Otherwise the run would wait forever.
 
     Raises:
-        ConfigError: They take them all. Nothing is said of a cluster without nodes for a replica: it grows on demand.
+        ConfigError: The replicas leave too few CPUs. A cluster without a node for a replica is not checked, because it
+            grows on demand.
     """
     plan = plan_replicas(cluster, gpus_per_replica, nodes)
     replicas = _on_each_node(cluster.cpus_per_replica, gpus_per_replica, nodes, plan.initial)
@@ -171,7 +172,7 @@ class Blocks:
     queries_per_block: int
     per_replica: int
     queries_per_file: int
-    """Minimum number of blocks in a file. 1: each block is a file."""
+    """Minimum number of queries in a file. 1: each block is a file."""
 
 
 def plan_blocks(

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from corpus_reranker.dataflow.poison_query import DeathRecord, ReplicaHistory
+from corpus_reranker.dataflow.poison_query import ReplicaHistory
 from corpus_reranker.dataflow.query_deaths import QueryDeaths
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 
 _CALL_TIMEOUT_SECONDS = 120.0
 """Timeout of one call. Ray takes seconds to start or restart the coordinator, on an overloaded machine a minute."""
@@ -65,10 +65,6 @@ class Coordinator:
     def update_queries(self, replica: ReplicaId, completions: Mapping[str, int], ended: Sequence[str]) -> None:
         """Record which queries are in flight in the replica's process, as in `QueryDeaths.update`."""
         self._deaths.update(replica, completions, ended)
-
-    def death_records(self) -> dict[str, DeathRecord]:
-        """The record of each query that was in flight when a process died, and is not finished."""
-        return self._deaths.records()
 
     def report_arrivals(self, replica: ReplicaId, queries_arrived: int, queries_returned: int) -> bool:
         """Record the totals of a replica's process and return whether every query of the pass is at some replica.
@@ -128,33 +124,35 @@ class CoordinatorClient:
         if self._coordinator is None:
             return True
         call = self._coordinator.update_queries.remote(self._replica, completions, ended)
-        with contextlib.suppress(RayError, TimeoutError):
-            async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
-                await call
-                return True
+        async with _repeatable_call():
+            await call
+            return True
         return False
 
     async def report_arrivals(self, queries_arrived: int, queries_returned: int) -> None:
-        """Report the process's totals and update `input_ended`. A lost call is repeated by the next report."""
+        """Report the process's totals and update `input_ended`."""
         if self._coordinator is None or self.input_ended:
             return
         call = self._coordinator.report_arrivals.remote(self._replica, queries_arrived, queries_returned)
-        with contextlib.suppress(RayError, TimeoutError):
-            async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
-                self.input_ended = await call
+        async with _repeatable_call():
+            self.input_ended = await call
 
     async def report_cost(self, cost: float) -> bool:
-        """Report what the process has cost. Returns whether `max_cost` is reached, as far as is known.
-
-        The next report repeats a lost call.
-        """
+        """Report what the process has cost. Returns whether `max_cost` is reached, by the last report that arrived."""
         if self._coordinator is None or self._max_cost_reached:
             return self._max_cost_reached
         call = self._coordinator.report_cost.remote(self._replica, cost)
-        with contextlib.suppress(RayError, TimeoutError):
-            async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
-                self._max_cost_reached = await call
+        async with _repeatable_call():
+            self._max_cost_reached = await call
         return self._max_cost_reached
+
+
+@contextlib.asynccontextmanager
+async def _repeatable_call() -> AsyncIterator[None]:
+    """Give up on a call that fails or takes too long: the next report repeats it."""
+    with contextlib.suppress(RayError, TimeoutError):
+        async with asyncio.timeout(_CALL_TIMEOUT_SECONDS):
+            yield
 
 
 @contextlib.contextmanager

@@ -31,8 +31,8 @@ async def compose_generate(
        lengths update the replica's target; its tokens are counted.
     2. Completion cache, if there is one: a request whose completion an earlier pass stored takes no slot and never
        reaches the engine. Any other completion is stored before it is returned.
-    3. Completion store, if there is one: the same for completions of other runs. It is asked first, so that its hits
-       are not stored again.
+    3. Completion store, if there is one: the same for completions of other runs. It comes before the cache, which
+       therefore does not store its hits again.
     4. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
        continued part is admitted and cached as a separate request.
     5. Counts: every request counts as progress of the run, answered or not. Completions of a query that is suspected
@@ -43,7 +43,7 @@ async def compose_generate(
         admission: Admission control of the replica.
         slot: The query's slot.
         stats: Counts the engine's completions and all requests.
-        in_flight: Reports the progress of suspects.
+        in_flight: Reports the progress of suspected queries.
         completion_cache: Completions of this run. None: they are not kept.
         completion_store: Completions of all runs. None: they are not kept.
         continue_answers: The answer parser's `extend`.

@@ -7,7 +7,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 
 _TASK_SECONDS = 60.0
 """Timeout of the task: Ray starts a worker process for it."""

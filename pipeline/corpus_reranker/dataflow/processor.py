@@ -213,8 +213,8 @@ def check_queries(table: pa.Table, rows: RowSettings, shown: ShownInput = NOTHIN
     converted = [convert_batch(batch, schema, rows.columns) for batch in own.combine_chunks().to_batches()]
     own = pa.concat_tables([schema.empty_table(), *converted])
     others = table.drop_columns(list(theirs.values()))
-    if doubled := set(own.column_names) & set(others.column_names):
-        raise InputError(f"the dataset has another column named {', '.join(sorted(doubled))}; rename or drop it")
+    if duplicates := set(own.column_names) & set(others.column_names):
+        raise InputError(f"the dataset has another column named {', '.join(sorted(duplicates))}; rename or drop it")
     table = pa.table([*own.columns, *others.columns], schema=pa.schema([*own.schema, *others.schema]))
     check_shown(table.schema, shown)
     return check_batch(table, rows)

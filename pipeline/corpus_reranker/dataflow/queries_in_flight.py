@@ -10,10 +10,10 @@ from corpus_reranker.dataflow.coordinator import CoordinatorClient
 class QueriesInFlight:
     """Reports each query to the coordinator before it starts. Queries that start together share one call."""
 
-    def __init__(self, coordinator: CoordinatorClient, is_suspect: Callable[[str], bool] = lambda _: False) -> None:
-        """`is_suspect` selects the queries whose completions are reported as well."""
+    def __init__(self, coordinator: CoordinatorClient, is_suspected: Callable[[str], bool] = lambda _: False) -> None:
+        """`is_suspected` selects the queries whose completions are reported as well."""
         self._coordinator = coordinator
-        self._is_suspect = is_suspect
+        self._is_suspected = is_suspected
         self._completions: dict[str, int] = {}
         self._changed: set[str] = set()
         self._ended: list[str] = []
@@ -32,7 +32,8 @@ class QueriesInFlight:
         """Context in which a query is in flight."""
         self._completions[query_id] = 0
         try:
-            await self._report_change(query_id)
+            self._changed.add(query_id)
+            await self.report()
             yield
         finally:
             del self._completions[query_id]
@@ -40,10 +41,11 @@ class QueriesInFlight:
             self._ended.append(query_id)  # the next report carries it
 
     async def count_completion(self, query_id: str) -> None:
-        """Count a completion of a suspect, and report it before the query's next request."""
-        if self._is_suspect(query_id):
+        """Count a completion of a suspected query, and report it before the query's next request."""
+        if self._is_suspected(query_id):
             self._completions[query_id] += 1
-            await self._report_change(query_id)
+            self._changed.add(query_id)
+            await self.report()
 
     async def report(self) -> None:
         """Report all changes since the last report. If the coordinator does not answer, the next report repeats it."""
@@ -60,7 +62,3 @@ class QueriesInFlight:
                 self._changed |= changed & self._completions.keys()
                 self._ended = [*ended, *self._ended]
             self._reported = covers
-
-    async def _report_change(self, query_id: str) -> None:
-        self._changed.add(query_id)
-        await self.report()

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from corpus_reranker.dataflow.capacity import Capacity
 from corpus_reranker.dataflow.generate import compose_generate
 from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
-from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.engines.model_fingerprint import answers_fingerprint
@@ -24,7 +24,7 @@ from corpus_reranker.engines.registry import create_engine, create_pre_ranker
 from corpus_reranker.ranking.pre_ranker import cascade
 from corpus_reranker.ranking.rerank_query import rerank_query
 from corpus_reranker.ranking.strategies.base import Strategy
-from corpus_reranker.types import Generate, RerankRequest, RerankResult
+from corpus_reranker.types import Generate, RerankRequest, RerankResult, SamplingParams
 
 
 class QueryReranker:
@@ -50,6 +50,8 @@ class QueryReranker:
         self._prompt_builder = create_prompt_builder(config)
         self._completion_cache: CompletionCache | None = None
         self._completion_store: CompletionStore | None = None
+        self._sampling: SamplingParams
+        self._continue_answers: Callable[[Generate], Generate]
 
     async def start(self) -> None:
         """Load the models. Raises EngineStartError or ConfigError with the reason."""
@@ -57,7 +59,9 @@ class QueryReranker:
         if self._pre_ranker is not None:
             await self._pre_ranker.start()
         config, run = self._config, self._run
-        self.admission = Admission(self._capacity(), config.generation.max_tokens, config.cluster.queries_in_flight)
+        self._sampling, self._continue_answers = self._answer_settings()
+        capacity = self._capacity(self._engine.info())
+        self.admission = Admission(capacity, config.generation.max_tokens, config.cluster.queries_in_flight)
         if run.layout is not None and (run.cache_completions or run.completion_index):
             self._completion_cache = open_completion_cache(
                 run.layout,
@@ -88,10 +92,10 @@ class QueryReranker:
 
     def report(self) -> ReplicaReport:
         """The replica's current load. An engine whose capacity has changed gets more or fewer windows from now on."""
-        admission = self.admission
-        admission.update_capacity(self._capacity())
+        admission, info = self.admission, self.engine_info()
+        admission.update_capacity(self._capacity(info))
         load = admission.queries_in_flight, admission.windows_in_flight, admission.target_windows_in_flight
-        return ReplicaReport(self._replica, *load, self.engine_info())
+        return ReplicaReport(self._replica, *load, info)
 
     @property
     def cost(self) -> float:
@@ -134,7 +138,6 @@ class QueryReranker:
         return result
 
     async def _rerank_listwise(self, slot: QuerySlot, strategy: Strategy, request: RerankRequest) -> RerankResult:
-        config, prompt_builder, parser = self._config, self._prompt_builder, self._prompt_builder.parser
         async with compose_generate(
             self._engine.generate,
             self.admission,
@@ -150,13 +153,11 @@ class QueryReranker:
                 request,
                 generate,
                 strategy=strategy,
-                prompt_builder=prompt_builder,
-                parser=parser,
-                sampling=replace(
-                    config.generation.sampling_params(parser), max_reasoning_tokens=self._engine_reasoning_budget
-                ),
-                policy=config.policy,
-                encode=prompt_builder.tokenizer.encode,
+                prompt_builder=self._prompt_builder,
+                parser=self._prompt_builder.parser,
+                sampling=self._sampling,
+                policy=self._config.policy,
+                encode=self._prompt_builder.tokenizer.encode,
             )
 
     def _strategy(self, limit: int | None) -> Strategy:
@@ -167,20 +168,19 @@ class QueryReranker:
         self._counts[name] += amount
         self._stats.count(name, amount)
 
-    def _capacity(self) -> Capacity:
-        return Capacity.from_engine_info(self._config.engine.max_num_seqs, self._engine.info())
+    def _capacity(self, info: Mapping[str, Any]) -> Capacity:
+        return Capacity.from_engine_info(self._config.engine.max_num_seqs, info)
 
-    @property
-    def _engine_reasoning_budget(self) -> int | None:
-        """Tokens after which the engine closes the reasoning. None: it cannot, or the config does not request it."""
-        generation = self._config.generation
-        engine_closes = generation.close_reasoning and self._engine.capabilities.reasoning_budget
-        return generation.max_reasoning_tokens if engine_closes else None
+    def _answer_settings(self) -> tuple[SamplingParams, Callable[[Generate], Generate]]:
+        """The sampling parameters, and the wrapper that continues answers, for what the started engine can do.
 
-    def _continue_answers(self, generate: Generate) -> Generate:
-        if not self._engine.capabilities.continuation:
-            return generate
-        generation, prompt_builder = self._config.generation, self._prompt_builder
-        closes_here = generation.close_reasoning and self._engine_reasoning_budget is None
-        max_reasoning_tokens = generation.max_reasoning_tokens if closes_here else None
-        return prompt_builder.parser.extend(generate, prompt_builder.tokenizer.encode, max_reasoning_tokens)
+        If the config closes long reasoning, the engine does so within the request, or the wrapper by a second one.
+        """
+        generation, parser, can = self._config.generation, self._prompt_builder.parser, self._engine.capabilities
+        max_reasoning_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
+        of_engine, of_wrapper = (max_reasoning_tokens, None) if can.reasoning_budget else (None, max_reasoning_tokens)
+        sampling = replace(generation.sampling_params(parser), max_reasoning_tokens=of_engine)
+        if not can.continuation:
+            return sampling, lambda generate: generate
+        encode = self._prompt_builder.tokenizer.encode
+        return sampling, lambda generate: parser.extend(generate, encode, of_wrapper)

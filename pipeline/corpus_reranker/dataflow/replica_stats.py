@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from corpus_reranker.dataflow.replica_report import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.types import ANSWERED, Completion, RerankResult
 
 _ERRORS_KEPT = 5

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from corpus_reranker.dataflow.guarded_loop import FAILED_EXIT_CODE, guarded_loop
 from corpus_reranker.dataflow.poison_query import PoisonQueryPolicy
 from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.query_reranker import QueryReranker
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import EngineDeadError, RowError
@@ -27,6 +28,21 @@ from corpus_reranker.io.sources.rows import parse_row
 
 _REPORT_SECONDS = 1.0
 """Interval between two reports to the stats actor and the coordinator."""
+
+
+async def report_periodically(reports: Sequence[Callable[[], Awaitable[None]]], interval_seconds: float) -> None:
+    """Call `reports` until the process ends.
+
+    An error, such as one in the `info` of an engine from outside the package, does not end the reports: without them,
+    the run would not notice the end of its input or its limit on the cost.
+    """
+    while True:
+        await asyncio.sleep(interval_seconds)
+        for report in reports:
+            try:
+                await report()
+            except Exception as error:  # the next report repeats what this one has not sent
+                sys.stderr.write(f"replica process {os.getpid()}: cannot report: {type(error).__name__}: {error}\n")
 
 
 class RerankWorker:
@@ -58,7 +74,7 @@ class RerankWorker:
         history.check_deaths(self._config.cluster.max_replica_deaths)
         try:
             self._poison_queries = PoisonQueryPolicy(history)
-            self._in_flight = QueriesInFlight(self._coordinator, self._poison_queries.is_suspect)
+            self._in_flight = QueriesInFlight(self._coordinator, self._poison_queries.is_suspected)
             asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         except Exception as error:  # Ray's own report hides the reason in a stack trace
             reason = f"{type(error).__name__}: {error}"
@@ -76,7 +92,8 @@ class RerankWorker:
         seconds = time.monotonic() - started
         self._stats.replica_started(seconds)
         self._events.write("replica_started", seconds=round(seconds, 1), **self._reranker.engine_info())
-        self._reporting = asyncio.create_task(self._report_periodically())
+        reports = (self._report_to_stats, self._report_to_coordinator)
+        self._reporting = asyncio.create_task(report_periodically(reports, _REPORT_SECONDS))
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Rerank the queries of `block`, except those that have not begun when the run reaches `max_cost`."""
@@ -135,16 +152,17 @@ class RerankWorker:
             self._stats.send(self._reranker.report())
         return row
 
-    async def _report_periodically(self) -> None:
-        while True:
-            await asyncio.sleep(_REPORT_SECONDS)
-            self._stats.send(self._reranker.report())
-            await self._in_flight.report()
-            await self._coordinator.report_arrivals(self._queries_arrived, self._queries_returned)
-            if self._coordinator.input_ended:
-                self._reranker.admission.end_input()
-            if self._run.has_max_cost and await self._coordinator.report_cost(self._reranker.cost):
-                self._reranker.admission.close()
+    async def _report_to_stats(self) -> None:
+        self._stats.send(self._reranker.report())
+
+    async def _report_to_coordinator(self) -> None:
+        """Report the state of the replica, and apply what the coordinator has decided."""
+        await self._in_flight.report()
+        await self._coordinator.report_arrivals(self._queries_arrived, self._queries_returned)
+        if self._coordinator.input_ended:
+            self._reranker.admission.end_input()
+        if self._run.has_max_cost and await self._coordinator.report_cost(self._reranker.cost):
+            self._reranker.admission.close()
 
     def _exit(self, reason: str) -> NoReturn:
         """End this process. Ray restarts the actor with a new engine and gives it its unfinished blocks again."""

@@ -6,7 +6,7 @@ has missed the reports of that time, which does not mean that the replicas are s
 
 from collections.abc import Sequence
 
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 from corpus_reranker.run.stats import StatsSnapshot
 
 _PROGRESS_COUNTS = ("completions", "cache_hits", "queries_")

@@ -16,7 +16,7 @@ from corpus_reranker.config.schema import RerankerConfig
 from corpus_reranker.dataflow.cluster import live_node_ids
 from corpus_reranker.dataflow.kill_replica import kill_replica
 from corpus_reranker.dataflow.missing_resources import missing_resources
-from corpus_reranker.dataflow.replica_report import ReplicaId
+from corpus_reranker.dataflow.replica import ReplicaId
 from corpus_reranker.errors import NoFreeNodeError, RunError, TransientRunError
 from corpus_reranker.run.stalls import NoProgress, NoReplica, SilentReplicas
 from corpus_reranker.run.stats import StatsActor, StatsSnapshot

@@ -1,4 +1,4 @@
-"""The report of a replica to the stats actor."""
+"""The id of a replica's process, and its report to the stats actor."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ import ray
 
 @dataclass(frozen=True, slots=True)
 class ReplicaId:
-    """Identity of a replica's process.
+    """Identifies a replica's process.
 
     Attributes:
         actor_id: Ray's id of the actor, which stays the same when Ray restarts the actor.
