@@ -77,11 +77,12 @@ def show(config: JobConfig) -> None:
         f" {means['after']:.3f} after the LLM (SmolLM2)"
     )
     console.print(
-        "The whole gain comes from MiniLM. An LLM of 135M parameters cannot rank; the demo shows that the stages work.\n"
+        "The whole gain comes from MiniLM. A 135M-parameter LLM cannot rank; the demo shows that the stages work.\n"
     )
     console.print(_example(config.output.path))
     console.print(f"\nreranked Parquet: {config.output.path}/part-*.parquet")
-    console.print("with a GPU and a real ranker: pip install '.[gpu]' in a checkout there, then")
+    console.print("in a checkout on a machine with a GPU:")
+    console.print("  uv pip install '.[gpu,cluster]' -c constraints-gpu.txt")
     console.print("  corpus-reranker rerank --config reasonrank-7b --input.path=... --output.path=...")
 
 
