@@ -35,7 +35,7 @@ T = TypeVar("T")
 PARQUET_MAGIC = b"PAR1"
 TAIL_BYTES = 4096
 """Size of the read at a file's end; enough for the body of an S3 error, see filesystem.retry_transient_errors."""
-BEST_FIRST = pa.array(["complete", "degraded", "failed"])
+BEST_FIRST = ("complete", "degraded", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,8 @@ def _duplicates_to_drop(rows: pa.Table) -> pa.Table:
     counts = rows.group_by(QUERY_ID).aggregate([([], "count_all")])
     repeated = counts.filter(pc.greater(counts["count_all"], 1))[QUERY_ID]
     duplicates = rows.filter(pc.is_in(rows[QUERY_ID], value_set=repeated.combine_chunks()))
-    duplicates = duplicates.append_column("status_rank", pc.index_in(duplicates["status"], value_set=BEST_FIRST))
+    status_rank = pc.index_in(duplicates["status"], value_set=pa.array(BEST_FIRST))
+    duplicates = duplicates.append_column("status_rank", status_rank)
     duplicates = duplicates.sort_by(
         [
             (QUERY_ID, "ascending"),
