@@ -15,7 +15,7 @@ from corpus_reranker.formatting import counted, format_clock, format_duration, p
         (2, "entry", "2 entries"),
     ],
 )
-def test_counted(count: int, noun: str, text: str) -> None:
+def test_a_counted_noun_is_singular_or_plural(count: int, noun: str, text: str) -> None:
     assert counted(count, noun) == text
 
 
@@ -30,14 +30,14 @@ def test_a_percentage_is_0_or_100_only_if_exact(part: int, whole: int, text: str
 @pytest.mark.parametrize(
     ("value", "text"), [(0.25, "0.25"), (17, "17"), (3172, "3,172"), (1_254_000, "1.25M"), (0, "0"), (7.2e9, "7.2G")]
 )
-def test_short_numbers(value: float, text: str) -> None:
+def test_a_short_number_has_few_digits(value: float, text: str) -> None:
     assert short_number(value) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.85, "850 ms"), (12.34, "12.3 s"), (245, "4 min 05 s"), (12_000, "3 h 20 min"), (0, "0 ms")]
 )
-def test_durations_with_units(seconds: float, text: str) -> None:
+def test_a_duration_has_a_unit(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 

@@ -26,7 +26,7 @@ from helpers.scripts import SAMPLING, parse
         ("1" * 30, None),
     ],
 )
-def test_stated_scores(response: str, score: float | None) -> None:
+def test_a_stated_score_is_read(response: str, score: float | None) -> None:
     judgment = parse(response, 1, "stated_score")
     assert judgment.scores == (None if score is None else (score,))
     assert judgment.status == ("no_answer" if score is None else "complete")
@@ -68,7 +68,9 @@ def test_stated_scores_after_reasoning(response: str, finish_reason: str, score:
         ("{" * 5000, None, "no_answer"),
     ],
 )
-def test_json_scores(answer: str, scores: Sequence[float | None] | None, status: str) -> None:
+def test_json_scores_are_parsed_and_order_the_passages(
+    answer: str, scores: Sequence[float | None] | None, status: str
+) -> None:
     judgment = parse(f"<reason>[2] is best.</reason>\n<answer>{answer}</answer>", 3, "json_scores")
     assert (judgment.scores, judgment.status) == (scores, status)
     if scores:

@@ -23,7 +23,7 @@ from helpers.scripts import parse
         ("", None),
     ],
 )
-def test_letter_labels(response: str, label: str | None) -> None:
+def test_the_best_label_may_be_a_letter(response: str, label: str | None) -> None:
     judgment = parse(response, 3, "best_label", identifiers="letters")
     first = "ABC".index(label) if label else 0
     assert judgment.order == (first, *(position for position in range(3) if position != first))

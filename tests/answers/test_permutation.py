@@ -132,7 +132,7 @@ def test_answer_section_of_reasoning_responses(response: str, finish_reason: str
         ("[] > []", [1, 2, 3], "no_answer"),
     ],
 )
-def test_plain_responses(response: str, ids: list[int], status: str) -> None:
+def test_a_plain_response_is_parsed(response: str, ids: list[int], status: str) -> None:
     judgment = parse(response, 3, "plain")
     assert (_ids(judgment.order), judgment.status) == (ids, status)
 

@@ -44,7 +44,7 @@ def test_published_figures_are_those_of_splits() -> None:
     assert any(row.startswith("| RankZephyr 7B | TREC DL 2020 | BM25 |  | 70.9 | [arXiv 2312.02724](") for row in rows)
 
 
-def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+def test_the_subfolders_of_a_folder_are_the_splits(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no subfolder; each split is a subfolder in BEIR's layout"):
         load_benchmark(str(tmp_path), LOCAL)
     for name in ("b", "a", "_out", ".git"):
@@ -60,7 +60,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_yaml_file_defines_a_benchmark(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(
         "title: mine\nfill: files in {folder}\nsections: {evaluate: {measures: [RR], qrels: '{folder}/{split}.txt'}}\n"

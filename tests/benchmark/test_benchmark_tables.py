@@ -67,7 +67,9 @@ def benchmark_of(*splits: SplitResult, **changes: Any) -> BenchmarkResult:
         ("none", "null", None, None),
     ],
 )
-def test_cost(tmp_path: Path, engine: str, price: str, billed: float | None, expected: float | None) -> None:
+def test_the_price_is_that_of_the_endpoint_or_of_the_gpus(
+    tmp_path: Path, engine: str, price: str, billed: float | None, expected: float | None
+) -> None:
     """An endpoint's bill counts, else GPUs for the time in which queries were in flight."""
     cost = result_of(tmp_path, engine=engine, price=price, billed=billed).cost
     assert (cost.calls, cost.prompt_tokens, cost.output_tokens) == (4, 2_000_000, 1_000_000)

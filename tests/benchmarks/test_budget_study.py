@@ -89,7 +89,7 @@ def test_the_noise_can_differ_by_query() -> None:
     assert logarithms.mean() == pytest.approx(0.0, abs=0.1)
 
 
-def test_a_row_of_the_table() -> None:
+def test_a_table_row_has_the_cells_of_the_chosen_setting() -> None:
     queries = [judged_query(number) for number in range(3)]
     qrels = {q.query_id: dict(zip(q.doc_ids, q.grades, strict=True)) for q in queries}
     runs = simulate(queries, qrels, NOISE, 2, partial(active_states, depth=40))

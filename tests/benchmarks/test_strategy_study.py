@@ -41,7 +41,7 @@ def collection(num_queries: int = 8) -> Collection:
         ("shuffle_consensus", 27, 9),
     ],
 )
-def test_calls_and_depth(name: str, calls: int, depth: int) -> None:
+def test_a_strategy_makes_the_documented_number_of_calls(name: str, calls: int, depth: int) -> None:
     _, cost = collection().run(STRATEGIES[name], Noise(1.0), seeds=1)
     assert (cost.calls, cost.depth) == (calls, depth)
 

@@ -1,10 +1,10 @@
-"""Stop the command `rerank` past its lease in each phase, let another one write the output, and let the first go on.
+"""Stop the command `rerank` past its lease in each phase, let another one write the output, and let the first continue.
 
     PYTHONPATH=tests python tests/chaos/paused_command.py [--seeds 3] [--only PHASE]
 
-As paused_driver.py, with the whole command on Ray and a scripted engine: the replicas of the first command go on while
-its driver is stopped. Exit code 1 if it does not stop in its phase, or if a row is lost, duplicated or of the wrong
-run.
+As paused_driver.py, with the whole command on Ray and a scripted engine: the replicas of the first command continue
+while its driver is stopped. Exit code 1 if it does not stop in its phase, or if a row is lost, duplicated or of the
+wrong run.
 """
 
 import random

@@ -1,11 +1,11 @@
-"""Stop a driver past its lease at a seeded request, let another run write the output, and let the first one go on.
+"""Stop a driver past its lease at a seeded request, let another run write the output, and let the first one continue.
 
     PYTHONPATH=tests python tests/chaos/paused_driver.py [--seeds 20] [--stores local,moto] [--first-seed 0]
 
 Most of a job is real: the process that stops, its lease, its subprocess and what it writes. The replica is a process
 that writes rows without an engine, and is not stopped. Exit code 1 if a run does not stop in its phase, or if a row is
 lost, duplicated or of the wrong run. Half of the seeds begin anew with other settings, the others resume; half of each
-let the first run go on while the second one is writing, the others after it has finished.
+let the first run continue while the second one is writing, the others after it has finished.
 """
 
 import contextlib

@@ -84,12 +84,14 @@ def test_a_dataset_gives_what_is_not_set(data: Path) -> None:
         ("retrieve", ["--retrieve.bm25=1"], "retrieve.bm25: unknown key"),
     ],
 )
-def test_refusals(data: Path, command: str, arguments: list[str], message: str) -> None:
+def test_wrong_arguments_of_assemble_and_retrieve_are_refused(
+    data: Path, command: str, arguments: list[str], message: str
+) -> None:
     given = options(data) if command == "assemble" else []
     check_refused(run_command(command, *given, f"--output={data}/out", *arguments), message)
 
 
-def test_counts_as_json(data: Path) -> None:
+def test_the_counts_are_printed_as_json(data: Path) -> None:
     result = run_command("assemble", *options(data), "--assemble.output", f"{data}/out", "--json")
     assert result.exit_code == 0, result.output
     counts = json.loads(result.stdout)

@@ -130,7 +130,9 @@ def test_a_limit_counts_only_the_judgments_of_reranked_queries(tmp_path: Path) -
         (["DATA", "--engine.modle=x"], "engine.modle: unknown key; did you mean 'model'?"),
     ],
 )
-def test_refusals(arguments: list[str], message: str, data: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_of_benchmark_are_refused(
+    arguments: list[str], message: str, data: Path, tmp_path: Path
+) -> None:
     """A wrong command starts nothing, and names what the folder must hold."""
     arguments = [str(data) if each == "DATA" else each for each in arguments]
     check_refused(run_command("benchmark", *arguments, *JOB, f"--output={tmp_path}/out"), message)

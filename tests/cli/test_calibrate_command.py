@@ -37,7 +37,9 @@ def calibration(output: Path, qrels: Path, tmp_path: Path) -> Path:
     return tmp_path / "c.json"
 
 
-def test_model_page_and_json(calibration: Path, output: Path, qrels: Path, tmp_path: Path) -> None:
+def test_calibrate_writes_a_model_and_a_page_and_prints_json(
+    calibration: Path, output: Path, qrels: Path, tmp_path: Path
+) -> None:
     assert json.loads(calibration.read_text())["parameters"] == {
         "scores": [-3.0, -2.0, -1.0],
         "probabilities": [0.0, 0.5, 1.0],
@@ -86,7 +88,7 @@ def test_evaluate_scores_what_the_cut_off_keeps(calibration: Path, output: Path,
         (["evaluate", "OUTPUT", "--qrels=QRELS", "--calibration=QRELS"], "calibration needs min_p_relevant"),
     ],
 )
-def test_refusals(
+def test_wrong_arguments_of_calibrate_are_refused(
     arguments: list[str], message: str, output: Path, qrels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

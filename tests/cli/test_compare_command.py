@@ -39,7 +39,7 @@ def compare(tmp_path: Path, a: Path, b: Path, *options: str) -> tuple[int, str, 
     return result.exit_code, result.stdout, (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_screen_and_page(a: Path, b: Path, tmp_path: Path) -> None:
+def test_compare_prints_and_writes_what_has_changed(a: Path, b: Path, tmp_path: Path) -> None:
     code, screen, page = compare(tmp_path, a, b)
     assert code == 0
     for text in ("model: m -> m-awq", "strategy.name: sliding_window -> tournament", "1 only in A", "1 of 2 queries"):
@@ -150,7 +150,9 @@ def test_unfinished_and_simulated_outputs_are_refused(a: Path, tmp_path: Path) -
         (["OUTPUT", "OTHER"], "no query is in both outputs"),
     ],
 )
-def test_refusals(arguments: list[str], message: str, a: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_arguments_of_compare_are_refused(
+    arguments: list[str], message: str, a: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     paths = {"OUTPUT": str(a), "OTHER": str(write_output(tmp_path / "other", {"x": [0]}))}
     check_refused(run_command("compare", *(paths.get(argument, argument) for argument in arguments)), message)

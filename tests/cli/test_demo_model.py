@@ -21,7 +21,7 @@ def packaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("packaged")
-def test_converts_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_demo_model_is_converted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo_model, "_convert", fake_conversion)
     model = demo_model.convert_demo_model(tmp_path / "cache")
     assert model == tmp_path / "cache/SmolLM2-135M-Instruct"

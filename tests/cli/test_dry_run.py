@@ -45,7 +45,7 @@ def begin(folder: Path, *more: str) -> None:
     sink(folder).begin(fingerprint.fields, 2, config_yaml="", info=fingerprint.info)
 
 
-def test_the_plan_and_no_trace(tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(0), query(1)])
     (tmp_path / "in" / "notes.txt").touch()
     result = dry_run(tmp_path)

@@ -231,6 +231,8 @@ def test_the_json_is_also_written_to_a_file(config: Path, tmp_path: Path) -> Non
         (["--input.path=/no/such/input"], "/no/such/input"),
     ],
 )
-def test_refusals(config: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_wrong_arguments_of_estimate_are_refused(
+    config: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     write_input(tmp_path / "in", rows(3))
     check_refused(run_command("estimate", "--config", str(config), *arguments), message)

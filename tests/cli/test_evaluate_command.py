@@ -24,7 +24,7 @@ def output(tmp_path: Path) -> Path:
     )
 
 
-def test_tables_and_files(output: Path, qrels: Path, tmp_path: Path) -> None:
+def test_evaluate_prints_tables_and_writes_files(output: Path, qrels: Path, tmp_path: Path) -> None:
     files = [f"--evaluate.json_path={tmp_path}/e.json", "--evaluate.csv_path", f"{tmp_path}/e.csv"]
     result = run_command("evaluate", str(output), "--qrels", str(qrels), "--measures", "RR@10,nDCG@10", *files)
     assert result.exit_code == 0, result.output
@@ -82,7 +82,7 @@ def test_paths_and_settings_from_a_job_config(output: Path, qrels: Path, tmp_pat
         (["--qrels", "QRELS"], "output.path: missing"),
     ],
 )
-def test_refusals(arguments: list[str], message: str, output: Path, qrels: Path) -> None:
+def test_wrong_arguments_of_evaluate_are_refused(arguments: list[str], message: str, output: Path, qrels: Path) -> None:
     paths = {"OUTPUT": str(output), "QRELS": str(qrels)}
     check_refused(run_command("evaluate", *(paths.get(argument, argument) for argument in arguments)), message)
 

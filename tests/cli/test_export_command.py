@@ -100,6 +100,8 @@ def test_what_is_skipped_is_counted_and_named(tmp_path: Path) -> None:
         (["OUTPUT", "--to", "triples", "--destination", "TO", "--status", "done"], "export.statuses"),
     ],
 )
-def test_refusals(arguments: list[str], message: str, output: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_of_export_are_refused(
+    arguments: list[str], message: str, output: Path, tmp_path: Path
+) -> None:
     paths = {"OUTPUT": str(output), "TO": str(tmp_path / "to")}
     check_refused(run_command("export", *(paths.get(argument, argument) for argument in arguments)), message)

@@ -49,6 +49,6 @@ def test_qrels_default_to_those_of_the_section_evaluate(output: Path, tmp_path: 
         ([], "output.path: missing"),
     ],
 )
-def test_refusals(arguments: list[str], message: str, output: Path) -> None:
+def test_wrong_arguments_of_report_are_refused(arguments: list[str], message: str, output: Path) -> None:
     given = [str(output) if argument == "OUTPUT" else argument for argument in arguments]
     check_refused(run_command("report", *given), message)

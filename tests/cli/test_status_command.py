@@ -108,7 +108,7 @@ async def test_windows_in_quarantine(local_location: Location) -> None:
     assert windows[0]["prompt"] == "a prompt"
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     unknown_scheme = "nosuch://folder/out"
     check_refused(run_command("status", unknown_scheme), f"no installed library reads {unknown_scheme}")
     (tmp_path / "_run").mkdir()

@@ -57,7 +57,7 @@ def test_status_without_date_or_etag(moto: S3Server, s3_output: Location, habit:
         ("rerank", "501_to_if_none_match", "with If-None-Match"),
     ],
 )
-def test_refused_request(
+def test_a_refused_request_is_a_message_without_a_traceback(
     moto: S3Server, s3_output: Location, tmp_path: Path, command: str, habit: str, reason: str
 ) -> None:
     with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:

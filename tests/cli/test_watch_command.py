@@ -36,7 +36,7 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
     assert (code, "no run has started here" in shown) == (4, True)
 
 
-def test_a_live_run(tmp_path: Path) -> None:
+def test_the_view_of_a_live_run_shows_progress_and_replicas(tmp_path: Path) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())
     run = create_run(control, {}, 2000)
     with Lease(control, 60):

@@ -36,7 +36,7 @@ def test_the_date_replaces_every_placeholder() -> None:
         ("2026-11-25", ("--input.path=a", "--output.path=b", DATED[2]), "is not used: no value of the config contains"),
     ],
 )
-def test_refusals(date: str | None, overrides: tuple[str, ...], message: str) -> None:
+def test_a_wrong_or_unused_date_is_refused(date: str | None, overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(None, overrides, date=date)
 

@@ -69,7 +69,7 @@ def test_blocks_are_small_compared_with_the_run(queries: int, replicas: int, que
 
 
 @pytest.mark.parametrize(("queries", "queries_per_file"), [(100, 1), (32_000, 16), (10**6, 500)])
-def test_output_files_are_few(queries: int, queries_per_file: int) -> None:
+def test_a_run_has_about_2000_files_at_most(queries: int, queries_per_file: int) -> None:
     assert plan_blocks(queries, 1, 256, fitting=1).queries_per_file == queries_per_file
 
 
@@ -101,7 +101,7 @@ def test_headroom_keeps_some_windows_waiting(windows: int) -> None:
         pytest.param({"replicas": 6}, 0, [HEAD], ReplicaPlan(6, 6), id="no node yet, without GPUs"),
     ],
 )
-def test_replicas_at_the_start(
+def test_the_replicas_requested_at_the_start_fit_the_nodes(
     cluster: dict[str, int], gpus: int, nodes: list[NodeResources], plan: ReplicaPlan
 ) -> None:
     assert plan_replicas(ClusterConfig(**cluster), gpus, nodes) == plan

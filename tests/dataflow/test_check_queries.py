@@ -51,5 +51,5 @@ def test_a_second_column_of_a_name_is_refused() -> None:
         check_queries(table, RowSettings(columns={"query_id": "qid"}))
 
 
-def test_an_empty_block() -> None:
+def test_an_empty_block_is_accepted() -> None:
     assert check_queries(NESTED_INPUT.empty_table(), RowSettings()).num_rows == 0

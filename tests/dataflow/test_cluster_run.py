@@ -215,7 +215,7 @@ def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path,
 def test_a_run_survives_the_loss_of_a_node(cluster: Cluster, tmp_path: Path) -> None:
     """The package is installed on the nodes; the working directory has folders with the checkout's names.
 
-    The run goes on with one node, and starts a replica on the node that replaces the other.
+    The run continues with one node, and starts a replica on the node that replaces the other.
     """
     sources = [query(number) for number in range(80)]
     write_input(tmp_path / "in", sources)

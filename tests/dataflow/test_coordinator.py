@@ -97,7 +97,7 @@ def test_a_finished_query_has_no_record(tmp_path: Path, restarts: bool) -> None:
     assert client.coordinator.replica_started(RESTARTED).records.keys() == {"b"}
 
 
-class Lives:
+class ReplicaProcesses:
     """Processes of one replica, each of which runs the query "a" alone until it dies."""
 
     def __init__(self, state_path: Path) -> None:
@@ -126,34 +126,34 @@ class Lives:
 def test_a_solo_death_counts_if_the_query_got_no_further_than_before(
     tmp_path: Path, completions: list[int], solo_deaths: int
 ) -> None:
-    lives = Lives(tmp_path / "state")
-    histories = [lives.die(count) for count in completions]
+    processes = ReplicaProcesses(tmp_path / "state")
+    histories = [processes.die(count) for count in completions]
     assert [history.solo_query for history in histories] == ["a"] * len(completions)
     assert histories[-1].records["a"] == DeathRecord(len(completions), 1, solo_deaths)
 
 
 def test_a_death_after_another_query_ran_is_no_solo_death(tmp_path: Path) -> None:
-    lives = Lives(tmp_path / "state")
-    histories = [lives.die(0, before=f"before-{number}") for number in range(5)]
+    processes = ReplicaProcesses(tmp_path / "state")
+    histories = [processes.die(0, before=f"before-{number}") for number in range(5)]
     assert histories[-1].records["a"] == DeathRecord(5, 1)
 
 
 def test_a_solo_query_that_did_not_arrive_stays_the_next_one(tmp_path: Path) -> None:
-    lives = Lives(tmp_path / "state")
-    lives.die(0)
-    lives.deaths += 1
-    assert lives.coordinator.replica_started(lives.replica).solo_query == "a"
-    assert lives.die(0).records["a"] == DeathRecord(2, 1, 1)
+    processes = ReplicaProcesses(tmp_path / "state")
+    processes.die(0)
+    processes.deaths += 1
+    assert processes.coordinator.replica_started(processes.replica).solo_query == "a"
+    assert processes.die(0).records["a"] == DeathRecord(2, 1, 1)
 
 
 def test_progress_after_solo_deaths_shows_that_the_engine_was_at_fault(tmp_path: Path) -> None:
-    lives = Lives(tmp_path / "state")
+    processes = ReplicaProcesses(tmp_path / "state")
     for _ in range(3):
-        history = lives.die(0)
+        history = processes.die(0)
     assert (history.deaths_without_progress, history.refuted_solo_deaths) == (3, 0)
-    history = lives.die(1)
+    history = processes.die(1)
     assert (history.deaths_without_progress, history.refuted_solo_deaths) == (1, 2)
-    assert lives.coordinator.replica_started(OTHER).refuted_solo_deaths == 0
+    assert processes.coordinator.replica_started(OTHER).refuted_solo_deaths == 0
 
 
 def test_deleting_the_state_leaves_no_file(tmp_path: Path) -> None:

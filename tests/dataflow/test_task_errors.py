@@ -20,7 +20,7 @@ def test_the_class_and_the_text_of_the_original() -> None:
 @pytest.mark.parametrize(
     "error", [WorkerCrashedError(), RayTaskError("task", "Traceback ...", KeyError("x")).as_instanceof_cause()]
 )
-def test_other_errors_stay(error: Exception) -> None:
+def test_any_other_error_is_raised_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, original_errors():
         raise error
     assert caught.value is error

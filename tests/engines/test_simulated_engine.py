@@ -54,7 +54,7 @@ async def test_throughput_agrees_with_the_cost_model() -> None:
     assert info["in_flight"] == 0
 
 
-def test_it_runs_on_uvloop() -> None:
+def test_the_simulated_engine_runs_on_uvloop() -> None:
     """Replicas run on uvloop, whose handle of a timer that is due at once has no time."""
     uvloop = pytest.importorskip("uvloop")
 

@@ -100,7 +100,7 @@ def test_errors_of_a_child_process_reach_the_log_of_the_parent(monkeypatch: pyte
     log.discard()
 
 
-def test_exit_codes_in_words() -> None:
+def test_an_exit_code_is_described_in_words() -> None:
     assert "out-of-memory" in exit_reason(-signal.SIGKILL)
     assert "SIGSEGV" in exit_reason(-signal.SIGSEGV)
     assert "exit code 3" in exit_reason(3)

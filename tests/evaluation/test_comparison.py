@@ -21,7 +21,7 @@ def output(after: list[str] = AFTER, datasets: tuple[str | None, ...] = (None,) 
         yield QueryOrders(query_id, {"before": BEFORE, "after": after}, dataset)
 
 
-def test_before_and_after() -> None:
+def test_an_output_has_means_before_and_after_reranking() -> None:
     evaluation = evaluate({"out": output()}, QRELS, CONFIG)
     assert [(mean.system, mean.mean) for mean in evaluation.means] == [
         ("out before", pytest.approx(SECOND)),
@@ -66,7 +66,7 @@ def test_a_source_without_judged_queries_is_an_error() -> None:
         evaluate({"other": []}, QRELS, CONFIG)
 
 
-def test_by_dataset() -> None:
+def test_means_are_computed_for_each_dataset() -> None:
     queries = [
         QueryOrders("q0", {"run": AFTER}, "x"),
         QueryOrders("q1", {"run": BEFORE}, "y"),
@@ -86,7 +86,7 @@ def test_a_query_missing_from_one_system_counts_as_zero_in_its_dataset() -> None
     assert means == {None: 0.25, "x": 0.5, "y": 0.0}
 
 
-def test_per_query_values() -> None:
+def test_every_judged_query_has_a_value() -> None:
     rows = list(per_query(evaluate({"out": output()}, QRELS, CONFIG)))
     assert len(rows) == 2 * 4
     assert rows[-1] == ("out after", "q3", "", "nDCG@10", 1.0)

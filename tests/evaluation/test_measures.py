@@ -44,7 +44,7 @@ def mean(measure: str, orders: dict[str, list[str]], qrels: dict[str, dict[str, 
         ("nDCG@10", [], 0.0),
     ],
 )
-def test_values_worked_by_hand(measure: str, order: list[str], value: float) -> None:
+def test_measures_equal_values_computed_by_hand(measure: str, order: list[str], value: float) -> None:
     assert one(measure, {"1": order}) == {"1": pytest.approx(value)}
 
 
@@ -96,7 +96,7 @@ def test_an_unknown_measure_is_reported(measure: str) -> None:
         parse_measures([measure])
 
 
-def test_dl20_bm25(shared: Path) -> None:
+def test_bm25_on_dl20_has_its_published_ndcg(shared: Path) -> None:
     hits = json.loads((shared / "data/dl20/retrieve_results_dl20_bm25_top100.json").read_text())
     orders = {
         str(query["hits"][0]["qid"]): [hit["docid"] for hit in sorted(query["hits"], key=lambda hit: hit["rank"])]

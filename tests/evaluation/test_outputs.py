@@ -53,7 +53,7 @@ def test_only_the_output_of_a_scripted_engine_is_simulated(tmp_path: Path) -> No
     assert [is_simulated(LOCAL, str(tmp_path / name)) for name in ("real", "scripted", "a.run")] == [False, True, False]
 
 
-def test_text_files(tmp_path: Path) -> None:
+def test_a_text_with_invalid_bytes_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes("é: 1\n".encode() + b"\xff")
     assert read_text(LOCAL, str(tmp_path / "config.yaml")) == "é: 1\n�"
     assert read_text(LOCAL, str(tmp_path / "absent")) is None

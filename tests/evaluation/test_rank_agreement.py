@@ -48,7 +48,7 @@ def test_tau_counts_pairs_as_scipy_does(lists: tuple[list[str], list[str]]) -> N
 
 
 @given(st.permutations(range(900)))
-def test_tau_of_long_lists(order: list[int]) -> None:
+def test_tau_of_long_lists_equals_that_of_scipy(order: list[int]) -> None:
     a, b = [str(number) for number in range(900)], [str(number) for number in order]
     expected = kendalltau(range(900), [order.index(number) for number in range(900)]).statistic
     assert PairedRanks.of(a, b).kendall_tau() == pytest.approx(expected)
@@ -70,7 +70,7 @@ def test_rbo_is_symmetric_and_from_0_to_1(a: list[str], b: list[str], p: float) 
 
 
 @given(rankings.filter(len), rankings.filter(len), persistences)
-def test_rbo_is_its_definition(a: list[str], b: list[str], p: float) -> None:
+def test_rbo_equals_its_definition(a: list[str], b: list[str], p: float) -> None:
     assert PairedRanks.of(a, b).rbo(p) == pytest.approx(naive_rbo(a, b, p))
 
 
@@ -92,7 +92,9 @@ def test_overlap_is_symmetric_and_the_share_of_the_longer_top(a: list[str], b: l
     ("a", "b", "tau", "rbo", "overlap"),
     [([], [], 1, 1, 1), (["x"], [], 1, 0, 0), (["x"], ["x"], 1, 1, 1), (["x"], ["y"], 1, 0, 0)],
 )
-def test_lists_without_a_pair(a: list[str], b: list[str], tau: float, rbo: float, overlap: float) -> None:
+def test_measures_of_lists_with_no_pair_in_common(
+    a: list[str], b: list[str], tau: float, rbo: float, overlap: float
+) -> None:
     paired = PairedRanks.of(a, b)
     assert (paired.kendall_tau(), paired.rbo(0.9), paired.overlap(10)) == pytest.approx((tau, rbo, overlap))
 

@@ -79,7 +79,7 @@ def test_tied_first_stage_scores_keep_their_order_in_trec_eval(tmp_path: Path) -
         assert group_run(read_run(lines)) == {"1": ["d0", "d1", "d2"]}
 
 
-def test_long_parquet(output: Path, tmp_path: Path) -> None:
+def test_the_parquet_export_has_one_row_per_candidate(output: Path, tmp_path: Path) -> None:
     exported = run(output, tmp_path / "to", "parquet")
     table = pq.read_table(tmp_path / "to/part-00000.parquet")
     assert table.schema.equals(LONG_SCHEMA)
@@ -261,7 +261,7 @@ def test_an_unknown_column_is_refused(output: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "to").exists()
 
 
-def test_a_single_file(output: Path, tmp_path: Path) -> None:
+def test_all_rows_can_be_exported_to_one_file(output: Path, tmp_path: Path) -> None:
     run(output, tmp_path / "to", "elasticsearch", single_file=True)
     assert files(tmp_path / "to") == {"rankings.jsonl", *CONTROL_FILES}
     assert len(json_lines(tmp_path / "to/rankings.jsonl")) == 6

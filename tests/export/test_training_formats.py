@@ -81,7 +81,7 @@ def test_tevatron(output: Path) -> None:
     assert [passage["docid"] for passage in line["negative_passages"]] == ["d28", "d29"]
 
 
-def test_listwise(output: Path) -> None:
+def test_listwise_rows_hold_all_documents_and_labels(output: Path) -> None:
     run(output, "listwise")
     docs, label = ["t2 1 d2", "t28 1 d28", "t29 1 d29"], [1.0, 1 / 29, 1 / 30]
     assert rows(output)[0] == {"query": "text of 1", "docs": docs, "label": label}

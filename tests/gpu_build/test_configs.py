@@ -65,11 +65,11 @@ def test_a_setting_that_the_documents_name(override: str, models: Path) -> None:
     assert vllm_config(ready_made("reasonrank-7b", override).engine, models).model_config.runner_type == "generate"
 
 
-def test_lora(models: Path) -> None:
+def test_vllm_accepts_a_lora_adapter(models: Path) -> None:
     config = vllm_config(ready_made("reasonrank-7b").engine, models, lora_path=str(make_adapter_folder(models)))
     assert config.lora_config is not None
 
 
-def test_pipeline_parallelism(models: Path) -> None:
+def test_vllm_accepts_pipeline_parallelism(models: Path) -> None:
     job = ready_made("reasonrank-7b", "--engine.engine_kwargs={pipeline_parallel_size: 2}")
     assert vllm_config(job.engine, models).parallel_config.world_size == job.engine.capabilities.gpus == 2

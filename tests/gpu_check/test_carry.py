@@ -22,7 +22,7 @@ from gpu_check.run_carried import unpack
         ("vllm-0.26.0.dist-info/METADATA", True),
     ],
 )
-def test_files_of_the_wheel(name: str, needed: bool) -> None:
+def test_only_the_needed_files_of_a_wheel_are_carried(name: str, needed: bool) -> None:
     assert carry.is_needed(name) == needed
 
 

@@ -34,7 +34,7 @@ def test_the_7b_has_the_parameters_of_its_model_card() -> None:
     assert QWEN25_7B.kv_bytes_per_token == 57_344
 
 
-def test_the_parts_of_a_floor() -> None:
+def test_a_floor_is_the_sum_of_its_matrix_weight_and_cache_times() -> None:
     floor = window_floor(SMALL, UNIT, in_flight=5)
     assert floor.matrix_seconds == 2 * 1152 * 40 + 2 * 800 * 10
     assert floor.weight_seconds == pytest.approx(10 * 2 * (1152 + 800) / 5)

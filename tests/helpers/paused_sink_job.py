@@ -97,7 +97,7 @@ def _run_once(sink: ParquetSink, model: str, new_run: bool, trace: Path, stop: S
 
 
 def serve_replica(driver: Replica, trace: Path, gate: Path | None) -> None:
-    """A replica in a process of its own, which goes on while its driver is stopped. Ends with its driver.
+    """A replica in a process of its own, which continues while its driver is stopped. Ends with its driver.
 
     Args:
         driver: Gets the work, and sends the number of the work and the query of each data file.

@@ -74,7 +74,7 @@ def test_list_files_of_a_folder(location: Location) -> None:
     assert list_files(filesystem, folder, recursive=True) == []
 
 
-def test_no_folders_on_s3(s3_server: S3Server) -> None:
+def test_folders_send_no_request_to_s3(s3_server: S3Server) -> None:
     with fault_proxy(s3_server.endpoint_url) as proxy:
         storage = s3_server.storage.model_copy(update={"endpoint_url": proxy.endpoint_url})
         filesystem, folder = resolve(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", storage)
@@ -90,9 +90,9 @@ def test_no_folders_on_s3(s3_server: S3Server) -> None:
         ]
         filesystem.delete_dir(f"{folder}/a")
         assert list_files(filesystem, folder, recursive=True) == []
-        asked = [(method, path.partition("?")[0]) for method, path, _ in proxy.requests]
-    assert "HEAD" not in {method for method, _ in asked}
-    assert not [path for method, path in asked if method == "PUT" and path.endswith("/")]
+        requested = [(method, path.partition("?")[0]) for method, path, _ in proxy.requests]
+    assert "HEAD" not in {method for method, _ in requested}
+    assert not [path for method, path in requested if method == "PUT" and path.endswith("/")]
 
 
 def test_s3_requests_carry_no_checksums(s3_server: S3Server) -> None:
@@ -163,7 +163,7 @@ def test_url_with_credentials_is_refused(key: str) -> None:
     assert not any(secret in str(error.value) for secret in SECRETS)
 
 
-def test_redacted_urls() -> None:
+def test_credentials_and_queries_are_removed_from_urls() -> None:
     assert redact("s3://key:secret@bucket/x y") == "s3://bucket/x y"
     assert redact("https://a.blob.core.windows.net/c/x?sig=secret") == "https://a.blob.core.windows.net/c/x"
     assert redact("/a/b@c?d") == "/a/b@c?d"

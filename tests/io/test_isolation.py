@@ -77,7 +77,7 @@ def test_a_crash_is_an_input_error_and_the_process_is_replaced() -> None:
         assert isolated.run(os.getpid) != process
 
 
-def test_its_memory_is_bounded() -> None:
+def test_the_memory_of_the_subprocess_is_bounded() -> None:
     with IsolatedProcess(2**30) as isolated:
         assert isolated.run(bytearray, 2**20) == bytearray(2**20)
         with pytest.raises(InputError, match="takes more than 1073741824 bytes"):

@@ -61,7 +61,9 @@ async def test_a_retried_query_replaces_its_file_which_can_be_deleted(local_loca
     assert len(quarantined()) == 1
 
 
-async def test_it_is_bounded(local_location: Location, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_number_of_files_in_quarantine_is_bounded(
+    local_location: Location, caplog: pytest.LogCaptureFixture
+) -> None:
     output = Layout.of(local_location.output(), local_location.storage)
     writer = QuarantineWriter(output, max_queries=2)
     huge = WindowOutcome(0, 20, "no_answer", 1, 1, 1, 0.1, prompt="x" * 10_000_000, response="y" * 10_000_000)

@@ -31,7 +31,7 @@ def location_at(endpoint_url: str, bucket: str) -> Location:
     [(["slow_down", "reset_before", "reset_in_body", "reset_after"], 4), (["stall"], 12)],
     ids=["errors", "stalls"],
 )
-def test_job_through_faults(s3_server: S3Server, faults: list[Fault], every: int) -> None:
+def test_a_job_survives_faults_of_the_object_store(s3_server: S3Server, faults: list[Fault], every: int) -> None:
     with fault_proxy(s3_server.endpoint_url, faults, every=every, stall_seconds=2.5) as proxy:
         location = location_at(proxy.endpoint_url, s3_server.bucket)
         write(location, "in/a.parquet", [input_row(each) for each in QUERY_IDS])

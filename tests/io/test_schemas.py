@@ -182,5 +182,5 @@ def test_quarantine_holds_the_windows_that_were_not_complete(windows: list[Windo
     assert pa.Table.from_pylist(rows, QUARANTINE).num_rows == len(rows)
 
 
-def test_errors_are_bounded() -> None:
+def test_a_long_error_is_shortened_in_the_row() -> None:
     assert len(unreadable_row(input_row("q"), "x" * 10_000)["error"]) < MAX_ERROR_CHARS + 100

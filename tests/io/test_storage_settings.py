@@ -20,7 +20,7 @@ from helpers.sink_job import run_sink_job
 from helpers.tables import DeltaTestTable, LanceTestTable, TestTable
 
 
-def test_requester_pays(s3_server: S3Server) -> None:
+def test_every_request_says_that_the_requester_pays(s3_server: S3Server) -> None:
     with fault_proxy(s3_server.endpoint_url) as proxy:
         run_sink_job(proxy.endpoint_url, s3_server.bucket, requester_pays=True)
     assert {method for method, _, _ in proxy.requests} >= {"GET", "PUT", "DELETE"}
@@ -28,7 +28,7 @@ def test_requester_pays(s3_server: S3Server) -> None:
     assert without == []
 
 
-def test_kms_key(moto: S3Server) -> None:
+def test_every_object_is_encrypted_with_the_kms_key(moto: S3Server) -> None:
     with fault_proxy(moto.endpoint_url) as proxy:
         run_sink_job(proxy.endpoint_url, moto.bucket, kms_key_id="alias/key")
     written = [headers for method, path, headers in proxy.requests if method == "PUT" or path.endswith("?uploads")]
@@ -37,12 +37,12 @@ def test_kms_key(moto: S3Server) -> None:
 
 
 def test_region_auto_is_that_of_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def region_of(bucket: str) -> str:
         if bucket == "missing":
             raise OSError("Bucket 'missing' not found")
-        asked.append(bucket)
+        requested.append(bucket)
         return "eu-north-1"
 
     s3_client._bucket_region.cache_clear()
@@ -53,7 +53,7 @@ def test_region_auto_is_that_of_the_bucket(monkeypatch: pytest.MonkeyPatch) -> N
         assert isinstance(filesystem, S3FileSystem)
         assert filesystem.region == "eu-north-1"
     open_object_store("s3://b/x", storage)
-    assert asked == ["b"]
+    assert requested == ["b"]
     with pytest.raises(ConfigError, match="cannot find the region of bucket missing"):
         resolve("s3://missing/x", storage)
 

@@ -62,7 +62,7 @@ def test_no_text_adds_a_special_token(query: str, passages: list[str], max_passa
         ("a<<think>think>", "a<(think)think>"),
     ],
 )
-def test_escaped_text(text: str, shown: str) -> None:
+def test_special_tokens_in_text_are_escaped(text: str, shown: str) -> None:
     assert f"\n[1] {shown}\n" in prompt_of(request_of("a query", [text])).text
     assert f"search query: {shown}.\n" in prompt_of(request_of(text, ["a passage"])).text or "&lt;" in text
 

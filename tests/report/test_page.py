@@ -342,7 +342,7 @@ def test_quality_with_a_pre_ranker_shows_the_gain_of_each_stage(tmp_path: Path) 
         assert page.has(f"{gain.partition(' all')[0]}: 4 queries better, 0 the same, 0 worse; p = {each['p_holm']:.4f}")
 
 
-def test_quality_by_dataset(tmp_path: Path) -> None:
+def test_the_page_shows_ndcg_for_each_dataset(tmp_path: Path) -> None:
     rows = [output_row("1", [1, 0], dataset="bio"), output_row("2", [0, 1], dataset="econ")]
     folder = write_data_files(tmp_path / "out", [rows], SCHEMA.append(pa.field("dataset", pa.string())))
     page = Page(report(folder, {"1": {"d1": 1}, "2": {"d1": 1}}))

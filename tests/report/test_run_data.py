@@ -32,7 +32,7 @@ def read(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA, *
     return read_run_data(LOCAL, str(write_data_files(folder, [rows[::2], rows[1::2]], schema)), ReportConfig(**config))
 
 
-def test_counts_and_tokens(tmp_path: Path) -> None:
+def test_counts_and_tokens_are_summed_over_the_output(tmp_path: Path) -> None:
     flagged = window(named=1, flags=["one_name", "input_order"])
     rows = [
         output_row("1", [1, 0], windows=[window(named=2), window("repaired", attempts=2, output_tokens=30)]),
@@ -75,7 +75,7 @@ def test_moves_count_each_document_once(tmp_path: Path) -> None:
     assert data.moves[:3, :3].tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 0]]
 
 
-def test_times(tmp_path: Path) -> None:
+def test_times_are_those_of_reranked_queries_with_timestamps(tmp_path: Path) -> None:
     rows = [
         output_row("1", [0], started_at=START, finished_at=START + datetime.timedelta(seconds=10)),
         output_row(

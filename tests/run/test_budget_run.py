@@ -54,7 +54,7 @@ def spent(row: dict[str, Any]) -> int:
 def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
     tmp_path: Path, ray_environment: dict[str, str]
 ) -> None:
-    expected, output = run_to_its_end(write_job(tmp_path / "calm", 0.0), ray_environment)
+    expected, output = run_to_its_end(write_job(tmp_path / "undisturbed", 0.0), ray_environment)
     assert f"budget: {QUERIES * FIRST_WINDOWS} of {WINDOWS} windows requested" in output
     path = write_job(tmp_path / "killed", 0.3)
     log = RequestLog(path.parent / "requests.jsonl")

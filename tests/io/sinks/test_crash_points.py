@@ -96,7 +96,7 @@ def finished_output(location: Location) -> None:
     ],
     ids=["fresh", "resume", "retry", "new_run"],
 )
-def test_crash_at_any_write(
+def test_a_run_that_crashes_at_any_write_can_be_resumed(
     tmp_path: Path,
     late: bool,
     start: Callable[[Location], None],

@@ -1,4 +1,4 @@
-"""A run that was paused past its lease goes on while or after another run writes the output.
+"""A run that was paused past its lease continues while or after another run writes the output.
 
 The pause comes right before a request, which no check of the lease can prevent. In each test, A is the paused run, and
 B the one that took its lease. A reader of the folder must see B's rows, each query once, and never one of A's.
@@ -160,8 +160,10 @@ START: Mapping[str, tuple[Callable[[Location], None], Mapping[str, Any]]] = {
 @pytest.mark.parametrize("can_rename", [True, False], ids=["rename", "copy"])
 @pytest.mark.parametrize("start", START)
 @pytest.mark.parametrize("other", ["new_run", "new_run_halfway", "resume", "retry"])
-def test_a_pause_before_any_write(tmp_path: Path, start: str, other: str, can_rename: bool) -> None:
-    """B begins anew with other settings, or resumes A's run, and finishes before or after A goes on."""
+def test_a_run_paused_before_any_of_its_requests_changes_no_output_of_another_run(
+    tmp_path: Path, start: str, other: str, can_rename: bool
+) -> None:
+    """B begins anew with other settings, or resumes A's run, and finishes before or after A continues."""
     prepare, options = START[start]
     for at in itertools.count(1):
         location = Location(str(tmp_path / str(at)), StorageConfig())
@@ -202,10 +204,7 @@ def test_a_pause_before_any_write(tmp_path: Path, start: str, other: str, can_re
 
 
 def test_a_late_write_of_another_run_is_never_read(location: Location) -> None:
-    """Confirmed (items 6 and 7, suspected 7): a part of A lands after B has finished, without any pause of A.
-
-    Before, its rows were in the folder that readers glob, and counted as finished.
-    """
+    """A part of A is written after B has finished: readers must not see its rows, nor may they count as finished."""
     a, b = sink_of(location), sink_of(location)
     begin(a, "a")
     write_parts(a, "a", QUERY_IDS[:1])
@@ -222,7 +221,7 @@ def test_a_late_write_of_another_run_is_never_read(location: Location) -> None:
 
 
 def test_a_late_write_of_the_same_run_is_never_read(location: Location) -> None:
-    """Confirmed (item 7): a replica of A writes behind `_SUCCESS` of B, which resumed the run."""
+    """A replica of A writes a part after B, which resumed the run, has written `_SUCCESS`."""
     a, b = sink_of(location), sink_of(location)
     begin(a, "a")
     run(b, "a")
@@ -231,11 +230,10 @@ def test_a_late_write_of_the_same_run_is_never_read(location: Location) -> None:
     assert len(read_rows(location)) == len(QUERY_IDS)
 
 
-def test_a_listing_that_lags(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Confirmed (item 6): `prepare` does not see a part, its query is reranked, and the part appears after the commit.
-
-    Before, the query was twice in a finished output.
-    """
+def test_a_query_whose_file_was_missing_from_a_listing_is_in_the_output_once(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`prepare` does not see a part, its query is reranked, and the part appears after the commit."""
     sink = sink_of(location)
     begin(sink, "a")
     write_parts(sink, "a", QUERY_IDS)
@@ -254,13 +252,10 @@ def test_a_listing_that_lags(location: Location, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["_manifest.json", "_SUCCESS"])
-def test_a_pause_before_the_last_requests_of_a_commit(
+def test_a_commit_that_ends_after_another_run_began_leaves_none_of_its_files(
     location: Location, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Suspected 5: real. A is past its last check of the lease when B begins with other settings.
-
-    Before, `_SUCCESS` and the manifest of A were written into B's output.
-    """
+    """A is past its last check of the lease when B begins with other settings."""
     a, b = sink_of(location), sink_of(location)
     write_parts(a, "a", begin(a, "a"))
 
@@ -280,11 +275,8 @@ def test_a_pause_before_the_last_requests_of_a_commit(
     check_output(location, run_id_of(b), "b")
 
 
-def test_the_subprocess_of_a_driver_that_lost_its_lease(location: Location) -> None:
-    """Suspected 8: real. The subprocess of a stopped driver goes on with `prepare`.
-
-    Before, it deleted and rewrote data files that the other run had counted.
-    """
+def test_the_subprocess_of_a_driver_that_lost_its_lease_deletes_no_file(location: Location) -> None:
+    """The subprocess of a stopped driver runs `prepare`, which would replace files that the other run has counted."""
     a, b = sink_of(location), sink_of(location)
     begin(a, "a")
     write_parts(a, "a", [*QUERY_IDS, QUERY_IDS[0]])
@@ -296,10 +288,7 @@ def test_the_subprocess_of_a_driver_that_lost_its_lease(location: Location) -> N
 
 
 def test_a_completion_of_another_run_is_never_a_hit(location: Location) -> None:
-    """Suspected 6: real. A replica of A stores a completion while B, with another model, begins on the same output.
-
-    Before, the key of a completion held the prompt and the sampling parameters only: B replayed A's answer.
-    """
+    """A replica of A stores a completion while B begins on the same output, with another model and the same prompts."""
     a, b = sink_of(location), sink_of(location)
     begin(a, "a")
     begin(b, "b", new_run=True)
@@ -320,7 +309,7 @@ def test_a_completion_of_another_run_is_never_a_hit(location: Location) -> None:
 
 @pytest.mark.parametrize("model", ["a", "b"])
 def test_a_paused_run_overwrites_no_progress(location: Location, model: str) -> None:
-    """Real: the progress of A, which B resumes or replaces, was written over that of B until A ended."""
+    """A still publishes its progress after B has resumed or replaced the run."""
     a, b = sink_of(location), sink_of(location)
     begin(a, "a")
     a.publish_progress(RunProgress(queries=2, done=0))
@@ -337,7 +326,7 @@ def test_a_paused_run_overwrites_no_progress(location: Location, model: str) -> 
 def test_a_paused_run_overwrites_no_report(
     location: Location, monkeypatch: pytest.MonkeyPatch, finished: bool, first: bool
 ) -> None:
-    """Real: A, which has released its lease, wrote its report over that of B. A is paused while it renders the page."""
+    """A, which has released its lease, is paused while it renders the page; B begins meanwhile."""
     a, b = sink_of(location), sink_of(location)
     run(a, "a")
 
@@ -383,7 +372,7 @@ def test_a_report_that_is_created_while_a_run_begins_is_deleted(
 
 
 def test_multipart_uploads_of_killed_runs_are_aborted(any_s3_server: S3Server) -> None:
-    """Suspected 8: real. Killed writers leave uploads, which cost storage. Nothing aborted them before."""
+    """Killed writers leave incomplete uploads, which cost storage."""
     location = Location(f"s3://{any_s3_server.bucket}/{uuid.uuid4().hex}", any_s3_server.storage)
     prefix = location.url.partition(f"{any_s3_server.bucket}/")[2]
     client = open_s3fs(location.storage)

@@ -201,7 +201,7 @@ class Overwritten(Flaky):
         return etag
 
 
-def test_lease_is_read_back(local_location: Location) -> None:
+def test_a_lease_that_was_overwritten_at_once_is_not_held(local_location: Location) -> None:
     with pytest.raises(OutputError, match="overwritten as soon as it was taken, by process 4711 on node-7"):
         Lease(Overwritten(object_store_of(local_location)), SHORT_SECONDS).acquire()
 

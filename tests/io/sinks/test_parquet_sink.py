@@ -17,7 +17,7 @@ from corpus_reranker.io.status import read_status
 from helpers.locations import Location
 from helpers.outputs import SCHEMA, file_names, read_rows, write, write_data_file
 
-IDENTITY = {"engine": {"model": "m"}, "generation": {"temperature": 0.0}, "input": {"rows": 4}}
+FINGERPRINT_FIELDS = {"engine": {"model": "m"}, "generation": {"temperature": 0.0}, "input": {"rows": 4}}
 
 
 def ids(*query_ids: str) -> pa.ChunkedArray:
@@ -33,7 +33,7 @@ def sink_of(location: Location) -> ParquetSink:
 
 def begun(location: Location) -> ParquetSink:
     sink = sink_of(location)
-    sink.begin(IDENTITY, 4, config_yaml="engine: {}")
+    sink.begin(FINGERPRINT_FIELDS, 4, config_yaml="engine: {}")
     return sink
 
 
@@ -45,8 +45,8 @@ def statuses(location: Location) -> dict[str, str]:
 
 def test_a_run_from_begin_to_success(location: Location) -> None:
     sink = sink_of(location)
-    assert sink.check(IDENTITY) is False
-    run = sink.begin(IDENTITY, 4, config_yaml="engine: {}", info={"version": "1"})
+    assert sink.check(FINGERPRINT_FIELDS) is False
+    run = sink.begin(FINGERPRINT_FIELDS, 4, config_yaml="engine: {}", info={"version": "1"})
     assert sink.prepare(FOUR).remaining == 4
     write_data_file(location, "0.parquet", ["a", "b"])
     write_data_file(location, "1.parquet", ["c"], "degraded")
@@ -55,10 +55,10 @@ def test_a_run_from_begin_to_success(location: Location) -> None:
     assert progress.finished.to_pylist() == [True, True, True, False]
     with pytest.raises(RunError, match=r"1 of 4 queries are not in .*out; run the same command again to resume"):
         sink.finish(sink.prepare(FOUR), SCHEMA)
-    assert sink.check(IDENTITY) is False
+    assert sink.check(FINGERPRINT_FIELDS) is False
     write_data_file(location, "2.parquet", ["d"], "failed")
     manifest = sink.finish(sink.prepare(FOUR), SCHEMA, {"wall_seconds": 1.5})
-    assert sink.check(IDENTITY) is True
+    assert sink.check(FINGERPRINT_FIELDS) is True
     assert manifest["queries_by_status"] == {"complete": 2, "degraded": 1, "failed": 1}
     assert manifest["windows_by_status"] == {"complete": 2, "no_answer": 2}
     assert manifest["windows_by_flag"] == {"input_order": 2}
@@ -85,19 +85,19 @@ def test_an_output_is_finished_even_if_its_work_folders_cannot_be_deleted(
     write_data_file(location, "0.parquet", ["a", "b", "c", "d"])
     monkeypatch.setattr(ParquetSink, "_delete_folder", fail)
     assert sink.finish(sink.prepare(FOUR), SCHEMA)["queries"] == 4
-    assert sink.check(IDENTITY) is True
+    assert sink.check(FINGERPRINT_FIELDS) is True
 
 
 def test_other_settings_are_refused_with_what_differs(location: Location) -> None:
     begun(location)
-    other = {**IDENTITY, "generation": {"temperature": 0.6}, "prompt": "x"}
+    other = {**FINGERPRINT_FIELDS, "generation": {"temperature": 0.6}, "prompt": "x"}
     with pytest.raises(OutputError) as error:
         sink_of(location).check(other)
     assert 'generation.temperature: 0.0 -> 0.6\n  prompt: (absent) -> "x"\n' in str(error.value)
     assert "--new-run" in str(error.value)
     with pytest.raises(OutputConflictError, match="other settings"):
         sink_of(location).begin(other, 4, config_yaml="")
-    assert sink_of(location).check(json.loads(json.dumps(IDENTITY))) is False
+    assert sink_of(location).check(json.loads(json.dumps(FINGERPRINT_FIELDS))) is False
 
 
 def test_a_new_run_discards_the_old_one(location: Location) -> None:
@@ -105,7 +105,7 @@ def test_a_new_run_discards_the_old_one(location: Location) -> None:
     write_data_file(location, "0.parquet", ["a", "b", "c", "d"])
     write(location, "out/_quarantine/x.parquet", pa.table({"x": [1]}))
     sink.finish(sink.prepare(FOUR), SCHEMA)
-    other = {**IDENTITY, "prompt": "x"}
+    other = {**FINGERPRINT_FIELDS, "prompt": "x"}
     assert sink.check(other, new_run=True) is False
     assert sink.begin(other, 4, config_yaml="", new_run=True).fingerprint_fields == other
     assert set(file_names(location)) <= {"_lock", "_run/run.json", "_run/config.yaml"}
@@ -119,7 +119,7 @@ def test_a_new_run_deletes_published_files_that_are_not_listed(
     write_data_file(local_location, "0.parquet", ["a", "b", "c", "d"])
     sink.finish(sink.prepare(FOUR), SCHEMA)
     monkeypatch.setattr("corpus_reranker.io.sinks.parquet.list_data_files", lambda *_: [])
-    sink_of(local_location).begin({**IDENTITY, "prompt": "x"}, 4, config_yaml="", new_run=True)
+    sink_of(local_location).begin({**FINGERPRINT_FIELDS, "prompt": "x"}, 4, config_yaml="", new_run=True)
     assert not list(Path(local_location.url, "out").glob("*.parquet"))
 
 
@@ -140,7 +140,7 @@ def test_parquet_files_of_no_run_are_never_changed(location: Location) -> None:
     write_data_file(location, "other.parquet", ["a"])
     for new_run in (False, True):
         with pytest.raises(OutputConflictError, match=r"Parquet files that no run .*other.parquet"):
-            sink_of(location).check(IDENTITY, new_run=new_run)
+            sink_of(location).check(FINGERPRINT_FIELDS, new_run=new_run)
     assert file_names(location) == ["other.parquet"]
 
 
@@ -213,7 +213,7 @@ def test_unknown_ids_are_refused(local_location: Location) -> None:
 
 def test_an_input_without_queries_gives_an_empty_table(location: Location) -> None:
     sink = sink_of(location)
-    sink.begin(IDENTITY, 0, config_yaml="")
+    sink.begin(FINGERPRINT_FIELDS, 0, config_yaml="")
     sink.finish(sink.prepare(ids()), SCHEMA)
     sink.finish(sink.prepare(ids()), SCHEMA)
     table = pq.read_table(sink.layout.folder, filesystem=sink.layout.filesystem)
@@ -254,4 +254,4 @@ def test_a_run_of_another_version_is_refused(local_location: Location) -> None:
     begun(local_location)
     Path(local_location.url, "out", "_run", "run.json").write_text("{}")
     with pytest.raises(OutputError, match=r"run.json of the output was not written by this version of the program"):
-        sink_of(local_location).check(IDENTITY)
+        sink_of(local_location).check(FINGERPRINT_FIELDS)

@@ -75,7 +75,7 @@ def storage_at(endpoint_url: str, max_attempts: int = 2) -> StorageConfig:
 
 
 @pytest.mark.parametrize("habit", WORKS)
-def test_a_job_finishes(moto: S3Server, habit: str) -> None:
+def test_a_job_finishes_in_spite_of_the_habit_of_a_store(moto: S3Server, habit: str) -> None:
     phases = PHASES_OF.get(habit, PHASES)
     with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
         storage = storage_at(proxy.endpoint_url, max_attempts=10)
