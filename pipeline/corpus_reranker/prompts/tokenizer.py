@@ -76,9 +76,10 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
             source, trust_remote_code=trust_remote_code, local_files_only=Path(source).is_dir()
         )
     except Exception as error:  # anything from a missing file to an error in remote code
+        reason = " ".join(str(error).split())  # messages of transformers have several lines
         raise ConfigError(
-            f"cannot load a tokenizer from {source!r}: {type(error).__name__}: {error}\n"
-            f'Set engine.tokenizer to a folder with tokenizer.json, a hub id, or "{WORDS}".'
+            f"cannot load a tokenizer from {source!r}: {type(error).__name__}: {reason.removesuffix('.')};"
+            f' set engine.tokenizer to a folder with tokenizer.json, a hub id, or "{WORDS}"'
         ) from error
     return tokenizer
 
