@@ -12,7 +12,8 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus_reranker.io.settings import InputConfig
+from corpus_reranker.io.iceberg_catalog import load_iceberg_catalog
+from corpus_reranker.io.settings import InputConfig, StorageConfig
 
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
@@ -128,7 +129,11 @@ class IcebergTestTable(TestTable):
     @property
     def options(self) -> dict[str, Any]:
         catalog = {"type": "sql", "uri": f"sqlite:///{self.folder}/catalog.db"}
-        return {"catalog": "test", **catalog, "warehouse": f"file://{self.folder}"}
+        return {"catalog": "test", **catalog, "warehouse": self.warehouse}
+
+    @property
+    def warehouse(self) -> str:
+        return f"file://{self.folder}"
 
     @property
     def table(self) -> Any:
@@ -193,6 +198,28 @@ class IcebergTestTable(TestTable):
 
     def _version(self) -> str:
         return str(self.table.current_snapshot().snapshot_id)
+
+
+class IcebergTestTableOnS3(IcebergTestTable):
+    """A table in a catalog on SQLite, with its files in a folder on S3.
+
+    Args:
+        folder: An empty local folder, for the catalog.
+        warehouse: URL of the folder of the files.
+        storage: How to reach S3.
+    """
+
+    def __init__(self, folder: Path, warehouse: str, storage: StorageConfig) -> None:
+        super().__init__(folder)
+        self._warehouse, self._storage = warehouse, storage
+
+    @property
+    def warehouse(self) -> str:
+        return self._warehouse
+
+    def _catalog(self) -> Any:
+        options = self.options
+        return load_iceberg_catalog(options.pop("catalog"), options, self._storage)
 
 
 def _delete_manifest_metadata(writer: Any) -> dict[str, str]:

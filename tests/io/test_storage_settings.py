@@ -1,5 +1,7 @@
 """Settings of storage that change the requests to S3."""
 
+import pickle
+import uuid
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +19,8 @@ from helpers.fault_proxy import fault_proxy
 from helpers.outputs import input_row
 from helpers.s3_server import S3Server
 from helpers.sink_job import run_sink_job
-from helpers.tables import DeltaTestTable, LanceTestTable, TestTable
+from helpers.store_habits import HABITS
+from helpers.tables import TABLES, DeltaTestTable, IcebergTestTableOnS3, LanceTestTable, TestTable
 
 
 def test_every_request_says_that_the_requester_pays(s3_server: S3Server) -> None:
@@ -82,3 +85,47 @@ def test_tables_are_read_with_the_settings_of_storage(
     assert all("x-amz-request-payer" in headers for _, _, headers in proxy.requests)
     with pytest.raises(InputError, match="cannot be read"):
         open_source(settings.model_copy(update={"path": f"{url}-missing"}), s3_server.storage)
+
+
+@pytest.mark.parametrize("format_name", sorted(TABLES))
+def test_versions_of_tables_on_s3(format_name: str, any_s3_server: S3Server, tmp_path: Path) -> None:
+    storage = any_s3_server.storage
+    url = f"s3://{any_s3_server.bucket}/{uuid.uuid4().hex}"
+    table = TABLES[format_name](tmp_path / "table")
+    if format_name == "iceberg":
+        table = IcebergTestTableOnS3(tmp_path / "catalog", url, storage)
+    first = table.append(pa.Table.from_pylist([input_row("q1"), input_row("q2")], NESTED_INPUT))
+    table.append(pa.Table.from_pylist([input_row("q3")], NESTED_INPUT))
+    settings = table.settings()
+    if format_name != "iceberg":
+        filesystem, folder = resolve(url, storage)
+        pafs.copy_files(table.path, folder, destination_filesystem=filesystem)
+        settings = InputConfig(path=url, format=format_name)
+
+    def ids(settings: InputConfig) -> list[str]:
+        source = pickle.loads(pickle.dumps(open_source(settings, storage)))
+        return sorted(query_id for part in source.tables() for query_id in part["query_id"].to_pylist())
+
+    assert ids(settings) == ["q1", "q2", "q3"]
+    assert ids(settings.model_copy(update={"version": first})) == ["q1", "q2"]
+    with pytest.raises(InputError) as refused:
+        ids(settings.model_copy(update={"version": "77"}))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("format_name", ["delta", "lance"])
+def test_reading_a_table_without_permission_or_credentials_is_one_line(
+    format_name: str, moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = InputConfig(path=f"s3://{moto.bucket}/table", format=format_name)
+    with fault_proxy(moto.endpoint_url, habit=HABITS["403_to_list"]) as proxy:
+        storage = moto.storage.model_copy(update={"endpoint_url": proxy.endpoint_url})
+        with pytest.raises(InputError, match=r"cannot be read: .*AccessDenied.*; check the permissions") as refused:
+            open_source(settings, storage)
+    assert "\n" not in str(refused.value)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "missing"))
+    with pytest.raises(InputError, match=r"cannot be read: .*; set AWS_ACCESS_KEY_ID and") as refused:
+        open_source(settings, moto.storage)
+    assert "\n" not in str(refused.value)

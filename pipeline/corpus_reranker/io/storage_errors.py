@@ -11,10 +11,20 @@ from corpus_reranker.errors import OutputError
 
 MAX_CHARS = 300
 
+SET_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or storage.anonymous"
+
 _NEVER = re.compile(r"(?!)")
 
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
 """In Python's text of an OSError."""
+
+_CAUSE = re.compile(r"\s*(?:\x1b\[[0-9;]*m)*↳(?:\x1b\[[0-9;]*m)*\s*")
+"""Before each cause in a text of deltalake."""
+
+_RUST_FILE = re.compile(r",? \S+\.rs:\d+:\d+")
+"""At the end of a text of Lance."""
+
+_S3_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +60,13 @@ _KINDS = (
         ),
     ),
     ErrorKind(
+        hint=SET_CREDENTIALS,
+        text=re.compile(r"no credentials found|CredentialsNotLoaded|NoCredentialsError"),
+    ),
+    ErrorKind(
         hint="check the permissions of these credentials, and storage.requester_pays if those who read the bucket pay",
         statuses=frozenset({403}),
-        text=re.compile(r"ACCESS_DENIED|AccessDenied|HTTP status 403|\(403\)"),
+        text=re.compile(r"ACCESS_DENIED|AccessDenied|HTTP status 403|\(403\)|403 Forbidden"),
     ),
     ErrorKind(
         hint="the store lacks this operation; use another store",
@@ -99,9 +113,23 @@ _UNKNOWN = ErrorKind()
 
 def brief(error: BaseException) -> str:
     """The first line of an error's text, at most MAX_CHARS characters, and what to check if that is known."""
-    text = str(error).partition("\n")[0][:MAX_CHARS].rstrip(" .")
-    hint = error_kind(error).hint
-    return f"{text}; {hint}" if hint else text
+    return _with_hint(str(error).partition("\n")[0], error_kind(error))
+
+
+def brief_of_library(error: BaseException) -> str:
+    """As `brief`, for an error of the library of a table: the first line may say nothing, the last cause says most."""
+    text = str(error) or type(error).__name__
+    if of_s3 := _S3_ERROR.search(text):
+        reason = f"{of_s3[2]} ({of_s3[1]})"
+    else:
+        first, *causes = _CAUSE.split(text)
+        reason = f"{first}: {causes[-1]}" if causes else first
+    return _with_hint(" ".join(_RUST_FILE.sub("", reason).split()), error_kind(error))
+
+
+def _with_hint(reason: str, kind: ErrorKind) -> str:
+    reason = reason[:MAX_CHARS].rstrip(" .")
+    return f"{reason}; {kind.hint}" if kind.hint else reason
 
 
 def error_kind(error: BaseException) -> ErrorKind:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from corpus_reranker.errors import InputError, OutputError, RerankerError
 from corpus_reranker.evaluation.outputs import open_output
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.storage_errors import brief_of_library
 from corpus_reranker.publish.registry import table_class
 from corpus_reranker.publish.settings import PublishConfig
 from corpus_reranker.publish.tables.base import RUN_ID, Partition
@@ -41,7 +42,7 @@ def publish(source: tuple[pafs.FileSystem, str], config: PublishConfig, storage:
     Args:
         source: Filesystem and path of the output.
         config: The table.
-        storage: How to reach a table in a folder of Parquet files.
+        storage: How to reach S3, where `config.options` says nothing else.
 
     Raises:
         ConfigError: A package is missing.
@@ -65,8 +66,7 @@ def publish(source: tuple[pafs.FileSystem, str], config: PublishConfig, storage:
     except Exception as error:  # each library raises its own types, and hides those of the rows in them
         if rows.error is not None:
             raise rows.error from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise OutputError(f"cannot publish to {config.destination}: {reason}") from error
+        raise OutputError(f"cannot publish to {config.destination}: {brief_of_library(error)}") from error
     return Published(run_id, version, rows.written)
 
 

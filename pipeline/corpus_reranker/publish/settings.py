@@ -3,6 +3,7 @@
 from pydantic import Field, field_validator
 
 from corpus_reranker.io.settings import Url
+from corpus_reranker.io.table_storage import secret_option
 from corpus_reranker.publish.registry import table_class
 from corpus_reranker.section import Section
 
@@ -23,7 +24,8 @@ class PublishConfig(Section):
     )
     options: dict[str, str] = Field(
         {},
-        description="Options of the library: storage_options of delta and lance, properties of the iceberg catalog.",
+        description="Options of the library, which replace those that the section storage gives: storage_options of "
+        "delta and lance, properties of the iceberg catalog. No secrets.",
     )
     catalog: str = Field("default", description="Name of the Iceberg catalog, as in .pyiceberg.yaml.")
     allow_simulated: bool = Field(
@@ -35,3 +37,13 @@ class PublishConfig(Section):
     def _known_kind(cls, to: str) -> str:
         table_class(to)
         return to
+
+    @field_validator("options")
+    @classmethod
+    def _without_secrets(cls, options: dict[str, str]) -> dict[str, str]:
+        if secret := secret_option(options):
+            raise ValueError(
+                f"{secret} may hold a secret, which the output would store; set it in the AWS environment or"
+                " profile, or for iceberg in .pyiceberg.yaml or as PYICEBERG_CATALOG__... in the environment"
+            )
+        return options

@@ -12,7 +12,7 @@ from corpus_reranker.errors import OutputError, StoreUnavailableError
 from corpus_reranker.io.object_store.base import StoredObject
 from corpus_reranker.io.s3_client import open_s3fs, read_options, write_options
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.io.storage_errors import brief, error_kind, http_status
+from corpus_reranker.io.storage_errors import SET_CREDENTIALS, brief, error_kind, http_status
 
 T = TypeVar("T")
 
@@ -156,8 +156,7 @@ class S3ObjectStore:
         try:
             result: T = with_retries(sync, self._s3.loop, connect_and_run)
         except NoCredentialsError:
-            fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or storage.anonymous"
-            raise OutputError(f"cannot {verb} {url}: no AWS credentials found; {fix}") from None
+            raise OutputError(f"cannot {verb} {url}: no AWS credentials found; {SET_CREDENTIALS}") from None
         except RecursionError:  # botocore asks for the bucket's region, and follows the redirection of that request
             raise OutputError(f"cannot {verb} {url}: status 301 without a region; check storage.region") from None
         except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:

@@ -15,11 +15,11 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (
     TableVersion,
     check_options,
-    object_store_location,
     open_table,
     reading_table,
     version_number,
 )
+from corpus_reranker.io.table_storage import object_store_location
 from corpus_reranker.plugins import import_extra
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.io.filesystem import redact
+from corpus_reranker.io.iceberg_catalog import load_iceberg_catalog
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (
@@ -19,10 +20,8 @@ from corpus_reranker.io.sources.table_version import (
     reading_table,
     version_number,
 )
+from corpus_reranker.io.table_storage import iceberg_properties, secret_option
 from corpus_reranker.plugins import import_extra
-
-_SECRETS = ("credential", "key", "password", "secret", "token")
-"""In names of properties with secrets: py.iceberg.apache.org/configuration."""
 
 
 def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
@@ -30,7 +29,7 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
 
     `input.path` is the name of the table in the catalog `input.options.catalog`, or the URL of a `.metadata.json` file.
     pyiceberg finds catalogs in its own configuration (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__...`), to which the other
-    options are added as properties of the catalog. The section `storage` has no effect.
+    options are added as properties of the catalog. The section `storage` applies to files on S3.
 
     Raises:
         ConfigError: pyiceberg is not installed, or a property holds a secret.
@@ -38,10 +37,14 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     """
     catalog = settings.options.get("catalog")
     properties = {name: value for name, value in settings.options.items() if name != "catalog"}
-    _check_properties(properties)
+    if secret := secret_option(properties):
+        raise ConfigError(
+            f"input.options.{secret} may hold a secret, which the output would store; set it in .pyiceberg.yaml or as"
+            " PYICEBERG_CATALOG__... in the environment"
+        )
     url, snapshot_id = redact(settings.path), version_number(settings)
     with reading_table(f"Iceberg table {url}"):
-        table = _load(settings.path, catalog, properties)
+        table = _load(settings.path, catalog, properties, storage)
         snapshot = table.current_snapshot() if snapshot_id is None else table.snapshot_by_id(snapshot_id)
     if snapshot is None:
         found = "no snapshot yet" if snapshot_id is None else f"no snapshot {snapshot_id}; it has expired, or never was"
@@ -56,7 +59,7 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     opened = TableVersion(
         name=name,
         schema=schema,
-        read=partial(_read, settings.path, catalog, properties, snapshot.snapshot_id),
+        read=partial(_read, settings.path, catalog, properties, storage, snapshot.snapshot_id),
         fingerprint={
             "format": "iceberg",
             "table": str(table.metadata.table_uuid),
@@ -67,26 +70,23 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     return open_table(opened, settings)
 
 
-def _check_properties(properties: Mapping[str, Any]) -> None:
-    for name, value in properties.items():
-        if any(secret in str(name) for secret in _SECRETS) or redact(str(value)) != str(value):
-            raise ConfigError(
-                f"input.options.{name} may hold a secret, which the output would store; set it in"
-                " .pyiceberg.yaml or as PYICEBERG_CATALOG__... in the environment"
-            )
-
-
-def _load(path: str, catalog: str | None, properties: Mapping[str, Any]) -> Any:
+def _load(path: str, catalog: str | None, properties: Mapping[str, Any], storage: StorageConfig) -> Any:
     if path.endswith(".metadata.json"):
-        return import_extra("pyiceberg.table", "iceberg").StaticTable.from_metadata(path, dict(properties))
-    return import_extra("pyiceberg.catalog", "iceberg").load_catalog(catalog, **properties).load_table(path)
+        table_class = import_extra("pyiceberg.table", "iceberg").StaticTable
+        return table_class.from_metadata(path, {**iceberg_properties(storage), **properties})
+    return load_iceberg_catalog(catalog, properties, storage).load_table(path)
 
 
 def _read(
-    path: str, catalog: str | None, properties: Mapping[str, Any], snapshot_id: int, rows_per_batch: int
+    path: str,
+    catalog: str | None,
+    properties: Mapping[str, Any],
+    storage: StorageConfig,
+    snapshot_id: int,
+    rows_per_batch: int,
 ) -> Iterator[pa.RecordBatch]:
     """One data file at a time: `to_arrow_batch_reader` loads many of them at once."""
-    scan = _load(path, catalog, properties).scan(snapshot_id=snapshot_id)
+    scan = _load(path, catalog, properties, storage).scan(snapshot_id=snapshot_id)
     arrow_scan = import_extra("pyiceberg.io.pyarrow", "iceberg").ArrowScan(
         scan.table_metadata, scan.io, scan.projection(), scan.row_filter
     )

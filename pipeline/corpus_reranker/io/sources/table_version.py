@@ -14,16 +14,14 @@ import pyarrow as pa
 
 from corpus_reranker.errors import ConfigError, InputError, RerankerError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.filesystem import is_s3, resolve, s3_path
-from corpus_reranker.io.s3_client import in_region_of
 from corpus_reranker.io.schemas import CANDIDATES
-from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.settings import InputConfig
 from corpus_reranker.io.sources import long_form, parquet
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.conversion import convert_batch
 from corpus_reranker.io.sources.row_stream import open_stream
 from corpus_reranker.io.sources.schema_check import Form, input_schema
-from corpus_reranker.io.storage_errors import brief
+from corpus_reranker.io.storage_errors import brief_of_library
 from corpus_reranker.section import check_known_keys
 
 
@@ -84,8 +82,7 @@ def reading_table(name: str) -> Iterator[None]:
     except RerankerError:
         raise
     except Exception as error:  # each library has errors of its own, which share no base class
-        one_line = RuntimeError(" ".join(str(error).split()))  # the first of many lines may say nothing
-        raise InputError(f"{name} cannot be read: {brief(one_line)}") from error
+        raise InputError(f"{name} cannot be read: {brief_of_library(error)}") from error
 
 
 def version_number(settings: InputConfig) -> int | None:
@@ -103,26 +100,3 @@ def check_options(settings: InputConfig, known: Sequence[str]) -> None:
         check_known_keys(settings.options, known)
     except ValueError as error:
         raise ConfigError(f"input.options of format {settings.format}: {error}") from error
-
-
-def object_store_location(url: str, storage: StorageConfig) -> tuple[str, dict[str, str] | None]:
-    """A location and its options for the Rust crate object_store, which Delta and Lance use.
-
-    Source of the names: `AmazonS3ConfigKey` and `ClientConfigKey` on docs.rs/object_store. Credentials come from the
-    AWS chain.
-    """
-    if not is_s3(url):
-        return (url if "://" in url else resolve(url, storage)[1]), None
-    path = s3_path(url)
-    storage = in_region_of(path.partition("/")[0], storage)
-    options = {
-        "aws_endpoint": storage.endpoint_url,
-        "aws_region": storage.region,
-        "aws_skip_signature": "true" if storage.anonymous else None,
-        "aws_request_payer": "true" if storage.requester_pays else None,
-        "aws_virtual_hosted_style_request": "false" if storage.endpoint_url and storage.path_style else "true",
-        "allow_http": "true" if (storage.endpoint_url or "").startswith("http:") else None,
-        "connect_timeout": f"{storage.connect_timeout_seconds:g}s",
-        "timeout": f"{storage.request_timeout_seconds:g}s",
-    }
-    return f"s3://{path}", {name: value for name, value in options.items() if value is not None}

@@ -1,11 +1,15 @@
 """The protocol of a table."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 
+from corpus_reranker.errors import OutputError
+from corpus_reranker.io.filesystem import is_s3
+from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.object_store.conditional_writes import check_conditional_writes
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.publish.settings import PublishConfig
 
@@ -48,3 +52,33 @@ def only_run(run_ids: Iterable[str]) -> str | None:
     """The run id, None if there is none or more than one."""
     found = set(run_ids)
     return found.pop() if len(found) == 1 else None
+
+
+def check_columns(names: Collection[str], partition: Partition | None, destination: str) -> None:
+    """Raise OutputError for a table that publish has not written, or not with this partition column.
+
+    Args:
+        names: Columns of the table.
+        partition: The rows that will be replaced.
+        destination: Name of the table, for the message.
+    """
+    if RUN_ID not in names:
+        raise OutputError(
+            f"{destination} has no column {RUN_ID}, so it is not from corpus-reranker publish; name another"
+        )
+    if partition is not None and partition.column not in names:
+        raise OutputError(
+            f"{destination} has no column {partition.column}: it was published without a partition; name another table"
+        )
+
+
+def check_commits(config: PublishConfig, storage: StorageConfig) -> None:
+    """Check that the store of a table on S3 refuses one of two commits, which are conditional writes.
+
+    `publish.options` may lead to a store that only the library of the table can reach, so no check is possible there.
+
+    Raises OutputError or OSError.
+    """
+    if is_s3(config.destination) and not config.options:
+        store = open_object_store(config.destination, storage)
+        check_conditional_writes(store, "of two commits one could be lost")

@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from corpus_reranker.errors import ConfigError
+from corpus_reranker.io.iceberg_catalog import load_iceberg_catalog
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.plugins import import_extra
 from corpus_reranker.publish.settings import PublishConfig
-from corpus_reranker.publish.tables.base import RUN_ID, Partition, only_run
+from corpus_reranker.publish.tables.base import RUN_ID, Partition, check_columns, only_run
 
 _APPEND_BYTES = 128 << 20
 """Rows of about this size become one data file. pyiceberg takes a table in memory."""
@@ -24,13 +25,12 @@ class IcebergTable:
 
     def __init__(self, config: PublishConfig, storage: StorageConfig, partition: Partition | None) -> None:
         import_extra("pyiceberg.io.pyarrow", "iceberg")
-        from pyiceberg.catalog import load_catalog
         from pyiceberg.expressions import AlwaysTrue, EqualTo
 
         self._name = config.destination
         if "." not in self._name:
             raise ConfigError(f"publish.destination: {self._name!r} is not the name of a table; use NAMESPACE.TABLE")
-        self._catalog = load_catalog(config.catalog, **config.options)
+        self._catalog = load_iceberg_catalog(config.catalog, config.options, storage)
         self._partition = partition
         self._old = AlwaysTrue() if partition is None else EqualTo(partition.column, partition.value)
 
@@ -38,8 +38,9 @@ class IcebergTable:
         if not self._catalog.table_exists(self._name):
             return None
         table = self._catalog.load_table(self._name)
-        if self._partition is not None and self._partition.column not in table.schema().column_names:
+        if table.current_snapshot() is None:
             return None
+        check_columns(table.schema().column_names, self._partition, self._name)
         return only_run(table.scan(row_filter=self._old, selected_fields=(RUN_ID,)).to_arrow()[RUN_ID].to_pylist())
 
     def replace(self, rows: pa.RecordBatchReader, run_id: str) -> str:
