@@ -1,8 +1,8 @@
-"""Numbers as text."""
+"""Numbers and long texts."""
 
 import pytest
 
-from corpus_reranker.formatting import counted, format_clock, format_duration, percentage, short_number
+from corpus_reranker.formatting import clip, counted, format_clock, format_duration, percentage, short_number
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_a_duration_has_a_unit(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (61.9, "0:01:01"), (36_000, "10:00:00"), (None, "?")])
 def test_durations_as_on_a_clock(seconds: float | None, text: str) -> None:
     assert format_clock(seconds) == text
+
+
+@pytest.mark.parametrize("length", [0, 10, 11, 1000])
+def test_clipped_text_keeps_both_ends(length: int) -> None:
+    text = "a" + "x" * length + "z"
+    clipped = clip(text, 10)
+    assert clipped is not None
+    assert clipped == text if len(text) <= 10 else (clipped.startswith("axxxx\n[") and clipped.endswith("]\nxxxxz"))
+    assert clip(None, 10) is None
+    assert clip("\ud800", 10) == "?"

@@ -1,4 +1,4 @@
-"""Numbers as text, in messages and reports."""
+"""Numbers and long texts in messages, reports and output rows."""
 
 
 def counted(count: int, singular: str) -> str:
@@ -40,3 +40,13 @@ def format_clock(seconds: float | None) -> str:
         return "?"
     minutes, left = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
+
+
+def clip(text: str | None, max_chars: int) -> str | None:
+    """Shorten `text` to about `max_chars` by cutting its middle, and replace what UTF-8 cannot encode."""
+    if text is None:
+        return None
+    if len(text) > max_chars:
+        half = max_chars // 2
+        text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters omitted ...]\n{text[-half:]}"
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -3,7 +3,6 @@ import math
 from typing import Any, get_args
 
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +10,6 @@ from corpus_reranker.io.schemas import (
     MAX_ERROR_CHARS,
     NESTED_INPUT,
     QUARANTINE,
-    clip,
     output_row,
     output_schema,
     output_table,
@@ -163,16 +161,6 @@ def test_candidates_without_text_and_duplicates_are_counted() -> None:
     row = output_row(request, result, keep_reasoning=False, num_duplicates=4)
     assert (row["blank_candidates"], row["duplicate_candidates"]) == (1, 4)
     assert [each["pre_ranker_score"] for each in row["ranking"]] == [0.9, 0.5, None]
-
-
-@pytest.mark.parametrize("length", [0, 10, 11, 1000])
-def test_clipped_text_keeps_both_ends(length: int) -> None:
-    text = "a" + "x" * length + "z"
-    clipped = clip(text, 10)
-    assert clipped is not None
-    assert clipped == text if len(text) <= 10 else (clipped.startswith("axxxx\n[") and clipped.endswith("]\nxxxxz"))
-    assert clip(None, 10) is None
-    assert clip("\ud800", 10) == "?"
 
 
 @given(st.lists(_outcomes, max_size=5))

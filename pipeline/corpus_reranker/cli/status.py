@@ -11,10 +11,9 @@ import typer
 from corpus_reranker.cli.exit_codes import NOT_FINISHED
 from corpus_reranker.cli.options import Config, ConfigCommand, Date, JobOptions, Json, Output, command_app
 from corpus_reranker.cli.printing import failures, format_counts, noted_counts, print_json
-from corpus_reranker.formatting import counted, format_clock
+from corpus_reranker.formatting import clip, counted, format_clock
 from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.quarantine import read_quarantine
-from corpus_reranker.io.schemas import clip
 from corpus_reranker.io.sinks.layout import quarantine_folder
 from corpus_reranker.io.status import Status, read_status
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from corpus_reranker.formatting import clip
 from corpus_reranker.io.calibration import Calibration, with_p_relevant
 from corpus_reranker.types import Completion, RerankRequest, RerankResult, WindowOutcome
 
@@ -248,16 +249,6 @@ def completion_of_row(row: Mapping[str, Any]) -> Completion:
     """The completion in a row with the columns of `types.Completion`, such as one of COMPLETIONS."""
     values = {name: row[name] for name in _COMPLETION_FIELDS}
     return Completion(**values | {"choice_logprobs": tuple(row["choice_logprobs"])})
-
-
-def clip(text: str | None, max_chars: int) -> str | None:
-    """Shorten `text` to about `max_chars` by cutting its middle, and replace what UTF-8 cannot encode."""
-    if text is None:
-        return None
-    if len(text) > max_chars:
-        half = max_chars // 2
-        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters omitted ...]\n{text[-half:]}"
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def quarantine_rows(result: RerankResult, *, complete: bool = False) -> list[dict[str, Any]]:

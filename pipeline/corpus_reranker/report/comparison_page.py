@@ -27,12 +27,12 @@ from corpus_reranker.evaluation.rankings import QueryOrders, read_batches, read_
 from corpus_reranker.evaluation.run_settings import Setting, pair_settings, read_settings
 from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig, ndcg_settings
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
-from corpus_reranker.formatting import counted, percentage
+from corpus_reranker.formatting import clip, counted, percentage
 from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.filesystem import redact, resolve
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.report.charts import Chart, distribution, signed_bars
-from corpus_reranker.report.templating import Tile, clip, render
+from corpus_reranker.report.templating import Tile, render
 
 MAX_PASSAGE_CHARS = 2_000
 """Limit for a passage on the page."""

@@ -14,7 +14,7 @@ from corpus_reranker.evaluation.outputs import SIMULATED, check_finished, is_fin
 from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig, ndcg_settings
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
-from corpus_reranker.formatting import format_duration, percentage, short_number
+from corpus_reranker.formatting import clip, format_duration, percentage, short_number
 from corpus_reranker.io.filesystem import join, redact, resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import StorageConfig
@@ -31,7 +31,7 @@ from corpus_reranker.report.charts import (
 from corpus_reranker.report.report_file import ReportFile
 from corpus_reranker.report.run_data import MAX_RANK, RunData, read_run_data, sample_windows
 from corpus_reranker.report.settings import ReportConfig
-from corpus_reranker.report.templating import Tile, clip, render
+from corpus_reranker.report.templating import Tile, render
 
 MAX_TEXT_CHARS = 60_000
 """Limit for a prompt or response on the page. A ReasonRank window of 20 passages has about 25,000 characters."""

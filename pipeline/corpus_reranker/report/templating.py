@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from corpus_reranker.formatting import format_duration
+from corpus_reranker.formatting import clip, format_duration
 
 MAX_LINE_CHARS = 500
 """Limit for a query or an error in a table."""
@@ -37,7 +37,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": format_duration, "line": partial(clip, limit=MAX_LINE_CHARS)}
+    environment.filters |= {"duration": format_duration, "line": partial(clip, max_chars=MAX_LINE_CHARS)}
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(now=now, **values)
 
@@ -50,11 +50,3 @@ def visible(value: Any) -> Any:
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     return "".join(chr(0x2400 + ord(c)) if ord(c) < 0x20 and c not in "\n\t" else c for c in value)
-
-
-def clip(text: str | None, limit: int) -> str | None:
-    """The text, without its middle if it is longer than `limit`."""
-    if text is None or len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]} [... {len(text) - 2 * half:,} characters omitted ...] {text[-half:]}"
