@@ -42,6 +42,7 @@ def test_every_format_reads_the_same_answers(tried: TriedAnswer) -> None:
         ("[0] > [4] > [2]", (0, 1, 2, 3, 4), "no_answer", ("zero_based",)),
         ("[0] > [5] > [2]", (4, 1, 0, 2, 3), "repaired", ()),
         ("[5] > [0]", (4, 0, 1, 2, 3), "repaired", ()),
+        ("[1,000] > [5]", (4, 0, 1, 2, 3), "repaired", ()),
         ("[9] > [5] > [99999999999999]", (4, 0, 1, 2, 3), "repaired", ()),
     ],
 )

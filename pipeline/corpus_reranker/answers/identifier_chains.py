@@ -9,7 +9,8 @@ IDENTIFIER_WORD = r"(?:passage|document|doc|identifier|id)[\s:#_-]*+"
 _IDENTIFIER = r"\d++(?![.\-–—]?\d)"
 _SEPARATORS = r"[\s,;>=|&]"
 _TOKEN = re.compile(
-    rf"(?P<bracketed>\[\s*+{_IDENTIFIER}(?:{_SEPARATORS}++{_IDENTIFIER})*+{_SEPARATORS}*+(?:\]|\Z))"  # [3] or [3, 1]
+    rf"(?P<bracketed>\[\s*+{_IDENTIFIER}(?:{_SEPARATORS}++{_IDENTIFIER})*+{_SEPARATORS}*+"  # [3], [3, 1] or [3 > [1
+    r"(?:\]|\Z|(?=\[)))"
     rf"|(?P<half>(?<![^\s>,;=]){_IDENTIFIER}\s*+\])"  # 3], the rest of an identifier that the prompt opens
     r"|(?P<other>\[[^\[\]\n]*+\]?+)"  # [], [Cat], [-1] or [1-20]
     r"|(?P<greater>[-=]*+[>≻→≥›»⇒]++=?+|=++)"

@@ -23,15 +23,29 @@ _NUMBER_AFTER_WORD = re.compile(rf"\[?(?<![A-Za-z]){IDENTIFIER_WORD}(\d++)\b\]?"
 _BARE_HEAD = re.compile(r"\A\s*+(\d++)\s*+>\s*+\[")  # 4 > [2] > [3]: a passage, or an item number
 _NUMBER_AFTER_WORD_THEN_BARE = re.compile(_NUMBER_AFTER_WORD.pattern + r"\s*+(?:[,;>=&/]|and\b)\s*+\d", re.IGNORECASE)
 
-_VALUE = re.compile(r"\] *+[:=(\-–] *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE)
+_LATEX = re.compile(r"\\(?:boxed|text|math[a-z]{2})\s*+\{([^{}]*+)\}")
+_LATEX_DEPTH = 3
+"""Levels of commands in one another, as in a box around a text."""
+
+_THOUSANDS = re.compile(r"(?<![\d,])\d{1,3},0\d\d(?![\d,])")
+"""`1,000` is one number: no list pads its numbers with zeros but the first."""
+
+_VALUE = re.compile(
+    r"\](?: *+[:=(\-–]|[.)](?=\s)) *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE
+)
 """A score or a rank beside an identifier: `[3]: 0.9`, `[3] (rank 1)`."""
 
 _REVERSED = re.compile(
     r"\b(?:least|worst|lowest)\b[\w ]{0,30}\b(?:to (?:the )?(?:most|best|highest)|first)\b"
-    r"|\b(?:ascending|increasing) order\b",
+    r"|\b(?:ascending|increasing) order\b"
+    r"|\A[^\[]{0,200}\brevers(?:e|ed) order\b",
     re.IGNORECASE,
 )
 """`From least to most relevant: [2] > [1] > [3]`."""
+
+_LOW_REMARK = re.compile(r"\((?:the )?(?:least|worst|lowest)\b[^()\n]{0,30}\)", re.IGNORECASE)
+_HIGH_REMARK = re.compile(r"\((?:the )?(?:most|best|highest)\b[^()\n]{0,30}\)", re.IGNORECASE)
+"""`[2] (worst), [1], [3] (best)`."""
 
 _LOW_HEADING = re.compile(
     r"^[^\[\]\n:]{0,60}?\b(?:irrelevant|(?:not|less) relevant|non-?relevant|least|worst)\b[^\[\]\n:]{0,60}:[ \t]*+\[",
@@ -60,13 +74,16 @@ def read_ranks(answer: str, num_passages: int) -> list[int]:
 
 
 def _read_text(answer: str, num_passages: int) -> list[int]:
+    for _ in range(_LATEX_DEPTH):
+        answer = _LATEX.sub(r"\1", answer)
     text = _TAG.sub("\n", answer.replace("&gt;", ">")).translate(_SPELLING)
+    text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
     found = find_chains(_REMARK.sub("", text))
     if not found.chains and not found.elided and not _NUMBER_AFTER_WORD_THEN_BARE.search(text):
         bracketed = _NUMBER_AFTER_WORD.sub(r"[\1]", text)
         found = find_chains(_REMARK.sub("", bracketed))
         text = bracketed if found.chains else text
-    if found.reversed or _REVERSED.search(text):
+    if found.reversed or _REVERSED.search(text) or _ends_with_best(text):
         return []
     if found.chains or found.elided:
         ranks = _ranking(found.chains, num_passages)
@@ -99,6 +116,12 @@ def _is_valued_otherwise(text: str, ranks: list[int]) -> bool:
     as_ranks = [float(rank) for rank in range(1, len(values) + 1)]
     are_scores = values == sorted(values, reverse=True) and values != as_ranks[::-1]
     return values != as_ranks and not are_scores
+
+
+def _ends_with_best(text: str) -> bool:
+    """Whether a remark calls one passage the worst, and a later remark calls another one the best."""
+    low = _LOW_REMARK.search(text)
+    return low is not None and _HIGH_REMARK.search(text, low.end()) is not None
 
 
 def _has_low_passages_first(text: str) -> bool:
