@@ -171,7 +171,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     try:
         data[last] = load_yaml(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"cannot read the value of {key}: {error}") from error
+        fix = f"put strings in quotes, as in --{key}='[\"...\"]'"
+        raise ConfigError(f"cannot read the value of {key}: {error}; {fix}") from error
 
 
 def _validate(model: type[S], data: Any, path: str | Path | None, section: str = "") -> S:
