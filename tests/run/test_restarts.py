@@ -63,10 +63,12 @@ def test_a_run_without_progress_ends_with_its_error(waits: list[float]) -> None:
 
 
 def test_progress_begins_the_count_again(waits: list[float]) -> None:
+    lines: list[str] = []
     runs = Runs(*[AWAY] * 12, done=iter(range(13)))
-    assert run_with_restarts(runs, 2, lambda line: None) == "done"
+    assert run_with_restarts(runs, 2, lines.append) == "done"
     assert len(waits) == 12
     assert max(waits) == 10.0
+    assert lines[-1] == "the store is away; restart after progress, in 10 s"
 
 
 def test_a_run_with_progress_is_not_started_without_bound(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,10 @@ def s3_path(url: str) -> str:
 
 
 def canonical(url: str) -> str:
-    """A text that is equal for two ways to write one location, and begins with that of every folder around it."""
+    """The canonical form of a location: equal for all its spellings, and a prefix of that of every file in a folder.
+
+    `s3a://b//x/` and `s3://b/x` are the same location; so are `~/x`, its absolute path and its `file://` URL.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() == "file":
         return os.path.realpath(os.path.expanduser(unquote(urlsplit(url).path) if separator else url))  # noqa: PTH111

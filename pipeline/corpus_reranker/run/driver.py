@@ -12,6 +12,7 @@ from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import output_schema
+from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.sinks.registry import open_sink
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.listing import describe_skipped
@@ -22,9 +23,8 @@ from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.io.spend import read_spend
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run.budget import check_budget
-from corpus_reranker.run.compaction import compact_completions
-from corpus_reranker.run.final_report import write_final_report
-from corpus_reranker.run.fingerprint import check_input_unchanged, recorded_input, run_fingerprint
+from corpus_reranker.run.fingerprint import RunFingerprint, check_input_unchanged, recorded_input, run_fingerprint
+from corpus_reranker.run.finished_run import compact_completions, write_final_report
 from corpus_reranker.run.output_lease import output_lease
 from corpus_reranker.run.passes import RunContext, file_metadata, max_gpus, run_passes
 from corpus_reranker.run.preflight import describe_capabilities, preflight, probed
@@ -106,7 +106,7 @@ def _run_once(
             config_yaml = yaml.safe_dump(config.dump(), sort_keys=False)
             info = {**fingerprint.info, "gpus": max_gpus(config), "keep_reasoning": config.output.keep_reasoning}
             record = sink.begin(fingerprint.fields, len(query_ids), config_yaml=config_yaml, info=info, new_run=new_run)
-            versions = _versions(record, log)
+            _log_version(record, log)
             schema = output_schema(candidates.schema, file_metadata(config, fingerprint, record.run_id))
             state = isolated.run(sink.prepare, query_ids, retry=retry)
             attempt.prepared, attempt.done = True, state.done
@@ -119,22 +119,26 @@ def _run_once(
                 state, passes = run_passes(run, schema, query_ids, state, reused)
                 if not is_copy:
                     check_input_unchanged(config, source, fingerprint)
-                spend = read_spend(sink.layout.filesystem, sink.layout.spend_folder)
-                info = {
-                    "passes": passes,
-                    "versions": versions,
-                    "input": {name: value for name, value in fingerprint.fields["input"].items() if name != "files"},
-                    "spend": spend and dataclasses.asdict(spend),
-                }
-                manifest = sink.finish(state, schema, info)
+                manifest = sink.finish(state, schema, _manifest_info(sink, record, passes, fingerprint))
         write_final_report(config, isolated, log)
         compact_completions(config, isolated, log)
     return manifest
 
 
-def _versions(record: RunRecord, log: Callable[[str], None]) -> dict[str, str | None]:
-    """The package versions that start and finish the run, for the manifest; logs a difference."""
-    started = record.info.get("version")
-    if started != __version__:
-        log(f"begun by {started}, resumed by {__version__}")
-    return {"started": started, "finished": __version__}
+def _log_version(record: RunRecord, log: Callable[[str], None]) -> None:
+    """Log that another version of the package began the run."""
+    if (begun := record.info.get("version")) != __version__:
+        log(f"begun by {begun}, resumed by {__version__}")
+
+
+def _manifest_info(
+    sink: Sink, record: RunRecord, passes: list[dict[str, Any]], fingerprint: RunFingerprint
+) -> dict[str, Any]:
+    """What the manifest holds in addition to the counts of the data files, as JSON values."""
+    spend = read_spend(sink.layout.filesystem, sink.layout.spend_folder)
+    return {
+        "passes": passes,
+        "versions": {"started": record.info.get("version"), "finished": __version__},
+        "input": {name: value for name, value in fingerprint.fields["input"].items() if name != "files"},
+        "spend": spend and dataclasses.asdict(spend),
+    }

@@ -161,19 +161,7 @@ def _run_pass(run: RunContext, schema: pa.Schema, work: _Pass, reused: int, ledg
         running_stats_actor(record.run_id, remaining, reused, config.engine.token_prices) as stats_actor,
         running_coordinator(remaining, ledger.cost_left) as coordinator,
     ):
-        services = RunServices(
-            run_id=record.run_id,
-            stats_actor=stats_actor,
-            coordinator=coordinator,
-            has_max_cost=config.max_cost is not None,
-            window_limits=work.limits,
-            layout=sink.layout,
-            completion_index=completion_index(sink.layout),
-            cache_completions=config.output.completion_cache,
-            row_limits=config.input,
-            keep_reasoning=config.output.keep_reasoning,
-            calibration=run.calibration,
-        )
+        services = _services(run, work, stats_actor, coordinator)
         progress = ProgressReporter(
             stats_actor,
             record.queries,
@@ -193,6 +181,24 @@ def _run_pass(run: RunContext, schema: pa.Schema, work: _Pass, reused: int, ledg
             damaged = damaged_input_error(error, run.candidates, run.isolated)
             raise damaged or run_error(error, engine_failure(progress.last)) from error
     return _manifest_entry(progress, time.monotonic() - started)
+
+
+def _services(run: RunContext, work: _Pass, stats_actor: Any, coordinator: Any) -> RunServices:
+    """The services of a pass. `stats_actor` and `coordinator` are actor handles."""
+    config = run.config
+    return RunServices(
+        run_id=run.record.run_id,
+        stats_actor=stats_actor,
+        coordinator=coordinator,
+        has_max_cost=config.max_cost is not None,
+        window_limits=work.limits,
+        layout=run.sink.layout,
+        completion_index=completion_index(run.sink.layout),
+        cache_completions=config.output.completion_cache,
+        row_limits=config.input,
+        keep_reasoning=config.output.keep_reasoning,
+        calibration=run.calibration,
+    )
 
 
 def engine_failure(stats: StatsSnapshot) -> str | None:

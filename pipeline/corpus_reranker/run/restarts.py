@@ -54,21 +54,25 @@ def run_with_restarts(attempt: Callable[[Attempt], T], max_restarts: int, log: C
         RerankerError, OSError: The error of the last attempt.
     """
     connected_before = ray.is_initialized()
-    state, in_vain = Attempt(), 0
+    state, restarts_in_vain = Attempt(), 0
     while True:
         done_before = state.done
         try:
             return attempt(state)
         except (RerankerError, OSError) as error:
-            in_vain = 0 if -1 < done_before < state.done else in_vain + 1
-            if not _may_succeed(error, state) or in_vain > max_restarts or state.restarts >= _MAX_RESTARTS:
+            progressed = -1 < done_before < state.done
+            restarts_in_vain = 0 if progressed else restarts_in_vain + 1
+            if not _may_succeed(error, state) or restarts_in_vain > max_restarts or state.restarts >= _MAX_RESTARTS:
                 raise
-            delay = min(_FIRST_DELAY_SECONDS * 2.0 ** (in_vain - 1 if in_vain else 0), _MAX_DELAY_SECONDS)
+            delay_seconds = min(_FIRST_DELAY_SECONDS * 2.0 ** max(restarts_in_vain - 1, 0), _MAX_DELAY_SECONDS)
+            number = (
+                "after progress" if progressed else f"{restarts_in_vain} of at most {max_restarts} without progress"
+            )
             reason = str(error).partition("\n")[0]
-            log(f"{reason}; restart {in_vain} of at most {max_restarts} without progress, in {delay:.0f} s")
+            log(f"{reason}; restart {number}, in {delay_seconds:.0f} s")
         if not connected_before:
             ray.shutdown()  # the connection may be lost
-        time.sleep(delay)
+        time.sleep(delay_seconds)
         state = Attempt(state.restarts + 1, state.done, state.prepared)
 
 

@@ -15,9 +15,11 @@ from corpus_reranker.engines.prices import TokenPrices
 from corpus_reranker.run.metrics import RunMetrics
 
 _LOST_AFTER_SECONDS = 60.0
-"""A replica without a report for this long counts as silent. A live replica reports every second."""
+"""A replica without a report for this long is lost, and is no longer listed. A live replica reports every second."""
+
 
 _ERRORS_KEPT = 5
+"""Number of the last errors of all replicas that a snapshot has."""
 
 
 @dataclass(frozen=True, slots=True)
