@@ -79,6 +79,13 @@ def test_the_line_tells_replicas_that_report_from_those_that_do_not() -> None:
     assert " | 1 replica and 1 silent and 1 starting, 5 windows in flight" in line
 
 
+def test_replicas_that_ended_after_the_last_query_are_not_silent() -> None:
+    ended = ReplicaSnapshot(ReplicaReport(ReplicaId("actor-2", "host:2")), 0.0)
+    current = StatsSnapshot(Counter(queries_complete=24), (ended,), at=100.0)
+    assert compute_progress([(0.0, current)], total=24, done_before=0).replicas_silent == 0
+    assert compute_progress([(0.0, current)], total=25, done_before=0).replicas_silent == 1
+
+
 @pytest.mark.parametrize(("starting", "expected"), [((REPORT.replica,), "1 starting"), ((), "none has a node")])
 def test_a_run_without_a_replica_says_whether_one_has_a_node(starting: tuple[ReplicaId, ...], expected: str) -> None:
     current = StatsSnapshot(starting=starting)

@@ -57,7 +57,9 @@ class RunProgress:
 
     @property
     def replicas_silent(self) -> int:
-        """Replicas whose last report is old: their processes died or hang."""
+        """Replicas whose last report is old: their processes died or hang. After the last query, they have ended."""
+        if self.done >= self.queries:
+            return 0
         return sum(replica.seconds_since_report > SILENT_SECONDS for replica in self.replicas)
 
     @property
