@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,14 +46,21 @@ def test_a_clean_interpreter_loads_nothing_heavy_with_the_core(package: str) -> 
 
 @pytest.mark.parametrize(("prefix", "owner"), PRIVATE.items())
 def test_private_internals_are_imported_by_one_module(prefix: str, owner: str) -> None:
-    importers = {str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py") if _imports(file, prefix)}
+    importers = {
+        file for file, names in _imports().items() if any(f"{name}.".startswith(f"{prefix}.") for name in names)
+    }
     assert importers <= {owner}
 
 
-def _imports(file: Path, prefix: str) -> bool:
+@cache
+def _imports() -> dict[str, list[str]]:
+    """The modules that each file of the package imports, by the file's path in the package."""
+    return {str(file.relative_to(PACKAGE)): list(_imports_of(file)) for file in PACKAGE.rglob("*.py")}
+
+
+def _imports_of(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        if any(name == prefix or name.startswith(f"{prefix}.") for name in names):
-            return True
-    return False
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
