@@ -13,6 +13,9 @@ GPU_BIN := $(GPU_VENV)/bin
 GPU_INSTALLED := $(GPU_VENV)/.installed
 GPU_VERSIONS := $(if $(VLLM),vllm==$(VLLM),--constraint constraints-gpu.txt)
 
+# The test files that name a marker: pytest imports no others to find a few tests.
+marked = $(sort $(shell grep -rlw --include='test_*.py' 'mark.$(1)' tests))
+
 LATEST_BIN := .venv-latest/bin
 TESTS :=
 
@@ -57,11 +60,11 @@ demo-s3: setup ## run the demo with input and output on a local S3 server
 # Real models run last, on their own, because they need both cores.
 test: setup ## run the test suite without the slow tests; ten minutes on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm and not slow"
-	$(BIN)/python -m pytest -m "vllm and not slow"
+	$(BIN)/python -m pytest -m "vllm and not slow" $(call marked,vllm)
 
 test-slow: setup ## run the slow tests (clusters, faults, resumed runs, training, real models); 20 minutes on two cores
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm"
-	$(BIN)/python -m pytest -m "slow and vllm"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm" $(call marked,slow)
+	$(BIN)/python -m pytest -m "slow and vllm" $(call marked,vllm)
 
 test-fast: setup ## run the quick tests only: no Ray, no vLLM, no S3 server, no whole jobs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not s3 and not slow"
