@@ -156,7 +156,10 @@ def uniform_limits(before: Ints, windows: int, most_windows: int) -> Ints:
 
 
 def raised_limits(before: Ints, windows: int, step: int, most_windows: int) -> Ints:
-    """Raise the lowest limits to the next multiple of `step`, in the given order, until `windows` are spent.
+    """Raise the lowest limits to the next multiple of `step`, in the given order, as long as `windows` pay for it.
+
+    If they pay for none, the first one rises by what is left. That query is alone in its round: otherwise, a run that
+    was killed in the round could not tell whose turn it was.
 
     Args:
         before: The limit of each query; 0 becomes `step` even if no windows are left.
@@ -164,13 +167,13 @@ def raised_limits(before: Ints, windows: int, step: int, most_windows: int) -> I
         step: Windows of a query in one round.
         most_windows: Maximum limit.
     """
-    if not len(before):
-        return before
-    rounds = before // step
-    lowest = np.flatnonzero(rounds == rounds.min())
-    order = lowest[np.argsort(before[lowest] % step == 0, kind="stable")]  # a round that was cut short is completed
-    rise = np.minimum((rounds[order] + 1) * step, most_windows) - before[order]
-    left = windows - (np.cumsum(rise) - rise)
     limits = before.copy()
-    limits[order] += np.where(before[order] == 0, rise, np.clip(left, 0, rise))
+    if len(before):
+        rounds = before // step
+        lowest = np.flatnonzero(rounds == rounds.min())
+        rise = np.minimum((rounds[lowest] + 1) * step, most_windows) - before[lowest]
+        paid = (np.cumsum(rise) <= windows) | (before[lowest] == 0)
+        limits[lowest[paid]] += rise[paid]
+        if not paid.any():
+            limits[lowest[0]] += max(windows, 0)
     return limits
