@@ -108,6 +108,13 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
     assert work["chain_windows"] == 5  # [20, 30), [15, 25), ..., [0, 10)
 
 
+def test_a_budget_limits_the_windows(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(*[30] * 4))
+    active = "--strategy={name: active, window: 10, depth: 30, max_calls: 5}"
+    for budget, windows in ((12, 12), (30, 20)):
+        assert estimate(config, active, f"--budget.windows={budget}")["work"]["windows"] == windows
+
+
 def test_time_and_price_follow_from_the_rates(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(*[30] * 40))  # 5 windows each, in sequence
     rates = ("--windows-per-second", "2", "--price-per-gpu-hour", "9")

@@ -45,7 +45,7 @@ class Work:
         queries: Queries of the input.
         candidates: Candidates of all queries.
         most_candidates: Candidates of the largest readable query.
-        windows: Maximum number of windows that the strategy requests, without retries.
+        windows: Maximum number of windows that the strategy requests, or those of the budget; without retries.
         chain_windows: Maximum number of windows of one query that run in sequence.
         sampled_queries: Queries whose prompts were rendered.
         unreadable_queries: Queries of the sample that become failed rows.
@@ -97,15 +97,16 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         raise InputError(
             f"none of {counted(unreadable, 'sampled query')} of {config.input.path} can be read; see the row errors"
         )
+    windows = sum(
+        config.strategy.max_windows(ranked) * count
+        for number, count in readable.items()
+        if (ranked := config.num_ranked(number)) >= fewest
+    )
     return Work(
         queries=counts.total(),
         candidates=sum(number * count for number, count in counts.items()),
         most_candidates=most,
-        windows=sum(
-            config.strategy.max_windows(ranked) * count
-            for number, count in readable.items()
-            if (ranked := config.num_ranked(number)) >= fewest
-        ),
+        windows=windows if config.budget is None else min(windows, config.budget.windows),
         chain_windows=longest_chain(config.strategy, config.num_ranked(most)),
         sampled_queries=sampled,
         unreadable_queries=unreadable,
