@@ -42,12 +42,14 @@ def layout_of(location: Location, run_id: str = "one") -> Layout:
     return Layout.of(location.output(), location.storage, run_id)
 
 
-def open_cache(location: Location, replica: str, counts: Counter[str] | None = None) -> CompletionCache:
+def open_cache(
+    location: Location, replica: str, counts: Counter[str] | None = None, *, keep_all: bool = False
+) -> CompletionCache:
     """The cache of a replica at the start of a pass."""
     layout = layout_of(location)
     counts = Counter() if counts is None else counts
     index = completion_index(layout)
-    return open_completion_cache(layout, replica, index, lambda name: counts.update([name]))
+    return open_completion_cache(layout, replica, index, lambda name: counts.update([name]), keep_all=keep_all)
 
 
 def index_of(location: Location) -> dict[str, list[str]]:
@@ -200,19 +202,20 @@ async def test_completions_that_wait_for_an_unreachable_store_are_bounded(
     assert len(stored) <= 5  # two in a commit that had begun, two that waited, and the last
 
 
-async def test_full_segments_expire_after_their_queries(
-    local_location: Location, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("keep_all", [False, True])
+async def test_full_segments_expire_after_their_queries_unless_all_are_kept(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch, keep_all: bool
 ) -> None:
     monkeypatch.setattr(completions, "_SEGMENT_ROWS", 1)
     monkeypatch.setattr(completions, "_RETENTION_SECONDS", -1.0)
     monkeypatch.setattr(completions, "_EXPIRE_INTERVAL_SECONDS", 0.0)
-    cache = open_cache(local_location, "one")
+    cache = open_cache(local_location, "one", keep_all=keep_all)
     async with cache.caching("q1", Model()) as generate:
         await generate(prompt("window 1"), PARAMS)
         await request(cache, Model(), "q2", "window")
         await generate(prompt("window 2"), PARAMS)
         await generate(prompt("window 3"), PARAMS)
-        assert index_of(local_location).keys() == {"q1"}
+        assert index_of(local_location).keys() == ({"q1", "q2"} if keep_all else {"q1"})
         assert len(index_of(local_location)["q1"]) == 3
     await request(cache, Model(), "q3", "window")
-    assert "q1" not in index_of(local_location)
+    assert ("q1" in index_of(local_location)) == keep_all
