@@ -1,5 +1,6 @@
 """A run with a budget whose driver is killed in the first and in a later round, and the same run without kills."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,19 @@ def write_job(folder: Path, delay_seconds: float) -> Path:
         folder,
         "--strategy={name: active, window: 4, depth: 12, cutoff: 3, max_calls: 12, min_uncertain: 1}",
         f"--budget={{windows: {WINDOWS}, allocation: uncertainty, first_windows: {FIRST_WINDOWS}}}",
+        f"--report.qrels={folder}/qrels.txt",
         f"--engine.delay_seconds={delay_seconds}",
         f"--engine.log_path={folder}/requests.jsonl",
         f"--cluster={{replicas: 2, queries_in_flight: {IN_FLIGHT // 2}, queries_per_block: 2, progress_seconds: 1}}",
     )
+    (folder / "qrels.txt").write_text("".join(f"{query_id} 0 {doc_id(query_id, 8)} 1\n" for query_id in SOURCES))
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(job.dump()))
     return path
+
+
+def doc_id(query_id: str, position: int) -> str:
+    return str(SOURCES[query_id]["candidates"][position]["doc_id"])
 
 
 def run_to_its_end(path: Path, environment: dict[str, str]) -> tuple[dict[str, dict[str, Any]], str]:
@@ -56,6 +63,19 @@ def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
 ) -> None:
     expected, output = run_to_its_end(write_job(tmp_path / "undisturbed", 0.0), ray_environment)
     assert f"budget: {QUERIES * FIRST_WINDOWS} of {WINDOWS} windows requested" in output
+    manifest = json.loads((tmp_path / "calm/out/_manifest.json").read_text())
+    states = [each["budget"] for each in manifest["info"]["passes"]]
+    assert [(each["queries"], each["rows"], each["windows"]) for each in states] == [
+        (QUERIES, 0, 0),
+        (8, QUERIES, WINDOWS - 25),
+        (1, QUERIES, WINDOWS - 1),
+    ]
+    assert (
+        [each["ndcg"] is None for each in states]
+        == [each["stability"] is None for each in states]
+        == [True, False, False]
+    )
+    assert "<h2>Budget</h2>" in (tmp_path / "calm/out/_run/report.html").read_text()
     path = write_job(tmp_path / "killed", 0.3)
     log = RequestLog(path.parent / "requests.jsonl")
     for windows in (QUERIES * FIRST_WINDOWS // 2, QUERIES * FIRST_WINDOWS + 12):

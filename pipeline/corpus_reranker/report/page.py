@@ -21,6 +21,7 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, REPORT, spend_folder
 from corpus_reranker.io.sinks.run_record import RUN
 from corpus_reranker.io.spend import Spend, format_cost, read_spend
+from corpus_reranker.report.budget_section import BudgetSection, budget_section
 from corpus_reranker.report.charts import (
     Chart,
     heatmap,
@@ -167,6 +168,7 @@ def render_report(
         in_flight=_in_flight(run.in_flight),
         tokens=_tokens(data),
         moves=_moves(data),
+        budget=_budget(data, manifest, evaluation),
         windows=[
             (window, clip(window.prompt, MAX_TEXT_CHARS), clip(window.response, MAX_TEXT_CHARS))
             for window in sample_windows(*output, config)
@@ -318,6 +320,14 @@ def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
         "start": order,
         "chart": signed_bars(differences, f"{len(differences):,} judged queries, best gain first", "change of nDCG@10"),
     }
+
+
+def _budget(data: RunData, manifest: Mapping[str, Any], evaluation: Evaluation | None) -> BudgetSection | None:
+    passes = manifest.get("info", {}).get("passes", [])
+    if evaluation is None:
+        return budget_section(data, passes, None, 0)
+    after = evaluation.systems[-1].values[0]
+    return budget_section(data, passes, float(after.mean()), len(after))
 
 
 def _times(data: RunData) -> dict[str, Chart] | None:

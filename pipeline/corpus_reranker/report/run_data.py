@@ -39,7 +39,15 @@ _WINDOW_FILES = 200
 """Maximum number of files to read from quarantine and samples. Each holds one query; thousands take minutes on S3."""
 
 _REQUIRED = ["query_id", "status", "ranking", "windows", "error"]
-_OPTIONAL = ["query", "blank_candidates", "duplicate_candidates", "reused_from", "started_at", "finished_at"]
+_OPTIONAL = [
+    "query",
+    "stability",
+    "blank_candidates",
+    "duplicate_candidates",
+    "reused_from",
+    "started_at",
+    "finished_at",
+]
 _UNREAD_FIELDS = frozenset(
     {
         "reasoning",
@@ -96,8 +104,8 @@ class RunData:
     """Data of one output.
 
     `prompt_tokens`, `output_tokens` and `latency_seconds` have one value per window that the run requested. `started`,
-    `finished` (seconds since 1970, UTC) and `windows_by_query` have one value per query with timestamps that the run
-    reranked. `reused` queries were copied from earlier outputs. `moves[i, r]` counts
+    `finished` (seconds since 1970, UTC), `windows_by_query` and `stability` (nan if unknown) have one value per query
+    with timestamps that the run reranked. `reused` queries were copied from earlier outputs. `moves[i, r]` counts
     documents that moved from initial rank i+1 to rank r+1. `truncated_files` are being written by a live run, or were
     left by a failed one. `named` counts the passages that completions name, `shown` those in their windows.
     `sampled_fraction` is the fraction of the files that was read.
@@ -120,6 +128,7 @@ class RunData:
     started: FloatArray = field(default_factory=lambda: np.array([], np.float64))
     finished: FloatArray = field(default_factory=lambda: np.array([], np.float64))
     windows_by_query: IntArray = field(default_factory=lambda: np.array([], np.int64))
+    stability: FloatArray = field(default_factory=lambda: np.array([], np.float64))
     moves: IntArray = field(default_factory=lambda: np.zeros((MAX_RANK, MAX_RANK), np.int64))
     slowest: list[QueryLine] = field(default_factory=list)
     failed: list[QueryLine] = field(default_factory=list)
@@ -231,6 +240,7 @@ def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: 
         for name, values in zip(("started", "finished"), times, strict=True):
             pieces.setdefault(name, []).append(values[known])
         pieces.setdefault("windows_by_query", []).append(windows_by_query[known])
+        pieces.setdefault("stability", []).append(_stability(batch)[known])
     _add_moves(data.moves, batch["ranking"])
     _list_queries(data, batch, seconds, windows_by_query, listed)
 
@@ -241,6 +251,13 @@ def _reranked(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         return np.ones(len(batch), bool)
     reranked: npt.NDArray[np.bool_] = pc.is_null(batch["reused_from"]).to_numpy(zero_copy_only=False)
     return reranked
+
+
+def _stability(batch: pa.RecordBatch) -> FloatArray:
+    if "stability" not in batch.schema.names:
+        return np.full(len(batch), np.nan)
+    stability: FloatArray = pc.fill_null(batch["stability"], np.nan).to_numpy(zero_copy_only=False)
+    return stability
 
 
 def _window_fields(windows: pa.StructArray) -> list[str]:

@@ -7,7 +7,7 @@ that was killed in a round continues that round, and its allocation is that of a
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,12 +35,14 @@ class BudgetRound:
     Attributes:
         limits: The queries to rerank and the windows of each, by the schema LIMITS. Empty if the budget is spent, or
             no query can use more windows.
+        rows: Number of rows.
         windows: Windows that were requested, retries included.
         allotted: The sum of the limits in the rows. Every finished query of a round raises it.
         stability: Mean over the rows that have one.
     """
 
     limits: pa.Table
+    rows: int
     windows: int
     allotted: int
     stability: float | None
@@ -50,6 +52,11 @@ class BudgetRound:
         stability = "" if self.stability is None else f", mean stability {self.stability:.4f}"
         queries = counted(self.limits.num_rows, "query") if self.limits.num_rows else "no query"
         return f"{stability}; {queries} in the next round"
+
+    def summary(self) -> dict[str, Any]:
+        """The manifest's entry, as JSON values."""
+        counts = {"queries": self.limits.num_rows, "rows": self.rows, "windows": self.windows}
+        return {**counts, "stability": self.stability}
 
 
 def check_budget(config: JobConfig, queries: int, schema: pa.Schema, retry: Collection[QueryStatus]) -> None:
@@ -95,7 +102,8 @@ def plan_round(
     new = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=rows[QUERY_ID]))).cast(pa.string())
     spent = pc.sum(rows["requested"]).as_py() or 0
     limits = next_limits(budget, most_windows, _queries(rows, new, budget, most_windows), budget.windows - spent)
-    return BudgetRound(limits, spent, pc.sum(rows[MAX_WINDOWS]).as_py() or 0, pc.mean(rows["stability"]).as_py())
+    allotted, stability = pc.sum(rows[MAX_WINDOWS]).as_py() or 0, pc.mean(rows["stability"]).as_py()
+    return BudgetRound(limits, rows.num_rows, spent, allotted, stability)
 
 
 def _queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, most_windows: int) -> pa.Table:

@@ -17,7 +17,7 @@ from corpus_reranker.dataflow.cluster import connect, node_resources
 from corpus_reranker.dataflow.coordinator import running_coordinator
 from corpus_reranker.dataflow.processor import plan_run, rerank
 from corpus_reranker.dataflow.run_services import RunServices
-from corpus_reranker.errors import RunError, TransientRunError
+from corpus_reranker.errors import RerankerError, RunError, TransientRunError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.calibration import CALIBRATION_KEY, FINGERPRINT_KEY, Calibration
 from corpus_reranker.io.isolation import IsolatedProcess
@@ -31,9 +31,13 @@ from corpus_reranker.run.fingerprint import RunFingerprint
 from corpus_reranker.run.progress import ProgressReporter
 from corpus_reranker.run.ray_errors import reason, run_error
 from corpus_reranker.run.restarts import Attempt
+from corpus_reranker.run.round_quality import round_quality
 from corpus_reranker.run.spend import SpendLedger
 from corpus_reranker.run.stats import StatsSnapshot, running_stats_actor
 from corpus_reranker.run.watchdog import Watchdog
+
+_QUALITY_TIMEOUT_SECONDS = 600.0
+"""Timeout of the evaluation between two rounds of a budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ def run_passes(
     ledger.check(state.done)
     while work is not None:
         before = work
-        entries.append(_run_pass(run, schema, work, reused, ledger))
+        budget = {} if work.round is None else {"budget": _round_entry(run, work.round)}
+        entries.append(_run_pass(run, schema, work, reused, ledger) | budget)
         state = run.isolated.run(run.sink.prepare, query_ids)
         run.attempt.done = state.done
         work = _next_pass(run, query_ids, state)
@@ -95,12 +100,12 @@ class _Pass:
     Attributes:
         finished: Ids of the queries that it leaves out.
         done: Grows whenever a query of the pass is finished.
-        limits: The queries of a round and the windows of each; None without a budget.
+        round: The round of the budget; None without one.
     """
 
     finished: pa.ChunkedArray
     done: int
-    limits: pa.Table | None = None
+    round: BudgetRound | None = None
 
 
 def _next_pass(run: RunContext, query_ids: pa.ChunkedArray, state: ResumePoint) -> _Pass | None:
@@ -116,7 +121,20 @@ def _next_pass(run: RunContext, query_ids: pa.ChunkedArray, state: ResumePoint) 
     if not planned.limits.num_rows:
         return None
     chosen = pc.is_in(query_ids, value_set=planned.limits[QUERY_ID].combine_chunks())
-    return _Pass(query_ids.filter(pc.invert(chosen)), planned.allotted, planned.limits)
+    return _Pass(query_ids.filter(pc.invert(chosen)), planned.allotted, planned)
+
+
+def _round_entry(run: RunContext, planned: BudgetRound) -> dict[str, Any]:
+    """What the output holds before a round, for the manifest. Qrels that cannot be read do not fail the run."""
+    config, layout, ndcg = run.config, run.sink.layout, None
+    qrels = config.report.qrels or (config.evaluate and config.evaluate.qrels)
+    if qrels and planned.rows:
+        try:
+            output = (layout.filesystem, layout.folder)
+            ndcg = run.isolated.run_within(_QUALITY_TIMEOUT_SECONDS, round_quality, *output, qrels, config.storage)
+        except RerankerError as error:
+            run.log(f"cannot evaluate the rankings before this round: {error}")
+    return planned.summary() | {"ndcg": ndcg}
 
 
 def max_gpus(config: JobConfig) -> int:
@@ -191,7 +209,7 @@ def _services(run: RunContext, work: _Pass, stats_actor: Any, coordinator: Any) 
         stats_actor=stats_actor,
         coordinator=coordinator,
         has_max_cost=config.max_cost is not None,
-        window_limits=work.limits,
+        window_limits=work.round and work.round.limits,
         layout=run.sink.layout,
         completion_index=completion_index(run.sink.layout),
         cache_completions=config.output.completion_cache,
