@@ -7,14 +7,14 @@ that was killed in a round continues that round, and its allocation is that of a
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
+from corpus_reranker.array_types import IntArray
 from corpus_reranker.config.budget import BudgetConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError, InputError
@@ -22,8 +22,6 @@ from corpus_reranker.formatting import counted
 from corpus_reranker.io.schemas import MAX_WINDOWS, QUERY_ID
 from corpus_reranker.io.sinks.data_files import read_window_counts
 from corpus_reranker.types import QueryStatus
-
-Ints: TypeAlias = npt.NDArray[np.int64]
 
 LIMITS = pa.schema([(QUERY_ID, pa.string()), (MAX_WINDOWS, pa.int32())])
 
@@ -142,7 +140,7 @@ def next_limits(budget: BudgetConfig, most_windows: int, queries: pa.Table, wind
     return chosen.filter(pa.array(limits > before)).select(LIMITS.names)
 
 
-def uniform_limits(before: Ints, windows: int, most_windows: int) -> Ints:
+def uniform_limits(before: IntArray, windows: int, most_windows: int) -> IntArray:
     """Raise the lowest limits until `windows` are spent. The first of the lowest ones may get one more than the others.
 
     Args:
@@ -159,11 +157,11 @@ def uniform_limits(before: Ints, windows: int, most_windows: int) -> Ints:
     left = windows - int((limits - before).sum())
     if low < most_windows:
         limits[np.flatnonzero(limits == low)[: max(left, 0)]] += 1
-    at_least_one: Ints = np.maximum(limits, 1)
+    at_least_one: IntArray = np.maximum(limits, 1)
     return at_least_one
 
 
-def raised_limits(before: Ints, windows: int, step: int, most_windows: int) -> Ints:
+def raised_limits(before: IntArray, windows: int, step: int, most_windows: int) -> IntArray:
     """Raise the lowest limits to the next multiple of `step`, in the given order, as long as `windows` pay for it.
 
     If they pay for none, the first one rises by what is left. That query is alone in its round: otherwise, a run that

@@ -90,6 +90,8 @@ def run_passes(
             ledger.check(state.done)
             if work.done <= before.done:
                 break
+    if work is not None and not state.remaining:
+        raise TransientRunError("no query of the last round has a new row; run the same command again to resume")
     return state, entries
 
 
