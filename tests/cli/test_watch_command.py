@@ -11,6 +11,7 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.layout import progress_name
 from corpus_reranker.io.sinks.lease import Lease
 from corpus_reranker.io.sinks.run_record import create_run
+from corpus_reranker.io.spend import Spend
 from helpers.command_line import check_refused, run_command
 
 PROGRESS_NOW = RunProgress(
@@ -23,6 +24,7 @@ PROGRESS_NOW = RunProgress(
     counts={"queries_complete": 399, "queries_failed": 1, "windows_complete": 3591, "windows_error": 9},
     replicas=tuple(ReplicaProgress(f"gpu-{n}:7", 1.0, 256, 250 - n, 256, 1.25, 937.5) for n in range(25)),
     recent_errors=("q17: no [completion] within 1800 s",),
+    spend=Spend(2_000_000, 500_000, 30_000, 12.5),
 )
 
 
@@ -49,6 +51,7 @@ def test_the_view_of_a_live_run_shows_progress_and_replicas(tmp_path: Path) -> N
         "5,950 of 6,400 windows in flight",
         "399 complete, 1 failed",
         "3,591 complete, 9 error",
+        "cost: 12.50 for 2,000,000 prompt tokens",
         "no [completion] within 1800 s",
         "gpu-24:7",
         "and 5 more",

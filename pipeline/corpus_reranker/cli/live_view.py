@@ -39,7 +39,8 @@ def render(
         f"{progress.windows_in_flight:,} of {progress.target_windows_in_flight:,} windows in flight"
     )
     replicas = [_replicas(progress)] if holder else []
-    return Group(head, writer, bar, rates, _counts(progress), *replicas, *_errors(progress))
+    cost = [] if progress.spend is None else [f"cost: {progress.spend}"]
+    return Group(head, writer, bar, rates, _counts(progress), *cost, *replicas, *_errors(progress))
 
 
 def _counts(progress: RunProgress) -> str:

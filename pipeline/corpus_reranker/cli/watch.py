@@ -38,7 +38,7 @@ def watch(
         bool, typer.Option("--wait", help="Wait until the run has ended, even if it has not started yet.")
     ] = False,
 ) -> int:
-    """Watch a run live: progress, rates per replica, windows in flight, last errors, ETA.
+    """Watch a run live: progress, cost, rates per replica, windows in flight, last errors, ETA.
 
     Reads a few small objects of the output folder and writes nothing, so it works on any machine that can read the
     folder. Stops when the run has finished (exit code 0) or no process is writing the output (exit code 4). With
