@@ -19,7 +19,7 @@ from corpus_reranker.evaluation.trec import (
     run_lines,
     trec_order,
 )
-from corpus_reranker.io.trec import Qrel, RunLine, read_run
+from corpus_reranker.io.trec import Qrel, RunLine, read_qrels, read_run
 
 doc_ids = st.text(st.characters(codec="utf-8", categories=["L", "N", "P"], include_characters=" "), min_size=1).filter(
     lambda text: text.strip() == text
@@ -77,6 +77,15 @@ def test_qrels_of_beir(tmp_path: Path, header: str, mark: str, line_end: str) ->
 def test_qrels_of_trec(tmp_path: Path, mark: str, line_end: str) -> None:
     (tmp_path / "qrels.gz").write_bytes(gzip.compress(f"{mark}1 0 a b 2{line_end}1\t0\tc\t0{line_end}".encode()))
     assert load_qrels(LocalFileSystem(), str(tmp_path / "qrels.gz")) == {"1": {"a b": 2, "c": 0}}
+
+
+def test_query_ids_with_blanks_in_fields_between_tabs() -> None:
+    run = ["q 1\tQ0\td 1\t1\t0.5\tfirst stage\n", "q 1\tQ0\td2\t2\t0.25\tfirst stage\n"]
+    assert [(line.query_id, line.doc_id, line.rank, line.score) for line in read_run(run)] == [
+        ("q 1", "d 1", 1, 0.5),
+        ("q 1", "d2", 2, 0.25),
+    ]
+    assert list(read_qrels(["q 1\t0\td 1\t2\n"])) == [("q 1", "d 1", 2)]
 
 
 @pytest.mark.parametrize("text", ["query\tdoc\tgrade\n", "1\ta\t1\n1 0 b 1\n", "1 0 a 1\n1\tb\t1\n"])

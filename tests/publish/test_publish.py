@@ -12,6 +12,7 @@ import pyarrow.dataset as pads
 import pytest
 
 from corpus_reranker.errors import ConfigError, InputError, OutputError
+from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.publish.publisher import Published, _Rows
 from helpers.command_line import check_refused, run_command
 from helpers.locations import Location
@@ -169,6 +170,57 @@ def test_an_output_that_cannot_be_read_leaves_no_table(table: PublishedTable) ->
     with pytest.raises(InputError, match=r"cannot read .*part-00002\.parquet"):
         table.publish("A", partition=DAY)
     assert table.query_ids() == []
+
+
+def test_an_output_without_rows_empties_the_table(table: PublishedTable) -> None:
+    table.write_output("A", 0)
+    table.write_output("B")
+    for run_id, ids in (("A", []), ("B", ids_of("B")), ("A", [])):
+        assert table.publish(run_id).rows == len(ids)
+        assert table.query_ids() == ids
+
+
+def test_a_table_is_published_with_or_without_partitions(table: PublishedTable) -> None:
+    for run_id in "AB":
+        table.write_output(run_id)
+    table.publish("A")
+    with pytest.raises(OutputError, match=r"published without a partition|with and without a partition"):
+        table.publish("B", partition=DAY)
+    other = PublishedTable(table.kind, table.folder / "other", Location(f"{table.location.url}/other", StorageConfig()))
+    for run_id in "AB":
+        other.write_output(run_id)
+    other.publish("A", partition=DAY)
+    with pytest.raises(OutputError, match=r"published with partitions of the column date|with and without a partition"):
+        other.publish("B")
+    assert (table.query_ids(), other.query_ids()) == (ids_of("A"), ids_of("A"))
+
+
+def test_a_partition_may_have_other_columns(table: PublishedTable) -> None:
+    for run_id in "ABC":
+        table.write_output(run_id)
+    table.publish("A", partition=DAY, columns=("query_id", "ranking", "status"))
+    table.publish("B", partition="it's `x`/ä %2F", columns=("query_id", "ranking"))
+    if table.kind == "lance":
+        with pytest.raises(
+            OutputError, match=r"has no column .*, windows, and a partition adds none .* publish.columns"
+        ):
+            table.publish("C", partition="2026-01-03")
+    else:
+        table.publish("C", partition="2026-01-03")
+    assert table.query_ids() == ids_of("A") + ids_of("B") + (ids_of("C") if table.kind != "lance" else [])
+
+
+@pytest.mark.parametrize("kind", ["delta", "lance"], indirect=True)
+def test_a_table_of_another_program_is_left_alone(table: PublishedTable) -> None:
+    rows, path = pa.table({"query_id": ["x"]}), table.settings().destination
+    if table.kind == "delta":
+        pytest.importorskip("deltalake").write_deltalake(path, rows)
+    else:
+        pytest.importorskip("lance").write_dataset(rows, path)
+    table.write_output("A")
+    with pytest.raises(OutputError, match="has no column run_id, so it is not from corpus-reranker publish"):
+        table.publish("A")
+    assert table.query_ids() == ["x"]
 
 
 def test_datasets_reads_a_published_folder(tmp_path: Path, folder: PublishedTable) -> None:

@@ -155,3 +155,10 @@ def test_a_missing_corpus_is_reported(tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no \.parquet or \.jsonl"):
         read(tmp_path)
+
+
+def test_a_corpus_without_documents_is_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "corpus.jsonl", [])
+    for path in (tmp_path, tmp_path / "corpus.jsonl"):
+        with pytest.raises(InputError, match=r"the corpus .* is empty; set assemble.corpus.path to files with"):
+            read(path)

@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"\[Errno (\d+)\]")
 _CAUSE = re.compile(r"\s*(?:\x1b\[[0-9;]*m)*↳(?:\x1b\[[0-9;]*m)*\s*")
 """Before each cause in a text of deltalake."""
 
-_RUST_FILE = re.compile(r",? \S+\.rs:\d+:\d+")
+_RUST_FILE = re.compile(r"(,? location:|,)? \S+\.rs:\d+:\d+")
 """At the end of a text of Lance."""
 
 _S3_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)

@@ -66,6 +66,7 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
 def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
     """Lines `query_id Q0 doc_id rank score tag`: everything between the second and the third last field is the doc id.
 
+    In a line of six fields with tabs between them, the query id may hold blanks, too.
     MS MARCO's runs, `query_id<TAB>doc_id<TAB>rank`, are recognized by their first line; the score is 1 / rank.
     Blank lines are skipped. Raises InputError that names `source` and the line.
     """
@@ -78,6 +79,7 @@ def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
 def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
     """Lines `query_id iteration doc_id relevance`: everything between the second and the last field is the doc id.
 
+    In a line of four fields with tabs between them, the query id may hold blanks, too.
     BEIR's qrels, `query-id<TAB>corpus-id<TAB>score` with a header, are recognized by their first line. Blank lines are
     skipped. Raises InputError that names `source` and the line.
     """
@@ -95,8 +97,12 @@ def qrels_lines(judgments: Iterable[Qrel]) -> Iterator[str]:
 
 
 def _run_line(line: str) -> RunLine:
-    query_id, _, rest = line.split(None, 2)
-    doc_id, rank, score, _ = rest.rsplit(None, 3)
+    fields = line.split("\t")
+    if len(fields) == 6:
+        query_id, _, doc_id, rank, score, _ = map(str.strip, fields)
+    else:
+        query_id, _, rest = line.split(None, 2)
+        doc_id, rank, score, _ = rest.rsplit(None, 3)
     return RunLine(query_id, doc_id, int(rank), float(score))
 
 
@@ -111,8 +117,12 @@ def _beir_qrel(line: str) -> Qrel:
 
 
 def _qrel(line: str) -> Qrel:
-    query_id, _, rest = line.split(None, 2)
-    doc_id, relevance = rest.rsplit(None, 1)
+    fields = line.split("\t")
+    if len(fields) == 4:
+        query_id, _, doc_id, relevance = map(str.strip, fields)
+    else:
+        query_id, _, rest = line.split(None, 2)
+        doc_id, relevance = rest.rsplit(None, 1)
     return Qrel(query_id, doc_id, int(relevance))
 
 

@@ -56,6 +56,8 @@ def corpus_pieces(corpus: CorpusConfig, filesystem: FileSystem, path: str, piece
         else:
             starts = range(0, file.size, piece_bytes)
             pieces += [Piece(file.path, start, min(start + piece_bytes, file.size)) for start in starts]
+    if not pieces:
+        raise InputError(f"the corpus {path} is empty; set {key}.path to files with documents")
     return pieces
 
 

@@ -72,6 +72,22 @@ def check_columns(names: Collection[str], partition: Partition | None, destinati
         )
 
 
+def check_unpartitioned(names: Collection[str], new: Collection[str], config: PublishConfig) -> None:
+    """Raise OutputError if all rows of a table with partitions would be replaced, which no partition was named for.
+
+    Args:
+        names: Columns of the table; none if it is new.
+        new: Columns of the rows that will replace its rows.
+        config: The table.
+    """
+    column = config.partition_column
+    if config.partition is None and column in names and column not in new:
+        raise OutputError(
+            f"{config.destination} was published with partitions of the column {column}; set publish.partition, or name"
+            " another table"
+        )
+
+
 def check_commits(config: PublishConfig, storage: StorageConfig) -> None:
     """Check that the store of a table on S3 refuses one of two commits, which are conditional writes.
 

@@ -8,7 +8,14 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.table_storage import object_store_location
 from corpus_reranker.plugins import import_extra
 from corpus_reranker.publish.settings import PublishConfig
-from corpus_reranker.publish.tables.base import RUN_ID, Partition, check_columns, check_commits, only_run
+from corpus_reranker.publish.tables.base import (
+    RUN_ID,
+    Partition,
+    check_columns,
+    check_commits,
+    check_unpartitioned,
+    only_run,
+)
 
 
 class DeltaTable:
@@ -27,13 +34,15 @@ class DeltaTable:
         table = self._table()
         if table is None:
             return None
-        check_columns(pa.schema(table.schema().to_arrow()).names, self._partition, self._config.destination)
+        check_columns(_columns(table), self._partition, self._config.destination)
         where = "" if self._partition is None else f" WHERE {self._partition.predicate}"
         query = self._library.QueryBuilder().register("published", table)
         found = pa.table(query.execute(f"SELECT DISTINCT {RUN_ID} FROM published{where}"))  # noqa: S608
         return only_run(found[RUN_ID].to_pylist())
 
     def replace(self, rows: pa.RecordBatchReader, run_id: str) -> str:
+        table = self._table()
+        check_unpartitioned(_columns(table) if table is not None else [], rows.schema.names, self._config)
         check_commits(self._config, self._storage)
         one = self._partition
         how: dict[str, Any] = {"schema_mode": "overwrite"}
@@ -59,3 +68,7 @@ class DeltaTable:
 
     def _existing(self) -> Any:
         return self._library.DeltaTable(self._url, storage_options=self._options)
+
+
+def _columns(table: Any) -> list[str]:
+    return list(pa.schema(table.schema().to_arrow()).names)

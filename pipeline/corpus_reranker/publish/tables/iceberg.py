@@ -11,7 +11,7 @@ from corpus_reranker.io.iceberg_catalog import load_iceberg_catalog
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.plugins import import_extra
 from corpus_reranker.publish.settings import PublishConfig
-from corpus_reranker.publish.tables.base import RUN_ID, Partition, check_columns, only_run
+from corpus_reranker.publish.tables.base import RUN_ID, Partition, check_columns, check_unpartitioned, only_run
 
 _APPEND_BYTES = 128 << 20
 """Rows of about this size become one data file. pyiceberg takes a table in memory."""
@@ -27,7 +27,7 @@ class IcebergTable:
         import_extra("pyiceberg.io.pyarrow", "iceberg")
         from pyiceberg.expressions import AlwaysTrue, EqualTo
 
-        self._name = config.destination
+        self._config, self._name = config, config.destination
         if "." not in self._name:
             raise ConfigError(f"publish.destination: {self._name!r} is not the name of a table; use NAMESPACE.TABLE")
         self._catalog = load_iceberg_catalog(config.catalog, config.options, storage)
@@ -44,10 +44,16 @@ class IcebergTable:
         return only_run(table.scan(row_filter=self._old, selected_fields=(RUN_ID,)).to_arrow()[RUN_ID].to_pylist())
 
     def replace(self, rows: pa.RecordBatchReader, run_id: str) -> str:
+        check_unpartitioned(self._columns(), rows.schema.names, self._config)
         with self._transaction(rows.schema) as transaction:
             for chunk in _chunks(rows):
                 transaction.append(chunk, snapshot_properties={RUN_ID: run_id})
         return str(self._catalog.load_table(self._name).current_snapshot().snapshot_id)
+
+    def _columns(self) -> list[str]:
+        if not self._catalog.table_exists(self._name):
+            return []
+        return list(self._catalog.load_table(self._name).schema().column_names)
 
     def _transaction(self, schema: pa.Schema) -> Any:
         """A transaction on the table without the old rows, with the columns of `schema`."""
@@ -69,11 +75,13 @@ class IcebergTable:
 
 
 def _chunks(rows: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """The rows in tables of about `_APPEND_BYTES`; at least one table."""
     kept: list[pa.RecordBatch] = []
+    empty = True
     for batch in rows:
         kept.append(batch)
         if sum(each.nbytes for each in kept) >= _APPEND_BYTES:
             yield pa.Table.from_batches(kept)
-            kept = []
-    if kept:
-        yield pa.Table.from_batches(kept)
+            kept, empty = [], False
+    if kept or empty:
+        yield pa.Table.from_batches(kept, rows.schema)

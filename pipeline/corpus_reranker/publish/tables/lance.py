@@ -4,11 +4,19 @@ from typing import Any
 
 import pyarrow as pa
 
+from corpus_reranker.errors import OutputError
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.table_storage import object_store_location
 from corpus_reranker.plugins import import_extra
 from corpus_reranker.publish.settings import PublishConfig
-from corpus_reranker.publish.tables.base import RUN_ID, Partition, check_columns, check_commits, only_run
+from corpus_reranker.publish.tables.base import (
+    RUN_ID,
+    Partition,
+    check_columns,
+    check_commits,
+    check_unpartitioned,
+    only_run,
+)
 
 
 class LanceTable:
@@ -32,12 +40,19 @@ class LanceTable:
         return only_run(run_id for each in fragments for run_id in each.to_table(columns=[RUN_ID])[RUN_ID].to_pylist())
 
     def replace(self, rows: pa.RecordBatchReader, run_id: str) -> str:
-        check_commits(self._config, self._storage)
         operations, dataset = self._library.LanceOperation, self._dataset()
+        check_unpartitioned([] if dataset is None else dataset.schema.names, rows.schema.names, self._config)
+        check_commits(self._config, self._storage)
         if dataset is None:
             dataset = self._create(rows.schema)
         old = {fragment.fragment_id for fragment in self._replaced(dataset)}
         kept = [each.metadata for each in dataset.get_fragments() if each.fragment_id not in old]
+        added = sorted(set(rows.schema.names) - set(dataset.schema.names))
+        if kept and added:
+            raise OutputError(
+                f"{self._config.destination} has no column {', '.join(added)}, and a partition adds none to a Lance"
+                " dataset; set publish.columns"
+            )
         mode = "append" if kept else "overwrite"  # of the uncommitted fragments: append keeps the schema
         new = self._library.fragment.write_fragments(
             rows, self._url, schema=rows.schema, mode=mode, storage_options=self._options
