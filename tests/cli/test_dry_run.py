@@ -142,6 +142,6 @@ def test_a_function_that_cannot_be_loaded(tmp_path: Path) -> None:
 def test_the_function_of_a_scripted_engine_is_not_called_by_the_driver(tmp_path: Path) -> None:
     write_input(tmp_path / "in", [query(0)])
     answers = "--engine.answers=helpers.gated_answers:second_starts_late"
-    result = dry_run(tmp_path, answers, f"--engine.arguments={{log: '{tmp_path}/log', requested: 4}}")
+    result = dry_run(tmp_path, answers, f"--engine.arguments={{log: '{tmp_path}/log', requested: 4, total: 8}}")
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "log").exists()

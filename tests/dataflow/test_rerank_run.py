@@ -255,10 +255,9 @@ def test_a_replica_that_starts_late_gets_its_share(tmp_path: Path) -> None:
     settings = config(
         tmp_path,
         "--cluster={replicas: 2, queries_in_flight: 8, queries_per_block: 1}",
-        "--engine.delay_seconds=5",
         f"--engine.log_path={log}",
         "--engine.answers=helpers.gated_answers:second_starts_late",
-        f"--engine.arguments={{log: '{log}', requested: 4}}",
+        f"--engine.arguments={{log: '{log}', requested: 4, total: 8}}",
     )
     rerank(settings)
     lines = [json.loads(line) for line in log.read_text().splitlines()]

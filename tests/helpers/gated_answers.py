@@ -136,14 +136,29 @@ def starts_again_late(folder: str, failures: int) -> Answer:
     return answer_or_die
 
 
-def second_starts_late(log: str, requested: int) -> Answer:
-    """Delay the start of one of two engines until the other engine has received `requested` requests."""
+def second_starts_late(log: str, requested: int, total: int) -> Answer:
+    """Delay the start of one of two engines until the other engine has received `requested` requests.
+
+    No request is answered before both together have `total` requests, and each fails after a minute.
+    """
+    answer = reverse_order()
+
+    def num_requests() -> int:
+        return Path(log).read_text().count('"requested"')
+
+    async def wait_and_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        for _ in range(1200):
+            if num_requests() >= total:
+                return answer(text, params)
+            await asyncio.sleep(0.05)
+        raise RequestError("the other engine has no request")
+
     try:
         Path(log).touch(exist_ok=False)
     except FileExistsError:
-        while Path(log).read_text().count('"requested"') < requested:
+        while num_requests() < requested:
             time.sleep(0.05)
-    return reverse_order()
+    return wait_and_answer
 
 
 def last_first(marker: str) -> PassageScore:
