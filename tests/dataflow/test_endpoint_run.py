@@ -61,7 +61,7 @@ def test_a_faulty_endpoint_costs_no_attempt_and_the_key_is_nowhere(
     write_input(tmp_path / "in", sources)
     faults = Behavior(seconds=0.01, faults=["refuse", "unavailable", "drop", "stall"], retry_after="0.05", key=KEY)
     with endpoint_process(faults) as endpoint:
-        settings = load_config(None, options(tmp_path, endpoint.base_url, "--engine.request_timeout_seconds=1"))
+        settings = load_config(None, options(tmp_path, endpoint.base_url, "--engine.request_timeout_seconds=3"))
         run = rerank_locally(monkeypatch, settings)
         counts = endpoint.counts()
     assert all(counts[fault] >= 3 for fault in faults.faults)
