@@ -43,7 +43,8 @@ def test_no_query_is_lost_when_replicas_die_or_hang(tmp_path: Path, faults: dict
         "--cluster.replica_timeout_seconds=5",
     )
     assert {path.name for path in folder.iterdir()} == set(faults.values())
-    assert len(manifest["info"]["passes"][0]["engine_start_seconds"]) == replicas + len(faults)
+    # A busy machine can also silence a healthy replica until it is replaced.
+    assert len(manifest["info"]["passes"][0]["engine_start_seconds"]) >= replicas + len(faults)
     assert any(": killed its process" in line for line in lines)  # the one that hangs
 
 
