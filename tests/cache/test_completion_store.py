@@ -1,6 +1,7 @@
 """The completion cache across runs: segments, hits, commits, bounds, and stores that are away or damaged."""
 
 import asyncio
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pyarrow.fs import LocalFileSystem
 from corpus_reranker.cache import compaction, completion_store
 from corpus_reranker.cache.compaction import compact
 from corpus_reranker.cache.completion_store import CompletionStore, completion_key, open_completion_store
-from corpus_reranker.cache.segments import list_segments
+from corpus_reranker.cache.segments import Segment, list_segments
 from corpus_reranker.io.filesystem import delete_files, resolve
 from corpus_reranker.io.object_store import ObjectStore
 from corpus_reranker.io.settings import StorageConfig
@@ -145,6 +146,33 @@ async def test_truncated_and_foreign_files_are_left_out(tmp_path: Path) -> None:
         for number in range(100):
             assert (await generate(prompt(number), PARAMS)).text == f"window {number} \ud55c [2] > [1]"
         assert (llm.requested, counts) == (50, {"cache_hits": 50})
+
+
+async def test_a_segment_with_a_changed_byte_gives_no_other_completion(tmp_path: Path) -> None:
+    await request(tmp_path, *range(20))
+    (damaged,) = segments(tmp_path)
+    body = damaged.read_bytes()
+    written = [Segment(LocalFileSystem(), str(tmp_path), damaged.name).row(number) for number in (0, 19)]
+    found = []
+    for offset in range(0, len(body), 7):
+        changed = bytearray(body)
+        changed[offset] ^= 128
+        damaged.write_bytes(changed)
+        for number, row in zip((0, 19), written, strict=True):
+            with contextlib.suppress(ValueError):  # every other error pauses the whole store
+                found.append(Segment(LocalFileSystem(), str(tmp_path), damaged.name).row(number) == row)
+    assert all(found)
+    assert 0 < len(found) < 2 * len(body) // 7
+
+
+async def test_compaction_leaves_a_damaged_segment_out(tmp_path: Path) -> None:
+    for number in range(compaction.MIN_SEGMENTS):
+        await request(tmp_path, number)
+    damaged = segments(tmp_path)[0]
+    body = damaged.read_bytes()
+    damaged.write_bytes(body[:8] + bytes(len(body) // 2) + body[8 + len(body) // 2 :])
+    compact(str(tmp_path), LOCAL, NO_LIMIT, NO_LIMIT)
+    assert await request(tmp_path, *range(compaction.MIN_SEGMENTS)) == 1
 
 
 async def test_a_segment_that_is_compacted_under_a_reader_is_a_miss(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Segments of the completion store: immutable Arrow IPC files, each with the index of its rows in its footer.
 
 A segment is written once, as a whole. A file that cannot be read as one, because it was truncated or something else
-wrote it, holds no completions.
+wrote it, holds no completions. Neither does a row whose bytes have changed: the index has a checksum of each row.
 """
 
+import contextlib
 import io
 import re
 import threading
 import uuid
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +38,11 @@ STORED_COMPLETIONS = pa.schema(
 _ROWS_PER_BATCH = 8
 """Rows that one hit reads and decompresses: about 12 kB of ReasonRank's responses."""
 
-_INDEX = b"corpus_reranker.completions.1"
-"""Metadata key of the index: the first 8 bytes of each key."""
+_INDEX = b"corpus_reranker.completions.2"
+"""Metadata key of the index, an array of _ENTRY."""
+
+_ENTRY = np.dtype([("hash", "<u8"), ("checksum", "<u4")])
+"""The first 8 bytes of the key of a row, and the CRC-32 of the row."""
 
 _NAME = re.compile(r"(\d{12})-[0-9a-f]{32}\.arrow")
 
@@ -68,8 +73,10 @@ def new_segment_name(written_at: int) -> str:
 
 def encode_segment(rows: pa.Table) -> bytes:
     """The content of a segment with these rows, which have the schema STORED_COMPLETIONS."""
-    hashes = hashes_of(rows["key"].to_pylist())
-    schema = STORED_COMPLETIONS.with_metadata({_INDEX: hashes.tobytes().hex()})
+    index = np.empty(rows.num_rows, _ENTRY)
+    index["hash"] = hashes_of(rows["key"].to_pylist())
+    index["checksum"] = [_checksum(row) for batch in rows.to_batches() for row in batch.to_pylist()]
+    schema = STORED_COMPLETIONS.with_metadata({_INDEX: index.tobytes().hex()})
     body = io.BytesIO()
     with pa.ipc.new_file(body, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(rows.replace_schema_metadata(schema.metadata), max_chunksize=_ROWS_PER_BATCH)
@@ -79,6 +86,10 @@ def encode_segment(rows: pa.Table) -> bytes:
 def hashes_of(keys: Sequence[bytes]) -> npt.NDArray[np.uint64]:
     """The first 8 bytes of each key, by which it is found."""
     return np.frombuffer(b"".join(key[:8] for key in keys), np.uint64)
+
+
+def _checksum(row: Mapping[str, Any]) -> int:
+    return zlib.crc32(repr([row[name] for name in STORED_COMPLETIONS.names]).encode("utf-8", "surrogatepass"))
 
 
 class Segment:
@@ -92,20 +103,52 @@ class Segment:
             OSError: It cannot be read.
         """
         self._lock = threading.Lock()
-        self._reader = pa.ipc.open_file(filesystem.open_input_file(join(folder, name)))
+        with _damage_as_value_error():
+            self._reader = pa.ipc.open_file(filesystem.open_input_file(join(folder, name)))
         metadata = self._reader.schema.metadata or {}
         if _INDEX not in metadata or self._reader.schema.remove_metadata() != STORED_COMPLETIONS:
             raise ValueError(f"{name} is not a segment of completions")
-        self.hashes: npt.NDArray[np.uint64] = np.frombuffer(bytes.fromhex(metadata[_INDEX].decode()), np.uint64)
+        self._index = np.frombuffer(bytes.fromhex(metadata[_INDEX].decode()), _ENTRY)
+
+    @property
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """The first 8 bytes of the key of each row."""
+        return np.ascontiguousarray(self._index["hash"])
 
     def row(self, number: int) -> dict[str, Any]:
-        """One row. Raises as the constructor does."""
-        with self._lock:
-            batch = self._reader.get_batch(number // _ROWS_PER_BATCH)
-        row: dict[str, Any] = batch.slice(number % _ROWS_PER_BATCH, 1).to_pylist()[0]
+        """One row. Raises as the constructor does, and ValueError if the row is not as it was written."""
+        batch_number, position = divmod(number, _ROWS_PER_BATCH)
+        rows = self._batch(batch_number).slice(position, 1).to_pylist()
+        if len(rows) != 1 or _checksum(rows[0]) != self._index["checksum"][number]:
+            raise ValueError(f"row {number} of a segment is damaged")
+        row: dict[str, Any] = rows[0]
         return row
 
     def rows(self) -> pa.Table:
-        """All rows. Raises as the constructor does."""
-        with self._lock:
-            return self._reader.read_all().replace_schema_metadata()
+        """All rows. Raises as `row` does."""
+        batches = [self._batch(number) for number in range(self._reader.num_record_batches)]
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        if [_checksum(row) for row in rows] != self._index["checksum"].tolist():
+            raise ValueError("a row of a segment is damaged")
+        return pa.Table.from_batches(batches, self._reader.schema).replace_schema_metadata()
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        """A batch whose offsets and texts have been checked: reading damaged ones would end the process."""
+        with _damage_as_value_error():
+            with self._lock:
+                batch = self._reader.get_batch(number)
+            batch.validate(full=True)
+        return batch
+
+
+@contextlib.contextmanager
+def _damage_as_value_error() -> Iterator[None]:
+    """Raise ValueError for what pyarrow raises about the bytes of a file. Errors of a store have a number or a name."""
+    try:
+        yield
+    except (IndexError, pa.ArrowException) as error:
+        raise ValueError(str(error)) from error
+    except OSError as error:
+        if error.errno is not None or "AWS Error" in str(error):
+            raise
+        raise ValueError(str(error)) from error
