@@ -89,12 +89,17 @@ def test_a_store_without_conditional_writes_is_refused_before_rows_are_written(
     assert PublishedTable(kind, tmp_path, Location(table.location.url, moto.storage)).query_ids() == []
 
 
-@pytest.mark.parametrize("habit", ["403_to_put", "403_to_get", "403_to_list"])
+@pytest.mark.parametrize(
+    ("kind", "habit"),
+    [
+        *((kind, habit) for kind in LIBRARIES for habit in ("403_to_put", "403_to_get")),
+        *((kind, "403_to_list") for kind in ("delta", "lance")),
+    ],
+    indirect=["kind"],
+)
 def test_no_permission_is_one_line(kind: str, habit: str, moto: S3Server, tmp_path: Path) -> None:
     with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
         table = behind(proxy, kind, tmp_path, moto)
-        if habit == "403_to_list" and kind in ("hugging_face", "iceberg"):
-            pytest.skip("neither lists")
         with pytest.raises(
             OutputError, match=r"(AccessDenied|ACCESS_DENIED).*; check the permissions of these credentials"
         ) as refused:
