@@ -63,7 +63,7 @@ def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
 ) -> None:
     expected, output = run_to_its_end(write_job(tmp_path / "undisturbed", 0.0), ray_environment)
     assert f"budget: {QUERIES * FIRST_WINDOWS} of {WINDOWS} windows requested" in output
-    manifest = json.loads((tmp_path / "calm/out/_manifest.json").read_text())
+    manifest = json.loads((tmp_path / "undisturbed/out/_manifest.json").read_text())
     states = [each["budget"] for each in manifest["info"]["passes"]]
     assert [(each["queries"], each["rows"], each["windows"]) for each in states] == [
         (QUERIES, 0, 0),
@@ -75,7 +75,7 @@ def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
         == [each["stability"] is None for each in states]
         == [True, False, False]
     )
-    assert "<h2>Budget</h2>" in (tmp_path / "calm/out/_run/report.html").read_text()
+    assert "<h2>Budget</h2>" in (tmp_path / "undisturbed/out/_run/report.html").read_text()
     path = write_job(tmp_path / "killed", 0.3)
     log = RequestLog(path.parent / "requests.jsonl")
     for windows in (QUERIES * FIRST_WINDOWS // 2, QUERIES * FIRST_WINDOWS + 12):
