@@ -13,9 +13,11 @@ import pytest
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.io.filesystem import IO_THREADS
 from corpus_reranker.io.isolation import MEMORY_BYTES, IsolatedProcess, run_in_subprocess
+from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sources.parquet import open_parquet
 from corpus_reranker.io.sources.parquet_files import read_query_ids
+from corpus_reranker.io.sources.registry import open_source
 from helpers.locations import Location
 from helpers.outputs import input_row, write, write_data_file
 
@@ -31,6 +33,15 @@ def test_one_process_serves_all_calls_and_passes_results_and_errors_back(locatio
         with pytest.raises(InputError, match="no file or folder"):
             isolated.run(open_parquet, location.input("nothing"), location.storage)
         assert isolated.run(os.getpid) == process != os.getpid()
+
+
+def test_columns_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    values = ('{"query_id": "7"', '"query": "what?"', '"candidates": []', f'"more": {"[" * 900}{"]" * 900}}}')
+    path = tmp_path / "a.jsonl"
+    path.write_text(", ".join(values))
+    settings = InputConfig(path=str(path), format="jsonl")
+    with pytest.raises(InputError, match="nested too deeply"):
+        run_in_subprocess(open_source, settings, StorageConfig())
 
 
 def test_a_sink_can_be_prepared_in_it(location: Location) -> None:

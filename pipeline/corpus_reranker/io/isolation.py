@@ -157,6 +157,8 @@ def _call(function: Callable[..., Any], args: Any, kwargs: Any, memory_bytes: in
     except MemoryError:
         fix = "a file is crafted to do harm, or one run has tens of millions of queries: split them"
         return False, InputError(f"reading takes more than {memory_bytes} bytes; {fix}")
+    except RecursionError:
+        return False, InputError("reading recurses without end: the columns of a file are nested too deeply")
     except Exception as error:  # raised again in the driver
         return False, error
 

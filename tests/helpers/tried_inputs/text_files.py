@@ -79,6 +79,13 @@ TEXT_FILES = (
         {"format": "csv"},
     ),
     TriedInput(
+        "CSV with a decimal comma",
+        {"a.csv": text(CSV.replace("2.0", '"2,5"'))},
+        "no such setting",
+        "refused: a.csv cannot be read: In CSV column #4: … '2,5'; write scores and ranks as numbers such as 2.5",
+        {"format": "csv"},
+    ),
+    TriedInput(
         "CSV in UTF-16",
         {"a.csv": text(CSV, "utf-16")},
         "no such setting",

@@ -21,6 +21,9 @@ _NOT_TEXT = {
 _NOT_UTF8 = "invalid UTF8"
 """In pyarrow's text of an error."""
 
+_NOT_A_NUMBER = "conversion error to double"
+"""In pyarrow's text of an error: scores and ranks are the only columns of numbers."""
+
 _FORMAT_OF_DELIMITER = {",": "csv", "\t": "tsv"}
 
 _OTHER_DELIMITERS = (";", "|")
@@ -55,4 +58,6 @@ def reading_text(path: str) -> Iterator[None]:
     except InputError as error:
         if _NOT_UTF8 in str(error):
             raise InputError(f"{error}; save it as UTF-8") from error
+        if _NOT_A_NUMBER in str(error):
+            raise InputError(f"{error}; write scores and ranks as numbers such as 2.5") from error
         raise
