@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,8 @@ def test_exact_p_values_worked_by_hand(values: list[float], p: float) -> None:
 
 
 def test_sampled_p_values_agree_with_scipy() -> None:
+    import scipy.stats  # a second to import
+
     values = np.random.default_rng(3).normal(0.05, 0.2, 54)
     expected = scipy.stats.permutation_test(
         (values,), np.mean, permutation_type="samples", n_resamples=50_000, rng=np.random.default_rng(1)
@@ -67,6 +68,8 @@ def test_holm_keeps_the_order_and_never_lowers_a_p_value(p_values: list[float]) 
 
 
 def test_the_interval_agrees_with_scipy() -> None:
+    import scipy.stats  # a second to import
+
     values = np.random.default_rng(5).beta(0.5, 0.5, 54)
     expected = scipy.stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
