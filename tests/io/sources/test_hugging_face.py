@@ -87,6 +87,13 @@ def test_a_wrong_schema_names_the_dataset(tmp_path: Path) -> None:
         open_source(settings, STORAGE)
 
 
+def test_an_empty_dataset_without_files_is_refused(tmp_path: Path) -> None:
+    datasets.Dataset(ROWS.slice(0, 0)).save_to_disk(tmp_path / "in")
+    with pytest.raises(InputError, match=f"dataset {tmp_path}/in has no rows"):
+        open_source(InputConfig(path=str(tmp_path / "in"), format="hugging_face"), STORAGE)
+    assert list(open_source(saved(tmp_path / "shard", ROWS.slice(0, 0), num_shards=1), STORAGE).tables()) == []
+
+
 class Hub:
     """Commits of one dataset, in the place of the functions that send requests to the Hub."""
 

@@ -3,6 +3,7 @@
 A dataset on the Hub has a revision, whose commit is the version. The files of a folder count by their content.
 """
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ def open_hugging_face(settings: InputConfig, storage: StorageConfig) -> Source:
         )
     name = f"dataset {settings.path}"
     with reading_table(name):
+        if not json.loads((folder / "state.json").read_bytes())["_data_files"]:  # load_from_disk ends in an IndexError
+            raise InputError(f"{name} has no rows")
         dataset = _load_folder(str(folder))
     data = [file["filename"] for file in dataset.cache_files]
     opened = TableVersion(
