@@ -1,13 +1,20 @@
-"""A run with a budget whose driver is killed in the first and in a later round, and the same run without kills."""
+"""A run with a budget whose driver is killed in the first and in a later round, and the same run without kills.
+
+The input of the killed run is a Delta table, which gets commits after each kill.
+"""
 
 import json
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
+from deltalake import DeltaTable, write_deltalake
 
+from corpus_reranker.io.schemas import NESTED_INPUT
 from helpers.request_log import RequestLog
 from helpers.rerank_process import rerank_process
 from helpers.runs import check_ranking, config, query, rows_of_folder, write_input
@@ -21,11 +28,15 @@ IN_FLIGHT = 8
 SOURCES = {row["query_id"]: row for row in (query(number, 9 + number % 4) for number in range(QUERIES))}
 
 
-def write_job(folder: Path, delay_seconds: float) -> Path:
+def write_job(folder: Path, delay_seconds: float, input_format: str = "parquet") -> Path:
     """An input and the config of a job with a budget, whose windows show 4 of up to 12 candidates."""
-    write_input(folder / "in", list(SOURCES.values()))
+    if input_format == "delta":
+        append_to_table(folder / "in", SOURCES.values())
+    else:
+        write_input(folder / "in", list(SOURCES.values()))
     job = config(
         folder,
+        f"--input.format={input_format}",
         "--strategy={name: active, window: 4, depth: 12, cutoff: 3, max_calls: 12, min_uncertain: 1}",
         f"--budget={{windows: {WINDOWS}, allocation: uncertainty, first_windows: {FIRST_WINDOWS}}}",
         f"--report.qrels={folder}/qrels.txt",
@@ -41,6 +52,11 @@ def write_job(folder: Path, delay_seconds: float) -> Path:
 
 def doc_id(query_id: str, position: int) -> str:
     return str(SOURCES[query_id]["candidates"][position]["doc_id"])
+
+
+def append_to_table(folder: Path, queries: Iterable[dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_deltalake(folder, pa.Table.from_pylist(list(queries), NESTED_INPUT), mode="append")
 
 
 def run_to_its_end(path: Path, environment: dict[str, str]) -> tuple[dict[str, dict[str, Any]], str]:
@@ -76,7 +92,7 @@ def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
         == [True, False, False]
     )
     assert "<h2>Budget</h2>" in (tmp_path / "undisturbed/out/_run/report.html").read_text()
-    path = write_job(tmp_path / "killed", 0.3)
+    path = write_job(tmp_path / "killed", 0.3, "delta")
     log = RequestLog(path.parent / "requests.jsonl")
     for windows in (QUERIES * FIRST_WINDOWS // 2, QUERIES * FIRST_WINDOWS + 12):
         with rerank_process(path, environment=ray_environment) as process:
@@ -84,8 +100,11 @@ def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
             assert process.running()
             process.kill()
             process.wait()
+        DeltaTable(path.parent / "in").delete(f"query_id = '{min(SOURCES)}'")
+        append_to_table(path.parent / "in", [query(QUERIES + windows, 9)])
     rows, output = run_to_its_end(path, ray_environment)
     log.read()
+    assert rows.keys() == SOURCES.keys(), "those of the version with which the run began"
     for query_id, source in SOURCES.items():
         check_ranking(rows[query_id], source)
         assert rows[query_id]["status"] == "complete"
