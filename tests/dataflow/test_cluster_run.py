@@ -104,9 +104,12 @@ def ray_job(cluster: Cluster, folder: Path, command: str, *arguments: str) -> su
 
 def wait_until(condition: Callable[[], Any], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # a node that has just started or ended serves no metrics
+            if condition():
+                return
         time.sleep(0.5)  # the conditions scrape every node, or read all footers
+    pytest.fail(f"the condition does not hold after {seconds:.0f} s")
 
 
 def scrape(cluster: Cluster, folder: Path) -> tuple[dict[str, Counter[str]], set[str]]:
@@ -116,7 +119,8 @@ def scrape(cluster: Cluster, folder: Path) -> tuple[dict[str, Counter[str]], set
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     names = set()
     for node in cluster.list_all_nodes():
-        with urllib.request.urlopen(f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics") as page:
+        url = f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
+        with urllib.request.urlopen(url, timeout=30) as page:
             families = list(text_string_to_metric_families(page.read().decode()))
         for sample in (sample for family in families for sample in family.samples):
             if sample.name.startswith(f"ray_{PREFIX}") and sample.labels["run_id"] == run_id:
