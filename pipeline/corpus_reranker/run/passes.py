@@ -213,7 +213,7 @@ def _services(run: RunContext, work: _Pass, stats_actor: Any, coordinator: Any) 
         has_max_cost=config.max_cost is not None,
         window_limits=work.round and work.round.limits,
         layout=run.sink.layout,
-        completion_index=completion_index(run.sink.layout),
+        completion_index=run.isolated.run(completion_index, run.sink.layout),
         cache_completions=config.output.completion_cache,
         row_limits=config.input,
         keep_reasoning=config.output.keep_reasoning,
