@@ -12,15 +12,21 @@ from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.types import ShownInput
 
 
-def query_rows(block: pa.Table, shown: ShownInput) -> list[dict[str, Any]]:
-    """The columns of `block` that reranking and the prompt template need, one mapping for each row."""
-    names = (schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM, *shown.columns)
+def query_rows(block: pa.Table, shown: ShownInput, *, has_limits: bool) -> list[dict[str, Any]]:
+    """The columns of `block` that reranking and the prompt template need, one mapping for each row.
+
+    `has_limits` says whether the block has the column of `with_window_limits`.
+    """
+    limits = (schemas.MAX_WINDOWS,) if has_limits else ()
+    names = (schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM, *limits, *shown.columns)
     rows: list[dict[str, Any]] = block.select(list(dict.fromkeys(names))).to_pylist()
     return rows
 
 
-def with_window_limits(block: pa.Table, limits: pa.Table) -> pa.Table:
-    """The rows of `block` whose query is in `limits`, with their limit in the column max_windows."""
+def with_window_limits(block: pa.Table, limits: pa.Table | None) -> pa.Table:
+    """The rows of `block` whose query is in `limits`, with their limit in the column max_windows; None: all rows."""
+    if limits is None:
+        return block
     found = pc.index_in(block[schemas.QUERY_ID], value_set=limits[schemas.QUERY_ID].combine_chunks())
     limited = block.append_column(schemas.MAX_WINDOWS, limits[schemas.MAX_WINDOWS].take(found))
     return limited.filter(pc.is_valid(found))

@@ -53,8 +53,12 @@ class QueryReranker:
         self._sampling: SamplingParams
         self._continue_answers: Callable[[Generate], Generate]
 
-    async def start(self) -> None:
-        """Load the models. Raises EngineStartError or ConfigError with the reason."""
+    async def start(self) -> float:
+        """Load the models, and return how many seconds that took.
+
+        Raises EngineStartError or ConfigError with the reason.
+        """
+        started = time.monotonic()
         await self._engine.start()
         if self._pre_ranker is not None:
             await self._pre_ranker.start()
@@ -80,6 +84,7 @@ class QueryReranker:
                 self._stats.count,
             )
             await self._completion_store.load()
+        return time.monotonic() - started
 
     async def flush(self) -> None:
         """Commit what the completion store holds in memory. Call it when no query is in flight: the process may end."""

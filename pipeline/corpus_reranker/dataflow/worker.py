@@ -3,8 +3,6 @@
 import asyncio
 import os
 import sys
-import time
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -20,29 +18,12 @@ from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.query_reranker import QueryReranker
 from corpus_reranker.dataflow.replica import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
+from corpus_reranker.dataflow.reporting import report_periodically
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import EngineDeadError, RowError
 from corpus_reranker.io import schemas
 from corpus_reranker.io.quarantine import QuarantineWriter
 from corpus_reranker.io.sources.rows import parse_row
-
-_REPORT_SECONDS = 1.0
-"""Interval between two reports to the stats actor and the coordinator."""
-
-
-async def report_periodically(reports: Sequence[Callable[[], Awaitable[None]]], interval_seconds: float) -> None:
-    """Call `reports` until the process ends.
-
-    An error, such as one in the `info` of an engine from outside the package, does not end the reports: without them,
-    the run would not notice the end of its input or its limit on the cost.
-    """
-    while True:
-        await asyncio.sleep(interval_seconds)
-        for report in reports:
-            try:
-                await report()
-            except Exception as error:  # the next report repeats what this one has not sent
-                sys.stderr.write(f"replica process {os.getpid()}: cannot report: {type(error).__name__}: {error}\n")
 
 
 class RerankWorker:
@@ -84,44 +65,40 @@ class RerankWorker:
             raise
 
     async def _start(self) -> None:
-        started = time.monotonic()
         self._events = EventLog(self._config.cluster.event_log, self._run.run_id)
         self._quarantine = QuarantineWriter(self._run.layout) if self._run.layout else None
         self._reranker = QueryReranker(self._config, self._replica, self._run, self._stats, self._in_flight)
-        await self._reranker.start()
-        seconds = time.monotonic() - started
+        seconds = await self._reranker.start()
         self._stats.replica_started(seconds)
         self._events.write("replica_started", seconds=round(seconds, 1), **self._reranker.engine_info())
         reports = (self._report_to_stats, self._report_to_coordinator)
-        self._reporting = asyncio.create_task(report_periodically(reports, _REPORT_SECONDS))
+        self._reporting = asyncio.create_task(report_periodically(reports))
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Rerank the queries of `block`, except those that have not begun when the run reaches `max_cost`."""
         return asyncio.run_coroutine_threadsafe(self._rerank_block(block), self._loop).result()
 
     async def _rerank_block(self, block: pa.Table) -> pa.Table:
-        limits: list[int | None] = [None] * len(block)
-        if self._run.window_limits is not None:
-            block = with_window_limits(block, self._run.window_limits)
-            limits = block[schemas.MAX_WINDOWS].to_pylist()
-        queries = query_rows(block, self._shown)
+        block = with_window_limits(block, self._run.window_limits)
+        queries = query_rows(block, self._shown, has_limits=self._run.window_limits is not None)
         self._queries_arrived += len(queries)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._rerank_row(*each)) for each in zip(queries, limits, strict=True)]
+            tasks = [group.create_task(self._rerank_row(row)) for row in queries]
         if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
             await self._reranker.flush()
         self._queries_returned += len(queries)
         results = [None if task.cancelled() else task.result() for task in tasks]
         return await asyncio.to_thread(result_block, block, results, self._schema, self._shown, self._run.calibration)
 
-    async def _rerank_row(self, row: dict[str, Any], limit: int | None) -> dict[str, Any]:
+    async def _rerank_row(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
             request = parse_row(row, self._shown)
             self._poison_queries.check(request.query_id)
         except RowError as error:
             return self._fail(row, str(error))
-        max_windows = self._reranker.max_windows(len(request.candidates), limit)
         query_id = request.query_id
+        limit = None if self._run.window_limits is None else row[schemas.MAX_WINDOWS]
+        max_windows = self._reranker.max_windows(len(request.candidates), limit)
         async with self._poison_queries.isolation(query_id), self._reranker.admitted(query_id, max_windows) as slot:
             started_at = datetime.now(UTC)
             self._stats.plan_query(max_windows)

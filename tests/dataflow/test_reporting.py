@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from corpus_reranker.dataflow.worker import report_periodically
+from corpus_reranker.dataflow.reporting import report_periodically
 
 
 async def test_an_error_in_one_report_ends_no_reports(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,21 @@
+"""Periodic reports of a replica."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+
+async def report_periodically(reports: Sequence[Callable[[], Awaitable[None]]], interval_seconds: float = 1.0) -> None:
+    """Call `reports` until the process ends.
+
+    An error, such as one in the `info` of an engine from outside the package, does not end the reports: without them,
+    the run would not notice the end of its input or its limit on the cost.
+    """
+    while True:
+        await asyncio.sleep(interval_seconds)
+        for report in reports:
+            try:
+                await report()
+            except Exception as error:  # the next report repeats what this one has not sent
+                sys.stderr.write(f"replica process {os.getpid()}: cannot report: {type(error).__name__}: {error}\n")
