@@ -193,6 +193,18 @@ def test_a_renamed_column_of_iceberg_is_read(tmp_path: Path) -> None:
     assert ids(table.settings()) == names(0, 9)
 
 
+def test_columns_of_iceberg_that_changed_after_the_last_snapshot_are_refused(tmp_path: Path) -> None:
+    table = IcebergTestTable(tmp_path / "table")
+    before = table.append(rows(0, 4).rename_columns({"clicks": "views"}))
+    with table.table.update_schema() as update:
+        update.rename_column("views", "clicks")
+    with pytest.raises(InputError, match=f"input.version={before}"):
+        open_source(table.settings(), STORAGE)
+    assert "views" in read(table.settings(version=before), tmp_path / "staged").column_names
+    table.append(rows(4, 8))
+    assert ids(table.settings()) == names(0, 8)
+
+
 def test_a_metadata_file_of_iceberg_needs_no_catalog(tmp_path: Path) -> None:
     table = IcebergTestTable(tmp_path / "table")
     table.append(rows(0, 5))

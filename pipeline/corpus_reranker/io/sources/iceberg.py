@@ -53,8 +53,13 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     with reading_table(name):
         scan = table.scan(snapshot_id=snapshot.snapshot_id)
         tasks = list(scan.plan_files())
-        schema = import_extra("pyiceberg.io.pyarrow", "iceberg").schema_to_pyarrow(
-            scan.projection(), include_field_ids=False
+        to_arrow = partial(import_extra("pyiceberg.io.pyarrow", "iceberg").schema_to_pyarrow, include_field_ids=False)
+        schema = to_arrow(scan.projection())
+        is_current_schema = schema == to_arrow(table.schema())
+    if snapshot_id is None and not is_current_schema:
+        raise InputError(
+            f"Iceberg table {url} got other columns after its last snapshot {snapshot.snapshot_id}; write to the table"
+            f" first, or set input.version={snapshot.snapshot_id} to read that snapshot with its own columns"
         )
     opened = TableVersion(
         name=name,
