@@ -79,6 +79,11 @@ def test_the_line_tells_replicas_that_report_from_those_that_do_not() -> None:
     assert " | 1 replica and 1 silent and 1 starting, 5 windows in flight" in line
 
 
+def test_the_line_shows_failures_of_the_cache() -> None:
+    history = [(0.0, StatsSnapshot(Counter(cache_failures=2), (ReplicaSnapshot(REPORT, 100.0),), at=100.0))]
+    assert ", 0 failed queries, 2 cache failures | ETA" in progress_line(compute_progress(history, 24, 0))
+
+
 def test_replicas_that_ended_after_the_last_query_are_not_silent() -> None:
     ended = ReplicaSnapshot(ReplicaReport(ReplicaId("actor-2", "host:2")), 0.0)
     current = StatsSnapshot(Counter(queries_complete=24), (ended,), at=100.0)

@@ -207,9 +207,14 @@ def progress_line(progress: RunProgress) -> str:
         f"{done} | {replicas}, {counted(progress.windows_in_flight, 'window')} in flight"
         f" | {progress.windows_per_second:.1f} windows/s, {progress.output_tokens_per_second:,.0f} output tokens/s"
         f" | {progress.counts.get('windows_repaired', 0):,} repaired, {progress.windows_unanswered:,} unanswered"
-        f" windows, {progress.counts.get('queries_failed', 0):,} failed queries{_cost(progress)}"
-        f" | ETA {format_clock(progress.eta_seconds)}"
+        f" windows, {progress.counts.get('queries_failed', 0):,} failed queries"
+        f"{_cache_failures(progress)}{_cost(progress)} | ETA {format_clock(progress.eta_seconds)}"
     )
+
+
+def _cache_failures(progress: RunProgress) -> str:
+    failures = progress.counts.get("cache_failures", 0)
+    return f", {counted(failures, 'cache failure')}" if failures else ""
 
 
 def _cost(progress: RunProgress) -> str:
