@@ -13,8 +13,9 @@ from pyarrow.fs import LocalFileSystem, PyFileSystem
 
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.errors import ConfigError, OutputError
-from corpus_reranker.io.filesystem import S3FileSystem, delete_folder, join, list_files, redact, resolve
+from corpus_reranker.io.filesystem import S3FileSystem, delete_folder, join, list_files, resolve
 from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from helpers.fault_proxy import fault_proxy
 from helpers.locations import Location

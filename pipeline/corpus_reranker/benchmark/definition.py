@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from corpus_reranker.config.merge import merge
 from corpus_reranker.errors import ConfigError, InputError
-from corpus_reranker.io.filesystem import join, redact, resolve
+from corpus_reranker.io.filesystem import join, resolve
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.paths import BENCHMARKS_DIRECTORY
 from corpus_reranker.section import Section

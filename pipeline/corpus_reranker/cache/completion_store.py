@@ -31,9 +31,10 @@ from corpus_reranker.cache.segments import (
     list_segments,
     new_segment_name,
 )
-from corpus_reranker.io.filesystem import IO_THREADS, redact, resolve
+from corpus_reranker.io.filesystem import IO_THREADS, resolve
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.schemas import completion_of_row
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 

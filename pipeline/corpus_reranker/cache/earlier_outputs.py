@@ -15,9 +15,10 @@ from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError, OutputError, TransientRunError
 from corpus_reranker.io.calibration import Calibration
-from corpus_reranker.io.filesystem import IO_THREADS, redact, resolve, retry_transient_errors
+from corpus_reranker.io.filesystem import IO_THREADS, resolve, retry_transient_errors
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.schemas import QUERY_ID, RESULT
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import RowLimits, StorageConfig
 from corpus_reranker.io.sinks.data_files import list_data_files
 from corpus_reranker.io.sinks.layout import SUCCESS

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from corpus_reranker.errors import ConfigError, EngineStartError
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class RemoteFile:
 
 def remote_files(url: str, storage: StorageConfig) -> list[RemoteFile]:
     """The files in the folder at `url`, without hidden files. Raises ConfigError if it cannot be listed."""
-    from corpus_reranker.io.filesystem import list_files, redact, resolve
+    from corpus_reranker.io.filesystem import list_files, resolve
     from corpus_reranker.io.storage_errors import brief
 
     filesystem, folder = resolve(url, storage)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import redact
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH, read_nested_files

@@ -22,6 +22,7 @@ from pyarrow.fs import S3FileSystem as _S3FileSystem
 
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.s3_client import in_region_of, open_data_filesystem, open_s3fs
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import error_kind
 
@@ -159,15 +160,6 @@ def canonical(url: str) -> str:
 def _without_empty_segments(path: str) -> str:
     """pyarrow and s3fs read a//b in two ways."""
     return "/".join(segment for segment in path.split("/") if segment)
-
-
-def redact(url: str) -> str:
-    """`url` without user, password and query string, for messages and logs."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def join(folder: str, *names: str) -> str:

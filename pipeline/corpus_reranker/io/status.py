@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from corpus_reranker.io.filesystem import join, redact, resolve
+from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.run_progress import RunProgress, read_progress
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.data_files import count_statuses, list_results
 from corpus_reranker.io.sinks.layout import MANIFEST, SUCCESS, spend_folder

@@ -5,9 +5,8 @@ Credentials are not among them: each library finds them by the AWS chain.
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
-from corpus_reranker.io.filesystem import is_s3, redact, resolve, s3_path
+from corpus_reranker.io.filesystem import is_s3, resolve, s3_path
 from corpus_reranker.io.s3_client import in_region_of
 from corpus_reranker.io.settings import StorageConfig
 
@@ -15,19 +14,6 @@ _DEFAULT_REGION = "us-east-1"
 
 _SPELLINGS = {"endpoint_url": "endpoint", "endpoint_url_s3": "endpoint", "default_region": "region"}
 """Further names of a setting in object_store, without `aws_`."""
-
-
-_SECRETS = ("credential", "key", "password", "secret", "token")
-"""In names of options with secrets. Sources: py.iceberg.apache.org/configuration, docs.rs/object_store."""
-
-
-def secret_option(options: Mapping[str, Any]) -> str | None:
-    """The name of an option that may hold a secret, which does not belong in a config that the output stores."""
-    for name, value in options.items():
-        named_so = any(secret in name.lower().replace("kms-key", "").replace("kms_key", "") for secret in _SECRETS)
-        if named_so or redact(str(value)) != str(value):
-            return name
-    return None
 
 
 def object_store_location(

@@ -2,8 +2,8 @@
 
 from pydantic import Field, field_validator
 
+from corpus_reranker.io.secrets import secret_option
 from corpus_reranker.io.settings import Url
-from corpus_reranker.io.table_storage import secret_option
 from corpus_reranker.publish.registry import table_class
 from corpus_reranker.section import Section
 

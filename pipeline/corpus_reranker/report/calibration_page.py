@@ -11,7 +11,8 @@ from corpus_reranker.evaluation.settings import CalibrateConfig
 from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.atomic_file import atomic_output
 from corpus_reranker.io.calibration import to_json
-from corpus_reranker.io.filesystem import redact, resolve
+from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.report.charts import Chart, curve, reliability_plot
 from corpus_reranker.report.templating import Tile, render

@@ -29,7 +29,8 @@ from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig, n
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.formatting import clip, counted, percentage
 from corpus_reranker.io.atomic_file import atomic_output
-from corpus_reranker.io.filesystem import redact, resolve
+from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.report.charts import Chart, distribution, signed_bars
 from corpus_reranker.report.templating import Tile, render

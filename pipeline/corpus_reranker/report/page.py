@@ -15,8 +15,9 @@ from corpus_reranker.evaluation.rankings import read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig, ndcg_settings
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.formatting import clip, format_duration, percentage, short_number
-from corpus_reranker.io.filesystem import join, redact, resolve
+from corpus_reranker.io.filesystem import join, resolve
 from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, REPORT, spend_folder
 from corpus_reranker.io.sinks.run_record import RUN

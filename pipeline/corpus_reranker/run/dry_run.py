@@ -10,10 +10,10 @@ from corpus_reranker.dataflow.prompts import create_prompt_builder
 from corpus_reranker.errors import OutputHeldError, RowError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.calibration import Calibration
-from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.object_store import check_writable, open_object_store
 from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import InputConfig
 from corpus_reranker.io.sinks.base import Sink
 from corpus_reranker.io.sinks.registry import open_sink

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.errors import OutputConflictError, OutputError, TransientRunError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.filesystem import delete_empty_folders, delete_files, list_files, redact
+from corpus_reranker.io.filesystem import delete_empty_folders, delete_files, list_files
 from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.quarantine import delete_from_quarantine
 from corpus_reranker.io.run_progress import RunProgress, write_progress
 from corpus_reranker.io.schemas import QUERY_ID
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.commit import publish_data_files, publish_file, stage_object

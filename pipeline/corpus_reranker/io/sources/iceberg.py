@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from corpus_reranker.errors import ConfigError, InputError
-from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.iceberg_catalog import load_iceberg_catalog
+from corpus_reranker.io.secrets import redact, secret_option
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (
@@ -20,7 +20,7 @@ from corpus_reranker.io.sources.table_version import (
     reading_table,
     version_number,
 )
-from corpus_reranker.io.table_storage import iceberg_properties, secret_option
+from corpus_reranker.io.table_storage import iceberg_properties
 from corpus_reranker.plugins import import_extra
 
 

@@ -16,8 +16,9 @@ from typing import Any
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.filesystem import IO_THREADS, is_s3, redact, resolve, retry_transient_errors
+from corpus_reranker.io.filesystem import IO_THREADS, is_s3, resolve, retry_transient_errors
 from corpus_reranker.io.s3_client import in_region_of, open_s3fs
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
 

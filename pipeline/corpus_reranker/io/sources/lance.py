@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from corpus_reranker.io.filesystem import redact
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.table_version import (

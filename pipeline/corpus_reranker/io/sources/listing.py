@@ -9,7 +9,8 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.filesystem import redact, resolve, retry_transient_errors
+from corpus_reranker.io.filesystem import resolve, retry_transient_errors
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.filesystem import redact
 from corpus_reranker.io.schemas import CANDIDATES
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.arrow_types import is_list
 from corpus_reranker.io.sources.base import ParquetFiles, Source

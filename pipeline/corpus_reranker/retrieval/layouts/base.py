@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.atomic_file import atomic_output
-from corpus_reranker.io.filesystem import redact, resolve
+from corpus_reranker.io.filesystem import resolve
+from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.trec import Qrel, open_text, read_qrels
 from corpus_reranker.retrieval.files import match_files, suffix_of
