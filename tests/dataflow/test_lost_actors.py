@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import RayError
 
-from corpus_reranker.dataflow.poison_query import DeathRecord
 from corpus_reranker.run import passes
+from helpers.request_log import RequestLog
 from helpers.runs import check_ranking, config, query, rerank, rows_of, write_input
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -41,22 +40,19 @@ class Actors:
 
         return recorded
 
-    def deaths(self, query_id: str) -> int:
-        """Deaths of processes at which an unfinished query was in flight."""
-        records: dict[str, DeathRecord] = ray.get(self.handles["coordinator"].death_records.remote())
-        return records[query_id].deaths if query_id in records else 0
+    def kill(self) -> None:
+        for handle in self.handles.values():
+            ray.kill(handle, no_restart=False)
 
 
-def kill_after_each_death(actors: Actors, killed: list[int], finished: threading.Event) -> None:
+def kill_after_each_death(actors: Actors, log: RequestLog, killed: list[int], finished: threading.Event) -> None:
     """Kill both actors once when their run starts, and once whenever the poison query has killed one more engine."""
     actors.started.wait()
     while not finished.wait(POLL_SECONDS):
-        with contextlib.suppress(RayError):  # the run ends, and the coordinator with it
-            deaths = actors.deaths("q0006")
-            if deaths >= len(killed):
-                for handle in actors.handles.values():
-                    ray.kill(handle, no_restart=False)
-                killed.append(deaths)
+        deaths = len({event.process for event in log.read().events if event.query_id == "q0006"})
+        if deaths >= len(killed):
+            actors.kill()
+            killed.append(deaths)
 
 
 def test_a_poison_query_is_isolated_although_the_actors_are_killed_repeatedly(
@@ -64,9 +60,10 @@ def test_a_poison_query_is_isolated_although_the_actors_are_killed_repeatedly(
 ) -> None:
     rows = [query(number) for number in range(10)]
     write_input(tmp_path / "in", rows)
-    settings = config(tmp_path, "--engine.die={q0006: 1}")
+    settings = config(tmp_path, "--engine.die={q0006: 1}", f"--engine.log_path={tmp_path}/requests.jsonl")
+    log = RequestLog(tmp_path / "requests.jsonl")
     actors, killed, finished = Actors(monkeypatch), list[int](), threading.Event()
-    killer = threading.Thread(target=kill_after_each_death, args=(actors, killed, finished))
+    killer = threading.Thread(target=kill_after_each_death, args=(actors, log, killed, finished))
     killer.start()
     try:
         manifest, _ = rerank(settings)
