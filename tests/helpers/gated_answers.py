@@ -32,32 +32,28 @@ def gated(gate: str, substring: str) -> Answer:
 
 def waits(gate: str, substring: str = "") -> Answer:
     """Complete no request with `substring` until the file `gate` exists, and fail such requests after ten minutes."""
-    answer = reverse_order()
-    is_open = Path(gate).exists
-
-    async def wait_and_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
-        for _ in range(12_000):
-            if is_open():
-                return answer(text, params)
-            await asyncio.sleep(0.05)
-        raise RequestError("the gate is closed")
-
-    return lambda text, params: wait_and_answer(text, params) if substring in text else answer(text, params)
+    return _reverse_order_once(Path(gate).exists, substring, 600, "the gate is closed")
 
 
 def after_the_others(log: str, substring: str, completed: int) -> Answer:
     """Answer prompts with `substring` once the request log has `completed` completions, and fail after a minute."""
-    answer = reverse_order()
 
     def is_complete() -> bool:
         return Path(log).read_text().count('"completed"') >= completed
 
-    async def wait_and_answer(text: str, params: SamplingParams) -> str:
-        for _ in range(1200):
-            if is_complete():
+    return _reverse_order_once(is_complete, substring, 60, "the others are not complete")
+
+
+def _reverse_order_once(condition: Callable[[], bool], substring: str, seconds: int, error: str) -> Answer:
+    """Answers that reverse the order; those to prompts with `substring` wait for a condition at most `seconds`."""
+    answer = reverse_order()
+
+    async def wait_and_answer(text: str, params: SamplingParams) -> str | tuple[str, str]:
+        for _ in range(20 * seconds):
+            if condition():
                 return answer(text, params)
             await asyncio.sleep(0.05)
-        raise RequestError("the others are not complete")
+        raise RequestError(error)
 
     return lambda text, params: wait_and_answer(text, params) if substring in text else answer(text, params)
 
