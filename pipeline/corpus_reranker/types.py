@@ -177,6 +177,8 @@ class WindowOutcome:
         prompt: The text of the last prompt.
         response: The text of the last completion.
         named: Number of passages that the answer names. None: no completion, or the parser does not say.
+        stability: The stability of the ranking, if this window were the last. None: the strategy does not measure it,
+            or no window up to this one has an answer.
     """
 
     start: int
@@ -194,6 +196,7 @@ class WindowOutcome:
     response: str | None = None
     named: int | None = None
     flags: tuple[AnswerFlag, ...] = ()
+    stability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +221,8 @@ class Ranking:
         beliefs: The strategy's final belief of each candidate's relevance.
         agreement: The fraction from 0 to 1 of the evidence about a candidate that agrees with `order`.
         stability: How reproducible the order is, higher is better. The strategy defines the measure.
+        window_stability: For each window, in the order of the requests: the stability of the ranking, if this window
+            were the last. None if the strategy does not measure it.
     """
 
     order: Sequence[int]
@@ -225,6 +230,7 @@ class Ranking:
     beliefs: Sequence[Belief | None] | None = None
     agreement: Sequence[float | None] | None = None
     stability: float | None = None
+    window_stability: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("llm_scores", "beliefs", "agreement"):

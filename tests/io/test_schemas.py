@@ -48,6 +48,7 @@ _outcomes = st.builds(
     response=st.none() | st.text(st.characters(codec=None)),
     named=st.none() | st.integers(0, 50),
     flags=st.lists(st.sampled_from(get_args(AnswerFlag)), unique=True).map(tuple),
+    stability=st.none() | st.floats(),
 )
 
 
@@ -107,8 +108,8 @@ def test_rows_hold_every_candidate_once_and_cast_to_the_schema(
             belief = result.beliefs[each["initial_rank"] - 1] if result.beliefs else None
             assert (each["belief_mean"], each["belief_sd"]) == ((0.5, 0.2) if belief else (None, None))
         assert row["stability"] == finite(result.stability)
-        answers = [(window["named"], tuple(window["flags"])) for window in row["windows"]]
-        assert answers == [(window.named, window.flags) for window in result.windows]
+        answers = [(window["named"], tuple(window["flags"]), window["stability"]) for window in row["windows"]]
+        assert answers == [(each.named, each.flags, finite(each.stability)) for each in result.windows]
         assert keep_reasoning or all(window["reasoning"] is None for window in row["windows"])
         assert [row[name] for name in ("query", *extra)] == [source[name] for name in ("query", *extra)]
 

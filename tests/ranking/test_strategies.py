@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from corpus_reranker.errors import EngineDeadError, RequestError
 from corpus_reranker.ranking.strategies.active import Active
-from corpus_reranker.ranking.strategies.base import Strategy, as_ranking, needs_scores, rank_windows_shuffled
+from corpus_reranker.ranking.strategies.base import (
+    RankWindow,
+    Strategy,
+    as_ranking,
+    needs_scores,
+    rank_windows_shuffled,
+)
 from corpus_reranker.ranking.strategies.full_list import FullList
 from corpus_reranker.ranking.strategies.pairwise import Pairwise
 from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
@@ -22,8 +28,8 @@ from corpus_reranker.ranking.strategies.single_window import SingleWindow
 from corpus_reranker.ranking.strategies.sliding_window import SlidingWindow
 from corpus_reranker.ranking.strategies.top_down import TopDown
 from corpus_reranker.ranking.strategies.tournament import Tournament
-from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
-from helpers.scripts import answer, completion, rerank, shown_indices
+from corpus_reranker.types import Completion, Generate, Prompt, Ranking, SamplingParams
+from helpers.scripts import answer, completion, oracle, rerank, shown_indices
 
 ALL: list[Strategy] = [
     SingleWindow(),
@@ -266,6 +272,46 @@ async def test_more_windows_continue_from_the_cached_completions(
     assert continued.order == expected.order
     assert (continued.beliefs, continued.stability) == (expected.beliefs, expected.stability)
     assert len(continued.windows) >= len(stopped.windows)
+
+
+@settings(max_examples=40)
+@given(
+    window=st.integers(2, 20),
+    depth=st.integers(21, 60),
+    cutoff=st.integers(1, 12),
+    min_uncertain=st.integers(1, 12),
+    failures=st.sampled_from([0.0, 0.3, 0.9]),
+    seed=st.integers(0, 999),
+)
+async def test_the_stability_of_a_window_is_that_of_a_query_that_ends_with_it(
+    window: int, depth: int, cutoff: int, min_uncertain: int, failures: float, seed: int
+) -> None:
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        size, rng = len(shown_indices(prompt)), random.Random(f"{seed}/{prompt.text}/{params.seed}")
+        return completion("no answer" if rng.random() < failures else answer(rng.sample(range(size), size)))
+
+    strategy = Active(window, depth, cutoff, max_calls=8, min_uncertain=min_uncertain)
+    result = await rerank(60, generate, strategy)
+    stabilities = [each.stability for each in result.windows]
+    for windows, stability in enumerate(stabilities, 1):
+        ended = await rerank(60, generate, strategy.with_max_windows(windows))
+        assert len(ended.windows) == windows
+        assert ended.stability == stability
+    assert (stabilities[-1] is None) == (result.status == "failed")
+
+
+async def test_windows_have_a_stability_only_if_the_strategy_measures_it() -> None:
+    generate = oracle(lambda index: index)
+    for strategy, num_candidates in ((SlidingWindow(), 40), (ShuffleConsensus(), 40), (Active(), 20)):
+        result = await rerank(num_candidates, generate, strategy)
+        assert {each.stability for each in result.windows} == {None}
+
+    class WrongNumber(Active):
+        async def rank(self, num_candidates: int, rank_window: RankWindow) -> Ranking:
+            return dataclasses.replace(await Active().rank(num_candidates, rank_window), window_stability=[0.5])
+
+    with pytest.raises(ValueError, match="window_stability has 1 values for 9 windows"):
+        await rerank(100, generate, WrongNumber())
 
 
 async def test_shuffle_consensus_reduces_position_bias() -> None:

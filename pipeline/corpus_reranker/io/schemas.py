@@ -98,11 +98,14 @@ WINDOWS = pa.list_(
             ("error", pa.string()),
             ("named", pa.int32()),
             ("flags", pa.list_(pa.string())),
+            ("stability", pa.float64()),
         ]
     )
 )
 """In the order of their requests. `reasoning` is null unless output.keep_reasoning is set. `named` is the number of
-passages that the answer names, null without a completion; `flags` are those of `types.AnswerFlag`."""
+passages that the answer names, null without a completion; `flags` are those of `types.AnswerFlag`. `stability` is that
+of the ranking, if this window were the last (`active`). It is null with other strategies, and until a window has an
+answer."""
 
 RESULT = pa.schema(
     [
@@ -317,6 +320,7 @@ def _finite_or_null(value: float | None) -> float | None:
 def _window(outcome: WindowOutcome, keep_reasoning: bool) -> dict[str, Any]:
     kept = {name: getattr(outcome, name) for name in _WINDOW_FIELDS}
     kept["error"] = clip(outcome.error, MAX_ERROR_CHARS)
+    kept["stability"] = _finite_or_null(outcome.stability)
     kept["reasoning"] = clip(outcome.reasoning, MAX_REASONING_CHARS) if keep_reasoning else None
     return kept
 

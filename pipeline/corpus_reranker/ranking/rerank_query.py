@@ -91,7 +91,7 @@ async def _rank_windows(request: RerankRequest, strategy: Strategy, runner: Wind
         raise first_error(group) from None
     ranking = as_ranking(ranked)
     apply_permutation(request.candidates, ranking.order)
-    windows = runner.outcomes
+    windows = _with_stability(runner.outcomes, ranking.window_stability)
     status = _query_status(windows)
     if status == "failed":  # no window has an answer, but the strategy may have shuffled
         ranking = Ranking(range(len(request.candidates)))
@@ -106,6 +106,17 @@ async def _rank_windows(request: RerankRequest, strategy: Strategy, runner: Wind
         agreement=ranking.agreement,
         stability=ranking.stability,
     )
+
+
+def _with_stability(windows: Sequence[WindowOutcome], stabilities: Sequence[float] | None) -> tuple[WindowOutcome, ...]:
+    """The windows with their stability, from the first one with an answer on: until then, the query has failed."""
+    if stabilities is None:
+        return tuple(windows)
+    if len(stabilities) != len(windows):
+        raise ValueError(f"window_stability has {len(stabilities)} values for {len(windows)} windows")
+    first = next((number for number, window in enumerate(windows) if window.status in ANSWERED), len(windows))
+    answered = zip(windows[first:], stabilities[first:], strict=True)
+    return (*windows[:first], *(replace(window, stability=value) for window, value in answered))
 
 
 def _default_sampling(parser: AnswerParser) -> SamplingParams:

@@ -24,7 +24,8 @@ class Active:
 
     The ranking has the final beliefs of the best `depth` candidates, and a stability: the mean probability that a
     candidate of the first `cutoff` exceeds a threshold, which `cutoff` candidates are expected to exceed. A query whose
-    candidates fit in one window has no beliefs and no stability: the answer gives the order.
+    candidates fit in one window has no beliefs and no stability: the answer gives the order. A window's stability is
+    that of a ranking with `max_calls` such that this window is the last.
 
     Attributes:
         window: Passages in one window.
@@ -69,16 +70,16 @@ class Active:
         if depth <= self.window:
             return Ranking([*await rank_window(range(depth), 0), *range(depth, num_candidates)])
         beliefs = prior_beliefs(depth)
-        calls_left = self.max_calls
+        stabilities: list[float] = []
         to_rank, last_round = list(range(depth)), False
-        while to_rank and calls_left:
-            windows = chunks(to_rank, self.window)[:calls_left]
-            calls_left -= len(windows)
-            await _rank_and_update(windows, beliefs, rank_window)
+        while windows := self._windows(to_rank)[: self.max_calls - len(stabilities)]:
+            for order in await _rank_in_order_of(beliefs, windows, rank_window):
+                apply_answer(beliefs, order)
+                stabilities.append(stability(beliefs, self.cutoff))
             if last_round:
                 break
             to_rank, last_round = self.next_round(beliefs)
-        return self._ranking(beliefs, num_candidates)
+        return self._ranking(beliefs, num_candidates, stabilities)
 
     def next_round(self, beliefs: Sequence[Gaussian]) -> tuple[list[int], bool]:
         """The candidates to rank next, likeliest in the top first, and whether this is the last round."""
@@ -88,7 +89,11 @@ class Active:
         uncertain = [index for index in likely if probability[index] < 1 - self.tolerance]
         return (likely, True) if len(uncertain) < self.min_uncertain else (uncertain, False)
 
-    def _ranking(self, beliefs: Sequence[Gaussian], num_candidates: int) -> Ranking:
+    def _windows(self, to_rank: Sequence[int]) -> list[list[int]]:
+        """The windows of a round. A candidate that would be alone in its window takes no call."""
+        return [indices for indices in chunks(to_rank, self.window) if len(indices) > 1]
+
+    def _ranking(self, beliefs: Sequence[Gaussian], num_candidates: int, stabilities: Sequence[float]) -> Ranking:
         order = by_mean(beliefs)
         return Ranking(
             [*order, *range(len(order), num_candidates)],
@@ -96,7 +101,8 @@ class Active:
                 *(Belief(belief.mean, math.sqrt(belief.variance)) for belief in beliefs),
                 *[None] * (num_candidates - len(beliefs)),
             ],
-            stability=stability(beliefs, self.cutoff),
+            stability=stabilities[-1],
+            window_stability=stabilities,
         )
 
 
@@ -126,12 +132,12 @@ def stability(beliefs: Sequence[Gaussian], cutoff: int) -> float:
     return sum(beliefs[index].above(threshold) for index in by_mean(beliefs)[:cutoff]) / cutoff
 
 
-async def _rank_and_update(windows: Sequence[Sequence[int]], beliefs: list[Gaussian], rank_window: RankWindow) -> None:
-    """Rank `windows` concurrently and update `beliefs` by their orders."""
+async def _rank_in_order_of(
+    beliefs: Sequence[Gaussian], windows: Sequence[Sequence[int]], rank_window: RankWindow
+) -> list[list[int]]:
+    """Rank `windows` concurrently. Each starts at the position that its best candidate has by `beliefs`."""
     position = {index: position for position, index in enumerate(by_mean(beliefs))}
-    started = [(indices, min(map(position.__getitem__, indices))) for indices in windows]
-    for order in await rank_windows(rank_window, started):
-        apply_answer(beliefs, order)
+    return await rank_windows(rank_window, [(indices, min(map(position.__getitem__, indices))) for indices in windows])
 
 
 def _threshold(beliefs: Sequence[Gaussian], count: int) -> float:
