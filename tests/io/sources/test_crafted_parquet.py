@@ -102,8 +102,9 @@ def test_equal_huge_query_ids_unpack_to_nothing(local_location: Location) -> Non
 
 
 def test_a_million_candidates_among_other_rows_are_one_failed_row(local_location: Location) -> None:
-    table = pa.concat_tables([one_row_of(1_000_000, "short"), *[one_row_of(1, "y")] * 3]).combine_chunks()
-    checked = check_batch(table, local_location.input())
+    write_plain(local_location, pa.concat_tables([one_row_of(1_000_000, "short"), *[one_row_of(1, "y")] * 3]))
+    files = read_nested_files(local_location.input(), local_location.storage)
+    checked = check_batch(pa.concat_tables(iter_tables(files, ROWS_PER_BATCH)), local_location.input())
     assert checked[PROBLEM].to_pylist() == ["1000000 candidates; input.max_candidates is 1000", None, None, None]
     assert checked["candidates"].to_pylist()[0] is None
 

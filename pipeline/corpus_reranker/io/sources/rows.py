@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from corpus_reranker.errors import InputError, RowError
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID
 from corpus_reranker.io.settings import RowLimits
-from corpus_reranker.io.sources.arrow_types import is_list, is_number, is_text
+from corpus_reranker.io.sources.arrow_types import is_number, is_text
 from corpus_reranker.types import NOTHING_SHOWN, Candidate, RerankRequest, ShownInput
 
 MAX_ID_CHARS = 1_000
@@ -33,16 +33,13 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
     only if one of them is bad.
 
     Args:
-        table: Input rows in nested form; `title` and `score` may be absent.
+        table: Input rows with the types of `schemas.NESTED_INPUT`; `title` and `score` may be absent.
         limits: The most candidates and bytes of a row, and whether a doc_id can occur twice.
     """
     problems = _undecodable_rows(table) | _oversized_rows(table, limits)
     if problems:
         table = _null_rows(table, problems, limits.max_row_bytes)
-    if type_problem := _type_problem(table.schema):
-        problems = dict.fromkeys(range(table.num_rows), type_problem) | problems
-    else:
-        problems = _invalid_rows(table, limits) | problems
+    problems = _invalid_rows(table, limits) | problems
     column = pa.array([problems.get(position) for position in range(table.num_rows)], pa.string())
     return table.append_column(pa.field(PROBLEM, pa.string()), column)
 
@@ -89,14 +86,12 @@ def check_shown(schema: pa.Schema, shown: ShownInput) -> None:
             )
         if not (is_text(type_ := schema.field(name).type) or is_number(type_)):
             raise InputError(f"the prompt template shows the column {name!r}, which is {type_}; cast it to string")
-    candidates = schema.field(CANDIDATES).type
-    has_fields = is_list(candidates) and pa.types.is_struct(candidates.value_type)
-    if shown.scores and has_fields and candidates.value_type.get_field_index("score") < 0:
+    if shown.scores and schema.field(CANDIDATES).type.value_type.get_field_index("score") < 0:
         raise InputError("the prompt template shows {score}, and the input has no candidates.score; add the scores")
 
 
 def _score(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+    return math.nan if value is None else value
 
 
 def _oversized_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
@@ -106,10 +101,9 @@ def _oversized_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
             row_bytes = table.slice(position, 1).nbytes
             if row_bytes > limits.max_row_bytes:
                 problems[position] = f"{row_bytes} bytes; input.max_row_bytes is {limits.max_row_bytes}"
-    if is_list(table.schema.field(CANDIDATES).type):
-        counts = pc.fill_null(pc.list_value_length(table[CANDIDATES]), 0).to_numpy()
-        for position in np.flatnonzero(counts > limits.max_candidates):
-            problems[int(position)] = f"{counts[position]} candidates; input.max_candidates is {limits.max_candidates}"
+    counts = pc.fill_null(pc.list_value_length(table[CANDIDATES]), 0).to_numpy()
+    for position in np.flatnonzero(counts > limits.max_candidates):
+        problems[int(position)] = f"{counts[position]} candidates; input.max_candidates is {limits.max_candidates}"
     return problems
 
 
@@ -137,7 +131,7 @@ def _null_rows(table: pa.Table, positions: Mapping[int, str], max_row_bytes: int
     for index, name in enumerate(table.column_names):
         if name != QUERY_ID:
             field, column = table.schema.field(index).with_nullable(True), table.column(index).combine_chunks()
-            if name == CANDIDATES and _has_offsets(field.type) and pa.types.is_struct(field.type.value_type):
+            if name == CANDIDATES:
                 rows = [column.slice(row, 1) for row in range(len(column))]
                 for row in positions:
                     rows[row] = _ids_and_scores(rows[row], max_row_bytes)
@@ -166,31 +160,7 @@ def _ids_and_scores(row: pa.Array, max_row_bytes: int) -> pa.Array:
         return pa.nulls(1, row.type)
     if row.null_count or kept.nbytes + len(kept) * _CANDIDATE_OBJECT_BYTES > max_row_bytes:
         return pa.nulls(1, row.type)
-    offsets = pa.array([0, len(kept)], pa.int32() if pa.types.is_list(row.type) else pa.int64())
-    return type(row).from_arrays(offsets, kept, type=row.type)
-
-
-def _has_offsets(type_: pa.DataType) -> bool:
-    """Whether values are lists of the types that sources give; a dataset of one's own can have others."""
-    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
-
-
-def _type_problem(schema: pa.Schema) -> str | None:
-    """Why no row of a table with these types can be reranked; None if rows can be."""
-    for name in (QUERY_ID, "query"):
-        if not is_text(schema.field(name).type):
-            return f"{name} is {schema.field(name).type}; cast it to string"
-    candidates = schema.field(CANDIDATES).type
-    if pa.types.is_null(candidates) or (is_list(candidates) and pa.types.is_null(candidates.value_type)):
-        return None
-    if not is_list(candidates) or not pa.types.is_struct(candidates.value_type):
-        return f"candidates is {candidates}; it must be a list of structs"
-    for field in candidates.value_type:
-        if field.name in ("doc_id", "text", "title") and not is_text(field.type):
-            return f"candidates.{field.name} is {field.type}; cast it to string"
-        if field.name == "score" and not is_number(field.type):
-            return f"candidates.score is {field.type}; cast it to double"
-    return None
+    return pa.ListArray.from_arrays(pa.array([0, len(kept)], pa.int32()), kept, type=row.type)
 
 
 def _invalid_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
@@ -205,24 +175,19 @@ def _invalid_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
 
 
 def _invalid_ids(ids: pa.ChunkedArray) -> Iterator[tuple[np.ndarray, str]]:
-    texts = ids.cast(pa.large_string())
-    yield _rows_where(pc.is_null(texts)), "query_id is null"
-    yield _rows_where(pc.equal(texts, "")), "query_id is empty or blank"
-    too_long = pc.greater(pc.utf8_length(texts), MAX_ID_CHARS)
+    yield _rows_where(pc.is_null(ids)), "query_id is null"
+    yield _rows_where(pc.equal(ids, "")), "query_id is empty or blank"
+    too_long = pc.greater(pc.utf8_length(ids), MAX_ID_CHARS)
     yield _rows_where(too_long), f"query_id has more than {MAX_ID_CHARS} characters"
 
 
 def _invalid_texts(queries: pa.ChunkedArray) -> Iterator[tuple[np.ndarray, str]]:
-    texts = queries.cast(pa.large_string())
-    yield _rows_where(pc.is_null(texts)), "query is null"
-    yield _rows_where(_is_blank(texts)), "query is empty or blank"
+    yield _rows_where(pc.is_null(queries)), "query is null"
+    yield _rows_where(_is_blank(queries)), "query is empty or blank"
 
 
 def _invalid_candidates(lists: pa.Array, limits: RowLimits) -> Iterator[tuple[int, str]]:
     """Problems of the rows' lists; of a row with several bad candidates, the first one comes first."""
-    if pa.types.is_null(lists.type):
-        yield from ((row, "candidates is null") for row in range(len(lists)))
-        return
     lengths = pc.list_value_length(lists)
     yield from ((int(row), "candidates is null") for row in _rows_where(pc.is_null(lengths)))
     yield from ((int(row), "candidates is empty") for row in _rows_where(pc.equal(lengths, 0)))
@@ -264,9 +229,8 @@ def _duplicates(doc_ids: pa.Array, rows: np.ndarray, first_of_row: np.ndarray) -
 
 def _text_field(structs: pa.Array, name: str) -> pa.Array:
     """A field of all structs, null where the struct is null or has no such field."""
-    if pa.types.is_null(structs.type) or structs.type.get_field_index(name) < 0:
-        return pa.nulls(len(structs), pa.large_string())
-    return pc.struct_field(structs, name).cast(pa.large_string())
+    known = structs.type.get_field_index(name) >= 0
+    return pc.struct_field(structs, name) if known else pa.nulls(len(structs), pa.string())
 
 
 def _is_blank(texts: pa.Array | pa.ChunkedArray) -> Any:
