@@ -32,6 +32,7 @@ from corpus_reranker.io.calibration import with_p_relevant
 from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID, RESULT
 from corpus_reranker.io.sinks.base import Sink
+from corpus_reranker.io.sources.arrow_types import struct_field
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
@@ -116,9 +117,8 @@ def _scores(candidates: pa.ChunkedArray) -> pa.ListArray:
     """The first-stage scores of each row's candidates without duplicates, null for NaN."""
     lists = candidates.combine_chunks()
     structs, rows = pc.list_flatten(lists), pc.list_parent_indices(lists)
-    known = structs.type.get_field_index("score") >= 0
-    scores = pc.struct_field(structs, "score") if known else pa.nulls(len(structs))
-    doc_ids = pc.struct_field(structs, "doc_id").cast(pa.large_string())
+    scores = struct_field(structs, "score")
+    doc_ids = struct_field(structs, "doc_id").cast(pa.large_string())
     flat = pa.table({"row": rows, "doc_id": doc_ids, "position": np.arange(len(structs))})
     first = flat.group_by(["row", "doc_id"]).aggregate([("position", "min")])["position_min"].to_numpy()
     first = np.sort(first)

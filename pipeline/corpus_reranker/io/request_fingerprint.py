@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM
+from corpus_reranker.io.sources.arrow_types import struct_field
 from corpus_reranker.types import NOTHING_SHOWN, ShownInput
 
 _FIELDS = ("doc_id", "title", "text")
@@ -50,7 +51,7 @@ def _fingerprints(columns: list[pa.ChunkedArray], candidates: pa.ChunkedArray, w
     counts = pc.list_value_length(candidates).to_numpy()
     bounds = np.concatenate([[0], np.cumsum(counts)])
     structs = pc.list_flatten(candidates).combine_chunks()
-    fields = [_text_buffers(_field(structs, name)) for name in _FIELDS]
+    fields = [_text_buffers(struct_field(structs, name)) for name in _FIELDS]
     scores = _scores(structs) if with_scores else np.empty(0, "<f8")
     digests = []
     for row, (start, end) in enumerate(pairwise(bounds.tolist())):
@@ -70,13 +71,8 @@ def _fingerprints(columns: list[pa.ChunkedArray], candidates: pa.ChunkedArray, w
     return digests
 
 
-def _field(structs: pa.StructArray, name: str) -> pa.Array:
-    known = structs.type.get_field_index(name) >= 0
-    return pc.struct_field(structs, name) if known else pa.nulls(len(structs), pa.large_string())
-
-
 def _scores(structs: pa.StructArray) -> npt.NDArray[np.float64]:
-    scores = _field(structs, "score").cast(pa.float64())
+    scores = struct_field(structs, "score").cast(pa.float64())
     return np.asarray(pc.fill_null(scores, np.nan).to_numpy(zero_copy_only=False), "<f8")
 
 

@@ -72,6 +72,12 @@ def are_exact_as_doubles(values: Any) -> bool:
     return all(is_exact_as_double(value) for value in pc.min_max(values).as_py().values())
 
 
+def struct_field(structs: pa.Array, name: str) -> pa.Array:
+    """A field of structs, null where the struct is null; all null if the structs have no such field."""
+    known = structs.type.get_field_index(name) >= 0
+    return pc.struct_field(structs, name) if known else pa.nulls(len(structs))
+
+
 def _loses(type_: pa.DataType, common: pa.DataType) -> bool:
     """Whether a value of `type_` can change in `common`: a large integer or a long decimal that becomes a double."""
     if pa.types.is_integer(type_) and pa.types.is_floating(common):

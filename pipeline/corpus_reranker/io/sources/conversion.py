@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus_reranker.io.schemas import CANDIDATES
-from corpus_reranker.io.sources.arrow_types import is_bytes, is_list
+from corpus_reranker.io.sources.arrow_types import is_bytes, is_list, struct_field
 from corpus_reranker.io.sources.schema_check import row_columns
 
 
@@ -64,8 +64,6 @@ def _convert_list(lists: pa.Array, type_: pa.DataType, columns: Mapping[str, str
 def _convert_struct(structs: pa.Array, type_: pa.DataType, columns: Mapping[str, str]) -> pa.Array:
     children = []
     for field in type_:
-        name = columns.get(field.name, field.name)
-        known = structs.type.get_field_index(name) >= 0
-        child = pc.struct_field(structs, name) if known else pa.nulls(len(structs))
+        child = struct_field(structs, columns.get(field.name, field.name))
         children.append(convert(child, field.type))
     return pa.StructArray.from_arrays(children, fields=list(type_), mask=pc.is_null(structs))

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from corpus_reranker.errors import InputError, RowError
 from corpus_reranker.io.schemas import CANDIDATES, PROBLEM, QUERY_ID
 from corpus_reranker.io.settings import RowLimits
-from corpus_reranker.io.sources.arrow_types import is_number, is_text
+from corpus_reranker.io.sources.arrow_types import is_number, is_text, struct_field
 from corpus_reranker.types import NOTHING_SHOWN, Candidate, RerankRequest, ShownInput
 
 MAX_ID_CHARS = 1_000
@@ -196,9 +196,9 @@ def _invalid_candidates(lists: pa.Array, limits: RowLimits) -> Iterator[tuple[in
     if not len(structs):
         return
     first_of_row = np.searchsorted(rows, rows)
-    columns = {name: _text_field(structs, name) for name in ("doc_id", "text", "title")}
-    doc_ids = columns["doc_id"]
-    has_text = np.logical_not(_mask(_is_blank(columns["text"])) & _mask(_is_blank(columns["title"])))
+    doc_ids = struct_field(structs, "doc_id")
+    texts, titles = (struct_field(structs, name).cast(pa.string()) for name in ("text", "title"))
+    has_text = np.logical_not(_mask(_is_blank(texts)) & _mask(_is_blank(titles)))
     checks = [
         (_mask(pc.is_null(structs)), " is null"),
         (_mask(pc.is_null(doc_ids)), ".doc_id is null"),
@@ -225,12 +225,6 @@ def _duplicates(doc_ids: pa.Array, rows: np.ndarray, first_of_row: np.ndarray) -
             f"doc_id {each['doc_id']!r} is in candidates twice, at {positions[0]} and {positions[1]}; "
             "keep one of them, or set input.duplicate_doc_ids to keep_best",
         )
-
-
-def _text_field(structs: pa.Array, name: str) -> pa.Array:
-    """A field of all structs, null where the struct is null or has no such field."""
-    known = structs.type.get_field_index(name) >= 0
-    return pc.struct_field(structs, name) if known else pa.nulls(len(structs), pa.string())
 
 
 def _is_blank(texts: pa.Array | pa.ChunkedArray) -> Any:
