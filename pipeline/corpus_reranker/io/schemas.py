@@ -2,10 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from corpus_reranker.formatting import clip
@@ -241,11 +240,11 @@ def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
     The ranking holds every doc_id of the candidates once. It is empty if the ids alone exceed input.max_row_bytes, or
     are not UTF-8.
     """
-    scores = _scores_by_doc_id(row.get(CANDIDATES))
+    scores = _scores_by_doc_id(row[CANDIDATES] or ())
     ranking = [
         _ranked(doc_id, rank, len(scores), rank, score) for rank, (doc_id, score) in enumerate(scores.items(), start=1)
     ]
-    return _output_row(str(row.get(QUERY_ID)), "failed", ranking, [], error)
+    return _output_row(str(row[QUERY_ID]), "failed", ranking, [], error)
 
 
 def completion_of_row(row: Mapping[str, Any]) -> Completion:
@@ -299,7 +298,7 @@ def _ranked(
         "rank": rank,
         "score": float(num_candidates - rank + 1),
         "initial_rank": initial_rank,
-        "initial_score": _null_if_nan(initial_score),
+        "initial_score": None if math.isnan(initial_score) else initial_score,
         "pre_ranker_score": None,
         "llm_score": None,
         "belief_mean": None,
@@ -307,10 +306,6 @@ def _ranked(
         "agreement": None,
         "p_relevant": None,
     }
-
-
-def _null_if_nan(score: float) -> float | None:
-    return None if math.isnan(score) else score
 
 
 def _finite_or_null(value: float | None) -> float | None:
@@ -333,12 +328,11 @@ _WINDOW_FIELDS = [
 _COMPLETION_FIELDS = [field.name for field in dataclasses.fields(Completion)]
 
 
-def _scores_by_doc_id(candidates: Any) -> dict[str, float]:
+def _scores_by_doc_id(candidates: Iterable[Mapping[str, Any] | None]) -> dict[str, float]:
     """The score of each candidate by doc_id, in the order of the list; NaN without a score."""
     scores: dict[str, float] = {}
-    for candidate in candidates if isinstance(candidates, list | tuple | np.ndarray) else ():
-        fields = candidate if isinstance(candidate, Mapping) else {}
-        doc_id, score = fields.get("doc_id"), fields.get("score")
-        if doc_id is not None:
-            scores.setdefault(str(doc_id), float(score) if isinstance(score, int | float) else math.nan)
+    for candidate in candidates:
+        if candidate is not None and candidate["doc_id"] is not None:
+            score = candidate.get("score")
+            scores.setdefault(candidate["doc_id"], math.nan if score is None else score)
     return scores
