@@ -102,7 +102,7 @@ def measure(queries: int) -> dict[str, Any]:
             state = isolated.run(sink.prepare, query_ids)
             prepared = cpu_seconds(isolated)
             filesystem = sink.layout.filesystem
-            planned = isolated.run(plan_round, budget, MAX_CALLS, query_ids, filesystem, list(state.files))
+            planned = isolated.run(plan_round, budget, windows, MAX_CALLS, query_ids, filesystem, list(state.files))
             prepare_seconds += prepared - started
             plan_seconds += cpu_seconds(isolated) - prepared
             rounds += 1

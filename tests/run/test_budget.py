@@ -71,7 +71,7 @@ class SimulatedRun:
         """The windows of each query at the end. `kill` ends rounds early."""
         rows: dict[str, tuple[int, int]] = {}
         for _ in range(1_000):
-            left = self.budget.windows - sum(windows for windows, _ in rows.values())
+            left = int(self.budget.amount) - sum(windows for windows, _ in rows.values())
             chosen = next_limits(self.budget, MOST_WINDOWS, self._open(rows), left).to_pylist()
             if not chosen:
                 return {query_id: windows for query_id, (windows, _) in sorted(rows.items())}
@@ -102,10 +102,10 @@ def test_the_budget_is_spent_and_kills_do_not_change_the_allocation(
     run = SimulatedRun(budget, {f"q{number:02}": windows for number, windows in enumerate(needed)}, seed)
     rows = run.spend(None)
     spent = sum(rows.values())
-    assert spent <= budget.windows
+    assert spent <= budget.amount
     assert len(rows) == len(needed)
     if budget.target_stability is None:
-        assert spent == min(budget.windows, sum(min(windows, MOST_WINDOWS) for windows in needed))
+        assert spent == min(budget.amount, sum(min(windows, MOST_WINDOWS) for windows in needed))
     assert run.spend(random.Random(seed)) == rows
 
 
@@ -129,7 +129,8 @@ def test_a_query_without_a_row_gets_windows_even_if_retries_have_spent_the_budge
 
 
 def row(query_id: str, max_windows: int, attempts: list[int], **changes: Any) -> dict[str, Any]:
-    windows = [{"start": 0, "end": 4, "status": "complete", "attempts": each} for each in attempts]
+    window = {"start": 0, "end": 4, "status": "complete", "prompt_tokens": 40, "output_tokens": 2}
+    windows = [window | {"attempts": each} for each in attempts]
     columns = {QUERY_ID: query_id, "status": "complete", "ranking": [], "windows": windows, "stability": 0.5}
     return dict.fromkeys(RESULT.names) | columns | {MAX_WINDOWS: max_windows} | changes
 
@@ -154,11 +155,11 @@ def test_rows_with_a_higher_limit_replace_others_and_closed_queries_get_nothing(
     state = sink.prepare(ids)
     assert (state.done, state.by_status["degraded"]) == (6, 2)
     budget = BudgetConfig(windows=20, allocation="uncertainty", first_windows=2, target_stability=0.8)
-    planned = plan_round(budget, MOST_WINDOWS, ids, sink.layout.filesystem, list(state.files))
-    assert (planned.windows, planned.allotted) == (3 + 3 + 1 + 2 + 0 + 2, 13)
+    planned = plan_round(budget, 20, MOST_WINDOWS, ids, sink.layout.filesystem, list(state.files))
+    assert (planned.windows, planned.allotted, planned.tokens) == (3 + 3 + 1 + 2 + 0 + 2, 13, 42 * (3 + 2 + 1 + 2 + 2))
     assert planned.limits.to_pylist() == [{QUERY_ID: "new", MAX_WINDOWS: 2}]
     budget = BudgetConfig(windows=20)
-    planned = plan_round(budget, MOST_WINDOWS, ids, sink.layout.filesystem, list(state.files))
+    planned = plan_round(budget, 20, MOST_WINDOWS, ids, sink.layout.filesystem, list(state.files))
     assert [tuple(each.values()) for each in planned.limits.to_pylist()] == [("new", 5), ("open", 4), ("stable", 4)]
 
 

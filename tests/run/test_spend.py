@@ -1,5 +1,7 @@
 """The spend ledger adds up over replicas, passes and starts, and knows when the limit is reached."""
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,12 +11,14 @@ from corpus_reranker.cli.errors import report_error
 from corpus_reranker.cli.exit_codes import MAX_COST_REACHED
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.engines.prices import TokenPrices
 from corpus_reranker.errors import ConfigError, MaxCostError
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.spend import Spend, read_spend
 from corpus_reranker.run.preflight import preflight
 from corpus_reranker.run.spend import SpendLedger
+from corpus_reranker.run.stats import ReplicaSnapshot, StatsSnapshot
 
 PRICES = "--engine.prices={prompt: 2.0, cached_prompt: 0.5, output: 8.0}"
 
@@ -27,6 +31,13 @@ def config(folder: Path, *overrides: str) -> JobConfig:
 def counts(prompt: int, cached: int, output: int) -> dict[str, int]:
     billed = {"prompt_tokens": prompt, "cached_prompt_tokens": cached, "output_tokens": output}
     return {"completions": 3, **{f"billed_{name}": count for name, count in billed.items()}}
+
+
+def snapshot(counts: Mapping[str, int], replicas: int = 0, starting: int = 0, at: float = 0.0) -> StatsSnapshot:
+    """What the stats actor knows of a pass."""
+    ids = [ReplicaId(f"actor{number}", f"host:{number}") for number in range(replicas + starting)]
+    started = tuple(ReplicaSnapshot(ReplicaReport(each), at) for each in ids[:replicas])
+    return StatsSnapshot(Counter(counts), started, starting=tuple(ids[replicas:]), at=at)
 
 
 def start(settings: JobConfig, first: Mapping[str, int] | None = None) -> tuple[SpendLedger, ParquetSink]:
@@ -47,14 +58,14 @@ def test_passes_and_starts_add_up(tmp_path: Path) -> None:
     settings = config(tmp_path, PRICES)
     ledger, sink = start(settings, counts(7, 0, 1))
     ledger.begin_pass()
-    ledger.update(counts(1000, 100, 10))
-    ledger.update(counts(2000, 200, 20))
+    ledger.update(snapshot(counts(1000, 100, 10)))
+    ledger.update(snapshot(counts(2000, 200, 20)))
     ledger.begin_pass()
-    ledger.update(counts(500, 0, 5))
+    ledger.update(snapshot(counts(500, 0, 5)))
     assert ledger.total == Spend(2507, 200, 26, (2307 * 2 + 200 * 0.5 + 26 * 8) / 1e6)
     ledger, sink = start(settings)
     ledger.begin_pass()
-    ledger.update(counts(10, 0, 1))
+    ledger.update(snapshot(counts(10, 0, 1)))
     assert ledger.total is not None
     assert (ledger.total.prompt_tokens, ledger.total.output_tokens) == (2517, 27)
     assert read_spend(sink.layout.filesystem, sink.layout.spend_folder) == ledger.total
@@ -62,14 +73,35 @@ def test_passes_and_starts_add_up(tmp_path: Path) -> None:
 
 def test_counts_of_a_restarted_stats_actor_are_added(tmp_path: Path) -> None:
     ledger, _ = start(config(tmp_path))
-    ledger.update(counts(1000, 0, 100))
-    ledger.update(counts(50, 0, 5))
+    ledger.update(snapshot(counts(1000, 0, 100)))
+    ledger.update(snapshot(counts(50, 0, 5)))
     assert ledger.total == Spend(1050, 0, 105)
+
+
+def test_replicas_hold_their_gpus_while_they_start_and_run(tmp_path: Path) -> None:
+    settings = config(tmp_path, "--engine={kind: vllm, model: m, tensor_parallel_size: 2}")
+    ledger, sink = start(settings)
+    ledger.begin_pass()
+    begun = time.time()
+    ledger.update(snapshot({}, starting=3, at=begun + 100))
+    ledger.update(snapshot({}, replicas=2, starting=1, at=begun + 200))
+    ledger.update(snapshot({}, replicas=1, at=begun + 260))
+    assert ledger.total is not None
+    gpu_seconds = 2 * (3 * 100 + 3 * 100 + 60)
+    assert ledger.total.gpu_hours * 3600 == pytest.approx(gpu_seconds, abs=60)
+    ledger, _ = start(settings)
+    ledger.begin_pass()
+    ledger.update(snapshot({}, replicas=1, at=time.time() + 1800))
+    total = read_spend(sink.layout.filesystem, sink.layout.spend_folder)
+    assert total == ledger.total
+    assert total is not None
+    assert total.gpu_hours * 3600 == pytest.approx(gpu_seconds + 2 * 1800, abs=120)
+    assert str(total) == f"{total.gpu_hours:,.2f} GPU-hours"
 
 
 def test_a_run_that_is_not_billed_leaves_no_trace(tmp_path: Path) -> None:
     ledger, sink = start(config(tmp_path))
-    ledger.update({"completions": 7})
+    ledger.update(snapshot({"completions": 7}))
     assert ledger.total is None
     assert read_spend(sink.layout.filesystem, sink.layout.spend_folder) is None
 
@@ -77,7 +109,7 @@ def test_a_run_that_is_not_billed_leaves_no_trace(tmp_path: Path) -> None:
 def test_a_new_run_begins_at_zero(tmp_path: Path) -> None:
     settings = config(tmp_path)
     ledger, _ = start(settings)
-    ledger.update(counts(1000, 0, 100))
+    ledger.update(snapshot(counts(1000, 0, 100)))
     sink = ParquetSink(settings.output, settings.storage)
     record = sink.begin({"another": 1}, 100, config_yaml="", new_run=True)
     assert SpendLedger(settings, sink.layout, record, {}).total is None
@@ -85,11 +117,11 @@ def test_a_new_run_begins_at_zero(tmp_path: Path) -> None:
 
 def test_the_limit_is_reached_over_all_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger, _ = start(config(tmp_path, PRICES, "--max_cost=1.5"))
-    ledger.update(counts(500_000, 0, 0))
+    ledger.update(snapshot(counts(500_000, 0, 0)))
     ledger.check(40)
     assert ledger.cost_left == 0.5
     ledger, _ = start(config(tmp_path, PRICES, "--max_cost=1.5"))
-    ledger.update(counts(300_000, 0, 0))
+    ledger.update(snapshot(counts(300_000, 0, 0)))
     with pytest.raises(MaxCostError) as raised:
         ledger.check(70)
     assert report_error(raised.value) == MAX_COST_REACHED == 7

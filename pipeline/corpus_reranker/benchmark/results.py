@@ -109,8 +109,8 @@ def _versions(metadata: Mapping[str, str], manifest: Mapping[str, Any]) -> dict[
 def _cost(config: JobConfig, manifest: Mapping[str, Any], calls: int, engine_seconds: float) -> Cost:
     billed, per_gpu_hour = manifest["info"].get("spend"), config.report.price_per_gpu_hour
     price = None if billed is None else billed["cost"]
-    if billed is None and per_gpu_hour is not None:
-        price = max_gpus(config) * engine_seconds / 3600 * per_gpu_hour
+    if price is None and per_gpu_hour is not None and (gpus := max_gpus(config)):
+        price = gpus * engine_seconds / 3600 * per_gpu_hour
     return Cost(calls, manifest["prompt_tokens"], manifest["output_tokens"], engine_seconds, price)
 
 

@@ -6,12 +6,26 @@ from pydantic import Field, model_validator
 
 from corpus_reranker.section import Section
 
+_UNITS = ("windows", "tokens", "gpu_hours", "cost")
+
 
 class BudgetConfig(Section):
-    """A number of windows for the whole run. Queries get windows in rounds until the budget is spent."""
+    """A budget for the whole run, in one unit. Queries get windows in rounds until the budget is spent."""
 
-    windows: int = Field(
-        ge=1, description="Windows of all queries together, retries included. Retries of the last round may exceed it."
+    windows: int | None = Field(
+        None,
+        ge=1,
+        description="Windows of all queries together, retries included. Retries of the last round may exceed it.",
+    )
+    tokens: int | None = Field(None, ge=1, description="Prompt and output tokens of all windows together.")
+    gpu_hours: float | None = Field(
+        None, gt=0, description="GPU-hours for which replicas hold their GPUs, engine starts included."
+    )
+    cost: float | None = Field(
+        None,
+        gt=0,
+        description="Price of the tokens by engine.prices, or of the GPU-hours by report.price_per_gpu_hour, in "
+        "report.currency.",
     )
     allocation: Literal["uniform", "uncertainty"] = Field(
         "uniform",
@@ -25,6 +39,28 @@ class BudgetConfig(Section):
     target_stability: float | None = Field(
         None, description="With allocation uncertainty: a query with this stability gets no further windows."
     )
+
+    @property
+    def unit(self) -> str:
+        """The key that is set: windows, tokens, gpu_hours or cost."""
+        return next(unit for unit in _UNITS if getattr(self, unit) is not None)
+
+    @property
+    def amount(self) -> float:
+        """The budget, in its unit."""
+        amount: float = getattr(self, self.unit)
+        return amount
+
+    @property
+    def windows_of_first_round(self) -> int:
+        """Windows that every query gets, if the budget is not in windows or the allocation is by uncertainty."""
+        return self.first_windows or 1
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> "BudgetConfig":
+        if sum(getattr(self, unit) is not None for unit in _UNITS) != 1:
+            raise ValueError(f"set exactly one of {', '.join(_UNITS)}")
+        return self
 
     @model_validator(mode="after")
     def _keys_of_the_allocation(self) -> "BudgetConfig":

@@ -22,6 +22,10 @@ class TokenPrices(Section):
     def cost(self, counts: Mapping[str, int]) -> float:
         """The price of the tokens in `counts`, by the names of BILLED. Other counts cost nothing."""
         prompt_tokens, cached_tokens, output_tokens = (counts.get(name, 0) for name in BILLED)
+        return self.price(prompt_tokens, output_tokens, cached_tokens)
+
+    def price(self, prompt_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
+        """The price of tokens. `cached_tokens` are those of the prompts that the server found in its cache."""
         cached_price = self.prompt if self.cached_prompt is None else self.cached_prompt
         price = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached_price
         return (price + output_tokens * self.output) / 1e6

@@ -1,4 +1,4 @@
-"""What a run has been billed: one small object for each of its starts.
+"""What a run has spent: one small object for each of its starts.
 
 A start replaces only its own object, so that a driver that was paused past its lease takes nothing from the sum.
 """
@@ -17,13 +17,15 @@ from corpus_reranker.io.sinks.run_record import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Tokens that were billed, and their price. `prompt_tokens` includes the cached ones."""
+    """Tokens that were billed and their price, and GPU-hours. `prompt_tokens` includes the cached ones."""
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
-    """None: no prices are known."""
+    """Price of the tokens. None: no prices are known."""
+    gpu_hours: float = 0.0
+    """GPU-hours for which replicas held their GPUs."""
 
     def __add__(self, other: "Spend") -> "Spend":
         costs = [each.cost for each in (self, other) if each.cost is not None]
@@ -32,9 +34,12 @@ class Spend:
             self.cached_prompt_tokens + other.cached_prompt_tokens,
             self.output_tokens + other.output_tokens,
             sum(costs) if costs else None,
+            self.gpu_hours + other.gpu_hours,
         )
 
     def __str__(self) -> str:
+        if not self.prompt_tokens and self.gpu_hours:
+            return f"{self.gpu_hours:,.2f} GPU-hours"
         tokens = (
             f"{self.prompt_tokens:,} prompt tokens, {self.cached_prompt_tokens:,} of them cached,"
             f" and {self.output_tokens:,} output tokens"
@@ -48,12 +53,12 @@ def format_cost(cost: float) -> str:
 
 
 def write_spend(control: ObjectStore, run: RunRecord, spend: Spend) -> None:
-    """Replace what this start of the run was billed. Raises OutputError if the store cannot be reached."""
+    """Replace what this start of the run has spent. Raises OutputError if the store cannot be reached."""
     control.write(spend_name(run.run_id, run.starts), json.dumps(dataclasses.asdict(spend)).encode())
 
 
 def read_spend(filesystem: FileSystem, folder: str) -> Spend | None:
-    """The sum over all starts of a run, from the folder of their objects. None: nothing was billed."""
+    """The sum over all starts of a run, from the folder of their objects. None: nothing was spent."""
     total = None
     for info in list_files(filesystem, folder):
         with filesystem.open_input_stream(info.path) as stream:

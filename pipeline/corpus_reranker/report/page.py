@@ -261,7 +261,7 @@ def _tiles(
         pauses = f"; without {format_duration(wall - busy)} of pauses" if busy < wall else ""
         tiles.append(Tile("Wall time", format_duration(wall), f"{rate}{pauses}"))
         tiles += _cost(data, totals, run, config)
-    if run.spend is not None:
+    if run.spend is not None and run.spend.prompt_tokens:
         tiles.append(_spend_tile(run.spend, totals, config))
     if evaluation is not None:
         tiles.insert(0, _quality_tile(evaluation))
@@ -269,16 +269,18 @@ def _tiles(
 
 
 def _cost(data: RunData, totals: Totals, run: ReportedRun, config: ReportConfig) -> list[Tile]:
-    """GPU-hours and price of the time in which queries were in flight. Pauses and engine start are not included."""
-    gpus = run.gpus if config.gpus is None else config.gpus
+    """GPU-hours and their price, as the run has measured them, or for `report.gpus` while queries were in flight."""
+    gpus, spend = run.gpus if config.gpus is None else config.gpus, run.spend
     if not gpus:
         return []
-    gpu_hours = gpus * data.busy_seconds / 3600
-    up_to = "" if config.gpus is not None else "at most "
-    start = (
-        f"; excludes engine start of {format_duration(run.engine_start_seconds)}" if run.engine_start_seconds else ""
-    )
-    tiles = [Tile("GPU-hours", short_number(gpu_hours), f"{up_to}{gpus} GPUs while queries were in flight{start}")]
+    if config.gpus is None and spend is not None and spend.gpu_hours:
+        gpu_hours, source = spend.gpu_hours, "held by replicas, engine starts included"
+    else:
+        gpu_hours = gpus * data.busy_seconds / 3600
+        source = f"{'at most ' if config.gpus is None else ''}{gpus} GPUs while queries were in flight"
+        if run.engine_start_seconds:
+            source += f"; excludes engine start of {format_duration(run.engine_start_seconds)}"
+    tiles = [Tile("GPU-hours", short_number(gpu_hours), source)]
     if config.price_per_gpu_hour is not None:
         price = gpu_hours * config.price_per_gpu_hour
         each = f"at {config.price_per_gpu_hour:g} per GPU-hour; {short_number(price)} in total"

@@ -1,4 +1,4 @@
-"""The rounds of a run with a budget of windows: which queries get further windows, and how many.
+"""The rounds of a run with a budget: which queries get further windows, and how many.
 
 Everything is computed from the rows of the output. A round raises the limit of some queries and reranks these; windows
 that they have had before are hits in the completion cache. A row has its limit in the column `max_windows`, so a run
@@ -35,6 +35,7 @@ class BudgetRound:
             no query can use more windows.
         rows: Number of rows.
         windows: Windows that were requested, retries included.
+        tokens: Prompt and output tokens of these windows.
         allotted: The sum of the limits in the rows. Every finished query of a round raises it.
         stability: Mean over the rows that have one.
     """
@@ -42,6 +43,7 @@ class BudgetRound:
     limits: pa.Table
     rows: int
     windows: int
+    tokens: int
     allotted: int
     stability: float | None
 
@@ -53,7 +55,7 @@ class BudgetRound:
 
     def summary(self) -> dict[str, Any]:
         """The manifest's entry, as JSON values."""
-        counts = {"queries": self.limits.num_rows, "rows": self.rows, "windows": self.windows}
+        counts = {"queries": self.limits.num_rows, "rows": self.rows, "windows": self.windows, "tokens": self.tokens}
         return {**counts, "stability": self.stability}
 
 
@@ -74,8 +76,8 @@ def check_budget(config: JobConfig, queries: int, schema: pa.Schema, retry: Coll
         return
     if retry:
         raise ConfigError("--retry-failed does not work with budget: it would request the windows of all rounds again")
-    needed = queries * (config.budget.first_windows or 1)
-    if config.budget.windows < needed:
+    needed = queries * config.budget.windows_of_first_round
+    if config.budget.windows is not None and config.budget.windows < needed:
         raise ConfigError(
             f"budget.windows {config.budget.windows:,} is too small: the first round of"
             f" {counted(queries, 'query')} takes {needed:,}"
@@ -85,12 +87,18 @@ def check_budget(config: JobConfig, queries: int, schema: pa.Schema, retry: Coll
 
 
 def plan_round(
-    budget: BudgetConfig, most_windows: int, query_ids: pa.ChunkedArray, filesystem: FileSystem, paths: Collection[str]
+    budget: BudgetConfig,
+    windows: int,
+    most_windows: int,
+    query_ids: pa.ChunkedArray,
+    filesystem: FileSystem,
+    paths: Collection[str],
 ) -> BudgetRound:
     """Read what the queries have had, and choose the queries of the next round.
 
     Args:
         budget: The budget.
+        windows: Number of windows that the run may request so far, including those of the rows.
         most_windows: Maximum number of windows of one query.
         query_ids: All ids of the input.
         filesystem: Where the data files are.
@@ -98,10 +106,9 @@ def plan_round(
     """
     rows = read_window_counts(filesystem, sorted(paths))
     new = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=rows[QUERY_ID]))).cast(pa.string())
-    spent = pc.sum(rows["requested"]).as_py() or 0
-    limits = next_limits(budget, most_windows, _queries(rows, new, budget, most_windows), budget.windows - spent)
-    allotted, stability = pc.sum(rows[MAX_WINDOWS]).as_py() or 0, pc.mean(rows["stability"]).as_py()
-    return BudgetRound(limits, rows.num_rows, spent, allotted, stability)
+    requested, tokens, allotted = (pc.sum(rows[name]).as_py() or 0 for name in ("requested", "tokens", MAX_WINDOWS))
+    limits = next_limits(budget, most_windows, _queries(rows, new, budget, most_windows), windows - requested)
+    return BudgetRound(limits, rows.num_rows, requested, tokens, allotted, pc.mean(rows["stability"]).as_py())
 
 
 def _queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, most_windows: int) -> pa.Table:

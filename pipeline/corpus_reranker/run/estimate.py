@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
-from corpus_reranker.engines.prices import BILLED
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import resolve
@@ -77,13 +76,31 @@ def estimate(config: JobConfig) -> Estimate:
     """
     work, answers = measure_work(config, config.estimate.sample_queries or None), _response_lengths(config)
     seconds_per_window = _seconds_per_window(config.estimate, work, answers)
+    work = replace(work, windows=min(work.windows, _windows_of_budget(config, work, answers, seconds_per_window)))
     time = None if seconds_per_window is None else duration(config, work, answers, seconds_per_window)
     price = config.report.price_per_gpu_hour
     found = Estimate(work, answers, time, None if time is None or price is None else price * time.gpu_hours)
     if (prices := config.engine.token_prices) is None:
         return found
-    tokens = {BILLED[0]: round(found.prompt_tokens), BILLED[2]: round(found.output_tokens)}
-    return replace(found, endpoint_price=prices.cost(tokens))
+    return replace(found, endpoint_price=prices.price(found.prompt_tokens, found.output_tokens))
+
+
+def _windows_of_budget(
+    config: JobConfig, work: Work, answers: ResponseLengths, seconds_per_window: float | None
+) -> int:
+    """The windows that the budget pays for; all of them without a budget, or without the price of a window."""
+    if config.budget is None:
+        return work.windows
+    prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
+    gpu_hours = (seconds_per_window or 0.0) * config.engine.gpus_per_replica / 3600
+    gpu_cost, prices = gpu_hours * (config.report.price_per_gpu_hour or 0.0), config.engine.token_prices
+    price = {
+        "windows": 1.0,
+        "tokens": prompt_tokens + answers.output_tokens_mean,
+        "gpu_hours": gpu_hours,
+        "cost": prices.price(prompt_tokens, answers.output_tokens_mean) if prices else gpu_cost,
+    }[config.budget.unit]
+    return int(config.budget.amount / price) if price else work.windows
 
 
 def _response_lengths(config: JobConfig) -> ResponseLengths:

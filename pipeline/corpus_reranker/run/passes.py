@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 import corpus_reranker
 from corpus_reranker.cache.completions import completion_index
+from corpus_reranker.config.budget import BudgetConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import check_cpus_for_data, max_windows_in_flight
 from corpus_reranker.dataflow.cluster import connect, node_resources
@@ -25,6 +27,7 @@ from corpus_reranker.io.schemas import BUDGET, QUERY_ID
 from corpus_reranker.io.sinks.base import ResumePoint, Sink
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.sources.base import ParquetFiles
+from corpus_reranker.io.spend import Spend
 from corpus_reranker.run.budget import BudgetRound, plan_round
 from corpus_reranker.run.damaged_input import damaged_input_error
 from corpus_reranker.run.fingerprint import RunFingerprint
@@ -35,6 +38,7 @@ from corpus_reranker.run.round_quality import round_quality
 from corpus_reranker.run.spend import SpendLedger
 from corpus_reranker.run.stats import StatsSnapshot, running_stats_actor
 from corpus_reranker.run.watchdog import Watchdog
+from corpus_reranker.run.window_target import WindowTarget
 
 _QUALITY_TIMEOUT_SECONDS = 600.0
 """Timeout of the evaluation between two rounds of a budget."""
@@ -73,11 +77,11 @@ def run_passes(
         RunError: A pass failed; the same command resumes the run.
     """
     entries: list[dict[str, Any]] = []
-    work = _next_pass(run, query_ids, state)
-    if work is None:
-        return state, entries
     probe_counts = {} if run.attempt.restarts else run.config.engine.probe_counts
     ledger = SpendLedger(run.config, run.sink.layout, run.record, probe_counts)
+    work = _next_pass(run, query_ids, state, ledger)
+    if work is None:
+        return state, entries
     ledger.check(state.done)
     while work is not None:
         before = work
@@ -85,7 +89,7 @@ def run_passes(
         entries.append(_run_pass(run, schema, work, reused, ledger) | budget)
         state = run.isolated.run(run.sink.prepare, query_ids)
         run.attempt.done = state.done
-        work = _next_pass(run, query_ids, state)
+        work = _next_pass(run, query_ids, state, ledger)
         if work is not None:
             ledger.check(state.done)
             if work.done <= before.done:
@@ -110,20 +114,30 @@ class _Pass:
     round: BudgetRound | None = None
 
 
-def _next_pass(run: RunContext, query_ids: pa.ChunkedArray, state: ResumePoint) -> _Pass | None:
+def _next_pass(run: RunContext, query_ids: pa.ChunkedArray, state: ResumePoint, ledger: SpendLedger) -> _Pass | None:
     """The next pass; None if there is nothing left to do."""
-    budget, strategy = run.config.budget, run.config.strategy
-    if budget is None:
+    if run.config.budget is None:
         return _Pass(query_ids.filter(state.finished), state.done) if state.remaining else None
-    most_windows = strategy.max_windows(run.config.input.max_candidates)
-    filesystem = run.sink.layout.filesystem
-    planned: BudgetRound = run.isolated.run(plan_round, budget, most_windows, query_ids, filesystem, list(state.files))
-    run.log(f"budget: {planned.windows:,} of {counted(budget.windows, 'window')} requested{planned.describe()}")
+    target, spend = WindowTarget(run.config, run.record), ledger.total or Spend()
+    plan = partial(_plan_round, run, run.config.budget, query_ids, state)
+    planned = plan(target.windows)
+    if not planned.limits.num_rows and target.advance(planned, spend):
+        planned = plan(target.windows)
+    run.log(f"budget: {target.describe(planned, spend)}{planned.describe()}")
     run.attempt.done = planned.allotted
     if not planned.limits.num_rows:
         return None
     chosen = pc.is_in(query_ids, value_set=planned.limits[QUERY_ID].combine_chunks())
     return _Pass(query_ids.filter(pc.invert(chosen)), planned.allotted, planned)
+
+
+def _plan_round(
+    run: RunContext, budget: BudgetConfig, query_ids: pa.ChunkedArray, state: ResumePoint, windows: int
+) -> BudgetRound:
+    most_windows = run.config.strategy.max_windows(run.config.input.max_candidates)
+    files = run.sink.layout.filesystem, list(state.files)
+    planned: BudgetRound = run.isolated.run(plan_round, budget, windows, most_windows, query_ids, *files)
+    return planned
 
 
 def _round_entry(run: RunContext, planned: BudgetRound) -> dict[str, Any]:

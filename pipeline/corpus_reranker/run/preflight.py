@@ -48,7 +48,7 @@ def preflight(config: JobConfig) -> list[str]:
         raise ConfigError(f"max_cost needs engine.prices, which engine.kind {config.engine.kind} does not have")
     _check_paths(config.input.path, config.output.path)
     _check_reuse(config)
-    _check_window_budget(config)
+    _check_budget(config)
     warnings = config.engine.preflight("engine", config.storage)
     if config.pre_ranker is not None:
         pre_ranker = config.pre_ranker.engine
@@ -151,8 +151,8 @@ def _check_reuse(config: JobConfig) -> None:
             raise ConfigError(f"reuse.outputs names output.path {url}; give the output of an earlier run")
 
 
-def _check_window_budget(config: JobConfig) -> None:
-    """Check that queries can be continued without requesting their first windows again."""
+def _check_budget(config: JobConfig) -> None:
+    """Check that queries can be continued without repeated requests, and that the budget can be measured."""
     if config.budget is None:
         return
     if not can_continue(config.strategy):
@@ -167,6 +167,19 @@ def _check_window_budget(config: JobConfig) -> None:
         raise ConfigError("budget does not work with pre_ranker, whose order may differ between rounds; remove one")
     if config.reuse.outputs:
         raise ConfigError("budget does not work with reuse.outputs, whose rows have other windows; remove one")
+    _check_budget_unit(config, config.budget.unit)
+
+
+def _check_budget_unit(config: JobConfig, unit: str) -> None:
+    """Check that a run of `config` measures what a budget in `unit` limits."""
+    gpus, prices = config.engine.gpus_per_replica, config.engine.token_prices
+    if unit == "gpu_hours" and not gpus:
+        raise ConfigError(f"budget.gpu_hours needs an engine on GPUs, and engine.kind {config.engine.kind} uses none")
+    if unit == "cost" and not (prices and (prices.prompt or prices.output)):
+        if not gpus:
+            raise ConfigError("budget.cost needs engine.prices above 0")
+        if not config.report.price_per_gpu_hour:
+            raise ConfigError("budget.cost needs report.price_per_gpu_hour")
 
 
 def _check_context(config: JobConfig) -> list[str]:

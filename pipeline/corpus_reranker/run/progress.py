@@ -49,7 +49,7 @@ class ProgressReporter:
             log: Called with each log line.
             publish: Called with each progress; may raise.
             reused: Queries of `done_before` whose rows come from earlier outputs.
-            ledger: Takes the billed counts. None: nothing is billed.
+            ledger: Takes the billed counts and the GPU-hours. None: nothing is recorded.
         """
         self._ledger = ledger
         self._stats_actor = stats_actor
@@ -106,7 +106,7 @@ class ProgressReporter:
         if self._ledger is None:
             return None
         try:
-            self._ledger.update(snapshot.counts)
+            self._ledger.update(snapshot)
         except Exception as error:  # the next report tries again
             self._log(f"cannot write the spend to the output: {error}")
         return self._ledger.total

@@ -1,5 +1,6 @@
-"""The spend ledger: what all starts of a run have been billed, and the limit on it."""
+"""The spend ledger: what all starts of a run have been billed, their GPU-hours, and the limit on the cost."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 
@@ -10,13 +11,14 @@ from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.spend import Spend, format_cost, read_spend, write_spend
+from corpus_reranker.run.stats import StatsSnapshot
 
 
 class SpendLedger:
-    """Adds what the replicas of this start are billed to what earlier starts were, and keeps it in the output."""
+    """Adds what the replicas of this start spend to what earlier starts have spent, and keeps it in the output."""
 
     def __init__(self, config: JobConfig, layout: Layout, record: RunRecord, first: Mapping[str, int]) -> None:
-        """Read what earlier starts were billed.
+        """Read what earlier starts have spent.
 
         Args:
             config: The job.
@@ -33,12 +35,14 @@ class SpendLedger:
         self._before = read_spend(layout.filesystem, layout.spend_folder) or Spend()
         self._finished: Counter[str] = Counter()
         self._counts: Counter[str] = Counter(first)
+        self._gpu_seconds = 0.0
+        self._updated_at = time.time()
         self._written = Spend()
         self._write()
 
     @property
     def total(self) -> Spend | None:
-        """What the run has been billed so far. None: nothing, and no prices are known."""
+        """What the run has spent so far. None: nothing, and no prices are known."""
         total = self._before + self._start
         return None if total == Spend() else total
 
@@ -50,20 +54,26 @@ class SpendLedger:
         return self._config.max_cost - ((self.total or Spend()).cost or 0.0)
 
     def begin_pass(self) -> None:
-        """The counts of `update` begin again at zero."""
-        self._finished, self._counts = self._finished + self._counts, Counter()
+        """The counts of `update` begin again at zero, and no replica holds a GPU until the next `update`."""
+        self._finish_counts()
+        self._updated_at = time.time()
 
-    def update(self, counts: Mapping[str, int]) -> None:
-        """Take the counts of the pass so far, and write the spend of this start if it has changed.
+    def update(self, snapshot: StatsSnapshot) -> None:
+        """Take the counts and replicas of the pass so far, and write the spend of this start if it has changed.
 
-        Counts below the ones before are those of a stats actor that was restarted: they are added.
+        Counts below the ones before are those of a stats actor that was restarted: they are added. A replica in the
+        snapshot, started or starting, counts as if it had held its GPUs since the last update.
 
         Raises:
             OutputError: The store cannot be reached.
         """
+        counts = snapshot.counts
         if any(counts.get(name, 0) < count for name, count in self._counts.items()):
-            self.begin_pass()
+            self._finish_counts()
         self._counts = Counter({name: counts.get(name, 0) for name in BILLED})
+        gpus = (len(snapshot.replicas) + len(snapshot.starting)) * self._config.engine.gpus_per_replica
+        self._gpu_seconds += gpus * max(snapshot.at - self._updated_at, 0.0)
+        self._updated_at = snapshot.at
         self._write()
 
     def check(self, done: int) -> None:
@@ -75,6 +85,9 @@ class SpendLedger:
                 "\nraise max_cost and run the same command again to resume it"
             )
 
+    def _finish_counts(self) -> None:
+        self._finished, self._counts = self._finished + self._counts, Counter()
+
     def _write(self) -> None:
         if (start := self._start) != self._written:
             write_spend(self._control, self._record, start)
@@ -85,4 +98,4 @@ class SpendLedger:
         counts, prices = self._finished + self._counts, self._config.engine.token_prices
         prompt_tokens, cached_prompt_tokens, output_tokens = (counts[name] for name in BILLED)
         cost = prices.cost(counts) if prices else None
-        return Spend(prompt_tokens, cached_prompt_tokens, output_tokens, cost)
+        return Spend(prompt_tokens, cached_prompt_tokens, output_tokens, cost, self._gpu_seconds / 3600)

@@ -45,7 +45,7 @@ class Work:
         queries: Queries of the input.
         candidates: Candidates of all queries.
         most_candidates: Candidates of the largest readable query.
-        windows: Maximum number of windows that the strategy requests, or those of the budget; without retries.
+        windows: Maximum number of windows that the strategy requests, without retries.
         chain_windows: Maximum number of windows of one query that run in sequence.
         sampled_queries: Queries whose prompts were rendered.
         unreadable_queries: Queries of the sample that become failed rows.
@@ -106,7 +106,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
         queries=counts.total(),
         candidates=sum(number * count for number, count in counts.items()),
         most_candidates=most,
-        windows=windows if config.budget is None else min(windows, config.budget.windows),
+        windows=windows,
         chain_windows=longest_chain(config.strategy, config.num_ranked(most)),
         sampled_queries=sampled,
         unreadable_queries=unreadable,

@@ -128,21 +128,26 @@ def read_window_counts(filesystem: FileSystem, paths: Sequence[str]) -> pa.Table
     """What a budget needs of each row in the data files of a run that has one.
 
     Returns:
-        Columns query_id, status, stability, max_windows, windows, and requested: the requests of all windows.
+        Columns query_id, status, stability, max_windows, windows, and the sums over all windows: requested, which is
+        the number of requests, and tokens, prompt and output together.
     """
     names = [QUERY_ID, "status", "stability", MAX_WINDOWS]
 
     def counts(path: str) -> pa.Table:
-        table = _read(filesystem, path, [*names, "windows.list.element.attempts"])
+        summed = ["attempts", "prompt_tokens", "output_tokens"]
+        table = _read(filesystem, path, [*names, *(f"windows.list.element.{name}" for name in summed)])
         windows = table["windows"].combine_chunks()
-        attempts = pc.struct_field(pc.list_flatten(windows), "attempts").to_numpy()
         of_row = pc.list_parent_indices(windows).to_numpy()
-        requested = np.bincount(of_row, attempts, minlength=table.num_rows).astype(np.int64)
+        fields = (pc.fill_null(pc.struct_field(pc.list_flatten(windows), name), 0).to_numpy() for name in summed)
+        requested, prompt_tokens, output_tokens = (
+            np.bincount(of_row, values, minlength=table.num_rows).astype(np.int64) for values in fields
+        )
         own = table.select(names).append_column("windows", pc.list_value_length(windows).cast(pa.int32()))
-        return own.append_column("requested", pa.array(requested)).replace_schema_metadata()
+        own = own.append_column("requested", pa.array(requested))
+        return own.append_column("tokens", pa.array(prompt_tokens + output_tokens)).replace_schema_metadata()
 
-    types = [pa.string(), pa.string(), pa.float64(), pa.int32(), pa.int32(), pa.int64()]
-    empty = pa.schema(zip([*names, "windows", "requested"], types, strict=True)).empty_table()
+    types = [pa.string(), pa.string(), pa.float64(), pa.int32(), pa.int32(), pa.int64(), pa.int64()]
+    empty = pa.schema(zip([*names, "windows", "requested", "tokens"], types, strict=True)).empty_table()
     return pa.concat_tables([empty, *(table.cast(empty.schema) for table in _in_parallel(counts, paths))])
 
 

@@ -9,7 +9,8 @@ _run/config.yaml        the effective config
 _run/report.html        the report of the finished run
 _run/candidates/        the staged copy of an input that is not in nested Parquet files
 _run/RUN/progress-N.json progress of the Nth start, every few seconds, for corpus-reranker status and watch
-_run/RUN/spend/N.json   the tokens that the Nth start was billed, and their price
+_run/RUN/spend/N.json   the tokens that the Nth start was billed, their price, and its GPU-hours
+_run/RUN/budget/N.json  with a budget of tokens, GPU-hours or cost: the Nth number of windows that it pays for
 _run/RUN/parts/         data files until the run is committed
 _run/RUN/completions/   the completion cache: completions of queries that are not in the data files yet
 _run/RUN/commit/        manifest and _SUCCESS before they are published
@@ -94,11 +95,15 @@ class Layout:
     def resumed_folders(self) -> tuple[str, ...]:
         """The folders of the run that are kept when it is resumed."""
         folders = self.parts_folder, self.completions_folder, self.samples_folder, self.quarantine_folder
-        return *folders, self.spend_folder
+        return *folders, self.spend_folder, self.budget_folder
 
     @property
     def spend_folder(self) -> str:
         return self.path(spend_folder(self.run_id))
+
+    @property
+    def budget_folder(self) -> str:
+        return self.path(budget_folder(self.run_id))
 
     @property
     def completions_folder(self) -> str:
@@ -150,15 +155,20 @@ def progress_name(run_id: str, starts: int) -> str:
     return f"{_run_folder(run_id)}/progress-{starts}.json"
 
 
+def budget_folder(run_id: str) -> str:
+    """The folder in the output for the numbers of windows that a budget pays for."""
+    return f"{_run_folder(run_id)}/budget"
+
+
 def _run_folder(run_id: str) -> str:
     return f"{RUN_FOLDER}/{run_id}".rstrip("/")
 
 
 def spend_folder(run_id: str) -> str:
-    """The folder in the output for what each start of a run was billed."""
+    """The folder in the output for what each start of a run has spent."""
     return f"{_run_folder(run_id)}/spend"
 
 
 def spend_name(run_id: str, starts: int) -> str:
-    """The name in the output of what one start of a run was billed."""
+    """The name in the output of what one start of a run has spent."""
     return f"{spend_folder(run_id)}/{starts}.json"

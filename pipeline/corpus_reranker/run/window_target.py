@@ -1,0 +1,102 @@
+"""The number of windows that the rounds of a budget may request so far.
+
+A budget of windows is its own target. A budget of tokens, GPU-hours or cost pays for a number of windows that is known
+only once some were requested. Its first target is one round of all queries. Each further target adds what is left of
+the budget, at the mean price of a window so far. A target is stored before its rounds begin, so a resumed run continues
+the round in which it was stopped.
+"""
+
+import json
+
+from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.io.object_store import open_object_store
+from corpus_reranker.io.sinks.layout import budget_folder
+from corpus_reranker.io.sinks.run_record import RunRecord
+from corpus_reranker.io.spend import Spend
+from corpus_reranker.run.budget import BudgetRound
+
+_RESERVE = 0.1
+"""Fraction of the remaining budget that a target leaves to the next one: its windows may take more than the mean."""
+
+_LEAST_FRACTION = 0.01
+"""Engines on GPUs are not started again for less than this fraction of the windows so far."""
+
+
+class WindowTarget:
+    """The targets of one run. `windows` is the current one."""
+
+    def __init__(self, config: JobConfig, record: RunRecord) -> None:
+        """Read the targets that earlier starts of the run have stored.
+
+        Args:
+            config: A job with a budget.
+            record: The run, with the number of this start.
+
+        Raises:
+            OutputError: The store cannot be reached.
+        """
+        assert config.budget is not None
+        self._config, self._budget, self._record = config, config.budget, record
+        self._control = open_object_store(config.output.path, config.storage)
+        self._stored = 0
+        self.windows = self._budget.windows or record.queries * self._budget.windows_of_first_round
+        while self._budget.windows is None and (stored := self._read(self._stored + 1)) is not None:
+            self._stored, self.windows = self._stored + 1, stored
+
+    def spent(self, planned: BudgetRound, spend: Spend) -> float:
+        """What the run has spent of the budget, in its unit.
+
+        Args:
+            planned: What the rows hold.
+            spend: What all starts of the run have spent.
+        """
+        gpu_cost = spend.gpu_hours * (self._config.report.price_per_gpu_hour or 0.0)
+        return {
+            "windows": planned.windows,
+            "tokens": planned.tokens,
+            "gpu_hours": spend.gpu_hours,
+            "cost": gpu_cost if spend.cost is None else spend.cost,
+        }[self._budget.unit]
+
+    def describe(self, planned: BudgetRound, spend: Spend) -> str:
+        """What the run has spent of the budget, for the log."""
+        if self._budget.unit == "windows":
+            return f"{planned.windows:,} of {self.windows:,} windows requested"
+        unit = {"tokens": "tokens", "gpu_hours": "GPU-hours", "cost": self._config.report.currency}[self._budget.unit]
+        spent = self.spent(planned, spend)
+        shown = f"{spent:,.0f}" if self._budget.unit == "tokens" else f"{spent:,.4g}"
+        return f"{shown} of {self._budget.amount:,} {unit} spent, {planned.windows:,} windows requested"
+
+    def advance(self, planned: BudgetRound, spend: Spend) -> bool:
+        """Raise the target by what is left of the budget. Returns False if that is too little for another round."""
+        if self._budget.unit == "windows" or not planned.windows:
+            return False
+        further = self._further_windows(planned.windows, self.spent(planned, spend))
+        if not further:
+            return False
+        self._stored += 1
+        self._store(self._stored, planned.windows + further)
+        return True
+
+    def _further_windows(self, windows: int, spent: float) -> int:
+        """The windows of the next target, if `windows` have taken `spent`."""
+        left = (1 - _RESERVE) * max(self._budget.amount - spent, 0.0)
+        further = int(left * windows / spent) if spent else windows  # nothing is known of the price yet
+        further -= further % self._budget.windows_of_first_round
+        least = self._config.cluster.max_replica_count
+        if self._config.engine.gpus_per_replica:
+            least = max(least, int(_LEAST_FRACTION * windows))
+        return further if further >= least else 0
+
+    def _store(self, number: int, windows: int) -> None:
+        """Store a target. One that a paused driver of the run has stored in the meantime stays."""
+        body = json.dumps({"windows": windows, "start": self._record.starts}).encode()
+        self._control.create(self._name(number), body)
+        self.windows = self._read(number) or windows
+
+    def _read(self, number: int) -> int | None:
+        stored = self._control.read(self._name(number))
+        return None if stored is None else int(json.loads(stored.body)["windows"])
+
+    def _name(self, number: int) -> str:
+        return f"{budget_folder(self._record.run_id)}/{number}.json"
