@@ -24,11 +24,12 @@ pytestmark = pytest.mark.slow
 QUERIES = 24
 FIRST_WINDOWS = 3
 WINDOWS = QUERIES * FIRST_WINDOWS + 25
+BUDGET = f"{{windows: {WINDOWS}, allocation: uncertainty, first_windows: {FIRST_WINDOWS}}}"
 IN_FLIGHT = 8
 SOURCES = {row["query_id"]: row for row in (query(number, 9 + number % 4) for number in range(QUERIES))}
 
 
-def write_job(folder: Path, delay_seconds: float, input_format: str = "parquet") -> Path:
+def write_job(folder: Path, delay_seconds: float, input_format: str = "parquet", budget: str = BUDGET) -> Path:
     """An input and the config of a job with a budget, whose windows show 4 of up to 12 candidates."""
     if input_format == "delta":
         append_to_table(folder / "in", SOURCES.values())
@@ -38,7 +39,7 @@ def write_job(folder: Path, delay_seconds: float, input_format: str = "parquet")
         folder,
         f"--input.format={input_format}",
         "--strategy={name: active, window: 4, depth: 12, cutoff: 3, max_calls: 12, min_uncertain: 1}",
-        f"--budget={{windows: {WINDOWS}, allocation: uncertainty, first_windows: {FIRST_WINDOWS}}}",
+        f"--budget={budget}",
         f"--report.qrels={folder}/qrels.txt",
         f"--engine.delay_seconds={delay_seconds}",
         f"--engine.log_path={folder}/requests.jsonl",
@@ -115,3 +116,32 @@ def test_a_budget_is_spent_exactly_although_the_driver_is_killed_twice(
         assert {each: row[column] for each, row in rows.items()} == {
             each: row[column] for each, row in expected.items()
         }, column
+
+
+def tokens(rows: Iterable[dict[str, Any]]) -> int:
+    return sum(window["prompt_tokens"] + window["output_tokens"] for row in rows for window in row["windows"])
+
+
+def test_a_budget_of_tokens_is_spent_to_within_two_windows_although_the_driver_is_killed(
+    tmp_path: Path, ray_environment: dict[str, str]
+) -> None:
+    """Each window takes the same tokens, to within a tenth. The driver is killed in the round of the second target."""
+    path = write_job(tmp_path / "first", 0.0, budget=f"{{windows: {QUERIES}}}")
+    first, _ = run_to_its_end(path, ray_environment)
+    tokens_per_window = tokens(first.values()) / QUERIES
+    budget = f"{{tokens: {round(WINDOWS * tokens_per_window)}}}"
+    path = write_job(tmp_path / "killed", 0.3, budget=budget)
+    log = RequestLog(path.parent / "requests.jsonl")
+    with rerank_process(path, environment=ray_environment) as process:
+        assert process.wait_until(partial(has_requested, log, QUERIES + 12)), process.output
+        assert process.running()
+        process.kill()
+        process.wait()
+    targets = sorted((path.parent / "out/_run").glob("*/budget/*.json"))
+    second = targets[0].read_text()
+    rows, output = run_to_its_end(path, ray_environment)
+    assert targets[0].read_text() == second
+    assert rows.keys() == SOURCES.keys()
+    left = WINDOWS * tokens_per_window - tokens(rows.values())
+    assert abs(left) <= 2 * 1.1 * tokens_per_window, output
+    assert f"of {round(WINDOWS * tokens_per_window):,} tokens spent" in output
