@@ -5,7 +5,7 @@ import pytest
 
 from corpus_reranker.dataflow.processor import check_queries
 from corpus_reranker.errors import InputError
-from corpus_reranker.io.schemas import NESTED_INPUT, PROBLEM
+from corpus_reranker.io.schemas import CANDIDATE, NESTED_INPUT, PROBLEM
 from corpus_reranker.io.settings import RowSettings
 
 CANDIDATES = [{"docno": 1, "text": "one", "score": 2}, {"docno": 2, "text": "two", "score": 1}]
@@ -22,7 +22,8 @@ def test_names_and_types_as_in_files() -> None:
     )
     rows = RowSettings(columns={"query_id": "qid", "doc_id": "docno"}, cast_ids=True)
     checked = check_queries(table, rows)
-    assert checked.select(NESTED_INPUT.names).schema.types == NESTED_INPUT.types
+    candidates = pa.list_(pa.struct([field for field in CANDIDATE if field.name != "title"]))
+    assert checked.select(NESTED_INPUT.names).schema.types == [pa.string(), pa.string(), candidates]
     first, second = checked.to_pylist()
     assert (first["query_id"], first["tag"], first[PROBLEM]) == ("7", b"x", None)
     assert [each["doc_id"] for each in first["candidates"]] == ["1", "2"]

@@ -17,8 +17,9 @@ from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.conversion import convert
 from corpus_reranker.io.sources.parquet import open_parquet
 from corpus_reranker.io.sources.parquet_files import iter_tables, read_query_ids
-from corpus_reranker.io.sources.rows import check_batch
+from corpus_reranker.io.sources.rows import check_batch, check_shown
 from corpus_reranker.io.sources.staging import stage
+from corpus_reranker.types import ShownInput
 from helpers.outputs import input_row
 from helpers.tried_inputs.base import HITS, LONG, LONG_ROWS, NESTED_ROW, TEXT, arrays, dictionary, nested
 
@@ -61,7 +62,19 @@ def test_rank_instead_of_score(tmp_path: Path, type_: pa.DataType) -> None:
     types = {name: each for name, each in LONG.items() if name != "score"} | {"rank": type_}
     write(tmp_path / "in", "a.parquet", arrays(rows, types))
     (row,) = read(tmp_path / "in")
-    assert [(hit["doc_id"], hit["score"]) for hit in row["candidates"]] == [("d2", None), ("d1", None)]
+    assert row["candidates"] == [{"doc_id": hit["doc_id"], "text": hit["text"]} for hit in reversed(HITS)]
+
+
+@pytest.mark.parametrize("form", ["nested", "long"])
+def test_scores_that_prompts_show_and_the_input_lacks_are_refused(tmp_path: Path, form: str) -> None:
+    without_scores = [{**row, "rank": rank} for rank, row in enumerate(LONG_ROWS)]
+    long = {name: each for name, each in LONG.items() if name != "score"} | {"rank": pa.int64()}
+    table = arrays([NESTED_ROW], nested(score=None)) if form == "nested" else arrays(without_scores, long)
+    write(tmp_path / "in", "a.parquet", table)
+    config = InputConfig(path=str(tmp_path / "in"))
+    files = stage(open_parquet(config, STORAGE), str(tmp_path / "staged"), config, STORAGE)
+    with pytest.raises(InputError, match=r"the prompt template shows \{score\}, and the input has no candidates.score"):
+        check_shown(files.schema, ShownInput(scores=True))
 
 
 def test_spark_with_legacy_lists_and_int96(tmp_path: Path) -> None:
@@ -87,7 +100,7 @@ def test_columns_with_other_names(tmp_path: Path) -> None:
     write(tmp_path / "in", "a.parquet", table)
     columns = {"query_id": "qid", "query": "text", "candidates": "hits", "doc_id": "docno"}
     (row,) = read(tmp_path / "in", columns=columns)
-    assert row == NESTED_ROW | {"candidates": [hit | {"score": None} for hit in HITS]}
+    assert row == NESTED_ROW | {"candidates": [{"doc_id": hit["doc_id"], "text": hit["text"]} for hit in HITS]}
     long = [{"qid": "7", "text": "what?", "docno": hit["doc_id"], "body": hit["text"], "score": 1} for hit in HITS]
     write(tmp_path / "long", "a.parquet", pa.Table.from_pylist(long))
     renamed = {"query_id": "qid", "query": "text", "text": "body", "doc_id": "docno"}

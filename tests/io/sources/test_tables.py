@@ -286,4 +286,4 @@ def test_candidates_without_title_and_score(table: TestTable) -> None:
     structs = pa.list_(pa.struct([CANDIDATE.field(0), CANDIDATE.field(1)]))
     table.append(pa.table({"query_id": ["q"], "query": ["x"], "candidates": pa.array([[("d", "t")]], structs)}))
     (part,) = open_source(table.settings(), STORAGE).tables()
-    assert part["candidates"].to_pylist() == [[{"doc_id": "d", "text": "t", "title": None, "score": None}]]
+    assert part["candidates"].to_pylist() == [[{"doc_id": "d", "text": "t"}]]

@@ -39,7 +39,7 @@ def rows_of(path: Path, format_name: str, **config: Any) -> list[dict[str, Any]]
 
 def read(path: Path, format_name: str, **config: Any) -> dict[str, Any]:
     return {
-        row["query_id"]: (row["query"], [(hit["doc_id"], hit["text"], hit["score"]) for hit in row["candidates"]])
+        row["query_id"]: (row["query"], [(hit["doc_id"], hit["text"], hit.get("score")) for hit in row["candidates"]])
         for row in rows_of(path, format_name, **config)
     }
 

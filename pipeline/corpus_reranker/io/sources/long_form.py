@@ -182,11 +182,8 @@ def _group_by_query(table: pa.Table, starts: np.ndarray, max_candidates: int) ->
     lengths = np.minimum(lengths, max_candidates + 1)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     _check_queries(table, offsets)
-    columns = [
-        table[each.name].combine_chunks() if each.name in table.column_names else pa.nulls(len(table), each.type)
-        for each in CANDIDATE
-    ]
-    structs = pa.StructArray.from_arrays(columns, fields=list(CANDIDATE))
+    fields = [field for field in CANDIDATE if field.name in table.column_names]
+    structs = pa.StructArray.from_arrays([table[field.name].combine_chunks() for field in fields], fields=fields)
     candidates = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
     first = table.take(pa.array(offsets[:-1]))
     passed_through = [name for name in first.column_names if name not in LONG_INPUT.names]

@@ -31,6 +31,9 @@ IsExact: TypeAlias = Callable[[str, str], bool]
 
 OPTIONAL_COLUMNS = ("title", "rank")
 
+_REQUIRED_FIELDS = ("doc_id", "text")
+"""Fields of a candidate that an input cannot lack."""
+
 _IDS = ("query_id", "doc_id")
 
 _PANDAS_INDEX = re.compile(r"(__index_level_\d+__)?")
@@ -66,9 +69,18 @@ def input_schema(schemas: Mapping[str, pa.Schema], settings: RowSettings, is_exa
     if problems:
         raise InputError(_message(problems))
     present = {name for schema in schemas.values() for name in schema.names}
-    return form, pa.schema(
-        [*(field.with_nullable(True) for field in expected if field.name in present), *passed_through]
-    )
+    own = [field.with_nullable(True) for field in expected if field.name in present]
+    if form == "nested":
+        own = [field.with_type(_candidates_type(schemas)) if field.name == CANDIDATES else field for field in own]
+    return form, pa.schema([*own, *passed_through])
+
+
+def _candidates_type(schemas: Mapping[str, pa.Schema]) -> pa.DataType:
+    """The type of the candidates, without the optional fields that no file has."""
+    types = [schema.field(CANDIDATES).type for schema in schemas.values()]
+    structs = [type_.value_type for type_ in types if is_list(type_) and pa.types.is_struct(type_.value_type)]
+    names = {field.name for struct in structs for field in struct} | set(_REQUIRED_FIELDS)
+    return pa.list_(pa.struct([field for field in CANDIDATE if field.name in names]))
 
 
 def _unknown_names(schemas: Collection[pa.Schema], columns: Mapping[str, str]) -> Iterator[str]:
@@ -183,7 +195,7 @@ def _list_problems(label: str, found: pa.DataType, expected: pa.DataType, settin
             yield from _type_problems(
                 f"{CANDIDATES}.{field.name}", found.value_type.field(position).type, field.type, settings
             )
-        elif field.name in ("doc_id", "text") and field.name not in names:
+        elif field.name in _REQUIRED_FIELDS and field.name not in names:
             wanted = f"no field 'candidates.{field.name}', wanted {field.type}"
             yield f"{wanted}; {_rename_fix(field.name, names)}; the structs have {', '.join(names) or 'no field'}"
 
