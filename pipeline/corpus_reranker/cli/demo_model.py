@@ -49,6 +49,15 @@ def convert_demo_model(cache: Path) -> Path:
     return model
 
 
+def save_demo_tokenizer(target: Path) -> None:
+    """Save the tokenizer of SmolLM2-135M-Instruct, without the model, in `target`, which is created if it is absent.
+
+    Raises:
+        RerankerError: If the package that carries the model is not installed.
+    """
+    _save_tokenizer(_packaged_gguf(), target)
+
+
 def packaged_embedder() -> Path:
     """Folder of all-MiniLM-L6-v2. Raises RerankerError if the package that carries it is not installed."""
     return _packaged(_EMBEDDER_PACKAGE, "model/config.json").parent
@@ -81,20 +90,27 @@ def _packaged(name: str, file: str) -> Path:
 
 
 def _convert(source: Path, target: Path) -> None:
-    """Copy the dequantized weights to a model whose config has no quantization, and save it."""
+    """Give the dequantized weights to a model whose config has no quantization, and save it."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     quantized = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     settings = quantized.config.to_dict()
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         settings.pop(key, None)
-    plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
-    plain.load_state_dict(quantized.state_dict())
+    with torch.device("meta"):  # without weights of its own, which would be random numbers
+        plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
+    plain.load_state_dict(quantized.state_dict(), assign=True)
     plain.save_pretrained(target)
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
+    _save_tokenizer(source, target)
     for file in target.iterdir():
         file.chmod(0o644)  # safetensors makes files private to their owner; the cache may be shared
+
+
+def _save_tokenizer(source: Path, target: Path) -> None:
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
 
 
 app = command_app()
