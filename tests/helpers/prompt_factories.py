@@ -10,7 +10,7 @@ from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.prompts.template import PromptTemplate, load_template
 from corpus_reranker.prompts.tokenizer import Tokenizer, WordsTokenizer, load_tokenizer
 from corpus_reranker.types import Candidate, Prompt, RerankRequest
-from helpers.demo_model import demo_model_folder
+from helpers.demo_model import demo_tokenizer_folder
 
 PROMPTS = Path(__file__).resolve().parents[2] / "configs" / "prompts"
 WORDS = WordsTokenizer()
@@ -29,7 +29,7 @@ def reasonrank() -> PromptTemplate:
 @cache
 def smollm2() -> Tokenizer:
     """A chat model's tokenizer: that of the demo's model."""
-    return load_tokenizer(str(demo_model_folder()))
+    return load_tokenizer(str(demo_tokenizer_folder()))
 
 
 @cache
