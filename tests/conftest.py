@@ -14,6 +14,7 @@ from corpus_reranker.errors import ConfigError
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.retrieval.java import find_java
 from helpers.demo_model import demo_model_folder
+from helpers.isolation import without_subprocess
 from helpers.locations import Location, new_location
 from helpers.paths import REPOSITORY, SHARED
 from helpers.s3_server import S3Server, running_moto, running_s3_server, running_seaweedfs
@@ -118,6 +119,12 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 @pytest.fixture
 def local_location(tmp_path: Path) -> Location:
     return Location(str(tmp_path), StorageConfig())
+
+
+@pytest.fixture
+def no_subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver reads its input and output in this process, which saves half a second of CPU time for each run."""
+    without_subprocess(monkeypatch)
 
 
 @pytest.fixture(scope="session")

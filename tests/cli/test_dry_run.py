@@ -18,6 +18,8 @@ from corpus_reranker.run.fingerprint import run_fingerprint
 from helpers.command_line import check_refused, run_command
 from helpers.runs import query, write_input
 
+pytestmark = pytest.mark.usefixtures("no_subprocess")
+
 LONG = [
     {"query_id": "q", "query": text, "doc_id": doc_id, "text": "passage", "score": 1.0}
     for doc_id, text in (("d1", "one"), ("d2", "another"))
@@ -62,18 +64,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     [
         (
             [query(0, candidates=[]), query(1)],
-            "before the first readable query: 1; the first: query 'q0000': candidates",
+            ["before the first readable query: 1; the first: query 'q0000': candidates", "passage 0 of q0001"],
         ),
-        ([query(0, candidates=[]), query(1)], "passage 0 of q0001"),
-        ([query(0, candidates=[])], "no readable query"),
-        ([], "no readable query"),
+        ([query(0, candidates=[])], ["no readable query"]),
+        ([], ["no readable query"]),
     ],
 )
-def test_rows_that_fail_are_accepted(tmp_path: Path, rows: list[dict[str, Any]], expected: str) -> None:
+def test_rows_that_fail_are_accepted(tmp_path: Path, rows: list[dict[str, Any]], expected: list[str]) -> None:
     write_input(tmp_path / "in", rows)
     result = dry_run(tmp_path)
     assert result.exit_code == 0, result.output
-    assert expected in result.output
+    for text in expected:
+        assert text in result.output
 
 
 def test_a_column_that_the_template_shows(tmp_path: Path) -> None:

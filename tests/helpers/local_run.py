@@ -19,13 +19,13 @@ from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import RowError
 from corpus_reranker.io import schemas
-from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.io.sinks.base import ResumePoint
 from corpus_reranker.io.sources.parquet_files import iter_tables
 from corpus_reranker.io.sources.rows import check_batch, parse_row
 from corpus_reranker.run import driver
 from corpus_reranker.run.passes import RunContext
+from helpers.isolation import without_subprocess
 from helpers.runs import rerank
 
 _REPLICA = ReplicaId("local", "local:1")
@@ -108,6 +108,6 @@ def rerank_locally(monkeypatch: pytest.MonkeyPatch, settings: JobConfig, **optio
     passes = LocalPasses()
     monkeypatch.setattr(driver, "run_passes", passes)
     monkeypatch.setattr(driver, "write_final_report", lambda *_: None)
-    monkeypatch.setattr(IsolatedProcess, "run", lambda self, function, *args, **kwargs: function(*args, **kwargs))
+    without_subprocess(monkeypatch)
     manifest, lines = rerank(settings, **options)
     return LocalRun(manifest, lines, passes.reranked, passes.counts)

@@ -19,6 +19,8 @@ from corpus_reranker.run.passes import RunContext
 from helpers.runs import config, query, rerank, write_input
 from helpers.tables import DeltaTestTable
 
+pytestmark = pytest.mark.usefixtures("no_subprocess")
+
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:

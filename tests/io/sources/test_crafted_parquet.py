@@ -84,7 +84,7 @@ def test_a_row_group_of_two_gigabytes_of_text_in_a_few_megabytes(local_location:
 
 def test_a_huge_string_in_a_page_that_shrinks_a_thousandfold(local_location: Location) -> None:
     table = pa.Table.from_pylist([{**input_row("q"), "query": "x" * 300_000_000}], NESTED_INPUT)
-    assert write_plain(local_location, table, compression="zstd") < 2**20
+    assert write_plain(local_location, table, compression="zstd", write_statistics=False) < 2**20
     del table
     assert "row group 0 unpacks to" in check_in_bounded_memory(local_location)
 
