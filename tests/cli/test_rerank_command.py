@@ -1,4 +1,4 @@
-"""The command `rerank` as a scheduler sees it: exit codes, signals, log lines. A real process on a real Ray."""
+"""The command `rerank` as a scheduler sees it: exit codes, signals, log lines. Slow tests start it on a real Ray."""
 
 import contextlib
 import re
@@ -21,8 +21,6 @@ from helpers.scenario import Scenario, baseline_rankings, check_output, make_sce
 
 Sections: TypeAlias = dict[str, dict[str, Any]]
 
-pytestmark = pytest.mark.slow
-
 QUICK: Sections = {"engine": {"delay_seconds": 0.0, "slow": {}}}
 
 
@@ -32,6 +30,7 @@ def run(scenario: Scenario, environment: dict[str, str], *options: str) -> tuple
         return process.wait(), process.output
 
 
+@pytest.mark.slow
 def test_too_many_failed_queries_are_exit_code_3_also_of_the_repetition(
     tmp_path: Path, ray_environment: dict[str, str]
 ) -> None:
@@ -106,6 +105,7 @@ def test_wrong_settings_are_exit_code_2_and_one_line(tmp_path: Path, options: li
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_input_is_exit_code_2_and_one_line(tmp_path: Path) -> None:
     code, printed = run(make_scenario(tmp_path, queries=2, sections=QUICK), {}, "--input.path=/nowhere/at/all")
     assert code == 2, printed
@@ -133,6 +133,7 @@ def test_flagged_answers_and_unranked_candidates_are_summed_up() -> None:
     assert noted_counts({"windows_by_flag": {}, "blank_candidates": 0}) == []
 
 
+@pytest.mark.slow
 def test_a_cluster_without_free_resources_is_exit_code_5(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     large: Sections = {**QUICK, "cluster": {"cpus_per_replica": 1000.0, "placement_timeout_seconds": 2.0}}
     code, printed = run(make_scenario(tmp_path, queries=2, sections=large), ray_environment)
@@ -156,6 +157,7 @@ def test_a_run_without_progress_restarts_automatically(tmp_path: Path, ray_envir
     assert check_output(scenario, baseline_rankings(scenario)).passed
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_start_is_exit_code_1_and_its_reason(
     tmp_path: Path, ray_environment: dict[str, str]
 ) -> None:
@@ -165,6 +167,7 @@ def test_an_engine_that_cannot_start_is_exit_code_1_and_its_reason(
     assert printed.splitlines()[-1].startswith("error: no replica could start: EngineStartError: no such GPU"), printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_releases_the_lease(tmp_path: Path, ray_environment: dict[str, str], number: int, code: int) -> None:
     scenario = make_scenario(tmp_path, queries=6, sections={"engine": {"slow": {"q0005": 3600.0}}})
@@ -182,6 +185,7 @@ def test_a_signal_releases_the_lease(tmp_path: Path, ray_environment: dict[str, 
     assert '"released": true' in (tmp_path / "out" / "_lease.json").read_text()
 
 
+@pytest.mark.slow
 def test_repeated_ctrl_c_prints_no_stack(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     scenario = make_scenario(tmp_path, queries=6, sections={"engine": {"slow": {"q0005": 3600.0}}})
     log = RequestLog(scenario.log_path)
