@@ -1,11 +1,14 @@
 """Progress lines never show more queries than the input has, or a negative time."""
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
-from corpus_reranker.run.progress import compute_progress, progress_line
+from corpus_reranker.run.progress import ProgressReporter, compute_progress, progress_line
 from corpus_reranker.run.stats import ReplicaSnapshot, StatsSnapshot
 
 REPORT = ReplicaReport(ReplicaId("actor-1", "host:1"), 4, 5, 6)
@@ -27,6 +30,26 @@ def test_rates_are_computed_between_the_first_and_the_last_snapshot() -> None:
     assert "50/200 queries | 1 replica, 5 windows in flight | 4.5 windows/s" in progress_line(progress)
     progress = compute_progress([(100.0, before), (120.0, after)], total=200, done_before=30, reused=25)
     assert progress_line(progress).startswith("50/200 queries, 25 of them reused | ")
+
+
+def test_replicas_hold_their_gpus_while_the_stats_actor_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: Iterator[StatsSnapshot | Exception] = iter([snapshot(10.0), TimeoutError()])
+
+    def get(*_: Any, **__: Any) -> StatsSnapshot:
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("corpus_reranker.run.progress.ray.get", get)
+    ledger, lines = Mock(total=None), list[str]()
+    reporter = ProgressReporter(Mock(), 100, 0, 1.0, lines.append, Mock(), ledger=ledger)
+    reporter._report()
+    reporter._report()
+    first, second = (call.args[0] for call in ledger.update.call_args_list)
+    assert second.replicas == first.replicas
+    assert second.counts == first.counts
+    assert second.at > first.at == 10.0
+    assert lines[-1] == "cannot read the progress: TimeoutError"
 
 
 def eta(requests: int, total: int = 100, **counts: int) -> float | None:
