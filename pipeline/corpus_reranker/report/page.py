@@ -22,7 +22,7 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.layout import CONFIG, MANIFEST, REPORT, spend_folder
 from corpus_reranker.io.sinks.run_record import RUN
 from corpus_reranker.io.spend import Spend, format_cost, read_spend
-from corpus_reranker.report.budget_section import BudgetSection, budget_section
+from corpus_reranker.report.budget_section import BudgetSection, budget_section, read_judged
 from corpus_reranker.report.charts import (
     Chart,
     heatmap,
@@ -169,7 +169,7 @@ def render_report(
         in_flight=_in_flight(run.in_flight),
         tokens=_tokens(data),
         moves=_moves(data),
-        budget=_budget(data, manifest, evaluation),
+        budget=_budget(data, manifest, output, evaluation),
         windows=[
             (window, clip(window.prompt, MAX_TEXT_CHARS), clip(window.response, MAX_TEXT_CHARS))
             for window in sample_windows(*output, config)
@@ -325,12 +325,13 @@ def _quality(evaluation: Evaluation | None) -> dict[str, Any] | None:
     }
 
 
-def _budget(data: RunData, manifest: Mapping[str, Any], evaluation: Evaluation | None) -> BudgetSection | None:
+def _budget(
+    data: RunData, manifest: Mapping[str, Any], output: tuple[pafs.FileSystem, str], evaluation: Evaluation | None
+) -> BudgetSection | None:
     passes = manifest.get("info", {}).get("passes", [])
-    if evaluation is None:
-        return budget_section(data, passes, None, 0)
-    after = evaluation.systems[-1].values[0]
-    return budget_section(data, passes, float(after.mean()), len(after))
+    has_judged = evaluation is not None and any("budget" in each for each in passes)
+    judged = read_judged(output, evaluation.systems) if evaluation is not None and has_judged else None
+    return budget_section(data, passes, judged)
 
 
 def _times(data: RunData) -> dict[str, Chart] | None:

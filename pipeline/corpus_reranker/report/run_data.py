@@ -1,13 +1,13 @@
 """Reads counts, and numbers per window and per query, from a reranked output, one batch at a time.
 
-For a large output it reads a random sample of the files, so that time and memory stay bounded: about 40 bytes per
-window and 24 bytes per query of the sample.
+For a large output it reads a random sample of the files, so that time and memory stay bounded: about 50 bytes per
+window and 40 bytes per query of the sample.
 """
 
 import heapq
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated
 from corpus_reranker.io.sinks.layout import quarantine_folder, samples_folder
 from corpus_reranker.io.sinks.run_record import find_run_id
 from corpus_reranker.report.settings import ReportConfig
+from corpus_reranker.types import ANSWERED
 
 MAX_RANK = 1000
 """Larger ranks are ignored in rank changes. input.max_candidates has the same default."""
@@ -105,10 +106,11 @@ class RunData:
 
     `prompt_tokens`, `output_tokens` and `latency_seconds` have one value per window that the run requested. `started`,
     `finished` (seconds since 1970, UTC), `windows_by_query` and `stability` (nan if unknown) have one value per query
-    with timestamps that the run reranked. `reused` queries were copied from earlier outputs. `moves[i, r]` counts
-    documents that moved from initial rank i+1 to rank r+1. `truncated_files` are being written by a live run, or were
-    left by a failed one. `named` counts the passages that completions name, `shown` those in their windows.
-    `sampled_fraction` is the fraction of the files that was read.
+    with timestamps that the run reranked. `window_attempts`, `window_answered` and `window_stability` (nan if unknown)
+    have one value per window of these queries, one query after the other. `reused` queries were copied from earlier
+    outputs. `moves[i, r]` counts documents that moved from initial rank i+1 to rank r+1. `truncated_files` are being
+    written by a live run, or were left by a failed one. `named` counts the passages that completions name, `shown`
+    those in their windows. `sampled_fraction` is the fraction of the files that was read.
     """
 
     queries: int = 0
@@ -129,6 +131,9 @@ class RunData:
     finished: FloatArray = field(default_factory=lambda: np.array([], np.float64))
     windows_by_query: IntArray = field(default_factory=lambda: np.array([], np.int64))
     stability: FloatArray = field(default_factory=lambda: np.array([], np.float64))
+    window_attempts: npt.NDArray[np.int32] = field(default_factory=lambda: np.array([], np.int32))
+    window_answered: npt.NDArray[np.bool_] = field(default_factory=lambda: np.array([], np.bool_))
+    window_stability: FloatArray = field(default_factory=lambda: np.array([], np.float64))
     moves: IntArray = field(default_factory=lambda: np.zeros((MAX_RANK, MAX_RANK), np.int64))
     slowest: list[QueryLine] = field(default_factory=list)
     failed: list[QueryLine] = field(default_factory=list)
@@ -190,8 +195,8 @@ def read_run_data(filesystem: pafs.FileSystem, path: str, config: ReportConfig) 
             _add_batch(data, pieces, batch, config.listed_queries)
         if data.queries >= MAX_QUERIES:
             break
-    for name, arrays in pieces.items():
-        setattr(data, name, np.concatenate(arrays))
+    for name in list(pieces):
+        setattr(data, name, np.concatenate(pieces.pop(name)))
     data.sampled_fraction = read / len(found)
     data.metadata = read_metadata(filesystem, complete) if complete else {}
     data.slowest.sort(reverse=True)
@@ -240,7 +245,10 @@ def _add_batch(data: RunData, pieces: dict[str, list[npt.NDArray[Any]]], batch: 
         for name, values in zip(("started", "finished"), times, strict=True):
             pieces.setdefault(name, []).append(values[known])
         pieces.setdefault("windows_by_query", []).append(windows_by_query[known])
-        pieces.setdefault("stability", []).append(_stability(batch)[known])
+        stability = batch["stability"] if "stability" in batch.schema.names else None
+        pieces.setdefault("stability", []).append(_stabilities(stability, len(batch))[known])
+        for name, values in _window_values(columns).items():
+            pieces.setdefault(name, []).append(values[known[query_of_window]])
     _add_moves(data.moves, batch["ranking"])
     _list_queries(data, batch, seconds, windows_by_query, listed)
 
@@ -253,16 +261,27 @@ def _reranked(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     return reranked
 
 
-def _stability(batch: pa.RecordBatch) -> FloatArray:
-    if "stability" not in batch.schema.names:
-        return np.full(len(batch), np.nan)
-    stability: FloatArray = pc.fill_null(batch["stability"], np.nan).to_numpy(zero_copy_only=False)
-    return stability
+def _stabilities(values: pa.Array | None, count: int) -> FloatArray:
+    """The values of a column or field, nan where it is null or absent."""
+    if values is None:
+        return np.full(count, np.nan)
+    stabilities: FloatArray = pc.fill_null(values, np.nan).to_numpy(zero_copy_only=False)
+    return stabilities
+
+
+def _window_values(columns: Mapping[str, pa.Array]) -> dict[str, npt.NDArray[Any]]:
+    """What `RunData` keeps of each window, by its name there."""
+    status = columns["status"]
+    return {
+        "window_attempts": pc.fill_null(columns["attempts"], 0).to_numpy(),
+        "window_answered": pc.is_in(status, value_set=pa.array(sorted(ANSWERED))).to_numpy(zero_copy_only=False),
+        "window_stability": _stabilities(columns.get("stability"), len(status)),
+    }
 
 
 def _window_fields(windows: pa.StructArray) -> list[str]:
     wanted = ("status", "attempts", "prompt_tokens", "output_tokens", "latency_seconds", "shortened_to_tokens")
-    return [name for name in (*wanted, *_ANSWER_FIELDS) if windows.type.get_field_index(name) >= 0]
+    return [name for name in (*wanted, *_ANSWER_FIELDS, "stability") if windows.type.get_field_index(name) >= 0]
 
 
 def _counts(values: pa.Array) -> dict[str, int]:
