@@ -1,7 +1,9 @@
 """The command `estimate` predicts what the run then does."""
 
 import asyncio
+import datetime
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from corpus_reranker.io.sources.rows import parse_row
 from corpus_reranker.ranking.rerank_query import rerank_query
 from helpers.command_line import check_refused, run_command
 from helpers.synthetic_output import output_row, write_data_files
+
+WINDOW = {"start": 0, "end": 2, "status": "complete", "attempts": 1, "prompt_tokens": 9, "latency_seconds": 3.0}
 
 
 def rows(*numbers_of_candidates: int) -> list[dict[str, Any]]:
@@ -110,9 +114,66 @@ def test_windows_and_prompt_tokens_are_those_of_the_run(config: Path, tmp_path: 
 
 def test_a_budget_limits_the_windows(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(*[30] * 4))
-    active = "--strategy={name: active, window: 10, depth: 30, max_calls: 5}"
     for budget, windows in ((12, 12), (30, 20)):
-        assert estimate(config, active, f"--budget.windows={budget}")["work"]["windows"] == windows
+        assert estimate(config, ACTIVE, f"--budget.windows={budget}")["work"]["windows"] == windows
+
+
+ACTIVE = "--strategy={name: active, window: 10, depth: 30, max_calls: 5}"
+
+
+def sample_with_stability(folder: Path) -> Path:
+    """The output of two queries with five windows each, by the strategy ACTIVE."""
+    start = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+    window = {"start": 0, "end": 10, "status": "complete", "attempts": 1, "prompt_tokens": 9, "output_tokens": 30}
+    windows = [{**window, "latency_seconds": 3.0, "stability": 0.5 + 0.05 * number} for number in range(5)]
+    columns: dict[str, Any] = {"started_at": start, "finished_at": start + datetime.timedelta(seconds=15)}
+    columns |= {"windows": windows, "stability": 0.7}
+    write_data_files(folder, [[output_row(query_id, [0], **columns) for query_id in ("1", "2")]])
+    strategy = "{name: active, window: 10, depth: 30, max_calls: 5}"
+    (folder / "_run/config.yaml").write_text(f"strategy: {strategy}\n")
+    return folder
+
+
+def test_a_budget_has_a_curve_measured_on_a_sample(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(*[30] * 40))
+    options = (ACTIVE, "--budget.windows=100", f"--measured={sample_with_stability(tmp_path / 'sample')}")
+    found = estimate(config, *options, "--windows-per-second=0.5")
+    points = found["curve"]["rows"]
+    assert [row["windows"] for row in points] == [40, 80, 100, 120, 160, 200]
+    assert [row["stability"] for row in points] == pytest.approx([0.5, 0.55, 0.575, 0.6, 0.65, 0.7])
+    assert [row["windows"] for row in points if row["is_budget"]] == [100] == [found["work"]["windows"]]
+    assert points[1]["stability_gain"] == pytest.approx(0.05 * 1000)
+    assert points[2]["tokens"] == pytest.approx(100 * (found["work"]["prompt_tokens_mean"] + 30))
+    text = printed(config, *options)
+    assert "curve of the budget, from 2 queries of" in text
+    assert re.search(r"100 +2\.5 +[0-9,]+ +0\.5750 +\+50\.00 +budget", text), text
+    assert "GPU-hours" not in text, "not known without a rate"
+    assert "GPU-hours" in printed(config, *options, "--windows-per-second=0.5").partition("curve of the budget")[2]
+
+
+def test_the_curve_converts_a_budget_in_another_unit(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(*[30] * 40))
+    options = (ACTIVE, f"--measured={sample_with_stability(tmp_path / 'sample')}")
+    each = estimate(config, *options)["work"]["prompt_tokens_mean"] + 30
+    found = estimate(config, *options, f"--budget.tokens={round(100 * each)}")
+    (budget,) = [row for row in found["curve"]["rows"] if row["is_budget"]]
+    assert (budget["windows"], budget["stability"]) == (100, pytest.approx(0.575))
+    unknown = estimate(config, *options, "--budget.gpu_hours=3")["curve"]
+    assert not any(row["is_budget"] for row in unknown["rows"])
+    assert "budget.gpu_hours pays for are unknown; give estimate.windows_per_second" in unknown["note"]
+
+
+def test_a_budget_without_a_sample_says_how_to_get_the_curve(config: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in", rows(*[30] * 4))
+    text = printed(config, ACTIVE, "--budget.windows=10")
+    assert "curve of the budget: none; give estimate.measured" in text
+    assert estimate(config, ACTIVE, "--budget.windows=10")["curve"]["rows"] == []
+    assert estimate(config, ACTIVE)["curve"] is None
+    assert "curve" not in printed(config, ACTIVE)
+    earlier = write_data_files(tmp_path / "earlier", [[output_row("1", [0], windows=[WINDOW])]])
+    assert "curve of the budget: none; " in printed(config, ACTIVE, "--budget.windows=10", f"--measured={earlier}")
+    with_sliding_window = printed(config, "--budget.windows=10", f"--measured={earlier}")
+    assert "none; the strategy cannot continue with more windows" in with_sliding_window
 
 
 def test_time_and_price_follow_from_the_rates(config: Path, tmp_path: Path) -> None:
@@ -166,8 +227,7 @@ def test_token_rates_with_the_token_budget_as_output_length(config: Path, tmp_pa
 
 def test_output_lengths_measured_on_an_earlier_run(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(30))
-    window = {"start": 0, "end": 2, "status": "complete", "attempts": 1, "prompt_tokens": 9, "latency_seconds": 3.0}
-    windows = [{**window, "output_tokens": 100}, {**window, "output_tokens": 500, "attempts": 3}]
+    windows = [{**WINDOW, "output_tokens": 100}, {**WINDOW, "output_tokens": 500, "attempts": 3}]
     earlier = write_data_files(tmp_path / "earlier", [[output_row("1", [0], windows=windows)]])
     answers = estimate(config, "--measured", str(earlier))["answers"]
     assert (answers["output_tokens_mean"], answers["attempts_mean"]) == (300, 2)

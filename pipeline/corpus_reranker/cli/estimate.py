@@ -1,6 +1,7 @@
 """`corpus-reranker estimate`: predicts the cost of a run before a GPU is rented."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from corpus_reranker.cli.printing import print_json
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.spend import format_cost
-from corpus_reranker.run.estimate import Estimate
+from corpus_reranker.run.estimate import CurveRow, Estimate, EstimatedCurve
 from corpus_reranker.run.estimate import estimate as estimate_run
 
 app = command_app()
@@ -29,7 +30,9 @@ def estimate(
     prompt_tokens_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
     output_tokens_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
     output_tokens_mean: Annotated[float | None, typer.Option(help="Output tokens per window.")] = None,
-    measured: Annotated[str | None, typer.Option(help="Output of an earlier run to take output lengths from.")] = None,
+    measured: Annotated[
+        str | None, typer.Option(help="Output of an earlier run: output lengths, curve of a budget.")
+    ] = None,
     price_per_gpu_hour: Annotated[float | None, typer.Option(help="Default: report.price_per_gpu_hour.")] = None,
     sample_queries: Annotated[
         int | None, typer.Option(help="Number of queries whose prompts are tokenized; 0: all; default: 200.")
@@ -39,7 +42,8 @@ def estimate(
     """Predict windows, tokens, time and price of a run. Starts neither Ray nor an engine.
 
     Rates are per replica at full load. Without a rate, the estimate has only windows and tokens. The output length
-    comes from --output-tokens-mean or --measured. The default, the whole token budget, is an upper bound.
+    comes from --output-tokens-mean or --measured. The default, the whole token budget, is an upper bound. With a
+    budget, --measured also gives a curve: what each number of windows gains.
     """
     own = {
         "estimate.replicas": replicas,
@@ -61,8 +65,12 @@ def show_estimate(config: JobConfig, as_json: bool = False) -> None:
         config.estimate.json_path.write_text(json.dumps(_content(found), indent=1), encoding="utf-8")
     if as_json:
         print_json(_content(found))
-    else:
-        Console(soft_wrap=True).print(_table(found, config))
+        return
+    console = Console(soft_wrap=True)
+    console.print(_table(found, config))
+    if found.curve is not None:
+        for part in _curve(found.curve, config):
+            console.print(part)
 
 
 def _content(found: Estimate) -> dict[str, Any]:
@@ -109,6 +117,43 @@ def _table(found: Estimate, config: JobConfig) -> Table:
         each, currency = 1000 * found.price / work.queries, config.report.currency
         table.add_row("price", f"{found.price:,.2f} {currency}; {each:,.2f} {currency} per 1,000 queries")
     return table
+
+
+def _curve(curve: EstimatedCurve, config: JobConfig) -> Iterator[Table | str]:
+    """The curve of the budget, with only the columns that are known."""
+    assert config.budget is not None
+    if not curve.rows:
+        yield f"\ncurve of the budget: none; {curve.note}"
+        return
+    yield (
+        f"\ncurve of the budget, from {counted(curve.queries, 'query')} of {config.estimate.measured},"
+        f" with allocation {config.budget.allocation}:\n"
+    )
+    columns: dict[str, list[str | None]] = {
+        "windows": [f"{row.windows:,}" for row in curve.rows],
+        "per query": [f"{row.windows_per_query:.1f}" for row in curve.rows],
+        "tokens": [f"{row.tokens:,.0f}" for row in curve.rows],
+        "GPU-hours": [None if row.gpu_hours is None else f"{row.gpu_hours:,.1f}" for row in curve.rows],
+        config.report.currency: [_price(row) for row in curve.rows],
+        "stability": [f"{row.stability:.4f}" for row in curve.rows],
+        "gain": ["" if row.stability_gain is None else f"{row.stability_gain:+.2f}" for row in curve.rows],
+        "": ["budget" if row.is_budget else "" for row in curve.rows],
+    }
+    known = {name: cells for name, cells in columns.items() if None not in cells}
+    table = Table(box=None, pad_edge=False)
+    for name in known:
+        table.add_column(name, justify="right", no_wrap=True)
+    for cells in zip(*known.values(), strict=True):
+        table.add_row(*cells)
+    yield table
+    yield "\ngain: rise of the mean stability since the row above, summed over the queries, per 1,000 windows"
+    if curve.note:
+        yield curve.note
+
+
+def _price(row: CurveRow) -> str | None:
+    price = row.price if row.endpoint_price is None else row.endpoint_price
+    return None if price is None else format_cost(price)
 
 
 def _hours(seconds: float) -> str:

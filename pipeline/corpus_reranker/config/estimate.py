@@ -25,7 +25,11 @@ class EstimateConfig(Section):
     output_tokens_mean: float | None = Field(
         None, ge=0, description="Mean output tokens of a window, over all its attempts."
     )
-    measured: str | None = Field(None, description="Output of an earlier run from which to take the output lengths.")
+    measured: str | None = Field(
+        None,
+        description="Output of an earlier run from which to take the output lengths and, for the curve of a budget, "
+        "the stability after each window.",
+    )
     sample_queries: int = Field(200, ge=0, description="Number of queries whose prompts are tokenized. 0: all queries.")
     json_path: Path | None = Field(None, description="File for the full estimate as JSON.")
 

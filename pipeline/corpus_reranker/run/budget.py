@@ -107,12 +107,22 @@ def plan_round(
     rows = read_window_counts(filesystem, sorted(paths))
     new = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=rows[QUERY_ID]))).cast(pa.string())
     requested, tokens, allotted = (pc.sum(rows[name]).as_py() or 0 for name in ("requested", "tokens", MAX_WINDOWS))
-    limits = next_limits(budget, most_windows, _queries(rows, new, budget, most_windows), windows - requested)
+    limits = next_limits(budget, most_windows, open_queries(rows, new, budget, most_windows), windows - requested)
     return BudgetRound(limits, rows.num_rows, requested, tokens, allotted, pc.mean(rows["stability"]).as_py())
 
 
-def _queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, most_windows: int) -> pa.Table:
-    """The queries that can use more windows: new ones, and complete ones that used all of theirs."""
+def open_queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, most_windows: int) -> pa.Table:
+    """The queries that can use more windows: new ones, and complete ones that used all of theirs.
+
+    Args:
+        rows: Columns query_id, status, stability, max_windows and windows.
+        new: Ids of queries without a row.
+        budget: The budget.
+        most_windows: Maximum number of windows of one query.
+
+    Returns:
+        Columns query_id, max_windows and stability, as `next_limits` takes them.
+    """
     limit, stability = rows[MAX_WINDOWS], rows["stability"]
     is_open = pc.and_(pc.equal(rows["status"], "complete"), pc.is_valid(stability))
     is_open = pc.and_(is_open, pc.and_(pc.equal(rows["windows"], limit), pc.less(limit, most_windows)))

@@ -4,8 +4,11 @@ The work is measured in the input. The lengths of responses and the throughput o
 earlier run.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
+from pyarrow.fs import FileSystem
+
+from corpus_reranker.config.budget import BudgetConfig
 from corpus_reranker.config.estimate import EstimateConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import max_windows_in_flight
@@ -13,9 +16,12 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
-from corpus_reranker.report.run_data import read_run_data
+from corpus_reranker.report.run_data import RunData, read_run_data
 from corpus_reranker.report.settings import ReportConfig
+from corpus_reranker.run.budget_curve import CurvePoint, budget_curve
 from corpus_reranker.run.work import Work, measure_work
+
+_NO_SAMPLE = "give estimate.measured, the output of a run without a budget over a sample, as of rerank --limit 200"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,35 @@ class Duration:
 
 
 @dataclass(frozen=True, slots=True)
+class CurveRow:
+    """A `CurvePoint`, and what a run over the whole input has spent there. Prices are those of `Estimate`."""
+
+    windows_per_query: float
+    stability: float
+    stability_gain: float | None
+    is_budget: bool
+    windows: int
+    tokens: float
+    gpu_hours: float | None
+    price: float | None
+    endpoint_price: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedCurve:
+    """A `BudgetCurve` for all queries of the input."""
+
+    queries: int
+    rows: tuple[CurveRow, ...]
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """`duration` is None without a throughput in the config's section `estimate`; `price` also without a GPU price.
 
-    `endpoint_price` is that of all tokens at engine.prices, none of them cached; None without prices.
+    `endpoint_price` is that of all tokens at engine.prices, none of them cached; None without prices. `curve` has what
+    each number of windows gains; None without a budget.
     """
 
     work: Work
@@ -57,6 +88,7 @@ class Estimate:
     duration: Duration | None
     price: float | None
     endpoint_price: float | None = None
+    curve: EstimatedCurve | None = None
 
     @property
     def prompt_tokens(self) -> float:
@@ -67,6 +99,15 @@ class Estimate:
         return self.work.windows * self.answers.output_tokens_mean
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """An earlier run. `output` is its filesystem and folder."""
+
+    data: RunData
+    output: tuple[FileSystem, str]
+    lengths: ResponseLengths
+
+
 def estimate(config: JobConfig) -> Estimate:
     """Estimate the run of `config` with the assumptions of its section `estimate`.
 
@@ -74,9 +115,20 @@ def estimate(config: JobConfig) -> Estimate:
         ConfigError: The config cannot work.
         InputError: The input cannot be read.
     """
-    work, answers = measure_work(config, config.estimate.sample_queries or None), _response_lengths(config)
+    work = measure_work(config, config.estimate.sample_queries or None)
+    measured = None if config.estimate.measured is None else _measure(config.estimate.measured, config.storage)
+    answers = _assumed_lengths(config) if measured is None else measured.lengths
+    if config.budget is None:
+        return _estimate_work(config, work, answers)
+    windows = _windows_of_budget(config, config.budget, work, answers)
+    if windows is not None:
+        work = replace(work, windows=min(work.windows, int(windows)))
+    found = _estimate_work(config, work, answers)
+    return replace(found, curve=_estimate_curve(config, config.budget, windows, found, measured))
+
+
+def _estimate_work(config: JobConfig, work: Work, answers: ResponseLengths) -> Estimate:
     seconds_per_window = _seconds_per_window(config.estimate, work, answers)
-    work = replace(work, windows=min(work.windows, _windows_of_budget(config, work, answers, seconds_per_window)))
     time = None if seconds_per_window is None else duration(config, work, answers, seconds_per_window)
     price = config.report.price_per_gpu_hour
     found = Estimate(work, answers, time, None if time is None or price is None else price * time.gpu_hours)
@@ -85,27 +137,47 @@ def estimate(config: JobConfig) -> Estimate:
     return replace(found, endpoint_price=prices.price(found.prompt_tokens, found.output_tokens))
 
 
-def _windows_of_budget(
-    config: JobConfig, work: Work, answers: ResponseLengths, seconds_per_window: float | None
-) -> int:
-    """The windows that the budget pays for; all of them without a budget, or without the price of a window."""
-    if config.budget is None:
-        return work.windows
+def _windows_of_budget(config: JobConfig, budget: BudgetConfig, work: Work, answers: ResponseLengths) -> float | None:
+    """The windows that the budget pays for; None without the price of a window."""
     prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
+    seconds_per_window = _seconds_per_window(config.estimate, work, answers)
     gpu_hours = (seconds_per_window or 0.0) * config.engine.gpus_per_replica / 3600
     gpu_cost, prices = gpu_hours * (config.report.price_per_gpu_hour or 0.0), config.engine.token_prices
     price = {
-        "windows": 1.0,
+        "windows": answers.attempts_mean,
         "tokens": prompt_tokens + answers.output_tokens_mean,
         "gpu_hours": gpu_hours,
         "cost": prices.price(prompt_tokens, answers.output_tokens_mean) if prices else gpu_cost,
-    }[config.budget.unit]
-    return int(config.budget.amount / price) if price else work.windows
+    }[budget.unit]
+    return budget.amount / price if price else None
 
 
-def _response_lengths(config: JobConfig) -> ResponseLengths:
-    if config.estimate.measured is not None:
-        return measured_response_lengths(config.estimate.measured, config.storage)
+def _estimate_curve(
+    config: JobConfig, budget: BudgetConfig, windows: float | None, found: Estimate, measured: _Measured | None
+) -> EstimatedCurve:
+    """The curve of a budget. `windows` is what it pays for, if that is known."""
+    work, answers = found.work, found.answers
+    if measured is None:
+        return EstimatedCurve(0, (), _NO_SAMPLE)
+    requests_per_query = None if windows is None else windows * answers.attempts_mean / work.queries
+    curve = budget_curve(config, budget, measured.data, measured.output, requests_per_query)
+
+    def row(point: CurvePoint) -> CurveRow:
+        windows = round(point.windows_per_query * work.queries)
+        part = _estimate_work(config, replace(work, windows=round(windows / answers.attempts_mean)), answers)
+        return CurveRow(
+            **asdict(point),
+            windows=windows,
+            tokens=part.prompt_tokens + part.output_tokens,
+            gpu_hours=None if part.duration is None else part.duration.gpu_hours,
+            price=part.price,
+            endpoint_price=part.endpoint_price,
+        )
+
+    return EstimatedCurve(curve.queries, tuple(map(row, curve.points)), curve.note)
+
+
+def _assumed_lengths(config: JobConfig) -> ResponseLengths:
     if config.estimate.output_tokens_mean is not None:
         return ResponseLengths(config.estimate.output_tokens_mean, "config")
     return ResponseLengths(config.generation.max_tokens, "max_tokens: an upper bound")
@@ -121,18 +193,20 @@ def _seconds_per_window(rates: EstimateConfig, work: Work, answers: ResponseLeng
     return prompt_tokens / rates.prompt_tokens_per_second + answers.output_tokens_mean / rates.output_tokens_per_second
 
 
-def measured_response_lengths(output: str, storage: StorageConfig) -> ResponseLengths:
-    """Measure the lengths of responses in an earlier output. Raises InputError if it holds no window."""
-    data = read_run_data(*resolve(output, storage), ReportConfig())
+def _measure(url: str, storage: StorageConfig) -> _Measured:
+    """Read an earlier output. Raises InputError if it holds no window."""
+    output = resolve(url, storage)
+    data = read_run_data(*output, ReportConfig())
     windows = len(data.output_tokens)
     if not windows:
-        raise InputError(f"{output} has no windows to measure")
-    return ResponseLengths(
+        raise InputError(f"{url} has no windows to measure")
+    lengths = ResponseLengths(
         output_tokens_mean=float(data.output_tokens.mean()),
-        source=f"{counted(windows, 'window')} of {output}",
+        source=f"{counted(windows, 'window')} of {url}",
         attempts_mean=data.attempts / windows,
         latency_seconds_mean=float(data.latency_seconds.mean()),
     )
+    return _Measured(data, output, lengths)
 
 
 def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_per_window: float) -> Duration:
