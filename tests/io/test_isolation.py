@@ -12,7 +12,7 @@ import pytest
 
 from corpus_reranker.errors import InputError, OutputError
 from corpus_reranker.io.filesystem import IO_THREADS
-from corpus_reranker.io.isolation import MEMORY_BYTES, IsolatedProcess, run_in_subprocess
+from corpus_reranker.io.isolation import MEMORY_BYTES, IsolatedProcess
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sources.parquet import open_parquet
@@ -40,8 +40,8 @@ def test_columns_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(", ".join(values))
     settings = InputConfig(path=str(path), format="jsonl")
-    with pytest.raises(InputError, match="nested too deeply"):
-        run_in_subprocess(open_source, settings, StorageConfig())
+    with IsolatedProcess() as isolated, pytest.raises(InputError, match="nested too deeply"):
+        isolated.run(open_source, settings, StorageConfig())
 
 
 def test_a_sink_can_be_prepared_in_it(location: Location) -> None:
@@ -58,8 +58,8 @@ def test_a_sink_can_be_prepared_in_it(location: Location) -> None:
 def test_it_dies_with_its_driver() -> None:
     """The driver is killed while a call is in progress, so that it cannot stop the process."""
     script = (
-        "from corpus_reranker.io.isolation import run_in_subprocess; import test_isolation, sys;"
-        "run_in_subprocess(test_isolation.report_pid_and_wait, int(sys.argv[1]))"
+        "from corpus_reranker.io.isolation import IsolatedProcess; import test_isolation, sys;"
+        "IsolatedProcess().run(test_isolation.report_pid_and_wait, int(sys.argv[1]))"
     )
     path = os.pathsep.join([*(each for each in sys.path if each), str(Path(__file__).parent)])
     fifo_read, fifo_write = os.pipe()
@@ -101,7 +101,8 @@ def test_its_address_space_does_not_grow_with_the_cpus(tmp_path: Path, monkeypat
     for name, value in (("OMP_NUM_THREADS", 64), ("OPENBLAS_NUM_THREADS", 64), ("MALLOC_ARENA_MAX", 512)):
         monkeypatch.setenv(name, str(value))
     pq.write_table(pa.table({"text": ["x" * 100] * 10_000}), tmp_path / "a.parquet", row_group_size=1_000)
-    assert run_in_subprocess(read_in_threads, str(tmp_path / "a.parquet")) < MEMORY_BYTES / 3
+    with IsolatedProcess() as isolated:
+        assert isolated.run(read_in_threads, str(tmp_path / "a.parquet")) < MEMORY_BYTES / 3
 
 
 def read_in_threads(path: str) -> int:
@@ -124,6 +125,6 @@ def test_it_ends_with_the_context() -> None:
 def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    with pytest.raises(InputError):
-        run_in_subprocess(os._exit, 3)
+    with IsolatedProcess() as isolated, pytest.raises(InputError):
+        isolated.run(os._exit, 3)
     assert list(tmp_path.iterdir()) == []

@@ -130,12 +130,6 @@ class IsolatedProcess:
         )
 
 
-def run_in_subprocess(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make one call in a new `IsolatedProcess`, which takes about a second to start."""
-    with IsolatedProcess() as isolated:
-        return isolated.run(function, *args, **kwargs)
-
-
 def _serve(descriptor: int, memory_bytes: int, parent: int) -> None:
     """The loop of the subprocess: one call after the other, until the driver closes the connection."""
     _die_with(parent)
