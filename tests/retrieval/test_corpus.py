@@ -109,9 +109,15 @@ def test_compressed_files_in_folders_with_other_column_names(tmp_path: Path) -> 
     ]
 
 
-def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
+def test_half_a_surrogate_pair_in_a_text_is_replaced(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", [{"doc_id": "d", "text": "a\ud83db"}], ensure_ascii=True)
-    assert read(path) == [{"doc_id": "d", "title": None, "text": "a?b"}]
+    assert read(path) == [{"doc_id": "d", "title": None, "text": "a\ufffdb"}]
+
+
+def test_an_id_with_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "c.jsonl", [{"doc_id": "d\ud83d", "text": "a"}], ensure_ascii=True)
+    with pytest.raises(InputError, match=r"byte 0: 'd\\ud83d' holds half a surrogate pair"):
+        read(path)
 
 
 def test_integer_ids_of_parquet_become_strings(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.storage_errors import brief, error_kind
 from corpus_reranker.retrieval.files import find_files, is_compressed, suffix_of
+from corpus_reranker.retrieval.json_lines import clean_text, parse_object, whole_characters
 from corpus_reranker.retrieval.settings import CorpusConfig
 
 DOCUMENTS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
@@ -175,24 +175,14 @@ def _tsv_parser(corpus: CorpusConfig, columns: Sequence[str], key: str) -> Calla
 
 
 def _document(corpus: CorpusConfig, key: str, line: bytes, source: str) -> _Document:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{source}: not JSON: {error}; a JSONL file holds one object per line") from error
-    if not isinstance(row, dict):
-        raise InputError(f"{source}: expected a JSON object with a document, got {type(row).__name__}")
+    row = parse_object(line, source)
     columns = _columns(corpus, list(row), source, key)
     doc_id, title, text = (row.get(name) for name in columns)
     if doc_id is None or isinstance(doc_id, bool | float | list | dict):
         raise InputError(f"{source}: {columns[0]!r} must be a string, got {doc_id!r}")
     if not isinstance(title, str | None) or not isinstance(text, str | None):
         raise InputError(f"{source}: document {doc_id!r}: title and text must be strings or null")
-    return clean(str(doc_id)), clean(title), clean(text)
-
-
-def clean(text: Any) -> Any:
-    r"""Replace lone surrogates, which JSON can hold as \ud83d but Arrow and Java's UTF-8 cannot."""
-    return text if text is None else text.encode("utf-8", "replace").decode("utf-8")
+    return whole_characters(doc_id, source), title and clean_text(title), text and clean_text(text)
 
 
 def _table(rows: Sequence[_Document]) -> pa.Table:

@@ -1,6 +1,5 @@
 """A first-stage run in memory: a few numbers per line, and each id once."""
 
-import json
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,8 +13,8 @@ from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.trec import open_text, peek, read_run
-from corpus_reranker.retrieval.corpus import clean
 from corpus_reranker.retrieval.files import find_files, suffix_of
+from corpus_reranker.retrieval.json_lines import parse_object, whole_characters
 
 Line = tuple[str, str, float]
 """query_id, doc_id, score."""
@@ -105,13 +104,7 @@ def _jsonl_rows(lines: Iterable[str], path: str) -> Iterator[tuple[str, dict[str
         if not line.strip():
             continue
         source = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{source}: not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{source}: expected a JSON object, got {type(row).__name__}")
-        yield source, row
+        yield source, parse_object(line, source)
 
 
 def _from_rows(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Line]:
@@ -119,12 +112,13 @@ def _from_rows(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Line]:
     for source, row in rows:
         if row.get("query_id") is None:
             raise InputError(f"{source} has no query_id")
-        query_id = clean(str(row["query_id"]))
+        query_id = whole_characters(row["query_id"], source)
         candidates = row.get("candidates", [row])
         for position, candidate in enumerate(candidates or (), 1):
             if not isinstance(candidate, dict) or candidate.get("doc_id") is None:
                 raise InputError(f"{source}: a candidate of query {query_id!r} has no doc_id")
-            yield query_id, clean(str(candidate["doc_id"])), _score(candidate, position, source, "candidates" in row)
+            doc_id = whole_characters(candidate["doc_id"], source)
+            yield query_id, doc_id, _score(candidate, position, source, "candidates" in row)
 
 
 def _score(candidate: dict[str, Any], position: int, source: str, in_list: bool) -> float:

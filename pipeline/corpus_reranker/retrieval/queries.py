@@ -14,8 +14,8 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.trec import open_text, read_qrels
-from corpus_reranker.retrieval.corpus import clean
 from corpus_reranker.retrieval.files import find_files, suffix_of
+from corpus_reranker.retrieval.json_lines import clean_text, parse_object, whole_characters
 from corpus_reranker.retrieval.settings import QueriesConfig
 
 RETRIEVAL_QUERY = "retrieval_query"
@@ -188,20 +188,25 @@ def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> 
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}, line {number}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
-            rows.append({key: clean(value) if isinstance(value, str) else value for key, value in row.items()})
+            source = f"{path}, line {number}"
+            rows.append(_with_characters(parse_object(line, source), names, source))
     columns = dict.fromkeys(key for row in rows for key in row)
     if _BEIR_ID in columns:
         columns.pop(_BEIR_METADATA, None)
     try:
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
-    except (pa.ArrowException, UnicodeEncodeError) as error:
+    except pa.ArrowException as error:
         raise InputError(f"{path}: a column's values must be of one type in all rows: {error}") from error
+
+
+def _with_characters(row: dict[str, Any], names: Mapping[str, str], source: str) -> dict[str, Any]:
+    """`row` without half a surrogate pair in a text. Raises InputError for one in an id, a name or a list."""
+    ids = {_BEIR_ID, *(name for name, meaning in names.items() if meaning == "query_id")}
+    for name, value in row.items():
+        whole_characters(name, source)
+        if name in ids or not isinstance(value, str):
+            whole_characters(json.dumps(value, ensure_ascii=False), source)
+    return {name: clean_text(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _read_tsv(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa.Table:

@@ -5,10 +5,12 @@ import json
 
 import pandas as pd
 
-from helpers.tried_inputs.base import CAST, LONG_ROWS, NESTED_ROW, NUMBERED, TriedInput, lines, text
+from helpers.tried_inputs.base import CAST, LONG_ROWS, NESTED_ROW, NUMBERED, TriedInput, lines, other, text
 
 CSV = pd.DataFrame(LONG_ROWS).drop(columns="title").to_csv(index=False)
 TSV = CSV.replace(",", "\t")
+
+NOT_UTF8 = lines(other("8")).encode().replace(b"two", b"tw\xff")
 
 TEXT_FILES = (
     TriedInput("pandas: CSV", {"a.csv": text(CSV)}, "no such setting", "read", {"format": "csv"}),
@@ -62,6 +64,41 @@ TEXT_FILES = (
         {"a.jsonl": text("[" * 100_000)},
         "no such setting",
         "refused: a.jsonl: line 1 is not JSON: maximum recursion depth exceeded … one object per line",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "JSON Lines: line 2 is nested 100,000 times",
+        {"a.jsonl": text(lines(NESTED_ROW) + '{"query_id": "8", "more": ' + "[" * 100_000)},
+        "no such setting",
+        "refused: a.jsonl: line 2 is nested too deeply; drop that value, or write it as text",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "JSON Lines: a column of lists in lists, 40 times",
+        {"a.jsonl": text(lines(NESTED_ROW)[:-2] + ', "more": ' + "[" * 40 + "]" * 40 + "}\n")},
+        "no such setting",
+        "refused: a.jsonl: column 'more' is nested too deeply, 41 levels … drop it, or write it as text",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "JSON Lines: half a surrogate pair in an id of line 2",
+        {"a.jsonl": text(lines(NESTED_ROW, other("8\ud83d")))},
+        "no such setting",
+        "refused: a.jsonl: line 2 holds half a surrogate pair (such as \\ud83d alone) … write the whole character",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "JSON Lines: half a surrogate pair in the name of a column",
+        {"a.jsonl": text(lines(NESTED_ROW | {"more\ud83d": 1}))},
+        "no such setting",
+        "refused: a.jsonl: line 1 holds half a surrogate pair (such as \\ud83d alone) … write the whole character",
+        {"format": "jsonl"},
+    ),
+    TriedInput(
+        "JSON Lines: bytes that are not UTF-8 in a passage of line 2",
+        {"a.jsonl": lambda path: path.write_bytes(lines(NESTED_ROW).encode() + NOT_UTF8)},
+        "no such setting",
+        "read; failed row 8: candidates holds text that is not UTF-8",
         {"format": "jsonl"},
     ),
     TriedInput(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.settings import InputConfig, StorageConfig
-from corpus_reranker.io.sources import text_files
+from corpus_reranker.io.sources import text_content
 from corpus_reranker.io.sources.parquet_files import iter_tables
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.io.sources.staging import stage
@@ -98,7 +98,7 @@ def test_names_ids_and_types(tmp_path: Path) -> None:
         ("a.csv", CSV + "q9\n", "a.csv cannot be read: .*Expected 5 columns, got 1"),
         ("a.jsonl", "[1]\n", "line 1 holds no object"),
         ("a.jsonl", "query\n", "a.jsonl: line 1 is not JSON"),
-        ("a.jsonl", lines(ROWS) + "{", "a.jsonl cannot be read: JSON parse error"),
+        ("a.jsonl", lines(ROWS) + "{", "a.jsonl: line 4 is not JSON: .*one object per line"),
         ("a.jsonl", lines([ROWS[0], {**ROWS[1], "doc_id": [1]}]), "a.jsonl cannot be read: .*doc_id"),
         ("a.csv", CSV.replace("q2", ""), "query_id of row 2 is empty"),
         ("a.jsonl", lines([*ROWS, {**ROWS[0], "query_id": None}]), "query_id of row 3 is null"),
@@ -155,12 +155,38 @@ def test_any_text_survives(tmp_path: Path, texts: list[str], small_blocks: bool)
         {"query_id": "q", "query": "x", "doc_id": f"d{n}", "text": text, "score": -n} for n, text in enumerate(texts)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", 256 if small_blocks else 2**20)
+        patch.setattr(text_content, "BLOCK_BYTES", 256 if small_blocks else 2**20)
         frame = pd.DataFrame(rows)
         for name, text in (("csv", frame.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)), ("jsonl", lines(rows))):
             (query, hits) = read(write(tmp_path / f"x{abs(hash(text))}.{name}", text), name)["q"]
             assert [hit[1] for hit in hits] == texts
             assert codecs.BOM_UTF8.decode() not in query
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{]", "is not JSON: Expecting property name"),
+        ('{"query_id": "q", "query": "\\ud83d"}', "holds half a surrogate pair"),
+        (f'{{"query_id": "q", "more": {"[" * 1500}{"]" * 1500}}}', "is nested too deeply"),
+        (f'{{"query_id": "q"}}{{"more": {"[" * 1500}', "is nested too deeply"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_line_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str, end: str
+) -> None:
+    """The line is behind blank lines and the first block, and lies in two blocks if it is long."""
+    monkeypatch.setattr(text_content, "BLOCK_BYTES", 4096)
+    path = write(tmp_path / "a.jsonl", lines(ROWS * 20) + f"\n\n{line}{end}")
+    with pytest.raises(InputError, match=rf"a\.jsonl: line 63 {message}"):
+        rows_of(path, "jsonl")
+
+
+def test_brackets_in_texts_are_not_nested(tmp_path: Path) -> None:
+    text = '[{"\\' * 1500
+    path = write(tmp_path / "a.jsonl", lines([ROWS[0] | {"text": text}]))
+    assert rows_of(path, "jsonl")[0]["candidates"][0]["text"] == text
 
 
 def test_the_index_of_a_pandas_csv_is_no_column(tmp_path: Path) -> None:

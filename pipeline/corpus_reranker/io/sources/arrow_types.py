@@ -12,6 +12,19 @@ _MAX_EXACT_DIGITS = 15
 """Decimals of more digits change in a double."""
 
 
+MAX_LEVELS = 32
+"""pyarrow reads Parquet files of at most 100 levels. A list takes two of them."""
+
+
+def num_levels(type_: pa.DataType) -> int:
+    """How many types are within each other. Does not recurse: a file can hold thousands of levels."""
+    levels, types = 0, [type_]
+    while types:
+        types = [each.field(position).type for each in types for position in range(each.num_fields)]
+        levels += 1
+    return levels
+
+
 def is_list(type_: pa.DataType) -> bool:
     """Whether values are lists of any of Arrow's list types."""
     return bool(

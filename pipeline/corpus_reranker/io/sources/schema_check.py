@@ -16,11 +16,13 @@ from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.schemas import CANDIDATE, CANDIDATES, LONG_INPUT, NESTED_INPUT, PROBLEM, RESULT
 from corpus_reranker.io.settings import RowSettings
 from corpus_reranker.io.sources.arrow_types import (
+    MAX_LEVELS,
     common_type,
     is_bytes,
     is_list,
     is_number,
     is_text,
+    num_levels,
     unsupported_type,
 )
 
@@ -53,6 +55,7 @@ def input_schema(schemas: Mapping[str, pa.Schema], settings: RowSettings, is_exa
     Raises:
         InputError: lists every problem with its file, column, the type that is wanted, and the fix.
     """
+    _check_levels(schemas)
     problems: dict[str, list[str]] = {}
     for problem in _unknown_names(schemas.values(), settings.columns):
         problems[problem] = []
@@ -81,6 +84,17 @@ def _candidates_type(schemas: Mapping[str, pa.Schema]) -> pa.DataType:
     structs = [type_.value_type for type_ in types if is_list(type_) and pa.types.is_struct(type_.value_type)]
     names = {field.name for struct in structs for field in struct} | set(_REQUIRED_FIELDS)
     return pa.list_(pa.struct([field for field in CANDIDATE if field.name in names]))
+
+
+def _check_levels(schemas: Mapping[str, pa.Schema]) -> None:
+    """Raise InputError for a type that other checks cannot walk through, and that Parquet cannot hold."""
+    for path, schema in schemas.items():
+        for field in schema:
+            if (levels := num_levels(field.type)) > MAX_LEVELS:
+                raise InputError(
+                    f"{path}: column {field.name!r} is nested too deeply, {levels} levels of at most {MAX_LEVELS}; drop"
+                    " it, or write it as text"
+                )
 
 
 def _unknown_names(schemas: Collection[pa.Schema], columns: Mapping[str, str]) -> Iterator[str]:

@@ -1,11 +1,17 @@
-"""Detects files that are not UTF-8 text in the expected format, and says what they are."""
+"""Opens text files, detects those that are not UTF-8 text in the expected format, and says what they are."""
 
 import codecs
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.sources.parquet_files import reading
+
+BLOCK_BYTES = 16 * 2**20
+"""Size of the block of a file that is parsed at once. A line may not be longer."""
 
 PREFIX_BYTES = 4
 
@@ -27,6 +33,11 @@ _NOT_A_NUMBER = "conversion error to double"
 _FORMAT_OF_DELIMITER = {",": "csv", "\t": "tsv"}
 
 _OTHER_DELIMITERS = (";", "|")
+
+
+def open_text_stream(filesystem: FileSystem, path: str) -> Any:
+    """The bytes of a file, decompressed if its name says so."""
+    return filesystem.open_input_stream(path, compression="detect")
 
 
 def check_prefix(first_bytes: bytes, path: str) -> None:

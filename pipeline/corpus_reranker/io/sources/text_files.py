@@ -1,34 +1,35 @@
 """The input formats "csv", "tsv" and "jsonl": candidates in text files, plain or compressed, in UTF-8.
 
 CSV and TSV have a header line and are in long form; JSONL is in long or in nested form. Memory is bounded by blocks of
-BLOCK_BYTES.
+`text_content.BLOCK_BYTES`.
 """
 
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
 from pyarrow.fs import FileSystem
 
 from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
-from corpus_reranker.io.schemas import CANDIDATE, LONG_INPUT
 from corpus_reranker.io.settings import InputConfig, StorageConfig
+from corpus_reranker.io.sources import text_content
 from corpus_reranker.io.sources.arrow_types import are_exact_as_doubles
 from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.conversion import convert_batch
+from corpus_reranker.io.sources.json_lines import read_jsonl
 from corpus_reranker.io.sources.listing import format_of, list_input, select_data
 from corpus_reranker.io.sources.row_stream import open_stream
 from corpus_reranker.io.sources.schema_check import Form, input_schema
-from corpus_reranker.io.sources.text_content import PREFIX_BYTES, check_delimiter, check_prefix, reading_text
-
-BLOCK_BYTES = 16 * 2**20
-"""Size of the block of a file that is parsed at once. A line may not be longer."""
+from corpus_reranker.io.sources.text_content import (
+    PREFIX_BYTES,
+    check_delimiter,
+    check_prefix,
+    open_text_stream,
+    reading_text,
+)
 
 _NUMBERS = ("score", "rank")
 
@@ -48,7 +49,7 @@ def open_tsv(settings: InputConfig, storage: StorageConfig) -> Source:
 
 def open_jsonl(settings: InputConfig, storage: StorageConfig) -> Source:
     """Open JSON Lines: an object per candidate, or per query with the list `candidates`."""
-    return _open(settings, storage, _read_jsonl)
+    return _open(settings, storage, read_jsonl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _open(settings: InputConfig, storage: StorageConfig, reader: Reader) -> Sour
 
 def _schema(filesystem: FileSystem, path: str, reader: Reader, columns: Mapping[str, str]) -> pa.Schema:
     with reading_text(path):
-        with _open_stream(filesystem, path) as stream:
+        with open_text_stream(filesystem, path) as stream:
             check_prefix(stream.read(PREFIX_BYTES), path)
         batch = next(reader(filesystem, path, columns), None)
     if batch is None:
@@ -140,57 +141,16 @@ def _read_delimited(
     filesystem: FileSystem, path: str, columns: Mapping[str, str], parse_options: pa_csv.ParseOptions
 ) -> Iterator[pa.RecordBatch]:
     """All columns are text, but for score and rank: a type that is guessed from the first block can be wrong."""
-    read_options = pa_csv.ReadOptions(block_size=BLOCK_BYTES)
-    with _open_stream(filesystem, path) as stream, pa_csv.open_csv(stream, read_options, parse_options) as batches:
+    read_options = pa_csv.ReadOptions(block_size=text_content.BLOCK_BYTES)
+    with open_text_stream(filesystem, path) as stream, pa_csv.open_csv(stream, read_options, parse_options) as batches:
         names = batches.schema.names
     check_delimiter(names, parse_options.delimiter, path)
     numbers = {columns.get(name, name) for name in _NUMBERS}
     types = {name: pa.float64() if name in numbers else pa.string() for name in names}
     options = pa_csv.ConvertOptions(column_types=types)
     with (
-        _open_stream(filesystem, path) as stream,
+        open_text_stream(filesystem, path) as stream,
         pa_csv.open_csv(stream, read_options, parse_options, options) as batches,
     ):
         yield pa.RecordBatch.from_pylist([], batches.schema)  # a header without rows has a schema, too
         yield from batches
-
-
-def _read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """Values that are strings in the first object are strings in all: pyarrow would read `2020-02-29` as a time."""
-    line = _first_line(filesystem, path)
-    if not line:
-        raise InputError(f"{path} is empty; remove it, or write it again")
-    try:
-        first = json.loads(line)
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: line 1 is not JSON: {error}; JSON Lines hold one object per line") from error
-    if not isinstance(first, dict):
-        raise InputError(f"{path}: line 1 holds no object; JSON Lines hold one object per line")
-    types = [(name, type_) for name, value in first.items() if (type_ := _type_of(name, value, columns)) is not None]
-    options = pa_json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="infer")
-    read_options = pa_json.ReadOptions(block_size=BLOCK_BYTES)
-    with _open_stream(filesystem, path) as stream, pa_json.open_json(stream, read_options, options) as batches:
-        yield from batches
-
-
-def _type_of(name: str, value: Any, columns: Mapping[str, str]) -> pa.DataType | None:
-    """The type of a field of the first object; None: pyarrow infers it from the first block."""
-    known = {columns.get(field.name, field.name): field.type for field in [*LONG_INPUT, *CANDIDATE]}
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        fields = [(each, type_) for each, found in value[0].items() if (type_ := _type_of(each, found, columns))]
-        return pa.list_(pa.struct(fields))
-    if isinstance(value, str) or (value is None and known.get(name) == pa.string()):
-        return pa.string()
-    return pa.float64() if known.get(name) == pa.float64() else None
-
-
-def _first_line(filesystem: FileSystem, path: str) -> bytes:
-    """The first line that is not blank."""
-    with _open_stream(filesystem, path) as raw, io.BufferedReader(raw) as stream:
-        return next((line for line in stream if line.strip()), b"")
-
-
-def _open_stream(filesystem: FileSystem, path: str) -> Any:
-    return filesystem.open_input_stream(path, compression="detect")

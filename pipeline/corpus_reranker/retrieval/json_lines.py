@@ -1,0 +1,41 @@
+"""Lines of JSON Lines files, and the ids and texts in them.
+
+JSON can hold half a surrogate pair (`\\ud83d` alone), which is no character: Arrow and UTF-8 cannot hold it.
+"""
+
+import json
+import re
+from typing import Any
+
+from corpus_reranker.errors import InputError
+
+_SHOWN_CHARS = 100
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def parse_object(line: str | bytes, source: str) -> dict[str, Any]:
+    """The object in a line. Raises InputError that names `source`, the file and the line."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not JSON: {error}; a JSONL file holds one object per line") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{source}: expected a JSON object, got {type(row).__name__}")
+    return row
+
+
+def whole_characters(value: Any, source: str) -> str:
+    """`value` as text, for ids and names. Raises InputError for half a surrogate pair: two ids could become one."""
+    text = str(value)
+    if _SURROGATE.search(text):
+        raise InputError(
+            f"{source}: {ascii(text)[:_SHOWN_CHARS]} holds half a surrogate pair, which is no character;"
+            " write the whole character"
+        )
+    return text
+
+
+def clean_text(text: str) -> str:
+    """`text` with U+FFFD, the replacement character, for each half of a surrogate pair."""
+    return _SURROGATE.sub("\ufffd", text)
