@@ -1,11 +1,15 @@
 """Tokenizers: loading them, and the word tokenizer."""
 
+import socket
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.prompts.builder import PromptBuilder
@@ -32,6 +36,30 @@ def test_tokenizer_is_loaded_by_name_or_folder(tmp_path: Path) -> None:
     request = request_of("a query", ["a passage <|im_end|>", "another"])
     assert prompt_of(request, load_tokenizer(str(tmp_path))) == prompt_of(request, smollm2())
     assert isinstance(load_tokenizer("words"), WordsTokenizer)
+
+
+@pytest.fixture
+def hub_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub at a port that refuses connections."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+
+
+@pytest.mark.usefixtures("hub_without_network")
+def test_a_hub_without_network_is_asked_once(caplog: pytest.LogCaptureFixture) -> None:
+    fix = "does not answer .*; set engine.model or engine.tokenizer to a folder, or HF_HOME"
+    with pytest.raises(ConfigError, match=fix):
+        load_tokenizer("owner/name")
+    assert "Retrying" not in caplog.text
+
+
+@pytest.mark.usefixtures("hub_without_network")
+def test_without_network_the_cache_of_the_hub_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mock(return_value=smollm2())
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", read)
+    assert load_tokenizer("owner/name") is smollm2()
+    read.assert_called_once_with("owner/name", trust_remote_code=False, local_files_only=True)
 
 
 @pytest.mark.parametrize("content", [None, "{}", "not json"])

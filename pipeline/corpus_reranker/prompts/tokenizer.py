@@ -13,6 +13,10 @@ WORDS = "words"
 """Source of WordsTokenizer, for simulated engines, tests and prompts without a model."""
 
 
+_HUB_TIMEOUT_SECONDS = 10.0
+"""As huggingface_hub's HF_HUB_ETAG_TIMEOUT."""
+
+
 class AddedToken(Protocol):
     """A token that the tokenizer finds in the raw text, before it splits the rest."""
 
@@ -71,17 +75,39 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
         return WordsTokenizer()
     from transformers import AutoTokenizer  # seconds to import
 
+    is_folder = Path(source).is_dir()
+    unreachable = None if is_folder else _hub_problem(source)
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
-            source, trust_remote_code=trust_remote_code, local_files_only=Path(source).is_dir()
+            source, trust_remote_code=trust_remote_code, local_files_only=is_folder or unreachable is not None
         )
     except Exception as error:  # anything from a missing file to an error in remote code
+        if unreachable:
+            raise ConfigError(
+                f"cannot load a tokenizer from {source!r}: the Hugging Face hub does not answer ({unreachable}), and"
+                " its cache on this node does not have it; set engine.model or engine.tokenizer to a folder, or"
+                " HF_HOME to a cache that has it"
+            ) from error
         reason = " ".join(str(error).split())  # messages of transformers have several lines
         raise ConfigError(
             f"cannot load a tokenizer from {source!r}: {type(error).__name__}: {reason.removesuffix('.')};"
             f' set engine.tokenizer to a folder with tokenizer.json, a hub id, or "{WORDS}"'
         ) from error
     return tokenizer
+
+
+def _hub_problem(hub_id: str) -> str | None:
+    """Why the hub cannot be reached; None if it answers. transformers itself retries for 24 seconds for each file."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT_SECONDS)
+    except (HfHubHTTPError, HFValidationError):  # it answers that there is no such model, or that a token is needed
+        return None
+    except Exception as error:  # the HTTP library depends on the version of huggingface_hub
+        return f"{type(error).__name__}: {' '.join(str(error).split()).removesuffix('.')}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
