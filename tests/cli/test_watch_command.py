@@ -25,6 +25,7 @@ PROGRESS_NOW = RunProgress(
     replicas=tuple(ReplicaProgress(f"gpu-{n}:7", 1.0, 256, 250 - n, 256, 1.25, 937.5) for n in range(25)),
     recent_errors=("q17: no [completion] within 1800 s",),
     spend=Spend(2_000_000, 500_000, 30_000, 12.5),
+    max_cost=20.0,
 )
 
 
@@ -52,6 +53,7 @@ def test_the_view_of_a_live_run_shows_progress_and_replicas(tmp_path: Path) -> N
         "399 complete, 1 failed",
         "3,591 complete, 9 error",
         "cost: 12.50 for 2,000,000 prompt tokens",
+        "7.50 left of max_cost 20.00",
         "no [completion] within 1800 s",
         "gpu-24:7",
         "and 5 more",

@@ -71,6 +71,12 @@ def test_passes_and_starts_add_up(tmp_path: Path) -> None:
     assert read_spend(sink.layout.filesystem, sink.layout.spend_folder) == ledger.total
 
 
+def test_what_is_left_of_a_limit_is_never_negative() -> None:
+    assert Spend(1, 0, 1, 12.5).describe() == str(Spend(1, 0, 1, 12.5))
+    assert Spend(1, 0, 1, 12.5).describe(20).endswith("; 7.50 left of max_cost 20.00")
+    assert Spend(1, 0, 1, 25.0).describe(20).endswith("; 0 left of max_cost 20.00")
+
+
 def test_counts_of_a_restarted_stats_actor_are_added(tmp_path: Path) -> None:
     ledger, _ = start(config(tmp_path))
     ledger.update(snapshot(counts(1000, 0, 100)))

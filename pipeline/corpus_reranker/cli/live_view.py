@@ -39,7 +39,7 @@ def render(
         f"{progress.windows_in_flight:,} of {progress.target_windows_in_flight:,} windows in flight"
     )
     replicas = [_replicas(progress)] if holder else []
-    cost = [] if progress.spend is None else [f"cost: {progress.spend}"]
+    cost = [] if progress.spend is None else [f"cost: {progress.spend.describe(progress.max_cost)}"]
     return Group(head, writer, bar, rates, _counts(progress), *cost, *replicas, *_errors(progress))
 
 

@@ -84,9 +84,10 @@ def describe(output: str, status: Status) -> str:
         f"writer: {status.holder or 'none'}",
         *((*failures(status.manifest), *noted_counts(status.manifest)) if status.manifest else ()),
     ]
+    now = status.progress
     if status.spend is not None:
-        lines.append(f"cost: {status.spend}")
-    if (now := status.progress) is not None:
+        lines.append(f"cost: {status.spend.describe(now.max_cost if now else None)}")
+    if now is not None:
         lines.append(
             f"now: {now.windows_per_second:.1f} windows/s on {counted(len(now.replicas), 'replica')},"
             f" {counted(now.windows_in_flight, 'window')} in flight, ETA {format_clock(now.eta_seconds)}"

@@ -39,7 +39,8 @@ class RunProgress:
 
     `counts` has queries_STATUS, windows_STATUS, answers_FLAG, admitted_queries, planned_requests, requests,
     finished_requests, completions, cache_hits, cache_failures, prompt_tokens, output_tokens, pre_ranker_failures and
-    engine_deaths, and what the engine counts; a count of zero may be absent. `spend` is that of all starts of the run.
+    engine_deaths, and what the engine counts; a count of zero may be absent. `spend` is that of all starts of the run,
+    and `max_cost` is the limit on it.
     """
 
     queries: int
@@ -54,6 +55,7 @@ class RunProgress:
     replicas_starting: int = 0
     recent_errors: tuple[str, ...] = ()
     spend: Spend | None = None
+    max_cost: float | None = None
 
     @property
     def replicas_silent(self) -> int:

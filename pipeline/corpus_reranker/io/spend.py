@@ -37,6 +37,13 @@ class Spend:
             self.gpu_hours + other.gpu_hours,
         )
 
+    def describe(self, max_cost: float | None = None) -> str:
+        """What was billed, and how much of `max_cost` is left, if there is a limit."""
+        if max_cost is None:
+            return str(self)
+        left = max(max_cost - (self.cost or 0.0), 0.0)
+        return f"{self}; {format_cost(left)} left of max_cost {format_cost(max_cost)}"
+
     def __str__(self) -> str:
         if not self.prompt_tokens and self.gpu_hours:
             return f"{self.gpu_hours:,.2f} GPU-hours"

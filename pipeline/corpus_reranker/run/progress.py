@@ -94,7 +94,8 @@ class ProgressReporter:
         self._history = [entry for entry in self._history if entry[0] >= now - _RATE_SECONDS]
         self._history.append((now, snapshot))
         progress = compute_progress(self._history, self._total, self._done_before, self._reused)
-        progress = replace(progress, spend=self._update_ledger(snapshot))
+        max_cost = self._ledger.max_cost if self._ledger else None
+        progress = replace(progress, spend=self._update_ledger(snapshot), max_cost=max_cost)
         self._sample(now - self._started, progress)
         self._log(progress_line(progress))
         self._log_new_failures(progress)
@@ -220,4 +221,5 @@ def _cache_failures(progress: RunProgress) -> str:
 
 def _cost(progress: RunProgress) -> str:
     cost = None if progress.spend is None else progress.spend.cost
-    return "" if cost is None else f" | cost {format_cost(cost)}"
+    limit = "" if progress.max_cost is None else f" of {format_cost(progress.max_cost)}"
+    return "" if cost is None else f" | cost {format_cost(cost)}{limit}"

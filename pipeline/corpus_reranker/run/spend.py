@@ -47,6 +47,10 @@ class SpendLedger:
         return None if total == Spend() else total
 
     @property
+    def max_cost(self) -> float | None:
+        return self._config.max_cost
+
+    @property
     def cost_left(self) -> float | None:
         """What `max_cost` leaves. None: there is no limit."""
         if self._config.max_cost is None:
