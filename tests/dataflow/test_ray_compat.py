@@ -12,10 +12,12 @@ from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSUR
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
+from ray.data._internal.execution.streaming_executor_state import IdleDetector
 
 from corpus_reranker.dataflow import ray_compat
 from corpus_reranker.dataflow.ray_compat import (
     ReadAheadLimit,
+    allow_idle_stages,
     buffer_output_blocks,
     limit_read_ahead,
     limit_read_retries,
@@ -114,6 +116,30 @@ def test_a_ray_without_the_internal_map_batches_uses_the_public_one(caplog: pyte
         assert map_blocks(dataset, dict, max_task_retries=20, num_gpus=1) is dataset.map_batches.return_value
     assert dataset.map_batches.call_args.kwargs["num_gpus"] == 1
     assert "replica died is retried without limit" in caplog.text
+
+
+def test_ray_does_not_warn_of_stages_that_wait_for_replicas(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(IdleDetector, "WARN_ON_IDLE_TIME_S", 60.0)
+    monkeypatch.setattr(IdleDetector, "_warn_printed", False)
+    monkeypatch.setattr(logging.getLogger("ray.data"), "propagate", True)
+    with caplog.at_level(logging.WARNING):
+        allow_idle_stages()
+        IdleDetector.print_warning_if_idle_for_too_long("Input", 86_400.0)
+        assert caplog.text == ""
+        IdleDetector.WARN_ON_IDLE_TIME_S = 60.0
+        IdleDetector.print_warning_if_idle_for_too_long("Input", 86_400.0)
+    assert "Input is running but has no outputs" in caplog.text
+
+
+def test_a_ray_without_the_limit_of_idle_stages_keeps_its_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(IdleDetector, "WARN_ON_IDLE_TIME_S")
+    with caplog.at_level(logging.WARNING):
+        allow_idle_stages()
+    assert "has no IdleDetector.WARN_ON_IDLE_TIME_S" in caplog.text
 
 
 def test_errors_of_other_processes_are_one_line_each(

@@ -14,7 +14,7 @@ import ray
 from ray.data import DataContext
 
 from corpus_reranker.dataflow.capacity import NodeResources
-from corpus_reranker.dataflow.ray_compat import shorten_messages
+from corpus_reranker.dataflow.ray_compat import allow_idle_stages, shorten_messages
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def _runtime_env() -> dict[str, dict[str, str]] | None:
 def quieten() -> None:
     """Keep log lines of Ray Data and stacks of Ray off the terminal. The log files of Ray's session still have them."""
     shorten_messages()
+    allow_idle_stages()
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -7,6 +7,7 @@ Written for Ray 2.60.
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -177,6 +178,22 @@ def limit_read_ahead(context: DataContext, blocks: int) -> None:
         return
     policies = [*ENABLED_BACKPRESSURE_POLICIES, partial(ReadAheadLimit, blocks)]
     context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
+
+
+def allow_idle_stages() -> None:
+    """Turn off the warning "Operator ... is running but has no outputs for 60 seconds".
+
+    `limit_read_ahead` holds the stages before the replicas for as long as blocks wait, so Ray Data warns of them in
+    every run of a few minutes. It has no setting for this warning. The watchdog reports replicas that finish no window.
+    """
+    try:
+        from ray.data._internal.execution.streaming_executor_state import IdleDetector
+
+        IdleDetector.WARN_ON_IDLE_TIME_S  # noqa: B018
+    except (ImportError, AttributeError):
+        _log_missing("IdleDetector.WARN_ON_IDLE_TIME_S", "it may warn that stages before busy replicas have no outputs")
+        return
+    IdleDetector.WARN_ON_IDLE_TIME_S = math.inf
 
 
 class ReadAheadLimit(BackpressurePolicy):  # type: ignore[misc]
