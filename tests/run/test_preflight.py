@@ -1,13 +1,16 @@
 """Configs that preflight refuses before any actor starts, and configs with a warning."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from corpus_reranker.answers.registry import ANSWER_PARSERS, create_answer_parser
 from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.run.preflight import preflight
+from helpers.paths import REPOSITORY
 
 
 def config(*overrides: str) -> JobConfig:
@@ -60,6 +63,19 @@ def test_a_template_needs_identifiers_for_the_window_and_a_token_limit_that_fits
         preflight(config("--prompt.template=first", one_token, "--strategy.window=30"))
     with pytest.raises(ConfigError, match="generates 1 token per window"):
         preflight(config("--prompt.template=first"))
+
+
+@pytest.mark.parametrize("template", ["first", "erank", "qwen3-reranker"])
+def test_an_answer_of_labels_or_scores_cannot_be_forced(template: str) -> None:
+    with pytest.raises(ConfigError, match=rf"policy\.force_answer .* of prompt\.template {template}; set .* to false"):
+        preflight(config(f"--prompt.template={template}", "--strategy.name=pointwise", "--policy.force_answer=true"))
+
+
+def test_the_documentation_names_the_formats_that_can_be_forced() -> None:
+    can_force = {name for name in ANSWER_PARSERS if create_answer_parser(name).can_force}
+    page = (REPOSITORY / "docs" / "answers.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"The formats (.*) support a forced answer", page)
+    assert set(re.findall(r"`(\w+)`", sentence)) == can_force
 
 
 def test_a_strategy_by_scores_needs_a_template_whose_answers_have_scores() -> None:
