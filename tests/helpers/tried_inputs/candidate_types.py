@@ -163,6 +163,16 @@ CANDIDATE_TYPES = (
         CAST,
     ),
     TriedInput(
+        "DuckDB: `PARQUET_VERSION v2`, whose strings are DELTA_LENGTH_BYTE_ARRAY",
+        {
+            A: parquet(
+                nested(), use_dictionary=False, version="2.6", column_encoding={"query_id": "DELTA_LENGTH_BYTE_ARRAY"}
+            )
+        },
+        "refused: a.parquet: cannot read column 'query_id': Not yet implemented: DecodeArrow of DictAccumulator for …",
+        "read",
+    ),
+    TriedInput(
         "Spark: legacy lists, int96 times, its folder with `_SUCCESS` and `.crc`",
         {
             "part-00000-c000.snappy.parquet": parquet(

@@ -28,6 +28,10 @@ BATCH_BYTES = 64 * 2**20
 READ_BUFFER_BYTES = 2**20
 """Bytes of each column that are read at once; without a buffer, pyarrow reads the column of a whole row group."""
 
+_NOT_IMPLEMENTED = "Not yet implemented"
+"""In pyarrow's text of an error: it cannot read pages in the encoding DELTA_LENGTH_BYTE_ARRAY as a dictionary. DuckDB
+writes such pages with PARQUET_VERSION v2."""
+
 READ_ATTEMPTS = 6
 """As many as `retry_transient_errors` makes."""
 
@@ -116,9 +120,18 @@ def _batches(filesystem: FileSystem, path: str, group: int, max_rows: int) -> It
 @retry_transient_errors
 def _read_query_id_batches(filesystem: FileSystem, path: str, column: str) -> list[pa.Array]:
     """Read dictionary-encoded, so that equal long strings take no more memory than in the file."""
+    try:
+        return _checked_batches(filesystem, path, column, read_dictionary=[column])
+    except OSError as error:
+        if _NOT_IMPLEMENTED not in str(error):
+            raise
+        return _checked_batches(filesystem, path, column, read_dictionary=[])
+
+
+def _checked_batches(filesystem: FileSystem, path: str, column: str, read_dictionary: list[str]) -> list[pa.Array]:
     batches: list[pa.Array] = []
     row = 0
-    with filesystem.open_input_file(path) as opened, pq.ParquetFile(opened, read_dictionary=[column]) as file:
+    with filesystem.open_input_file(path) as opened, pq.ParquetFile(opened, read_dictionary=read_dictionary) as file:
         for batch in file.iter_batches(columns=[column], use_threads=False):
             batches.append(check_query_ids(batch.column(0), row, path))
             row += batch.num_rows
