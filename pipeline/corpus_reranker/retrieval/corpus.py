@@ -15,7 +15,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.storage_errors import brief, error_kind
 from corpus_reranker.retrieval.files import find_files, is_compressed, suffix_of
-from corpus_reranker.retrieval.json_lines import clean_text, parse_object, whole_characters
+from corpus_reranker.retrieval.json_lines import clean_text, id_text, parse_object
 from corpus_reranker.retrieval.settings import CorpusConfig
 
 DOCUMENTS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
@@ -178,11 +178,10 @@ def _document(corpus: CorpusConfig, key: str, line: bytes, source: str) -> _Docu
     row = parse_object(line, source)
     columns = _columns(corpus, list(row), source, key)
     doc_id, title, text = (row.get(name) for name in columns)
-    if doc_id is None or isinstance(doc_id, bool | float | list | dict):
-        raise InputError(f"{source}: {columns[0]!r} must be a string, got {doc_id!r}")
+    doc_id = id_text(doc_id, columns[0], source)
     if not isinstance(title, str | None) or not isinstance(text, str | None):
         raise InputError(f"{source}: document {doc_id!r}: title and text must be strings or null")
-    return whole_characters(doc_id, source), title and clean_text(title), text and clean_text(text)
+    return doc_id, title and clean_text(title), text and clean_text(text)
 
 
 def _table(rows: Sequence[_Document]) -> pa.Table:

@@ -14,7 +14,7 @@ from pyarrow.fs import FileSystem
 from corpus_reranker.errors import InputError
 from corpus_reranker.io.trec import open_text, peek, read_run
 from corpus_reranker.retrieval.files import find_files, suffix_of
-from corpus_reranker.retrieval.json_lines import parse_object, whole_characters
+from corpus_reranker.retrieval.json_lines import id_text, parse_object
 
 Line = tuple[str, str, float]
 """query_id, doc_id, score."""
@@ -110,25 +110,28 @@ def _jsonl_rows(lines: Iterable[str], path: str) -> Iterator[tuple[str, dict[str
 def _from_rows(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Line]:
     """Lines from rows that hold one candidate each, or the whole list of a query."""
     for source, row in rows:
-        if row.get("query_id") is None:
-            raise InputError(f"{source} has no query_id")
-        query_id = whole_characters(row["query_id"], source)
+        query_id = id_text(row.get("query_id"), "query_id", source)
         candidates = row.get("candidates", [row])
+        if not isinstance(candidates, list | None):
+            raise InputError(f"{source}: 'candidates' must be a list, got {candidates!r}")
         for position, candidate in enumerate(candidates or (), 1):
-            if not isinstance(candidate, dict) or candidate.get("doc_id") is None:
-                raise InputError(f"{source}: a candidate of query {query_id!r} has no doc_id")
-            doc_id = whole_characters(candidate["doc_id"], source)
+            where = f"{source}: a candidate of query {query_id!r}"
+            if not isinstance(candidate, dict):
+                raise InputError(f"{where} must be an object, got {candidate!r}")
+            doc_id = id_text(candidate.get("doc_id"), "doc_id", where)
             yield query_id, doc_id, _score(candidate, position, source, "candidates" in row)
 
 
 def _score(candidate: dict[str, Any], position: int, source: str, in_list: bool) -> float:
     """The score, or the reciprocal of the rank if there is no score."""
-    if (score := candidate.get("score")) is not None:
-        return float(score)
-    rank = candidate.get("rank") or (position if in_list else None)
-    if rank is None:
-        raise InputError(f"{source} has neither score nor rank (counted from 1)")
-    return 1.0 / float(rank)
+    try:
+        if (score := candidate.get("score")) is not None:
+            return float(score)
+        if rank := candidate.get("rank") or (position if in_list else None):
+            return 1.0 / float(rank)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        raise InputError(f"{source}: score and rank must be numbers: {error}") from error
+    raise InputError(f"{source} has neither score nor rank (counted from 1)")
 
 
 def _collect(lines: Iterable[Line]) -> tuple[list[str], list[str], "array[int]", "array[int]", "array[float]"]:

@@ -25,9 +25,17 @@ def parse_object(line: str | bytes, source: str) -> dict[str, Any]:
     return row
 
 
-def whole_characters(value: Any, source: str) -> str:
-    """`value` as text, for ids and names. Raises InputError for half a surrogate pair: two ids could become one."""
-    text = str(value)
+def id_text(value: Any, name: str, source: str) -> str:
+    """`value` as an id. Raises InputError unless it is a string or an integer: a float has several texts."""
+    if value is None:
+        raise InputError(f"{source} has no {name}")
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise InputError(f"{source}: {name} must be a string, got {value!r}")
+    return whole_characters(str(value), source)
+
+
+def whole_characters(text: str, source: str) -> str:
+    """`text`, an id or a name. Raises InputError for half a surrogate pair: two ids could become one."""
     if _SURROGATE.search(text):
         raise InputError(
             f"{source}: {ascii(text)[:_SHOWN_CHARS]} holds half a surrogate pair, which is no character;"

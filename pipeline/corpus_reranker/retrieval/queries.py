@@ -15,7 +15,7 @@ from corpus_reranker.formatting import counted
 from corpus_reranker.io.column_names import suggest_column
 from corpus_reranker.io.trec import open_text, read_qrels
 from corpus_reranker.retrieval.files import find_files, suffix_of
-from corpus_reranker.retrieval.json_lines import clean_text, parse_object, whole_characters
+from corpus_reranker.retrieval.json_lines import clean_text, id_text, parse_object, whole_characters
 from corpus_reranker.retrieval.settings import QueriesConfig
 
 RETRIEVAL_QUERY = "retrieval_query"
@@ -189,24 +189,34 @@ def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> 
             if not line.strip():
                 continue
             source = f"{path}, line {number}"
-            rows.append(_with_characters(parse_object(line, source), names, source))
+            rows.append(_checked_row(parse_object(line, source), names, source))
     columns = dict.fromkeys(key for row in rows for key in row)
     if _BEIR_ID in columns:
         columns.pop(_BEIR_METADATA, None)
     try:
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise InputError(f"{path}: a column's values must be of one type in all rows: {error}") from error
 
 
-def _with_characters(row: dict[str, Any], names: Mapping[str, str], source: str) -> dict[str, Any]:
-    """`row` without half a surrogate pair in a text. Raises InputError for one in an id, a name or a list."""
-    ids = {_BEIR_ID, *(name for name, meaning in names.items() if meaning == "query_id")}
+def _checked_row(row: dict[str, Any], names: Mapping[str, str], source: str) -> dict[str, Any]:
+    """`row` with the id as text, and without half a surrogate pair in a text.
+
+    Raises InputError for an id that is no string and no integer, and for half a surrogate pair in it, a name or a list.
+    """
+    id_column = next(name for name, meaning in names.items() if meaning == "query_id")
+    id_column = id_column if id_column in row else _BEIR_ID
+    checked: dict[str, Any] = {}
     for name, value in row.items():
         whole_characters(name, source)
-        if name in ids or not isinstance(value, str):
+        if name == id_column:
+            checked[name] = id_text(value, name, source)
+        elif isinstance(value, str):
+            checked[name] = clean_text(value)
+        else:
             whole_characters(json.dumps(value, ensure_ascii=False), source)
-    return {name: clean_text(value) if isinstance(value, str) else value for name, value in row.items()}
+            checked[name] = value
+    return checked
 
 
 def _read_tsv(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> pa.Table:
