@@ -17,7 +17,7 @@ from corpus_reranker.io.sinks.data_files import is_data_file, is_truncated, list
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.types import QueryStatus
 from helpers.crash_points import CrashError, CrashingStore, CrashPoint, crashing
-from helpers.locations import Location
+from helpers.locations import Location, local_copy
 from helpers.outputs import SCHEMA, file_names, read_rows, result_row, write_data_file
 
 FINGERPRINT = {"model": "m"}
@@ -103,10 +103,12 @@ def test_a_run_that_crashes_at_any_write_can_be_resumed(
     retry: tuple[QueryStatus, ...],
     new_run: bool,
 ) -> None:
+    (tmp_path / "begun").mkdir()
+    begun = Location(str(tmp_path / "begun"), StorageConfig())
+    start(begun)
+    before = rows_of_complete_files(begun)
     for at in itertools.count(1):
-        location = Location(str(tmp_path / str(at)), StorageConfig())
-        start(location)
-        before = rows_of_complete_files(location)
+        location = local_copy(begun, tmp_path / str(at))
         crash_point = CrashPoint(at, late)
         with contextlib.suppress(CrashError):
             job(location, crash_point, retry, new_run)

@@ -38,7 +38,7 @@ from corpus_reranker.report.page import report_output
 from corpus_reranker.report.report_file import ReportFile
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.types import Completion, Prompt, QueryStatus, SamplingParams
-from helpers.locations import Location, new_location
+from helpers.locations import Location, local_copy, new_location
 from helpers.outputs import SCHEMA, file_names, read_rows, result_row, write, write_data_file
 from helpers.pause_points import PausePoint, pause
 from helpers.s3_server import S3Server
@@ -165,9 +165,11 @@ def test_a_run_paused_before_any_of_its_requests_changes_no_output_of_another_ru
 ) -> None:
     """B begins anew with other settings, or resumes A's run, and finishes before or after A continues."""
     prepare, options = START[start]
+    (tmp_path / "found").mkdir()
+    found = Location(str(tmp_path / "found"), StorageConfig())
+    prepare(found)
     for at in itertools.count(1):
-        location = Location(str(tmp_path / str(at)), StorageConfig())
-        prepare(location)
+        location = local_copy(found, tmp_path / str(at))
         a, b = sink_of(location), sink_of(location)
 
         def meanwhile(location: Location = location, b: ParquetSink = b) -> None:
