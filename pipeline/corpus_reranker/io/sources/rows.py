@@ -165,25 +165,21 @@ def _ids_and_scores(row: pa.Array, max_row_bytes: int) -> pa.Array:
 
 def _invalid_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
     """Row -> its first problem, in the order query_id, query, candidates."""
+    ids, queries = table[QUERY_ID], table["query"]
+    checks = [
+        (pc.is_null(ids), "query_id is null"),
+        (pc.equal(ids, ""), "query_id is empty or blank"),
+        (pc.greater(pc.utf8_length(ids), MAX_ID_CHARS), f"query_id has more than {MAX_ID_CHARS} characters"),
+        (pc.is_null(queries), "query is null"),
+        (_is_blank(queries), "query is empty or blank"),
+    ]
     problems: dict[int, str] = {}
-    for rows, problem in (*_invalid_ids(table[QUERY_ID]), *_invalid_texts(table["query"])):
-        for row in rows:
+    for is_bad, problem in checks:
+        for row in _rows_where(is_bad):
             problems.setdefault(int(row), problem)
     for row, problem in _invalid_candidates(table[CANDIDATES].combine_chunks(), limits):
         problems.setdefault(row, problem)
     return problems
-
-
-def _invalid_ids(ids: pa.ChunkedArray) -> Iterator[tuple[np.ndarray, str]]:
-    yield _rows_where(pc.is_null(ids)), "query_id is null"
-    yield _rows_where(pc.equal(ids, "")), "query_id is empty or blank"
-    too_long = pc.greater(pc.utf8_length(ids), MAX_ID_CHARS)
-    yield _rows_where(too_long), f"query_id has more than {MAX_ID_CHARS} characters"
-
-
-def _invalid_texts(queries: pa.ChunkedArray) -> Iterator[tuple[np.ndarray, str]]:
-    yield _rows_where(pc.is_null(queries)), "query is null"
-    yield _rows_where(_is_blank(queries)), "query is empty or blank"
 
 
 def _invalid_candidates(lists: pa.Array, limits: RowLimits) -> Iterator[tuple[int, str]]:
