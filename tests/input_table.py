@@ -17,7 +17,7 @@ def tables() -> Iterator[str]:
         yield f"## {title}\n\n{input_table(tried)}"
     changed = [tried for tried in TRIED_ANSWERS if tried.plain is not None or tried.reasoning is not None]
     yield (
-        f"## Answers\n\nOf {len(TRIED_ANSWERS)} answers, {len(changed)} are read otherwise than before:\n\n"
+        f"## Answers\n\nOf {len(TRIED_ANSWERS)} answers, {len(changed)} are read differently than before:\n\n"
         f"{answer_table(changed)}"
     )
 

@@ -3,6 +3,7 @@
 A page asks for generated content with a line `<!-- generated: NAME -->`.
 """
 
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,13 +14,19 @@ from corpus_reranker.benchmark.published import published_table
 from corpus_reranker.config.keys import ConfigSection, config_sections
 
 _MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
-_OUTSIDE_LINK = re.compile(r"\[([^\]]+)\]\(\.\./(?!strategies|answers)[^)]+\)")
+_LINK_UP = re.compile(r"\[([^\]]+)\]\((\.\./[^)]+)\)")
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in generated content. A link to a file outside docs/ becomes plain text: the site does not hold the file."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Fill in generated content. A link to a file outside docs/ becomes code: the site does not hold the file."""
     markdown = _MARKER.sub(lambda match: _GENERATORS[match[1]](), markdown)
-    return _OUTSIDE_LINK.sub(r"`\1`", markdown)
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def unlink(link: re.Match[str]) -> str:
+        outside = posixpath.normpath(posixpath.join(folder, link[2])).startswith("..")
+        return f"`{link[1]}`" if outside else link[0]
+
+    return _LINK_UP.sub(unlink, markdown)
 
 
 def config_reference() -> str:
@@ -30,7 +37,7 @@ def config_reference() -> str:
 def _table(section: ConfigSection) -> Iterator[str]:
     yield f"\n## {section.title}\n"
     yield f"{_one_line(section.description)}\n"
-    yield "| key | type | default | |\n|---|---|---|---|"
+    yield "| key | type | default | description |\n|---|---|---|---|"
     for key in section.keys:
         default = "required" if key.default is None else f"`{key.default}`"
         description = re.sub(r"\bnull\b", "`null`", _one_line(key.description))
@@ -57,7 +64,7 @@ def _command(command: Any, name: str) -> Iterator[str]:
     yield (command.help or "").partition("\f")[0].strip() + "\n"
     usage = command.get_usage(context).removeprefix("Usage: ").strip()
     yield f"```text\n{usage}\n```\n"
-    yield "| option | |\n|---|---|"
+    yield "| option | description |\n|---|---|"
     for parameter in command.get_params(context):
         if record := parameter.get_help_record(context):
             yield f"| `{record[0]}` | {_one_line(record[1])} |"
