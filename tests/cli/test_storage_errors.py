@@ -14,7 +14,7 @@ from helpers.locations import Location
 from helpers.outputs import input_row, write, write_data_file
 from helpers.runs import query, write_input
 from helpers.s3_server import S3Server
-from helpers.store_habits import HABITS
+from helpers.store_behaviors import STORE_BEHAVIORS
 
 DENIED = "check the permissions"
 WRONG_REGION = "check storage.region"
@@ -30,16 +30,16 @@ def s3_output(moto: S3Server) -> Location:
     return location
 
 
-@pytest.mark.parametrize("habit", ["no_date", "no_last_modified", "no_etag"])
-def test_status_without_date_or_etag(moto: S3Server, s3_output: Location, habit: str) -> None:
-    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+@pytest.mark.parametrize("behavior", ["no_date", "no_last_modified", "no_etag"])
+def test_status_without_date_or_etag(moto: S3Server, s3_output: Location, behavior: str) -> None:
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         result = run_command("status", f"{s3_output.url}/out", *storage_overrides(proxy.endpoint_url))
     assert (result.exit_code, result.stderr) == (4, "")
     assert "done: 1 of 1 query" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("command", "habit", "reason"),
+    ("command", "behavior", "reason"),
     [
         ("status", "403_to_list", DENIED),
         ("status", "403_to_get", DENIED),
@@ -58,9 +58,9 @@ def test_status_without_date_or_etag(moto: S3Server, s3_output: Location, habit:
     ],
 )
 def test_a_refused_request_is_a_message_without_a_traceback(
-    moto: S3Server, s3_output: Location, tmp_path: Path, command: str, habit: str, reason: str
+    moto: S3Server, s3_output: Location, tmp_path: Path, command: str, behavior: str, reason: str
 ) -> None:
-    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         arguments = {
             "status": [f"{s3_output.url}/out"],
             "export": [f"{s3_output.url}/out", "--to=trec", f"--destination={tmp_path}"],

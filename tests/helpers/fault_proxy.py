@@ -1,4 +1,4 @@
-"""A proxy before a server that injects the faults of networks and busy servers, or has a habit of other S3 stores."""
+"""A proxy before a server that injects the faults of networks and busy servers, or behaves like another S3 store."""
 
 import dataclasses
 import http.client
@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, cast
 from urllib.parse import parse_qs, urlsplit
 
 from helpers.lagging_list import LaggingList
-from helpers.store_habits import PLAIN, Habit, Request
+from helpers.store_behaviors import PLAIN, Request, StoreBehavior
 
 Fault: TypeAlias = Literal["refuse", "slow_down", "reset_before", "reset_in_body", "reset_after", "stall", "wrong_etag"]
 """refuse: status 429 with Retry-After. slow_down: status 503. reset_before: the request is not served. reset_in_body:
@@ -41,17 +41,19 @@ class FaultProxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, target: str, faults: Sequence[Fault], habit: Habit, every: int, stall_seconds: float) -> None:
+    def __init__(
+        self, target: str, faults: Sequence[Fault], behavior: StoreBehavior, every: int, stall_seconds: float
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target).netloc
-        self.habit = habit
+        self.behavior = behavior
         self.stall_seconds = stall_seconds
         self.injected: Counter[Fault] = Counter()
         self.closing = threading.Event()
         self.unreachable = threading.Event()
         self.refused: RequestKind | None = None
         self.requests: list[tuple[str, str, dict[str, str]]] = []
-        self.lagging_list = LaggingList(self.target, habit.list_lag_seconds)
+        self.lagging_list = LaggingList(self.target, behavior.list_lag_seconds)
         self._count = itertools.count(1)
         self._seen: set[tuple[str, str, str]] = set()
         self._faults = deque(faults)
@@ -84,10 +86,15 @@ class FaultProxy(ThreadingHTTPServer):
 
 @contextmanager
 def fault_proxy(
-    target: str, faults: Sequence[Fault] = (), *, habit: Habit = PLAIN, every: int = 5, stall_seconds: float = 5.0
+    target: str,
+    faults: Sequence[Fault] = (),
+    *,
+    behavior: StoreBehavior = PLAIN,
+    every: int = 5,
+    stall_seconds: float = 5.0,
 ) -> Iterator[FaultProxy]:
     """A proxy before the server at `target` that stops when the context exits."""
-    proxy = FaultProxy(target, faults, habit, every, stall_seconds)
+    proxy = FaultProxy(target, faults, behavior, every, stall_seconds)
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -119,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read_body()
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = proxy.accept(self.command, self.path, headers)
-        if error := proxy.habit.refuse(request):
+        if error := proxy.behavior.refuse(request):
             return self._respond(error.status, [("Content-Type", "application/xml")], error.body, len(error.body))
         if fault == "reset_before":
             return self._reset()
@@ -130,11 +137,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "stall":
             proxy.closing.wait(proxy.stall_seconds)
         proxy.lagging_list.before(request)
-        status, answer, content, length = self._forward(proxy.target, body, proxy.habit.change_request(headers))
-        status, answer = proxy.habit.change_response(request, status, answer)
+        status, answer, content, length = self._forward(proxy.target, body, proxy.behavior.change_request(headers))
+        status, answer = proxy.behavior.change_response(request, status, answer)
         if lagging := proxy.lagging_list.after(request):
             content, length = lagging, len(lagging)
-        if fault == "reset_after" or proxy.habit.loses_response(request):
+        if fault == "reset_after" or proxy.behavior.loses_response(request):
             return self._reset()
         if fault == "wrong_etag":
             answer = [(name, '"0123456789abcdef"' if name.lower() == "etag" else value) for name, value in answer]

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from helpers.store_habits import Request
+from helpers.store_behaviors import Request
 
 
 class LaggingList:

@@ -19,11 +19,11 @@ from helpers.fault_proxy import fault_proxy
 from helpers.outputs import input_row
 from helpers.s3_server import S3Server
 from helpers.sink_job import run_sink_job
-from helpers.store_habits import HABITS
+from helpers.store_behaviors import STORE_BEHAVIORS
 from helpers.tables import TABLES, DeltaTestTable, IcebergTestTableOnS3, LanceTestTable, TestTable
 
 
-def test_every_request_says_that_the_requester_pays(s3_server: S3Server) -> None:
+def test_every_request_has_the_header_for_requester_pays(s3_server: S3Server) -> None:
     with fault_proxy(s3_server.endpoint_url) as proxy:
         run_sink_job(proxy.endpoint_url, s3_server.bucket, requester_pays=True)
     assert {method for method, _, _ in proxy.requests} >= {"GET", "PUT", "DELETE"}
@@ -118,7 +118,7 @@ def test_reading_a_table_without_permission_or_credentials_is_one_line(
     format_name: str, moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = InputConfig(path=f"s3://{moto.bucket}/table", format=format_name)
-    with fault_proxy(moto.endpoint_url, habit=HABITS["403_to_list"]) as proxy:
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS["403_to_list"]) as proxy:
         storage = moto.storage.model_copy(update={"endpoint_url": proxy.endpoint_url})
         with pytest.raises(InputError, match=r"cannot be read: .*AccessDenied.*; check the permissions") as refused:
             open_source(settings, storage)

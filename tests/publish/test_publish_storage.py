@@ -14,7 +14,7 @@ from helpers.fault_proxy import FaultProxy, fault_proxy
 from helpers.locations import Location
 from helpers.published_tables import LIBRARIES, PublishedTable, ids_of
 from helpers.s3_server import S3Server
-from helpers.store_habits import HABITS
+from helpers.store_behaviors import STORE_BEHAVIORS
 
 
 @pytest.fixture(params=list(LIBRARIES))
@@ -50,7 +50,7 @@ def test_credentials_of_a_profile_and_the_key_of_the_bucket(
     assert {headers.get("x-amz-server-side-encryption-aws-kms-key-id") for headers in written} == {"alias/key"}
 
 
-def test_options_replace_what_storage_says(moto: S3Server, tmp_path: Path) -> None:
+def test_options_override_the_section_storage(moto: S3Server, tmp_path: Path) -> None:
     storage = StorageConfig(endpoint_url="http://127.0.0.1:9", region="eu-north-1")
     options = {"AWS_ENDPOINT_URL": moto.endpoint_url, "region": "us-east-1"}
     _, merged = object_store_location("s3a://b/x", storage, options)
@@ -75,14 +75,14 @@ def test_region_of_iceberg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["delta", "lance", "hugging_face"], indirect=True)
-@pytest.mark.parametrize("habit", ["ignores_if_none_match", "501_to_if_none_match"])
+@pytest.mark.parametrize("behavior", ["ignores_if_none_match", "501_to_if_none_match"])
 def test_a_store_without_conditional_writes_is_refused_before_rows_are_written(
-    kind: str, habit: str, moto: S3Server, tmp_path: Path
+    kind: str, behavior: str, moto: S3Server, tmp_path: Path
 ) -> None:
-    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         table = behind(proxy, kind, tmp_path, moto)
         message = {"ignores_if_none_match": "ignores the condition If-None-Match of a write, so of two commits one"}
-        with pytest.raises(OutputError, match=message.get(habit, "cannot write .* with If-None-Match")) as refused:
+        with pytest.raises(OutputError, match=message.get(behavior, "cannot write .* with If-None-Match")) as refused:
             table.publish("A")
     assert "\n" not in str(refused.value)
     assert not any(path.split("?")[0].endswith(("parquet", "lance")) for _, path, _ in proxy.requests)
@@ -90,15 +90,15 @@ def test_a_store_without_conditional_writes_is_refused_before_rows_are_written(
 
 
 @pytest.mark.parametrize(
-    ("kind", "habit"),
+    ("kind", "behavior"),
     [
-        *((kind, habit) for kind in LIBRARIES for habit in ("403_to_put", "403_to_get")),
+        *((kind, behavior) for kind in LIBRARIES for behavior in ("403_to_put", "403_to_get")),
         *((kind, "403_to_list") for kind in ("delta", "lance")),
     ],
     indirect=["kind"],
 )
-def test_no_permission_is_one_line(kind: str, habit: str, moto: S3Server, tmp_path: Path) -> None:
-    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+def test_no_permission_is_one_line(kind: str, behavior: str, moto: S3Server, tmp_path: Path) -> None:
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         table = behind(proxy, kind, tmp_path, moto)
         with pytest.raises(
             OutputError, match=r"(AccessDenied|ACCESS_DENIED).*; check the permissions of these credentials"

@@ -74,7 +74,7 @@ CANDIDATE_TYPES = (
         "pandas: integer ids",
         {A: pandas(lambda: pd.DataFrame(NUMBERED))},
         "refused: a.parquet: 'query_id' is int64; cast it to string",
-        "refused: … column 'query_id' is int64, wanted string; set input.cast_ids=true … column 'doc_id' is …",
+        "refused: … column 'query_id' is int64, expected string; set input.cast_ids=true … column 'doc_id' is …",
     ),
     TriedInput(
         "pandas: integer ids, `input.cast_ids: true`",
@@ -253,13 +253,13 @@ CANDIDATE_TYPES = (
         "query_id is a UUID",
         {A: parquet(nested() | {"query_id": pa.uuid()}, NESTED_ROW | {"query_id": b"0123456789abcdef"})},
         "refused: a.parquet: 'query_id' is extension<arrow.uuid>; cast it to string",
-        "refused: a.parquet: column 'query_id' is extension<arrow.uuid>, wanted string; write it as text",
+        "refused: a.parquet: column 'query_id' is extension<arrow.uuid>, expected string; write it as text",
     ),
     TriedInput(
         "scores are text",
         {A: parquet(nested(score=TEXT), NESTED_ROW | {"candidates": [hit | {"score": "high"} for hit in HITS]})},
         "refused: a.parquet: 'candidates.score' is string; cast it to double",
-        "refused: a.parquet: column 'candidates.score' is string, wanted … cast it before the file is written",
+        "refused: a.parquet: column 'candidates.score' is string, expected … cast it before the file is written",
     ),
     TriedInput(
         "a further column of type `map`",

@@ -140,14 +140,14 @@ TEXT_FILES = (
         "CSV that gzip compressed, without `.gz`",
         {"a.csv": lambda path: path.write_bytes(gzip.compress(CSV.encode()))},
         "no such setting",
-        "refused: a.csv is compressed; let its name end with .gz",
+        "refused: a.csv is compressed; rename it to end with .gz",
         {"format": "csv"},
     ),
     TriedInput(
         "JSON Lines in a folder, named `.json`",
         {"a.json": text(lines(*LONG_ROWS))},
         "no such setting",
-        "refused: … no JSONL file in FOLDER (a.json) … let input.path name the file",
+        "refused: … no JSONL file in FOLDER (a.json) … set input.path to the file",
         {"format": "jsonl"},
     ),
     TriedInput(

@@ -50,7 +50,7 @@ class FakeDataset:
         pq.write_table(self._table.cast(schema), path, filesystem=filesystem, compression=compression)
 
 
-def test_it_writes_and_commits_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outside_sink_writes_and_commits_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "trec_sink.py").write_text(textwrap.dedent(TREC_SINK))

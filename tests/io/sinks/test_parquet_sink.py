@@ -144,7 +144,7 @@ def test_parquet_files_of_no_run_are_never_changed(location: Location) -> None:
     assert file_names(location) == ["other.parquet"]
 
 
-def test_of_duplicates_the_better_status_then_the_newer_file_is_kept(local_location: Location) -> None:
+def test_the_duplicate_with_the_better_status_then_the_newer_file_is_kept(local_location: Location) -> None:
     sink = begun(local_location)
     write_data_file(local_location, "0.parquet", ["a", "b", "c"], "failed", seed=1)
     write_data_file(local_location, "1.parquet", ["b", "c", "d"], "complete", seed=2)

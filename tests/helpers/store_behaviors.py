@@ -1,4 +1,4 @@
-"""Habits of stores with the S3 API, and of the gateways before them."""
+"""Behaviors of stores with the S3 API, and of gateways in front of them."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class ErrorResponse:
 
     @property
     def body(self) -> bytes:
-        return f"<Error><Code>{self.code}</Code><Message>a habit of this store</Message></Error>".encode()
+        return f"<Error><Code>{self.code}</Code><Message>a behavior of this store</Message></Error>".encode()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Habit:
+class StoreBehavior:
     """How a proxy changes requests, whose header names are in lower case, and responses.
 
     Attributes:
@@ -69,34 +69,34 @@ class Habit:
     list_lag_seconds: float = 0.0
 
 
-PLAIN = Habit()
+PLAIN = StoreBehavior()
 
 STORM_REQUESTS = 60
 """Number of requests of which a storm refuses half."""
 
 
-def _ignores(condition: str) -> Habit:
-    return Habit(change_request=lambda headers: {k: v for k, v in headers.items() if k != condition})
+def _ignores(condition: str) -> StoreBehavior:
+    return StoreBehavior(change_request=lambda headers: {k: v for k, v in headers.items() if k != condition})
 
 
-def _answers(status: int, code: str, applies: Callable[[Request], bool]) -> Habit:
-    return Habit(refuse=lambda request: ErrorResponse(status, code) if applies(request) else None)
+def _answers(status: int, code: str, applies: Callable[[Request], bool]) -> StoreBehavior:
+    return StoreBehavior(refuse=lambda request: ErrorResponse(status, code) if applies(request) else None)
 
 
-def _refuses(condition: str, status: int, code: str) -> Habit:
+def _refuses(condition: str, status: int, code: str) -> StoreBehavior:
     return _answers(status, code, lambda request: condition in request.headers)
 
 
-def _forbids(applies: Callable[[Request], bool]) -> Habit:
+def _forbids(applies: Callable[[Request], bool]) -> StoreBehavior:
     return _answers(403, "AccessDenied", applies)
 
 
-def _error_in_200(applies: Callable[[Request], bool]) -> Habit:
+def _error_in_200(applies: Callable[[Request], bool]) -> StoreBehavior:
     return _answers(200, "InternalError", applies)
 
 
-def _lacks(name: str) -> Habit:
-    return Habit(
+def _lacks(name: str) -> StoreBehavior:
+    return StoreBehavior(
         change_response=lambda request, status, headers: (status, [(k, v) for k, v in headers if k.lower() != name])
     )
 
@@ -124,24 +124,26 @@ def _in_storm(request: Request) -> bool:
     return request.number <= STORM_REQUESTS and random.Random(request.number).random() < 0.5
 
 
-HABITS: dict[str, Habit] = {
+STORE_BEHAVIORS: dict[str, StoreBehavior] = {
     "plain": PLAIN,
-    "bare_etag": Habit(
+    "bare_etag": StoreBehavior(
         refuse=_answers(412, "PreconditionFailed", lambda request: '"' in request.headers.get("if-match", "")).refuse,
         change_request=_quote_etag,
     ),
-    "weak_etag": Habit(
+    "weak_etag": StoreBehavior(
         refuse=_answers(412, "PreconditionFailed", lambda request: "W/" in request.headers.get("if-match", "")).refuse,
         change_response=_weaken_etags,
     ),
     "no_date": _lacks("date"),
     "no_last_modified": _lacks("last-modified"),
     "no_etag": _lacks("etag"),
-    "409_for_412": Habit(change_response=lambda request, status, headers: (409 if status == 412 else status, headers)),
+    "409_for_412": StoreBehavior(
+        change_response=lambda request, status, headers: (409 if status == 412 else status, headers)
+    ),
     "409_at_first": _answers(
         409, "ConditionalRequestConflict", lambda request: bool(request.condition) and not request.repeated
     ),
-    "412_to_own_retry": Habit(
+    "412_to_own_retry": StoreBehavior(
         loses_response=lambda request: request.method == "PUT" and bool(request.condition) and not request.repeated
     ),
     "ignores_if_match": _ignores("if-match"),
@@ -165,5 +167,5 @@ HABITS: dict[str, Habit] = {
         lambda request: request.method == "POST" and "uploadId=" in request.path
     ),
     "503_storm": _answers(503, "SlowDown", _in_storm),
-    "list_lags": Habit(list_lag_seconds=3.0),
+    "list_lags": StoreBehavior(list_lag_seconds=3.0),
 }

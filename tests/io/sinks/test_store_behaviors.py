@@ -1,4 +1,4 @@
-"""Jobs on stores with habits of their own: one holder and every row once, or a line that names the reason."""
+"""Jobs on stores that behave differently: one lease holder and every row once, or one line with the reason."""
 
 import re
 import time
@@ -13,7 +13,7 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.sinks.lease import LEASE, Lease
 from helpers.fault_proxy import fault_proxy
 from helpers.s3_server import S3Server
-from helpers.store_habits import HABITS
+from helpers.store_behaviors import STORE_BEHAVIORS
 from helpers.store_matrix import PHASES, Job
 
 pytestmark = pytest.mark.slow
@@ -32,13 +32,13 @@ WORKS = [
     "503_storm",
     "list_lags",
 ]
-"""Habits with which a job finishes, by itself."""
+"""Behaviors with which a job finishes, by itself."""
 
 PHASES_OF = {
     **dict.fromkeys(["no_date", "no_last_modified", "409_for_412", "409_at_first", "weak_etag"], PHASES[:3]),
     **dict.fromkeys(["501_to_checksums", "403_to_head_bucket"], PHASES[:4]),
 }
-"""Phases that are tried, for habits that do not change the other ones. `make stores` tries all."""
+"""Phases to run, for behaviors that do not affect the others. `make stores` tries all."""
 
 REFUSED = {
     "ignores_if_match": "ignores the condition If-Match",
@@ -66,50 +66,50 @@ FAILS = {
 """The phase in which a job fails, and how."""
 
 
-def test_every_habit_has_an_outcome() -> None:
-    assert sorted([*WORKS, *REFUSED, *FAILS]) == sorted(HABITS)
+def test_every_behavior_has_an_outcome() -> None:
+    assert sorted([*WORKS, *REFUSED, *FAILS]) == sorted(STORE_BEHAVIORS)
 
 
 def storage_at(endpoint_url: str, max_attempts: int = 2) -> StorageConfig:
     return StorageConfig(endpoint_url=endpoint_url, region="us-east-1", max_attempts=max_attempts)
 
 
-@pytest.mark.parametrize("habit", WORKS)
-def test_a_job_finishes_in_spite_of_the_habit_of_a_store(moto: S3Server, habit: str) -> None:
-    phases = PHASES_OF.get(habit, PHASES)
-    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+@pytest.mark.parametrize("behavior", WORKS)
+def test_a_job_finishes_despite_the_behavior_of_a_store(moto: S3Server, behavior: str) -> None:
+    phases = PHASES_OF.get(behavior, PHASES)
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         storage = storage_at(proxy.endpoint_url, max_attempts=10)
         outcomes = Job(storage, moto.storage, moto.bucket).run(phases)
     assert list(outcomes) == list(phases)
     assert all(outcome.startswith("ok") for outcome in outcomes.values()), outcomes  # some after restarts
 
 
-@pytest.mark.parametrize("habit", FAILS)
-def test_a_job_fails_with_one_line(moto: S3Server, habit: str) -> None:
-    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+@pytest.mark.parametrize("behavior", FAILS)
+def test_a_job_fails_with_one_line(moto: S3Server, behavior: str) -> None:
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         outcomes = Job(storage_at(proxy.endpoint_url), moto.storage, moto.bucket).run()
     *before, (phase, line) = outcomes.items()
     assert {outcome for _, outcome in before} <= {"ok"}
-    expected_phase, expected_line = FAILS[habit]
+    expected_phase, expected_line = FAILS[behavior]
     assert phase == expected_phase
     assert re.match(expected_line, line), line
     assert "unexpected" not in line
 
 
-@pytest.mark.parametrize("habit", REFUSED)
-def test_a_store_that_can_hold_no_lease_is_refused(moto: S3Server, habit: str) -> None:
+@pytest.mark.parametrize("behavior", REFUSED)
+def test_a_store_that_cannot_hold_a_lease_is_refused(moto: S3Server, behavior: str) -> None:
     folder = uuid.uuid4().hex
     other_lease = open_object_store(f"s3://{moto.bucket}/{folder}", moto.storage)
     other_lease.write(LEASE, b"of another run")
-    with fault_proxy(moto.endpoint_url, habit=HABITS[habit]) as proxy:
+    with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         store = open_object_store(f"s3://{moto.bucket}/{folder}", storage_at(proxy.endpoint_url))
         started = time.monotonic()
-        with pytest.raises(OutputError, match=REFUSED[habit]):
+        with pytest.raises(OutputError, match=REFUSED[behavior]):
             Lease(store, 60).acquire()
         assert time.monotonic() - started < 30
     stored = other_lease.read(LEASE)
     assert stored is not None
     assert stored.body == b"of another run"
     filesystem, path = resolve(f"s3://{moto.bucket}/{folder}", moto.storage)
-    if habit != "403_to_delete":
+    if behavior != "403_to_delete":
         assert [info.base_name for info in list_files(filesystem, path, recursive=True)] == [LEASE]
