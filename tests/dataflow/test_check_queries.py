@@ -38,7 +38,7 @@ def test_names_and_types_as_in_files() -> None:
         (RowSettings(columns={"query_id": "qid"}, cast_ids=True), "no field 'candidates.doc_id'.*docno"),
     ],
 )
-def test_what_loses_information_is_refused(rows: RowSettings, message: str) -> None:
+def test_a_type_that_loses_information_is_refused(rows: RowSettings, message: str) -> None:
     table = pa.table({"qid": [7], "query": ["what?"], "candidates": [CANDIDATES]})
     with pytest.raises(InputError, match=message):
         check_queries(table, rows)

@@ -108,7 +108,7 @@ class Process:
         history = client.replica_started()
         pool.most_deaths_without_progress = max(pool.most_deaths_without_progress, history.deaths_without_progress)
         self._policy = PoisonQueryPolicy(history)
-        self._in_flight = QueriesInFlight(client, self._policy.is_suspected)
+        self._in_flight = QueriesInFlight(client, self._policy.is_isolated)
         self._slots = asyncio.Semaphore(pool.in_flight)
         self._requests = 0
         self._died = asyncio.Event()
@@ -168,7 +168,7 @@ def pools(draw: st.DrawFn) -> Pool:
 
 @settings(max_examples=40, deadline=None)
 @given(pool=pools())
-def test_poison_queries_are_set_aside_and_no_other_query(pool: Pool) -> None:
+def test_only_poison_queries_are_isolated(pool: Pool) -> None:
     queries = set(pool.waiting)
     asyncio.run(pool.run())
     assert pool.set_aside == pool.poison.keys()

@@ -17,7 +17,9 @@ from corpus_reranker.dataflow.missing_resources import describe_missing_resource
         (0.0, 4, [{"GPU": 2.0}, {"GPU": 1.0}], "needs 4 GPU, largest free 2"),
     ],
 )
-def test_what_is_missing_is_named(cpus: float, gpus: int, free: Sequence[Mapping[str, float]], missing: str) -> None:
+def test_the_missing_resource_is_named(
+    cpus: float, gpus: int, free: Sequence[Mapping[str, float]], missing: str
+) -> None:
     assert describe_missing_resources(cpus, gpus, free) == f"no node has room for a replica: {missing}"
 
 

@@ -1,4 +1,4 @@
-"""Poison queries fail, suspected queries run separately from all others, and the others run concurrently."""
+"""Poison queries fail, isolated queries run separately from all others, and the others run concurrently."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ async def groups(policy: PoisonQueryPolicy, query_ids: list[str]) -> list[set[st
 
 
 @pytest.mark.parametrize(("deaths", "in_flight", "largest"), [(0, 8, 8), (1, 8, 8), (2, 8, 2), (3, 2, 1), (2, 1, 1)])
-async def test_suspected_queries_run_in_groups_of_a_quarter_of_those_that_died(
+async def test_isolated_queries_run_in_groups_of_a_quarter_of_those_that_died(
     deaths: int, in_flight: int, largest: int
 ) -> None:
     query_ids = [f"q{number}" for number in range(8)]
@@ -45,19 +45,19 @@ async def test_suspected_queries_run_in_groups_of_a_quarter_of_those_that_died(
     assert max(map(len, await groups(policy, query_ids))) == largest
 
 
-async def test_a_suspected_query_never_runs_beside_another_one() -> None:
+async def test_an_isolated_query_never_runs_beside_another_one() -> None:
     policy = policy_of({"a": DeathRecord(2, 8), "b": DeathRecord(2, 8)})
     seen = await groups(policy, ["x", "a", "y", "b", "z"])
     assert all(group <= {"a", "b"} or not group & {"a", "b"} for group in seen)
 
 
-async def test_the_most_suspected_query_runs_first() -> None:
+async def test_the_isolated_query_with_the_most_deaths_runs_first() -> None:
     records = {"a": DeathRecord(2, 4), "b": DeathRecord(5, 1, 2), "c": DeathRecord(2, 4)}
     seen = await groups(policy_of(records), ["x", "a", "b", "c"])
     assert seen.index({"b"}) < min(seen.index({"a"}), seen.index({"c"}))
 
 
-async def test_a_cancelled_suspected_query_blocks_no_other_one() -> None:
+async def test_a_cancelled_isolated_query_blocks_no_other_one() -> None:
     policy = policy_of({"a": DeathRecord(2, 4), "b": DeathRecord(2, 4)})
     async with policy.isolation("a"):
         waiting = asyncio.create_task(groups(policy, ["b"]))

@@ -50,11 +50,11 @@ async def test_an_unanswered_report_is_repeated_by_the_next_one() -> None:
     assert coordinator.reports[2:] == [({}, ["a"])]
 
 
-async def test_only_completions_of_suspected_queries_are_reported() -> None:
+async def test_only_completions_of_isolated_queries_are_reported() -> None:
     coordinator = Coordinator()
-    in_flight = QueriesInFlight(coordinator, lambda query_id: query_id == "suspected")
+    in_flight = QueriesInFlight(coordinator, lambda query_id: query_id == "isolated")
 
-    async with in_flight.query("suspected"), in_flight.query("other"):
-        for query_id in ("suspected", "other"):
+    async with in_flight.query("isolated"), in_flight.query("other"):
+        for query_id in ("isolated", "other"):
             await in_flight.count_completion(query_id)
-    assert [started for started, _ in coordinator.reports] == [{"suspected": 0}, {"other": 0}, {"suspected": 1}]
+    assert [started for started, _ in coordinator.reports] == [{"isolated": 0}, {"other": 0}, {"isolated": 1}]

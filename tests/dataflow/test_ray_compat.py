@@ -74,7 +74,7 @@ def test_a_run_consults_the_limit_at_each_stage(tmp_path: Path, monkeypatch: pyt
     assert context.autoscaling_config.actor_pool_util_upscaling_threshold > 1
 
 
-def test_a_ray_without_backpressure_policies_reads_without_limit(
+def test_ray_without_backpressure_policies_reads_without_limit(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ray_compat, "_BACKPRESSURE_MISSING", ImportError("no module backpressure_policy"))
@@ -85,7 +85,7 @@ def test_a_ray_without_backpressure_policies_reads_without_limit(
     assert "has no backpressure policies (no module backpressure_policy)" in caplog.text
 
 
-def test_a_ray_without_checkpoint_managers_skips_nothing(
+def test_ray_without_checkpoint_managers_skips_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ray_compat, "_CHECKPOINT_MANAGER_MISSING", ImportError("cannot import CheckpointManager"))
@@ -96,7 +96,7 @@ def test_a_ray_without_checkpoint_managers_skips_nothing(
     assert "has no CheckpointManager (cannot import CheckpointManager)" in caplog.text
 
 
-def test_a_ray_without_the_buffer_size_keeps_its_own(caplog: pytest.LogCaptureFixture) -> None:
+def test_ray_without_the_buffer_size_keeps_the_default(caplog: pytest.LogCaptureFixture) -> None:
     context = Mock(spec=["target_max_block_size"])
     with caplog.at_level(logging.WARNING):
         buffer_output_blocks(context, 32)
@@ -104,13 +104,13 @@ def test_a_ray_without_the_buffer_size_keeps_its_own(caplog: pytest.LogCaptureFi
     assert "_max_num_blocks_in_streaming_gen_buffer" in caplog.text
 
 
-def test_a_ray_whose_reads_have_no_task_options_retries_them_without_limit(caplog: pytest.LogCaptureFixture) -> None:
+def test_ray_without_task_options_of_reads_retries_them_without_limit(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         limit_read_retries(Mock(spec=["context"]), 5)
     assert "has no ray_remote_args in the plan of a read" in caplog.text
 
 
-def test_a_ray_without_the_internal_map_batches_uses_the_public_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_ray_without_the_internal_map_batches_uses_the_public_one(caplog: pytest.LogCaptureFixture) -> None:
     dataset = Mock(spec=["map_batches"])
     with caplog.at_level(logging.WARNING):
         assert map_blocks(dataset, dict, max_task_retries=20, num_gpus=1) is dataset.map_batches.return_value

@@ -126,7 +126,7 @@ def test_a_bad_row_fails_without_its_block(mixed_run: MixedRun) -> None:
     assert "60 candidates" in out["q0034"]["error"]
 
 
-def test_duplicates_are_left_out_and_candidates_without_text_are_last(mixed_run: MixedRun) -> None:
+def test_duplicates_are_dropped_and_candidates_without_text_are_last(mixed_run: MixedRun) -> None:
     row = mixed_run.rows[WITH_GAPS]
     assert (row["status"], row["blank_candidates"], row["duplicate_candidates"]) == ("complete", 1, 1)
     assert [entry["doc_id"] for entry in row["ranking"]] == ["d35-2", "d35-0", "d35-1"]

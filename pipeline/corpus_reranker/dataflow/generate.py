@@ -35,7 +35,7 @@ async def compose_generate(
        therefore does not store its hits again.
     4. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
        continued part is admitted and cached as a separate request.
-    5. Counts: every request counts as progress of the run, answered or not. Completions of a query that is suspected
+    5. Counts: every request counts as progress of the run, answered or not. Completions of a query that is isolated
        of ending processes are reported to the coordinator before the next request.
 
     Args:
@@ -43,7 +43,7 @@ async def compose_generate(
         admission: Admission control of the replica.
         slot: The query's slot.
         stats: Counts the engine's completions and all requests.
-        in_flight: Reports the progress of suspected queries.
+        in_flight: Reports the progress of isolated queries.
         completion_cache: Completions of this run. None: they are not kept.
         completion_store: Completions of all runs. None: they are not kept.
         continue_answers: The answer parser's `extend`.

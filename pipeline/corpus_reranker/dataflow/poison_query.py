@@ -1,6 +1,6 @@
 """Poison queries: queries that end the process of every replica that works on them.
 
-A death shows only which queries were in flight. Suspected queries therefore run in groups that shrink with each death,
+A death shows only which queries were in flight. Isolated queries therefore run in groups that shrink with each death,
 until a query was alone in a process that died. The next process of that replica begins with a solo run: no other query
 runs before this one has made progress. A process that dies first counts as a solo death of the query. An engine that
 answers at least once before it dies causes no solo death, however often it dies.
@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from corpus_reranker.errors import ReplicaDeathsError, RowError
 from corpus_reranker.formatting import counted
 
-_SUSPECTED_AFTER_DEATHS = 2
-"""A query that was in flight at this many deaths is suspected. One death is most often that of an engine or a node."""
+_ISOLATED_AFTER_DEATHS = 2
+"""A query that was in flight at this many deaths is isolated. One death is most often that of an engine or a node."""
 
 _GROUP_DIVISOR = 4
-"""Suspected queries run in groups of 1 / 4 of those that were in flight at the last death: a poison query among 256 is
+"""Isolated queries run in groups of 1 / 4 of those that were in flight at the last death: a poison query among 256 is
 alone after 4 further deaths, each of which costs the start of an engine."""
 
 _MAX_SOLO_DEATHS = 3
@@ -49,9 +49,9 @@ class DeathRecord:
 
     @property
     def group_size(self) -> int | None:
-        """Maximum number of suspected queries in flight together, this one included; None: it is not suspected."""
-        suspected = self.deaths >= _SUSPECTED_AFTER_DEATHS or self.in_flight == 1
-        return max(1, self.in_flight // _GROUP_DIVISOR) if suspected else None
+        """Maximum number of isolated queries in flight together, this one included; None: it is not isolated."""
+        isolated = self.deaths >= _ISOLATED_AFTER_DEATHS or self.in_flight == 1
+        return max(1, self.in_flight // _GROUP_DIVISOR) if isolated else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class ReplicaHistory:
 
 
 class PoisonQueryPolicy:
-    """Separates suspected queries from all others, in groups that shrink with each death. The solo query runs first."""
+    """Separates isolated queries from all others, in groups that shrink with each death. The solo query runs first."""
 
     def __init__(self, history: ReplicaHistory) -> None:
         self._history = history
@@ -97,8 +97,8 @@ class PoisonQueryPolicy:
         self._solo_query = solo if solo in self._group_sizes and not history.is_poison(solo) else None
         self._solo_timer: asyncio.Task[None] | None = None
         self._waiting: list[str] = []
-        self._suspected_inside: list[str] = []
-        self._others_inside = 0
+        self._isolated_running: list[str] = []
+        self._others_running = 0
         self._changed = asyncio.Condition()
 
     def check(self, query_id: str) -> None:
@@ -110,26 +110,26 @@ class PoisonQueryPolicy:
                 f" the last {record.solo_deaths} times with no other query"
             )
 
-    def is_suspected(self, query_id: str) -> bool:
+    def is_isolated(self, query_id: str) -> bool:
         return query_id in self._group_sizes
 
     def isolation(self, query_id: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Context in which a query runs: a suspected one beside few other suspected ones, any other beside none."""
+        """Context in which a query runs: an isolated query beside few others like it, any other query beside none."""
         if not self._group_sizes:
             return contextlib.nullcontext()
         if self._solo_query and not self._solo_timer:
             self._solo_timer = asyncio.create_task(self._await_solo_query())
-        return self._among_suspected(query_id) if self.is_suspected(query_id) else self._without_suspected()
+        return self._among_isolated(query_id) if self.is_isolated(query_id) else self._without_isolated()
 
     async def _await_solo_query(self) -> None:
         await asyncio.sleep(_SOLO_WAIT_SECONDS)
         async with self._changed:
-            if self._solo_query not in self._suspected_inside:
+            if self._solo_query not in self._isolated_running:
                 self._solo_query = None
                 self._changed.notify_all()
 
     @contextlib.asynccontextmanager
-    async def _among_suspected(self, query_id: str) -> AsyncIterator[None]:
+    async def _among_isolated(self, query_id: str) -> AsyncIterator[None]:
         async with self._changed:
             self._waiting.append(query_id)
             self._waiting.sort(key=self._order)
@@ -137,35 +137,35 @@ class PoisonQueryPolicy:
                 await self._changed.wait_for(lambda: self._may_enter(query_id))
             finally:
                 self._waiting.remove(query_id)
-            self._suspected_inside.append(query_id)
-            self._changed.notify_all()  # the next suspected query may fit as well
+            self._isolated_running.append(query_id)
+            self._changed.notify_all()  # the next isolated query may fit as well
         try:
             yield
         finally:
             async with self._changed:
-                self._suspected_inside.remove(query_id)
+                self._isolated_running.remove(query_id)
                 self._solo_query = None
                 self._changed.notify_all()
 
     @contextlib.asynccontextmanager
-    async def _without_suspected(self) -> AsyncIterator[None]:
+    async def _without_isolated(self) -> AsyncIterator[None]:
         async with self._changed:
-            await self._changed.wait_for(lambda: not (self._solo_query or self._waiting or self._suspected_inside))
-            self._others_inside += 1
+            await self._changed.wait_for(lambda: not (self._solo_query or self._waiting or self._isolated_running))
+            self._others_running += 1
         try:
             yield
         finally:
             async with self._changed:
-                self._others_inside -= 1
+                self._others_running -= 1
                 self._changed.notify_all()
 
     def _order(self, query_id: str) -> tuple[int, int]:
-        """The most suspected query first."""
+        """Sort key: the most solo deaths first, then the smallest group."""
         return -self._history.records[query_id].solo_deaths, self._group_sizes[query_id]
 
     def _may_enter(self, query_id: str) -> bool:
         if self._solo_query:
             return query_id == self._solo_query
-        group = [*self._suspected_inside, query_id]
+        group = [*self._isolated_running, query_id]
         fits = len(group) <= min(self._group_sizes[each] for each in group)
-        return fits and not self._others_inside and self._waiting[0] == query_id
+        return fits and not self._others_running and self._waiting[0] == query_id

@@ -10,10 +10,10 @@ from corpus_reranker.dataflow.coordinator import CoordinatorClient
 class QueriesInFlight:
     """Reports each query to the coordinator before it starts. Queries that start together share one call."""
 
-    def __init__(self, coordinator: CoordinatorClient, is_suspected: Callable[[str], bool] = lambda _: False) -> None:
-        """`is_suspected` selects the queries whose completions are reported as well."""
+    def __init__(self, coordinator: CoordinatorClient, is_isolated: Callable[[str], bool] = lambda _: False) -> None:
+        """`is_isolated` selects the queries whose completions are reported as well."""
         self._coordinator = coordinator
-        self._is_suspected = is_suspected
+        self._is_isolated = is_isolated
         self._completions: dict[str, int] = {}
         self._changed: set[str] = set()
         self._ended: list[str] = []
@@ -41,8 +41,8 @@ class QueriesInFlight:
             self._ended.append(query_id)  # the next report carries it
 
     async def count_completion(self, query_id: str) -> None:
-        """Count a completion of a suspected query, and report it before the query's next request."""
-        if self._is_suspected(query_id):
+        """Count a completion of an isolated query, and report it before the query's next request."""
+        if self._is_isolated(query_id):
             self._completions[query_id] += 1
             self._changed.add(query_id)
             await self.report()

@@ -55,7 +55,7 @@ class RerankWorker:
         history.check_deaths(self._config.cluster.max_replica_deaths)
         try:
             self._poison_queries = PoisonQueryPolicy(history)
-            self._in_flight = QueriesInFlight(self._coordinator, self._poison_queries.is_suspected)
+            self._in_flight = QueriesInFlight(self._coordinator, self._poison_queries.is_isolated)
             asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         except Exception as error:  # Ray's own report hides the reason in a stack trace
             reason = f"{type(error).__name__}: {error}"
