@@ -41,7 +41,7 @@ def test_too_many_failed_queries_are_exit_code_3_also_of_the_repetition(
     assert "queries: 5 complete, 1 failed" in printed
     assert "1 of 6 queries failed, more than max_failed_fraction 0.01" in printed
     assert re.search(r" failed: 1 x .*scripted", printed), printed
-    assert " last error: q0001: " in printed
+    assert " last error: query q0001: " in printed
     assert not re.search(r"\w\.cc:\d+", printed), printed  # a line of Ray's C++ core
     output = check_output(scenario, baseline_rankings(scenario))
     assert (output.lost, output.duplicated, output.different, output.finished) == (0, 0, 1, True)
@@ -81,7 +81,7 @@ def test_the_last_line_comes_after_all_messages_of_ray(
     assert len(printed) == 1 or "output: " in printed[-1]
 
 
-def test_a_ray_that_was_connected_before_stays_connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_that_was_connected_before_stays_connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "run_job", lambda *_, **__: MANIFEST)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "shutdown", lambda: pytest.fail("Ray was shut down"))

@@ -47,7 +47,7 @@ def fingerprint(*overrides: str) -> str:
         "--pre_ranker={engine: {kind: scripted}}",
     ],
 )
-def test_what_decides_the_ranking_counts(override: str) -> None:
+def test_settings_that_determine_the_ranking_change_the_fingerprint(override: str) -> None:
     assert fingerprint(override) != fingerprint()
 
 
@@ -65,7 +65,7 @@ def test_what_decides_the_ranking_counts(override: str) -> None:
         "--engine.engine_kwargs={watermark: 0.1, compilation_config: {cache_dir: /x}, enable_prefix_caching: true}",
     ],
 )
-def test_speed_and_location_do_not_count(override: str) -> None:
+def test_settings_of_speed_and_location_do_not_change_the_fingerprint(override: str) -> None:
     assert fingerprint(override) == fingerprint()
 
 
@@ -114,7 +114,9 @@ def test_a_tokenizer_counts_without_the_weights_beside_it(local_location: Locati
 
 
 @pytest.mark.parametrize("package", ["answers", "prompts", "ranking"])
-def test_code_counts_wherever_it_is_installed(tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_fingerprint_does_not_depend_on_the_location(
+    tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def digests() -> dict[str, str]:
         code_fingerprint._package_digests.cache_clear()
         return code_fingerprint.code_fingerprint([])
@@ -129,7 +131,7 @@ def test_code_counts_wherever_it_is_installed(tmp_path: Path, package: str, monk
     assert {name for name in after if after[name] != before[name]} == {package}
 
 
-def test_comments_docstrings_and_layout_do_not_count() -> None:
+def test_comments_docstrings_and_layout_do_not_change_the_fingerprint() -> None:
     plain = code_structure("LIMIT = 3\ndef f(x, y=None):\n    return [x, 'text']\n")
     documented = (
         '"""Docs."""\nLIMIT = 3  # why\n"""Unit."""\ndef f(x, y = None):\n  """Docs."""\n  return [x,\n "text"]\n'

@@ -13,7 +13,7 @@ class DevGroup(LazyGroup):
     lazy_commands: ClassVar[dict[str, LazyCommand]] = {
         "demo": LazyCommand("demo", "Rerank the demo collection with a tiny LLM in vLLM on the CPU."),
         "demo-model": LazyCommand("demo_model", "Put the demo's models into a cache folder."),
-        "demo-data": LazyCommand("demo_data", "Write the demo collection in the files of BEIR, MS MARCO and TREC."),
+        "demo-data": LazyCommand("demo_data", "Write the demo collection as BEIR, MS MARCO and TREC files."),
     }
 
 

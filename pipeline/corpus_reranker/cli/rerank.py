@@ -47,6 +47,8 @@ def rerank(
 ) -> int:
     """Rerank the candidates at input.path, and write the result to output.path.
 
+    Example: corpus-reranker rerank --config reasonrank-7b --input.path=candidates.parquet --output.path=reranked
+
     The same command resumes an unfinished run, and does nothing if the run is finished.
     """
     options = JobOptions.of(context, config, date)

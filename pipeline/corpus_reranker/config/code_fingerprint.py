@@ -15,7 +15,7 @@ _PACKAGES = ("answers", "prompts", "ranking")
 def code_fingerprint(classes: Iterable[type]) -> dict[str, str]:
     """The digests of the packages answers, prompts and ranking, by name.
 
-    Comments, docstrings and layout do not change them, nor does the place where the package is installed.
+    Comments, docstrings, layout and the location of the package do not change them.
 
     Args:
         classes: A strategy, an answer parser. The module of a class from outside the package has a digest as well.

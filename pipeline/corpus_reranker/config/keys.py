@@ -102,7 +102,7 @@ def _dataclass_section(title: str, cls: Any) -> ConfigSection:
     section = title.partition(" ")[0]
     keys = tuple(
         ConfigKey(
-            f"{section}.{field.name}", _type(field.type), str(field.default), _one_line(described.get(field.name))
+            f"{section}.{field.name}", _type(field.type), _yaml(field.default), _one_line(described.get(field.name))
         )
         for field in dataclasses.fields(cls)
     )
@@ -121,7 +121,7 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _key(name: str, field: FieldInfo) -> ConfigKey:
-    default = None if field.is_required() else str(_default(field))
+    default = None if field.is_required() else _yaml(_default(field))
     description = re.sub(r"\bNone\b", "null", _one_line(field.description))  # as YAML spells it
     return ConfigKey(name, _type(field.annotation), default, description)
 
@@ -129,7 +129,14 @@ def _key(name: str, field: FieldInfo) -> ConfigKey:
 def _default(field: FieldInfo) -> Any:
     if field.default is PydanticUndefined:
         return field.default_factory() if field.default_factory else ""  # type: ignore[call-arg]
-    return "null" if field.default is None else field.default
+    return field.default
+
+
+def _yaml(value: Any) -> str:
+    """A default as YAML spells it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _type(annotation: Any) -> str:

@@ -62,7 +62,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, date:
     data = _read(path, overrides, date)
     check_filled(data)
     _check_expanded(data)
-    return _validate(JobConfig, data, path)
+    return _validate(JobConfig, data, _sources(path, overrides))
 
 
 def load_section(
@@ -80,7 +80,8 @@ def load_section(
     and the errors are those of `load_config`; the other sections may be incomplete, but each of their names must be
     known.
     """
-    return _validate(model, merge(defaults or {}, read_section(path, name, overrides, date=date)), path, name)
+    data = merge(defaults or {}, read_section(path, name, overrides, date=date))
+    return _validate(model, data, _sources(path, overrides), name)
 
 
 def read_section(
@@ -96,7 +97,7 @@ def load_section_if_given(
 ) -> S | None:
     """Same as `load_section`, but None if the config has no such section."""
     section = _read_section(path, name, overrides, date)
-    return None if section is None else _validate(model, section, path, name)
+    return None if section is None else _validate(model, section, _sources(path, overrides), name)
 
 
 def _read_section(path: str | Path | None, name: str, overrides: Sequence[str], date: str | None) -> Any:
@@ -104,7 +105,8 @@ def _read_section(path: str | Path | None, name: str, overrides: Sequence[str], 
     try:
         check_known_keys(data, JobConfig.model_fields)
     except UnknownKeysError as error:
-        raise _config_error(path, [f"{key}: unknown key; {hint}" for key, hint in error.hints.items()]) from error
+        problems = [f"{key}: unknown key; {hint}" for key, hint in error.hints.items()]
+        raise _config_error(_sources(path, overrides), problems) from error
     check_filled(data.get(name), name)
     _check_expanded(data.get(name), name)
     return data.get(name)
@@ -175,17 +177,23 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"cannot read the value of {key}: {error}; {fix}") from error
 
 
-def _validate(model: type[S], data: Any, path: str | Path | None, section: str = "") -> S:
+def _sources(path: str | Path | None, overrides: Sequence[str]) -> str:
+    """Where the values of a config come from, for messages."""
+    command_line = "(command line)" if overrides or path is None else ""
+    return " ".join(filter(None, [str(path or ""), command_line]))
+
+
+def _validate(model: type[S], data: Any, sources: str, section: str = "") -> S:
     try:
         return model.model_validate(data)
     except ValidationError as error:
         problems = [line for problem in error.errors() for line in _describe(problem, data, section)]
-        raise _config_error(path, problems) from error
+        raise _config_error(sources, problems) from error
 
 
-def _config_error(path: str | Path | None, problems: Sequence[str]) -> ConfigError:
+def _config_error(sources: str, problems: Sequence[str]) -> ConfigError:
     """An error with one problem on one line, or with several problems on a line each."""
-    prefix = f"config {path or '(command line)'}"
+    prefix = f"config {sources}"
     if len(problems) == 1:
         return ConfigError(f"{prefix}: {problems[0]}")
     return ConfigError("\n  ".join([f"{prefix} has {len(problems)} problems:", *problems]))

@@ -39,7 +39,7 @@ class ReplicaStats:
         self._seconds[name].append(seconds)
 
     def add_error(self, query_id: str, error: str) -> None:
-        self._errors = [*self._errors, f"{query_id}: {error}"][-_ERRORS_KEPT:]
+        self._errors = [*self._errors, f"query {query_id}: {error}"][-_ERRORS_KEPT:]
 
     def count_completion(self, completion: Completion) -> None:
         self.count("completions")
