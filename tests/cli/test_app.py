@@ -118,7 +118,7 @@ def test_overrides_are_separated_from_own_arguments(arguments: list[str], own: l
     assert split_overrides(arguments, {"--estimate", "--limit"}) == (own, overrides)
 
 
-def test_an_option_of_the_command_wins_over_a_section_of_the_same_name() -> None:
+def test_an_option_takes_precedence_over_a_section_of_the_same_name() -> None:
     assert parse_command("rerank", ["--estimate", "--estimate.replicas", "2"]).overrides == ("--estimate.replicas=2",)
 
 

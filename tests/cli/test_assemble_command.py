@@ -51,7 +51,7 @@ def test_assemble_writes_where_the_reranker_reads(data: Path) -> None:
     assert list((data / "candidates").glob("*.parquet"))
 
 
-def test_a_dataset_gives_what_is_not_set(data: Path) -> None:
+def test_a_dataset_fills_in_missing_keys(data: Path) -> None:
     """Corpus and qrels are those of the BEIR folder, queries and run those of the options."""
     (data / "qrels").mkdir()
     (data / "qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\ta b\t1\n")

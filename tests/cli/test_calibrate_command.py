@@ -58,7 +58,7 @@ def test_export_writes_probabilities_and_cuts_off(calibration: Path, output: Pat
     export = ["export", str(output), "--calibration", str(calibration), "--min-p-relevant=0.5"]
     result = run_command(*export, "--to=parquet", f"--destination={tmp_path}/long")
     assert result.exit_code == 0, result.output
-    assert "left out below min_p_relevant: 16 documents" in result.stdout
+    assert "skipped below min_p_relevant: 16 documents" in result.stdout
     rows = [row for file in sorted((tmp_path / "long").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
     assert [(row["doc_id"], row["rank"], row["p_relevant"]) for row in rows] == [("d2", 1, 1.0), ("d0", 2, 0.5)] * 8
     assert run_command(*export, "--to=vespa", f"--destination={tmp_path}/feed").exit_code == 0
@@ -66,7 +66,7 @@ def test_export_writes_probabilities_and_cuts_off(calibration: Path, output: Pat
     assert [entry["p_relevant"] for entry in document["ranking"]] == [1.0, 0.5]
 
 
-def test_evaluate_scores_what_the_cut_off_keeps(calibration: Path, output: Path, qrels: Path) -> None:
+def test_evaluate_scores_what_the_cutoff_keeps(calibration: Path, output: Path, qrels: Path) -> None:
     options = ["--calibration", str(calibration), "--min-p-relevant=0.9", "--measures=SetP", "--json"]
     result = run_command("evaluate", str(output), "--qrels", str(qrels), *options)
     means = {mean["system"]: mean["mean"] for mean in json.loads(result.stdout)["means"]}

@@ -109,7 +109,7 @@ def test_qrels_add_the_difference_of_ndcg(a: Path, b: Path, tmp_path: Path) -> N
     assert "1 in B" in page
 
 
-def test_passages_are_on_the_page_only_if_asked_for(a: Path, b: Path, tmp_path: Path) -> None:
+def test_passages_are_on_the_page_only_if_requested(a: Path, b: Path, tmp_path: Path) -> None:
     passages = [{"doc_id": f"d{each}", "text": f"<passage> {each}", "title": None, "score": 0.0} for each in range(3)]
     rows = [{"query_id": each, "query": each, "candidates": passages} for each in ("1", "2", "gone")]
     pq.write_table(pa.Table.from_pylist(rows, NESTED_INPUT), tmp_path / "in.parquet")

@@ -79,7 +79,7 @@ def test_everything_from_a_job_config(output: Path, tmp_path: Path) -> None:
     assert run_command(*export, "--overwrite").exit_code == 0
 
 
-def test_what_is_skipped_is_counted_and_named(tmp_path: Path) -> None:
+def test_skipped_queries_are_counted_and_named(tmp_path: Path) -> None:
     rows = [output_row("1", [1, 0]), output_row("2", [0], status="failed")]
     rows[0]["ranking"][0]["doc_id"] = "a b"
     output = write_data_files(tmp_path / "out", [rows])

@@ -121,7 +121,7 @@ def test_waiting_ends_two_minutes_after_the_last_writer(tmp_path: Path, clock: l
     check_refused(refused, "leave out --once or --wait")
 
 
-def test_waiting_goes_on_until_a_run_that_starts_later_is_finished(
+def test_waiting_continues_until_a_run_that_starts_later_is_finished(
     tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control = open_object_store(str(tmp_path), StorageConfig())

@@ -70,7 +70,7 @@ def test_a_calibration_is_monotone_and_from_0_to_1(method: CalibrationMethod) ->
     assert np.isnan(calibration.predict(np.array([np.nan]))).all()
 
 
-def test_an_install_without_scikit_learn_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scikit_learn_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.isotonic", None)
     with pytest.raises(ConfigError, match=r"corpus-reranker\[calibration\]"):
         fit_calibration(judged_pairs(), config(), {})
@@ -148,7 +148,7 @@ def test_the_score_is_the_llms_if_each_query_has_one(
         config(score="score")
 
 
-def test_documents_without_the_score_are_left_out(tmp_path: Path) -> None:
+def test_documents_without_the_score_are_skipped(tmp_path: Path) -> None:
     row = output_row("a", [0, 1])
     row["ranking"][0]["pre_ranker_score"] = 0.5
     write_data_files(tmp_path / "out", [[row]])
@@ -189,14 +189,14 @@ def test_a_failed_query_has_no_probabilities() -> None:
     assert [len(each) for each in kept] == [0, 2]
 
 
-def test_the_probabilities_of_the_output_are_cut_off_without_a_calibration() -> None:
+def test_the_cutoff_applies_to_the_probabilities_of_the_output_without_a_calibration() -> None:
     calibrated = with_probabilities(batch_of([0, 1, 2], [1, 0]), STEPS)
     assert with_probabilities(calibrated, None, 0.5).equals(with_probabilities(calibrated, STEPS, 0.5))
     assert with_probabilities(calibrated, None).equals(calibrated)
 
 
 @given(st.lists(st.integers(0, 6).flatmap(lambda n: st.permutations(range(n))), min_size=1), st.floats(0, 1))
-def test_a_cut_off_keeps_ranks_and_what_reaches_it(orders: list[list[int]], limit: float) -> None:
+def test_a_cutoff_keeps_ranks_and_the_documents_that_reach_it(orders: list[list[int]], limit: float) -> None:
     everything, kept = (
         with_probabilities(batch_of(*orders), STEPS, each)["ranking"].to_pylist() for each in (None, limit)
     )

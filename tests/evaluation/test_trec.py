@@ -91,7 +91,7 @@ def test_query_ids_with_blanks_in_fields_between_tabs() -> None:
 @pytest.mark.parametrize("text", ["query\tdoc\tgrade\n", "1\ta\t1\n1 0 b 1\n", "1 0 a 1\n1\tb\t1\n"])
 def test_lines_of_another_format_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "qrels").write_text(text)
-    with pytest.raises(InputError, match=r"qrels, line \d: want `query_id"):
+    with pytest.raises(InputError, match=r"qrels, line \d: expected `query_id"):
         load_qrels(LocalFileSystem(), str(tmp_path / "qrels"))
 
 

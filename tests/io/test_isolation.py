@@ -55,7 +55,7 @@ def test_a_sink_can_be_prepared_in_it(location: Location) -> None:
             isolated.run(sink.prepare, pa.chunked_array([["a"]]))
 
 
-def test_it_dies_with_its_driver() -> None:
+def test_a_subprocess_ends_with_its_driver() -> None:
     """The driver is killed while a call is in progress, so that it cannot stop the process."""
     script = (
         "from corpus_reranker.io.isolation import IsolatedProcess; import test_isolation, sys;"
@@ -96,7 +96,9 @@ def test_the_memory_of_the_subprocess_is_bounded() -> None:
         assert isolated.run(bytearray, 1) == bytearray(1)
 
 
-def test_its_address_space_does_not_grow_with_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_space_of_a_subprocess_does_not_grow_with_the_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The variables have the values that the libraries choose on a machine with 64 CPUs."""
     for name, value in (("OMP_NUM_THREADS", 64), ("OPENBLAS_NUM_THREADS", 64), ("MALLOC_ARENA_MAX", 512)):
         monkeypatch.setenv(name, str(value))
@@ -115,7 +117,7 @@ def read_in_threads(path: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def test_it_ends_with_the_context() -> None:
+def test_a_subprocess_ends_with_the_context() -> None:
     with IsolatedProcess() as isolated:
         process = os.pidfd_open(isolated.run(os.getpid))
     assert select.select([process], [], [], 30)[0] == [process]

@@ -129,7 +129,7 @@ def test_file_system_without_locks_is_refused(
         control.create("x", b"1")
 
 
-def test_age_without_write_permission_is_that_of_the_own_clock(
+def test_age_without_write_permission_is_by_the_local_clock(
     local_location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control = open_object_store(f"{local_location.url}/out", local_location.storage)

@@ -35,7 +35,7 @@ def with_candidate(**changes: Any) -> dict[str, Any]:
     return ROW | {"candidates": [ROW["candidates"][0], ROW["candidates"][1] | changes]}
 
 
-def test_it_hashes_the_documented_bytes() -> None:
+def test_the_fingerprint_hashes_the_documented_bytes() -> None:
     def numbers(*values: int) -> bytes:
         return b"".join(value.to_bytes(8, "little") for value in values)
 
@@ -56,16 +56,16 @@ def test_it_hashes_the_documented_bytes() -> None:
         with_candidate(title=None),
     ],
 )
-def test_whatever_a_prompt_can_show_changes_it(changed: dict[str, Any]) -> None:
+def test_everything_that_a_prompt_shows_changes_the_fingerprint(changed: dict[str, Any]) -> None:
     assert fingerprints(changed) != fingerprints(ROW)
 
 
 @pytest.mark.parametrize("same", [ROW | {"query_id": "q2"}, with_candidate(score=0.5), with_candidate(score=None)])
-def test_ids_of_queries_and_scores_do_not(same: dict[str, Any]) -> None:
+def test_query_ids_and_scores_do_not_change_the_fingerprint(same: dict[str, Any]) -> None:
     assert fingerprints(same) == fingerprints(ROW)
 
 
-def test_columns_and_scores_change_it_if_prompts_show_them() -> None:
+def test_columns_and_scores_change_the_fingerprint_if_prompts_show_them() -> None:
     schema = NESTED_INPUT.append(pa.field("task", pa.string())).append(pa.field("year", pa.int64()))
     row = ROW | {"task": "find é", "year": 2020}
     shown = ShownInput(("task", "year"), scores=True)
@@ -84,7 +84,7 @@ def test_columns_and_scores_change_it_if_prompts_show_them() -> None:
     assert around[2:] == fingerprints(row, schema=schema, shown=shown)
 
 
-def test_it_does_not_depend_on_the_rows_around_or_on_the_types() -> None:
+def test_the_fingerprint_does_not_depend_on_other_rows_or_types() -> None:
     unreadable = ROW | {"query": ""}
     around = fingerprints(with_candidate(text="x"), unreadable, ROW, ROW)
     assert around[1] is None

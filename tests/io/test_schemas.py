@@ -137,7 +137,7 @@ def test_columns_that_pass_through_are_never_python_objects() -> None:
     assert {name: table[name].combine_chunks() for name in extra} == extra
 
 
-def test_an_unreadable_row_keeps_its_input_order_where_it_has_one() -> None:
+def test_an_unreadable_row_keeps_the_input_order_of_its_candidates() -> None:
     row = unreadable_row(input_row("q", 3), "no text")
     assert [(each["doc_id"], each["rank"], each["initial_rank"]) for each in row["ranking"]] == [
         ("d0", 1, 1),

@@ -38,7 +38,7 @@ def test_a_folder_of_a_collection_holds_one_corpus(
     assert (found(tmp_path, "corpus"), found(tmp_path, "queries")) == (corpus, queries)
 
 
-def test_a_collection_without_the_wanted_file(tmp_path: Path) -> None:
+def test_a_collection_without_the_needed_file(tmp_path: Path) -> None:
     write(tmp_path, "queries.jsonl", "docs.jsonl")
     with pytest.raises(InputError, match="holds a collection, but no file named corpus"):
         found(tmp_path, "corpus")

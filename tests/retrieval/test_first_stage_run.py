@@ -86,12 +86,12 @@ def test_ranks_replace_missing_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.txt", "q Q0 d 1 2.5 tag\nq Q0 d 1\n", "r.txt, line 2: want `query_id Q0 doc_id rank score tag`"),
+        ("r.txt", "q Q0 d 1 2.5 tag\nq Q0 d 1\n", "r.txt, line 2: expected `query_id Q0 doc_id rank score tag`"),
         ("r.txt", "q Q0 d 1 nan tag\n", "query 'q' has a score that is not a number"),
         ("r.txt", "\n", "holds no candidate"),
-        ("r.tsv", "q\td\t1\nq\td\tx\n", "r.tsv, line 2: want `query_id<TAB>doc_id<TAB>rank`"),
-        ("r.tsv", "q\td\t0\n", "r.tsv, line 1: want `query_id<TAB>doc_id<TAB>rank`"),
-        ("top1000.dev", "q\td\ta\tb\nq Q0 d 1 2 tag\n", "line 2: want `query_id<TAB>doc_id<TAB>query<TAB>passage`"),
+        ("r.tsv", "q\td\t1\nq\td\tx\n", "r.tsv, line 2: expected `query_id<TAB>doc_id<TAB>rank`"),
+        ("r.tsv", "q\td\t0\n", "r.tsv, line 1: expected `query_id<TAB>doc_id<TAB>rank`"),
+        ("top1000.dev", "q\td\ta\tb\nq Q0 d 1 2 tag\n", "line 2: expected `query_id<TAB>doc_id<TAB>query<TAB>passage`"),
         ("r.jsonl", '{"doc_id": "d", "score": 1}\n', "line 1 has no query_id"),
         ("r.jsonl", '{"query_id": "q", "candidates": [{"score": 1}]}\n', "candidate of query 'q' has no doc_id"),
         ("r.jsonl", '{"query_id": "q", "doc_id": "d"}\n', "neither score nor rank"),

@@ -47,7 +47,7 @@ def test_an_unsuitable_java_home_is_skipped(no_java: pytest.MonkeyPatch, tmp_pat
     assert find_java() == tmp_path / "suitable"
 
 
-def test_without_java_one_line_says_what_to_install(no_java: pytest.MonkeyPatch) -> None:
+def test_without_java_the_error_names_the_package_to_install(no_java: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as error:
         find_java()
     message = str(error.value)

@@ -219,7 +219,7 @@ def test_rankgpt_hits(folder: Path) -> None:
 @pytest.mark.parametrize("row", [{"query": "q"}, {"query": "q", "hits": []}, request("q", "abstract"), {"other": 1}])
 def test_other_json_is_not_a_request(folder: Path, row: dict[str, Any]) -> None:
     write_jsonl(folder / "requests.jsonl", [request("1", "text"), row])
-    with pytest.raises(InputError, match=r"requests\.jsonl, request 2: want `query`"):
+    with pytest.raises(InputError, match=r"requests\.jsonl, request 2: expected `query`"):
         Read(folder, "rankllm", path=f"{folder}/requests.jsonl")
     assert not list(folder.parent.glob("candidates/_dataset/*/*.jsonl"))
 
@@ -283,7 +283,7 @@ def test_a_dataset_of_the_hub_is_downloaded_once(folder: Path, monkeypatch: pyte
     assert names == [("mine/beir", "dataset")]
 
 
-def test_a_hub_that_is_away_is_an_error_with_the_fix(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_an_error_with_the_fix(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, repo_type: str) -> str:
         raise OSError("no route to host")
 

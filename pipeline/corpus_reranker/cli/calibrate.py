@@ -69,7 +69,7 @@ def calibrate(
 
 
 def show(fitted: FittedCalibration, settings: CalibrateConfig, as_json: bool) -> None:
-    """Print the calibration, and how well it fits queries that it was not fitted on."""
+    """Print the calibration, and how well it fits held-out queries."""
     calibration = fitted.calibration
     measured = {"before": fitted.before, "after": fitted.after, "base_rate": fitted.base_rate}
     if as_json:
@@ -89,8 +89,8 @@ def show(fitted: FittedCalibration, settings: CalibrateConfig, as_json: bool) ->
     print(f"{calibration.pairs:,} judged pairs of {calibration.queries:,} queries")
     print(f"score: {calibration.score}; method: {calibration.method}")
     if fitted.pairs.unscored:
-        print(f"left out: {fitted.pairs.unscored:,} judged documents without this score")
-    print("on queries not fitted:")
+        print(f"skipped: {fitted.pairs.unscored:,} judged documents without this score")
+    print("on held-out queries:")
     for name, each in measured.items():
         print(f"  {name.replace('_', ' ')}: expected calibration error {each.ece:.4f}, Brier score {each.brier:.4f}")
     if calibration.rank_derived:

@@ -16,7 +16,7 @@ from corpus_reranker.evaluation.rankings import is_simulated, read_orders
 from corpus_reranker.evaluation.settings import EvaluateConfig
 from corpus_reranker.evaluation.trec import Qrels, load_qrels
 from corpus_reranker.io.atomic_file import atomic_output
-from corpus_reranker.io.calibration import CutOff, read_calibration
+from corpus_reranker.io.calibration import Cutoff, read_calibration
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 
@@ -91,9 +91,9 @@ def run_evaluation(
         OutputError: A file cannot be written.
     """
     paths = {name: resolve(source, storage) for name, source in zip(_names(sources), sources, strict=True)}
-    cut_off = _cut_off(settings, storage)
+    cutoff = _cutoff(settings, storage)
     orders = {
-        name: read_orders(*path, judgments, allow_unfinished=settings.allow_unfinished, cut_off=cut_off)
+        name: read_orders(*path, judgments, allow_unfinished=settings.allow_unfinished, cutoff=cutoff)
         for name, path in paths.items()
     }
     evaluation = evaluate_orders(orders, judgments, settings)
@@ -116,11 +116,11 @@ def settings_and_qrels(options: JobOptions) -> tuple[EvaluateConfig, Qrels]:
     return settings, load_qrels(*resolve(settings.qrels, options.storage()))
 
 
-def _cut_off(settings: EvaluateConfig, storage: StorageConfig) -> CutOff | None:
+def _cutoff(settings: EvaluateConfig, storage: StorageConfig) -> Cutoff | None:
     if settings.min_p_relevant is None:
         return None
     calibration = settings.calibration and read_calibration(*resolve(settings.calibration, storage))
-    return CutOff(settings.min_p_relevant, calibration or None)
+    return Cutoff(settings.min_p_relevant, calibration or None)
 
 
 def _names(sources: Sequence[str]) -> list[str]:

@@ -128,7 +128,7 @@ def show(exported: Exported, settings: ExportConfig, as_json: bool) -> None:
         counts = {
             "queries": exported.queries,
             "records": exported.records,
-            "below_cut_off": exported.below_cut_off,
+            "below_cutoff": exported.below_cutoff,
             "labels": dict(exported.label_sources),
             "skipped": dict(exported.skipped.counts),
         }
@@ -140,6 +140,6 @@ def show(exported: Exported, settings: ExportConfig, as_json: bool) -> None:
         by_source = (f"{counted(count, 'query')} by {source}" for source, count in exported.label_sources.items())
         print("labels: " + ", ".join(by_source))
     if settings.min_p_relevant is not None:
-        print(f"left out below min_p_relevant: {counted(exported.below_cut_off, 'document')}")
+        print(f"skipped below min_p_relevant: {counted(exported.below_cutoff, 'document')}")
     if exported.skipped.counts:
         print(f"skipped: {exported.skipped.describe()}; see {SKIPPED_FILE}")

@@ -37,7 +37,7 @@ def noted_counts(manifest: Mapping[str, Any]) -> list[str]:
     by_flag = manifest.get("windows_by_flag")
     unranked = {
         "without text (ranked last)": manifest.get("blank_candidates", 0),
-        "duplicates (left out)": manifest.get("duplicate_candidates", 0),
+        "duplicates (dropped)": manifest.get("duplicate_candidates", 0),
     }
     candidates = {what: count for what, count in unranked.items() if count}
     return [

@@ -1,4 +1,4 @@
-"""Fits a calibration on judged pairs, and measures it on queries that it was not fitted on."""
+"""Fits a calibration on judged pairs, and measures it on held-out queries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class JudgedPairs:
         query: Index into `query_ids`.
         scores: The score, higher is better.
         relevant: Whether the document is relevant.
-        unscored: Judged documents without the score, which are left out.
+        unscored: Judged documents without the score, which are skipped.
     """
 
     score: str
@@ -78,12 +78,12 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class FittedCalibration:
-    """A calibration of all pairs, and what its method reaches on queries that it was not fitted on.
+    """A calibration of all pairs, and what its method reaches on held-out queries.
 
     Attributes:
         calibration: Fitted on all pairs.
         pairs: The judged pairs.
-        before: The score scaled linearly to 0 to 1, on the queries that each fold leaves out.
+        before: The score scaled linearly to 0 to 1, on the held-out queries of each fold.
         after: The calibrated score on the same queries.
         base_rate: The fraction of relevant pairs as the prediction for every pair, on the same queries.
     """

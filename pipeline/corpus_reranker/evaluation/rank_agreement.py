@@ -1,4 +1,4 @@
-"""How far two ranked lists of documents agree: Kendall's tau, rank-biased overlap, overlap at a cut-off."""
+"""How far two ranked lists of documents agree: Kendall's tau, rank-biased overlap, overlap at a cutoff."""
 
 import functools
 from collections.abc import Sequence

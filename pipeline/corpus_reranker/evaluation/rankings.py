@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.outputs import open_output
 from corpus_reranker.evaluation.trec import group_run
-from corpus_reranker.io.calibration import CutOff, check_calibrated, with_probabilities
+from corpus_reranker.io.calibration import Cutoff, check_calibrated, with_probabilities
 from corpus_reranker.io.filesystem import IO_THREADS
 from corpus_reranker.io.trec import open_text, read_run
 
@@ -32,7 +32,7 @@ class QueryOrders:
     Attributes:
         query_id: The query.
         orders: Doc ids by order: `before` (first stage), `pre-ranker` and `after` (reranked) for an output, `before`
-            for candidates, `run` for a TREC run, and `kept` for an output with a cut-off.
+            for candidates, `run` for a TREC run, and `kept` for an output with a cutoff.
         dataset: Value of the source's `dataset` column, if it has one.
     """
 
@@ -82,24 +82,24 @@ def read_orders(
     wanted: Collection[str],
     *,
     allow_unfinished: bool = False,
-    cut_off: CutOff | None = None,
+    cutoff: Cutoff | None = None,
 ) -> Iterator[QueryOrders]:
     """Read the orders of the `wanted` queries from the source at `path`.
 
     A folder or a .parquet file is an output of the rerank job, or candidates if it has no `ranking` column.
-    Anything else is a TREC run. `cut_off` adds an order of the documents that it keeps to those of an output.
+    Anything else is a TREC run. `cutoff` adds an order of the documents that it keeps to those of an output.
 
     Raises:
-        InputError: The source cannot be read, a query appears twice in it, the cut-off is one of other settings, or it
+        InputError: The source cannot be read, a query appears twice in it, the cutoff is one of other settings, or it
             is the output of a run that has not finished, unless `allow_unfinished`.
     """
     if is_trec_run(filesystem, path):
         read = _read_trec_run(filesystem, path, wanted)
     else:
         output = open_output(filesystem, path, allow_unfinished=allow_unfinished)
-        if cut_off is not None:
-            check_calibrated(output.metadata, path, cut_off.calibration)
-        read = _read_parquet(filesystem, output.data_files, wanted, cut_off)
+        if cutoff is not None:
+            check_calibrated(output.metadata, path, cutoff.calibration)
+        read = _read_parquet(filesystem, output.data_files, wanted, cutoff)
     seen: set[str] = set()
     for query in read:
         check_new(query.query_id, seen, path)
@@ -131,12 +131,12 @@ def _read_trec_run(filesystem: pafs.FileSystem, path: str, wanted: Collection[st
 
 
 def _read_parquet(
-    filesystem: pafs.FileSystem, data_files: Sequence[str], wanted: Collection[str], cut_off: CutOff | None
+    filesystem: pafs.FileSystem, data_files: Sequence[str], wanted: Collection[str], cutoff: Cutoff | None
 ) -> Iterator[QueryOrders]:
     read = partial(_wanted_batches, filesystem, value_set=pa.array(sorted(wanted), pa.string()))
     for batches in map_data_files(read, data_files):
         for batch in batches:
-            yield from _orders(batch, cut_off)
+            yield from _orders(batch, cutoff)
 
 
 def map_data_files(read: Callable[[str], T], data_files: Sequence[str]) -> Iterator[T]:
@@ -157,10 +157,10 @@ def _wanted_batches(filesystem: pafs.FileSystem, data_file: str, value_set: pa.A
     return batches
 
 
-def _orders(batch: pa.RecordBatch, cut_off: CutOff | None) -> Iterator[QueryOrders]:
+def _orders(batch: pa.RecordBatch, cutoff: Cutoff | None) -> Iterator[QueryOrders]:
     pre_ranker = _has_pre_ranker(batch.schema)
-    if cut_off is not None and "ranking" in batch.schema.names:
-        kept = with_probabilities(batch, cut_off.calibration, cut_off.min_p_relevant)["ranking"].to_pylist()
+    if cutoff is not None and "ranking" in batch.schema.names:
+        kept = with_probabilities(batch, cutoff.calibration, cutoff.min_p_relevant)["ranking"].to_pylist()
     else:
         kept = [None] * len(batch)
     for row, kept_entries in zip(batch.to_pylist(), kept, strict=True):

@@ -29,7 +29,7 @@ class EvaluateConfig(Section):
         ge=0,
         le=1,
         description="Adds the system `x kept` for each output x: the reranked documents with at least this probability "
-        "to be relevant.",
+        "of being relevant.",
     )
     allow_unfinished: bool = Field(False, description="Evaluate outputs of runs that have not finished.")
     json_path: str | None = Field(None, description="File for the full result as JSON, including per-query values.")
@@ -38,7 +38,7 @@ class EvaluateConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _calibration_has_a_cut_off(self) -> "EvaluateConfig":
+    def _calibration_has_a_cutoff(self) -> "EvaluateConfig":
         if self.calibration is not None and self.min_p_relevant is None:
             raise ValueError("calibration needs min_p_relevant")
         return self

@@ -18,7 +18,7 @@ Qrels = Mapping[str, Mapping[str, int]]
 """query_id -> doc_id -> relevance."""
 
 _MAX_SCORE = 1e30
-"""Larger scores are replaced, because near the end of the float32 range scores cannot fall further."""
+"""Larger scores are replaced, because near the end of the float32 range scores cannot decrease further."""
 
 
 _NOT_IN_IDS = re.compile(r"[\s\x00-\x1f\x7f\ufeff]")
@@ -104,7 +104,7 @@ def run_lines(query_id: str, doc_ids: Sequence[str], scores: Sequence[float | No
 
 
 def falling_scores(scores: Sequence[float | None]) -> list[str]:
-    """Scores as text, lowered by as little as makes them fall strictly as 32-bit floats.
+    """Scores as text, lowered only as far as needed so that they strictly decrease as 32-bit floats.
 
     trec_eval would break ties by docid and change the order. A list with a missing or huge score becomes
     n, n-1, ... 1.

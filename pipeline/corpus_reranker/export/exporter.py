@@ -40,7 +40,7 @@ class Exported:
         files: Paths of finished files.
         queries: Queries written.
         records: Lines or rows written.
-        below_cut_off: Documents left out by `min_p_relevant`.
+        below_cutoff: Documents skipped because of `min_p_relevant`.
         label_sources: Number of training queries by the source of their labels.
     """
 
@@ -48,7 +48,7 @@ class Exported:
     files: list[str] = field(default_factory=list)
     queries: int = 0
     records: int = 0
-    below_cut_off: int = 0
+    below_cutoff: int = 0
     label_sources: Counter[str] = field(default_factory=Counter)
 
 
@@ -142,7 +142,7 @@ class _Rows:
             return batch
         calibrated = with_probabilities(batch, self.calibration, self.config.min_p_relevant)
         before, after = (len(each["ranking"].flatten()) for each in (batch, calibrated))
-        self.exported.below_cut_off += before - after
+        self.exported.below_cutoff += before - after
         return calibrated
 
     def _is_exported(self, query_id: str, status: str, ranked: int) -> bool:

@@ -27,7 +27,7 @@ class TrainingConfig(Section):
     label: LabelSource | None = Field(
         None,
         description="Label of a document: rank (1 / rank), grade (its judgment in qrels), or a field of `ranking`. "
-        "Documents without it are left out. None: llm_score for each query whose positives have one, else rank.",
+        "Documents without it are skipped. None: llm_score for each query whose positives have one, else rank.",
     )
     qrels: str | None = Field(
         None,
@@ -48,7 +48,7 @@ class TrainingConfig(Section):
         0.0,
         ge=0,
         description="Minimum distance of the label of a negative below the lowest label of the positives. Closer "
-        "documents are left out (absolute_margin of sentence-transformers).",
+        "documents are skipped (absolute_margin of sentence-transformers).",
     )
     reasoning: bool = Field(
         False,
@@ -121,7 +121,7 @@ class ExportConfig(Section):
         None,
         ge=0,
         le=1,
-        description="Leave out documents with a lower p_relevant. The others keep their ranks; a query may have none.",
+        description="Skip documents with a lower p_relevant. The others keep their ranks; a query may have none.",
     )
     overwrite: bool = Field(False, description="Replace an earlier export in the destination.")
     training: TrainingConfig = TrainingConfig()
@@ -147,7 +147,7 @@ class ExportConfig(Section):
         return format_supports(self.to, "for_training")
 
     @model_validator(mode="after")
-    def _no_cut_off_for_training(self) -> "ExportConfig":
+    def _no_cutoff_for_training(self) -> "ExportConfig":
         if self.min_p_relevant is not None and self.for_training:
             raise ValueError("min_p_relevant is not for training data: its negatives come from low ranks")
         return self

@@ -132,7 +132,7 @@ def read_calibration(filesystem: pafs.FileSystem, path: str) -> Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class CutOff:
+class Cutoff:
     """Keeps the documents whose probability is at least `min_p_relevant`.
 
     Attributes:

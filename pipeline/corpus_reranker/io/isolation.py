@@ -126,7 +126,7 @@ class IsolatedProcess:
         self._stderr.seek(max(size - _STDERR_TAIL_BYTES, 0))
         last_line = self._stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
         return InputError(
-            f"reading crashed its subprocess (exit code {code}: {last_line}); a file is damaged, or crafted to do harm"
+            f"reading crashed its subprocess (exit code {code}: {last_line}); a file may be damaged or malicious"
         )
 
 

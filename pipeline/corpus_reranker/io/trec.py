@@ -146,5 +146,5 @@ def _parse_lines(
         try:
             parsed = parse(line)
         except (ValueError, ZeroDivisionError):
-            raise InputError(f"{source}, line {number}: want `{fields}`, got {line.strip()[:200]!r}") from None
+            raise InputError(f"{source}, line {number}: expected `{fields}`, got {line.strip()[:200]!r}") from None
         yield parsed

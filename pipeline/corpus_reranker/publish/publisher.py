@@ -42,12 +42,12 @@ def publish(source: tuple[pafs.FileSystem, str], config: PublishConfig, storage:
     Args:
         source: Filesystem and path of the output.
         config: The table.
-        storage: How to reach S3, where `config.options` says nothing else.
+        storage: How to reach S3, unless `config.options` overrides it.
 
     Raises:
         ConfigError: A package is missing.
         InputError: The output cannot be read, its run has not finished, or no model ranked it.
-        OutputError: The table cannot be written, or another writer was faster.
+        OutputError: The table cannot be written, or another writer committed first.
     """
     filesystem, path = source
     output = open_output(filesystem, path, allow_simulated=config.allow_simulated)

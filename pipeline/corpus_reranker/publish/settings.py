@@ -24,7 +24,7 @@ class PublishConfig(Section):
     )
     options: dict[str, str] = Field(
         {},
-        description="Options of the library, which replace those that the section storage gives: storage_options of "
+        description="Options of the library, which override those of the section storage: storage_options of "
         "delta and lance, properties of the iceberg catalog. No secrets.",
     )
     catalog: str = Field("default", description="Name of the Iceberg catalog, as in .pyiceberg.yaml.")

@@ -26,7 +26,7 @@ def resolve_dataset(
         dataset: Layout, path and split.
         storage: How to reach dataset and candidates.
         candidates: URL of the folder for the candidates.
-        run: URL of the run whose documents are wanted.
+        run: URL of the run whose documents are needed.
 
     Raises:
         ConfigError: A package or a setting is missing.

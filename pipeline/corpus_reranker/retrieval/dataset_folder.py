@@ -19,7 +19,7 @@ def qrels_file(dataset: DatasetConfig, candidates: str) -> str:
 
 
 def keys_of_dataset(dataset: DatasetConfig, candidates: str) -> dict[str, dict[str, Any]]:
-    """Keys by section that a dataset gives, without reading it: `path` is the dataset's where it stands for a file."""
+    """Config keys by section that a dataset gives, without reading it. The path of a file is the dataset's own path."""
     path = {"path": dataset.path}
     return {
         "retrieve": {"queries": path},

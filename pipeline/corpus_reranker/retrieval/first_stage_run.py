@@ -41,7 +41,7 @@ def load_first_stage_run(
 ) -> FirstStageRun:
     """Load the best `hits` documents of each query. Queries and equal scores keep the order of the file.
 
-    `excluded` are documents that are left out, by query.
+    `excluded` gives the doc ids to skip, by query.
 
     A file whose name does not end in .parquet, .jsonl or .json (plain or compressed) is read as a TREC run, a run of
     MS MARCO (`query_id<TAB>doc_id<TAB>rank`) or its top1000 file (`query_id<TAB>doc_id<TAB>query<TAB>passage`), whose
@@ -79,7 +79,7 @@ def _text_lines(text: Iterable[str], path: str) -> Iterator[Line]:
         fields = row.split("\t")
         if len(fields) != 4:
             raise InputError(
-                f"{path}, line {number}: want `query_id<TAB>doc_id<TAB>query<TAB>passage`, got {row[:200]!r}"
+                f"{path}, line {number}: expected `query_id<TAB>doc_id<TAB>query<TAB>passage`, got {row[:200]!r}"
             )
         ranks[fields[0]] += 1
         yield fields[0], fields[1], 1 / ranks[fields[0]]

@@ -60,7 +60,7 @@ def build_index(
 
     Args:
         read: Yields tables of retrieval.corpus.DOCUMENTS; called again to find duplicates.
-        folder: Where the index goes.
+        folder: Folder of the index.
         source: Name of the corpus for messages.
         threads: Indexing threads.
         heap_bytes: Heap of the JVM.
@@ -146,7 +146,7 @@ def _raw(row: dict[str, str | None]) -> str:
 
 
 def _check_unique(read: Callable[[], Iterable[pa.Table]], hashes: "array[int]", source: str) -> None:
-    """Raise InputError for a duplicate doc_id. Memory: 8 bytes per document. Equal hashes cost a second reading."""
+    """Raise InputError for a duplicate doc_id. Memory: 8 bytes per document. Reads again if hashes are equal."""
     values, counts = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
     repeated = set(values[counts > 1].tolist())
     seen: set[str] = set()

@@ -128,7 +128,7 @@ def test_query_ids_that_are_not_utf8(local_location: Location) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + b"\xff" * 100 + b"PAR1"])
-def test_what_is_not_parquet_is_named(local_location: Location, content: bytes) -> None:
+def test_a_file_that_is_not_parquet_is_named(local_location: Location, content: bytes) -> None:
     folder = Path(local_location.url, "in")
     folder.mkdir()
     (folder / "a.parquet").write_bytes(content)

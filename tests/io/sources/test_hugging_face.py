@@ -51,7 +51,7 @@ def test_a_selection_is_saved_as_it_is_shown(tmp_path: Path) -> None:
     assert table["count"].to_pylist() == [5, 3, 9]
 
 
-def test_its_files_count_by_their_content(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
     settings = saved(tmp_path / "in")
     source = open_source(settings, STORAGE)
     before = identify_files(settings.path, STORAGE, source.paths)
@@ -83,7 +83,7 @@ def test_splits_and_other_folders_are_refused(tmp_path: Path) -> None:
 
 def test_a_wrong_schema_names_the_dataset(tmp_path: Path) -> None:
     settings = saved(tmp_path / "in", ROWS.drop_columns(["query"]))
-    with pytest.raises(InputError, match=f"dataset {tmp_path}/in: no column 'query', wanted string"):
+    with pytest.raises(InputError, match=f"dataset {tmp_path}/in: no column 'query', expected string"):
         open_source(settings, STORAGE)
 
 

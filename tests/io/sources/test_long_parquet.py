@@ -57,7 +57,7 @@ def test_long_rows_become_lists_sorted_by_score_ties_by_doc_id(location: Locatio
     assert parse_row(first).candidates[0].text == "text 5"
 
 
-def test_a_rank_column_decides_where_there_is_one(local_location: Location) -> None:
+def test_a_rank_column_takes_precedence_over_scores(local_location: Location) -> None:
     ranked = [row | {"rank": rank} for row, rank in zip(long_rows("q", [9.0, 8.0, 7.0]), (3, 1, 2), strict=True)]
     write(local_location, "in/a.parquet", ranked, LONG_INPUT)
     assert doc_ids(rows_of(nested(local_location))[0]) == ["d1", "d2", "d0"]
@@ -151,7 +151,7 @@ def test_an_interrupted_copy_is_repeated(local_location: Location, monkeypatch: 
     assert read_query_ids(nested(local_location)).to_pylist() == ["q0", "q1", "q2", "q3"]
 
 
-def test_a_nested_input_is_itself_and_its_head_is_a_copy(location: Location) -> None:
+def test_a_nested_input_is_not_copied_unless_it_is_limited(location: Location) -> None:
     write(location, "in/a.parquet", [input_row("q1"), input_row("q2")])
     write(location, "in/b.parquet", [input_row("q3")])
     assert read_query_ids(nested(location)).to_pylist() == ["q1", "q2", "q3"]

@@ -67,7 +67,7 @@ def write_lines(path: Path, *query_ids: str, encoding: str = "utf-8") -> InputCo
     return InputConfig(path=str(path), options={"encoding": encoding})
 
 
-def test_its_queries_are_staged_as_nested_parquet(tmp_path: Path, jsonl_format: str) -> None:
+def test_queries_of_an_outside_source_are_staged_as_nested_parquet(tmp_path: Path, jsonl_format: str) -> None:
     settings = write_lines(tmp_path / "in.jsonl", "q1", "q2", "ü3", encoding="latin-1")
     settings = settings.model_copy(update={"format": jsonl_format})
     storage, staged = StorageConfig(), str(tmp_path / "staged")
@@ -80,7 +80,7 @@ def test_its_queries_are_staged_as_nested_parquet(tmp_path: Path, jsonl_format: 
     assert read_query_ids(stage(source, staged, settings, storage, limit=2)).to_pylist() == ["q1", "q2"]
 
 
-def test_its_errors_are_input_errors(tmp_path: Path, jsonl_format: str) -> None:
+def test_errors_of_an_outside_source_are_input_errors(tmp_path: Path, jsonl_format: str) -> None:
     with pytest.raises(InputError, match="there is no file"):
         open_source(InputConfig(path=str(tmp_path / "nothing"), format=jsonl_format), StorageConfig())
 

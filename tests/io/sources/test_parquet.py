@@ -76,24 +76,24 @@ def struct_without(name: str) -> pa.DataType:
 BAD_SCHEMAS = [
     (
         NESTED_INPUT.remove(1),
-        r"no column 'query', wanted string \(nested form\); name it with input.columns={query: COLUMN}; it has",
+        r"no column 'query', expected string \(nested form\); name it with input.columns={query: COLUMN}; it has",
     ),
-    (NESTED_INPUT.remove(2), r"no column 'candidates', wanted list of structs with doc_id, text"),
-    (LONG_INPUT.remove(3), r"no column 'text', wanted string \(long form\)"),
-    (LONG_INPUT.remove(6).remove(5), r"no column 'score', wanted double, and no column 'rank'"),
+    (NESTED_INPUT.remove(2), r"no column 'candidates', expected list of structs with doc_id, text"),
+    (LONG_INPUT.remove(3), r"no column 'text', expected string \(long form\)"),
+    (LONG_INPUT.remove(6).remove(5), r"no column 'score' or 'rank'"),
     (
         LONG_INPUT.set(2, pa.field("docno", pa.string())),
-        r"no column 'doc_id', wanted string \(long form\); name it with input.columns={doc_id: docno}",
+        r"no column 'doc_id', expected string \(long form\); name it with input.columns={doc_id: docno}",
     ),
-    (with_type("query_id", pa.int64()), r"'query_id' is int64, wanted string; set input.cast_ids=true"),
-    (with_type("query_id", pa.float64()), r"wanted string; .*df\['query_id'\].astype\('Int64'\).astype\('str'\)"),
-    (with_type("candidates", pa.string()), r"'candidates' is string, wanted list of structs .*; decode the JSON"),
+    (with_type("query_id", pa.int64()), r"'query_id' is int64, expected string; set input.cast_ids=true"),
+    (with_type("query_id", pa.float64()), r"expected string; .*df\['query_id'\].astype\('Int64'\).astype\('str'\)"),
+    (with_type("candidates", pa.string()), r"'candidates' is string, expected list of structs .*; decode the JSON"),
     (with_type("candidates", pa.list_(pa.string())), r"'candidates' is list<.*; write a list of structs"),
     (
         with_type("candidates", struct_without("doc_id")),
-        r"no field 'candidates.doc_id', wanted string; name it with input.columns={doc_id: COLUMN}; the structs have",
+        r"no field 'candidates.doc_id', expected string; name it with input.columns={doc_id: COLUMN}; the structs have",
     ),
-    (LONG_INPUT.set(5, pa.field("score", pa.string())), r"'score' is string, wanted double; .*astype\('float'\)"),
+    (LONG_INPUT.set(5, pa.field("score", pa.string())), r"'score' is string, expected double; .*astype\('float'\)"),
     (NESTED_INPUT.append(pa.field("ranking", pa.string())), r"'ranking' has the name of an output column; rename it"),
     (NESTED_INPUT.append(pa.field("m", pa.map_(pa.string(), pa.string()))), r"'m' is map<.*cast or drop it"),
     (NESTED_INPUT.append(pa.field("u", pa.list_(pa.uint64()))), r"'u' is uint64"),
@@ -199,7 +199,7 @@ def test_ids_are_refused_exactly_if_one_is_a_duplicate(local_location: Location,
     assert all_ids.count(duplicate) > 1
 
 
-def test_a_read_goes_on_after_a_transient_error(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_continues_after_a_transient_error(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     write(local_location, "in/a.parquet", [input_row(f"q{number}") for number in range(9)])
     files, failures = nested_files(local_location), iter([2, 0, 1])
 

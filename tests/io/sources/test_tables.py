@@ -218,7 +218,7 @@ def test_a_metadata_file_of_iceberg_needs_no_catalog(tmp_path: Path) -> None:
     [
         (
             rows(0, 3).drop_columns(["query"]),
-            "(version|snapshot) [0-9]+: no column 'query', wanted string .nested form.",
+            "(version|snapshot) [0-9]+: no column 'query', expected string .nested form.",
         ),
         (rows(0, 3).set_column(0, "query_id", pa.array(["q0", None, "q2"])), "query_id of row 1 is null"),
         (

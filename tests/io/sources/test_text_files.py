@@ -104,7 +104,7 @@ def test_names_ids_and_types(tmp_path: Path) -> None:
         ("a.jsonl", lines([*ROWS, {**ROWS[0], "query_id": None}]), "query_id of row 3 is null"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / name, text), name.partition(".")[2])
 
@@ -150,7 +150,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 @settings(max_examples=25)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6), small_blocks=st.booleans())
-def test_any_text_survives(tmp_path: Path, texts: list[str], small_blocks: bool) -> None:
+def test_any_text_is_read_unchanged(tmp_path: Path, texts: list[str], small_blocks: bool) -> None:
     rows = [
         {"query_id": "q", "query": "x", "doc_id": f"d{n}", "text": text, "score": -n} for n, text in enumerate(texts)
     ]

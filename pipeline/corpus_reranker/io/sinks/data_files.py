@@ -87,9 +87,8 @@ def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, di
     """Make the data files of the run hold each query once.
 
     Among duplicates, the row with the higher limit of windows is kept, if the run has a budget; then the row with the
-    better status, then the row in the newer file. A file with a row to drop
-    is replaced by a new file, or by none. Every dropped row has a duplicate in place, so a crash at any point loses
-    nothing. Safe to repeat.
+    better status, then the row in the newer file. A file with a row to drop is replaced by a new file, or by none.
+    Every dropped row has a duplicate that is already written, so a crash at any point loses nothing. Safe to repeat.
 
     Args:
         layout: The output.

@@ -17,8 +17,8 @@ _run/RUN/commit/        manifest and _SUCCESS before they are published
 _run/RUN/samples/       all windows of a few queries, with prompts and responses
 _quarantine/RUN/        prompts and responses of windows that were not complete
 
-RUN is the id of the run. A driver that was paused past its lease, its replicas, and a write that the store held up can
-write at any later time, but only below the folders of their own run. What a reader sees is moved there by the commit,
+RUN is the id of the run. A driver that was paused past its lease, its replicas, and a write that the store delayed can
+arrive at any later time, but only below the folders of their own run. What a reader sees is moved there by the commit,
 which fails once another run has deleted its source.
 """
 

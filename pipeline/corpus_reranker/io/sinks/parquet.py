@@ -1,4 +1,4 @@
-"""The output format "parquet": a folder of Parquet files, in an order of writes such that no crash loses a result."""
+"""The output format "parquet": a folder of Parquet files, written in an order in which no crash loses a result."""
 
 import json
 import logging
@@ -127,7 +127,7 @@ class ParquetSink(Sink):
         info: Mapping[str, Any] | None = None,
         new_run: bool = False,
     ) -> RunRecord:
-        """As in `Sink`. The record comes first: no other run can then take files for its own that are deleted here."""
+        """As in `Sink`. The record is written first, so that no other run adopts files that are deleted here."""
         self.check(fingerprint_fields, new_run=new_run)
         recorded = self._control.read(RUN)
         self._confirm()
@@ -228,7 +228,7 @@ class ParquetSink(Sink):
         return redact(self._layout.url)
 
     def _confirm(self) -> None:
-        """Raise TransientRunError if another run has taken the lease. A sink that took none has none to lose."""
+        """Raise TransientRunError if another run has taken the lease. Does nothing if this sink has not taken one."""
         if self._lease_owner is not None:
             confirm_lease(self._control, self._lease_owner)
 
@@ -267,7 +267,7 @@ class ParquetSink(Sink):
         self._delete([self._layout.path(name) for name in others])
 
     def _delete_folders_of_other_runs(self) -> None:
-        """Delete the folders of other runs, and what this one has staged for a commit that broke off."""
+        """Delete the folders of other runs, and the files that this run staged for a failed commit."""
         layout = self._layout
         kept = tuple(f"{folder}/" for folder in (layout.path(CANDIDATES_FOLDER), *layout.resumed_folders))
         for folder in (layout.path(RUN_FOLDER), layout.path(QUARANTINE_FOLDER)):
@@ -289,7 +289,7 @@ class ParquetSink(Sink):
         run = read_run(self._control)
         return {
             "run_id": self._layout.run_id,
-            "commit_id": uuid.uuid4().hex,  # no two manifests are equal, and none is deleted in the place of another
+            "commit_id": uuid.uuid4().hex,  # manifests differ, so a conditional deletion never deletes another one
             "started": run.started if run else None,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "queries": sum(entry.rows for entry in entries),

@@ -29,7 +29,7 @@ class RunRecord:
         fingerprint_fields: The settings that determine the ranking, and the input (JSON values).
         queries: Number of queries of the input.
         started: Time of the first start (ISO 8601, UTC).
-        info: Other facts about the run, such as the version of the package (JSON values).
+        info: Other values of the run, such as the version of the package (JSON values).
         starts: Number of starts. Each start rewrites the record, so that a start that was paused past its lease finds
             another record, and ends.
     """

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 def abort_uploads(folder_url: str, storage: StorageConfig, confirm: Callable[[], None]) -> None:
     """Abort the unfinished multipart uploads below a folder, if it is on S3.
 
-    A store or a policy that does not allow it gives a warning: the uploads do no harm to the output.
+    Logs a warning if the store or a policy does not allow it, because the uploads do not affect the output.
 
     Args:
         folder_url: The folder.

@@ -1,6 +1,6 @@
 """The input format "iceberg": a snapshot of an Iceberg table, read by the package pyiceberg.
 
-pyiceberg leaves out the rows of position delete files, and refuses equality delete files.
+pyiceberg skips the rows of position delete files, and refuses equality delete files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,9 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
         table = _load(settings.path, catalog, properties, storage)
         snapshot = table.current_snapshot() if snapshot_id is None else table.snapshot_by_id(snapshot_id)
     if snapshot is None:
-        found = "no snapshot yet" if snapshot_id is None else f"no snapshot {snapshot_id}; it has expired, or never was"
+        found = (
+            "no snapshot yet" if snapshot_id is None else f"no snapshot {snapshot_id}; it has expired, or never existed"
+        )
         raise InputError(f"Iceberg table {url} has {found}")
     name = f"Iceberg table {url} snapshot {snapshot.snapshot_id}"
     with reading_table(name):

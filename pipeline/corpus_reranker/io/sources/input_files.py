@@ -49,7 +49,7 @@ class InputFile:
 def identify_files(
     url: str, storage: StorageConfig, paths: Sequence[str], recorded: Iterable[InputFile] = ()
 ) -> list[InputFile]:
-    """The files of an input, sorted by name, with their digests. A file that has been deleted is left out.
+    """The files of an input, sorted by name, with their digests. Deleted files are skipped.
 
     Args:
         url: The path of the input.

@@ -20,7 +20,7 @@ FORMAT_OF_ENDING = {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "ndjson": "jso
 _COMPRESSION = (".gz", ".bz2", ".zst")
 
 _NOTES = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
-"""Endings of files beside the data. Any other file could be a part of the input that would be left out."""
+"""Endings of files beside the data. Any other file could be a part of the input."""
 
 _COLLECTION = ("corpus.", "collection.", "queries.", "qrels.", "run.", "top1000.")
 """Beginnings of names of files in BEIR, MS MARCO and TREC."""
@@ -49,7 +49,7 @@ class Listing(NamedTuple):
 def list_input(url: str, storage: StorageConfig) -> Listing:
     """The file at `url`, or the files below that folder.
 
-    Names that begin with _ or . are left out, as Ray, Spark and pyarrow do.
+    Names that begin with _ or . are skipped, as in Ray, Spark and pyarrow.
 
     Raises:
         InputError: There is no file or folder, the folder holds a table whose records say which files count, or an
@@ -83,7 +83,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _check_local_entries(folder: str) -> None:
-    """Raise InputError for an entry that is neither a file nor a folder. pyarrow's listings leave such entries out."""
+    """Raise InputError for an entry that is neither a file nor a folder. pyarrow's listings skip such entries."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not _is_hidden(name)]
         for path in (Path(parent, name) for name in names if not _is_hidden(name)):
@@ -112,7 +112,7 @@ def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name
         format_name: The format, for messages.
 
     Raises:
-        InputError: Another file could be a part of the input that would be left out, or there is no data.
+        InputError: Another file could be a part of the input, or there is no data.
     """
     if not listing.is_folder:
         return listing.files
@@ -125,7 +125,7 @@ def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name
             f" ({_names(unknown)}); move such files away, or start their names with _{format_hint(unknown)}"
         )
     if not data:
-        whole_path = "; to read a file whatever its name, let input.path name the file"
+        whole_path = "; to read a file regardless of its name, set input.path to the file"
         hint = format_hint(others) or (whole_path if others else "")
         found = f" ({_names(others)})" if others else ""
         raise InputError(f"input.path: there is no {format_name} file in {redact(url)}{found}{hint}")
@@ -153,7 +153,7 @@ def describe_skipped(url: str, storage: StorageConfig, paths: Sequence[str]) -> 
 def format_hint(paths: Sequence[str]) -> str:
     """The end of a message about files in another format than `input.format`.
 
-    The names tell a collection, which has no candidates yet, or the format of the first file that shows one.
+    The names show whether the files are a collection without candidates; otherwise, the format of the first known file.
     """
     names = [path.rpartition("/")[2] for path in paths]
     if any(name.startswith(_COLLECTION) for name in names):

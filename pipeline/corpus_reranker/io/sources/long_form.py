@@ -36,7 +36,7 @@ MAX_PARTITIONS = 512
 class LongForm(Source, Protocol):
     """An input in long form.
 
-    The candidates of a query are ordered by `rank` if there is such a column, otherwise by falling score and then by
+    The candidates of a query are ordered by `rank` if there is such a column, otherwise by descending score and then by
     doc_id. The query and the columns that pass through are those of its first candidate. A query with more than
     `max_candidates` keeps one candidate more than allowed, so that it becomes a failed row.
     """

@@ -98,7 +98,7 @@ def read_row_groups(files: ParquetFiles, file: ParquetFile, groups: Iterable[int
 
 
 def _batches(filesystem: FileSystem, path: str, group: int, max_rows: int) -> Iterator[pa.RecordBatch]:
-    """The batches of a row group. After a transient error, the file is opened again behind the last batch."""
+    """The batches of a row group. After a transient error, the file is opened again after the last batch."""
     yielded = 0
     for attempt in range(1, READ_ATTEMPTS + 1):
         try:

@@ -29,7 +29,7 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
     """Add the column `_problem`: why a row cannot be reranked, null if it can.
 
     A row beyond the limits, or with text that is not UTF-8, keeps its query_id and the ids and scores of its
-    candidates, and gets null elsewhere, so that it can safely become a Python object. Rows are looked at one by one
+    candidates, and gets null elsewhere, so that it can safely become a Python object. Rows are inspected one by one
     only if one of them is bad.
 
     Args:
@@ -183,7 +183,7 @@ def _invalid_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
 
 
 def _invalid_candidates(lists: pa.Array, limits: RowLimits) -> Iterator[tuple[int, str]]:
-    """Problems of the rows' lists; of a row with several bad candidates, the first one comes first."""
+    """Problems of the rows' lists; for a row with several bad candidates, that of the first one is first."""
     lengths = pc.list_value_length(lists)
     yield from ((int(row), "candidates is null") for row in _rows_where(pc.is_null(lengths)))
     yield from ((int(row), "candidates is empty") for row in _rows_where(pc.equal(lengths, 0)))

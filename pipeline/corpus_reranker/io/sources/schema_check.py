@@ -53,7 +53,7 @@ def input_schema(schemas: Mapping[str, pa.Schema], settings: RowSettings, is_exa
         is_exact: Called for a column that is int64 in some files and double in others.
 
     Raises:
-        InputError: lists every problem with its file, column, the type that is wanted, and the fix.
+        InputError: lists every problem with its file, column, the expected type, and the fix.
     """
     _check_levels(schemas)
     problems: dict[str, list[str]] = {}
@@ -157,18 +157,24 @@ def _file_problems(schema: pa.Schema, form: Form, expected: pa.Schema, settings:
         elif field.name not in (*OPTIONAL_COLUMNS, "score"):
             yield _missing_column(field, schema, form, settings)
     if form == "long" and not {"score", "rank"} & set(schema.names):
-        yield "no column 'score', wanted double, and no column 'rank'; one of them must give the first-stage order"
+        fix = f"{_rename_fix('score', schema.names)}; it has {_original_names(schema, settings)}"
+        yield f"no column 'score' or 'rank', one of which must give the first-stage order; {fix}"
     for field in schema:
         if field.name not in expected.names:
             yield from _passed_through_problems(field)
 
 
 def _missing_column(field: pa.Field, schema: pa.Schema, form: Form, settings: RowSettings) -> str:
-    wanted = f"no column {field.name!r}, wanted {_named_type(field.name, field.type)} ({form} form)"
-    names = ", ".join(settings.columns.get(name, name) for name in schema.names)
+    missing = f"no column {field.name!r}, expected {_named_type(field.name, field.type)} ({form} form)"
+    names = _original_names(schema, settings)
     if field.name in settings.columns:
-        return f"{wanted}; input.columns.{field.name} is {settings.columns[field.name]!r}; it has {names}"
-    return f"{wanted}; {_rename_fix(field.name, schema.names)}; it has {names}"
+        return f"{missing}; input.columns.{field.name} is {settings.columns[field.name]!r}; it has {names}"
+    return f"{missing}; {_rename_fix(field.name, schema.names)}; it has {names}"
+
+
+def _original_names(schema: pa.Schema, settings: RowSettings) -> str:
+    """The column names of the file, without the renaming by `input.columns`."""
+    return ", ".join(settings.columns.get(name, name) for name in schema.names)
 
 
 def _rename_fix(name: str, names: list[str]) -> str:
@@ -177,7 +183,7 @@ def _rename_fix(name: str, names: list[str]) -> str:
 
 
 def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, settings: RowSettings) -> Iterator[str]:
-    label, leaf = f"column {name!r} is {found}, wanted {_named_type(name, expected)}", name.rpartition(".")[2]
+    label, leaf = f"column {name!r} is {found}, expected {_named_type(name, expected)}", name.rpartition(".")[2]
     if pa.types.is_list(expected):
         yield from _list_problems(label, found, expected, settings)
     elif pa.types.is_string(expected):
@@ -210,8 +216,8 @@ def _list_problems(label: str, found: pa.DataType, expected: pa.DataType, settin
                 f"{CANDIDATES}.{field.name}", found.value_type.field(position).type, field.type, settings
             )
         elif field.name in _REQUIRED_FIELDS and field.name not in names:
-            wanted = f"no field 'candidates.{field.name}', wanted {field.type}"
-            yield f"{wanted}; {_rename_fix(field.name, names)}; the structs have {', '.join(names) or 'no field'}"
+            missing = f"no field 'candidates.{field.name}', expected {field.type}"
+            yield f"{missing}; {_rename_fix(field.name, names)}; the structs have {', '.join(names) or 'no field'}"
 
 
 def _cast_fix(name: str, *pandas_types: str) -> str:

@@ -18,7 +18,7 @@ PREFIX_BYTES = 4
 _NOT_TEXT = {
     codecs.BOM_UTF16_LE: "is in UTF-16; save it as UTF-8",
     codecs.BOM_UTF16_BE: "is in UTF-16; save it as UTF-8",
-    b"\x1f\x8b": "is compressed; let its name end with .gz",
+    b"\x1f\x8b": "is compressed; rename it to end with .gz",
     b"PK\x03\x04": "is a zip archive; unpack it",
     b"PAR1": "is Parquet; set input.format=parquet",
 }
@@ -54,7 +54,7 @@ def check_delimiter(names: Sequence[str], delimiter: str, path: str) -> None:
     for other in (*_FORMAT_OF_DELIMITER, *_OTHER_DELIMITERS):
         if other in names[0]:
             known = _FORMAT_OF_DELIMITER.get(other)
-            fix = f"set input.format={known} and let its name end with .{known}" if known else f"write {delimiter!r}"
+            fix = f"set input.format={known} and rename it to end with .{known}" if known else f"write {delimiter!r}"
             raise InputError(f"{path}: the header has {other!r} between its names, not {delimiter!r}; {fix}")
 
 

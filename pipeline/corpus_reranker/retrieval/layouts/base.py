@@ -1,4 +1,4 @@
-"""What a layout gets and what it returns."""
+"""The argument and the result of a layout."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,7 +51,7 @@ class Dataset:
         settings: Path, split and subset.
         storage: How to reach the files.
         converted: URL of the folder for files that have to be converted.
-        run: URL of the run whose documents are wanted; None if there is none.
+        run: URL of the run whose documents are needed; None if there is none.
         files: Names of the files of the layout, for the message about a missing one.
     """
 
@@ -65,7 +65,7 @@ class Dataset:
         return self.settings.split
 
     def find(self, *names: str) -> str | None:
-        """URL of the first of `names` that exists in the folder, plain or .gz; `*` stands for any characters."""
+        """URL of the first of `names` that exists in the folder, plain or .gz; `*` matches any characters."""
         for name in names:
             for suffix in _COMPRESSED:
                 url = f"{self.settings.path.rstrip('/')}/{name}{suffix}"
@@ -74,7 +74,7 @@ class Dataset:
         return None
 
     def need(self, *names: str) -> str:
-        """As `find`. Raises InputError that says what the folder must hold if there is none."""
+        """Same as `find`. Raises InputError if there is no such file; the message names the expected files."""
         url = self.find(*names)
         if url is None:
             raise InputError(

@@ -13,7 +13,7 @@ from corpus_reranker.retrieval.layouts.base import Collection, Dataset
 
 
 def bright(dataset: Dataset) -> Collection:
-    """One task, which `subset` names. The split `long` has the long documents. `excluded_ids` are left out of a run."""
+    """One task, which `subset` names. The split `long` has the long documents. A run skips `excluded_ids`."""
     task = dataset.settings.subset
     if task is None:
         raise ConfigError("dataset.subset: missing; BRIGHT has a subset for each task: --subset biology, ...")

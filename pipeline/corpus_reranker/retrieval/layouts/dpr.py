@@ -25,7 +25,7 @@ def dpr(dataset: Dataset) -> Collection:
             query_id = str(row.get("_key") or row.get("id") or row.get("q_id") or number)
             passages = row.get("ctxs", row.get("contexts"))
             if passages is None or "question" not in row:
-                raise InputError(f"{source}, question {number}: want `question` and `ctxs`, got {', '.join(row)}")
+                raise InputError(f"{source}, question {number}: expected `question` and `ctxs`, got {', '.join(row)}")
             write_query({"query_id": query_id, "query": row["question"], "answers": row.get("answers") or []})
             candidates = []
             for passage in passages:

@@ -24,8 +24,8 @@ def rankllm(dataset: Dataset) -> Collection:
                 query_id, query, candidates = _request(row)
             except (KeyError, IndexError, TypeError) as error:
                 raise InputError(
-                    f"{source}, request {number}: want `query` with `text` and `qid`, and `candidates` with `docid`,"
-                    f" `score` and `doc`; missing: {error}"
+                    f"{source}, request {number}: expected `query` with `text` and `qid`, and `candidates` with"
+                    f" `docid`, `score` and `doc`; missing: {error}"
                 ) from error
             write_query({"query_id": query_id, "query": query})
             write_run({"query_id": query_id, "candidates": [entry for entry, _ in candidates]})
