@@ -9,7 +9,7 @@ import corpus_reranker
 
 
 @pytest.mark.parametrize("name", corpus_reranker.__all__)
-def test_every_exported_name_is_there(name: str) -> None:
+def test_every_exported_name_exists(name: str) -> None:
     value = getattr(corpus_reranker, name)
     assert value.__name__ == name
     assert name in dir(corpus_reranker)

@@ -101,7 +101,7 @@ def test_the_key_has_what_decides_a_completion_and_nothing_else() -> None:
     assert by_text == completion_key("m", Prompt("window 1", ()), PARAMS, token_ids=False) != key
 
 
-async def test_two_keys_with_the_same_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_keys_with_the_same_hash_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         completion_store, "completion_key", lambda model, prompt, *_, **__: b"12345678" + prompt.text.encode().ljust(24)
     )
@@ -121,7 +121,7 @@ async def test_prompts_and_passages_are_not_stored(tmp_path: Path) -> None:
     assert b"secret" not in segment.read_bytes()
 
 
-async def test_it_works_on_every_kind_of_store(location: Location) -> None:
+async def test_completions_are_stored_on_every_kind_of_store(location: Location) -> None:
     url = f"{location.url}/completions"
     for number in range(compaction.MIN_SEGMENTS):
         assert await request(url, number, storage=location.storage) == 1
@@ -130,7 +130,7 @@ async def test_it_works_on_every_kind_of_store(location: Location) -> None:
     assert await request(url, *range(compaction.MIN_SEGMENTS + 1), storage=location.storage) == 1
 
 
-async def test_truncated_and_foreign_files_are_left_out(tmp_path: Path) -> None:
+async def test_truncated_and_foreign_files_are_skipped(tmp_path: Path) -> None:
     await request(tmp_path, *range(50))
     await request(tmp_path, *range(50, 100))
     truncated = segments(tmp_path)[0]
@@ -165,7 +165,7 @@ async def test_a_segment_with_a_changed_byte_gives_no_other_completion(tmp_path:
     assert 0 < len(found) < 2 * len(body) // 7
 
 
-async def test_compaction_leaves_a_damaged_segment_out(tmp_path: Path) -> None:
+async def test_compaction_skips_a_damaged_segment(tmp_path: Path) -> None:
     for number in range(compaction.MIN_SEGMENTS):
         await request(tmp_path, number)
     damaged = segments(tmp_path)[0]
@@ -205,7 +205,7 @@ class HangingStore:
         raise OSError("the store is away")
 
 
-async def test_a_store_that_is_away_fails_and_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unavailable_store_fails_and_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion_store, "_FLUSH_SECONDS", 0.05)
     counts, llm, hanging = Counter[str](), Model(), HangingStore()
     store = CompletionStore(

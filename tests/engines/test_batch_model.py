@@ -74,7 +74,7 @@ def lognormal(count: int, seed: int) -> list[SimulatedSequence]:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("changes", [{}, {"kv_cache_tokens": 50_000}, {"max_num_seqs": 4}])
-def test_agrees_with_a_simulation_of_every_step(seed: int, changes: dict[str, int]) -> None:
+def test_the_batch_model_agrees_with_a_simulation_of_every_step(seed: int, changes: dict[str, int]) -> None:
     costs, sequences = replace(COSTS, **changes), lognormal(200, seed)
     assert modeled_seconds(costs, sequences) == pytest.approx(simulated_seconds(costs, sequences), rel=0.03)
 

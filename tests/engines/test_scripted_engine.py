@@ -29,7 +29,7 @@ def count_passages(word: str) -> Answer:
     return lambda text, params: (f"{word} {len(passages(text))}", "length")
 
 
-async def test_keeps_or_reverses_the_order() -> None:
+async def test_responses_keep_or_reverse_the_order() -> None:
     kept = await scripted().generate(window("q"), PARAMS)
     assert kept.text.endswith("<answer>[1] > [2] > [3]</answer>")
     assert (kept.finish_reason, kept.prompt_tokens) == ("stop", 12)

@@ -201,7 +201,7 @@ def test_the_registry_creates_the_simulated_engine() -> None:
     assert settings.fingerprint_fields()["output_tokens_mean"] == 750
 
 
-def test_it_tolerates_timers_that_fire_early() -> None:
+def test_the_engine_tolerates_timers_that_fire_early() -> None:
     """uvloop rounds timers to milliseconds, up or down."""
     uvloop = pytest.importorskip("uvloop")
 

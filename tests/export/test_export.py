@@ -329,7 +329,7 @@ def test_texts_of_a_large_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert len(group._kept) == 1 or sum(table.nbytes for _, table in group._kept) <= kept_bytes
 
 
-def test_texts_must_bewrite_candidates(tmp_path: Path) -> None:
+def test_candidate_texts_need_candidates_in_nested_form(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["1"], "query": ["what?"]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match=r"x\.parquet: no column .candidates."):
         candidate_texts(tmp_path / "x.parquet")

@@ -103,7 +103,7 @@ def test_labels_are_the_scores_of_the_llm_where_the_positives_have_one() -> None
     assert take(scored({"d28": 0.5})).label_source == "rank"
 
 
-def test_a_named_label_leaves_out_documents_without_it() -> None:
+def test_a_named_label_skips_documents_without_it() -> None:
     assert take(scored({"d28": 0.5}), label="llm_score").problem() == "no positive"
     query = take(judgments={"d0": 3, "d28": 0}, label="grade", qrels="qrels.txt")
     assert [(each.doc_id, each.label) for each in (*query.positives, *query.candidates)] == [("d0", 3), ("d28", 0)]

@@ -100,7 +100,7 @@ def test_hard_negatives(output: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["flag_embedding", "tevatron", "listwise", "margin_mse"])
-def test_an_export_says_which_labels_it_has_and_which_queries_give_none(tmp_path: Path, to: str) -> None:
+def test_an_export_records_its_labels_and_the_queries_without_one(tmp_path: Path, to: str) -> None:
     scored = output_row("1", list(range(30)))
     for entry in scored["ranking"]:
         entry["llm_score"] = -float(entry["rank"])

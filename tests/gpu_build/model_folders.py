@@ -188,7 +188,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 """Hub name of a model that a ready-made config names, and its config.json without token ids. Models with their own code
-(Nemotron-Nano-9B-v2) and multimodal models (LightOn-rerank-LW) are left out."""
+(Nemotron-Nano-9B-v2) and multimodal models (LightOn-rerank-LW) are skipped."""
 
 
 def make_model_folder(parent: Path, hub_name: str) -> Path:

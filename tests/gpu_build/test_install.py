@@ -43,7 +43,7 @@ def test_vllm_takes_its_cuda_platform() -> None:
         "vllm.vllm_flash_attn._vllm_fa3_C",
     ],
 )
-def test_what_a_gpu_worker_imports_can_be_imported(module: str) -> None:
+def test_the_imports_of_a_gpu_worker_succeed(module: str) -> None:
     importlib.import_module(module)
 
 

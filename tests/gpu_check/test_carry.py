@@ -26,7 +26,7 @@ def test_only_the_needed_files_of_a_wheel_are_carried(name: str, needed: bool) -
     assert carry.is_needed(name) == needed
 
 
-def test_what_was_packed_is_unpacked_unchanged(tmp_path: Path) -> None:
+def test_packed_files_are_unpacked_unchanged(tmp_path: Path) -> None:
     site, there = tmp_path / "site", tmp_path / "there"
     (site / "package").mkdir(parents=True)
     content = bytes(range(256)) * 100
@@ -49,7 +49,7 @@ def test_an_earlier_pack_leaves_no_part_behind(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "out").glob("carry*")] == ["carry.tar.xz.00"]
 
 
-def test_nothing_to_unpack_is_said(tmp_path: Path) -> None:
+def test_nothing_to_unpack_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"pack them with gpu_check\.carry"):
         unpack(tmp_path, tmp_path / "site")
 
@@ -74,7 +74,7 @@ def test_machine_code_for_the_gpu_stays_alone() -> None:
     assert not any(word in kept for word in (b"eighty", b"ptx80", b"hundred"))
 
 
-def test_ptx_stays_where_there_is_no_machine_code_for_the_gpu() -> None:
+def test_ptx_is_kept_without_machine_code_for_the_gpu() -> None:
     kept = keep_architecture(fat_binary(entry(MACHINE_CODE, 80, b"eighty"), entry(PTX, 80, b"ptx80")), 90)
     assert b"ptx80" in kept
     assert b"eighty" not in kept

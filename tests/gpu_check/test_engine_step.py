@@ -30,7 +30,7 @@ print(engine_settings(EngineStep(), QWEN25_7B, Path("model")).max_num_batched_to
 """
 
 
-def test_it_needs_no_more_than_vllm_torch_and_pydantic() -> None:
+def test_the_step_needs_only_vllm_torch_and_pydantic() -> None:
     shown = subprocess.run(
         [sys.executable, "-c", WITHOUT_THEM], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -47,7 +47,7 @@ def test_settings_are_those_of_the_step(tmp_path: Path) -> None:
     assert settings.engine_kwargs["worker_cls"] == "module.Worker"
 
 
-def test_a_step_survives_the_way_to_its_process() -> None:
+def test_a_step_is_unchanged_after_a_round_trip_through_json() -> None:
     step = EngineStep(max_num_seqs=7)
     assert EngineStep(**json.loads(json.dumps(dataclasses.asdict(step)))) == step
 

@@ -43,7 +43,7 @@ def test_a_floor_is_the_sum_of_its_matrix_weight_and_cache_times() -> None:
     assert floor.seconds == 108_160 + 28_800 + 11_200
 
 
-def test_reading_the_weights_counts_where_few_windows_share_it() -> None:
+def test_reading_the_weights_counts_if_few_windows_share_it() -> None:
     slow_memory = Card(terabytes_per_second=1e-15, bf16_teraflops=1e-12)
     floor = window_floor(SMALL, slow_memory, in_flight=1)
     assert floor.weight_seconds > floor.matrix_seconds

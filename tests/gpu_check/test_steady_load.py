@@ -34,7 +34,7 @@ def test_too_few_windows_are_no_rate() -> None:
         measure(completed, [], warm_up=5)
 
 
-async def test_as_many_windows_as_wanted_are_in_flight() -> None:
+async def test_the_requested_number_of_windows_is_in_flight() -> None:
     waiting: list[asyncio.Future[int]] = []
     numbers: list[int] = []
     at_once: list[int] = []

@@ -82,7 +82,7 @@ def test_a_step_that_hangs_ends_at_its_limit_with_its_children(tmp_path: Path, s
         os.close(reader)
 
 
-def test_every_step_can_be_left_out_or_run_alone() -> None:
+def test_every_step_can_be_skipped_or_run_alone() -> None:
     names = [step.name for step in planned_steps(parse([]))]
     assert names == [*ENGINE_STEPS, JOB_STEP]
     for name in names:

@@ -59,7 +59,7 @@ def test_the_job_shows_its_queries() -> None:
     assert cells(report, "job")[-1] == "12 complete, 4 degraded in 48 s (SmolLM2)"
 
 
-def test_an_unknown_card_has_no_floor_until_its_rates_are_given() -> None:
+def test_an_unknown_gpu_has_no_floor_without_its_rates() -> None:
     results = [StepResult(ENGINE, figures("NVIDIA GB999"))]
     report = markdown("GPU check", [], results, QWEN25_7B)
     assert cells(report, "engine-16384")[2] == "?"
@@ -67,7 +67,7 @@ def test_an_unknown_card_has_no_floor_until_its_rates_are_given() -> None:
     assert cells(markdown("GPU check", [], results, QWEN25_7B, Card(3.35, 989.0)), "engine-16384")[2] == "68%"
 
 
-def test_fp8_on_a_card_without_it_is_no_fraction() -> None:
+def test_fp8_on_a_gpu_without_fp8_has_no_fraction() -> None:
     report = markdown("GPU check", [], [StepResult(FP8, figures("NVIDIA A100-SXM4-80GB"))], QWEN25_7B)
     assert cells(report, "engine-16384-fp8")[2] == "?"
     assert "multiplies no FP8" in report

@@ -136,7 +136,7 @@ def test_a_kill_leaves_the_old_or_the_new_rows(any_table: PublishedTable, when: 
     ],
     indirect=["location"],
 )
-def test_of_two_concurrent_runs_one_is_refused(
+def test_one_of_two_concurrent_runs_is_refused(
     any_table: PublishedTable, partition: str | None, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run B is published in another thread while the rows of run A are read.
@@ -211,7 +211,7 @@ def test_a_partition_may_have_other_columns(table: PublishedTable) -> None:
 
 
 @pytest.mark.parametrize("kind", ["delta", "lance"], indirect=True)
-def test_a_table_of_another_program_is_left_alone(table: PublishedTable) -> None:
+def test_a_table_of_another_program_is_unchanged(table: PublishedTable) -> None:
     rows, path = pa.table({"query_id": ["x"]}), table.settings().destination
     if table.kind == "delta":
         pytest.importorskip("deltalake").write_deltalake(path, rows)
@@ -232,7 +232,7 @@ def test_datasets_reads_a_published_folder(tmp_path: Path, folder: PublishedTabl
     assert sorted(loaded["query_id"]) == ids_of("B") + ids_of("C")
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, folder: PublishedTable) -> None:
+def test_a_folder_of_other_files_is_unchanged(tmp_path: Path, folder: PublishedTable) -> None:
     folder.write_output("A")
     (tmp_path / "table").mkdir()
     (tmp_path / "table/README.md").write_text("# My dataset\n")

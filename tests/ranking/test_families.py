@@ -39,7 +39,7 @@ def queries(shared: Path) -> Sequence[tuple[RerankRequest, Mapping[str, int]]]:
 
 
 @pytest.mark.parametrize("family", (FAMILIES | LISTWISE).values(), ids=FAMILIES | LISTWISE)
-def test_an_llm_that_knows_the_grades_gives_the_best_order(
+def test_an_oracle_gives_the_best_order(
     family: Family, queries: Sequence[tuple[RerankRequest, Mapping[str, int]]]
 ) -> None:
     for request, grades in queries:

@@ -390,7 +390,7 @@ async def test_forcing_without_what_it_needs_is_refused(
         (["1. [2]\n2. [1]\n3. [3]", "unused"], 3, ("reasonrank_differs",)),
     ],
 )
-async def test_windows_say_what_their_answers_name(
+async def test_windows_record_the_number_of_named_passages_and_flags(
     steps: list[str | Exception], named: int | None, flags: tuple[str, ...]
 ) -> None:
     script = [

@@ -80,7 +80,7 @@ class Returns:
         return self._ranking
 
 
-async def test_the_result_carries_what_the_strategy_knows() -> None:
+async def test_the_result_has_the_scores_and_beliefs_of_the_strategy() -> None:
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
         return completion(answer(range(2)))
 

@@ -188,7 +188,7 @@ def test_a_simulated_run_is_labeled(tmp_path: Path) -> None:
     for simulated in (True, False):
         schema = SCHEMA.with_metadata({"reranker.simulated": str(simulated).lower(), "reranker.model": "a-model"})
         page = Page(report(write_data_files(tmp_path / str(simulated), [simulated_rows(2)], schema)))
-        assert page.has("No LLM answered here.") is simulated
+        assert page.has("No LLM made these answers.") is simulated
         assert page.has("a-model")
 
 
@@ -201,7 +201,7 @@ def test_flagged_answers_are_counted(tmp_path: Path) -> None:
     ]
     row = output_row("q", [0, 1, 2, 3], windows=windows, blank_candidates=1, duplicate_candidates=2)
     page = Page(report(write_data_files(tmp_path / "out", [[row]])))
-    assert page.has("Candidates without text, ranked last: 1. Duplicate candidates, left out: 2.")
+    assert page.has("Candidates without text, ranked last: 1. Duplicate candidates, dropped: 2.")
     assert page.has("Answers name 62.5% of their passages. 2 (66.7%) leave the window in its input order;")
     assert page.has("1 (33.3%) name one passage of several.")
 
@@ -280,7 +280,7 @@ def test_an_unfinished_run_is_labeled(tmp_path: Path) -> None:
         report(folder)
     page = Page(report(folder, allow_unfinished=True))
     assert page.has("5 of 1,234 queries are in its output")
-    assert page.has("1 truncated files are left out")
+    assert page.has("1 truncated files are skipped")
 
 
 def test_counts_cover_all_queries_if_charts_cover_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_a_restarted_stats_actor_gives_no_negative_rate() -> None:
     assert progress.eta_seconds is None
 
 
-def test_the_line_tells_replicas_that_report_from_those_that_do_not() -> None:
+def test_the_line_distinguishes_reporting_and_silent_replicas() -> None:
     silent = ReplicaSnapshot(ReplicaReport(ReplicaId("actor-2", "host:2")), 0.0)
     starting = (ReplicaId("actor-3", "host:3"),)
     current = StatsSnapshot(Counter(), (ReplicaSnapshot(REPORT, 100.0), silent), starting=starting, at=100.0)
@@ -115,7 +115,7 @@ def test_replicas_that_ended_after_the_last_query_are_not_silent() -> None:
 
 
 @pytest.mark.parametrize(("starting", "expected"), [((REPORT.replica,), "1 starting"), ((), "none has a node")])
-def test_a_run_without_a_replica_says_whether_one_has_a_node(starting: tuple[ReplicaId, ...], expected: str) -> None:
+def test_a_run_without_a_replica_reports_whether_one_has_a_node(starting: tuple[ReplicaId, ...], expected: str) -> None:
     current = StatsSnapshot(starting=starting)
     line = progress_line(compute_progress([(0.0, current)], total=24, done_before=0))
     assert line == f"0/24 queries | no replica yet: {expected}"

@@ -79,7 +79,7 @@ def test_a_run_with_progress_is_not_started_without_bound(waits: list[float], mo
 
 
 @pytest.mark.parametrize("error", [RunError("no such GPU"), InputError("no file"), OSError("no file")])
-def test_what_a_person_must_fix_ends_the_run_at_once(waits: list[float], error: Exception) -> None:
+def test_an_error_that_a_user_must_fix_ends_the_run_at_once(waits: list[float], error: Exception) -> None:
     with pytest.raises(type(error)):
         run_with_restarts(Runs(error), 3, lambda line: None)
     assert waits == []
@@ -109,7 +109,7 @@ def test_a_restarted_run_ends_if_another_one_has_the_output(waits: list[float], 
     assert len(waits) == 1
 
 
-def test_a_later_attempt_knows_that_the_output_is_prepared(waits: list[float]) -> None:
+def test_a_later_attempt_gets_the_state_of_the_earlier_ones(waits: list[float]) -> None:
     runs = Runs(AWAY, AWAY, done=iter([4]))
     run_with_restarts(runs, 3, lambda line: None)
     assert [(state.prepared, state.done) for state in runs.states[1:]] == [(True, 4), (True, 4)]

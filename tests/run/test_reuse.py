@@ -143,7 +143,7 @@ def test_a_damaged_page_of_an_earlier_output_is_a_warning(days: Days) -> None:
     assert any(f"warning: {path} is not reused: " in line for line in run.lines)
 
 
-def test_statuses_select_rows_and_a_retry_leaves_them_out(days: Days) -> None:
+def test_statuses_select_rows_and_a_retry_excludes_them(days: Days) -> None:
     fails = ("--engine.fail={q0002: 1000}",)
     run = days.run("mon", rows_of_day(1), overrides=fails)
     assert run.manifest["queries_by_status"] == {"complete": 7, "failed": 1}
@@ -186,6 +186,6 @@ def test_an_interrupted_run_keeps_the_rows_that_it_copied(days: Days, monkeypatc
     assert len(days.rows("tue")) == 8
 
 
-def test_the_own_output_is_refused(days: Days) -> None:
+def test_the_output_of_the_run_itself_is_refused(days: Days) -> None:
     with pytest.raises(ConfigError, match=r"reuse\.outputs names output\.path"):
         days.run("mon", rows_of_day(1), "mon")

@@ -128,7 +128,7 @@ class QueryReranker:
         Args:
             request: The query.
             slot: Its slot.
-            limit: Maximum number of windows, in place of the strategy's own.
+            limit: Maximum number of windows, instead of the strategy's own.
 
         Raises EngineDeadError if an engine dies, and any error of a faulty strategy or template.
         """

@@ -51,7 +51,7 @@ class ScriptedSettings(EngineSettings):
     arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of `answers`.")
     delay_seconds: float = Field(0.0, ge=0, description="Duration of every completion in seconds.")
     slow: dict[str, float] = Field(
-        default_factory=dict, description="Substring -> duration in seconds, in place of delay_seconds."
+        default_factory=dict, description="Substring -> duration in seconds, instead of delay_seconds."
     )
     fail: dict[str, int] = Field(
         default_factory=dict, description="Substring -> number of requests that fail before one succeeds."

@@ -79,7 +79,7 @@ def _tiles(fitted: FittedCalibration) -> list[Tile]:
     judged = f"of {calibration.queries:,} queries; {relevant:,} are relevant"
     return [
         Tile("Calibration error before", f"{fitted.before.ece:.3f}", "of the score, scaled linearly"),
-        Tile("Calibration error after", f"{fitted.after.ece:.3f}", "on queries not fitted"),
+        Tile("Calibration error after", f"{fitted.after.ece:.3f}", "on held-out queries"),
         Tile("Judged pairs", f"{calibration.pairs:,}", judged),
         Tile("Method", calibration.method, f"of {calibration.score}"),
     ]

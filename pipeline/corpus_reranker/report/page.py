@@ -45,7 +45,7 @@ ANSWER_FLAGS = (
     ("input_order", "leave the window in its input order"),
     ("one_name", "name one passage of several"),
     ("zero_based", "count from 0"),
-    ("reasonrank_differs", "are read otherwise by ReasonRank's own code"),
+    ("reasonrank_differs", "are read differently by ReasonRank's own code"),
 )
 """Flags of answers in display order, with their meaning."""
 
@@ -69,7 +69,7 @@ class Share:
 class Totals:
     """Totals of the whole output. `exact` is False if they were estimated from a sample of its files.
 
-    `reused` queries were copied from earlier outputs. Their tokens do not count; `reranked_windows` leaves out theirs.
+    `reused` queries were copied from earlier outputs. Their tokens do not count; `reranked_windows` excludes theirs.
     """
 
     queries: int
@@ -289,7 +289,7 @@ def _cost(data: RunData, totals: Totals, run: ReportedRun, config: ReportConfig)
 
 
 def _spend_tile(spend: Spend, totals: Totals, config: ReportConfig) -> Tile:
-    """What the endpoint was paid, retries and unfinished queries included."""
+    """The amount that the endpoint billed, including retries and unfinished queries."""
     prompt, output = spend.prompt_tokens, spend.output_tokens
     cached = percentage(spend.cached_prompt_tokens, prompt or 1)
     tokens = (

@@ -68,7 +68,7 @@ _UNREAD_FIELDS = frozenset(
 _ANSWER_FIELDS = ("start", "end", "named", "flags")
 
 MIN_PAUSE_SECONDS = 60.0
-"""Shorter gaps between queries belong to the run: its replicas are held."""
+"""Shorter gaps between queries count as run time, because the run keeps its replicas."""
 
 _MICROSECONDS = 1_000_000
 

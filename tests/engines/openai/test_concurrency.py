@@ -64,7 +64,7 @@ def test_the_limit_is_always_between_one_and_its_maximum(events: list[bool], max
         assert 1 <= limit.value <= maximum
 
 
-def test_each_unit_delays_the_next() -> None:
+def test_each_request_delays_the_next_one() -> None:
     limit = RateLimit(per_minute=30)
     assert limit.wait_seconds(now=100.0) == 0.0
     limit.charge(1, now=100.0)
