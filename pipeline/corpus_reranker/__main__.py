@@ -21,6 +21,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a background job of a shell ignores it
         signal.signal(signal.SIGINT, _stop)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("huggingface_hub").propagate = False  # its own handler prints each message already
     try:
         app(prog_name=PROGRAM)
     except SystemExit as stop:

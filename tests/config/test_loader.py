@@ -123,6 +123,12 @@ def test_every_problem_is_listed_at_once() -> None:
         for part in ("output: missing", "engine: missing", "prompt.templat: ", "cluster.replica: ")
     )
     assert str(caught.value).startswith("config (command line) has 4 problems:\n")
+    assert "engine: missing; name a ready-made config (--config, " in str(caught.value)
+
+
+def test_an_error_names_the_file_and_the_command_line() -> None:
+    with pytest.raises(ConfigError, match=r"config demo/cpu \(command line\): output\.pth: unknown key"):
+        load_config("demo/cpu", ["--input.path=a", "--output.path=b", "--output.pth=c"])
 
 
 @pytest.mark.parametrize(

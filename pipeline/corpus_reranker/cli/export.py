@@ -74,7 +74,7 @@ def export(
     calibration: Annotated[
         str | None, typer.Option(help="File that `calibrate` wrote; adds p_relevant to Parquet and feeds.")
     ] = None,
-    min_p_relevant: Annotated[float | None, typer.Option(help="Leave out documents with a lower p_relevant.")] = None,
+    min_p_relevant: Annotated[float | None, typer.Option(help="Skip documents with a lower p_relevant.")] = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an earlier export.")] = None,
     as_json: Json = False,
 ) -> None:

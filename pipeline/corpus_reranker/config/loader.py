@@ -211,9 +211,15 @@ def _describe(problem: Mapping[str, Any], data: Any, section: str) -> Iterator[s
     if problem["type"] == "model_type" and keys:
         yield f"{'.'.join(keys)}: a section, not a value; set its keys: {_options('.'.join(keys))}, ..."
         return
-    message = f"missing; set {_options('.'.join(keys), required=True)}" if missing else str(problem["msg"])
+    message = f"missing; {_missing_fix('.'.join(keys))}" if missing else str(problem["msg"])
     message = message.removeprefix("Value error, ")
     yield f"{'.'.join(keys)}: {message}" if keys else message
+
+
+def _missing_fix(key: str) -> str:
+    if key == "engine":
+        return f"name a ready-made config (--config, or {BASE} in a file), or set --engine.model=VALUE"
+    return f"set {_options(key, required=True)}"
 
 
 def _options(key: str, *, required: bool = False) -> str:
