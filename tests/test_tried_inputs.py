@@ -1,4 +1,4 @@
-"""Inputs as people bring them are read as docs/tried-inputs.md says."""
+"""Inputs from common tools are read as docs/tried-inputs.md shows."""
 
 import re
 from pathlib import Path

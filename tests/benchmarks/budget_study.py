@@ -134,7 +134,7 @@ class Runs:
         return upper_bound(self.ndcg.mean(axis=0), budget), each_run
 
     def signal(self, measure: str, budget: int) -> tuple[float, float]:
-        """What the uncertainty after `budget` windows tells.
+        """The spread of the uncertainty after `budget` windows, and how well it predicts the gain.
 
         Returns:
             Its standard deviation by its mean, and its correlation with the gain of the next three windows.

@@ -100,7 +100,7 @@ def replaced_at_the_tail(number: int) -> Change:
 
 
 def inserted_anywhere(docs: list[Doc], rng: random.Random) -> list[Doc]:
-    """A new candidate at a random rank; those below move down, and the last one is gone."""
+    """A new candidate at a random rank; those below move down, and the last one is dropped."""
     position = rng.randrange(len(docs))
     return [*docs[:position], ("new", grade(position + 1, rng)), *docs[position:-1]]
 
@@ -111,7 +111,7 @@ def appended(docs: list[Doc], rng: random.Random) -> list[Doc]:
 
 
 def neighbors_swapped(docs: list[Doc], rng: random.Random) -> list[Doc]:
-    """Two neighbors at a random rank change places."""
+    """Two neighbors at a random rank are swapped."""
     position = rng.randrange(len(docs) - 1)
     return [*docs[:position], docs[position + 1], docs[position], *docs[position + 2 :]]
 

@@ -77,7 +77,7 @@ def _closure(beats: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class ThompsonWindows:
-    """TS-SetRank (Huang et al., arXiv 2511.01208) with ranked windows in place of sets of relevant passages.
+    """TS-SetRank (Huang et al., arXiv 2511.01208) with ranked windows instead of sets of relevant passages.
 
     After a first round over all candidates, each window shows the best candidates of one sample of the beliefs, which
     are those of `active`: in the order of the sample, or `shuffled`.

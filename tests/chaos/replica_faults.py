@@ -1,4 +1,4 @@
-"""Let replicas fail from inside, in pools of one and two, and print how the run went.
+"""Inject failures inside replicas, in pools of one and two, and print how the run went.
 
     PYTHONPATH=tests python tests/chaos/replica_faults.py [--only NAME]
 
@@ -63,7 +63,7 @@ FAULTS = [
     _hang("process stopped (SIGSTOP)", "stopped"),
     _hang("event loop blocked", "loop blocked"),
     _hang("event loop ended (sys.exit)", "loop ended"),
-    ReplicaFault("engine answers no more", _HANGING_ENGINE, "marker"),
+    ReplicaFault("engine stops answering", _HANGING_ENGINE, "marker"),
     ReplicaFault("os._exit always on one query", _answers("poison", exits=POISON)),
     ReplicaFault("engine dies at every third answer", _answers("dies_at_every", nth=3)),
 ]

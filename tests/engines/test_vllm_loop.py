@@ -1,4 +1,4 @@
-"""The event loop of the vLLM engine, with a fake in place of AsyncLLM."""
+"""The event loop of the vLLM engine, with a fake AsyncLLM."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""A vLLM worker without a GPU: the prompt itself says what the model generates.
+"""A vLLM worker without a GPU: the prompt sets what the model generates.
 
 vLLM loads the class by its name from the engine argument `worker_cls`, in the process of the engine core or in the
 worker processes of its multiprocess executor. Front end, engine core, scheduler, KV cache manager, structured output,

@@ -80,7 +80,7 @@ def run(model: str, device: str, worker_class: str, folder: Path) -> dict[str, A
         ValueError: If the job or its output is not what it should be.
         ImportError: If a package that the job needs is missing.
     """
-    import ray  # noqa: F401 (missing on a machine that has no more than vLLM: say so before anything else)
+    import ray  # noqa: F401 (missing on a machine that has no more than vLLM: fail before anything else)
 
     from corpus_reranker.cli.demo import write_candidates
 

@@ -10,7 +10,7 @@ _SMI = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=
 
 
 def gpus() -> list[str]:
-    """One line for each GPU: name, memory, driver; or why nvidia-smi does not tell."""
+    """One line for each GPU: name, memory, driver; or why nvidia-smi cannot be run."""
     try:
         shown = subprocess.run(_SMI, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 MIN_WINDOWS = 20
-"""Fewer completions than this say nothing about a rate."""
+"""Minimum number of completions for a rate."""
 
 WARM_UP_FRACTION = 0.5
 """Completions before the measurement, as a fraction of the windows in flight: the first prompts, which the engine reads

@@ -1,4 +1,4 @@
-"""The engine's step must run where neither Ray nor pyarrow is installed, and start what it says."""
+"""The engine step runs without Ray and pyarrow, and starts an engine with its settings."""
 
 import dataclasses
 import json

@@ -13,7 +13,7 @@ from gpu_check.steps import Step, run_step
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A module of the check that a test writes; steps run it in place of their own."""
+    """A module of the check that a test writes; steps run it instead of their own."""
     package = tmp_path / "gpu_check"
     package.mkdir()
     (package / "__init__.py").touch()

@@ -47,7 +47,7 @@ FAMILIES = {
 
 
 def answer(answer_format: str, identifiers: Sequence[str], grades: Sequence[int]) -> Completion:
-    """The answer of an LLM that knows the grade of each passage. Equal grades keep the order of the prompt."""
+    """The answer of an oracle that reads the grade of each passage. Equal grades keep the order of the prompt."""
     order = sorted(range(len(grades)), key=lambda position: -grades[position])
     ranking = " > ".join(f"[{identifiers[position]}]" for position in order)
     stated = {f"[{name}]": grade for name, grade in zip(identifiers, grades, strict=True)}

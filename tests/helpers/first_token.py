@@ -1,4 +1,4 @@
-"""A scripted LLM that ranks by the first token. It knows the passages of `helpers.runs.query`."""
+"""A scripted LLM that ranks by the first token. It reads the passages of `helpers.runs.query`."""
 
 import re
 from collections.abc import Callable

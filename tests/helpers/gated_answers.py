@@ -65,7 +65,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "loop blocked": lambda: time.sleep(3600),
     "loop ended": lambda: sys.exit(0),
 }
-"""Ways in which a replica fails. The last three leave a process that answers no more."""
+"""Ways in which a replica fails. The last three leave a process that no longer answers."""
 
 
 def _raise(error: Exception) -> None:

@@ -31,7 +31,7 @@ EXPECTED = RerankRequest(
 
 
 def outcome(tried: TriedInput, folder: Path) -> str:
-    """Write the input below `folder`, read it, and say what is read or why it is refused."""
+    """Write the input below `folder`, read it, and return what is read or why it is refused."""
     tried.write(folder / "in")
     try:
         read = _READERS[tried.kind](tried, folder / "in")

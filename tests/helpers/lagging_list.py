@@ -12,7 +12,7 @@ from helpers.store_behaviors import Request
 
 
 class LaggingList:
-    """Follows the changes of all keys that go through a proxy, and answers LIST with how they were some time ago.
+    """Follows the changes of all keys that go through a proxy, and answers LIST with their state of some time ago.
 
     That time differs from key to key, up to `max_lag_seconds`. Keys that were written before are not listed. Without a
     lag, it does nothing.
@@ -25,7 +25,7 @@ class LaggingList:
         self._lock = threading.Lock()
 
     def before(self, request: Request) -> None:
-        """Note how a key is before its first change."""
+        """Record the state of a key before its first change."""
         path = _key_path(request)
         if self._max_lag_seconds and path and path not in self._changes:
             entry = self._entry(path)
@@ -33,7 +33,7 @@ class LaggingList:
                 self._changes.setdefault(path, [(0.0, entry)])
 
     def after(self, request: Request) -> bytes:
-        """Note how a key is after a change. The content of the response to LIST; empty for other requests."""
+        """Record the state of a key after a change. Returns the content of a response to LIST, else nothing."""
         if not self._max_lag_seconds:
             return b""
         if request.is_list:

@@ -85,7 +85,7 @@ def read_rows(location: Location, name: str = "out") -> list[dict[str, Any]]:
 
 
 def file_names(location: Location, name: str = "out") -> list[str]:
-    """Relative paths of all files under a folder, with RUN in the place of the id of the output's run."""
+    """Relative paths of all files under a folder, with RUN instead of the id of the output's run."""
     filesystem, folder = resolve(join(location.url, name), location.storage)
     run_id = run_id_of(location) or "RUN"
     paths = [info.path[len(folder) + 1 :] for info in list_files(filesystem, folder, recursive=True)]

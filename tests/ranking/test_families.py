@@ -1,4 +1,4 @@
-"""Every reranker family on TREC DL 2020 (BM25, top 100), with an LLM that knows the grades."""
+"""Every reranker family on TREC DL 2020 (BM25, top 100), with an oracle that reads the grades."""
 
 import json
 from collections.abc import Mapping, Sequence

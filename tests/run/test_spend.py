@@ -1,4 +1,4 @@
-"""The spend ledger adds up over replicas, passes and starts, and knows when the limit is reached."""
+"""The spend ledger adds up over replicas, passes and starts, and detects when the limit is reached."""
 
 import time
 from collections import Counter

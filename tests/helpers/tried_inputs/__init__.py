@@ -1,4 +1,4 @@
-"""Inputs as people bring them: how they are read, and how commit 83cebb7 read them."""
+"""Inputs from common tools: how they are read now, and how commit 83cebb7 read them."""
 
 from collections.abc import Mapping, Sequence
 

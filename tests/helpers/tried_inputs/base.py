@@ -36,7 +36,7 @@ class TriedInput:
     """One input.
 
     Attributes:
-        name: What is special about it.
+        name: Description of the input.
         files: Name of each file -> what writes it.
         before: How commit 83cebb7 read it; `…` stands for any text.
         now: How it is read; `…` stands for any text.

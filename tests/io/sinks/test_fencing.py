@@ -61,7 +61,7 @@ def take_lease(sink: ParquetSink) -> None:
 
 
 def begin(sink: ParquetSink, model: str, retry: tuple[QueryStatus, ...] = (), new_run: bool = False) -> list[str]:
-    """Everything before the first pass. Returns the queries that remain."""
+    """The steps before the first pass. Returns the queries that remain."""
     sink.check({"model": model}, new_run=new_run)
     take_lease(sink)
     sink.begin({"model": model}, len(QUERY_IDS), config_yaml=f"model: {model}", new_run=new_run)

@@ -95,7 +95,7 @@ def test_an_empty_dataset_without_files_is_refused(tmp_path: Path) -> None:
 
 
 class Hub:
-    """Commits of one dataset, in the place of the functions that send requests to the Hub."""
+    """Commits of one dataset, instead of the functions that send requests to the Hub."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.splits: dict[str, dict[str, pa.Table]] = {}
