@@ -209,7 +209,7 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a strategy returns: the order of the candidates, and what else it knows about them.
+    """What a strategy returns: the order of the candidates, and its scores and beliefs.
 
     `llm_scores`, `beliefs` and `agreement` have one value for each candidate, by index: None for a candidate without
     one. The whole tuple is None if the strategy does not give such values.

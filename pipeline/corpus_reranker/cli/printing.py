@@ -23,7 +23,7 @@ def log(line: str, stream: TextIO | None = None) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as one JSON document. Values that JSON does not know become strings."""
+    """Print `value` as one JSON document. Values of other types become strings."""
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 

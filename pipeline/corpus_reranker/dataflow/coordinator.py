@@ -1,4 +1,4 @@
-"""Decisions that need to know about all replicas: poison queries and the end of the input.
+"""Decisions that depend on all replicas: poison queries and the end of the input.
 
 The coordinator keeps its state in a SQLite file on the driver's node, where Ray also restarts it, so that a lost
 coordinator process forgets nothing. All calls are idempotent and Ray repeats them after a restart. The state lives

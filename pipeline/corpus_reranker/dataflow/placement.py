@@ -55,7 +55,7 @@ class ReplicaPlacement:
         for name in list(self._groups):
             try:
                 calls[ray.get_actor(name).__ray_ready__.remote()] = name
-            except ValueError:  # Ray knows no actor of this name, or no longer
+            except ValueError:  # Ray has no actor of this name, or no longer
                 self._remove(name)
         answered, _ = ray.wait(list(calls), num_returns=len(calls), timeout=_PROBE_SECONDS) if calls else ([], [])
         for call in answered:

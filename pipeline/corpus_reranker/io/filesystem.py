@@ -99,7 +99,7 @@ class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
         self.delete_file(src)
 
     def _delete(self, paths: Sequence[str]) -> None:
-        """One request for each object: stores differ in the checksum that they want in a request for many."""
+        """One request for each object: stores require different checksums in a request for many."""
 
         def delete(path: str) -> None:
             bucket, _, key = path.partition("/")

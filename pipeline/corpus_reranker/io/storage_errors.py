@@ -117,7 +117,7 @@ def brief(error: BaseException) -> str:
 
 
 def brief_of_library(error: BaseException) -> str:
-    """As `brief`, for an error of the library of a table: the first line may say nothing, the last cause says most."""
+    """As `brief`, for an error of the library of a table: the last cause has the reason."""
     text = str(error) or type(error).__name__
     if of_s3 := _S3_ERROR.search(text):
         reason = f"{of_s3[2]} ({of_s3[1]})"

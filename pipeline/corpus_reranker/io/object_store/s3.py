@@ -101,7 +101,7 @@ class S3ObjectStore:
         return [self._accepted_form] if self._accepted_form else [str, _strong, _bare]
 
     async def _put_if(self, client: Any, key: str, body: bytes, name: str, **condition: str) -> str | None:
-        """Write on a condition, `name` in HTTP, and return the ETag; None if the store says that it does not hold."""
+        """Write on a condition, `name` in HTTP, and return the ETag; None if the condition is not met."""
         from botocore.exceptions import ClientError
 
         try:
