@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from corpus_reranker.config.loader import load_config
+from corpus_reranker.evaluation.candidate_texts import CandidateTexts
 from corpus_reranker.io.isolation import IsolatedProcess
 from corpus_reranker.io.schemas import LONG_INPUT, NESTED_INPUT
-from corpus_reranker.io.settings import OutputConfig, StorageConfig
+from corpus_reranker.io.settings import InputConfig, OutputConfig, StorageConfig
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sources.registry import open_source
 from corpus_reranker.paths import PROMPTS_DIRECTORY
@@ -45,6 +46,16 @@ def begin(folder: Path, *more: str) -> None:
     with IsolatedProcess() as isolated:
         fingerprint = run_fingerprint(config, source, None, None, isolated)
     sink(folder).begin(fingerprint.fields, 2, config_yaml="", info=fingerprint.info)
+
+
+def test_a_column_with_values_that_python_lacks_passes_through(tmp_path: Path) -> None:
+    """DuckDB and PostgreSQL have the timestamp `infinity`; Python's last year is 9999."""
+    infinity = pa.field("until", pa.timestamp("us"))
+    write_input(tmp_path / "in", [query(0, until=2**62)], NESTED_INPUT.append(infinity))
+    result = dry_run(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "passage 0 of q0000" in result.output
+    assert CandidateTexts(InputConfig(path=f"{tmp_path}/in"), StorageConfig()).find("q0000").passages
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from corpus_reranker.evaluation.trec import load_qrels
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.parquet_files import iter_tables, read_query_ids
 from corpus_reranker.io.sources.registry import open_source
-from corpus_reranker.io.sources.rows import check_batch, parse_row
+from corpus_reranker.io.sources.rows import check_batch, parse_row, python_rows
 from corpus_reranker.io.sources.staging import stage
 from corpus_reranker.retrieval.corpus import corpus_pieces, read_piece
 from corpus_reranker.retrieval.first_stage_run import load_first_stage_run
 from corpus_reranker.retrieval.queries import read_queries
 from corpus_reranker.retrieval.settings import CorpusConfig, QueriesConfig
-from corpus_reranker.types import Candidate, RerankRequest
+from corpus_reranker.types import NOTHING_SHOWN, Candidate, RerankRequest
 from helpers.command_line import run_command
 from helpers.tried_inputs.base import HITS, NESTED_ROW, TriedInput
 
@@ -56,7 +56,7 @@ def _read_candidates(tried: TriedInput, folder: Path) -> str:
 
 
 def _described_rows(table: pa.Table, settings: InputConfig) -> Iterator[str]:
-    for row in check_batch(table, settings).to_pylist():
+    for row in python_rows(check_batch(table, settings), NOTHING_SHOWN):
         try:
             request = parse_row(row)
         except RowError as error:

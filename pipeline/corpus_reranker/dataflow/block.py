@@ -1,4 +1,4 @@
-"""A block of queries: the rows that a replica reranks, and the block of their results."""
+"""A block of queries: which of its rows a replica reranks, and the block of their results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,17 +10,6 @@ from corpus_reranker.io import schemas
 from corpus_reranker.io.calibration import Calibration
 from corpus_reranker.io.request_fingerprint import request_fingerprints
 from corpus_reranker.types import ShownInput
-
-
-def query_rows(block: pa.Table, shown: ShownInput, *, has_limits: bool) -> list[dict[str, Any]]:
-    """The columns of `block` that reranking and the prompt template need, one mapping for each row.
-
-    `has_limits` says whether the block has the column of `with_window_limits`.
-    """
-    limits = (schemas.MAX_WINDOWS,) if has_limits else ()
-    names = (schemas.QUERY_ID, "query", schemas.CANDIDATES, schemas.PROBLEM, *limits, *shown.columns)
-    rows: list[dict[str, Any]] = block.select(list(dict.fromkeys(names))).to_pylist()
-    return rows
 
 
 def with_window_limits(block: pa.Table, limits: pa.Table | None) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from corpus_reranker.config.schema import RerankerConfig
-from corpus_reranker.dataflow.block import query_rows, result_block, with_window_limits
+from corpus_reranker.dataflow.block import result_block, with_window_limits
 from corpus_reranker.dataflow.coordinator import CoordinatorClient
 from corpus_reranker.dataflow.events import EventLog
 from corpus_reranker.dataflow.guarded_loop import FAILED_EXIT_CODE, guarded_loop
@@ -23,7 +23,7 @@ from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import EngineDeadError, RowError
 from corpus_reranker.io import schemas
 from corpus_reranker.io.quarantine import QuarantineWriter
-from corpus_reranker.io.sources.rows import parse_row
+from corpus_reranker.io.sources.rows import parse_row, python_rows
 
 
 class RerankWorker:
@@ -80,7 +80,8 @@ class RerankWorker:
 
     async def _rerank_block(self, block: pa.Table) -> pa.Table:
         block = with_window_limits(block, self._run.window_limits)
-        queries = query_rows(block, self._shown, has_limits=self._run.window_limits is not None)
+        limits = () if self._run.window_limits is None else (schemas.MAX_WINDOWS,)
+        queries = python_rows(block, self._shown, limits)
         self._queries_arrived += len(queries)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._rerank_row(row)) for row in queries]

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.io.schemas import CANDIDATES
 from corpus_reranker.io.secrets import redact
 from corpus_reranker.io.settings import InputConfig, StorageConfig
 from corpus_reranker.io.sources.base import ParquetFile, ParquetFiles
@@ -90,7 +91,7 @@ class _RowGroup:
         while number >= self._end:
             self._read()
         start, table = next((start, table) for start, table in reversed(self._kept) if start <= number)
-        (row,) = table.slice(number - start, 1).to_pylist()
+        (row,) = table.select(["query", CANDIDATES]).slice(number - start, 1).to_pylist()
         return dict(row)
 
     def _rewind(self) -> None:

@@ -22,7 +22,7 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.listing import describe_skipped
 from corpus_reranker.io.sources.parquet_files import check_query_ids, check_unique, read_query_ids
 from corpus_reranker.io.sources.registry import open_source
-from corpus_reranker.io.sources.rows import check_batch, check_shown, parse_row
+from corpus_reranker.io.sources.rows import check_batch, check_shown, parse_row, python_rows
 from corpus_reranker.io.sources.staging import head
 from corpus_reranker.io.status import read_holder
 from corpus_reranker.io.storage_errors import output_errors
@@ -122,7 +122,7 @@ def _check_rows(source: Source, config: JobConfig, limit: int | None) -> _First:
 def _first_readable(table: pa.Table, settings: InputConfig, shown: ShownInput, before: _First) -> _First:
     unreadable, problem = before.unreadable, before.problem
     check_shown(table.schema, shown)
-    for row in check_batch(table, settings).to_pylist():
+    for row in python_rows(check_batch(table, settings), shown):
         try:
             return _First(parse_row(row, shown), unreadable, problem)
         except RowError as error:

@@ -24,7 +24,7 @@ from corpus_reranker.io.sources.base import Source
 from corpus_reranker.io.sources.parquet import ROWS_PER_BATCH
 from corpus_reranker.io.sources.parquet_files import read_row_groups, reading
 from corpus_reranker.io.sources.registry import open_source
-from corpus_reranker.io.sources.rows import check_batch, check_shown, parse_row
+from corpus_reranker.io.sources.rows import check_batch, check_shown, parse_row, python_rows
 from corpus_reranker.prompts.builder import PromptBuilder
 from corpus_reranker.ranking.strategies.base import Strategy, needs_scores
 from corpus_reranker.types import RerankRequest
@@ -202,7 +202,7 @@ def _take(tables: Iterable[pa.Table], positions: np.ndarray, config: JobConfig) 
 def _requests(table: pa.Table, config: JobConfig) -> Iterator[RerankRequest | None]:
     shown = config.prompt.load_template().shown
     check_shown(table.schema, shown)
-    for row in check_batch(table, config.input).to_pylist():
+    for row in python_rows(check_batch(table, config.input), shown):
         try:
             yield parse_row(row, shown)
         except RowError:

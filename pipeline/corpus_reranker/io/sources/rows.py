@@ -5,7 +5,7 @@ fails its block.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,16 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
     problems = _invalid_rows(table, limits) | problems
     column = pa.array([problems.get(position) for position in range(table.num_rows)], pa.string())
     return table.append_column(pa.field(PROBLEM, pa.string()), column)
+
+
+def python_rows(table: pa.Table, shown: ShownInput, further: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a table that `check_batch` has checked, with the columns that `parse_row` reads and `further` ones.
+
+    Other columns can hold values that Python's types cannot, such as the timestamp `infinity` of DuckDB.
+    """
+    names = dict.fromkeys((QUERY_ID, "query", CANDIDATES, PROBLEM, *further, *shown.columns))
+    rows: list[dict[str, Any]] = table.select(list(names)).to_pylist()
+    return rows
 
 
 def parse_row(row: Mapping[str, Any], shown: ShownInput = NOTHING_SHOWN) -> RerankRequest:
