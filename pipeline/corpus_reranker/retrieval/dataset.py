@@ -8,6 +8,7 @@ from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.trec import qrels_lines
 from corpus_reranker.retrieval.dataset_folder import dataset_folder, qrels_file
+from corpus_reranker.retrieval.json_lines import whole_characters
 from corpus_reranker.retrieval.layouts.base import Dataset
 from corpus_reranker.retrieval.layouts.registry import layout_function
 from corpus_reranker.retrieval.settings import DatasetConfig
@@ -40,7 +41,7 @@ def resolve_dataset(
         queries["qrels"] = qrels_file(dataset, candidates)
         with atomic_output(*resolve(queries["qrels"], storage)) as stream:
             for line in qrels_lines(collection.judgments):
-                stream.write(f"{line}\n".encode())
+                stream.write(f"{whole_characters(line, f'the qrels of {dataset.path}')}\n".encode())
     settings = {"queries": queries, "corpus": dict(collection.corpus)}
     found = run or collection.run
     return settings if found is None else {**settings, "run": {"path": found}}
