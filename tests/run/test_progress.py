@@ -41,7 +41,7 @@ def test_replicas_hold_their_gpus_while_the_stats_actor_does_not_answer(monkeypa
         return answer
 
     monkeypatch.setattr("corpus_reranker.run.progress.ray.get", get)
-    ledger, lines = Mock(total=None), list[str]()
+    ledger, lines = Mock(total=None, max_cost=None), list[str]()
     reporter = ProgressReporter(Mock(), 100, 0, 1.0, lines.append, Mock(), ledger=ledger)
     reporter._report()
     reporter._report()

@@ -109,14 +109,14 @@ def test_a_million_candidates_among_other_rows_are_one_failed_row(local_location
     assert checked["candidates"].to_pylist()[0] is None
 
 
-@pytest.mark.parametrize("depth", [40, 200, 3000])
+@pytest.mark.parametrize("depth", [31, 200, 3000])
 def test_deep_nesting_ends_in_an_error_not_in_the_stack(local_location: Location, depth: int) -> None:
     deep = pa.int32()
     for _ in range(depth):
         deep = pa.list_(deep)
     write_plain(local_location, NESTED_INPUT.append(pa.field("deep", deep)).empty_table())
     prefix = check_in_bounded_memory(local_location)
-    assert prefix == "accepted" if depth == 40 else "too deeply nested" in prefix
+    assert prefix == "accepted" if depth == 31 else "too deeply nested" in prefix
 
 
 def test_query_ids_that_are_not_utf8(local_location: Location) -> None:
