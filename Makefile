@@ -66,8 +66,9 @@ test-slow: setup ## run the slow tests (clusters, faults, resumed runs, training
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm" $(call marked,slow)
 	$(BIN)/python -m pytest -m "slow and vllm" $(call marked,vllm)
 
+# Three workers for two cores, because some tests wait: for a time limit, a retry or a subprocess.
 test-fast: setup ## run the quick tests only: no Ray, no vLLM, no S3 server, no whole jobs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not s3 and not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not ray and not vllm and not s3 and not slow"
 
 test-s3: setup ## run the S3 tests on another store: make test-s3 ENDPOINT=http://host:port, credentials in AWS_* variables
 	RERANKER_TEST_S3_ENDPOINT=$(or $(ENDPOINT),$(error set ENDPOINT=http://host:port)) $(BIN)/python -m pytest -m "s3 and not vllm"
