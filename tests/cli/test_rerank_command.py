@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from corpus_reranker.cli.printing import noted_counts
-from corpus_reranker.cli.rerank import exceeded_limits, run_rerank
+from corpus_reranker.cli.rerank import exceeded_limits, run_rerank, summary
 from corpus_reranker.errors import InputError, RunError
 from corpus_reranker.io.status import read_status
 from corpus_reranker.run import driver
@@ -31,7 +31,7 @@ def run(scenario: Scenario, environment: dict[str, str], *options: str) -> tuple
 
 
 @pytest.mark.slow
-def test_too_many_failed_queries_are_exit_code_3_also_of_the_repetition(
+def test_too_many_failed_queries_are_exit_code_3_also_of_a_finished_run(
     tmp_path: Path, ray_environment: dict[str, str]
 ) -> None:
     failing: Sections = {"engine": {**QUICK["engine"], "fail": {"q0001": 1000}}, "policy": {"backoff_seconds": 0.0}}
@@ -58,6 +58,13 @@ MANIFEST: dict[str, Any] = {
     "files": [],
     "info": {},
 }
+
+
+@pytest.mark.parametrize(("seconds", "time"), [(100.0, "100 s, of which engine start 88 s"), (3.0, "3 s")])
+def test_the_engine_start_is_that_of_this_command(tmp_path: Path, seconds: float, time: str) -> None:
+    passes = [{"engine_start_seconds": [80.0, 88.0], "cache_hits": 0}]
+    lines = summary(MANIFEST | {"info": {"passes": passes}}, make_scenario(tmp_path, queries=1).config, seconds)
+    assert f"time: {time}" in lines
 
 
 @pytest.mark.parametrize("error", [None, InputError("a file is damaged"), RunError("the store is away")])

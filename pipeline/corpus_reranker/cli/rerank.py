@@ -119,6 +119,8 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
     """Lines about a finished run, from its manifest."""
     passes = manifest["info"].get("passes", [])
     starts = [seconds for each in passes for seconds in each["engine_start_seconds"]]
+    engine_start = max(starts, default=0.0)
+    started_here = 0 < engine_start <= wall_seconds  # an output that was finished before has the starts of its run
     hits = sum(each["cache_hits"] for each in passes)
     files = counted(len(manifest["files"]), "Parquet file")
     simulated = " (SIMULATED: not the output of an LLM)" if config.simulated else ""
@@ -130,7 +132,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
         f"tokens: {manifest['prompt_tokens']:,} prompt, {manifest['output_tokens']:,} output{simulated}",
         *([f"cost: {Spend(**spend)}"] if (spend := manifest["info"].get("spend")) else []),
         *([f"cache: {hits:,} completions were not requested again"] if hits else []),
-        f"time: {wall_seconds:.0f} s" + (f", of which engine start {max(starts):.0f} s" if starts else ""),
+        f"time: {wall_seconds:.0f} s" + (f", of which engine start {engine_start:.0f} s" if started_here else ""),
         f"output: {config.output.path} ({files}, {manifest['bytes'] / 1e6:,.1f} MB)",
     ]
 
