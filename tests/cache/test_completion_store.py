@@ -1,4 +1,4 @@
-"""The completion cache across runs: segments, hits, commits, bounds, and stores that are away or damaged."""
+"""The completion cache across runs: segments, hits, commits, bounds, and stores that are unavailable or damaged."""
 
 import asyncio
 import contextlib
@@ -202,7 +202,7 @@ class HangingStore:
     def write(self, name: str, body: bytes) -> None:
         self.writes += 1
         self.released.wait(60)
-        raise OSError("the store is away")
+        raise OSError("the store is unavailable")
 
 
 async def test_an_unavailable_store_fails_and_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_the_engine_start_is_that_of_this_command(tmp_path: Path, seconds: float
     assert f"time: {time}" in lines
 
 
-@pytest.mark.parametrize("error", [None, InputError("a file is damaged"), RunError("the store is away")])
+@pytest.mark.parametrize("error", [None, InputError("a file is damaged"), RunError("the store is unavailable")])
 def test_the_last_line_comes_after_all_messages_of_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception | None
 ) -> None:

@@ -146,7 +146,7 @@ def test_an_unknown_kind_is_reported(kind: str, message: str) -> None:
         config(f"--engine.kind={kind}")
 
 
-def test_a_misspelt_setting_is_reported_with_its_section() -> None:
+def test_a_misspelled_setting_is_reported_with_its_section() -> None:
     with pytest.raises(ConfigError, match=r"engine\.prefx: unknown key; did you mean 'prefix'"):
         config("--engine.kind=my_engines:Echo", "--engine.prefx=1")
     with pytest.raises(ConfigError, match="engine needs a kind"):

@@ -98,9 +98,9 @@ async def test_a_failed_start_gives_the_reason(demo_model: Path) -> None:
     await engine.stop()
     with pytest.raises(EngineDeadError):
         await engine.generate(Prompt("", (1,)), GREEDY)
-    misspelt = VllmEngine(vllm_settings(demo_model, engine_kwargs={"enable_prefix_cachin": False}))
+    misspelled = VllmEngine(vllm_settings(demo_model, engine_kwargs={"enable_prefix_cachin": False}))
     with pytest.raises(ConfigError, match="did you mean 'enable_prefix_caching'"):
-        await misspelt.start()
+        await misspelled.start()
     with pytest.raises(ConfigError, match="CPU build"):
         await VllmEngine(vllm_settings(demo_model, device="gpu")).start()
 

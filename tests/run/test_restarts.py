@@ -16,7 +16,7 @@ from corpus_reranker.errors import (
 from corpus_reranker.run import restarts
 from corpus_reranker.run.restarts import Attempt, run_with_restarts
 
-AWAY = TransientRunError("the store is away\nadvice")
+UNAVAILABLE = TransientRunError("the store is unavailable\nadvice")
 
 
 class Runs:
@@ -49,32 +49,32 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_restarts_are_delayed_longer_each_time(waits: list[float]) -> None:
     lines: list[str] = []
-    runs = Runs(AWAY, AWAY, AWAY)
+    runs = Runs(UNAVAILABLE, UNAVAILABLE, UNAVAILABLE)
     assert run_with_restarts(runs, 3, lines.append) == "done"
     assert waits == [10.0, 20.0, 40.0]
-    assert lines[0].startswith("the store is away; restart 1 of at most 3")
+    assert lines[0].startswith("the store is unavailable; restart 1 of at most 3")
     assert [state.restarts for state in runs.states] == [0, 1, 2, 3]
 
 
 def test_a_run_without_progress_ends_with_its_error(waits: list[float]) -> None:
-    with pytest.raises(TransientRunError, match="the store is away"):
-        run_with_restarts(Runs(*[AWAY] * 9, done=iter([5] * 9)), 3, lambda line: None)
+    with pytest.raises(TransientRunError, match="the store is unavailable"):
+        run_with_restarts(Runs(*[UNAVAILABLE] * 9, done=iter([5] * 9)), 3, lambda line: None)
     assert len(waits) == 3
 
 
 def test_progress_begins_the_count_again(waits: list[float]) -> None:
     lines: list[str] = []
-    runs = Runs(*[AWAY] * 12, done=iter(range(13)))
+    runs = Runs(*[UNAVAILABLE] * 12, done=iter(range(13)))
     assert run_with_restarts(runs, 2, lines.append) == "done"
     assert len(waits) == 12
     assert max(waits) == 10.0
-    assert lines[-1] == "the store is away; restart after progress, in 10 s"
+    assert lines[-1] == "the store is unavailable; restart after progress, in 10 s"
 
 
 def test_a_run_with_progress_is_not_started_without_bound(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restarts, "_MAX_RESTARTS", 4)
     with pytest.raises(TransientRunError):
-        run_with_restarts(Runs(*[AWAY] * 12, done=iter(range(13))), 2, lambda line: None)
+        run_with_restarts(Runs(*[UNAVAILABLE] * 12, done=iter(range(13))), 2, lambda line: None)
     assert len(waits) == 4
 
 
@@ -87,7 +87,7 @@ def test_an_error_that_a_user_must_fix_ends_the_run_at_once(waits: list[float], 
 
 @pytest.mark.parametrize("error", [InputError("cannot read"), OSError("cannot read"), RunError("no cluster")])
 def test_a_run_waits_for_a_store_that_is_unavailable_at_a_restart(waits: list[float], error: Exception) -> None:
-    assert run_with_restarts(Runs(AWAY, error, error), 3, lambda line: None) == "done"
+    assert run_with_restarts(Runs(UNAVAILABLE, error, error), 3, lambda line: None) == "done"
     assert len(waits) == 3
 
 
@@ -105,11 +105,11 @@ def test_a_run_waits_for_a_store_that_is_unavailable_at_its_end(waits: list[floa
 )
 def test_a_restarted_run_ends_if_another_one_has_the_output(waits: list[float], error: Exception) -> None:
     with pytest.raises(type(error)):
-        run_with_restarts(Runs(AWAY, error), 3, lambda line: None)
+        run_with_restarts(Runs(UNAVAILABLE, error), 3, lambda line: None)
     assert len(waits) == 1
 
 
 def test_a_later_attempt_gets_the_state_of_the_earlier_ones(waits: list[float]) -> None:
-    runs = Runs(AWAY, AWAY, done=iter([4]))
+    runs = Runs(UNAVAILABLE, UNAVAILABLE, done=iter([4]))
     run_with_restarts(runs, 3, lambda line: None)
     assert [(state.prepared, state.done) for state in runs.states[1:]] == [(True, 4), (True, 4)]

@@ -15,7 +15,7 @@ _PLACEHOLDER = re.compile(r"\{date(?:-(\d{1,4}))?\}")
 """`{date}`, or `{date-N}` for N days before."""
 
 
-_MISSPELT = re.compile(r"\{\s*date\b[^{}]*\}", re.IGNORECASE)
+_MISSPELLED = re.compile(r"\{\s*date\b[^{}]*\}", re.IGNORECASE)
 """`{date+1}`, `{ date }` or `{DATE}`."""
 
 
@@ -53,8 +53,8 @@ def check_filled(data: Any, section: str = "") -> None:
     if unfilled := _unfilled(data, section):
         verb = "contains" if len(unfilled) == 1 else "contain"
         raise ConfigError(f"{', '.join(unfilled)} {verb} {DATE_PLACEHOLDER}; give --date YYYY-MM-DD")
-    if misspelt := _unfilled(data, section, _MISSPELT):
-        raise ConfigError(f"{misspelt[0]}: no known placeholder; write {{date}}, or {{date-N}} for N days before")
+    if misspelled := _unfilled(data, section, _MISSPELLED):
+        raise ConfigError(f"{misspelled[0]}: no known placeholder; write {{date}}, or {{date-N}} for N days before")
 
 
 def _filled(value: Any, day: datetime.date) -> Any:

@@ -50,7 +50,7 @@ def connect() -> None:
     # Ray's own handlers (ray/_private/worker.py and its core's) print a C stack and exit with 15 instead of 143.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
-    quieten()
+    silence_ray_logs()
 
 
 @contextlib.contextmanager
@@ -100,7 +100,7 @@ def _runtime_env() -> dict[str, dict[str, str]] | None:
     return {"env_vars": {"PYTHONPATH": path}} if path else None
 
 
-def quieten() -> None:
+def silence_ray_logs() -> None:
     """Keep log lines of Ray Data and stacks of Ray off the terminal. The log files of Ray's session still have them."""
     shorten_messages()
     allow_idle_stages()

@@ -142,7 +142,7 @@ class FirstLines:
 def shorten_messages() -> None:
     """Log one line, once, of the errors that Ray's processes report, instead of all lines.
 
-    Ray prints them on the driver's stdout as `(raylet) ...`, whatever `log_to_driver` is: the stack of each start of an
+    Ray prints them on the driver's stdout as `(raylet) ...`, regardless of `log_to_driver`: the stack of each start of an
     engine that fails, the log of a node that is lost.
     """
     from ray._private import worker
