@@ -245,7 +245,7 @@ def test_existing_candidates_are_kept_and_other_settings_refused(tmp_path: Path)
     parquet = [path for path in files if path.suffix == ".parquet"]
     assert parquet
     assert all(path.stat().st_mtime_ns == files[path] for path in parquet)
-    with pytest.raises(OutputError, match="candidates made with another hits"):
+    with pytest.raises(OutputError, match=r"candidates made with other settings \(hits\)"):
         assemble(tmp_path, hits=1)
     assert assemble(tmp_path, hits=1, overwrite=True).candidates == 2
     assert {len(row["candidates"]) for row in rows_of(tmp_path).values()} == {1}

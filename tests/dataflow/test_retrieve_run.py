@@ -143,7 +143,7 @@ def test_existing_candidates_are_kept_and_other_settings_refused(retrieved: Path
     files = {path: path.stat().st_mtime_ns for path in (retrieved / "candidates").glob("*.parquet")}
     retrieve(retrieved, "candidates", **same)
     assert files == {path: path.stat().st_mtime_ns for path in (retrieved / "candidates").glob("*.parquet")}
-    with pytest.raises(OutputError, match="candidates made with another k1"):
+    with pytest.raises(OutputError, match=r"candidates made with other settings \(k1\)"):
         retrieve(retrieved, "candidates", **same, k1=2.0)
 
 

@@ -142,8 +142,8 @@ class FirstLines:
 def shorten_messages() -> None:
     """Log one line, once, of the errors that Ray's processes report, instead of all lines.
 
-    Ray prints them on the driver's stdout as `(raylet) ...`, regardless of `log_to_driver`: the stack of each start of an
-    engine that fails, the log of a node that is lost.
+    Ray prints them on the driver's stdout as `(raylet) ...`, regardless of `log_to_driver`: the stack of each
+    failed engine start, the log of a lost node.
     """
     from ray._private import worker
 

@@ -76,7 +76,7 @@ def begin(
             return CandidatesSummary(**record["summary"])
         changed = sorted(key for key, value in settings.items() if record["settings"].get(key) != value)
         raise OutputError(
-            f"{folder} holds candidates made with another {', '.join(changed)}; choose another output, or set"
+            f"{folder} holds candidates made with other settings ({', '.join(changed)}); choose another output, or set"
             f" --{settings['job']}.overwrite=true"
         )
     files = list_files(filesystem, folder)
