@@ -166,7 +166,7 @@ def test_rows_with_a_higher_limit_replace_others_and_closed_queries_get_nothing(
 BUDGETED = ("--strategy={name: active, window: 4, depth: 10, cutoff: 3}", "--budget.windows=20")
 
 
-def test_a_budget_is_refused_where_it_cannot_work(tmp_path: Path) -> None:
+def test_a_budget_is_refused_with_settings_that_do_not_allow_it(tmp_path: Path) -> None:
     preflight(config(tmp_path, *BUDGETED))
     for overrides, reason in {
         ("--strategy.name=sliding_window",): "strategy sliding_window cannot continue .* strategy.name to active",

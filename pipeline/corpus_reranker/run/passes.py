@@ -104,7 +104,7 @@ class _Pass:
     """One pass.
 
     Attributes:
-        finished: Ids of the queries that it leaves out.
+        finished: Ids of the queries that it skips.
         done: Grows whenever a query of the pass is finished.
         round: The round of the budget; None without one.
     """
