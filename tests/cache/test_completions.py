@@ -4,10 +4,16 @@ import asyncio
 import dataclasses
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 
 from corpus_reranker.cache import completions
-from corpus_reranker.cache.completions import CompletionCache, completion_index, open_completion_cache
+from corpus_reranker.cache.completions import (
+    CompletionCache,
+    SegmentIndex,
+    completion_index,
+    open_completion_cache,
+)
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.object_store import ObjectStore, StoredObject, open_object_store
 from corpus_reranker.io.sinks.layout import Layout
@@ -53,8 +59,9 @@ def open_cache(
 
 
 def index_of(location: Location) -> dict[str, list[str]]:
-    """The segments of all replicas."""
-    return completion_index(layout_of(location))
+    """The segments of all replicas, by query id."""
+    index = completion_index(layout_of(location))
+    return dict(zip(index.query_ids.to_pylist(), index.segments.to_pylist(), strict=True))
 
 
 async def request(
@@ -81,10 +88,26 @@ async def test_a_read_only_cache_reuses_completions_and_stores_none(location: Lo
     await request(open_cache(location, "one"), model, "q1", "window 1")
     before = index_of(location)
     layout = layout_of(location)
-    cache = open_completion_cache(layout, "two", before, lambda name: None, read_only=True)
+    cache = open_completion_cache(layout, "two", completion_index(layout), lambda name: None, read_only=True)
     await request(cache, model, "q1", "window 1", "window 2")
     assert model.requested == {"window 1": 1, "window 2": 1}
     assert index_of(location) == before
+
+
+async def test_the_index_names_all_segments_of_a_query_and_of_no_other(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "_SEGMENT_ROWS", 2)
+    for replica in ("one", "two"):
+        for query_id in ("q2", "q10", "q1"):
+            await request(open_cache(local_location, replica), Model(), query_id, f"window of {replica}")
+    index = completion_index(layout_of(local_location))
+    assert index.query_ids.to_pylist() == ["q1", "q10", "q2"]
+    for query_id in ("q1", "q10", "q2"):
+        assert sorted(name.partition("/")[0] for name in index.find(query_id)) == ["one", "two"]
+    assert [index.find(query_id) for query_id in ("", "q", "q11", "q3")] == [[]] * 4
+    of_one = completion_index(layout_of(local_location), "one")
+    assert [name.partition("/")[0] for name in of_one.find("q2")] == ["one"]
 
 
 async def test_a_cached_completion_is_unchanged(location: Location) -> None:
@@ -116,7 +139,7 @@ async def test_a_replica_restarted_within_a_pass_finds_its_own_segments(local_lo
     model = Model()
     layout = layout_of(local_location)
     index = completion_index(layout)
-    assert index == {}
+    assert len(index) == 0
     await request(open_cache(local_location, "one"), model, "q1", "window")
     again = open_completion_cache(layout, "one", index, lambda name: None)
     await request(again, model, "q1", "window")
@@ -174,7 +197,8 @@ async def test_windows_succeed_without_the_store_and_are_cached_once_it_is_back(
     monkeypatch.setattr(completions, "_RETRY_DELAY_SECONDS", 0.01)
     store = UnreachableStore(open_object_store(layout_of(local_location).completions_url, local_location.storage))
     model, counts = Model(), Counter[str]()
-    cache = CompletionCache(store, "one", {"q1": ["gone.parquet"]}, lambda what: counts.update([what]))
+    index = SegmentIndex(pa.array(["q1"]), pa.array([["gone.parquet"]]))
+    cache = CompletionCache(store, "one", [index], lambda what: counts.update([what]))
     assert len(await request(cache, model, "q1", "window 1", "window 2")) == 2
     assert counts["cache_failures"] >= 2
     assert not index_of(local_location)
@@ -191,7 +215,7 @@ async def test_completions_that_wait_for_an_unreachable_store_are_bounded(
     monkeypatch.setattr(completions, "_RETRY_DELAY_SECONDS", 0.001)
     monkeypatch.setattr(completions, "_MAX_PENDING", 2)
     store = UnreachableStore(open_object_store(layout_of(local_location).completions_url, local_location.storage))
-    cache = CompletionCache(store, "one", {}, lambda _: None)
+    cache = CompletionCache(store, "one", [], lambda _: None)
     for number in range(20):
         await request(cache, Model(), f"q{number}", "window")
     store.unreachable = False
