@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -6,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow.fs import FileInfo
+from pyarrow.fs import FileInfo, LocalFileSystem
 
 from corpus_reranker.errors import OutputConflictError, OutputError, RunError
 from corpus_reranker.io.filesystem import FileType, resolve
+from corpus_reranker.io.sinks import data_files
 from corpus_reranker.io.sinks.control_json import data_files_in
 from corpus_reranker.io.sinks.data_files import is_truncated, list_results
 from corpus_reranker.io.sinks.parquet import ParquetSink
@@ -159,6 +162,57 @@ def test_the_duplicate_with_the_better_status_then_the_newer_file_is_kept(local_
     infos = list_results(sink.layout.filesystem, sink.layout.folder)
     assert sorted(progress.files) == sorted(info.path for info in infos)
     assert [pq.read_schema(info.path).metadata for info in infos] == [metadata] * 3
+
+
+class PairsOfWrites(LocalFileSystem):  # type: ignore[misc]
+    """Local disk on which a file is opened for writing once another one is, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pair = threading.Barrier(2, timeout=60)
+
+    def open_output_stream(self, *arguments: Any, **options: Any) -> Any:
+        self._pair.wait()
+        return super().open_output_stream(*arguments, **options)
+
+
+def test_files_with_duplicates_are_replaced_concurrently(local_location: Location) -> None:
+    sink = begun(local_location)
+    write_data_file(local_location, "0.parquet", ["a", "b"], "failed")
+    write_data_file(local_location, "1.parquet", ["c", "d"], "failed")
+    write_data_file(local_location, "2.parquet", ["a", "c"])
+    sink._layout = dataclasses.replace(sink.layout, filesystem=PairsOfWrites())
+    state = sink.prepare(FOUR)
+    assert (state.done, len(state.files)) == (4, 3)
+    assert statuses(local_location) == {"a": "complete", "b": "failed", "c": "complete", "d": "failed"}
+
+
+class CountedReplacements(LocalFileSystem):  # type: ignore[misc]
+    """Local disk that counts the replacements whose original has not been deleted yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.most_begun = 0, 0
+
+    def open_output_stream(self, *arguments: Any, **options: Any) -> Any:
+        self.begun += 1
+        self.most_begun = max(self.most_begun, self.begun)
+        return super().open_output_stream(*arguments, **options)
+
+    def delete_file(self, path: str) -> None:
+        super().delete_file(path)
+        self.begun -= 1
+
+
+def test_large_files_are_replaced_one_at_a_time(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_files, "_REPLACED_BYTES", 1)
+    sink, filesystem = begun(local_location), CountedReplacements()
+    for number in range(20):
+        write_data_file(local_location, f"{number:02}.parquet", [f"q{number}", f"other-{number}"], "failed")
+    write_data_file(local_location, "new.parquet", [f"q{number}" for number in range(20)])
+    sink._layout = dataclasses.replace(sink.layout, filesystem=filesystem)
+    sink.prepare(ids(*(f"{prefix}{number}" for prefix in ("q", "other-") for number in range(20))))
+    assert filesystem.most_begun == 1
 
 
 def test_a_file_without_duplicates_is_not_written_again(location: Location) -> None:

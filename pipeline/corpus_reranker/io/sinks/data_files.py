@@ -35,6 +35,9 @@ T = TypeVar("T")
 PARQUET_MAGIC = b"PAR1"
 TAIL_BYTES = 4096
 """Size of the read at a file's end; enough for the body of an S3 error, see filesystem.retry_transient_errors."""
+_REPLACED_BYTES = 128 * 2**20
+"""Size of the files that are replaced at a time. Their rows take several times as much memory, of the eight gigabytes
+that the driver's subprocess has."""
 BEST_FIRST = ("complete", "degraded", "failed")
 
 
@@ -103,15 +106,20 @@ def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, di
     if truncated:
         confirm()
         delete_files(filesystem, truncated)
-    paths = [info.path for info in infos if info.path not in set(truncated)]
+    sizes = {info.path: info.size for info in infos if info.path not in set(truncated)}
+    paths = list(sizes)
     rows = _rows(_in_parallel(lambda path: _read(filesystem, path, [QUERY_ID, "status", MAX_WINDOWS]), paths))
     dropped = _duplicates_to_drop(rows)
     if dropped.num_rows:
-        for file in pc.unique(dropped["file"]).to_pylist():
-            positions = dropped.filter(pc.equal(dropped["file"], file))["row"]
-            paths[file] = _drop_rows(layout, paths[file], positions, confirm)
+        files = pc.unique(dropped["file"]).to_pylist()
+
+        def rewrite(file: int) -> str:
+            return _drop_rows(layout, paths[file], dropped.filter(pc.equal(dropped["file"], file))["row"], confirm)
+
+        at_a_time = _REPLACED_BYTES // max(sizes[paths[file]] for file in files)
+        for file, replacement in zip(files, _in_parallel(rewrite, files, at_a_time), strict=True):
+            paths[file] = replacement
         rows = _without(rows, dropped)
-    sizes = {info.path: info.size for info in infos}
     written = [path for path in paths if path and path not in sizes]
     sizes |= dict(zip(written, _in_parallel(lambda path: filesystem.get_file_info(path).size, written), strict=True))
     return rows.select([QUERY_ID, "status"]), {path: sizes[path] for path in paths if path}
@@ -161,8 +169,8 @@ def count_statuses(filesystem: FileSystem, infos: Sequence[FileInfo]) -> Counter
     return sum(_in_parallel(statuses, infos), Counter())
 
 
-def _in_parallel(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
-    with ThreadPoolExecutor(IO_THREADS) as pool:
+def _in_parallel(function: Callable[[A], T], arguments: Sequence[A], at_a_time: int = IO_THREADS) -> list[T]:
+    with ThreadPoolExecutor(max(1, min(at_a_time, IO_THREADS))) as pool:
         return list(pool.map(function, arguments))
 
 
