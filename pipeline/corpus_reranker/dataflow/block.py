@@ -16,7 +16,9 @@ def with_window_limits(block: pa.Table, limits: pa.Table | None) -> pa.Table:
     """The rows of `block` whose query is in `limits`, with their limit in the column max_windows; None: all rows."""
     if limits is None:
         return block
-    found = pc.index_in(block[schemas.QUERY_ID], value_set=limits[schemas.QUERY_ID].combine_chunks())
+    query_ids = block[schemas.QUERY_ID]  # of a block, so that no hash table of all queries is built for each block
+    limits = limits.filter(pc.is_in(limits[schemas.QUERY_ID], value_set=query_ids.combine_chunks()))
+    found = pc.index_in(query_ids, value_set=limits[schemas.QUERY_ID].combine_chunks())
     limited = block.append_column(schemas.MAX_WINDOWS, limits[schemas.MAX_WINDOWS].take(found))
     return limited.filter(pc.is_valid(found))
 
