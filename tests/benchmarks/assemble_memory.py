@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from process_memory import ProcessPoller, memory_bytes
+from processes import ProcessPoller, memory_bytes
 
 TEXT_BYTES = 1000
 CANDIDATES_PER_QUERY = 100

@@ -1,133 +1,114 @@
-"""What the rounds of a budget cost the driver: CPU seconds and memory, without Ray and without an LLM.
+"""A whole run with a budget: what the driver does between its rounds, against the duration of the run, and its memory.
 
     python tests/benchmarks/budget_rounds.py [--queries 10000 --queries 100000]
 
-Writes the data files of a run with `allocation: uncertainty`: 3 windows for every query, then 3 more
-for the least stable half. After each round it does what the driver does: `Sink.prepare`, which deletes the replaced
-rows, `plan_round`, and `completion_index` for the next round, all in the driver's subprocess. The rows have 100
-candidates and the completions no text; all values are random.
+A job with `allocation: uncertainty` on local Ray, from Parquet to Parquet: 3 windows for every query, then 3 more for
+the least stable half. The simulated engine answers at once, in a random order; each query has 12 short candidates in
+windows of 4. A run with a real engine takes longer for its windows, and no longer between its rounds.
 """
 
+import os
 import tempfile
 import time
-import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, ParamSpec, TypeVar
+from unittest.mock import patch
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
-from workload import job, peak_rss_bytes, print_figures, report, run_alone
+from processes import ProcessPoller, cpu_seconds, peak_memory_bytes
+from workload import job, print_figures, report, run_alone, run_job, write_candidates
 
 from corpus_reranker.cache.completions import completion_index
-from corpus_reranker.config.budget import BudgetConfig
+from corpus_reranker.dataflow.cluster import connect
 from corpus_reranker.io.isolation import IsolatedProcess
-from corpus_reranker.io.schemas import BUDGET, COMPLETIONS, MAX_WINDOWS, QUERY_ID, RANKING, WINDOWS, output_schema
-from corpus_reranker.io.sinks.layout import Layout
-from corpus_reranker.io.sinks.parquet import ParquetSink
+from corpus_reranker.run import driver
 from corpus_reranker.run.budget import plan_round
 
-CANDIDATES = 100
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CANDIDATES = 12
 FIRST_WINDOWS = 3
 WINDOWS_PER_QUERY = 4.5
-MAX_CALLS = 9
-ROWS_PER_FILE = 256
-ROWS_PER_SEGMENT = 64
-SCHEMA = output_schema(pa.schema([]), {BUDGET: "{}"})
 
-app = typer.Typer(add_completion=False)
+STEPS = {"prepare": "prepare", plan_round.__name__: "plan", completion_index.__name__: "index"}
+"""What the driver calls in its subprocess before each round: `Sink.prepare`, which deletes the replaced rows, the
+allocation, and the index of the completion cache."""
 
 
-def lists(type_: pa.ListType, rows: int, length: int, values: dict[str, Any]) -> pa.Array:
-    """`length` structs in each of `rows` lists; a field without values is null."""
-    fields = [values.get(field.name, pa.nulls(rows * length, field.type)) for field in type_.value_type]
-    structs = pa.StructArray.from_arrays(
-        [values_.cast(field.type) for values_, field in zip(fields, type_.value_type, strict=True)],
-        fields=list(type_.value_type),
-    )
-    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * length), structs)
+class MeasuredProcess(IsolatedProcess):
+    """The driver's subprocess. Adds up what the calls of each step take, in the driver as well."""
+
+    wall_seconds: ClassVar[dict[str, float]] = defaultdict(float)
+    cpu_seconds: ClassVar[dict[str, float]] = defaultdict(float)
+    peak_bytes: ClassVar[int] = 0
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        step = STEPS.get(function.__name__)
+        if step is None:
+            return super().run(function, *args, **kwargs)
+        started, cpu_started = time.monotonic(), self._cpu_seconds()
+        returned = super().run(function, *args, **kwargs)
+        self.cpu_seconds[step] += self._cpu_seconds() - cpu_started
+        self.wall_seconds[step] += time.monotonic() - started
+        MeasuredProcess.peak_bytes = max(self.peak_bytes, super().run(peak_memory_bytes))
+        return returned
+
+    def _cpu_seconds(self) -> float:
+        return time.process_time() + super().run(time.process_time)
 
 
-def table_of(limits: pa.Table, rng: np.random.Generator) -> pa.Table:
-    """The rows of queries that used all windows of their limits, which are equal."""
-    rows, windows = len(limits), limits[MAX_WINDOWS][0].as_py()
-    ranks = pa.array(np.tile(np.arange(1, CANDIDATES + 1), rows))
-    doc_ids = pa.array([f"document-{number:012}" for number in rng.integers(0, 10**9, rows * CANDIDATES)])
-    scores = pa.array(rng.random(rows * CANDIDATES))
-    ranking = {"doc_id": doc_ids, "rank": ranks, "score": scores, "belief_mean": scores, "belief_sd": scores}
-    once = pa.array(np.ones(rows * windows, np.int32))
-    answered = {"attempts": once, "prompt_tokens": once, "status": pa.array(["complete"] * (rows * windows))}
-    columns = {
-        QUERY_ID: limits[QUERY_ID],
-        "status": pa.array(["complete"] * rows),
-        "stability": pa.array(rng.random(rows)),
-        "ranking": lists(RANKING, rows, CANDIDATES, ranking),
-        "windows": lists(WINDOWS, rows, windows, answered),
-        MAX_WINDOWS: limits[MAX_WINDOWS],
-    }
-    return pa.table([columns.get(field.name, pa.nulls(rows, field.type)) for field in SCHEMA], schema=SCHEMA)
+class CpuPoller(ProcessPoller):
+    """Records the CPU time of each process of the job."""
 
+    def __init__(self) -> None:
+        super().__init__(os.getpid())
+        self.seconds: dict[int, float] = {}
 
-def write_completions(layout: Layout, limits: pa.Table) -> None:
-    """Segments of a completion cache for the windows of `limits`. Those of a query are in several segments."""
-    Path(layout.completions_folder, "replica").mkdir(parents=True, exist_ok=True)
-    ids = pa.concat_arrays([*limits[QUERY_ID].chunks] * FIRST_WINDOWS)
-    for start in range(0, len(ids), ROWS_PER_SEGMENT):
-        part = ids.slice(start, ROWS_PER_SEGMENT)
-        columns = [part, *(pa.nulls(len(part), field.type) for field in COMPLETIONS if field.name != QUERY_ID)]
-        segment = pa.table(columns, schema=COMPLETIONS)
-        pq.write_table(segment, f"{layout.completions_folder}/replica/{uuid.uuid4().hex}.parquet")
-
-
-def cpu_seconds(isolated: IsolatedProcess) -> float:
-    """CPU time of the driver and of its subprocess."""
-    return time.process_time() + isolated.run(time.process_time)
+    def poll(self, pids: Sequence[int]) -> None:
+        self.seconds |= {pid: seconds for pid in pids if (seconds := cpu_seconds(pid))}
 
 
 def measure(queries: int) -> dict[str, Any]:
-    """Run the rounds of one budget, and return what they took."""
-    rng = np.random.default_rng(0)
+    """Run the job in this process."""
     windows = int(queries * WINDOWS_PER_QUERY)
-    budget = BudgetConfig(windows=windows, allocation="uncertainty", first_windows=FIRST_WINDOWS)
-    query_ids = pa.chunked_array([[f"query-{number:010}" for number in range(queries)]])
-    rounds = 0
-    with tempfile.TemporaryDirectory() as scratch, IsolatedProcess() as isolated:
-        config = job(Path(scratch), "{kind: simulated}")
-        sink = ParquetSink(config.output, config.storage)
-        sink.begin({}, queries, config_yaml="")
-        prepare_seconds, plan_seconds, index_seconds, planned = 0.0, 0.0, 0.0, None
-        while planned is None or planned.limits.num_rows:
-            started = cpu_seconds(isolated)
-            state = isolated.run(sink.prepare, query_ids)
-            prepared = cpu_seconds(isolated)
-            filesystem = sink.layout.filesystem
-            planned = isolated.run(plan_round, budget, windows, MAX_CALLS, query_ids, filesystem, list(state.files))
-            prepare_seconds += prepared - started
-            plan_seconds += cpu_seconds(isolated) - prepared
-            rounds += 1
-            if planned.limits.num_rows:
-                started = cpu_seconds(isolated)
-                isolated.run(completion_index, sink.layout)
-                index_seconds += cpu_seconds(isolated) - started
-            for start in range(0, planned.limits.num_rows, ROWS_PER_FILE):
-                part = planned.limits.slice(start, ROWS_PER_FILE)
-                sink.write_file([table_of(part, rng)], SCHEMA)
-                write_completions(sink.layout, part)
-        assert planned.windows == windows
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with IsolatedProcess() as isolated:
+            isolated.run(write_candidates, folder / "in", queries, CANDIDATES)
+        config = job(
+            folder,
+            "{kind: simulated, speedup: 1e9, output_tokens_mean: 1, output_tokens_p99: 1, max_num_seqs: 512}",
+            "--strategy={name: active, window: 4, depth: 12, cutoff: 3, max_calls: 9, min_uncertain: 1}",
+            f"--budget={{windows: {windows}, allocation: uncertainty, first_windows: {FIRST_WINDOWS}}}",
+            "--cluster={replicas: 1, progress_seconds: 30}",
+        )
+        connect()
+        before, started, cpu_started = peak_memory_bytes(), time.monotonic(), time.process_time()
+        with patch.object(driver, "IsolatedProcess", MeasuredProcess), CpuPoller() as poller:
+            manifest = run_job(config)
+        seconds, driver_cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+    passes, wall, cpu = manifest["info"]["passes"], MeasuredProcess.wall_seconds, MeasuredProcess.cpu_seconds
     return {
         "queries": queries,
-        "windows": windows,
-        "plans": rounds,
-        "prepare_cpu_seconds": prepare_seconds,
-        "plan_cpu_seconds": plan_seconds,
-        "index_cpu_seconds": index_seconds,
-        "windows_per_second_at_2_percent": windows / (50 * (prepare_seconds + plan_seconds + index_seconds)),
-        "driver_peak_mb": peak_rss_bytes() / 1e6,
+        "windows_of_budget": windows,
+        "windows_requested": sum(each["completions"] for each in passes),
+        "rounds": len(passes),
+        "wall_seconds": seconds,
+        "cpu_seconds": (run_cpu_seconds := sum(poller.seconds.values())),
+        **{f"{step}_wall_seconds": wall[step] for step in STEPS.values()},
+        **{f"{step}_cpu_seconds": cpu[step] for step in STEPS.values()},
+        "percent_of_wall": 100 * sum(wall.values()) / seconds,
+        "percent_of_cpu": 100 * sum(cpu.values()) / run_cpu_seconds,
+        "driver_cpu_seconds": driver_cpu_seconds,
+        "driver_before_mb": before / 1e6,
+        "driver_peak_mb": peak_memory_bytes() / 1e6,
+        "subprocess_peak_mb": MeasuredProcess.peak_bytes / 1e6,
     }
 
 
-@app.command()
 def main(
     queries: Annotated[list[int], typer.Option(help="May be repeated.")] = [10**4, 10**5],  # noqa: B006
     in_this_process: Annotated[bool, typer.Option(hidden=True)] = False,
@@ -137,8 +118,8 @@ def main(
         print_figures(measure(queries[0]))
         return
     rows = [run_alone(__file__, f"--queries={count}") for count in queries]
-    report("budget-rounds", rows, "CPU time of all rounds of a budget; random rows, no LLM")
+    report("budget-rounds", rows, "simulated engine that answers at once")
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)

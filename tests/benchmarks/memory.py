@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
-from process_memory import ProcessPoller, memory_bytes
+from processes import ProcessPoller, memory_bytes
 from workload import job, peak_address_space_bytes, peak_rss_bytes, print_figures, report, run_alone, run_job
 
 from corpus_reranker.io.isolation import IsolatedProcess

@@ -1,5 +1,6 @@
-"""Polls the memory of a process and its descendants, for the memory benchmarks."""
+"""Polls the processes of a job, for the benchmarks of memory and CPU time."""
 
+import os
 import re
 import threading
 from collections.abc import Sequence
@@ -58,3 +59,18 @@ def memory_bytes(pid: int) -> tuple[int, int]:
         return 0, 0
     kilobytes = {name: int(value) for name, value in re.findall(r"^(Pss_\w+):\s+(\d+) kB", text, re.MULTILINE)}
     return kilobytes.get("Pss_Anon", 0) * 1024, kilobytes.get("Pss_Shmem", 0) * 1024
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process; `getrusage` would include that of the process that started it."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far; 0 if it has ended."""
+    try:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
