@@ -163,6 +163,32 @@ async def test_passages_are_ranked_by_the_logits_of_the_model(engine: VllmEngine
     assert [tokens.decode([token_id]) for token_id in last[0].choices] == list(template.choices or ())
 
 
+async def test_passages_are_ranked_by_the_scores_that_the_model_states(engine: VllmEngine, tokens: Any) -> None:
+    """A regular expression holds this small model to ERank's output format. The scores are its own."""
+    template = load_template(PROMPTS / "erank.yaml")
+    request = request_of("What is the capital of France?", ["Bees make honey.", "Paris is the capital.", "yes yes yes"])
+    regex = "<think>[a-z ]{1,20}</think><answer>(10|[0-9])</answer>"
+    stated: dict[int, float] = {}
+
+    async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
+        completion = await engine.generate(prompt, params)
+        (shown,) = (index for index, each in enumerate(request.candidates) if each.text in prompt.text)
+        stated[shown] = float(completion.text.partition("<answer>")[2].removesuffix("</answer>"))
+        return completion
+
+    result = await rerank_query(
+        request,
+        template.parser.extend(generate, tokens.encode),
+        strategy=Pointwise(),
+        prompt_builder=PromptBuilder(template, tokens, 64, MAX_MODEL_LEN - 60),
+        parser=template.parser,
+        sampling=replace(SAMPLED, max_tokens=60, regex=regex),
+    )
+    assert result.status == "complete"
+    assert result.llm_scores == [stated[index] for index in range(3)]
+    assert list(result.order) == sorted(range(3), key=lambda index: -stated[index])
+
+
 async def test_a_completion_matches_its_regex(engine: VllmEngine, tokens: Any) -> None:
     ranking = r"\[(1|2|3)\]( > \[(1|2|3)\]){2}"
     completion = await engine.generate(chat_prompt(tokens, "Tell me a story."), replace(GREEDY, regex=ranking))
