@@ -70,7 +70,7 @@ def test_thresholds_decide_the_exit_code(options: list[str], code: int, a: Path,
 def test_an_output_agrees_with_itself(a: Path, tmp_path: Path) -> None:
     code, _, page = compare(tmp_path, a, a, "--min-tau=1", "--min-overlap=1")
     assert code == 0
-    assert "No setting that is recorded differs" in page
+    assert "No recorded setting differs" in page
     assert "No ranking changed" in page
 
 

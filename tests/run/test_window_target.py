@@ -42,13 +42,13 @@ def on_gpus(folder: Path, *overrides: str) -> JobConfig:
     tokens=st.integers(10_000, 1_000_000),
     replicas=st.integers(1, 4),
     first_windows=st.integers(1, 3),
-    growth=st.floats(0.9, 1.1),
     seed=st.integers(0, 99),
 )
-def test_rounds_spend_the_tokens_to_within_a_window_for_each_replica(
-    tokens: int, replicas: int, first_windows: int, growth: float, seed: int
+def test_rounds_spend_the_tokens_to_within_a_few_windows(
+    tokens: int, replicas: int, first_windows: int, seed: int
 ) -> None:
-    """Windows of later rounds take more or fewer tokens, by `growth`."""
+    """No window takes more than 1 / 0.9 of the mean of others, which is the reserve of a target."""
+    fewest_tokens, most_tokens = 95, 105
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         allocation = f"{{tokens: {tokens}, allocation: uncertainty, first_windows: {first_windows}}}"
@@ -57,19 +57,16 @@ def test_rounds_spend_the_tokens_to_within_a_window_for_each_replica(
         targets, spent = [0], 0
         for _ in range(20):
             assert target.windows > targets[-1]
-            mean = 100 if not targets[-1] else 100 * growth
-            spent += sum(round(mean * rng.uniform(0.8, 1.2)) for _ in range(target.windows - targets[-1]))
+            spent += sum(rng.randint(fewest_tokens, most_tokens) for _ in range(target.windows - targets[-1]))
             targets.append(target.windows)
             if not target.advance(requested(target.windows, spent), Spend()):
                 break
         else:
             pytest.fail("the rounds do not end")
     assert targets[1] == QUERIES * first_windows
-    most_tokens, unit = 132, max(replicas, first_windows)
     if len(targets) > 2:
-        assert spent <= tokens + unit * most_tokens
-    if spent < tokens:
-        assert tokens - spent <= (unit + first_windows + 1) * most_tokens
+        assert spent <= tokens
+    assert tokens - spent <= (replicas + first_windows) * most_tokens / 0.9
 
 
 def test_a_resumed_run_continues_with_the_stored_target(tmp_path: Path) -> None:
