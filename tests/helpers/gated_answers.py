@@ -73,14 +73,17 @@ def _raise(error: Exception) -> None:
 
 
 def faults_once(folder: str, faults: Mapping[str, str]) -> Answer:
-    """Inject each fault (a name of FAULTS, by a substring of a prompt) on the first prompt with its substring."""
+    """Inject each fault (a name of FAULTS, by a substring of a prompt) on the first prompt with its substring.
+
+    `folder` gets a file for each fault, with the id of its process. Two faults may hit one process.
+    """
     answer = reverse_order()
 
     def answer_or_fail(text: str, params: SamplingParams) -> str | tuple[str, str]:
         for substring, fault in faults.items():
             marker = Path(folder, fault)
             if substring in text and not marker.exists():
-                marker.touch()
+                marker.write_text(str(os.getpid()))
                 FAULTS[fault]()
         return answer(text, params)
 

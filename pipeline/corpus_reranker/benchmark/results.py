@@ -108,9 +108,10 @@ def _versions(metadata: Mapping[str, str], manifest: Mapping[str, Any]) -> dict[
 
 def _cost(config: JobConfig, manifest: Mapping[str, Any], calls: int, engine_seconds: float) -> Cost:
     billed, per_gpu_hour = manifest["info"].get("spend"), config.report.price_per_gpu_hour
-    price = None if billed is None else billed["cost"]
-    if price is None and per_gpu_hour is not None and (gpus := max_gpus(config)):
-        price = gpus * engine_seconds / 3600 * per_gpu_hour
+    if billed is not None and not config.engine.gpus_per_replica:
+        price = billed["cost"]
+    else:
+        price = None if per_gpu_hour is None else max_gpus(config) * engine_seconds / 3600 * per_gpu_hour
     return Cost(calls, manifest["prompt_tokens"], manifest["output_tokens"], engine_seconds, price)
 
 
