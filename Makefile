@@ -58,11 +58,11 @@ demo-s3: setup ## run the demo with input and output on a local S3 server
 	PYTHONPATH=tests $(BIN)/python tests/demo_s3.py
 
 # Real models run last, on their own, because they need both cores.
-test: setup ## run the test suite without the slow tests; ten minutes on two cores
+test: setup ## run the test suite without the slow tests; seven minutes on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm and not slow"
 	$(BIN)/python -m pytest -m "vllm and not slow" $(call marked,vllm)
 
-test-slow: setup ## run the slow tests (clusters, faults, resumed runs, training, real models); 20 minutes on two cores
+test-slow: setup ## run the slow tests (clusters, faults, resumed runs, training, real models); 14 minutes on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm" $(call marked,slow)
 	$(BIN)/python -m pytest -m "slow and vllm" $(call marked,vllm)
 
