@@ -35,7 +35,7 @@ class BudgetRound:
             no query can use more windows.
         rows: Number of rows.
         windows: Windows that were requested, retries included.
-        tokens: Prompt and output tokens of these windows.
+        tokens: Prompt and output tokens of these windows; 0 if the budget is in another unit.
         allotted: The sum of the limits in the rows. Every finished query of a round raises it.
         stability: Mean over the rows that have one.
     """
@@ -55,7 +55,7 @@ class BudgetRound:
 
     def summary(self) -> dict[str, Any]:
         """The manifest's entry, as JSON values."""
-        counts = {"queries": self.limits.num_rows, "rows": self.rows, "windows": self.windows, "tokens": self.tokens}
+        counts = {"queries": self.limits.num_rows, "rows": self.rows, "windows": self.windows}
         return {**counts, "stability": self.stability}
 
 
@@ -104,7 +104,7 @@ def plan_round(
         filesystem: Where the data files are.
         paths: The data files, which hold no query twice.
     """
-    rows = read_window_counts(filesystem, sorted(paths))
+    rows = read_window_counts(filesystem, sorted(paths), with_tokens=budget.unit == "tokens")
     new = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=rows[QUERY_ID]))).cast(pa.string())
     requested, tokens, allotted = (pc.sum(rows[name]).as_py() or 0 for name in ("requested", "tokens", MAX_WINDOWS))
     limits = next_limits(budget, most_windows, open_queries(rows, new, budget, most_windows), windows - requested)

@@ -131,27 +131,27 @@ def summarize_data_files(filesystem: FileSystem, files: Mapping[str, int]) -> li
     return sorted(entries, key=lambda each: each.name)
 
 
-def read_window_counts(filesystem: FileSystem, paths: Sequence[str]) -> pa.Table:
+def read_window_counts(filesystem: FileSystem, paths: Sequence[str], *, with_tokens: bool) -> pa.Table:
     """What a budget needs of each row in the data files of a run that has one.
 
     Returns:
         Columns query_id, status, stability, max_windows, windows, and the sums over all windows: requested, which is
-        the number of requests, and tokens, prompt and output together.
+        the number of requests, and tokens, prompt and output together. Without `with_tokens`, tokens is 0.
     """
     names = [QUERY_ID, "status", "stability", MAX_WINDOWS]
 
     def counts(path: str) -> pa.Table:
-        summed = ["attempts", "prompt_tokens", "output_tokens"]
+        summed = ["attempts", *(["prompt_tokens", "output_tokens"] if with_tokens else [])]
         table = _read(filesystem, path, [*names, *(f"windows.list.element.{name}" for name in summed)])
         windows = table["windows"].combine_chunks()
         of_row = pc.list_parent_indices(windows).to_numpy()
         fields = (pc.fill_null(pc.struct_field(pc.list_flatten(windows), name), 0).to_numpy() for name in summed)
-        requested, prompt_tokens, output_tokens = (
+        requested, *tokens = (
             np.bincount(of_row, values, minlength=table.num_rows).astype(np.int64) for values in fields
         )
         own = table.select(names).append_column("windows", pc.list_value_length(windows).cast(pa.int32()))
         own = own.append_column("requested", pa.array(requested))
-        return own.append_column("tokens", pa.array(prompt_tokens + output_tokens)).replace_schema_metadata()
+        return own.append_column("tokens", pa.array(sum(tokens, np.zeros_like(requested)))).replace_schema_metadata()
 
     types = [pa.string(), pa.string(), pa.float64(), pa.int32(), pa.int32(), pa.int64(), pa.int64()]
     empty = pa.schema(zip([*names, "windows", "requested", "tokens"], types, strict=True)).empty_table()
