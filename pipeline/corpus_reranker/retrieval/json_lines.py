@@ -4,14 +4,12 @@ JSON can hold half a surrogate pair (`\\ud83d` alone), which is no character: Ar
 """
 
 import json
-import re
 from typing import Any
 
 from corpus_reranker.errors import InputError
+from corpus_reranker.io.sources.json_lines import SURROGATE
 
 _SHOWN_CHARS = 100
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_object(line: str | bytes, source: str) -> dict[str, Any]:
@@ -36,7 +34,7 @@ def id_text(value: Any, name: str, source: str) -> str:
 
 def whole_characters(text: str, source: str) -> str:
     """`text`, an id or a name. Raises InputError for half a surrogate pair: two ids could become one."""
-    if _SURROGATE.search(text):
+    if SURROGATE.search(text):
         raise InputError(
             f"{source}: {ascii(text)[:_SHOWN_CHARS]} holds half a surrogate pair, which is no character;"
             " write the whole character"
@@ -46,4 +44,4 @@ def whole_characters(text: str, source: str) -> str:
 
 def clean_text(text: str) -> str:
     """`text` with U+FFFD, the replacement character, for each half of a surrogate pair."""
-    return _SURROGATE.sub("\ufffd", text)
+    return SURROGATE.sub("\ufffd", text)

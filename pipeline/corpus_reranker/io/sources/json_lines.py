@@ -23,7 +23,8 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 _NO_BRACKET = re.compile(rb"[^\[\]{}]+")
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a surrogate pair, which is no character."""
 
 
 def read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
@@ -102,7 +103,7 @@ def _parse(line: str | bytes, path: str, number: int) -> dict[str, Any]:
         raise InputError(f"{path}: line {number} is not JSON: {error}; JSON Lines hold one object per line") from error
     if not isinstance(row, dict):
         raise InputError(f"{path}: line {number} holds no object; JSON Lines hold one object per line")
-    if _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
+    if SURROGATE.search(json.dumps(row, ensure_ascii=False)):
         raise InputError(
             f"{path}: line {number} holds half a surrogate pair (such as \\ud83d alone), which is no character;"
             " write the whole character"
