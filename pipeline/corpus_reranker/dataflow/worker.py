@@ -85,8 +85,9 @@ class RerankWorker:
         self._queries_arrived += len(queries)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._rerank_row(row)) for row in queries]
-        if not len(self._in_flight):  # possibly the last block of the run: Ray ends this process soon
+        if not len(self._in_flight):  # possibly the last block of this replica: Ray ends its process soon
             await self._reranker.flush()
+            await self._report_to_stats()
         self._queries_returned += len(queries)
         results = [None if task.cancelled() else task.result() for task in tasks]
         return await asyncio.to_thread(result_block, block, results, self._schema, self._shown, self._run.calibration)
@@ -126,8 +127,6 @@ class RerankWorker:
         row |= {"started_at": started_at or finished_at, "finished_at": finished_at}
         self._stats.count(f"queries_{row['status']}")
         self._events.query_finished(row)
-        if len(self._in_flight) <= 1:  # possibly the last query of the run: Ray ends this process soon
-            self._stats.send(self._reranker.report())
         return row
 
     async def _report_to_stats(self) -> None:
