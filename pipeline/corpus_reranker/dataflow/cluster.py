@@ -32,7 +32,6 @@ _NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names (`ray job submit` sets it), or start Ray on this machine."""
-    _warn_of_shared_gpus()
     if ray.is_initialized():
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -40,6 +39,7 @@ def connect() -> None:
         if "RAY_ADDRESS" in os.environ:
             ray.init(log_to_driver=False, logging_level=logging.WARNING, runtime_env=_runtime_env())
         else:
+            _warn_of_shared_gpus()
             ray.init(
                 address="local",  # otherwise one that `ray start` left on this machine is joined
                 num_cpus=max(_MIN_LOCAL_CPUS, os.cpu_count() or 1),
@@ -89,7 +89,10 @@ def _without_level_notice() -> Iterator[None]:
 
 
 def _warn_of_shared_gpus() -> None:
-    """Warn if the driver's environment, which local workers inherit, stops Ray from assigning GPUs to replicas."""
+    """Warn if this process's environment, which workers of a local Ray inherit, stops Ray from assigning them GPUs.
+
+    The workers of a cluster do not inherit it. Ray sets the variable for the driver of every submitted job.
+    """
     if os.environ.get(_NOSET_VARIABLE, "").lower() in ("1", "true"):
         logger.warning("%s is set: every replica of a node would use GPU 0. Unset it on all nodes", _NOSET_VARIABLE)
 
