@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,11 +63,21 @@ def cluster() -> Iterator[Cluster]:
 def start_cluster() -> Cluster:
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
     head["dashboard_agent_listen_port"] = 0  # the default port may be taken by another Ray
+    head["runtime_env_dir_name"] = "head"
     head["_system_config"] = {"metrics_report_interval_ms": 1000}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
-        cluster.add_node(num_cpus=WORKER_CPUS)
+        add_worker_node(cluster)
     return cluster
+
+
+def add_worker_node(cluster: Cluster) -> None:
+    """Add a node with its own folder of working directories.
+
+    By default, the nodes of a test cluster share one folder. Each node that starts its part of a job then deletes the
+    unpacked package and unpacks it again, while the other nodes' processes import it.
+    """
+    cluster.add_node(num_cpus=WORKER_CPUS, runtime_env_dir_name=uuid.uuid4().hex)
 
 
 def serves_metrics(cluster: Cluster, seconds: float = 60) -> bool:
@@ -129,14 +140,16 @@ def ray_job(cluster: Cluster, folder: Path, command: str, *arguments: str) -> su
     )
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def wait_until(client: JobSubmissionClient, job_id: str, condition: Callable[[], Any], seconds: float = 300) -> None:
+    """Wait until `condition` holds. If the job ends before, or after `seconds`, the test fails with the job's log."""
+    deadline, ended = time.monotonic() + seconds, False
+    while time.monotonic() < deadline and not ended:
         with contextlib.suppress(OSError):  # a node that has just started or ended serves no metrics
+            ended = client.get_job_status(job_id).is_terminal()
             if condition():
                 return
         time.sleep(0.5)  # the conditions scrape every node, or read all footers
-    pytest.fail(f"the condition does not hold after {seconds:.0f} s")
+    pytest.fail(f"the condition does not hold; the job's log:\n{client.get_job_logs(job_id)}")
 
 
 def scrape(cluster: Cluster, folder: Path) -> tuple[dict[str, Counter[str]], set[str]]:
@@ -219,7 +232,7 @@ def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path,
     job = ray_job(cluster, checkout, "submit", *options, "--", *command, "--engine.slow={q0019: 600}")
     assert job.returncode == 0, job.stderr
     out = tmp_path / "out"
-    wait_until(lambda: only_one_in_flight(scrape(cluster, out)[0]) and queries_written(out) == 19)
+    wait_until(client, "stopped", lambda: only_one_in_flight(scrape(cluster, out)[0]) and queries_written(out) == 19)
     scraped, names = scrape(cluster, out)
     assert ray_job(cluster, checkout, "stop", "stopped").returncode == 0
     assert client.get_job_status("stopped") == JobStatus.STOPPED
@@ -230,6 +243,7 @@ def test_a_stopped_job_resumes_from_a_checkout(cluster: Cluster, checkout: Path,
     assert finished
     assert int(finished[1]) == 19
     assert "20/20 queries" in resumed.stdout
+    assert "CUDA_VISIBLE_DEVICES" not in resumed.stdout  # Ray sets a variable of this name only for the driver of a job
     rows = check_output(out, sources)
     check_metrics(scraped, [row for query_id, row in rows.items() if query_id != "q0019"])
     assert names >= (dashboard_metrics() - NOT_YET_COUNTED)
@@ -263,13 +277,14 @@ def test_a_run_survives_the_loss_of_a_node(cluster: Cluster, tmp_path: Path) -> 
     command = subprocess.list2cmdline(entrypoint(INSTALLED, tmp_path, *held, f"--cluster.event_log={events}"))
     job_id = client.submit_job(entrypoint=command, runtime_env=runtime_env)
     out = tmp_path / "out"
-    wait_until(lambda: " | 2 replicas" in client.get_job_logs(job_id) and queries_written(out))
+    wait_until(client, job_id, lambda: " | 2 replicas" in client.get_job_logs(job_id) and queries_written(out))
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     written = queries_written(out)
-    wait_until(lambda: queries_written(out) > written + 2 * QUERIES_IN_FLIGHT)  # more than were in flight on both
-    cluster.add_node(num_cpus=WORKER_CPUS)
-    wait_until(lambda: sum(log.read_text().count('"replica_started"') for log in events.iterdir()) >= 3)
+    in_flight_on_both = 2 * QUERIES_IN_FLIGHT
+    wait_until(client, job_id, lambda: queries_written(out) > written + in_flight_on_both)
+    add_worker_node(cluster)
+    wait_until(client, job_id, lambda: sum(log.read_text().count('"replica_started"') for log in events.iterdir()) >= 3)
     gate.touch()
-    wait_until(lambda: client.get_job_status(job_id).is_terminal())
+    wait_until(client, job_id, lambda: client.get_job_status(job_id).is_terminal())
     assert client.get_job_status(job_id) == JobStatus.SUCCEEDED, client.get_job_logs(job_id)
     check_output(out, sources)
