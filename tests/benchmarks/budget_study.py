@@ -31,7 +31,7 @@ from strategy_study import HELD_OUT, REPOSITORY, SHARED, TARGETS, Collection, lo
 
 from corpus_reranker.evaluation.measures import query_values
 from corpus_reranker.evaluation.statistics import bootstrap_interval
-from corpus_reranker.ranking.consensus import kemeny_consensus, mean_kendall_tau
+from corpus_reranker.ranking.consensus import kemeny_consensus
 from corpus_reranker.ranking.strategies.active import Active, apply_answer, by_mean, prior_beliefs
 from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
 from corpus_reranker.ranking.windows import chunks
@@ -82,18 +82,18 @@ async def active_states(oracle: NoisyOracle, num_candidates: int, depth: int) ->
 
 
 async def consensus_states(oracle: NoisyOracle, num_candidates: int) -> list[State]:
-    """The states of `shuffle_consensus` on one window. The uncertainty falls with agreement and with copies."""
+    """The states of `shuffle_consensus` on one window. A query gets two windows before any other one gets a third."""
     answers: list[list[int]] = []
 
     async def rank_window(indices: Sequence[int], start: int) -> list[int]:
         answers.append(await oracle.rank_window(indices, start))
         return answers[-1]
 
-    await ShuffleConsensus(depth=20, shuffles=MAX_WINDOWS).rank(num_candidates, rank_window)
-    states: list[State] = [(range(num_candidates), {"agreement": 3.0})]
-    for count in range(1, len(answers) + 1):
-        tau = mean_kendall_tau(answers[:count]) if count > 1 else -1.0
-        states.append((kemeny_consensus(answers[:count]), {"agreement": (1 - tau) / count}))
+    strategy = ShuffleConsensus(depth=20, shuffles=MAX_WINDOWS, cutoff=CUTOFF)
+    ranking = await strategy.rank(num_candidates, rank_window)
+    states: list[State] = [(range(num_candidates), {"pairs": 1.0})]
+    for count, stability in enumerate(ranking.window_stability or [], 1):
+        states.append((kemeny_consensus(answers[:count]), {"pairs": 1 - stability if count > 1 else 1.0}))
     return states
 
 
@@ -279,7 +279,7 @@ def main(
         levels = simulate_active(collection, seeds, query_noise)
         settings = settings or [choose(levels, budget) for budget in BUDGETS]
         lines += [row(name, level, runs, setting) for level, runs in levels.items() for setting in settings]
-    repeated = [Setting(budget, 20, 20, "agreement") for budget in BUDGETS]
+    repeated = [Setting(budget, 20, 20, "pairs") for budget in BUDGETS]
     levels = simulate_consensus(seeds)
     lines += [row("NovelEval", level, runs, setting) for level, runs in levels.items() for setting in repeated]
     print("\n".join(lines))

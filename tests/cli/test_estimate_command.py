@@ -173,7 +173,7 @@ def test_a_budget_without_a_sample_says_how_to_get_the_curve(config: Path, tmp_p
     earlier = write_data_files(tmp_path / "earlier", [[output_row("1", [0], windows=[WINDOW])]])
     assert "curve of the budget: none; " in printed(config, ACTIVE, "--budget.windows=10", f"--measured={earlier}")
     with_sliding_window = printed(config, "--budget.windows=10", f"--measured={earlier}")
-    assert "none; the strategy cannot continue with more windows" in with_sliding_window
+    assert "none; strategy sliding_window cannot continue with more windows" in with_sliding_window
 
 
 def test_time_and_price_follow_from_the_rates(config: Path, tmp_path: Path) -> None:

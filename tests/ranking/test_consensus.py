@@ -4,10 +4,11 @@ import itertools
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus_reranker.ranking.consensus import EXACT_LIMIT, kemeny_consensus
+from corpus_reranker.ranking.consensus import EXACT_LIMIT, kemeny_consensus, majority_probabilities
 
 
 def kendall_distance(first: Sequence[int], second: Sequence[int]) -> int:
@@ -59,3 +60,20 @@ def test_consensus_follows_agreement_and_majority() -> None:
     assert kemeny_consensus([[3, 1, 2]]) == [3, 1, 2]
     assert kemeny_consensus([[3, 1, 2, 0]] * 2 + [[0, 1, 2, 3]]) == [3, 1, 2, 0]
     assert kemeny_consensus([[0, 1], [1, 0]]) == [0, 1]
+
+
+@given(agreeing=st.integers(0, 12), others=st.integers(0, 12))
+def test_the_probability_of_a_majority_is_that_of_the_posterior(agreeing: int, others: int) -> None:
+    from scipy.stats import beta  # a second to import
+
+    if agreeing + others:
+        rankings = [[0, 1]] * agreeing + [[1, 0]] * others
+        expected = beta.sf(0.5, 1 + agreeing, 1 + others)
+        assert majority_probabilities(rankings, [0, 1], [0]) == pytest.approx([expected])
+
+
+def test_only_pairs_with_an_item_of_the_top_have_a_probability() -> None:
+    rankings = [[0, 1, 2, 3], [0, 1, 3, 2]]
+    assert majority_probabilities(rankings, [0, 1, 2, 3], [0]) == [7 / 8] * 3
+    assert majority_probabilities(rankings, [0, 1, 2, 3], range(4)) == [*[7 / 8] * 5, 1 / 2]
+    assert majority_probabilities([[0]], [0], [0]) == []

@@ -274,23 +274,32 @@ async def test_more_windows_continue_from_the_cached_completions(
     assert len(continued.windows) >= len(stopped.windows)
 
 
-@settings(max_examples=40)
-@given(
-    window=st.integers(2, 20),
-    depth=st.integers(21, 60),
-    cutoff=st.integers(1, 12),
-    min_uncertain=st.integers(1, 12),
-    failures=st.sampled_from([0.0, 0.3, 0.9]),
-    seed=st.integers(0, 999),
+continuing_strategies = st.one_of(
+    st.builds(
+        Active,
+        window=st.integers(2, 20),
+        depth=st.integers(21, 60),
+        cutoff=st.integers(1, 12),
+        max_calls=st.just(8),
+        min_uncertain=st.integers(1, 12),
+    ),
+    st.builds(
+        lambda window, cutoff: ShuffleConsensus(window, stride=1, depth=window, shuffles=8, cutoff=cutoff),
+        st.integers(2, 20),
+        st.integers(1, 25),
+    ),
 )
+
+
+@settings(max_examples=80)
+@given(strategy=continuing_strategies, failures=st.sampled_from([0.0, 0.3, 0.9]), seed=st.integers(0, 999))
 async def test_the_stability_of_a_window_is_that_of_a_query_that_ends_with_it(
-    window: int, depth: int, cutoff: int, min_uncertain: int, failures: float, seed: int
+    strategy: Active | ShuffleConsensus, failures: float, seed: int
 ) -> None:
     async def generate(prompt: Prompt, params: SamplingParams) -> Completion:
         size, rng = len(shown_indices(prompt)), random.Random(f"{seed}/{prompt.text}/{params.seed}")
         return completion("no answer" if rng.random() < failures else answer(rng.sample(range(size), size)))
 
-    strategy = Active(window, depth, cutoff, max_calls=8, min_uncertain=min_uncertain)
     result = await rerank(60, generate, strategy)
     stabilities = [each.stability for each in result.windows]
     for windows, stability in enumerate(stabilities, 1):
@@ -350,10 +359,11 @@ async def test_active_gives_beliefs_in_the_order_of_the_ranking_and_its_stabilit
 
 
 async def test_shuffle_consensus_gives_agreement_and_stability() -> None:
-    strategy = ShuffleConsensus(window=5, stride=5, depth=5, shuffles=3)
+    strategy = ShuffleConsensus(window=5, stride=5, depth=5, shuffles=3, cutoff=2)
     ranking = await strategy.rank(6, RecordingLLM(perfect_answers(range(6))).rank_window)
-    assert (list(ranking.order), ranking.stability) == ([4, 3, 2, 1, 0, 5], 1.0)
+    assert (list(ranking.order), ranking.stability) == ([4, 3, 2, 1, 0, 5], 15 / 16)
     assert ranking.agreement == [1.0, 1.0, 1.0, 1.0, 1.0, None]
+    assert ranking.window_stability == [3 / 4, 7 / 8, 15 / 16]
 
     def swaps_two_once(number: int, indices: list[int]) -> list[int]:
         return [0, 1, 2, 4, 3] if number == 0 else [0, 1, 2, 3, 4]
@@ -361,9 +371,20 @@ async def test_shuffle_consensus_gives_agreement_and_stability() -> None:
     ranking = await strategy.rank(6, RecordingLLM(swaps_two_once).rank_window)
     pairs_of_one = 3 * 4
     assert ranking.agreement == [1.0, 1.0, 1.0, *[(pairs_of_one - 1) / pairs_of_one] * 2, None]
-    assert ranking.stability == pytest.approx((1.0 + 0.8 + 0.8) / 3), "one of ten pairs differs in two of three copies"
+    assert ranking.stability == 15 / 16, "the copies disagree below the cutoff only"
+    all_pairs = dataclasses.replace(strategy, cutoff=5)
+    ranking = await all_pairs.rank(6, RecordingLLM(swaps_two_once).rank_window)
+    assert ranking.stability == pytest.approx((9 * 15 / 16 + 11 / 16) / 10), "one of ten pairs has two of three copies"
     once = await ShuffleConsensus(shuffles=1).rank(30, RecordingLLM(random_answers(1)).rank_window)
-    assert (once.stability, once.agreement) == (None, [None] * 30)
+    assert (once.stability, once.agreement, once.window_stability) == (0.75, [None] * 30, None)
+    alone = await strategy.rank(1, RecordingLLM(random_answers(1)).rank_window)
+    assert (alone.stability, alone.window_stability) == (None, None)
+
+
+def test_shuffle_consensus_continues_only_on_one_list() -> None:
+    assert ShuffleConsensus(depth=20).with_max_windows(7) == ShuffleConsensus(depth=20, shuffles=7)
+    with pytest.raises(ValueError, match=r"set strategy\.depth to strategy\.window, 20$"):
+        ShuffleConsensus(depth=21).with_max_windows(7)
 
 
 async def test_shuffled_window_without_an_answer_keeps_its_own_order() -> None:
@@ -393,6 +414,7 @@ async def test_shuffled_window_without_an_answer_keeps_its_own_order() -> None:
         ("active", {"tolerance": 0.5}),
         ("active", {"cutoff": 0}),
         ("shuffle_consensus", {"shuffles": 0}),
+        ("shuffle_consensus", {"cutoff": 0}),
         ("shuffle_consensus", {"stride": 0}),
         ("setwise_heapsort", {"num_child": 0}),
         ("setwise_heapsort", {"k": 101}),

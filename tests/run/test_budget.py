@@ -170,8 +170,10 @@ BUDGETED = ("--strategy={name: active, window: 4, depth: 10, cutoff: 3}", "--bud
 
 def test_a_budget_is_refused_with_settings_that_do_not_allow_it(tmp_path: Path) -> None:
     preflight(config(tmp_path, *BUDGETED))
+    preflight(config(tmp_path, "--strategy={name: shuffle_consensus, depth: 20}", *BUDGETED[1:]))
     for overrides, reason in {
-        ("--strategy.name=sliding_window",): "strategy sliding_window cannot continue .* strategy.name to active",
+        ("--strategy.name=sliding_window",): "sliding_window cannot continue .* to active or shuffle_consensus$",
+        ("--strategy={name: shuffle_consensus, depth: 21}",): "sliding windows; .*depth to strategy.window, 20$",
         (*BUDGETED, "--output.completion_cache=false"): "output.completion_cache",
         (*BUDGETED, "--reuse.outputs=elsewhere"): "reuse.outputs",
     }.items():

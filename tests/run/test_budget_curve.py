@@ -107,6 +107,28 @@ def test_a_sample_that_cannot_answer_gives_no_points(
     assert reason in found.note
 
 
+@pytest.mark.parametrize(
+    ("sampled", "ended"), [({"shuffles": 4}, [False, True, False]), ({"depth": 8}, []), ({"cutoff": 3}, [])]
+)
+def test_a_sample_may_have_other_shuffles_only(tmp_path: Path, sampled: dict[str, int], ended: list[bool]) -> None:
+    strategy = "{name: shuffle_consensus, window: 4, stride: 2, depth: 4}"
+    settings = config(tmp_path, f"--strategy={strategy}", "--budget={windows: 40}")
+    assert settings.budget is not None
+    output = sample_folder(tmp_path / "sample", yaml.safe_load(strategy) | sampled)
+    found = budget_curve(settings, settings.budget, measured(3, 3), output, 2.0)
+    assert [point.is_budget for point in found.points] == ended
+
+
+def test_a_strategy_that_cannot_continue_gives_no_points(tmp_path: Path) -> None:
+    for strategy in ("{name: sliding_window}", "{name: shuffle_consensus}"):
+        settings = config(tmp_path, f"--strategy={strategy}", "--budget={windows: 40}")
+        assert settings.budget is not None
+        found = budget_curve(settings, settings.budget, measured(3, 3), (LocalFileSystem(), str(tmp_path)), 2.0)
+        assert found.points == ()
+        assert found.note is not None
+        assert "cannot continue" in found.note
+
+
 def test_a_sample_with_a_budget_gives_no_points(tmp_path: Path) -> None:
     data = measured(4, 4)
     data.metadata = {"reranker.budget": "{}"}

@@ -1,4 +1,4 @@
-"""A run with a budget whose driver is killed in the first and in a later round, and the same run without kills.
+"""Runs with a budget. A driver is killed in the first and in a later round; the run ends as one without kills does.
 
 The input of the killed run is a Delta table, which gets commits after each kill.
 """
@@ -15,9 +15,10 @@ import yaml
 from deltalake import DeltaTable, write_deltalake
 
 from corpus_reranker.io.schemas import NESTED_INPUT
+from helpers.local_run import rerank_locally
 from helpers.request_log import RequestLog
 from helpers.rerank_process import rerank_process
-from helpers.runs import check_ranking, config, query, rows_of_folder, write_input
+from helpers.runs import check_ranking, config, query, rows_of, rows_of_folder, write_input
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +30,13 @@ IN_FLIGHT = 8
 SOURCES = {row["query_id"]: row for row in (query(number, 9 + number % 4) for number in range(QUERIES))}
 
 
-def write_job(folder: Path, delay_seconds: float, input_format: str = "parquet", budget: str = BUDGET) -> Path:
-    """An input and the config of a job with a budget, whose windows show 4 of up to 12 candidates."""
+ACTIVE = "{name: active, window: 4, depth: 12, cutoff: 3, max_calls: 12, min_uncertain: 1}"
+
+
+def write_job(
+    folder: Path, delay_seconds: float, input_format: str = "parquet", budget: str = BUDGET, strategy: str = ACTIVE
+) -> Path:
+    """An input and the config of a job with a budget. Queries have up to 12 candidates."""
     if input_format == "delta":
         append_to_table(folder / "in", SOURCES.values())
     else:
@@ -38,7 +44,7 @@ def write_job(folder: Path, delay_seconds: float, input_format: str = "parquet",
     job = config(
         folder,
         f"--input.format={input_format}",
-        "--strategy={name: active, window: 4, depth: 12, cutoff: 3, max_calls: 12, min_uncertain: 1}",
+        f"--strategy={strategy}",
         f"--budget={budget}",
         f"--report.qrels={folder}/qrels.txt",
         f"--engine.delay_seconds={delay_seconds}",
@@ -145,3 +151,22 @@ def test_a_budget_of_tokens_is_spent_to_within_two_windows_although_the_driver_i
     left = WINDOWS * tokens_per_window - tokens(rows.values())
     assert abs(left) <= 2 * 1.1 * tokens_per_window, output
     assert f"of {round(WINDOWS * tokens_per_window):,} tokens spent" in output
+
+
+def test_the_least_stable_queries_get_further_shuffles(
+    tmp_path: Path, ray_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every answer reverses a shuffled prompt, so queries with as many candidates have the same stability."""
+    strategy = "{{name: shuffle_consensus, window: 12, depth: 12, cutoff: 3, shuffles: {}}}".format
+    rows, _ = run_to_its_end(write_job(tmp_path / "budget", 0.0, strategy=strategy(12)), ray_environment)
+    by_stability = sorted(SOURCES, key=lambda each: (rows[each]["windows"][FIRST_WINDOWS - 1]["stability"], each))
+    further = [2 * FIRST_WINDOWS] * 8 + [FIRST_WINDOWS + 1]
+    assert [spent(rows[query_id]) for query_id in by_stability] == [*further, *[FIRST_WINDOWS] * (QUERIES - 9)]
+
+    write_input(tmp_path / "in", list(SOURCES.values()))
+    all_at_once = config(tmp_path, f"--strategy={strategy(2 * FIRST_WINDOWS)}")
+    rerank_locally(monkeypatch, all_at_once)
+    for query_id, row in rows_of(all_at_once).items():
+        if query_id in by_stability[:8]:
+            for column in ("ranking", "stability"):
+                assert rows[query_id][column] == row[column]

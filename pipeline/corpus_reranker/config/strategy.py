@@ -8,7 +8,7 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from corpus_reranker.plugins import registered_name
-from corpus_reranker.ranking.strategies.base import Strategy
+from corpus_reranker.ranking.strategies.base import Strategy, can_continue
 from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
 from corpus_reranker.section import check_known_keys
 
@@ -31,6 +31,20 @@ def build_strategy(value: Any) -> Any:
 def strategy_options(strategy: Strategy) -> dict[str, Any]:
     """The mapping that `build_strategy` turns into this strategy."""
     return {"name": registered_name(type(strategy), STRATEGIES), **dataclasses.asdict(strategy)}  # type: ignore[call-overload]
+
+
+def budget_refusal(strategy: Any) -> str | None:
+    """Why a run with a budget cannot continue the rankings of a strategy, and the fix. None if it can."""
+    name = strategy_options(strategy)["name"]
+    refusal = f"strategy {name} cannot continue with more windows, which budget needs"
+    if not can_continue(strategy):
+        names = " or ".join(each for each in STRATEGIES if can_continue(strategy_class(each)))
+        return f"{refusal}; set strategy.name to {names}"
+    try:
+        strategy.with_max_windows(1)
+    except ValueError as error:
+        return f"{refusal}: {error}"
+    return None
 
 
 StrategySetting: TypeAlias = Annotated[Any, PlainValidator(build_strategy), PlainSerializer(strategy_options)]

@@ -103,8 +103,8 @@ WINDOWS = pa.list_(
 )
 """In the order of their requests. `reasoning` is null unless output.keep_reasoning is set. `named` is the number of
 passages that the answer names, null without a completion; `flags` are those of `types.AnswerFlag`. `stability` is that
-of the ranking, if this window were the last (`active`). It is null with other strategies, and until a window has an
-answer."""
+of the ranking, if this window were the last (`active`, and `shuffle_consensus` if the candidates fit in one window). It
+is null with other strategies, and until a window has an answer."""
 
 RESULT = pa.schema(
     [
@@ -124,8 +124,9 @@ RESULT = pa.schema(
 )
 """`stability` is how reproducible the order is, higher is better; null if the strategy does not measure it. With
 `active` it is the mean, over the first `cutoff` candidates, of the probability that a candidate's relevance exceeds t,
-from 0 to 1; t is the value that `cutoff` candidates are expected to exceed. With `shuffle_consensus` it is Kendall's
-tau, from -1 to 1, averaged over all pairs of shuffled copies of a window and then over the windows.
+from 0 to 1; t is the value that `cutoff` candidates are expected to exceed. With `shuffle_consensus` it is the
+mean probability, from 0 to 1, that most shuffled prompts order two passages of a window as the consensus of the window
+does; the mean is over the pairs with a candidate of the first `cutoff`.
 
 `blank_candidates` have no text and are ranked last; `duplicate_candidates` repeat a doc_id and are dropped. Both
 are null in a row that cannot be reranked, and so is `request_fingerprint` (request_fingerprint.py). `reused_from` is

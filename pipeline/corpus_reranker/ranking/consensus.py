@@ -1,7 +1,7 @@
 """Rank aggregation: the Kemeny consensus of several rankings, exact for small groups and a local optimum beyond."""
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Container, Sequence
+from itertools import accumulate, combinations
 from math import comb
 
 EXACT_LIMIT = 8
@@ -32,12 +32,20 @@ def agreeing_pairs(rankings: Sequence[Sequence[int]], consensus: Sequence[int]) 
     return agreeing
 
 
-def mean_kendall_tau(rankings: Sequence[Sequence[int]]) -> float:
-    """Kendall's tau, from -1 to 1, averaged over all pairs of at least two `rankings` of at least two items."""
-    before, count, discordant = _pair_counts(rankings), len(rankings), 0
-    for first, second in combinations(rankings[0], 2):
-        discordant += before[first][second] * (count - before[first][second])
-    return 1 - 2 * discordant / (comb(count, 2) * comb(len(rankings[0]), 2))
+def majority_probabilities(
+    rankings: Sequence[Sequence[int]], consensus: Sequence[int], top: Container[int]
+) -> list[float]:
+    """For each pair with an item of `top`: the probability that most rankings order it as `consensus` does.
+
+    `rankings` are a sample. The share of all rankings that order a pair as `consensus` does has a uniform prior. If m
+    of n sampled rankings do, its posterior is Beta(1 + m, 1 + n - m), and the probability that it exceeds 1/2 is that
+    of at most m heads in n + 1 tosses of a fair coin.
+    """
+    before, count = _pair_counts(rankings), len(rankings)
+    heads = accumulate(comb(count + 1, agreeing) for agreeing in range(count + 1))
+    probability = [number / 2 ** (count + 1) for number in heads]
+    pairs = combinations(consensus, 2)
+    return [probability[before[better][worse]] for better, worse in pairs if better in top or worse in top]
 
 
 _PairCounts = dict[int, dict[int, int]]

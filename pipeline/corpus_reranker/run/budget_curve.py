@@ -16,13 +16,12 @@ from pyarrow.fs import FileSystem
 from corpus_reranker.array_types import FloatArray, IntArray
 from corpus_reranker.config.budget import BudgetConfig
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.config.strategy import build_strategy
+from corpus_reranker.config.strategy import budget_refusal, build_strategy
 from corpus_reranker.errors import InputError
 from corpus_reranker.evaluation.outputs import read_text
 from corpus_reranker.io.filesystem import join
 from corpus_reranker.io.schemas import BUDGET, MAX_WINDOWS, QUERY_ID
 from corpus_reranker.io.sinks.layout import CONFIG
-from corpus_reranker.ranking.strategies.base import can_continue
 from corpus_reranker.report.run_data import RunData
 from corpus_reranker.run.budget import next_limits, open_queries
 
@@ -142,8 +141,8 @@ def budget_curve(
         output: Filesystem and folder of this output.
         windows_per_query: Requests that the budget pays for; None if that is not known.
     """
-    if not can_continue(config.strategy):
-        return BudgetCurve(note="the strategy cannot continue with more windows; set strategy.name to active")
+    if refusal := budget_refusal(config.strategy):
+        return BudgetCurve(note=refusal)
     if BUDGET in data.metadata:
         return BudgetCurve(note="the measured run has a budget; measure a run without one")
     most_windows = config.strategy.max_windows(config.input.max_candidates)
@@ -166,11 +165,12 @@ def _most_windows(config: JobConfig, output: tuple[FileSystem, str]) -> int:
         raise InputError(f"the measured output has no {CONFIG}")
     try:
         strategy = build_strategy((yaml.safe_load(text) or {})["strategy"])
+        is_same = type(strategy) is type(config.strategy) and (
+            strategy.with_max_windows(1) == config.strategy.with_max_windows(1)
+        )
     except (KeyError, TypeError, ValueError, yaml.YAMLError):
-        strategy = None
-    if type(strategy) is not type(config.strategy) or (
-        strategy.with_max_windows(1) != config.strategy.with_max_windows(1)
-    ):
+        is_same = False
+    if not is_same:
         raise InputError("the measured run has another strategy; only the maximum number of windows may differ")
     most_windows: int = strategy.max_windows(config.input.max_candidates)
     return most_windows
@@ -191,7 +191,7 @@ def _curve(
     if left > 0 and open_queries(sample.rows(limits), _NO_IDS, budget, most_windows).num_rows:
         note = (
             f"the budget pays for {windows_per_query:,.1f} windows per query, and the measured run has at most"
-            f" {sample.most_windows}; measure a run with more (strategy.max_calls)"
+            f" {sample.most_windows}; measure a run with more (strategy.max_calls or strategy.shuffles)"
         )
         return BudgetCurve(_points(sample, ends, None), queries, note)
     unspent = "the budget is not spent: after its row, no query of the measured run can use more windows"

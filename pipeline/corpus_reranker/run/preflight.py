@@ -1,13 +1,12 @@
 """Checks of a job config before any actor starts, beyond what the types of the config check."""
 
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.config.strategy import strategy_options
+from corpus_reranker.config.strategy import budget_refusal, strategy_options
 from corpus_reranker.engines.base import EngineCapabilities, EngineSettings
 from corpus_reranker.errors import ConfigError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import canonical
-from corpus_reranker.ranking.strategies.base import can_continue, needs_scores
-from corpus_reranker.ranking.strategies.registry import STRATEGIES, strategy_class
+from corpus_reranker.ranking.strategies.base import needs_scores
 
 _MIN_PASSAGE_TOKENS = 16
 """Minimum tokens per passage: a context that leaves less for each passage is a mistake in the config."""
@@ -155,12 +154,8 @@ def _check_budget(config: JobConfig) -> None:
     """Check that queries can be continued without repeated requests, and that the budget can be measured."""
     if config.budget is None:
         return
-    if not can_continue(config.strategy):
-        names = ", ".join(name for name in STRATEGIES if can_continue(strategy_class(name)))
-        raise ConfigError(
-            f"strategy {strategy_options(config.strategy)['name']} cannot continue with more windows, which budget"
-            f" needs; set strategy.name to {names}"
-        )
+    if refusal := budget_refusal(config.strategy):
+        raise ConfigError(refusal)
     if not config.output.completion_cache:
         raise ConfigError("budget needs the completion cache; set output.completion_cache to true")
     if config.pre_ranker is not None:

@@ -66,10 +66,11 @@ def needs_scores(strategy: Strategy) -> bool:
 
 
 def can_continue(strategy: Strategy | type[Strategy]) -> bool:
-    """Whether a ranking can be continued with more windows, as a run with a budget does.
+    """Whether a ranking can be continued with more windows, as a run with a budget does, at least with some settings.
 
     Such a strategy has a method `with_max_windows(max_windows)`: the same strategy with at most this many windows. Its
-    first windows do not depend on the limit, and the ranking has a stability unless it can use no more.
+    first windows do not depend on the limit, and the ranking has a stability unless it can use no more. The method
+    raises ValueError for settings that do not allow this; the message has the reason and the fix.
     """
     return hasattr(strategy, "with_max_windows")
 
