@@ -1,4 +1,4 @@
-"""Periodic reports of a replica."""
+"""Reports of a replica."""
 
 import asyncio
 import os
@@ -6,16 +6,23 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 
+async def send_reports(reports: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Call `reports`. An error in one, such as one in the `info` of an engine from outside the package, ends no other.
+
+    The error is printed, because a report observes; it must not fail the queries that a replica has reranked.
+    """
+    for report in reports:
+        try:
+            await report()
+        except Exception as error:  # the next report repeats what this one has not sent
+            sys.stderr.write(f"replica process {os.getpid()}: cannot report: {type(error).__name__}: {error}\n")
+
+
 async def report_periodically(reports: Sequence[Callable[[], Awaitable[None]]], interval_seconds: float = 1.0) -> None:
     """Call `reports` until the process ends.
 
-    An error, such as one in the `info` of an engine from outside the package, does not end the reports: without them,
-    the run would not notice the end of its input or its limit on the cost.
+    Errors do not end this: without it, the run would not notice the end of its input or its limit on the cost.
     """
     while True:
         await asyncio.sleep(interval_seconds)
-        for report in reports:
-            try:
-                await report()
-            except Exception as error:  # the next report repeats what this one has not sent
-                sys.stderr.write(f"replica process {os.getpid()}: cannot report: {type(error).__name__}: {error}\n")
+        await send_reports(reports)

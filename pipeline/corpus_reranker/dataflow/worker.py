@@ -18,7 +18,7 @@ from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.query_reranker import QueryReranker
 from corpus_reranker.dataflow.replica import ReplicaId
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
-from corpus_reranker.dataflow.reporting import report_periodically
+from corpus_reranker.dataflow.reporting import report_periodically, send_reports
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.errors import EngineDeadError, RowError
 from corpus_reranker.io import schemas
@@ -87,7 +87,7 @@ class RerankWorker:
             tasks = [group.create_task(self._rerank_row(row)) for row in queries]
         if not len(self._in_flight):  # possibly the last block of this replica: Ray ends its process soon
             await self._reranker.flush()
-            await self._report_to_stats()
+            await send_reports((self._report_to_stats,))
         self._queries_returned += len(queries)
         results = [None if task.cancelled() else task.result() for task in tasks]
         return await asyncio.to_thread(result_block, block, results, self._schema, self._shown, self._run.calibration)
