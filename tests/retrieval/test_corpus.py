@@ -109,14 +109,14 @@ def test_compressed_files_in_folders_with_other_column_names(tmp_path: Path) -> 
     ]
 
 
-def test_half_a_surrogate_pair_in_a_text_is_replaced(tmp_path: Path) -> None:
+def test_a_lone_surrogate_in_a_text_is_replaced(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", [{"doc_id": "d", "text": "a\ud83db"}], ensure_ascii=True)
     assert read(path) == [{"doc_id": "d", "title": None, "text": "a\ufffdb"}]
 
 
-def test_an_id_with_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+def test_an_id_with_a_lone_surrogate_is_refused(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", [{"doc_id": "d\ud83d", "text": "a"}], ensure_ascii=True)
-    with pytest.raises(InputError, match=r"byte 0: 'd\\ud83d' holds half a surrogate pair"):
+    with pytest.raises(InputError, match=r"byte 0: 'd\\ud83d' holds a lone surrogate"):
         read(path)
 
 

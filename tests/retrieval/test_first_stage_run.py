@@ -100,7 +100,7 @@ def test_ranks_replace_missing_scores(tmp_path: Path) -> None:
         ("r.jsonl", '{"query_id": "q", "candidates": 5}\n', "line 1: 'candidates' must be a list, got 5"),
         ("r.jsonl", '{"query_id": "q", "candidates": ["d"]}\n', "candidate of query 'q' must be an object, got 'd'"),
         ("r.jsonl", '{"query_id": 7.0, "doc_id": "d", "score": 1}\n', "line 1: query_id must be a string, got 7.0"),
-        ("r.jsonl", '{"query_id": "q", "doc_id": "d\\ud83d", "score": 1}\n', "holds half a surrogate pair"),
+        ("r.jsonl", '{"query_id": "q", "doc_id": "d\\ud83d", "score": 1}\n', "holds a lone surrogate"),
     ],
 )
 def test_an_invalid_run_is_reported(tmp_path: Path, name: str, content: str, message: str) -> None:

@@ -209,19 +209,19 @@ def test_rankllm(folder: Path, name: str) -> None:
     assert read.run == {"1": [("7", 2.5)], "a b": [("7", 2.5)]}
 
 
-def test_half_a_surrogate_pair_is_replaced_in_texts_only(folder: Path) -> None:
+def test_a_lone_surrogate_is_replaced_in_texts_only(folder: Path) -> None:
     write_jsonl(folder / "requests.jsonl", [request("1", "text", text="one\ud83d")])
     assert Read(folder, "rankllm", path=f"{folder}/requests.jsonl").documents == {"7": (None, "one\ufffd")}
     write_jsonl(folder / "ids.jsonl", [request("1\ud83d", "text")])
-    with pytest.raises(InputError, match=r"line 1: '1\\ud83d' holds half a surrogate pair"):
+    with pytest.raises(InputError, match=r"line 1: '1\\ud83d' holds a lone surrogate"):
         Read(folder, "rankllm", path=f"{folder}/ids.jsonl")
 
 
-def test_half_a_surrogate_pair_in_judgments_is_refused(folder: Path) -> None:
+def test_a_lone_surrogate_in_judgments_is_refused(folder: Path) -> None:
     write_jsonl(folder / "query.jsonl", [{"id": "1", "text": "first"}])
     write_jsonl(folder / "corpus.jsonl", [{"id": "d\ud83d", "text": "one"}])
     write_jsonl(folder / "qrels.jsonl", [{"q_id": "1", "p_id": "d\ud83d", "score": 1}])
-    with pytest.raises(InputError, match=r"the qrels of .*'1.td\\ud83d.t1' holds half a surrogate pair"):
+    with pytest.raises(InputError, match=r"the qrels of .*'1.td\\ud83d.t1' holds a lone surrogate"):
         Read(folder, "r2med")
 
 

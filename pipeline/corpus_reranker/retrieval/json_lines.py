@@ -1,6 +1,6 @@
 """Lines of JSON Lines files, and the ids and texts in them.
 
-JSON can hold half a surrogate pair (`\\ud83d` alone), which is no character: Arrow and UTF-8 cannot hold it.
+JSON can hold a lone surrogate, such as `\\ud83d`, which is not a character: Arrow and UTF-8 cannot hold it.
 """
 
 import json
@@ -33,15 +33,15 @@ def id_text(value: Any, name: str, source: str) -> str:
 
 
 def whole_characters(text: str, source: str) -> str:
-    """`text`, an id or a name. Raises InputError for half a surrogate pair: two ids could become one."""
+    """`text`, an id or a name. Raises InputError for a lone surrogate: two ids could become one."""
     if SURROGATE.search(text):
         raise InputError(
-            f"{source}: {ascii(text)[:_SHOWN_CHARS]} holds half a surrogate pair, which is no character;"
+            f"{source}: {ascii(text)[:_SHOWN_CHARS]} holds a lone surrogate, which is not a character;"
             " write the whole character"
         )
     return text
 
 
 def clean_text(text: str) -> str:
-    """`text` with U+FFFD, the replacement character, for each half of a surrogate pair."""
+    """`text` with U+FFFD, the replacement character, for each lone surrogate."""
     return SURROGATE.sub("\ufffd", text)

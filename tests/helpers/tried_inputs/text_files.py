@@ -81,17 +81,17 @@ TEXT_FILES = (
         {"format": "jsonl"},
     ),
     TriedInput(
-        "JSON Lines: half a surrogate pair in an id of line 2",
+        "JSON Lines: a lone surrogate in an id of line 2",
         {"a.jsonl": text(lines(NESTED_ROW, other("8\ud83d")))},
         "no such setting",
-        "refused: a.jsonl: line 2 holds half a surrogate pair (such as \\ud83d alone) … write the whole character",
+        "refused: a.jsonl: line 2 holds a lone surrogate (such as \\ud83d) … write the whole character",
         {"format": "jsonl"},
     ),
     TriedInput(
-        "JSON Lines: half a surrogate pair in the name of a column",
+        "JSON Lines: a lone surrogate in the name of a column",
         {"a.jsonl": text(lines(NESTED_ROW | {"more\ud83d": 1}))},
         "no such setting",
-        "refused: a.jsonl: line 1 holds half a surrogate pair (such as \\ud83d alone) … write the whole character",
+        "refused: a.jsonl: line 1 holds a lone surrogate (such as \\ud83d) … write the whole character",
         {"format": "jsonl"},
     ),
     TriedInput(

@@ -167,7 +167,7 @@ def test_any_text_is_read_unchanged(tmp_path: Path, texts: list[str], small_bloc
     ("line", "message"),
     [
         ("{]", "is not JSON: Expecting property name"),
-        ('{"query_id": "q", "query": "\\ud83d"}', "holds half a surrogate pair"),
+        ('{"query_id": "q", "query": "\\ud83d"}', "holds a lone surrogate"),
         (f'{{"query_id": "q", "more": {"[" * 1500}{"]" * 1500}}}', "is nested too deeply"),
         (f'{{"query_id": "q"}}{{"more": {"[" * 1500}', "is nested too deeply"),
     ],

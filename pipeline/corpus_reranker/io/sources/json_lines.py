@@ -24,7 +24,7 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKET = re.compile(rb"[^\[\]{}]+")
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half a surrogate pair, which is no character."""
+"""A lone surrogate, which is not a character."""
 
 
 def read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
@@ -105,7 +105,7 @@ def _parse(line: str | bytes, path: str, number: int) -> dict[str, Any]:
         raise InputError(f"{path}: line {number} holds no object; JSON Lines hold one object per line")
     if SURROGATE.search(json.dumps(row, ensure_ascii=False)):
         raise InputError(
-            f"{path}: line {number} holds half a surrogate pair (such as \\ud83d alone), which is no character;"
+            f"{path}: line {number} holds a lone surrogate (such as \\ud83d), which is not a character;"
             " write the whole character"
         )
     return row
