@@ -218,7 +218,7 @@ def test_token_rates_with_the_token_budget_as_output_length(config: Path, tmp_pa
     write_input(tmp_path / "in", rows(30))
     rates = ("--prompt-tokens-per-second=100", "--output-tokens-per-second", "10")
     found = estimate(config, *rates)
-    assert found["answers"]["output_tokens_mean"] == 60
+    assert found["lengths"]["output_tokens_mean"] == 60
     assert "an upper bound" in printed(config, *rates)
     work = found["work"]
     seconds = work["windows"] * (work["prompt_tokens_mean"] / 100 + 60 / 10)
@@ -229,9 +229,9 @@ def test_output_lengths_measured_on_an_earlier_run(config: Path, tmp_path: Path)
     write_input(tmp_path / "in", rows(30))
     windows = [{**WINDOW, "output_tokens": 100}, {**WINDOW, "output_tokens": 500, "attempts": 3}]
     earlier = write_data_files(tmp_path / "earlier", [[output_row("1", [0], windows=windows)]])
-    answers = estimate(config, "--measured", str(earlier))["answers"]
-    assert (answers["output_tokens_mean"], answers["attempts_mean"]) == (300, 2)
-    assert answers["latency_seconds_mean"] == 3.0
+    lengths = estimate(config, "--measured", str(earlier))["lengths"]
+    assert (lengths["output_tokens_mean"], lengths["attempts_mean"]) == (300, 2)
+    assert lengths["latency_seconds_mean"] == 3.0
 
 
 def test_the_sample_covers_the_whole_input(config: Path, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_limits_on_failed_queries_and_unanswered_windows(tmp_path: Path) -> None
 def test_flagged_answers_and_unranked_candidates_are_summed_up() -> None:
     manifest = {"windows_by_flag": {"one_name": 2, "input_order": 3}, "blank_candidates": 1, "duplicate_candidates": 0}
     assert noted_counts(manifest) == [
-        "answers: 3 input_order, 2 one_name",
+        "flagged answers: 3 input_order, 2 one_name",
         "candidates: 1 without text (ranked last)",
     ]
     assert noted_counts({"windows_by_flag": {}, "blank_candidates": 0}) == []

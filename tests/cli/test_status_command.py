@@ -88,7 +88,7 @@ def test_flagged_answers_of_a_finished_run(local_location: Location) -> None:
         sink.begin({"model": "m"}, 1, config_yaml="")
         write_data_file(location, "part-0.parquet", ["a"])
         sink.finish(sink.prepare(pa.chunked_array([["a"]])), SCHEMA)
-    assert "answers: 1 input_order\n" in run_command("status", location.url + "/out").output
+    assert "flagged answers: 1 input_order\n" in run_command("status", location.url + "/out").output
 
 
 async def test_windows_in_quarantine(local_location: Location) -> None:

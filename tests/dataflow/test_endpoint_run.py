@@ -73,8 +73,9 @@ def test_a_faulty_endpoint_costs_no_attempt_and_the_key_is_nowhere(
         assert row["status"] == "complete"
         assert [window["attempts"] for window in row["windows"]] == [1, 1]
     assert run.lines[0] == (
-        "engine openai with model m: has structured output;"
-        " lacks prompts as token ids, continued responses, log-probabilities of the first token, a reasoning budget"
+        "engine openai with model m: supports structured output;"
+        " does not support prompts as token ids, continued responses, log-probabilities of the first token,"
+        " a reasoning budget"
     )
     assert run.counts["requests_lost"] == counts["drop"] + counts["stall"]
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -96,7 +97,7 @@ def test_wrong_settings_end_a_run_before_it_begins(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv(KEY_NAME, "another")
         check_refused(run_command("rerank", *arguments, "--engine.model=n"), "the model n does not exist")
         plan = run_command("rerank", "--dry-run", *arguments)
-    assert "engine openai with model m: has structured output" in plan.output
+    assert "engine openai with model m: supports structured output" in plan.output
     assert "passage 0 of q0000" in plan.output
     check_refused(run_command("rerank", *arguments), f"cannot reach the endpoint: {endpoint.base_url}: ")
     assert not (tmp_path / "out").exists()

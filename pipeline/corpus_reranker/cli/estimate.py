@@ -31,7 +31,7 @@ def estimate(
     output_tokens_per_second: Annotated[float | None, typer.Option(help="Rate of one replica.")] = None,
     output_tokens_mean: Annotated[float | None, typer.Option(help="Output tokens per window.")] = None,
     measured: Annotated[
-        str | None, typer.Option(help="Output of an earlier run: output lengths, curve of a budget.")
+        str | None, typer.Option(help="Output of an earlier run, for output lengths and a budget's gain.")
     ] = None,
     price_per_gpu_hour: Annotated[float | None, typer.Option(help="Default: report.price_per_gpu_hour.")] = None,
     sample_queries: Annotated[
@@ -42,8 +42,8 @@ def estimate(
     """Predict windows, tokens, time and price of a run. Starts neither Ray nor an engine.
 
     Rates are per replica at full load. Without a rate, the estimate has only windows and tokens. The output length
-    comes from --output-tokens-mean or --measured. The default, the whole token budget, is an upper bound. With a
-    budget, --measured also gives a curve: what each number of windows gains.
+    comes from --output-tokens-mean or --measured. Without them, it is max_tokens, an upper bound. If the config has
+    a budget, --measured also prints the gain in stability for each number of windows.
     """
     own = {
         "estimate.replicas": replicas,
@@ -81,7 +81,7 @@ def _content(found: Estimate) -> dict[str, Any]:
 
 
 def _table(found: Estimate, config: JobConfig) -> Table:
-    work, answers, time = found.work, found.answers, found.duration
+    work, lengths, time = found.work, found.lengths, found.duration
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row(
         "queries", f"{work.queries:,} with {counted(work.candidates, 'candidate')} (at most {work.most_candidates:,})"
@@ -94,10 +94,10 @@ def _table(found: Estimate, config: JobConfig) -> Table:
         + (f"; passages shortened in {work.shortened_fraction:.1%} of windows" if work.shortened_fraction else ""),
     )
     table.add_row(
-        "output tokens", f"{found.output_tokens:,.0f}: {answers.output_tokens_mean:,.0f} per window, {answers.source}"
+        "output tokens", f"{found.output_tokens:,.0f}: {lengths.output_tokens_mean:,.0f} per window, {lengths.source}"
     )
-    if answers.attempts_mean > 1:
-        table.add_row("attempts", f"{answers.attempts_mean:.3f} per window")
+    if lengths.attempts_mean > 1:
+        table.add_row("attempts", f"{lengths.attempts_mean:.3f} per window")
     if work.unreadable_queries:
         table.add_row("unreadable", f"{counted(work.unreadable_queries, 'sampled query')}, failed in a run")
     if found.endpoint_price is not None:

@@ -41,7 +41,7 @@ def noted_counts(manifest: Mapping[str, Any]) -> list[str]:
     }
     candidates = {what: count for what, count in unranked.items() if count}
     return [
-        *([f"answers: {format_counts(by_flag)}"] if by_flag else []),
+        *([f"flagged answers: {format_counts(by_flag)}"] if by_flag else []),
         *([f"candidates: {format_counts(candidates)}"] if candidates else []),
     ]
 

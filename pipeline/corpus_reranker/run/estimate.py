@@ -77,14 +77,19 @@ class EstimatedCurve:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`duration` is None without a throughput in the config's section `estimate`; `price` also without a GPU price.
+    """The estimate of a run.
 
-    `endpoint_price` is that of all tokens at engine.prices, none of them cached; None without prices. `curve` has what
-    each number of windows gains; None without a budget.
+    Attributes:
+        work: Windows and prompt tokens of the input.
+        lengths: Lengths of responses.
+        duration: None without a throughput in the config's section `estimate`.
+        price: Price of the GPU-hours; None without a duration or a price per GPU-hour.
+        endpoint_price: Price of all tokens at `engine.prices`, none of them cached; None without prices.
+        curve: What each number of windows gains; None without a budget.
     """
 
     work: Work
-    answers: ResponseLengths
+    lengths: ResponseLengths
     duration: Duration | None
     price: float | None
     endpoint_price: float | None = None
@@ -92,11 +97,11 @@ class Estimate:
 
     @property
     def prompt_tokens(self) -> float:
-        return self.work.windows * self.work.prompt_tokens_mean * self.answers.attempts_mean
+        return self.work.windows * self.work.prompt_tokens_mean * self.lengths.attempts_mean
 
     @property
     def output_tokens(self) -> float:
-        return self.work.windows * self.answers.output_tokens_mean
+        return self.work.windows * self.lengths.output_tokens_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,37 +122,37 @@ def estimate(config: JobConfig) -> Estimate:
     """
     work = measure_work(config, config.estimate.sample_queries or None)
     measured = None if config.estimate.measured is None else _measure(config.estimate.measured, config.storage)
-    answers = _assumed_lengths(config) if measured is None else measured.lengths
+    lengths = _assumed_lengths(config) if measured is None else measured.lengths
     if config.budget is None:
-        return _estimate_work(config, work, answers)
-    windows = _windows_of_budget(config, config.budget, work, answers)
+        return _estimate_work(config, work, lengths)
+    windows = _windows_of_budget(config, config.budget, work, lengths)
     if windows is not None:
         work = replace(work, windows=min(work.windows, int(windows)))
-    found = _estimate_work(config, work, answers)
+    found = _estimate_work(config, work, lengths)
     return replace(found, curve=_estimate_curve(config, config.budget, windows, found, measured))
 
 
-def _estimate_work(config: JobConfig, work: Work, answers: ResponseLengths) -> Estimate:
-    seconds_per_window = _seconds_per_window(config.estimate, work, answers)
-    time = None if seconds_per_window is None else duration(config, work, answers, seconds_per_window)
+def _estimate_work(config: JobConfig, work: Work, lengths: ResponseLengths) -> Estimate:
+    seconds_per_window = _seconds_per_window(config.estimate, work, lengths)
+    time = None if seconds_per_window is None else duration(config, work, lengths, seconds_per_window)
     price = config.report.price_per_gpu_hour
-    found = Estimate(work, answers, time, None if time is None or price is None else price * time.gpu_hours)
+    found = Estimate(work, lengths, time, None if time is None or price is None else price * time.gpu_hours)
     if (prices := config.engine.token_prices) is None:
         return found
     return replace(found, endpoint_price=prices.price(found.prompt_tokens, found.output_tokens))
 
 
-def _windows_of_budget(config: JobConfig, budget: BudgetConfig, work: Work, answers: ResponseLengths) -> float | None:
+def _windows_of_budget(config: JobConfig, budget: BudgetConfig, work: Work, lengths: ResponseLengths) -> float | None:
     """The windows that the budget pays for; None without the price of a window."""
-    prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
-    seconds_per_window = _seconds_per_window(config.estimate, work, answers)
+    prompt_tokens = work.prompt_tokens_mean * lengths.attempts_mean
+    seconds_per_window = _seconds_per_window(config.estimate, work, lengths)
     gpu_hours = (seconds_per_window or 0.0) * config.engine.gpus_per_replica / 3600
     gpu_cost, prices = gpu_hours * (config.report.price_per_gpu_hour or 0.0), config.engine.token_prices
     price = {
-        "windows": answers.attempts_mean,
-        "tokens": prompt_tokens + answers.output_tokens_mean,
+        "windows": lengths.attempts_mean,
+        "tokens": prompt_tokens + lengths.output_tokens_mean,
         "gpu_hours": gpu_hours,
-        "cost": prices.price(prompt_tokens, answers.output_tokens_mean) if prices else gpu_cost,
+        "cost": prices.price(prompt_tokens, lengths.output_tokens_mean) if prices else gpu_cost,
     }[budget.unit]
     return budget.amount / price if price else None
 
@@ -156,15 +161,15 @@ def _estimate_curve(
     config: JobConfig, budget: BudgetConfig, windows: float | None, found: Estimate, measured: _Measured | None
 ) -> EstimatedCurve:
     """The curve of a budget. `windows` is what it pays for, if that is known."""
-    work, answers = found.work, found.answers
+    work, lengths = found.work, found.lengths
     if measured is None:
         return EstimatedCurve(0, (), _NO_SAMPLE)
-    requests_per_query = None if windows is None else windows * answers.attempts_mean / work.queries
+    requests_per_query = None if windows is None else windows * lengths.attempts_mean / work.queries
     curve = budget_curve(config, budget, measured.data, measured.output, requests_per_query)
 
     def row(point: CurvePoint) -> CurveRow:
         windows = round(point.windows_per_query * work.queries)
-        part = _estimate_work(config, replace(work, windows=round(windows / answers.attempts_mean)), answers)
+        part = _estimate_work(config, replace(work, windows=round(windows / lengths.attempts_mean)), lengths)
         return CurveRow(
             **asdict(point),
             windows=windows,
@@ -183,14 +188,14 @@ def _assumed_lengths(config: JobConfig) -> ResponseLengths:
     return ResponseLengths(config.generation.max_tokens, "max_tokens: an upper bound")
 
 
-def _seconds_per_window(rates: EstimateConfig, work: Work, answers: ResponseLengths) -> float | None:
+def _seconds_per_window(rates: EstimateConfig, work: Work, lengths: ResponseLengths) -> float | None:
     """Seconds of a fully loaded replica per window, None without rates."""
     if rates.windows_per_second is not None:
         return 1 / rates.windows_per_second
     if rates.prompt_tokens_per_second is None or rates.output_tokens_per_second is None:
         return None
-    prompt_tokens = work.prompt_tokens_mean * answers.attempts_mean
-    return prompt_tokens / rates.prompt_tokens_per_second + answers.output_tokens_mean / rates.output_tokens_per_second
+    prompt_tokens = work.prompt_tokens_mean * lengths.attempts_mean
+    return prompt_tokens / rates.prompt_tokens_per_second + lengths.output_tokens_mean / rates.output_tokens_per_second
 
 
 def _measure(url: str, storage: StorageConfig) -> _Measured:
@@ -209,14 +214,14 @@ def _measure(url: str, storage: StorageConfig) -> _Measured:
     return _Measured(data, output, lengths)
 
 
-def duration(config: JobConfig, work: Work, answers: ResponseLengths, seconds_per_window: float) -> Duration:
+def duration(config: JobConfig, work: Work, lengths: ResponseLengths, seconds_per_window: float) -> Duration:
     """Compute the duration of a run on replicas that need `seconds_per_window` for each window at full load.
 
     The latency of a window is the measured one, or follows from the throughput by Little's law: with n windows in
     flight and r windows per second, each takes n / r seconds.
     """
     replicas = config.estimate.replicas or config.cluster.max_replica_count
-    latency_seconds = answers.latency_seconds_mean
+    latency_seconds = lengths.latency_seconds_mean
     if latency_seconds is None:
         latency_seconds = min(max_windows_in_flight(config), max(work.queries / replicas, 1)) * seconds_per_window
     work_seconds = work.windows * seconds_per_window / replicas

@@ -13,7 +13,7 @@ _MIN_PASSAGE_TOKENS = 16
 
 
 def probed(config: JobConfig) -> JobConfig:
-    """`config` with what only the service behind an engine can tell. Raises ConfigError if it cannot be used."""
+    """`config` with the capabilities that the engine's server reports. Raises ConfigError if it cannot be used."""
     return config.model_copy(update={"engine": config.engine.probed()})
 
 
@@ -26,9 +26,10 @@ def describe_capabilities(engine: EngineSettings) -> str:
         "choice_logprobs": "log-probabilities of the first token",
         "reasoning_budget": "a reasoning budget",
     }
-    has = [text for name, text in names.items() if getattr(engine.capabilities, name)]
-    lacks = [text for name, text in names.items() if not getattr(engine.capabilities, name)]
-    parts = [f"{verb} {', '.join(texts)}" for verb, texts in (("has", has), ("lacks", lacks)) if texts]
+    supported = [text for name, text in names.items() if getattr(engine.capabilities, name)]
+    unsupported = [text for name, text in names.items() if not getattr(engine.capabilities, name)]
+    by_verb = {"supports": supported, "does not support": unsupported}
+    parts = [f"{verb} {', '.join(texts)}" for verb, texts in by_verb.items() if texts]
     return f"engine {engine.kind} with model {engine.model}: {'; '.join(parts)}"
 
 
