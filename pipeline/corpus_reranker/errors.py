@@ -2,7 +2,7 @@
 
 
 class RerankerError(Exception):
-    """Base class of the errors that a user sees. The message says what is wrong, where, and how to fix it."""
+    """Base class of the errors that a user sees. The message names the problem, its location and the fix."""
 
 
 class ConfigError(RerankerError):
@@ -46,7 +46,7 @@ class TransientRunError(RunError):
 
 
 class NoFreeNodeError(RunError):
-    """No node has had enough free resources for a replica for too long. The same command resumes the run later."""
+    """No node has enough free resources for a replica, and the wait timed out. The same command resumes the run."""
 
 
 class MaxCostError(RunError):

@@ -64,7 +64,7 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True)
 class ShownInput:
-    """What prompts show of a row beyond its query, titles and texts.
+    """The parts of an input row that prompts show in addition to query, titles and texts.
 
     Attributes:
         columns: Names of columns, in alphabetical order.

@@ -67,7 +67,7 @@ def _only(values: list[Any], read_text: Callable[[str], list[int]]) -> list[int]
 
 
 def _ranks(values: list[Any]) -> list[int]:
-    """The ranks in a list, or in a list of lists or objects; empty if one of the values is no identifier."""
+    """The ranks in a list, or in a list of lists or objects; empty if one of the values is not an identifier."""
     if values and all(isinstance(value, dict) for value in values):
         values = _identifiers(values)
     ranks: list[int] = []

@@ -8,10 +8,10 @@ from corpus_reranker.answers.reasoning import ReasoningParser
 from corpus_reranker.answers.score_parser import ScoreParser
 
 _MAX_OBJECTS = 32
-"""An answer has one object. Braces in the text before it are tried, too."""
+"""An answer has one object. Braces in the text before it are also tried."""
 
 _MAX_SCORE = 1e9
-"""A number beyond it is no score; floats cannot hold every integer."""
+"""A larger number is not a score; floats cannot hold every integer."""
 
 _DECODER = json.JSONDecoder(object_pairs_hook=list, parse_constant=lambda name: None)
 """Objects as lists of pairs, so that a key that appears twice is seen."""

@@ -8,7 +8,7 @@ from corpus_reranker.answers.reasoning import ReasoningParser
 from corpus_reranker.answers.score_parser import ScoreParser
 
 _SCALE = re.compile(r"(?:/|\bout of\b)\s*+\d++", re.IGNORECASE)
-"""The end of a scale beside the score: `7/10`, `7 out of 10`."""
+"""The end of a scale after the score: `7/10`, `7 out of 10`."""
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,9}(?:\.\d{1,9})?(?!\w|\.\d)")
 

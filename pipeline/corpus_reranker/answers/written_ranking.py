@@ -33,7 +33,7 @@ _THOUSANDS = re.compile(r"(?<![\d,])\d{1,3},0\d\d(?![\d,])")
 _VALUE = re.compile(
     r"\](?: *+[:=(\-–]|[.)](?=\s)) *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE
 )
-"""A score or a rank beside an identifier: `[3]: 0.9`, `[3] (rank 1)`."""
+"""A score or a rank next to an identifier: `[3]: 0.9`, `[3] (rank 1)`."""
 
 _REVERSED = re.compile(
     r"\b(?:least|worst|lowest)\b[\w ]{0,30}\b(?:to (?:the )?(?:most|best|highest)|first)\b"
@@ -109,7 +109,7 @@ def _ranking(chains: list[Chain], num_passages: int) -> list[int]:
 
 
 def _is_valued_otherwise(text: str, ranks: list[int]) -> bool:
-    """Whether the identifiers have scores or ranks beside them that give another order: `[1]: 3, [2]: 1, [3]: 2`."""
+    """Whether the identifiers have scores or ranks that give another order: `[1]: 3, [2]: 1, [3]: 2`."""
     values = [float(number) for number in _VALUE.findall(text)]
     if len(values) < 2 or len(values) != len(ranks):
         return False

@@ -76,7 +76,7 @@ def completion_key(model: str, prompt: Prompt, params: SamplingParams, *, token_
     """
     params = params if params.temperature else replace(params, seed=0)
     inputs: tuple[Any, ...] = (model, prompt.choices, asdict(params))
-    if not token_ids and prompt.chat is not None:  # `text` was rendered by another tokenizer than the server's
+    if not token_ids and prompt.chat is not None:  # `text` was rendered by a tokenizer other than the server's
         inputs = (*inputs, prompt.chat)
     digest = hashlib.sha256(repr(inputs).encode("utf-8", "surrogatepass"))
     digest.update(

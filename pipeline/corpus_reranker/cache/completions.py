@@ -1,6 +1,6 @@
 """The completion cache: completions of queries that are not in the output yet, for a run that is resumed.
 
-    _run/completions/REPLICA/NUMBER.parquet    a segment: rows of COMPLETIONS in schemas.py
+    _run/RUN/completions/REPLICA/NUMBER.parquet    a segment: rows of COMPLETIONS in schemas.py
 
 A window is in flight until its completion is in a segment, so a crash costs the windows in flight. Nothing else depends
 on the cache: a missing completion is requested again, and only a request with the same prompt and the same sampling
@@ -62,8 +62,8 @@ logger = logging.getLogger(__name__)
 class SegmentIndex:
     """The segments that hold completions of each query.
 
-    It takes 8 bytes for each query beside its id, and 4 for each of its segments. The replicas of a node share its
-    buffers in Ray's object store.
+    It takes 8 bytes for each query in addition to its id, and 4 for each of its segments. The replicas of a node share
+    its buffers in Ray's object store.
 
     Attributes:
         query_ids: In ascending order, each once.
@@ -86,7 +86,7 @@ class SegmentIndex:
 
 
 def completion_index(layout: Layout, replica: str = "") -> SegmentIndex:
-    """Read which segments hold completions of each query: those of one replica, or all.
+    """Index the segments of one replica, or of all replicas, by the queries of their completions.
 
     The driver does this once before a pass, in its subprocess, and the replicas get the result: each segment is then
     read once, and not once by each replica.

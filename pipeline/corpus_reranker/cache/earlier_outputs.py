@@ -45,7 +45,7 @@ class ReuseRequest:
         urls: Earlier outputs. A row is copied from the first of them that has it.
         statuses: Statuses of rows that may be copied.
         reranker: The fingerprint fields of the reranker, which must be those of the earlier outputs.
-        keep_reasoning: Copy reasoning; an output without it is not reused. If false, it is dropped.
+        keep_reasoning: Copy reasoning; an output without it is not reused. If false, the copies have none.
         storage: How to reach the outputs.
         row_limits: What makes an input row a failed row.
         shown: What prompts show of a row beyond its query, titles and texts.

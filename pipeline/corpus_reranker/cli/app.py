@@ -27,7 +27,7 @@ COMMANDS = {
     "rerank": LazyCommand("rerank", "Rerank candidates, Parquet to Parquet, or resume a run."),
     "status": LazyCommand("status", "Show the progress of a run, from its output folder."),
     "watch": LazyCommand("watch", "Watch a run live in a terminal."),
-    "evaluate": LazyCommand("evaluate", "Score rankings before and after reranking with qrels."),
+    "evaluate": LazyCommand("evaluate", "Score rankings with qrels, before and after reranking."),
     "compare": LazyCommand("compare", "Compare the rankings of two outputs."),
     "calibrate": LazyCommand("calibrate", "Fit the probability that a document is relevant, with qrels."),
     "export": LazyCommand("export", "Convert an output to TREC runs, feeds or training data."),

@@ -33,8 +33,8 @@ def assemble(
     """Make candidates from a first-stage run, queries and a corpus: look up the text of every id in the run.
 
     --from takes queries, corpus, qrels, and the run if there is one, from a dataset. Writes the candidates to --output,
-    or else to input.path. Reads the config sections `dataset` and `assemble`. The reranker reads the texts of the
-    queries; the first stage may have searched for other texts. The corpus is streamed once.
+    or else to input.path. Reads the config sections `dataset` and `assemble`. Candidates get the query
+    texts for the reranker, even if the first stage searched for other texts. The corpus is streamed once.
     """
     own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
     keys = {f"assemble.{key}": value for key, value in own.items()} | dataset_keys(layout, dataset, split, subset)

@@ -65,7 +65,7 @@ def benchmark(
     """Assemble, rerank and evaluate the splits of a benchmark, and write a table next to published figures.
 
     OUTPUT/SPLIT gets the candidates, the reranked output and the evaluation of a split. OUTPUT gets benchmark.md and
-    benchmark.json. The same command resumes, and does not repeat finished splits. All candidates are assembled before
+    benchmark.json. The same command resumes without repeating finished splits. All candidates are assembled before
     an engine starts, so a missing file is found early.
     """
     if name is None:
@@ -157,7 +157,7 @@ def rerank_splits(
 def settings_and_qrels_of_split(options: JobOptions, limit: int | None) -> tuple[EvaluateConfig, Qrels]:
     """The section `evaluate` of a split, with nDCG@10 as the first measure, and the qrels.
 
-    With a limit, only the judgments of the reranked queries count: they are written to qrels.tsv beside the output.
+    With a limit, only the judgments of the reranked queries count: they are written to qrels.tsv next to the output.
 
     Raises:
         InputError: The qrels judge no reranked query, or a file cannot be read.

@@ -44,12 +44,13 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(help="Seed of the resampling.")] = None,
     calibration: Annotated[str | None, typer.Option(help="File that `corpus-reranker calibrate` wrote.")] = None,
     min_p_relevant: Annotated[
-        float | None, typer.Option(help="Also score the documents with at least this p_relevant, as `NAME kept`.")
+        float | None,
+        typer.Option(help="Also score the documents with at least this p_relevant, as the system `NAME kept`."),
     ] = None,
     allow_unfinished: AllowUnfinished = None,
     as_json: Json = False,
 ) -> None:
-    """Score rankings with qrels: measures, confidence intervals, significance, before and after reranking.
+    """Score rankings with qrels, before and after reranking, with confidence intervals and significance tests.
 
     Reads the config section `evaluate`. Without qrels, it takes those of the section `dataset`.
     --evaluate.json_path=F writes the result as JSON, and --evaluate.csv_path=F the values per query.

@@ -31,7 +31,9 @@ def publish(
     destination: Annotated[
         str | None, typer.Option(help="Table: a folder or URL; for iceberg NAMESPACE.TABLE.")
     ] = None,
-    partition: Annotated[str | None, typer.Option(help="Replace only the rows of this value, such as {date}.")] = None,
+    partition: Annotated[
+        str | None, typer.Option(help="Replace only the rows of this partition, such as {date}.")
+    ] = None,
     config: Config = None,
     date: Date = None,
     allow_simulated: AllowSimulated = None,
@@ -40,7 +42,7 @@ def publish(
     """Replace the rows of a table with those of a finished output, in one atomic commit.
 
     The table gets the column `run_id`. If the table already holds the rows of this run, the command changes nothing, so
-    it can be repeated. With a partition, it replaces only those rows. Reads the config section `publish`.
+    it can be repeated. --partition replaces only the rows of one partition. Reads the config section `publish`.
     """
     own = {"to": to, "destination": destination, "partition": partition, "allow_simulated": allow_simulated}
     options = JobOptions.of_section(context, config, date, "publish", own)

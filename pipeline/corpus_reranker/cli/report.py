@@ -37,7 +37,9 @@ def report(
     sampled_windows: Annotated[
         int | None, typer.Option(help="Number of windows shown with prompt and completion.")
     ] = None,
-    listed_queries: Annotated[int | None, typer.Option(help="Number of slowest and of failed queries listed.")] = None,
+    listed_queries: Annotated[
+        int | None, typer.Option(help="Number of slowest queries, and of failed queries, to list.")
+    ] = None,
     allow_unfinished: AllowUnfinished = None,
     as_json: Json = False,
 ) -> None:

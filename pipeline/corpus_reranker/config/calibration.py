@@ -27,7 +27,7 @@ class CalibrationConfig(Section):
             fingerprint: Fingerprint of the reranker.
 
         Raises:
-            InputError: It is no calibration, one of other settings, or maps a field that is no number of `ranking`.
+            InputError: The file is not a calibration, it was fitted with other settings, or its score is not a number.
         """
         import pyarrow as pa
 

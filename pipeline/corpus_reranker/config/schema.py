@@ -132,7 +132,7 @@ class RerankerConfig(Section):
             fingerprint: The reranker's fingerprint, if it is known.
 
         Raises:
-            InputError: It is no calibration, one of other settings, or maps a field that is no number of `ranking`.
+            InputError: The file is not a calibration, it was fitted with other settings, or its score is not a number.
         """
         if self.calibration is None:
             return None

@@ -128,7 +128,7 @@ def plan_replicas(cluster: ClusterConfig, gpus_per_replica: int, nodes: Sequence
 def check_cpus_for_data(
     cluster: ClusterConfig, gpus_per_replica: int, nodes: Sequence[NodeResources], *, resumed: bool
 ) -> None:
-    """Check that the replicas leave the CPUs with which queries are read. Otherwise the run would wait forever.
+    """Check that the replicas leave enough CPUs to read queries. Otherwise the run would wait forever.
 
     Raises:
         ConfigError: The replicas leave too few CPUs. A cluster without a node for a replica is not checked, because it

@@ -1,7 +1,7 @@
 """A Ray Data checkpoint whose finished rows are given, instead of read from checkpoint files.
 
 Ray Data drops the finished rows of a dataset before its first stage, if a `CheckpointManager` finds any. It also writes
-a checkpoint file beside each data file; a filesystem that stores nothing takes these.
+a checkpoint file next to each data file; a filesystem that stores nothing takes these.
 """
 
 import io
@@ -16,7 +16,7 @@ from ray.data import DataContext
 from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 
 _BYTES_PER_STRING = 64
-"""An ASCII `str` takes 49 bytes beside its characters (CPython 3.11), and its reference 8; one with other characters
+"""An ASCII `str` takes 49 bytes plus its characters (CPython 3.11), and its reference 8; one with other characters
 takes up to 24 more."""
 
 

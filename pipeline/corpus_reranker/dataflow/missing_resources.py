@@ -7,12 +7,12 @@ from corpus_reranker.dataflow.ray_compat import free_resources
 
 
 def missing_resources(config: RerankerConfig) -> str | None:
-    """What no node of the cluster has free for one replica of `config`; None if a node has enough."""
+    """Why no node of the cluster can hold a further replica of `config`; None if a node can."""
     return describe_missing_resources(config.cluster.cpus_per_replica, config.engine.gpus_per_replica, free_resources())
 
 
 def describe_missing_resources(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> str | None:
-    """One line: the free resources of no node hold a replica. None if those of a node do.
+    """One line with the reason why no node can hold a replica; None if a node can.
 
     A replica with more GPUs than a node has spans nodes: then the sum over the nodes counts.
 

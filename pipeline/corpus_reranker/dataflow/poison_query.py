@@ -2,8 +2,8 @@
 
 A death shows only which queries were in flight. Isolated queries therefore run in groups that shrink with each death,
 until a query was alone in a process that died. The next process of that replica begins with a solo run: no other query
-runs before this one has made progress. A process that dies first counts as a solo death of the query. An engine that
-answers at least once before it dies causes no solo death, however often it dies.
+runs before this one has ended. A death before the query has made progress counts as a solo death of the query. An
+engine that answers at least once before it dies causes no solo death, however often it dies.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class DeathRecord:
     Attributes:
         deaths: Number of deaths.
         in_flight: Queries in flight at the last one.
-        solo_deaths: Deaths in a solo run since the query last got more completions than ever before.
+        solo_deaths: Deaths in solo runs since the query last got more completions than in any earlier process.
     """
 
     deaths: int
@@ -81,7 +81,7 @@ class ReplicaHistory:
             )
 
     def is_poison(self, query_id: str) -> bool:
-        """Whether the query is set aside."""
+        """Whether the query has had so many solo deaths that it is not run again."""
         record = self.records.get(query_id)
         needed = _MAX_SOLO_DEATHS_OF_FAULTY_ENGINE if self.refuted_solo_deaths else _MAX_SOLO_DEATHS
         return record is not None and record.solo_deaths >= needed
@@ -114,7 +114,7 @@ class PoisonQueryPolicy:
         return query_id in self._group_sizes
 
     def isolation(self, query_id: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Context in which a query runs: an isolated query beside few others like it, any other query beside none."""
+        """Context in which a query runs: an isolated query with few other isolated ones, any other query with none."""
         if not self._group_sizes:
             return contextlib.nullcontext()
         if self._solo_query and not self._solo_timer:

@@ -69,7 +69,7 @@ def group_run(
         wanted: Queries to keep; None keeps all.
 
     Raises:
-        InputError: A query lists a document twice (trec_eval refuses it, too), or a score is not a number.
+        InputError: A query lists a document twice (trec_eval also refuses it), or a score is not a number.
     """
     scores: dict[str, dict[str, float]] = {}
     for query_id, doc_id, _, score in lines:

@@ -78,7 +78,7 @@ class ExportConfig(Section):
     input: str | None = Field(
         None,
         description="Candidates Parquet in nested form, with the texts for rankllm and training data. None: "
-        "doc_ids only for triples, input.path for the others.",
+        "input.path; for triples, doc_ids without texts.",
     )
     columns: tuple[str, ...] = Field(
         ("query",), description="Pass-through columns to include in search documents, if the output has them."

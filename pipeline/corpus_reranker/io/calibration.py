@@ -81,7 +81,7 @@ class Calibration:
         return self.predict(score_values(entries, self.score))
 
     def check(self, fingerprint: str, path: str) -> None:
-        """Raise InputError if it was fitted on an output of other settings than `path`, which has `fingerprint`."""
+        """Raise InputError if it was fitted with settings other than those of `path`, which have `fingerprint`."""
         if self.fingerprint and fingerprint and fingerprint != self.fingerprint:
             raise InputError(
                 f"{path} has other settings (fingerprint {fingerprint}) than the output that the calibration was fitted"
@@ -111,7 +111,7 @@ def to_json(calibration: Calibration) -> str:
 
 
 def read_calibration(filesystem: pafs.FileSystem, path: str) -> Calibration:
-    """Read a calibration that the calibrate command wrote. Raises InputError if the file is another one."""
+    """Read a calibration that the calibrate command wrote. Raises InputError if the file is not a calibration."""
     try:
         with filesystem.open_input_stream(path) as stream:
             content = json.loads(stream.read())
@@ -145,7 +145,7 @@ class Cutoff:
 
 
 def check_calibrated(metadata: Mapping[str, str], path: str, calibration: Calibration | None) -> None:
-    """Raise InputError unless `calibration` is one of the output's settings, or the output has probabilities."""
+    """Raise InputError unless `calibration` was fitted with the output's settings, or the output has probabilities."""
     if calibration is not None:
         calibration.check(metadata.get(FINGERPRINT_KEY, ""), path)
     elif not metadata.get(CALIBRATION_KEY):

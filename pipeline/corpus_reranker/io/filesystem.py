@@ -49,7 +49,7 @@ retry_transient_errors = tenacity.retry(
 )
 """Decorator that retries a function after transient errors. The function must only read.
 
-The AWS SDK retries, too, but not if the body of a 503 is longer than the few bytes that were requested."""
+The AWS SDK also retries, but not if the body of a 503 is longer than the few bytes that were requested."""
 
 
 class S3FileSystem(_S3FileSystem):  # type: ignore[misc]

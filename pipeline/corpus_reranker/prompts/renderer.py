@@ -126,7 +126,7 @@ class Renderer:
 
 
 def _messages(template: PromptTemplate, examples: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """The messages before the user message. Raises ConfigError for examples beside a template with its own chat."""
+    """The messages before the user message. Raises ConfigError for examples if the template has its own chat."""
     if template.chat is not None and examples:
         raise ConfigError("prompt.examples need the tokenizer's chat template; the prompt template has a `chat`")
     return [*([] if template.system is None else [{"role": "system", "content": template.system}]), *examples]

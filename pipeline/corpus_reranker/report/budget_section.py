@@ -161,7 +161,7 @@ def _round(before: Mapping[str, Any], after: Mapping[str, Any], counts: Mapping[
 
 
 def _window_lines(data: RunData) -> list[WindowLine]:
-    """One line for each number of windows. Windows without a stability, or without one before them, are left out."""
+    """One line for each number of windows. Windows without a stability, or without one before them, are skipped."""
     numbers = np.arange(len(data.window_stability)) - np.repeat(
         np.cumsum(data.windows_by_query) - data.windows_by_query, data.windows_by_query
     )

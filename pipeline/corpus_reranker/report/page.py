@@ -69,7 +69,7 @@ class Share:
 class Totals:
     """Totals of the whole output. `exact` is False if they were estimated from a sample of its files.
 
-    `reused` queries were copied from earlier outputs. Their tokens do not count; `reranked_windows` excludes theirs.
+    `reused` queries were copied from earlier outputs. Token counts and `reranked_windows` exclude them.
     """
 
     queries: int

@@ -270,7 +270,7 @@ def _stabilities(values: pa.Array | None, count: int) -> FloatArray:
 
 
 def _window_values(columns: Mapping[str, pa.Array]) -> dict[str, npt.NDArray[Any]]:
-    """What `RunData` keeps of each window, by its name there."""
+    """The values of each window that `RunData` keeps, by the name of the attribute."""
     status = columns["status"]
     return {
         "window_attempts": pc.fill_null(columns["attempts"], 0).to_numpy(),

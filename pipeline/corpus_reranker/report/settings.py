@@ -17,6 +17,6 @@ class ReportConfig(Section):
         None, ge=0, description="Number of GPUs of the run. None: the maximum that its config allows."
     )
     sampled_windows: int = Field(5, ge=0, description="Number of windows shown with prompt and response.")
-    listed_queries: int = Field(10, ge=0, description="Number of slowest and of failed queries that are listed.")
+    listed_queries: int = Field(10, ge=0, description="Number of slowest queries, and of failed queries, to list.")
     allow_unfinished: bool = Field(False, description="Report on a run that has not finished.")
     seed: int = Field(0, description="Seed of the random samples.")

@@ -202,7 +202,7 @@ def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> 
 def _checked_row(row: dict[str, Any], names: Mapping[str, str], source: str) -> dict[str, Any]:
     """`row` with the id as text, and without a lone surrogate in a text.
 
-    Raises InputError for an id that is no string and no integer, and for a lone surrogate in it, a name or a list.
+    Raises InputError for an id that is neither string nor integer, and for a lone surrogate in it, a name or a list.
     """
     id_column = next(name for name, meaning in names.items() if meaning == "query_id")
     id_column = id_column if id_column in row else _BEIR_ID

@@ -23,7 +23,7 @@ class RunFingerprint:
     Attributes:
         fields: Reranker, input and limit as JSON values.
         reranker: The digest of the reranker's fields, for the metadata of the output files.
-        reranker_fields: These fields, which an earlier output must share for its rows to be reused.
+        reranker_fields: The reranker's fields. Rows of an earlier output are reused only if its fields are equal.
         input_files: The files of the input as the run found them.
         calibration: The calibration of `calibration.file`. Its digest is among the fields.
     """
@@ -36,7 +36,7 @@ class RunFingerprint:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the run's record holds besides the fields."""
+        """Values that the run record holds in addition to the fields."""
         return {"version": __version__, "input_files": [asdict(file) for file in self.input_files]}
 
 
@@ -53,7 +53,7 @@ def run_fingerprint(
         isolated: Reads the files.
 
     Raises:
-        InputError: A file cannot be read, or the calibration is one of other settings.
+        InputError: A file cannot be read, or the calibration was fitted with other settings.
     """
     recorded = [InputFile(**each) for each in record.info.get("input_files", ())] if record else []
     files = isolated.run(identify_files, config.input.path, config.storage, source.paths, recorded)
@@ -70,7 +70,7 @@ def run_fingerprint(
 
 
 def recorded_input(settings: InputConfig, record: RunRecord | None) -> InputConfig:
-    """`settings` with the version of the table with which the run in `record` has begun, if they name none."""
+    """`settings` with the version of the table that the run in `record` reads, if they name no version."""
     begun = record.fingerprint_fields.get("input", {}) if record else {}
     if settings.version is not None or begun.get("format") != settings.format:
         return settings
@@ -80,7 +80,7 @@ def recorded_input(settings: InputConfig, record: RunRecord | None) -> InputConf
 def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFingerprint) -> None:
     """Raise InputError if the content of a file has changed since the run started.
 
-    A file that was deleted after it was read is no error.
+    A file that was deleted after it was read does not count as changed.
     """
     before = {file.name: file.digest for file in fingerprint.input_files}
     files = identify_files(config.input.path, config.storage, source.paths, fingerprint.input_files)

@@ -246,7 +246,7 @@ def engine_failure(stats: StatsSnapshot) -> str | None:
 def _connect() -> None:
     try:
         connect()
-    except Exception as error:  # Ray raises plain exceptions, too
+    except Exception as error:  # Ray also raises plain exceptions
         if address := os.environ.get("RAY_ADDRESS"):
             raise RunError(f"cannot reach the Ray cluster at {address}: {reason(error)}") from error
         raise TransientRunError(f"cannot start Ray on this machine: {reason(error)}") from error

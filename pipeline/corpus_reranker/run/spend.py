@@ -58,14 +58,14 @@ class SpendLedger:
         return self._config.max_cost - ((self.total or Spend()).cost or 0.0)
 
     def begin_pass(self) -> None:
-        """The counts of `update` begin again at zero, and no replica holds a GPU until the next `update`."""
+        """Begin a pass: its counts start at zero, and no replica holds a GPU until the next `update`."""
         self._finish_counts()
         self._updated_at = time.time()
 
     def update(self, snapshot: StatsSnapshot) -> None:
         """Take the counts and replicas of the pass so far, and write the spend of this start if it has changed.
 
-        Counts below the ones before are those of a stats actor that was restarted: they are added. A replica in the
+        A restarted stats actor counts from zero: its counts are added to those before the restart. A replica in the
         snapshot, started or starting, counts as if it had held its GPUs since the last update.
 
         Raises:

@@ -23,7 +23,7 @@ from corpus_reranker.export.formats.base import (
 from corpus_reranker.export.training import LabeledDocument, TrainingQuery, select
 
 TRAIN_FOLDER = "train"
-"""Folder of the files. `datasets.load_dataset` reads it as the split `train`, and not the control files beside it."""
+"""Folder of the files. `datasets.load_dataset` reads it as the split `train`, and not the control files next to it."""
 
 LABELS_METADATA = b"reranker.labels"
 """Parquet metadata key: a JSON object with the number of queries by source of their labels."""

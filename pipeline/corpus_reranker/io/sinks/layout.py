@@ -62,7 +62,7 @@ class Layout:
     def of(cls, settings: OutputConfig, storage: StorageConfig, run_id: str = "") -> "Layout":
         """The layout of the configured output. Sends no request."""
         filesystem, folder = resolve(settings.path, storage)
-        is_local = isinstance(filesystem, LocalFileSystem)  # a replica has another working directory than the driver
+        is_local = isinstance(filesystem, LocalFileSystem)  # a replica's working directory differs from the driver's
         return cls(folder if is_local else settings.path, storage, filesystem, folder, run_id)
 
     def path(self, name: str) -> str:

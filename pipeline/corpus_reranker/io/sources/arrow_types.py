@@ -76,7 +76,7 @@ def common_type(types: list[pa.DataType]) -> pa.DataType | None:
 
 
 def is_exact_as_double(value: int | None) -> bool:
-    """Whether a double holds an integer and all that are nearer to zero."""
+    """Whether a double holds this integer, and every integer that is nearer to zero, exactly."""
     return value is None or abs(value) <= 2**_MAX_EXACT_INT_BITS
 
 

@@ -1,4 +1,4 @@
-"""Converts what is in the files of an input to the schema in which its rows are read."""
+"""Converts rows of input files to the schema in which the input is read."""
 
 from collections.abc import Mapping
 

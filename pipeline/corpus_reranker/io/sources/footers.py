@@ -21,7 +21,7 @@ _MAGIC = b"PAR1"
 """First bytes of a Parquet file. Hive, Spark and others write data files without an ending, or with another one."""
 
 MAX_ROW_READ_BYTES = 256 * 2**20
-"""A row group whose rows claim more than this on average is refused unread."""
+"""A row group whose rows claim more than this on average is refused before it is read."""
 
 
 def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, ParquetFiles]:

@@ -48,7 +48,7 @@ def open_hugging_face(settings: InputConfig, storage: StorageConfig) -> Source:
         raise InputError(f"input.path: {folder} has the splits {splits}; name the folder of one of them")
     if not (folder / "state.json").exists():
         raise InputError(
-            f"input.path: {folder} is no folder of Dataset.save_to_disk; for Parquet files, set input.format=parquet"
+            f"input.path: {folder} is not a folder of Dataset.save_to_disk; for Parquet files, set input.format=parquet"
         )
     name = f"dataset {settings.path}"
     with reading_table(name):

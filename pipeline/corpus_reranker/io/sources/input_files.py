@@ -36,7 +36,7 @@ class InputFile:
     Attributes:
         name: Its path below that of the input.
         size_bytes: Its size.
-        version: What every write changes: the ETag on S3, elsewhere the times of the file. Empty if it is not known.
+        version: A value that every write changes: the ETag on S3, elsewhere the times of the file. Empty if unknown.
         digest: 16 hex digits of a hash of its bytes.
     """
 
@@ -55,7 +55,7 @@ def identify_files(
         url: The path of the input.
         storage: How to reach it.
         paths: The files, as paths in the filesystem of `url`.
-        recorded: The files as an earlier call found them. Those that are still the same are not read.
+        recorded: The files as an earlier call found them. Files that have not changed since are not read.
 
     Raises:
         InputError: A file cannot be read.

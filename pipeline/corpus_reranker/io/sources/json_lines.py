@@ -1,4 +1,4 @@
-"""Reads JSON Lines with pyarrow. Messages about a line have its number in the file."""
+"""Reads JSON Lines with pyarrow. Messages about a line name its number in the file."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) ->
 
 
 class _CheckedLines(io.RawIOBase):
-    """A stream of lines without one that would end the process."""
+    """A stream that raises InputError before the parser gets a line that would end the process."""
 
     def __init__(self, stream: Any, path: str) -> None:
         self._stream, self._path = stream, path
@@ -58,7 +58,7 @@ class _CheckedLines(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes. Lines are checked before the parser gets the last byte of them."""
+        """The next bytes. Each line is checked before its last byte is returned."""
         data: bytes = self._stream.read(size)
         *lines, self._line_start = (self._line_start + data).split(b"\n") if data else [self._line_start, b""]
         for line in lines:

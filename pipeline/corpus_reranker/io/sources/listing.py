@@ -20,7 +20,7 @@ FORMAT_OF_ENDING = {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "ndjson": "jso
 _COMPRESSION = (".gz", ".bz2", ".zst")
 
 _NOTES = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
-"""Endings of files beside the data. Any other file could be a part of the input."""
+"""Endings of files that are skipped. Any other file could be a part of the input."""
 
 _COLLECTION = ("corpus.", "collection.", "queries.", "qrels.", "run.", "top1000.")
 """Beginnings of names of files in BEIR, MS MARCO and TREC."""
@@ -52,8 +52,8 @@ def list_input(url: str, storage: StorageConfig) -> Listing:
     Names that begin with _ or . are skipped, as in Ray, Spark and pyarrow.
 
     Raises:
-        InputError: There is no file or folder, the folder holds a table whose records say which files count, or an
-            entry of the folder is no file: a link to a missing file, or a pipe.
+        InputError: There is no file or folder, the folder holds a table whose records decide which files are data, or
+            an entry of the folder is neither a file nor a folder: a link to a missing file, or a pipe.
     """
     filesystem, path = resolve(url, storage)
     fail_fast = storage.model_copy(update={"max_attempts": min(storage.max_attempts, _FIRST_REQUEST_ATTEMPTS)})
@@ -151,7 +151,7 @@ def describe_skipped(url: str, storage: StorageConfig, paths: Sequence[str]) -> 
 
 
 def format_hint(paths: Sequence[str]) -> str:
-    """The end of a message about files in another format than `input.format`.
+    """The end of a message about files in a format other than `input.format`.
 
     The names show whether the files are a collection without candidates; otherwise, the format of the first known file.
     """

@@ -37,7 +37,7 @@ READ_ATTEMPTS = 6
 
 
 def file_fingerprint(files: ParquetFiles) -> dict[str, Any]:
-    """Numbers and a digest of the files' footers, and the names of columns; not where the files are, or their names."""
+    """Numbers and a digest of the files' footers, and the names of columns. Paths of files are not part of it."""
     digest = hashlib.sha256("\n".join(sorted(file.digest for file in files.files)).encode()).hexdigest()[:16]
     size_bytes = sum(file.size_bytes for file in files.files)
     columns = {"columns": dict(files.columns)} if files.columns else {}

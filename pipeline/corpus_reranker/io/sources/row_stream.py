@@ -1,4 +1,4 @@
-"""Inputs whose rows are only read in order: text files, and versions of tables. A run copies them."""
+"""Inputs whose rows can be read only in order: text files, and versions of tables. A run copies them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -57,7 +57,7 @@ def python_rows(table: pa.Table, shown: ShownInput, further: Sequence[str] = ())
 def parse_row(row: Mapping[str, Any], shown: ShownInput = NOTHING_SHOWN) -> RerankRequest:
     """The request of one row that `check_batch` has checked; candidates keep the order of the list.
 
-    Of candidates with the same doc_id, the first one is kept. A null score becomes NaN: the first stage's scores are
+    The first of the candidates with the same doc_id is kept. A null score becomes NaN: the first stage's scores are
     carried along, and used only if prompts show them.
 
     Args:
@@ -83,7 +83,7 @@ def parse_row(row: Mapping[str, Any], shown: ShownInput = NOTHING_SHOWN) -> Rera
 
 
 def check_shown(schema: pa.Schema, shown: ShownInput) -> None:
-    """Check that an input in nested form has what prompts show.
+    """Check that an input in nested form has the columns and scores that prompts show.
 
     Raises:
         InputError: Names the column and the fix.

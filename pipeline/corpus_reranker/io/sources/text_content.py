@@ -1,4 +1,4 @@
-"""Opens text files, detects those that are not UTF-8 text in the expected format, and says what they are."""
+"""Opens text files, detects those that are not UTF-8 text in the expected format, and names their format."""
 
 import codecs
 import contextlib

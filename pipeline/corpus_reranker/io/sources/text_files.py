@@ -152,5 +152,5 @@ def _read_delimited(
         open_text_stream(filesystem, path) as stream,
         pa_csv.open_csv(stream, read_options, parse_options, options) as batches,
     ):
-        yield pa.RecordBatch.from_pylist([], batches.schema)  # a header without rows has a schema, too
+        yield pa.RecordBatch.from_pylist([], batches.schema)  # a header without rows also has a schema
         yield from batches
