@@ -36,7 +36,7 @@ def corpus_rerank() -> None:
             while not status.is_terminal():
                 time.sleep(POLL_SECONDS)
                 status = client.get_job_status(job)
-        finally:  # the task was killed or timed out: stop the job, too
+        finally:  # the task was killed or timed out: also stop the job
             if not status.is_terminal():
                 client.stop_job(job)
         if status != JobStatus.SUCCEEDED:

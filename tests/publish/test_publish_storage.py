@@ -81,7 +81,7 @@ def test_a_store_without_conditional_writes_is_refused_before_rows_are_written(
 ) -> None:
     with fault_proxy(moto.endpoint_url, behavior=STORE_BEHAVIORS[behavior]) as proxy:
         table = behind(proxy, kind, tmp_path, moto)
-        message = {"ignores_if_none_match": "ignores the condition If-None-Match of a write, so of two commits one"}
+        message = {"ignores_if_none_match": "ignores the condition If-None-Match of a write, so one of two commits"}
         with pytest.raises(OutputError, match=message.get(behavior, "cannot write .* with If-None-Match")) as refused:
             table.publish("A")
     assert "\n" not in str(refused.value)

@@ -35,8 +35,8 @@ async def compose_generate(
        therefore does not store its hits again.
     4. Continuation, for answer formats with reasoning: a completion that stops before its answer is continued. Every
        continued part is admitted and cached as a separate request.
-    5. Counts: every request counts as progress of the run, answered or not. Completions of a query that is isolated
-       of ending processes are reported to the coordinator before the next request.
+    5. Counts: every request counts as progress of the run, answered or not. Completions of an isolated query are
+       reported to the coordinator before its next request.
 
     Args:
         engine_generate: The engine's `generate`.

@@ -120,8 +120,8 @@ def build_reranker(
     The dataset has one row per query: `query_id`, `query` and `candidates`, a list of structs with `doc_id`,
     `text` and optionally `title` and `score`, in first-stage order. The accepted types are those of input files. Other
     columns pass through. The result has `query_id`, `status`, `ranking`, `windows`, `error`, `started_at`,
-    `finished_at`, and the other columns. A query that cannot be reranked becomes a row with status `failed` and raises
-    no error. A dataset without these columns and types raises one.
+    `finished_at`, and the other columns. A query that cannot be reranked becomes a row with status `failed`. A
+    dataset without these columns and types raises an error.
 
     The function changes the dataset's `DataContext`: actor pools grow as soon as a block is in flight, and
     `cluster.max_replica_start_failures` bounds how often an actor may fail to start.

@@ -90,8 +90,8 @@ def read_orders(
     Anything else is a TREC run. `cutoff` adds an order of the documents that it keeps to those of an output.
 
     Raises:
-        InputError: The source cannot be read, a query appears twice in it, the cutoff is one of other settings, or it
-            is the output of a run that has not finished, unless `allow_unfinished`.
+        InputError: The source cannot be read, a query appears twice in it, the cutoff has a calibration of other
+            settings, or it is the output of a run that has not finished, unless `allow_unfinished`.
     """
     if is_trec_run(filesystem, path):
         read = _read_trec_run(filesystem, path, wanted)

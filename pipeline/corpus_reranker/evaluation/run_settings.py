@@ -1,4 +1,4 @@
-"""The settings that decided the rankings of two outputs, from their metadata and the records of their runs."""
+"""The settings that determined the rankings of two outputs, from their metadata and the records of their runs."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from corpus_reranker.io.sinks.run_record import RUN, flatten
 
 _PREFIX = "reranker."
 _OF_THE_RUN = {"run_id", "fingerprint", "simulated"}
-"""Metadata that names a run, or sums up what other keys say."""
+"""Metadata that identifies a run, or summarizes other keys."""
 
 ABSENT = "(absent)"
 
@@ -32,9 +32,9 @@ class Setting:
 
 
 def read_settings(filesystem: pafs.FileSystem, path: str, output: Output) -> dict[str, Any]:
-    """Settings by dotted key: the metadata of the data files, then what decides the ranking in the run's record.
+    """Settings by dotted key: the metadata of the data files, then the fingerprint fields of the run.
 
-    Copied data files have no record: only the metadata is left.
+    Data files outside the folder of their run have no record: their metadata has all settings that are known.
     """
     metadata = {key.removeprefix(_PREFIX): value for key, value in output.metadata.items() if key.startswith(_PREFIX)}
     known = {key: value for key, value in metadata.items() if key not in _OF_THE_RUN}

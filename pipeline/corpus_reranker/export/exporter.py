@@ -73,8 +73,8 @@ def export(
         qrels: Judgments for training data.
 
     Raises:
-        InputError: The output cannot be read, its run has not finished, no model ranked it, or the calibration is one
-            of other settings.
+        InputError: The output cannot be read, its run has not finished, no model ranked it, or the calibration was
+            fitted with other settings.
         OutputError: The destination is not empty and may not be replaced.
     """
     filesystem, path = source

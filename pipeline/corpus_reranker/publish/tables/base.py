@@ -89,7 +89,7 @@ def check_unpartitioned(names: Collection[str], new: Collection[str], config: Pu
 
 
 def check_commits(config: PublishConfig, storage: StorageConfig) -> None:
-    """Check that the store of a table on S3 refuses one of two commits, which are conditional writes.
+    """Check that the store of a table on S3 refuses one of two concurrent commits (conditional writes).
 
     `publish.options` may lead to a store that only the library of the table can reach, so no check is possible there.
 
@@ -97,4 +97,4 @@ def check_commits(config: PublishConfig, storage: StorageConfig) -> None:
     """
     if is_s3(config.destination) and not config.options:
         store = open_object_store(config.destination, storage)
-        check_conditional_writes(store, "of two commits one could be lost")
+        check_conditional_writes(store, "one of two commits could be lost")
