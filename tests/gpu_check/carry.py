@@ -145,7 +145,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="folder of the packed files; files of an earlier pack are replaced")
     parser.add_argument("--part-mib", type=int, default=60, help="size of the largest file (default: %(default)s)")
-    parser.add_argument("--all-gpus", action="store_true", help="keep kernels for other GPUs than Hopper's")
+    parser.add_argument("--all-gpus", action="store_true", help="keep kernels for GPUs other than Hopper's")
     options = parser.parse_args(None if arguments is None else list(arguments))
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder)

@@ -24,7 +24,7 @@ def create_answer_parser(answer_format: str, identifiers: Identifiers = NUMBERS)
     """The parser registered as `answer_format`, or of the class that "module:Class" names.
 
     Raises:
-        ValueError: No such parser, or its class is no AnswerParser.
+        ValueError: No such parser, or its class is not an AnswerParser.
     """
     cls = load_class("answer format", answer_format, ANSWER_PARSERS)
     if not (isinstance(cls, type) and issubclass(cls, AnswerParser)):

@@ -123,12 +123,12 @@ class EngineSettings(Section):
         return {}
 
     def probed(self) -> Self:
-        """These settings with what only the running service behind the engine can tell; unchanged if there is none.
+        """These settings with the capabilities that the server behind the engine reports; unchanged without a server.
 
         The driver calls this before any actor starts.
 
         Raises:
-            ConfigError: The service cannot be used with these settings.
+            ConfigError: The server cannot be used with these settings.
         """
         return self
 

@@ -140,7 +140,7 @@ FILES = (
         "refused: a.parquet cannot be read as Parquet (truncated, or not Parquet?) …",
     ),
     TriedInput(
-        "a file that is no Parquet",
+        "a file that is not Parquet",
         {A: text("query_id,query\n" * 9)},
         "refused: a.parquet cannot be read as Parquet (truncated, or not Parquet?): Parquet magic bytes not …",
         "refused: a.parquet cannot be read as Parquet (truncated, or not Parquet?) …",

@@ -27,7 +27,7 @@ class FailedRequestError(Exception):
 
 
 class EndpointClient:
-    """Sends requests. Each is sent once: retries are the engine's."""
+    """Sends requests. Each is sent once: the engine retries."""
 
     def __init__(self, settings: OpenAISettings, transport: "httpx2.AsyncBaseTransport | None" = None) -> None:
         """Create one client for each URL. `transport` replaces the network in tests.

@@ -57,7 +57,7 @@ def failure_of(error: "APIError | TimeoutError", url: str, key: str | None, time
         what = f"no response in {timeout_seconds:g} s" if isinstance(error, TimeoutError) else _innermost(error)
         return Failure(Fault.SERVER, _line(f"{url}: {what}", key))
     status: int = response.status_code
-    if status in _RETRIED_STATUSES or status >= 500 or status < 400:  # below 400: a body that is no JSON
+    if status in _RETRIED_STATUSES or status >= 500 or status < 400:  # below 400: a body that is not JSON
         fault = Fault.SERVER
     else:
         fault = Fault.SETTINGS if status in _SETTINGS_STATUSES else Fault.REQUEST

@@ -173,7 +173,7 @@ class OpenAISettings(EngineSettings):
         for url in urls:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{url!r} is no URL of an endpoint; write http://host:port/v1")
+                raise ValueError(f"{url!r} is not a URL of an endpoint; write http://host:port/v1")
             if parts.username or parts.password or parts.query:
                 raise ValueError("a URL must not hold a key; put it into the variable that api_key_env names")
         return tuple(url.rstrip("/") for url in urls)

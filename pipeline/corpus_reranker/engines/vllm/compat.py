@@ -85,7 +85,7 @@ def check_deterministic() -> None:
 
 
 def check_visible_gpus(assigned: list[str]) -> None:
-    """Raise EngineStartError if this process sees other GPUs than those that Ray has assigned to it.
+    """Raise EngineStartError if this process sees GPUs other than those that Ray has assigned to it.
 
     Without this check, every replica of a node could load its model on GPU 0.
 
