@@ -55,8 +55,8 @@ class ClusterConfig(Section):
         8,
         ge=0,
         description="Maximum number of restarts of a run that fails for a transient reason: an unavailable store, a "
-        "lost node, a full disk, an error in Ray. A finished query resets the count. The delay before a restart grows "
-        "from 10 s to 10 min.",
+        "lost node, a full disk, an error in Ray. A finished query resets the count, up to 100 restarts in all. The "
+        "delay before a restart grows from 10 s to 10 min.",
     )
     progress_seconds: float = Field(10.0, gt=0, description="Interval between two progress lines in the log.")
     event_log: str | None = Field(

@@ -86,6 +86,6 @@ def check_input_unchanged(config: JobConfig, source: Source, fingerprint: RunFin
     files = identify_files(config.input.path, config.storage, source.paths, fingerprint.input_files)
     if changed := [file.name for file in files if file.digest != before[file.name]]:
         raise InputError(
-            f"{counted(len(changed), 'file')} of the input changed during the run ({', '.join(changed[:3])}): its rows"
-            " may come from both contents; start again with --new-run"
+            f"{counted(len(changed), 'file')} of the input changed during the run ({', '.join(changed[:3])}), so"
+            " rows may come from the old or the new content; start again with --new-run"
         )

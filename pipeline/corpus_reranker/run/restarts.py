@@ -54,19 +54,19 @@ def run_with_restarts(attempt: Callable[[Attempt], T], max_restarts: int, log: C
         RerankerError, OSError: The error of the last attempt.
     """
     connected_before = ray.is_initialized()
-    state, restarts_in_vain = Attempt(), 0
+    state, stalled_restarts = Attempt(), 0
     while True:
         done_before = state.done
         try:
             return attempt(state)
         except (RerankerError, OSError) as error:
             progressed = -1 < done_before < state.done
-            restarts_in_vain = 0 if progressed else restarts_in_vain + 1
-            if not _may_succeed(error, state) or restarts_in_vain > max_restarts or state.restarts >= _MAX_RESTARTS:
+            stalled_restarts = 0 if progressed else stalled_restarts + 1
+            if not _may_succeed(error, state) or stalled_restarts > max_restarts or state.restarts >= _MAX_RESTARTS:
                 raise
-            delay_seconds = min(_FIRST_DELAY_SECONDS * 2.0 ** max(restarts_in_vain - 1, 0), _MAX_DELAY_SECONDS)
+            delay_seconds = min(_FIRST_DELAY_SECONDS * 2.0 ** max(stalled_restarts - 1, 0), _MAX_DELAY_SECONDS)
             number = (
-                "after progress" if progressed else f"{restarts_in_vain} of at most {max_restarts} without progress"
+                "after progress" if progressed else f"{stalled_restarts} of at most {max_restarts} without progress"
             )
             reason = str(error).partition("\n")[0]
             log(f"{reason}; restart {number}, in {delay_seconds:.0f} s")

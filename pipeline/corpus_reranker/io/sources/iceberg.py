@@ -60,7 +60,7 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
         is_current_schema = schema == to_arrow(table.schema())
     if snapshot_id is None and not is_current_schema:
         raise InputError(
-            f"Iceberg table {url} got other columns after its last snapshot {snapshot.snapshot_id}; write to the table"
+            f"the columns of Iceberg table {url} changed after its last snapshot {snapshot.snapshot_id}; write to it"
             f" first, or set input.version={snapshot.snapshot_id} to read that snapshot with its own columns"
         )
     opened = TableVersion(
