@@ -3,10 +3,10 @@
     python tests/benchmarks/budget_study.py [--seeds 10] [--write-docs]
 
 The queries and the simulated LLM are those of strategy_study.py. The first windows of `active` do not depend on
-`max_calls`, so one simulated run of a query gives its ranking after every number of windows. An allocation chooses
-among these rankings. Settings are chosen on TREC DL 2020.
+`max_calls`, nor those of `shuffle_consensus` on `shuffles`, so one simulated run of a query gives its ranking after
+every number of windows. An allocation chooses among these rankings. Settings are chosen on TREC DL 2020.
 
-Needs the research-only data, and takes about five minutes of one core. `--write-docs` updates docs/strategies.md.
+Needs the research-only data, and takes about fifteen minutes of one core. `--write-docs` updates docs/strategies.md.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from statistics import fmean
 from typing import Annotated, Any, TypeAlias
 
 import ir_measures
@@ -31,9 +32,9 @@ from strategy_study import HELD_OUT, REPOSITORY, SHARED, TARGETS, Collection, lo
 
 from corpus_reranker.evaluation.measures import query_values
 from corpus_reranker.evaluation.statistics import bootstrap_interval
-from corpus_reranker.ranking.consensus import kemeny_consensus
+from corpus_reranker.ranking.consensus import kemeny_consensus, majority_probabilities
 from corpus_reranker.ranking.strategies.active import Active, apply_answer, by_mean, prior_beliefs
-from corpus_reranker.ranking.strategies.shuffle_consensus import ShuffleConsensus
+from corpus_reranker.ranking.strategies.base import rank_windows_shuffled
 from corpus_reranker.ranking.windows import chunks
 
 BUDGETS = (3, 6, 9, 12)
@@ -44,6 +45,9 @@ MAX_WINDOWS = 18
 
 DEPTHS = (40, 60, 100)
 """Depths of `active` that the study chooses from."""
+
+WINDOW = 20
+"""Passages in a window, and the depth of `shuffle_consensus`."""
 
 CALIBRATION_SEEDS = 3
 
@@ -83,17 +87,14 @@ async def active_states(oracle: NoisyOracle, num_candidates: int, depth: int) ->
 
 async def consensus_states(oracle: NoisyOracle, num_candidates: int) -> list[State]:
     """The states of `shuffle_consensus` on one window. A query gets two windows before any other one gets a third."""
-    answers: list[list[int]] = []
-
-    async def rank_window(indices: Sequence[int], start: int) -> list[int]:
-        answers.append(await oracle.rank_window(indices, start))
-        return answers[-1]
-
-    strategy = ShuffleConsensus(depth=20, shuffles=MAX_WINDOWS, cutoff=CUTOFF)
-    ranking = await strategy.rank(num_candidates, rank_window)
-    states: list[State] = [(range(num_candidates), {"pairs": 1.0})]
-    for count, stability in enumerate(ranking.window_stability or [], 1):
-        states.append((kemeny_consensus(answers[:count]), {"pairs": 1 - stability if count > 1 else 1.0}))
+    shown = range(min(num_candidates, WINDOW))
+    seed = "0/0"  # the seed of the strategy, and the start of the window
+    copies = await rank_windows_shuffled(oracle.rank_window, [(shown, 0)] * MAX_WINDOWS, seed)
+    states: list[State] = [(shown, {"pairs": 1.0})]
+    for count in range(1, MAX_WINDOWS + 1):
+        consensus = kemeny_consensus(copies[:count])
+        stability = fmean(majority_probabilities(copies[:count], consensus, consensus[:CUTOFF]))
+        states.append((consensus, {"pairs": 1 - stability if count > 1 else 1.0}))
     return states
 
 
@@ -179,31 +180,23 @@ def simulate(
     return Runs(ndcg, uncertainty, windows)
 
 
+ACTIVE: dict[int, States] = {depth: partial(active_states, depth=depth) for depth in DEPTHS}
+SHUFFLES: dict[int, States] = {WINDOW: consensus_states}
+"""What runs at each depth."""
+
 Levels: TypeAlias = dict[str, dict[int, Runs]]
 """Runs by noise level and depth."""
 
 
-def simulate_active(collection: str, seeds: int, query_noise: float = 0.0) -> Levels:
-    """Runs of `active` on a collection, at both noise levels."""
+def simulate_levels(collection: str, seeds: int, states: Mapping[int, States], query_noise: float = 0.0) -> Levels:
+    """Runs on a collection at both noise levels, one for each of `states`, which are keyed by depth."""
     loaded = load_queries(collection) if collection in TARGETS else load_held_out(collection)
     calibrated = Collection(*loaded)
     targets = TARGETS.get(collection) or {level: calibrated.target(share) for level, share in BRIGHT_SHARES.items()}
     levels: Levels = {}
     for level, target in targets.items():
         noise = calibrated.calibrate(target, min(seeds, CALIBRATION_SEEDS))
-        levels[level] = {
-            depth: simulate(*loaded, noise, seeds, partial(active_states, depth=depth), query_noise) for depth in DEPTHS
-        }
-    return levels
-
-
-def simulate_consensus(seeds: int) -> Levels:
-    """Runs of `shuffle_consensus` on the 20 candidates of NovelEval, which fit one window."""
-    loaded = load_queries("noveleval")
-    levels: Levels = {}
-    for level, target in TARGETS["noveleval"].items():
-        noise = Collection(*loaded).calibrate(target, min(seeds, CALIBRATION_SEEDS))
-        levels[level] = {20: simulate(*loaded, noise, seeds, consensus_states)}
+        levels[level] = {depth: simulate(*loaded, noise, seeds, each, query_noise) for depth, each in states.items()}
     return levels
 
 
@@ -251,6 +244,11 @@ def row(name: str, level: str, runs: dict[int, Runs], setting: Setting) -> str:
     return f"| {' | '.join([*cells, f'{spread:.2f}', f'{correlation:+.2f}'])} |"
 
 
+def rows(name: str, levels: Levels, settings: Sequence[Setting]) -> list[str]:
+    """The rows of a collection."""
+    return [row(name, level, runs, setting) for level, runs in levels.items() for setting in settings]
+
+
 def allocation_seconds(num_queries: int = 100_000) -> float:
     """The time of one round for this many queries, a tenth of which get a window."""
     rng = random.Random(0)
@@ -264,29 +262,33 @@ def main(
     seeds: Annotated[int, typer.Option(help="Simulated runs of every query.")] = 10,
     write_docs_: Annotated[bool, typer.Option("--write-docs")] = False,
 ) -> None:
-    """Print a Markdown table."""
+    """Print the Markdown tables."""
     if not SHARED.is_dir():
         print(f"skipped: no research-only test data at {SHARED}")
         return
     started = time.process_time()
-    lines = [HEADER]
+    tables = {"budget": [HEADER], "budget shuffles": [HEADER]}
     settings: list[Setting] = []
+    repeated = [Setting(budget, WINDOW, WINDOW, "pairs") for budget in BUDGETS]
     for name, collection, query_noise in (
         ("TREC DL 2020", "dl20", 0.0),
         ("TREC DL 2020, noise by query", "dl20", QUERY_NOISE),
         *((f"BRIGHT {collection}", collection, 0.0) for collection in HELD_OUT),
+        ("NovelEval", "noveleval", 0.0),
     ):
-        levels = simulate_active(collection, seeds, query_noise)
-        settings = settings or [choose(levels, budget) for budget in BUDGETS]
-        lines += [row(name, level, runs, setting) for level, runs in levels.items() for setting in settings]
-    repeated = [Setting(budget, 20, 20, "pairs") for budget in BUDGETS]
-    levels = simulate_consensus(seeds)
-    lines += [row("NovelEval", level, runs, setting) for level, runs in levels.items() for setting in repeated]
-    print("\n".join(lines))
+        fits_one_window = collection == "noveleval"
+        states = SHUFFLES if fits_one_window else ACTIVE | SHUFFLES
+        levels = simulate_levels(collection, seeds, states, query_noise)
+        if not fits_one_window:
+            settings = settings or [choose(levels, budget) for budget in BUDGETS]
+            tables["budget"] += rows(name, levels, settings)
+        tables["budget shuffles"] += rows(name, levels, repeated)
+    blocks = {block: "\n".join(lines) for block, lines in tables.items()}
+    print("\n\n".join(blocks.values()))
     print(f"one round of the allocation for 100,000 queries: {allocation_seconds():.3f} s")
     print(f"{time.process_time() - started:.0f} s of CPU, {seeds} seeds. All answers are simulated.")
     if write_docs_:
-        write_docs(REPOSITORY / "docs" / "strategies.md", {"budget": "\n".join(lines)})
+        write_docs(REPOSITORY / "docs" / "strategies.md", blocks)
 
 
 if __name__ == "__main__":
