@@ -15,7 +15,8 @@ from corpus_reranker.config.budget import BudgetConfig
 from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.io.schemas import BUDGET, MAX_WINDOWS, NESTED_INPUT, QUERY_ID, RESULT, output_schema
 from corpus_reranker.io.sinks.parquet import ParquetSink
-from corpus_reranker.run.budget import check_budget, next_limits, plan_round, raised_limits, uniform_limits
+from corpus_reranker.io.spend import Spend
+from corpus_reranker.run.budget import BudgetRound, check_budget, next_limits, plan_round, raised_limits, uniform_limits
 from corpus_reranker.run.preflight import preflight
 from helpers.runs import config
 
@@ -138,7 +139,7 @@ def row(query_id: str, max_windows: int, attempts: list[int], **changes: Any) ->
 def test_rows_with_a_higher_limit_replace_others_and_closed_queries_get_nothing(tmp_path: Path) -> None:
     job = config(tmp_path)
     sink = ParquetSink(job.output, job.storage)
-    sink.begin({}, 7, config_yaml="")
+    record = sink.begin({}, 7, config_yaml="")
     schema = output_schema(pa.schema([]), {BUDGET: "{}"})
     late = [row("twice", 3, [1, 1, 1], status="degraded")]
     early = [
@@ -154,15 +155,17 @@ def test_rows_with_a_higher_limit_replace_others_and_closed_queries_get_nothing(
     ids = pa.chunked_array([[each[QUERY_ID] for each in early] + ["new"]])
     state = sink.prepare(ids)
     assert (state.done, state.by_status["degraded"]) == (6, 2)
-    budget = BudgetConfig(windows=20, allocation="uncertainty", first_windows=2, target_stability=0.8)
-    planned = plan_round(budget, 20, MOST_WINDOWS, ids, sink.layout.filesystem, list(state.files))
+
+    def plan(budget: str) -> BudgetRound:
+        settings = config(tmp_path, f"--strategy={{name: active, max_calls: {MOST_WINDOWS}}}", f"--budget={budget}")
+        return plan_round(settings, record, Spend(), ids, sink.layout.filesystem, list(state.files))
+
+    planned = plan("{windows: 20, allocation: uncertainty, first_windows: 2, target_stability: 0.8}")
     assert (planned.windows, planned.allotted) == (3 + 3 + 1 + 2 + 0 + 2, 13)
     assert planned.limits.to_pylist() == [{QUERY_ID: "new", MAX_WINDOWS: 2}]
-    budget = BudgetConfig(windows=20)
-    planned = plan_round(budget, 20, MOST_WINDOWS, ids, sink.layout.filesystem, list(state.files))
-    assert [tuple(each.values()) for each in planned.limits.to_pylist()] == [("new", 5), ("open", 4), ("stable", 4)]
-    planned = plan_round(BudgetConfig(tokens=9), 20, MOST_WINDOWS, ids, sink.layout.filesystem, list(state.files))
-    assert planned.tokens == 42 * (3 + 2 + 1 + 2 + 0 + 2)
+    limits = plan("{windows: 20}").limits
+    assert [tuple(each.values()) for each in limits.to_pylist()] == [("new", 5), ("open", 4), ("stable", 4)]
+    assert plan("{tokens: 9}").spent == f"{42 * (3 + 2 + 1 + 2 + 0 + 2)} of 9 tokens spent, 11 windows requested"
 
 
 BUDGETED = ("--strategy={name: active, window: 4, depth: 10, cutoff: 3}", "--budget.windows=20")

@@ -4,7 +4,6 @@ import random
 import tempfile
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +14,8 @@ from corpus_reranker.io.sinks.layout import budget_folder
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.spend import Spend
-from corpus_reranker.run.budget import LIMITS, BudgetRound
 from corpus_reranker.run.preflight import preflight
-from corpus_reranker.run.window_target import WindowTarget
+from corpus_reranker.run.window_target import WindowTarget, in_budget_unit
 from helpers.runs import config
 
 QUERIES = 40
@@ -26,12 +24,6 @@ ACTIVE = "--strategy={name: active, window: 4, depth: 10, cutoff: 3}"
 
 def begin(settings: JobConfig) -> RunRecord:
     return ParquetSink(settings.output, settings.storage).begin({}, QUERIES, config_yaml="")
-
-
-def requested(windows: int, tokens: int = 0) -> BudgetRound:
-    """Rows with this many windows, and no query in the next round."""
-    limits = pa.Table.from_pylist([], LIMITS)
-    return BudgetRound(limits, QUERIES, windows, tokens, windows, None)
 
 
 def on_gpus(folder: Path, *overrides: str) -> JobConfig:
@@ -59,7 +51,7 @@ def test_rounds_spend_the_tokens_to_within_a_few_windows(
             assert target.windows > targets[-1]
             spent += sum(rng.randint(fewest_tokens, most_tokens) for _ in range(target.windows - targets[-1]))
             targets.append(target.windows)
-            if not target.advance(requested(target.windows, spent), Spend()):
+            if not target.advance(target.windows, spent):
                 break
         else:
             pytest.fail("the rounds do not end")
@@ -72,20 +64,20 @@ def test_rounds_spend_the_tokens_to_within_a_few_windows(
 def test_a_resumed_run_continues_with_the_stored_target(tmp_path: Path) -> None:
     settings = config(tmp_path, ACTIVE, "--budget.tokens=100_000")
     first = WindowTarget(settings, begin(settings))
-    assert first.advance(requested(QUERIES, 4_000), Spend())
+    assert first.advance(QUERIES, 4_000)
     assert first.windows == QUERIES + 864, "0.9 * (100,000 - 4,000) / 100"
     resumed = WindowTarget(settings, begin(settings))
     assert resumed.windows == first.windows
-    assert resumed.advance(requested(904, 90_400), Spend())
+    assert resumed.advance(904, 90_400)
     assert resumed.windows == 904 + 86
-    assert not first.advance(requested(904, 100_000), Spend())
+    assert not first.advance(904, 100_000)
 
 
 def test_the_target_of_a_paused_driver_stays(tmp_path: Path) -> None:
     settings = config(tmp_path, ACTIVE, "--budget.tokens=100_000")
     paused, resumed = WindowTarget(settings, begin(settings)), WindowTarget(settings, begin(settings))
-    assert paused.advance(requested(QUERIES, 4_000), Spend())
-    assert resumed.advance(requested(QUERIES, 8_000), Spend())
+    assert paused.advance(QUERIES, 4_000)
+    assert resumed.advance(QUERIES, 8_000)
     assert resumed.windows == paused.windows == QUERIES + 864
 
 
@@ -102,15 +94,15 @@ def test_gpu_hours_and_their_price_pay_for_windows(
     settings = on_gpus(tmp_path, f"--budget={budget}", *overrides)
     target = WindowTarget(settings, begin(settings))
     assert target.windows == QUERIES
-    assert target.advance(requested(QUERIES), spend)
+    assert target.advance(QUERIES, in_budget_unit(settings, QUERIES, 0, spend))
     assert target.windows == QUERIES + 324, "0.9 * 9 / 10 of the budget, at a tenth of it for 40 windows"
 
 
 def test_engines_on_gpus_do_not_start_again_for_a_hundredth_of_the_windows(tmp_path: Path) -> None:
     settings = on_gpus(tmp_path, "--budget={gpu_hours: 10}", "--cluster.replicas=1")
     target = WindowTarget(settings, begin(settings))
-    assert not target.advance(requested(100_000), Spend(gpu_hours=9.9))
-    assert target.advance(requested(100_000), Spend(gpu_hours=9.8))
+    assert not target.advance(100_000, 9.9)
+    assert target.advance(100_000, 9.8)
     assert target.windows == 101_836
 
 
@@ -119,16 +111,16 @@ def test_a_budget_in_windows_is_its_own_target_and_stores_nothing(tmp_path: Path
     record = begin(settings)
     target = WindowTarget(settings, record)
     assert target.windows == 97
-    assert not target.advance(requested(60), Spend())
+    assert not target.advance(60, 60)
     assert not Path(settings.output.path, budget_folder(record.run_id)).exists()
 
 
 def test_the_log_tells_what_is_spent_in_the_unit_of_the_budget(tmp_path: Path) -> None:
     settings = config(tmp_path, ACTIVE, "--budget.tokens=100_000")
-    told = WindowTarget(settings, begin(settings)).describe(requested(1234, 56_789), Spend())
+    told = WindowTarget(settings, begin(settings)).describe(1234, 56_789)
     assert told == "56,789 of 100,000 tokens spent, 1,234 windows requested"
     settings = on_gpus(tmp_path / "gpus", "--budget={gpu_hours: 10}")
-    told = WindowTarget(settings, begin(settings)).describe(requested(1234), Spend(gpu_hours=2 / 3))
+    told = WindowTarget(settings, begin(settings)).describe(1234, 2 / 3)
     assert told == "0.6667 of 10.0 GPU-hours spent, 1,234 windows requested"
 
 

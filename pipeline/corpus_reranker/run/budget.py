@@ -21,6 +21,9 @@ from corpus_reranker.errors import ConfigError, InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.schemas import MAX_WINDOWS, QUERY_ID
 from corpus_reranker.io.sinks.data_files import read_window_counts
+from corpus_reranker.io.sinks.run_record import RunRecord
+from corpus_reranker.io.spend import Spend
+from corpus_reranker.run.window_target import WindowTarget, in_budget_unit
 from corpus_reranker.types import QueryStatus
 
 LIMITS = pa.schema([(QUERY_ID, pa.string()), (MAX_WINDOWS, pa.int32())])
@@ -35,23 +38,23 @@ class BudgetRound:
             no query can use more windows.
         rows: Number of rows.
         windows: Windows that were requested, retries included.
-        tokens: Prompt and output tokens of these windows; 0 if the budget is in another unit.
         allotted: The sum of the limits in the rows. Every finished query of a round raises it.
         stability: Mean over the rows that have one.
+        spent: What the run has spent of the budget, for the log.
     """
 
     limits: pa.Table
     rows: int
     windows: int
-    tokens: int
     allotted: int
     stability: float | None
+    spent: str
 
     def describe(self) -> str:
-        """What follows the requested windows in the log."""
+        """The round, for the log."""
         stability = "" if self.stability is None else f", mean stability {self.stability:.4f}"
         queries = counted(self.limits.num_rows, "query") if self.limits.num_rows else "no query"
-        return f"{stability}; {queries} in the next round"
+        return f"{self.spent}{stability}; {queries} in the next round"
 
     def summary(self) -> dict[str, Any]:
         """The manifest's entry, as JSON values."""
@@ -87,28 +90,38 @@ def check_budget(config: JobConfig, queries: int, schema: pa.Schema, retry: Coll
 
 
 def plan_round(
-    budget: BudgetConfig,
-    windows: int,
-    most_windows: int,
+    config: JobConfig,
+    record: RunRecord,
+    spend: Spend,
     query_ids: pa.ChunkedArray,
     filesystem: FileSystem,
     paths: Collection[str],
 ) -> BudgetRound:
-    """Read what the queries have had, and choose the queries of the next round.
+    """Read what the queries have had, and choose the queries of the next round. May raise the run's window target.
 
     Args:
-        budget: The budget.
-        windows: Number of windows that the run may request so far, including those of the rows.
-        most_windows: Maximum number of windows of one query.
+        config: A job with a budget.
+        record: The run, with the number of this start.
+        spend: What all starts of the run have spent.
         query_ids: All ids of the input.
         filesystem: Where the data files are.
         paths: The data files, which hold no query twice.
+
+    Raises:
+        OutputError: A data file cannot be read, or the store cannot be reached.
     """
-    rows = read_window_counts(filesystem, sorted(paths), with_tokens=budget.unit == "tokens")
+    assert config.budget is not None
+    budget, most_windows = config.budget, config.strategy.max_windows(config.input.max_candidates)
+    rows, totals = read_window_counts(filesystem, sorted(paths))
     new = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=rows[QUERY_ID]))).cast(pa.string())
-    requested, tokens, allotted = (pc.sum(rows[name]).as_py() or 0 for name in ("requested", "tokens", MAX_WINDOWS))
-    limits = next_limits(budget, most_windows, open_queries(rows, new, budget, most_windows), windows - requested)
-    return BudgetRound(limits, rows.num_rows, requested, tokens, allotted, pc.mean(rows["stability"]).as_py())
+    queries = open_queries(rows, new, budget, most_windows)
+    target, requested = WindowTarget(config, record), totals["attempts"]
+    spent = in_budget_unit(config, requested, totals["prompt_tokens"] + totals["output_tokens"], spend)
+    limits = next_limits(budget, most_windows, queries, target.windows - requested)
+    if not limits.num_rows and target.advance(requested, spent):
+        limits = next_limits(budget, most_windows, queries, target.windows - requested)
+    allotted, stability = pc.sum(rows[MAX_WINDOWS]).as_py() or 0, pc.mean(rows["stability"]).as_py()
+    return BudgetRound(limits, rows.num_rows, requested, allotted, stability, target.describe(requested, spent))
 
 
 def open_queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, most_windows: int) -> pa.Table:

@@ -16,9 +16,11 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.settings import StorageConfig
+from corpus_reranker.io.spend import Spend
 from corpus_reranker.report.run_data import RunData, read_run_data
 from corpus_reranker.report.settings import ReportConfig
 from corpus_reranker.run.budget_curve import CurvePoint, budget_curve
+from corpus_reranker.run.window_target import in_budget_unit
 from corpus_reranker.run.work import Work, measure_work
 
 _NO_SAMPLE = "give estimate.measured, the output of a run without a budget over a sample, as of rerank --limit 200"
@@ -146,14 +148,10 @@ def _windows_of_budget(config: JobConfig, budget: BudgetConfig, work: Work, leng
     """The windows that the budget pays for; None without the price of a window."""
     prompt_tokens = work.prompt_tokens_mean * lengths.attempts_mean
     seconds_per_window = _seconds_per_window(config.estimate, work, lengths)
-    gpu_hours = (seconds_per_window or 0.0) * config.engine.gpus_per_replica / 3600
-    gpu_cost, prices = gpu_hours * (config.report.price_per_gpu_hour or 0.0), config.engine.token_prices
-    price = {
-        "windows": lengths.attempts_mean,
-        "tokens": prompt_tokens + lengths.output_tokens_mean,
-        "gpu_hours": gpu_hours,
-        "cost": prices.price(prompt_tokens, lengths.output_tokens_mean) if prices else gpu_cost,
-    }[budget.unit]
+    gpu_hours, prices = (seconds_per_window or 0.0) * config.engine.gpus_per_replica / 3600, config.engine.token_prices
+    cost = prices.price(prompt_tokens, lengths.output_tokens_mean) if prices else None
+    spend, tokens = Spend(cost=cost, gpu_hours=gpu_hours), prompt_tokens + lengths.output_tokens_mean
+    price = in_budget_unit(config, lengths.attempts_mean, tokens, spend)
     return budget.amount / price if price else None
 
 

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,6 @@ import pyarrow.compute as pc
 
 import corpus_reranker
 from corpus_reranker.cache.completions import completion_index
-from corpus_reranker.config.budget import BudgetConfig
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.capacity import check_cpus_for_data, max_windows_in_flight
 from corpus_reranker.dataflow.cluster import connect, node_resources
@@ -38,7 +36,6 @@ from corpus_reranker.run.round_quality import round_quality
 from corpus_reranker.run.spend import SpendLedger
 from corpus_reranker.run.stats import StatsSnapshot, running_stats_actor
 from corpus_reranker.run.watchdog import Watchdog
-from corpus_reranker.run.window_target import WindowTarget
 
 _QUALITY_TIMEOUT_SECONDS = 600.0
 """Timeout of the evaluation between two rounds of a budget."""
@@ -118,26 +115,14 @@ def _next_pass(run: RunContext, query_ids: pa.ChunkedArray, state: ResumePoint, 
     """The next pass; None if there is nothing left to do."""
     if run.config.budget is None:
         return _Pass(query_ids.filter(state.finished), state.done) if state.remaining else None
-    target, spend = WindowTarget(run.config, run.record), ledger.total or Spend()
-    plan = partial(_plan_round, run, run.config.budget, query_ids, state)
-    planned = plan(target.windows)
-    if not planned.limits.num_rows and target.advance(planned, spend):
-        planned = plan(target.windows)
-    run.log(f"budget: {target.describe(planned, spend)}{planned.describe()}")
+    spend, files = ledger.total or Spend(), (run.sink.layout.filesystem, list(state.files))
+    planned = run.isolated.run(plan_round, run.config, run.record, spend, query_ids, *files)
+    run.log(f"budget: {planned.describe()}")
     run.attempt.done = planned.allotted
     if not planned.limits.num_rows:
         return None
     chosen = pc.is_in(query_ids, value_set=planned.limits[QUERY_ID].combine_chunks())
     return _Pass(query_ids.filter(pc.invert(chosen)), planned.allotted, planned)
-
-
-def _plan_round(
-    run: RunContext, budget: BudgetConfig, query_ids: pa.ChunkedArray, state: ResumePoint, windows: int
-) -> BudgetRound:
-    most_windows = run.config.strategy.max_windows(run.config.input.max_candidates)
-    files = run.sink.layout.filesystem, list(state.files)
-    planned: BudgetRound = run.isolated.run(plan_round, budget, windows, most_windows, query_ids, *files)
-    return planned
 
 
 def _round_entry(run: RunContext, planned: BudgetRound) -> dict[str, Any]:

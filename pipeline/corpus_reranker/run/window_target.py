@@ -13,13 +13,31 @@ from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.sinks.layout import budget_folder
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.spend import Spend
-from corpus_reranker.run.budget import BudgetRound
 
 _RESERVE = 0.1
 """Fraction of the remaining budget that a target leaves to the next one: its windows may take more than the mean."""
 
 _LEAST_FRACTION = 0.01
 """Engines on GPUs are not started again for less than this fraction of the windows so far."""
+
+
+def in_budget_unit(config: JobConfig, requested: float, tokens: float, spend: Spend) -> float:
+    """Windows in the unit of the budget.
+
+    Args:
+        config: A job with a budget.
+        requested: Number of requests, retries included.
+        tokens: Their prompt and output tokens.
+        spend: Their GPU-hours, and the price of their tokens.
+    """
+    assert config.budget is not None
+    gpu_cost = spend.gpu_hours * (config.report.price_per_gpu_hour or 0.0)
+    return {
+        "windows": requested,
+        "tokens": tokens,
+        "gpu_hours": spend.gpu_hours,
+        "cost": gpu_cost if spend.cost is None else spend.cost,
+    }[config.budget.unit]
 
 
 class WindowTarget:
@@ -43,39 +61,31 @@ class WindowTarget:
         while self._budget.windows is None and (stored := self._read(self._stored + 1)) is not None:
             self._stored, self.windows = self._stored + 1, stored
 
-    def spent(self, planned: BudgetRound, spend: Spend) -> float:
-        """What the run has spent of the budget, in its unit.
+    def describe(self, requested: int, spent: float) -> str:
+        """What the run has spent of the budget, in its unit, and the windows that it has requested, for the log."""
+        if self._budget.unit == "windows":
+            return f"{requested:,} of {self.windows:,} windows requested"
+        unit = {"tokens": "tokens", "gpu_hours": "GPU-hours", "cost": self._config.report.currency}[self._budget.unit]
+        shown = f"{spent:,.0f}" if self._budget.unit == "tokens" else f"{spent:,.4g}"
+        return f"{shown} of {self._budget.amount:,} {unit} spent, {requested:,} windows requested"
+
+    def advance(self, requested: int, spent: float) -> bool:
+        """Raise the target by what is left of the budget.
 
         Args:
-            planned: What the rows hold.
-            spend: What all starts of the run have spent.
+            requested: Windows that the run has requested.
+            spent: What the run has spent, in the unit of the budget.
+
+        Returns:
+            Whether the rest of the budget is enough for another round.
         """
-        gpu_cost = spend.gpu_hours * (self._config.report.price_per_gpu_hour or 0.0)
-        return {
-            "windows": planned.windows,
-            "tokens": planned.tokens,
-            "gpu_hours": spend.gpu_hours,
-            "cost": gpu_cost if spend.cost is None else spend.cost,
-        }[self._budget.unit]
-
-    def describe(self, planned: BudgetRound, spend: Spend) -> str:
-        """What the run has spent of the budget, for the log."""
-        if self._budget.unit == "windows":
-            return f"{planned.windows:,} of {self.windows:,} windows requested"
-        unit = {"tokens": "tokens", "gpu_hours": "GPU-hours", "cost": self._config.report.currency}[self._budget.unit]
-        spent = self.spent(planned, spend)
-        shown = f"{spent:,.0f}" if self._budget.unit == "tokens" else f"{spent:,.4g}"
-        return f"{shown} of {self._budget.amount:,} {unit} spent, {planned.windows:,} windows requested"
-
-    def advance(self, planned: BudgetRound, spend: Spend) -> bool:
-        """Raise the target by what is left of the budget. Returns False if that is too little for another round."""
-        if self._budget.unit == "windows" or not planned.windows:
+        if self._budget.unit == "windows" or not requested:
             return False
-        further = self._further_windows(planned.windows, self.spent(planned, spend))
+        further = self._further_windows(requested, spent)
         if not further:
             return False
         self._stored += 1
-        self._store(self._stored, planned.windows + further)
+        self._store(self._stored, requested + further)
         return True
 
     def _further_windows(self, windows: int, spent: float) -> int:

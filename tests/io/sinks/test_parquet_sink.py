@@ -12,13 +12,14 @@ from pyarrow.fs import FileInfo, LocalFileSystem
 
 from corpus_reranker.errors import OutputConflictError, OutputError, RunError
 from corpus_reranker.io.filesystem import FileType, resolve
+from corpus_reranker.io.schemas import QUERY_ID
 from corpus_reranker.io.sinks import data_files
 from corpus_reranker.io.sinks.control_json import data_files_in
 from corpus_reranker.io.sinks.data_files import is_truncated, list_results
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.status import read_status
 from helpers.locations import Location
-from helpers.outputs import SCHEMA, file_names, read_rows, write, write_data_file
+from helpers.outputs import SCHEMA, file_names, read_rows, result_row, write, write_data_file
 
 FINGERPRINT_FIELDS = {"engine": {"model": "m"}, "generation": {"temperature": 0.0}, "input": {"rows": 4}}
 
@@ -160,8 +161,8 @@ def test_the_duplicate_with_the_better_status_then_the_newer_file_is_kept(local_
     assert statuses(local_location) == {"a": "failed", "b": "complete", "c": "complete", "d": "complete"}
     assert {row["query_id"]: row for row in read_rows(local_location)}["d"] == newest
     infos = list_results(sink.layout.filesystem, sink.layout.folder)
-    assert sorted(progress.files) == sorted(info.path for info in infos)
-    assert [pq.read_schema(info.path).metadata for info in infos] == [metadata] * 3
+    assert progress.files == {info.path: info.size for info in infos}
+    assert [pq.read_schema(info.path).metadata for info in infos] == [metadata] * 2
 
 
 class PairsOfWrites(LocalFileSystem):  # type: ignore[misc]
@@ -176,7 +177,10 @@ class PairsOfWrites(LocalFileSystem):  # type: ignore[misc]
         return super().open_output_stream(*arguments, **options)
 
 
-def test_files_with_duplicates_are_replaced_concurrently(local_location: Location) -> None:
+def test_files_with_duplicates_are_replaced_concurrently(
+    local_location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_files, "_GROUP_BYTES", 1)
     sink = begun(local_location)
     write_data_file(local_location, "0.parquet", ["a", "b"], "failed")
     write_data_file(local_location, "1.parquet", ["c", "d"], "failed")
@@ -206,6 +210,7 @@ class CountedReplacements(LocalFileSystem):  # type: ignore[misc]
 
 def test_large_files_are_replaced_one_at_a_time(local_location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_files, "_REPLACED_BYTES", 1)
+    monkeypatch.setattr(data_files, "_GROUP_BYTES", 1)
     sink, filesystem = begun(local_location), CountedReplacements()
     for number in range(20):
         write_data_file(local_location, f"{number:02}.parquet", [f"q{number}", f"other-{number}"], "failed")
@@ -213,6 +218,25 @@ def test_large_files_are_replaced_one_at_a_time(local_location: Location, monkey
     sink._layout = dataclasses.replace(sink.layout, filesystem=filesystem)
     sink.prepare(ids(*(f"{prefix}{number}" for prefix in ("q", "other-") for number in range(20))))
     assert filesystem.most_begun == 1
+
+
+def test_small_files_with_duplicates_are_replaced_by_one(local_location: Location) -> None:
+    """Files of another version of the package, which has resumed the run, keep their metadata."""
+    sink, other = begun(local_location), SCHEMA.with_metadata({"model": "other"})
+    for query_id in "abc":
+        write_data_file(local_location, f"{query_id}.parquet", [query_id, f"old-{query_id}"], "failed")
+    for query_id in "de":
+        rows = [result_row(each, "failed") for each in (query_id, f"other-{query_id}")]
+        sink.write_file([pa.Table.from_pylist(rows, other)], other)
+    write_data_file(local_location, "new.parquet", "abcde")
+    state = sink.prepare(ids(*"abcde", "old-a", "old-b", "old-c", "other-d", "other-e"))
+    assert state.remaining == 0
+    models = {tuple(pq.read_table(path)[QUERY_ID].to_pylist()): pq.read_schema(path).metadata for path in state.files}
+    assert {tuple(sorted(of_file)): metadata[b"model"] for of_file, metadata in models.items()} == {
+        ("a", "b", "c", "d", "e"): b"none",
+        ("old-a", "old-b", "old-c"): b"none",
+        ("other-d", "other-e"): b"other",
+    }
 
 
 def test_a_file_without_duplicates_is_not_written_again(location: Location) -> None:

@@ -9,10 +9,11 @@ Before each pass, truncated files and duplicates are deleted.
 """
 
 import posixpath
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSystem
 
+from corpus_reranker.array_types import BoolArray
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.filesystem import IO_THREADS, delete_files, join, list_files, retry_transient_errors
 from corpus_reranker.io.schemas import BUDGET, MAX_WINDOWS, QUERY_ID
@@ -38,7 +40,11 @@ TAIL_BYTES = 4096
 _REPLACED_BYTES = 128 * 2**20
 """Size of the files that are replaced at a time. Their rows take several times as much memory, of the eight gigabytes
 that the driver's subprocess has."""
+_GROUP_BYTES = 2**20
+"""Size of the files that are replaced by one. To write a file takes about as much CPU time as 100 kB of its rows."""
 BEST_FIRST = ("complete", "degraded", "failed")
+_KEYS = pa.schema([(QUERY_ID, pa.string()), ("status", pa.string()), (MAX_WINDOWS, pa.int32())])
+"""The columns that decide which row of a query is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,15 @@ class ManifestEntry:
     prompt_tokens: int
     output_tokens: int
     failures: FailureReasons
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A data file. `is_kept` has a value for each row."""
+
+    path: str
+    bytes: int
+    is_kept: BoolArray
 
 
 def list_data_files(filesystem: FileSystem, folder: str) -> list[FileInfo]:
@@ -90,8 +105,9 @@ def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, di
     """Make the data files of the run hold each query once.
 
     Among duplicates, the row with the higher limit of windows is kept, if the run has a budget; then the row with the
-    better status, then the row in the newer file. A file with a row to drop is replaced by a new file, or by none.
-    Every dropped row has a duplicate that is already written, so a crash at any point loses nothing. Safe to repeat.
+    better status, then the row in the newer file. Files with a row to drop are replaced by new files with their other
+    rows. Every dropped row has a duplicate that is already written, so a crash at any point loses nothing. Safe to
+    repeat.
 
     Args:
         layout: The output.
@@ -102,27 +118,21 @@ def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, di
     """
     filesystem = layout.filesystem
     infos = list_run_files(filesystem, layout.folder, layout.run_id)
-    truncated = [path for path in _in_parallel(lambda info: _path_if_truncated(filesystem, info), infos) if path]
-    if truncated:
+    keys = _in_parallel(lambda info: _read_keys(filesystem, info), infos)
+    if truncated := [info.path for info, table in zip(infos, keys, strict=True) if table is None]:
         confirm()
         delete_files(filesystem, truncated)
-    sizes = {info.path: info.size for info in infos if info.path not in set(truncated)}
-    paths = list(sizes)
-    rows = _rows(_in_parallel(lambda path: _read(filesystem, path, [QUERY_ID, "status", MAX_WINDOWS]), paths))
-    dropped = _duplicates_to_drop(rows)
-    if dropped.num_rows:
-        files = pc.unique(dropped["file"]).to_pylist()
-
-        def rewrite(file: int) -> str:
-            return _drop_rows(layout, paths[file], dropped.filter(pc.equal(dropped["file"], file))["row"], confirm)
-
-        at_a_time = _REPLACED_BYTES // max(sizes[paths[file]] for file in files)
-        for file, replacement in zip(files, _in_parallel(rewrite, files, at_a_time), strict=True):
-            paths[file] = replacement
-        rows = _without(rows, dropped)
-    written = [path for path in paths if path and path not in sizes]
-    sizes |= dict(zip(written, _in_parallel(lambda path: filesystem.get_file_info(path).size, written), strict=True))
-    return rows.select([QUERY_ID, "status"]), {path: sizes[path] for path in paths if path}
+    whole = [(info, table) for info, table in zip(infos, keys, strict=True) if table is not None]
+    rows = pa.concat_tables([_KEYS.empty_table(), *(table for _, table in whole)])
+    is_best = _is_best_of_query(rows)
+    ends = np.cumsum([table.num_rows for _, table in whole], dtype=np.int64)
+    files = [_File(info.path, info.size, rows) for (info, _), rows in zip(whole, np.split(is_best, ends), strict=False)]
+    sizes = {file.path: file.bytes for file in files if file.is_kept.all()}
+    if groups := _in_groups([file for file in files if file.path not in sizes]):
+        at_a_time = _REPLACED_BYTES // max(sum(file.bytes for file in group) for group in groups)
+        for replacement in _in_parallel(lambda group: _replace(layout, group, confirm), groups, at_a_time):
+            sizes |= replacement
+    return rows.filter(pa.array(is_best)).select([QUERY_ID, "status"]), sizes
 
 
 def summarize_data_files(filesystem: FileSystem, files: Mapping[str, int]) -> list[ManifestEntry]:
@@ -131,40 +141,35 @@ def summarize_data_files(filesystem: FileSystem, files: Mapping[str, int]) -> li
     return sorted(entries, key=lambda each: each.name)
 
 
-def read_window_counts(filesystem: FileSystem, paths: Sequence[str], *, with_tokens: bool) -> pa.Table:
-    """What a budget needs of each row in the data files of a run that has one.
+def read_window_counts(filesystem: FileSystem, paths: Sequence[str]) -> tuple[pa.Table, Counter[str]]:
+    """What a budget needs of the data files of a run that has one.
 
     Returns:
-        Columns query_id, status, stability, max_windows, windows, and the sums over all windows: requested, which is
-        the number of requests, and tokens, prompt and output together. Without `with_tokens`, tokens is 0.
+        The rows, columns query_id, status, stability, max_windows and windows, which is their number; and the sums of
+        attempts, prompt_tokens and output_tokens over all windows of all rows.
     """
-    names = [QUERY_ID, "status", "stability", MAX_WINDOWS]
+    schema = pa.schema([*_KEYS, ("stability", pa.float64()), ("windows", pa.int32())])
+    summed = ["attempts", "prompt_tokens", "output_tokens"]
+    columns = [*schema.names[:-1], *(f"windows.list.element.{name}" for name in summed)]
 
-    def counts(path: str) -> pa.Table:
-        summed = ["attempts", *(["prompt_tokens", "output_tokens"] if with_tokens else [])]
-        table = _read(filesystem, path, [*names, *(f"windows.list.element.{name}" for name in summed)])
+    def counts(path: str) -> tuple[pa.Table, Counter[str]]:
+        table = _read(filesystem, path, columns)
         windows = table["windows"].combine_chunks()
-        of_row = pc.list_parent_indices(windows).to_numpy()
-        fields = (pc.fill_null(pc.struct_field(pc.list_flatten(windows), name), 0).to_numpy() for name in summed)
-        requested, *tokens = (
-            np.bincount(of_row, values, minlength=table.num_rows).astype(np.int64) for values in fields
-        )
-        own = table.select(names).append_column("windows", pc.list_value_length(windows).cast(pa.int32()))
-        own = own.append_column("requested", pa.array(requested))
-        return own.append_column("tokens", pa.array(sum(tokens, np.zeros_like(requested)))).replace_schema_metadata()
+        flat, lengths = windows.flatten(), pc.list_value_length(windows)
+        rows = pa.table([*(table[name] for name in schema.names[:-1]), lengths], schema=schema)
+        return rows, Counter({name: pc.sum(flat.field(name)).as_py() or 0 for name in summed})
 
-    types = [pa.string(), pa.string(), pa.float64(), pa.int32(), pa.int32(), pa.int64(), pa.int64()]
-    empty = pa.schema(zip([*names, "windows", "requested", "tokens"], types, strict=True)).empty_table()
-    return pa.concat_tables([empty, *(table.cast(empty.schema) for table in _in_parallel(counts, paths))])
+    of_files = _in_parallel(counts, paths)
+    totals: Counter[str] = sum((totals for _, totals in of_files), Counter())
+    return pa.concat_tables([schema.empty_table(), *(rows for rows, _ in of_files)]), totals
 
 
 def count_statuses(filesystem: FileSystem, infos: Sequence[FileInfo]) -> Counter[str]:
     """Number of queries by status in data files; truncated files are not counted."""
 
     def statuses(info: FileInfo) -> Counter[str]:
-        if is_truncated(filesystem, info):
-            return Counter()
-        return count_values(_read(filesystem, info.path, ["status"])["status"])
+        table = _read_unless_truncated(filesystem, info, ["status"])
+        return Counter() if table is None else count_values(table["status"])
 
     return sum(_in_parallel(statuses, infos), Counter())
 
@@ -172,10 +177,6 @@ def count_statuses(filesystem: FileSystem, infos: Sequence[FileInfo]) -> Counter
 def _in_parallel(function: Callable[[A], T], arguments: Sequence[A], at_a_time: int = IO_THREADS) -> list[T]:
     with ThreadPoolExecutor(max(1, min(at_a_time, IO_THREADS))) as pool:
         return list(pool.map(function, arguments))
-
-
-def _path_if_truncated(filesystem: FileSystem, info: FileInfo) -> str | None:
-    return info.path if is_truncated(filesystem, info) else None
 
 
 @retry_transient_errors
@@ -194,6 +195,16 @@ def is_truncated(filesystem: FileSystem, info: FileInfo) -> bool:
         return True
 
 
+def _read_unless_truncated(filesystem: FileSystem, info: FileInfo, columns: list[str]) -> pa.Table | None:
+    """None for a truncated file. Only a file that cannot be read is looked at twice."""
+    try:
+        return _read(filesystem, info.path, columns)
+    except OutputError:
+        if is_truncated(filesystem, info):
+            return None
+        raise
+
+
 def _read(filesystem: FileSystem, path: str, columns: list[str] | None = None) -> pa.Table:
     try:
         return _read_with_retries(filesystem, path, columns)
@@ -208,22 +219,12 @@ def _read_with_retries(filesystem: FileSystem, path: str, columns: list[str] | N
         return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
 
-def _rows(tables: Iterable[pa.Table]) -> pa.Table:
-    numbered = [
-        pa.table(
-            {
-                QUERY_ID: table[QUERY_ID].cast(pa.string()),
-                "status": table["status"].cast(pa.string()),
-                MAX_WINDOWS: _max_windows(table),
-                "file": pa.repeat(pa.scalar(file, pa.int32()), table.num_rows),
-                "row": pa.array(np.arange(table.num_rows, dtype=np.int32)),
-            }
-        )
-        for file, table in enumerate(tables)
-    ]
-    names = {QUERY_ID: pa.string(), "status": pa.string(), MAX_WINDOWS: pa.int32()}
-    names |= {"file": pa.int32(), "row": pa.int32()}
-    return pa.concat_tables(numbered) if numbered else pa.schema(names).empty_table()
+def _read_keys(filesystem: FileSystem, info: FileInfo) -> pa.Table | None:
+    """The rows of a data file by the schema _KEYS; None if the file is truncated."""
+    table = _read_unless_truncated(filesystem, info, _KEYS.names)
+    if table is None:
+        return None
+    return pa.table([table[QUERY_ID], table["status"], _max_windows(table)], schema=_KEYS)
 
 
 def _max_windows(table: pa.Table) -> pa.Array | pa.ChunkedArray:
@@ -232,12 +233,14 @@ def _max_windows(table: pa.Table) -> pa.Array | pa.ChunkedArray:
     return table[MAX_WINDOWS] if has_budget else pa.array(np.zeros(table.num_rows, np.int32))
 
 
-def _duplicates_to_drop(rows: pa.Table) -> pa.Table:
-    """All duplicates but the best row of each query."""
+def _is_best_of_query(rows: pa.Table) -> BoolArray:
+    """Whether each row is the best one of its query."""
+    is_best = np.ones(rows.num_rows, np.bool_)
     if pc.count_distinct(rows[QUERY_ID]).as_py() == rows.num_rows:
-        return rows.slice(0, 0)
+        return is_best
     counts = rows.group_by(QUERY_ID).aggregate([([], "count_all")])
     repeated = counts.filter(pc.greater(counts["count_all"], 1))[QUERY_ID]
+    rows = rows.append_column("position", pa.array(np.arange(rows.num_rows)))
     duplicates = rows.filter(pc.is_in(rows[QUERY_ID], value_set=repeated.combine_chunks()))
     status_rank = pc.index_in(duplicates["status"], value_set=pa.array(BEST_FIRST))
     duplicates = duplicates.append_column("status_rank", status_rank)
@@ -246,33 +249,42 @@ def _duplicates_to_drop(rows: pa.Table) -> pa.Table:
             (QUERY_ID, "ascending"),
             (MAX_WINDOWS, "descending"),
             ("status_rank", "ascending"),
-            ("file", "ascending"),
-            ("row", "ascending"),
+            ("position", "ascending"),
         ]
     )
     ids = duplicates[QUERY_ID].combine_chunks()
-    same_as_before = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    return duplicates.filter(pa.array([False, *same_as_before.to_pylist()]))
+    same_as_before = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+    is_best[duplicates["position"].to_numpy()[1:][same_as_before]] = False
+    return is_best
 
 
-def _without(rows: pa.Table, dropped: pa.Table) -> pa.Table:
-    key = ["file", "row"]
-    return rows.join(dropped.select(key), keys=key, join_type="left anti")
+def _in_groups(files: Sequence[_File]) -> list[list[_File]]:
+    """Consecutive files in groups of about _GROUP_BYTES."""
+    groups: defaultdict[int, list[_File]] = defaultdict(list)
+    before = 0
+    for file in files:
+        groups[before // _GROUP_BYTES].append(file)
+        before += file.bytes
+    return list(groups.values())
 
 
-def _drop_rows(layout: Layout, path: str, positions: pa.ChunkedArray, confirm: Callable[[], None]) -> str:
-    """Replace a file by one without these rows, and return its path; empty if no row is left."""
-    filesystem, replacement = layout.filesystem, ""
-    table = _read(filesystem, path)
-    is_dropped = pc.is_in(pa.array(np.arange(table.num_rows, dtype=np.int32)), value_set=positions.combine_chunks())
-    kept = table.filter(pc.invert(is_dropped))
-    if kept.num_rows:
-        replacement = layout.new_data_file()
-        filesystem.create_dir(layout.parts_folder, recursive=True)
-        pq.write_table(kept, replacement, filesystem=filesystem)
+def _replace(layout: Layout, files: Sequence[_File], confirm: Callable[[], None]) -> dict[str, int]:
+    """Replace files by one with all rows to keep, or by none without such rows. Returns its size by path.
+
+    Files of another version of the package, whose schema or metadata differs, are replaced by one of their own.
+    """
+    filesystem, sizes = layout.filesystem, {}
+    tables = [_read(filesystem, file.path).filter(pa.array(file.is_kept)) for file in files]
+    for _, alike in groupby(tables, key=lambda table: (table.schema, table.schema.metadata)):
+        kept = pa.concat_tables(alike)
+        if kept.num_rows:
+            path = layout.new_data_file()
+            filesystem.create_dir(layout.parts_folder, recursive=True)
+            pq.write_table(kept, path, filesystem=filesystem)
+            sizes[path] = filesystem.get_file_info(path).size
     confirm()
-    delete_files(filesystem, [path])
-    return replacement
+    delete_files(filesystem, [file.path for file in files])
+    return sizes
 
 
 def _entry(filesystem: FileSystem, path: str, size: int) -> ManifestEntry:
