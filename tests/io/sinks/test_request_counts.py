@@ -16,7 +16,7 @@ from helpers.locations import Location
 from helpers.outputs import SCHEMA, write_data_file
 from helpers.s3_server import S3Server
 
-MAX_REQUESTS = {"prepare": 6, "finish": 11, "retry of failed queries": 8}
+MAX_REQUESTS = {"prepare": 4, "finish": 10, "retry of failed queries": 5}
 """For each data file. The commit copies and deletes a file, and looks at the copy. A retry prepares as well, and
 deletes the quarantine file of each failed query: one in a file."""
 
