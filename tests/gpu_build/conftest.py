@@ -43,6 +43,14 @@ def stub_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True)
+def _no_fault_left_behind(stub_node: None) -> Iterator[None]:
+    """A test that fails before its injected fault occurs does not pass the fault on to the next test."""
+    yield
+    for fault in Path(os.environ[FOLDER_VARIABLE]).iterdir():
+        fault.unlink(missing_ok=True)  # a worker that outlives its test may take it at the same time
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the model folders of the session are made."""

@@ -12,7 +12,7 @@ Fault: TypeAlias = Literal["out_of_memory", "hang", "death"]
 FOLDER_VARIABLE = "STUB_FAULTS"
 """Environment variable with the folder in which a file named after a fault injects it."""
 
-_LONGEST_HANG_SECONDS = 900.0
+_LONGEST_HANG_SECONDS = 1800.0
 """No process outlives its test by more than this."""
 
 

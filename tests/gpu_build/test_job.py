@@ -20,7 +20,7 @@ from gpu_build.model_folders import make_model_folder
 from gpu_build.replies import NODES_VARIABLE
 
 QUERIES = 6
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS = 1500
 
 
 def write_input(folder: Path) -> None:
