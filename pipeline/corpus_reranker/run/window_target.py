@@ -1,9 +1,9 @@
 """The number of windows that the rounds of a budget may request so far.
 
 A budget of windows is its own target. A budget of tokens, GPU-hours or cost pays for a number of windows that is known
-only once some were requested. Its first target is one round of all queries. Each further target adds what is left of
-the budget, at the mean price of a window so far. A target is stored before its rounds begin, so a resumed run continues
-the round in which it was stopped.
+only once some were requested. Its first target is one round of all queries. Each further target adds 90 % of what is
+left of the budget, at the mean price of a window so far. A target is stored before its rounds begin, so a resumed run
+continues the round in which it was stopped.
 """
 
 import json
@@ -70,7 +70,7 @@ class WindowTarget:
         return f"{shown} of {self._budget.amount:,} {unit} spent, {requested:,} windows requested"
 
     def advance(self, requested: int, spent: float) -> bool:
-        """Raise the target by what is left of the budget.
+        """Raise the target by what is left of the budget, less the reserve.
 
         Args:
             requested: Windows that the run has requested.
