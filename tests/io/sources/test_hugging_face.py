@@ -73,7 +73,7 @@ def test_splits_and_other_folders_are_refused(tmp_path: Path) -> None:
         open_source(InputConfig(path=str(tmp_path / "in"), format="hugging_face"), STORAGE)
     split = open_source(InputConfig(path=str(tmp_path / "in" / "train"), format="hugging_face"), STORAGE)
     assert [table.num_rows for table in split.tables()] == [2]
-    with pytest.raises(InputError, match=r"no folder of Dataset.save_to_disk; for Parquet files, set input.format="):
+    with pytest.raises(InputError, match=r"not a folder of Dataset.save_to_disk; for Parquet files, set input.format="):
         open_source(InputConfig(path=str(tmp_path), format="hugging_face"), STORAGE)
     with pytest.raises(ConfigError, match="this input of format hugging_face has no versions"):
         open_source(InputConfig(path=str(tmp_path / "in" / "test"), format="hugging_face", version="1"), STORAGE)
