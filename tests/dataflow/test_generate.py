@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import cast
 
 from corpus_reranker.answers.continuation import continue_reasoning
 from corpus_reranker.cache.completions import CompletionCache
@@ -15,6 +15,7 @@ from corpus_reranker.dataflow.queries_in_flight import QueriesInFlight
 from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
+from helpers.stats_actor import FakeStatsActor
 
 PARAMS = SamplingParams(0.0, 1.0, 0, 0.0, max_tokens=200, seed=1, stop=("</answer>",))
 REPLICA = ReplicaId("actor-1", "host:1")
@@ -44,17 +45,6 @@ class FakeCache:
             return self.completions[prompt.text]
 
         yield generate_or_reuse
-
-
-class FakeStatsActor:
-    """Keeps the counts of all reports. `report.remote` stands in for Ray's call."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.report = self
-
-    def remote(self, report: ReplicaReport, counts: Counter[str], *_: Any) -> None:
-        self.counts += counts
 
 
 class Replica:

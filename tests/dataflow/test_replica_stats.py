@@ -1,23 +1,11 @@
 """The counts of a replica from which the progress tells how much is left."""
 
-from typing import Any
-
 from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.dataflow.replica_stats import ReplicaStats
 from corpus_reranker.types import RerankResult, WindowOutcome
+from helpers.stats_actor import FakeStatsActor
 
 REPLICA = ReplicaId("actor-1", "host:1")
-
-
-class FakeStatsActor:
-    """Keeps the counts of the last report. `report.remote` stands in for Ray's call."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.report = self
-
-    def remote(self, report: ReplicaReport, counts: dict[str, int], *_: Any) -> None:
-        self.counts = dict(counts)
 
 
 def test_the_requests_of_a_finished_query_replace_the_planned_ones() -> None:

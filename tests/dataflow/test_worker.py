@@ -1,6 +1,5 @@
 """The actor class of a replica, in this process and without Ray's actors."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +8,12 @@ import pytest
 
 from corpus_reranker.dataflow import worker
 from corpus_reranker.dataflow.processor import check_queries
-from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
+from corpus_reranker.dataflow.replica import ReplicaId
 from corpus_reranker.dataflow.run_services import RunServices
 from corpus_reranker.io.schemas import NESTED_INPUT
 from corpus_reranker.io.settings import RowSettings
 from helpers.runs import config, query
-
-
-class RecordingStatsActor:
-    """Keeps the counts and the load of all reports. `report.remote` stands in for Ray's call."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.last: ReplicaReport | None = None
-        self.report = self.replica_placed = self.replica_started = self
-
-    def remote(self, report: ReplicaReport | ReplicaId, counts: Any = None, *_: Any) -> None:
-        if isinstance(report, ReplicaReport):
-            self.counts.update(counts)
-            self.last = report
+from helpers.stats_actor import FakeStatsActor
 
 
 @pytest.mark.parametrize("block_rows", [1, 3])
@@ -41,7 +27,7 @@ def test_an_idle_replica_has_reported_all_its_queries(
 
     monkeypatch.setattr(worker, "report_periodically", never)
     monkeypatch.setattr(ReplicaId, "current", lambda: ReplicaId("actor", "host:1"))
-    stats_actor = RecordingStatsActor()
+    stats_actor = FakeStatsActor()
     reranker = worker.RerankWorker(config(tmp_path).reranker().dump(), None, RunServices(stats_actor=stats_actor))
     rows = [query(0, query=" "), *(query(number) for number in (1, 2, 3))]
     for start in range(0, len(rows), block_rows):
