@@ -133,8 +133,9 @@ def ray_cluster(s3_credentials: None) -> Iterator[None]:
     import ray
 
     from corpus_reranker.dataflow.cluster import connect
+    from helpers.ray_cluster import start_again
 
-    connect()
+    start_again(connect)()
     yield
     ray.shutdown()
 

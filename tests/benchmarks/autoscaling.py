@@ -21,6 +21,7 @@ from ray.cluster_utils import Cluster
 from workload import report, write_candidates
 
 from helpers.paths import REPOSITORY
+from helpers.ray_cluster import add_node, start_cluster
 from helpers.rerank_process import rerank_process
 
 POOLS: dict[str, dict[str, int]] = {"fixed 3": {"replicas": 3}, "1 to 3": {"min_replicas": 1, "max_replicas": 3}}
@@ -64,10 +65,10 @@ def main(
     """Print both pools' times and their replicas over time."""
     with tempfile.TemporaryDirectory(prefix="ray-") as scratch:
         os.environ |= {"RAY_TMPDIR": scratch, "PYTHONPATH": f"{REPOSITORY}/pipeline"}
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        cluster = start_cluster()
         try:
             for _ in range(3):
-                cluster.add_node(num_cpus=4)
+                add_node(cluster, num_cpus=4)
             rows = []
             for pool in POOLS:
                 folder = Path(scratch, pool.replace(" ", "-"))

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ray.cluster_utils import Cluster
+from helpers.ray_cluster import add_node, start_cluster
 
 CPUS_PER_NODE = 4
 
@@ -18,9 +18,8 @@ class Nodes:
         self._start()
 
     def _start(self) -> None:
-        arguments = {"num_cpus": CPUS_PER_NODE, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=arguments)
-        self._added = [self._cluster.add_node(num_cpus=CPUS_PER_NODE) for _ in range(self._workers)]
+        self._cluster = start_cluster(num_cpus=CPUS_PER_NODE, include_dashboard=False)
+        self._added = [add_node(self._cluster, num_cpus=CPUS_PER_NODE) for _ in range(self._workers)]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -30,7 +29,7 @@ class Nodes:
     def kill_worker_raylet(self) -> None:
         """Send SIGKILL to a worker node's raylet, and add another node, as an autoscaler does."""
         _raylet(self._added.pop()).kill()
-        self._added.append(self._cluster.add_node(num_cpus=CPUS_PER_NODE))
+        self._added.append(add_node(self._cluster, num_cpus=CPUS_PER_NODE))
 
     def lose_worker(self) -> bool:
         """Send SIGKILL to a worker node's raylet. No node takes its place. Returns whether there was one."""
@@ -42,7 +41,7 @@ class Nodes:
     def replace_lost(self) -> None:
         """Add the worker nodes that are missing."""
         while len(self._added) < self._workers:
-            self._added.append(self._cluster.add_node(num_cpus=CPUS_PER_NODE))
+            self._added.append(add_node(self._cluster, num_cpus=CPUS_PER_NODE))
 
     def kill_head_raylet(self) -> None:
         """Send SIGKILL to the head node's raylet. The cluster is lost; `restart` starts another."""

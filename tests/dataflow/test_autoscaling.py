@@ -5,7 +5,6 @@ The nodes are Ray nodes on this machine. Their GPUs exist only as Ray resources.
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from helpers.paths import REPOSITORY
+from helpers.ray_cluster import add_node, ray_folder, start_cluster
 from helpers.rerank_process import RerankProcess, rerank_process
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
 
@@ -29,11 +29,11 @@ NODE = {"num_cpus": 4, "num_gpus": 1}
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head node without CPUs, and the worker nodes that tests add, which stay. Its workers find the test helpers."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+    with pytest.MonkeyPatch.context() as patch, ray_folder() as folder:
         patch.setenv("RAY_TMPDIR", folder)  # separate from the Ray of other tests
         patch.setenv("PYTHONPATH", f"{REPOSITORY}/pipeline{os.pathsep}{REPOSITORY}/tests")
         patch.delenv("RAY_ADDRESS", raising=False)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        cluster = start_cluster()
         try:
             yield cluster
         finally:
@@ -43,7 +43,7 @@ def cluster() -> Iterator[Cluster]:
 def add_nodes(cluster: Cluster, number: int) -> None:
     """Add worker nodes until the cluster has `number`."""
     while len(cluster.worker_nodes) < number:
-        cluster.add_node(**NODE)
+        add_node(cluster, **NODE)
 
 
 def run(cluster: Cluster, folder: Path, engine: dict[str, Any], **cluster_options: Any) -> Any:
@@ -100,7 +100,7 @@ def test_a_node_that_joins_late_gets_a_replica(cluster: Cluster, tmp_path: Path)
     with run(cluster, tmp_path, engine, min_replicas=1, max_replicas=nodes + 2) as process:
         assert process.wait_until(lambda: bool(events(tmp_path, "requested"))), process.output
         before = {line["node"] for line in events(tmp_path, "placed")}
-        late = cluster.add_node(**NODE)
+        late = add_node(cluster, **NODE)
         assert process.wait_until(lambda: late.node_id in {line["node"] for line in events(tmp_path, "placed")}), (
             process.output
         )

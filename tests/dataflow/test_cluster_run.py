@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 import uuid
@@ -26,6 +25,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from corpus_reranker.paths import CONFIGS_DIRECTORY
 from corpus_reranker.run.metrics import PREFIX
 from helpers.paths import REPOSITORY
+from helpers.ray_cluster import add_node, ray_folder, start_cluster
 from helpers.runs import check_ranking, query, rows_of_folder, write_input
 
 pytestmark = pytest.mark.slow
@@ -43,29 +43,29 @@ def cluster() -> Iterator[Cluster]:
 
     It has its own RAY_TMPDIR: a job goes to the Ray that started last in that folder, which may be another Ray.
     """
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+    with pytest.MonkeyPatch.context() as patch, ray_folder() as folder:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the jobs' `python`
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.delenv("PYTHONPATH", raising=False)  # only the jobs bring the package to the nodes
-        cluster = start_cluster()
+        cluster = start_nodes()
         for _ in range(2):
             if serves_metrics(cluster):
                 break
             cluster.shutdown()  # another process took a port that Ray had found free
-            cluster = start_cluster()
+            cluster = start_nodes()
         try:
             yield cluster
         finally:
             cluster.shutdown()
 
 
-def start_cluster() -> Cluster:
+def start_nodes() -> Cluster:
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
     head["dashboard_agent_listen_port"] = 0  # the default port may be taken by another Ray
     head["runtime_env_dir_name"] = "head"
     head["_system_config"] = {"metrics_report_interval_ms": 1000}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = start_cluster(**head)
     for _ in range(2):
         add_worker_node(cluster)
     return cluster
@@ -77,7 +77,7 @@ def add_worker_node(cluster: Cluster) -> None:
     By default, the nodes of a test cluster share one folder. Each node that starts its part of a job then deletes the
     unpacked package and unpacks it again, while the other nodes' processes import it.
     """
-    cluster.add_node(num_cpus=WORKER_CPUS, runtime_env_dir_name=uuid.uuid4().hex)
+    add_node(cluster, num_cpus=WORKER_CPUS, runtime_env_dir_name=uuid.uuid4().hex)
 
 
 def serves_metrics(cluster: Cluster, seconds: float = 60) -> bool:

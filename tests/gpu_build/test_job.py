@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ray.cluster_utils import Cluster
 
 from corpus_reranker.io.schemas import NESTED_INPUT
 from gpu_build.engines import STUB_WORKER
 from gpu_build.faults import Fault, inject
 from gpu_build.model_folders import make_model_folder
 from gpu_build.replies import NODES_VARIABLE
+from helpers.ray_cluster import add_node, start_cluster
 
 QUERIES = 6
 TIMEOUT_SECONDS = 1500
@@ -98,9 +98,9 @@ def test_one_replica_over_two_nodes(models: Path, tmp_path: Path, monkeypatch: p
     nodes.mkdir()
     monkeypatch.setenv(NODES_VARIABLE, str(nodes))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # Cluster starts Ray without a token; vLLM's engine core sends one
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = start_cluster()
     try:
-        gpu_nodes = {cluster.add_node(num_cpus=4, num_gpus=1).node_id for _ in range(2)}
+        gpu_nodes = {add_node(cluster, num_cpus=4, num_gpus=1).node_id for _ in range(2)}
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         kwargs = json.dumps({**STUB_WORKER, "distributed_executor_backend": "ray"})
         _, rows = rerank(tmp_path, models, "--engine.tensor_parallel_size=2", f"--engine.engine_kwargs={kwargs}")
