@@ -5,15 +5,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIPELINE := configs/demo/pipeline.yaml
 
-# The environment of the GPU build (10 GB). PyPI's torch is a CUDA build, so no index and no backend is named.
-# VLLM=0.24.0 tests another version than constraints-gpu.txt has.
+# The environment of the GPU build (10 GB). PyPI's torch is a CUDA build, so the install names no index and no backend.
+# VLLM=0.24.0 tests that version instead of the one in constraints-gpu.txt.
 VLLM :=
 GPU_VENV := .venv-gpu$(if $(VLLM),-$(VLLM))
 GPU_BIN := $(GPU_VENV)/bin
 GPU_INSTALLED := $(GPU_VENV)/.installed
 GPU_VERSIONS := $(if $(VLLM),vllm==$(VLLM),--constraint constraints-gpu.txt)
 
-# The test files that name a marker: pytest imports no others to find a few tests.
+# The test files that use a marker, so that pytest does not import all files to find a few tests.
 marked = $(sort $(shell grep -rlw --include='test_*.py' 'mark.$(1)' tests))
 
 LATEST_BIN := .venv-latest/bin
@@ -23,7 +23,7 @@ TESTS :=
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
-# The tests start hundreds of Python processes, which would compile this checkout again and again.
+# The tests start hundreds of Python processes. Without bytecode files, each of them would compile this checkout again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -1,6 +1,6 @@
 """Airflow 3: every night, rerank the previous day's partition on a Ray cluster and pass the output's path on.
 
-Put this file into the DAGs folder. The Airflow workers need `ray[default]` in the cluster's version, and RAY_ADDRESS:
+Put this file into the DAGs folder. The Airflow workers need `ray[default]` of the cluster's version, and RAY_ADDRESS:
 the address of the cluster's dashboard (http://HEAD:8265). Retrying or clearing the task is safe: the job resumes, and
 does nothing for a day that is finished.
 """
@@ -45,7 +45,7 @@ def corpus_rerank() -> None:
 
     @task
     def publish(output: str) -> None:
-        """Replace this by the next step: an indexer, a training job."""
+        """Replace this with the next step: an indexer, a training job."""
         logging.info("reranked: %s/part-*.parquet", output)
 
     # The day before the run, whichever of Airflow's cron timetables is set.

@@ -18,7 +18,7 @@ _LINK_UP = re.compile(r"\[([^\]]+)\]\((\.\./[^)]+)\)")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Fill in generated content. A link to a file outside docs/ becomes code: the site does not hold the file."""
+    """Fill in generated content. A link to a file outside docs/ becomes code, because the site lacks the file."""
     markdown = _MARKER.sub(lambda match: _GENERATORS[match[1]](), markdown)
     folder = posixpath.dirname(page.file.src_uri)
 
