@@ -1,4 +1,4 @@
-"""`python jobs/assemble.py ARGUMENTS` is `corpus-reranker assemble ARGUMENTS`, without installing the checkout."""
+"""`python jobs/assemble.py ARGUMENTS` runs `corpus-reranker assemble ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

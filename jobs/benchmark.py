@@ -1,4 +1,4 @@
-"""`python jobs/benchmark.py ARGUMENTS` is `corpus-reranker benchmark ARGUMENTS`, without installing the checkout."""
+"""`python jobs/benchmark.py ARGUMENTS` runs `corpus-reranker benchmark ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

@@ -1,4 +1,4 @@
-"""`python jobs/calibrate.py ARGUMENTS` is `corpus-reranker calibrate ARGUMENTS`, without installing the checkout."""
+"""`python jobs/calibrate.py ARGUMENTS` runs `corpus-reranker calibrate ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

@@ -1,4 +1,4 @@
-"""`python jobs/compare.py ARGUMENTS` is `corpus-reranker compare ARGUMENTS`, without installing the checkout."""
+"""`python jobs/compare.py ARGUMENTS` runs `corpus-reranker compare ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

@@ -1,4 +1,4 @@
-"""`python jobs/estimate.py ARGUMENTS` is `corpus-reranker estimate ARGUMENTS`, without installing the checkout."""
+"""`python jobs/estimate.py ARGUMENTS` runs `corpus-reranker estimate ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

@@ -1,4 +1,4 @@
-"""`python jobs/evaluate.py ARGUMENTS` is `corpus-reranker evaluate ARGUMENTS`, without installing the checkout."""
+"""`python jobs/evaluate.py ARGUMENTS` runs `corpus-reranker evaluate ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

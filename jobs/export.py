@@ -1,4 +1,4 @@
-"""`python jobs/export.py ARGUMENTS` is `corpus-reranker export ARGUMENTS`, without installing the checkout."""
+"""`python jobs/export.py ARGUMENTS` runs `corpus-reranker export ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

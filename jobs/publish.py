@@ -1,4 +1,4 @@
-"""`python jobs/publish.py ARGUMENTS` is `corpus-reranker publish ARGUMENTS`, without installing the checkout."""
+"""`python jobs/publish.py ARGUMENTS` runs `corpus-reranker publish ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

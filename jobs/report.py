@@ -1,4 +1,4 @@
-"""`python jobs/report.py ARGUMENTS` is `corpus-reranker report ARGUMENTS`, without installing the checkout."""
+"""`python jobs/report.py ARGUMENTS` runs `corpus-reranker report ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

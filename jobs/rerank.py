@@ -1,4 +1,4 @@
-"""`python jobs/rerank.py ARGUMENTS` is `corpus-reranker rerank ARGUMENTS`, without installing the checkout."""
+"""`python jobs/rerank.py ARGUMENTS` runs `corpus-reranker rerank ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

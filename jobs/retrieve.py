@@ -1,4 +1,4 @@
-"""`python jobs/retrieve.py ARGUMENTS` is `corpus-reranker retrieve ARGUMENTS`, without installing the checkout."""
+"""`python jobs/retrieve.py ARGUMENTS` runs `corpus-reranker retrieve ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

@@ -1,4 +1,4 @@
-"""`python jobs/status.py ARGUMENTS` is `corpus-reranker status ARGUMENTS`, without installing the checkout."""
+"""`python jobs/status.py ARGUMENTS` runs `corpus-reranker status ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

@@ -1,4 +1,4 @@
-"""`python jobs/watch.py ARGUMENTS` is `corpus-reranker watch ARGUMENTS`, without installing the checkout."""
+"""`python jobs/watch.py ARGUMENTS` runs `corpus-reranker watch ARGUMENTS` from this checkout."""
 
 from _checkout import run_command
 

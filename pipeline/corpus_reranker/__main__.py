@@ -12,13 +12,13 @@ from corpus_reranker.cli.app import app
 PROGRAM = "corpus-reranker"
 
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-"""Exit codes of a command that a signal has stopped. What it has to release, it has released by then."""
+"""Exit codes of a command that a signal stopped. By then, it has released its lease and other resources."""
 
 
 def main() -> None:
     """Run the command that the command line names and exit with its code."""
     signal.signal(signal.SIGTERM, _stop)
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a background job of a shell ignores it
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a shell starts background jobs with SIGINT ignored
         signal.signal(signal.SIGINT, _stop)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("huggingface_hub").propagate = False  # its own handler prints each message already
@@ -30,7 +30,7 @@ def main() -> None:
             sys.stderr.flush()
             os._exit(stop.code)
         raise
-    finally:  # the interpreter and Ray still have to shut down
+    finally:  # a signal while the interpreter and Ray shut down ends the process at once
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) == _stop:
                 signal.signal(number, _exit_at_once)

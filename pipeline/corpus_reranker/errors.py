@@ -10,7 +10,7 @@ class ConfigError(RerankerError):
 
 
 class InputError(RerankerError):
-    """The input as a whole cannot be read, for example for a missing column. A bad row is a `failed` row instead."""
+    """The input as a whole cannot be read, for example because a column is missing. A bad row is a `failed` row."""
 
 
 class RowError(RerankerError):
@@ -22,7 +22,7 @@ class OutputError(RerankerError):
 
 
 class StoreUnavailableError(OutputError):
-    """The store of the output does not answer, or throttles requests. The run can be resumed."""
+    """The output's store does not answer, or throttles requests. The run can be resumed."""
 
 
 class OutputHeldError(OutputError):
@@ -30,7 +30,7 @@ class OutputHeldError(OutputError):
 
 
 class OutputConflictError(OutputError):
-    """The output holds the rows of a run with other settings, or files of no run."""
+    """The output holds the rows of a run with other settings, or files that no run wrote."""
 
 
 class EngineStartError(RerankerError):
@@ -50,11 +50,11 @@ class NoFreeNodeError(RunError):
 
 
 class MaxCostError(RunError):
-    """The run has cost `max_cost`. The same command with a higher limit resumes it."""
+    """The cost of the run has reached `max_cost`. The same command with a higher limit resumes it."""
 
 
 class ReplicaDeathsError(RerankerError):
-    """A replica's process dies repeatedly without an answered window in between. Its node may be at fault."""
+    """A replica's process died several times without answering a window in between. Its node may be at fault."""
 
 
 class RequestError(RerankerError):
@@ -62,7 +62,7 @@ class RequestError(RerankerError):
 
 
 class EngineDeadError(RerankerError):
-    """The engine cannot answer any request. This is never the error of one row: the replica must be replaced."""
+    """The engine cannot answer any request. This is never the fault of one row: the replica must be replaced."""
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

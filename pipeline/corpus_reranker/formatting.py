@@ -2,7 +2,7 @@
 
 
 def counted(count: int, singular: str) -> str:
-    """`1 replica`, `2,000 replicas`, `2 queries`: the last word of `singular` gets its regular plural."""
+    """A count with its noun, in the plural if necessary: `1 replica`, `2,000 replicas`, `2 queries`."""
     plural = f"{singular[:-1]}ies" if singular.endswith("y") else f"{singular}s"
     return f"{count:,} {singular if count == 1 else plural}"
 
@@ -17,7 +17,7 @@ def short_number(value: float) -> str:
 
 
 def percentage(part: float, whole: float) -> str:
-    """Format a percentage that is shown as 0% or 100% only if it is exact. `whole` must be above 0."""
+    """Format a percentage. It is 0% or 100% only if that is exact. `whole` must be above 0."""
     if 0 < part / whole < 0.001:
         return "under 0.1%"
     return "over 99.9%" if 0.999 < part / whole < 1 else f"{part / whole:.1%}"
@@ -43,7 +43,7 @@ def format_clock(seconds: float | None) -> str:
 
 
 def clip(text: str | None, max_chars: int) -> str | None:
-    """Shorten `text` to about `max_chars` by cutting its middle, and replace what UTF-8 cannot encode."""
+    """Shorten `text` to about `max_chars` by cutting its middle, and replace characters that UTF-8 cannot encode."""
     if text is None:
         return None
     if len(text) > max_chars:

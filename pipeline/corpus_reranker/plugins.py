@@ -9,7 +9,7 @@ from corpus_reranker.errors import ConfigError
 
 
 def load_class(kind: str, name: str, registered: Mapping[str, str]) -> Any:
-    """Import the class that `name` stands for.
+    """Import the class that `name` refers to.
 
     Args:
         kind: What the class is, for error messages: "strategy", "answer parser".

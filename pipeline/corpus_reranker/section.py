@@ -1,4 +1,4 @@
-"""Base class of every config section: frozen, and unknown keys are refused with the nearest known key."""
+"""Base class of every config section: frozen; an unknown key raises an error that suggests the nearest known key."""
 
 import difflib
 from collections.abc import Iterable, Mapping

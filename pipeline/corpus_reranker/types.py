@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 WindowStatus: TypeAlias = Literal["complete", "repaired", "no_answer", "truncated", "timeout", "error"]
-"""complete: the answer has what its format asks for: every passage once, or one label. repaired: it names some passages
-twice, not at all or out of range; those that it does not name follow in input order. no_answer: it names none.
-truncated: generation ended before the answer. timeout, error: no completion. The last four leave the window in its
-input order."""
+"""complete: the answer has what its format asks for: every passage once, or one label. repaired: passages are missing or
+repeated in the answer, or identifiers are out of range; passages that it does not name follow in input order.
+no_answer: the answer names no passage. truncated: generation ended before the answer. timeout, error: no completion.
+With the last four, the window keeps its input order."""
 
 AnswerFlag: TypeAlias = Literal["input_order", "one_name", "zero_based", "reasonrank_differs"]
-"""Properties of an answer that are counted in addition to its status. input_order: it leaves the window in its input
-order. one_name: it names one passage of several, and its format asks for all. zero_based: it counts the passages from
-0. reasonrank_differs: ReasonRank's own code gives another order."""
+"""Properties of an answer that are counted in addition to its status. input_order: the answer repeats the input order.
+one_name: the answer names only one of several passages, although its format asks for all. zero_based: the answer counts
+the passages from 0. reasonrank_differs: ReasonRank's own code reads another order from the answer."""
 
 QueryStatus: TypeAlias = Literal["complete", "degraded", "failed"]
 """complete: every window is complete or repaired. degraded: at least one window kept its input order. failed: no window
-has an answer, or the row cannot be read; the input order stays. With a pre-ranker the input order is the order of its
-scores, and a query whose pre-ranker failed is never complete."""
+has an answer, or the row cannot be reranked; the input order stays. With a pre-ranker, the input order is the order of
+its scores, and a query whose pre-ranker failed is never complete."""
 
 ANSWERED: frozenset[WindowStatus] = frozenset({"complete", "repaired"})
 """Statuses of windows whose completion changed (or confirmed) the order."""
@@ -68,7 +68,7 @@ class ShownInput:
 
     Attributes:
         columns: Names of columns, in alphabetical order.
-        scores: Whether they show the first stage's scores.
+        scores: Whether prompts show first-stage scores.
     """
 
     columns: tuple[str, ...] = ()
@@ -99,12 +99,11 @@ class Prompt:
     Attributes:
         text: The whole prompt, chat template included.
         token_ids: `text` encoded, so that the engine does not tokenize it again.
-        shortened_to_tokens: The passages were cut to this length so that the prompt fits the context. None: they were
-            not.
+        shortened_to_tokens: The length to which passages were cut so that the prompt fits the context. None: not cut.
         choices: Token ids whose log-probabilities as the first token give the answer: those of the passages'
             identifiers in the order shown, or those of the prompt template's `choices`. Empty for models that write an
             answer.
-        chat: The messages of `text`, for a chat API. None if `text` goes beyond them: it begins the response.
+        chat: The same prompt as messages, for a chat API. None if `text` also contains the beginning of the response.
     """
 
     text: str
@@ -177,8 +176,8 @@ class WindowOutcome:
         prompt: The text of the last prompt.
         response: The text of the last completion.
         named: Number of passages that the answer names. None: no completion, or the parser does not say.
-        stability: The stability of the ranking, if this window were the last. None: the strategy does not measure it,
-            or no window up to this one has an answer.
+        stability: The stability that the ranking would have if this window were the last. None: the strategy does not
+            measure it, or no window up to this one has an answer.
     """
 
     start: int
@@ -201,7 +200,7 @@ class WindowOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """A normal distribution of a candidate's relevance, in the unit of the strategy."""
+    """A normal distribution of a candidate's relevance, on the strategy's own scale."""
 
     mean: float
     sd: float
@@ -221,8 +220,8 @@ class Ranking:
         beliefs: The strategy's final belief of each candidate's relevance.
         agreement: The fraction from 0 to 1 of the evidence about a candidate that agrees with `order`.
         stability: How reproducible the order is, higher is better. The strategy defines the measure.
-        window_stability: For each window, in the order of the requests: the stability of the ranking, if this window
-            were the last. None if the strategy does not measure it.
+        window_stability: For each window, in the order of the requests: the stability that the ranking would have if
+            this window were the last. None if the strategy does not measure it.
     """
 
     order: Sequence[int]

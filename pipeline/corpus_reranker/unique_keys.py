@@ -1,18 +1,19 @@
-"""YAML that refuses a key twice in one mapping; plain YAML loaders silently keep the last value."""
+"""Loads YAML, and refuses duplicate keys in a mapping. Plain YAML loaders silently keep the last value."""
 
 from typing import Any
 
 import yaml
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The loader in C takes a tenth of the time; a PyYAML that was built without libyaml lacks it."""
+"""The C loader takes a tenth of the time. PyYAML lacks it if it was built without libyaml."""
 
 
 def load_yaml(text: str) -> Any:
     """Load one YAML document with safe types only.
 
     Raises:
-        yaml.YAMLError: If `text` is not YAML, a mapping has a key twice, or a value contains itself. One line.
+        yaml.YAMLError: `text` is not YAML, a mapping has a duplicate key, or a value contains itself. The message has
+            one line.
     """
     try:
         loader = _Loader(text)
@@ -31,7 +32,7 @@ def load_yaml(text: str) -> Any:
 
 
 def _one_line(error: yaml.YAMLError, text: str) -> str:
-    """The problem, and where it is."""
+    """The problem and its location, in one line."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return " ".join(str(error).replace('in "<unicode string>", ', "").split())
     mark = error.problem_mark
@@ -42,9 +43,9 @@ def _one_line(error: yaml.YAMLError, text: str) -> str:
 
 
 def _check_unique_keys(node: yaml.Node, checked: set[int], above: frozenset[int]) -> None:
-    """Check the keys as written: merge keys (`<<`) add those of other mappings when the document is constructed.
+    """Check the keys as written, before merge keys (`<<`) add the keys of other mappings.
 
-    `above` are the ids of the nodes that contain `node`.
+    `above` holds the ids of the nodes that contain `node`.
     """
     if id(node) in above:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1

@@ -14,7 +14,7 @@ def kemeny_consensus(rankings: Sequence[Sequence[int]]) -> list[int]:
     If most rankings place every item of one group before every item of another, the optimum does too (the extended
     Condorcet criterion: Truchon, "An extension of the Condorcet criterion and Kemeny orders", 1998). Each such group is
     solved separately: exactly up to EXACT_LIMIT items, else by Borda's order improved by local Kemenization (Dwork et
-    al., "Rank aggregation methods for the Web", 2001). Ties go to the order of the first ranking.
+    al., "Rank aggregation methods for the Web", 2001). Ties follow the order of the first ranking.
     """
     before = _pair_counts(rankings)
     consensus: list[int] = []
@@ -24,7 +24,7 @@ def kemeny_consensus(rankings: Sequence[Sequence[int]]) -> list[int]:
 
 
 def agreeing_pairs(rankings: Sequence[Sequence[int]], consensus: Sequence[int]) -> dict[int, int]:
-    """For each item, the number of its pairs, over all `rankings`, that have the order of `consensus`."""
+    """For each item: how many of its pairs, over all `rankings`, are ordered as in `consensus`."""
     before, agreeing = _pair_counts(rankings), dict.fromkeys(consensus, 0)
     for better, worse in combinations(consensus, 2):
         agreeing[better] += before[better][worse]

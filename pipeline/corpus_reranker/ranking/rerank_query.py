@@ -60,8 +60,8 @@ async def rerank_query(
 
     Raises:
         EngineDeadError: `generate` raised it.
-        ValueError: The strategy violates its contract, it needs scores that `parser` does not give, or
-            `policy.force_answer` lacks `encode` or a suitable parser.
+        ValueError: The strategy violates its contract or needs scores that `parser` does not give, or
+            `policy.force_answer` is set without `encode` or a suitable parser.
     """
     parser, strategy = parser or ReasoningParser(), strategy or SlidingWindow()
     if needs_scores(strategy) and not parser.gives_scores:
@@ -109,7 +109,7 @@ async def _rank_windows(request: RerankRequest, strategy: Strategy, runner: Wind
 
 
 def _with_stability(windows: Sequence[WindowOutcome], stabilities: Sequence[float] | None) -> tuple[WindowOutcome, ...]:
-    """The windows with their stability, from the first one with an answer on: until then, the query has failed."""
+    """Add the stability to each window from the first answered one on. Up to there, the query counts as failed."""
     if stabilities is None:
         return tuple(windows)
     if len(stabilities) != len(windows):

@@ -68,10 +68,10 @@ def update_beliefs(skills: Sequence[Gaussian]) -> list[Gaussian]:
 
 
 def _positive_difference(mean: float, variance: float) -> Gaussian:
-    """The message to a difference with this distribution from the observation that it is positive."""
+    """The message that the observation of a positive difference sends to a difference with this distribution."""
     deviation = math.sqrt(variance)
     z = mean / deviation
-    ratio = _density(z) / _cdf(z) if z > -30 else -z  # the limit; both underflow below
+    ratio = _density(z) / _cdf(z) if z > -30 else -z  # the limit: below, both underflow
     shrink = min(max(ratio * (ratio + z), 1e-9), 1 - 1e-9)
     kept_mean, kept_variance = mean + deviation * ratio, variance * (1 - shrink)
     message_variance = 1 / (1 / kept_variance - 1 / variance)

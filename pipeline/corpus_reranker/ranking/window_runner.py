@@ -91,7 +91,7 @@ class WindowRunner:
         return list(judgment.scores)
 
     def only_scores(self) -> list[float | None] | None:
-        """One score for each candidate if the query has had a single window, and its answer gives scores.
+        """One score for each candidate if the query had a single window whose answer gives scores.
 
         The scores of several windows are not comparable: each is relative to the other passages of its window.
         """

@@ -28,8 +28,8 @@ def chunks(indices: Sequence[int], size: int) -> list[list[int]]:
 def sliding_windows(num_candidates: int, window: int, stride: int, full: bool = False) -> list[tuple[int, int]]:
     """Windows `[start, end)` over `num_candidates` positions, from the bottom of the list to the top.
 
-    The window at the top comes last. It can be shorter than `window` unless `full` is set; then it overlaps the one
-    below it by more. The list equals that of `sliding_windows_batched` in ReasonRank's rerank/rankllm.py with
+    The window at the top comes last. It can be shorter than `window` unless `full` is set; then its overlap with the
+    window below is larger. The list equals that of `sliding_windows_batched` in ReasonRank's rerank/rankllm.py with
     rank_start 0 and rank_end `num_candidates`; with `full`, that of `_sliding_window_rank` in MTEB's
     lighton_rerank_models.py.
 

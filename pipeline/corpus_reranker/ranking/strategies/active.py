@@ -1,4 +1,4 @@
-"""Adaptive reranking of the candidates that may or may not be in the top (AcuRank: Yoon et al., arXiv 2505.18512)."""
+"""Adaptive reranking of the candidates that might belong in the top (AcuRank: Yoon et al., arXiv 2505.18512)."""
 
 import math
 from collections.abc import Sequence
@@ -11,21 +11,22 @@ from corpus_reranker.types import Belief, Ranking
 
 PRIOR_SPREAD = 2.0
 """Distance between the prior means of the first and the last candidate, in standard deviations of the prior. AcuRank's
-prior is the first stage's score with a third of it as standard deviation; BM25 on TREC DL 2020 then spreads by 2.0."""
+prior mean is the first-stage score, and a third of that score is its standard deviation. With BM25 on TREC DL 2020, the
+distance is then 2.0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """Keep a Gaussian belief of each candidate's relevance, and rank again only the uncertain candidates.
+    """Keep a Gaussian belief about each candidate's relevance, and rerank only the uncertain candidates.
 
     The first round ranks the best `depth` candidates once. If that takes more than one window, each further round ranks
     the candidates whose probability of being among the first `cutoff` lies between `tolerance` and 1 - `tolerance`, in
     windows of neighbors. Once fewer than `min_uncertain` are left, a last round ranks the likely top.
 
-    The ranking has the final beliefs of the best `depth` candidates, and a stability: the mean probability that a
-    candidate of the first `cutoff` exceeds a threshold, which `cutoff` candidates are expected to exceed. A query whose
+    The ranking has the final beliefs about the best `depth` candidates, and a stability: the mean probability that a
+    candidate of the first `cutoff` exceeds the threshold that `cutoff` candidates are expected to exceed. A query whose
     candidates fit in one window has no beliefs and no stability: the answer gives the order. A window's stability is
-    that of a ranking with `max_calls` such that this window is the last.
+    the one that the ranking would have if `max_calls` had made this window the last.
 
     Attributes:
         window: Passages in one window.
@@ -90,7 +91,7 @@ class Active:
         return (likely, True) if len(uncertain) < self.min_uncertain else (uncertain, False)
 
     def _windows(self, to_rank: Sequence[int]) -> list[list[int]]:
-        """The windows of a round. A candidate that would be alone in its window takes no call."""
+        """The windows of a round. A window of a single candidate is left out: it needs no request."""
         return [indices for indices in chunks(to_rank, self.window) if len(indices) > 1]
 
     def _ranking(self, beliefs: Sequence[Gaussian], num_candidates: int, stabilities: Sequence[float]) -> Ranking:
@@ -123,7 +124,7 @@ def by_mean(beliefs: Sequence[Gaussian]) -> list[int]:
 
 
 def stability(beliefs: Sequence[Gaussian], cutoff: int) -> float:
-    """How certain the beliefs are of the first `cutoff` candidates.
+    """How certain it is that the first `cutoff` candidates belong there.
 
     It is the mean probability, over these candidates, of exceeding the value that `cutoff` candidates are expected to
     exceed. The expected share of wrong candidates among the first `cutoff` is 1 minus this.

@@ -34,8 +34,8 @@ class Strategy(Protocol):
     The same answers must lead to the same windows: no clock, no unseeded randomness, and an order of requests that does
     not depend on which answer arrives first (`rank_windows` guarantees that).
 
-    A class attribute `needs_scores = True` makes a strategy one that ranks by scores: see `needs_scores`. A method
-    `with_max_windows` makes it one that can be continued: see `can_continue`.
+    A class attribute `needs_scores = True` marks a strategy that ranks by scores: see `needs_scores`. A method
+    `with_max_windows` marks a strategy whose rankings can be continued: see `can_continue`.
     """
 
     @property
@@ -55,7 +55,7 @@ class Strategy(Protocol):
             window: Requests one window: a `ScoreWindow` if the strategy needs scores, else a `RankWindow`.
 
         Returns:
-            The order alone, or a `Ranking` with what else the strategy knows.
+            The order alone, or a `Ranking` that also has scores, beliefs or a stability.
         """
         ...
 
@@ -66,11 +66,11 @@ def needs_scores(strategy: Strategy) -> bool:
 
 
 def can_continue(strategy: Strategy | type[Strategy]) -> bool:
-    """Whether a ranking can be continued with more windows, as a run with a budget does, at least with some settings.
+    """Whether a ranking can be continued with more windows, at least with some settings. A run with a budget does that.
 
     Such a strategy has a method `with_max_windows(max_windows)`: the same strategy with at most this many windows. Its
-    first windows do not depend on the limit, and the ranking has a stability unless it can use no more. The method
-    raises ValueError for settings that do not allow this; the message has the reason and the fix.
+    first windows do not depend on the limit, and the ranking has a stability unless it has no use for more windows. The
+    method raises ValueError for settings that do not allow this; the message has the reason and the fix.
     """
     return hasattr(strategy, "with_max_windows")
 

@@ -26,7 +26,7 @@ class ShuffleConsensus:
     candidate of the first `cutoff`: 0.75 with one copy, and 1 minus 2 to the power of -(n + 1) if n copies agree. If
     there is one window, each of its copies has the stability of the ranking with no further copies.
 
-    A copy without an answer counts with the order before the window.
+    A copy without an answer counts as a vote for the window's input order.
 
     Attributes:
         window: Passages in one window.
@@ -61,7 +61,8 @@ class ShuffleConsensus:
         """This strategy with another number of shuffles. The first shuffles do not depend on it.
 
         Raises:
-            ValueError: `depth` is larger than `window`: each window but the first depends on all copies of another one.
+            ValueError: `depth` is larger than `window`, so each window after the first depends on all copies of the
+                window before it.
         """
         if self.depth > self.window:
             raise ValueError(

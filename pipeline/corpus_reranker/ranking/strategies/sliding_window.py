@@ -18,8 +18,8 @@ class SlidingWindow:
         stride: Positions that the next window moves up.
         depth: Number of first-stage candidates to rerank.
         passes: Number of passes over all windows.
-        full_windows: The top window also shows `window` passages, so it overlaps the window below by more. For models
-            that were trained on windows of one size.
+        full_windows: The top window also shows `window` passages, so its overlap with the window below is larger. For
+            models that were trained on windows of one size.
         stop_when_stable: Skip the remaining passes after one that changes nothing. At temperature 0 the next pass would
             repeat the same prompts.
     """

@@ -20,8 +20,7 @@ class TopDown:
     A partition holds the pivot and up to `window - 1` passages; partitions have nearly equal sizes. Every partition
     costs one window, so a depth of window + m * (window - 1) fills all of them: depth 96 takes one window less than
     depth 100. If more passages beat the pivot than the last window holds, those placed best in their partitions enter
-    it and the others follow. With `rounds` above 1, top-down starts again on all passages that beat
-    the pivot.
+    it and the others follow. With `rounds` above 1, top-down starts again on all passages that beat the pivot.
 
     Differs from the authors' code (Parry-Parry/TDPart): all partitions run concurrently. Their code runs them in
     sequence until `window` passages have beaten the pivot, and keeps the first ones.

@@ -12,8 +12,8 @@ from corpus_reranker.ranking.windows import check_window
 class Tournament:
     """Stages of groups: the best passages of a group get a point and enter the next stage.
 
-    Group g of n holds every n-th passage of the current order from position g, and is shown shuffled. Ties in points
-    are broken by the position in the last group played, then by the first stage.
+    Group g of n holds every n-th passage of the current order, starting at position g. It is shown in shuffled order.
+    Ties in points are broken by the position in the last group played, then by the first stage.
 
     The paper's tournament for 100 passages (100, 50, 20, 10, 5, 2) has five groups of 10 in its second stage. This one
     has as few groups as `window` allows: 11 windows per tournament, not 13. The paper breaks ties by the first stage
