@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 WindowStatus: TypeAlias = Literal["complete", "repaired", "no_answer", "truncated", "timeout", "error"]
-"""complete: the answer has what its format asks for: every passage once, or one label. repaired: passages are missing or
-repeated in the answer, or identifiers are out of range; passages that it does not name follow in input order.
+"""complete: the answer has what its format asks for: every passage once, or one label. repaired: passages are
+missing or repeated, or identifiers are out of range; passages that the answer does not name follow in input order.
 no_answer: the answer names no passage. truncated: generation ended before the answer. timeout, error: no completion.
 With the last four, the window keeps its input order."""
 

@@ -56,7 +56,7 @@ def test_prompt_does_not_depend_on_earlier_windows(
     try:
         warm(range(len(passages)))
         expected = encoding_the_whole(made(request))(shown)
-    except RequestError:  # the tokenizer makes a special token of escaped text
+    except RequestError:  # the tokenizer turns escaped text into a special token
         return
     prompt = warm(shown)
     assert prompt == expected

@@ -10,12 +10,12 @@ from corpus_reranker.answers.text_parser import Section, TextParser
 from corpus_reranker.types import Completion
 
 _REASONING_END = re.compile(r"</think>|(?:\A|assistant)final", re.IGNORECASE)
-"""gpt-oss ends its reasoning with `<|end|><|start|>assistant<|channel|>final<|message|>`, of which vLLM's text keeps
-the words. Its prompt template escapes them in passages."""
+"""gpt-oss ends its reasoning with `<|end|><|start|>assistant<|channel|>final<|message|>`. vLLM's text keeps only the
+words of these tokens. The prompt template for gpt-oss escapes the words in passages."""
 
 
 class AfterReasoningParser(TextParser):
-    """Reads what follows the end of the reasoning."""
+    """Reads the text after the end of the reasoning."""
 
     def answer_section(self, completion: Completion) -> Section | None:
         end = last_end(_REASONING_END, completion.text)

@@ -41,14 +41,14 @@ class ForcedRequest:
 
 @dataclass(frozen=True)
 class AnswerParser(ABC):
-    """Base of all answer parsers. Everything that depends on the answer format is an attribute or a method of it.
+    """Base of all answer parsers. Its attributes and methods are everything that depends on the answer format.
 
     Attributes:
         identifiers: How the prompt names the passages.
         stop: Strings at which generation may stop, because the parser reads nothing after them.
         max_tokens: Maximum number of output tokens, including reasoning. None: as configured.
-        needs_choice_logprobs: Whether the engine returns the log-probabilities of the identifiers as the first token.
-        needs_choices: Whether it returns those of the two `choices` of the prompt template instead.
+        needs_choice_logprobs: Whether the engine must return the log-probability of each identifier as the first token.
+        needs_choices: Whether these are the log-probabilities of the prompt template's two `choices` instead.
         can_force: Whether `forced_request` is implemented.
         gives_scores: Whether every usable answer has `Judgment.scores`.
     """

@@ -1,6 +1,6 @@
 """Answer formats `best_label` and `best_label_reasoning`: the label of the most relevant passage of the window.
 
-Setwise and pairwise prompts ask for it (Zhuang et al., arXiv 2310.09497; Qin et al., arXiv 2306.17563).
+Setwise and pairwise prompts ask for one label (Zhuang et al., arXiv 2310.09497; Qin et al., arXiv 2306.17563).
 """
 
 import re
@@ -22,7 +22,7 @@ class _LabelReader(TextParser):
     can_force = False
 
     def read_answer(self, answer: str, num_passages: int) -> Reading:
-        """Read the label. It stands alone, or it is the only one in brackets or after a word such as `Passage`."""
+        """Read the label: the whole answer, or the only label in brackets or after a word such as `Passage`."""
         if (rank := self.identifiers.find_rank(answer)) is not None:
             return Reading([rank])
         labels = {first or second for first, second in _named(self.identifiers.pattern).findall(answer)}

@@ -16,17 +16,17 @@ CAPPED = "capped"
 """Finish reason of an answer whose reasoning was closed at its token limit."""
 
 _MAX_REQUESTS = 32
-"""Maximum number of requests for one answer. Without this bound, a model that repeats a draft of its answer on a server
-that counts no tokens would be requested until the timeout of the window."""
+"""Maximum number of requests for one answer. A model can repeat a draft of its answer, and some servers do not count
+tokens. Without this bound, requests for such an answer would go on until the window's timeout."""
 
 
 def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens: int | None = None) -> Generate:
     """Wrap `generate` so that a completion that stops before its answer is continued.
 
-    A draft of the answer inside open reasoning ends a completion at the stop string; a further request then continues
-    the reasoning. Reasoning that is still open after `max_reasoning_tokens` is closed, and the remaining token budget
-    is left for the ranking. The prompt of each further request is the original prompt plus the text so far, most of
-    which is in the prefix cache.
+    A draft of the answer inside open reasoning ends a completion at the stop string; another request then continues
+    the reasoning. Reasoning that is still open after `max_reasoning_tokens` is closed, and the remaining tokens are
+    left for the ranking. The prompt of each continuation is the original prompt plus the text so far, most of which is
+    in the prefix cache.
 
     Args:
         generate: The engine.
@@ -69,7 +69,7 @@ def continue_reasoning(generate: Generate, encode: Encode, max_reasoning_tokens:
 
 
 def append_text(prompt: Prompt, text: str, encode: Encode) -> Prompt:
-    """`prompt` with `text` after it, encoded as a whole."""
+    """`prompt` followed by `text`, encoded as a whole."""
     return replace(prompt, text=prompt.text + text, token_ids=tuple(encode(prompt.text + text)), chat=None)
 
 

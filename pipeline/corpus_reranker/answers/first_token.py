@@ -1,6 +1,6 @@
 """Answer format `first_token`: passages are ordered by the log-probability of their identifiers as first token.
 
-FIRST (Reddy et al. 2024, arXiv 2406.15657): one token instead of a written ranking. The text is not read.
+FIRST (Reddy et al. 2024, arXiv 2406.15657): one token replaces a written ranking. The text is not read.
 """
 
 import math
@@ -22,7 +22,7 @@ class FirstTokenParser(AnswerParser):
         return self.identifiers.max_single_character
 
     def parse(self, completion: Completion, num_passages: int) -> Judgment:
-        """Order the passages by log-probability. The status is `no_answer` unless there is one for each passage."""
+        """Order the passages by log-probability. The status is `no_answer` unless each passage has one."""
         logprobs = completion.choice_logprobs
         if len(logprobs) != num_passages or any(math.isnan(logprob) for logprob in logprobs):
             return Judgment(tuple(range(num_passages)), "no_answer", named=0)

@@ -1,4 +1,4 @@
-"""The last request for a window without a ranking: structured output that can only be one."""
+"""The last request for a window without a ranking: structured output that can only be a ranking."""
 
 import re
 from collections.abc import Sequence

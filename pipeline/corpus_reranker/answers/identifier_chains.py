@@ -44,7 +44,7 @@ class Chain:
         ranks: The ranks that the chain names, in its order.
         ordered: A ">" or "=" stands between two of its identifiers.
         leading: It begins the answer, a line, or the text after a colon.
-        in_sentence: Words follow it in the same line.
+        in_sentence: Words follow it on the same line.
     """
 
     ranks: list[int]
@@ -92,7 +92,7 @@ def find_chains(answer: str) -> Chains:
 
 
 def _add(found: Chains, ranks: list[int], gap: list[str]) -> None:
-    """Add `ranks` to the last chain, or as a new one, depending on the tokens since the last identifier."""
+    """Add `ranks` to the last chain or as a new chain, depending on the tokens since the last identifier."""
     has_words = "word" in gap or "range" in gap
     found.elided |= bool(found.chains) and (gap in (["dash"], ["range"]) or ("ellipsis" in gap and "word" not in gap))
     found.reversed |= bool(found.chains) and "less" in gap and not has_words

@@ -14,7 +14,7 @@ _LETTER_OR_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])|\d++[.)]?"
 
 @dataclass(frozen=True)
 class Identifiers(ABC):
-    """A scheme of passage identifiers by 1-based rank in the prompt.
+    """A scheme that names passages by their 1-based rank in the prompt.
 
     Attributes:
         max_passages: The largest number of passages that can be named. None: no limit.

@@ -25,7 +25,7 @@ def read_json(answer: str, read_text: Callable[[str], list[int]]) -> list[int] |
         read_text: Reads a ranking that is a string, such as that of `{"ranking": "[3] > [1]"}`.
 
     Returns:
-        None if the answer is not JSON. Empty if it is, and does not hold exactly one ranking.
+        None if the answer is not JSON. Empty if the JSON does not hold exactly one ranking.
     """
     for text in _json_texts(answer):
         value = _parse(text)
@@ -82,7 +82,7 @@ def _ranks(values: list[Any]) -> list[int]:
 
 
 def _identifiers(items: list[dict[str, Any]]) -> list[Any]:
-    """The identifier of each object; empty if one has none or two, or if their ranks or scores give another order."""
+    """The identifier of each object. Empty if an object has none or two, or if ranks or scores give another order."""
     ids = [_values(item, _ID_KEY) for item in items]
     ranks = [value for item in items for value in _values(item, _RANK_KEY)]
     scores = [value for item in items for value in _values(item, _SCORE_KEY)]

@@ -11,10 +11,10 @@ _MAX_OBJECTS = 32
 """An answer has one object. Braces in the text before it are also tried."""
 
 _MAX_SCORE = 1e9
-"""A larger number is not a score; floats cannot hold every integer."""
+"""A larger number is not a score. A float cannot hold every integer."""
 
 _DECODER = json.JSONDecoder(object_pairs_hook=list, parse_constant=lambda name: None)
-"""Objects as lists of pairs, so that a key that appears twice is seen."""
+"""Decodes objects as lists of pairs, so that duplicate keys are seen."""
 
 
 class JsonScoresParser(ScoreParser, ReasoningParser):
@@ -42,7 +42,7 @@ class JsonScoresParser(ScoreParser, ReasoningParser):
 
 
 def _objects(answer: str) -> Iterator[list[tuple[str, Any]]]:
-    """The JSON objects in a text, outermost only."""
+    """The outermost JSON objects in a text."""
     start = answer.find("{")
     for _ in range(_MAX_OBJECTS):
         if start < 0:

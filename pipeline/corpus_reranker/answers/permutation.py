@@ -34,10 +34,11 @@ def complete_permutation(ranks: Sequence[int], num_passages: int) -> Permutation
 
 
 def count_from_one(ranks: Sequence[int], num_passages: int) -> Sequence[int]:
-    """`ranks`, each plus one if they count from 0: they name 0 to `num_passages` - 1, and nothing else.
+    """Add one to each rank if the ranks count from 0: they name 0 to `num_passages` - 1, and nothing else.
 
     Returns:
-        Empty if the ranks hold 0 and not `num_passages`, but leave open whether they count from 0.
+        The ranks, counted from 1. Empty if they contain 0 but not `num_passages`, and it is not clear from where they
+        count.
     """
     if 0 not in ranks or num_passages in ranks:
         return ranks

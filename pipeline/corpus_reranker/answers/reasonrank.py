@@ -1,4 +1,4 @@
-"""Answer format `reasonrank`: as `reasoning`, with the reading of ReasonRank's own code."""
+"""Answer format `reasonrank`: as `reasoning`, but read as ReasonRank's own code reads it."""
 
 from corpus_reranker.answers.identifier_chains import find_numbers
 from corpus_reranker.answers.reasoning import ReasoningParser
@@ -6,7 +6,7 @@ from corpus_reranker.answers.text_parser import Reading
 
 
 class ReasonRankParser(ReasoningParser):
-    """Reads every run of digits in the answer section as an identifier: item numbers, counts and scores too.
+    """Reads every run of digits in the answer section as an identifier, including item numbers, counts and scores.
 
     This is `_clean_response` of ReasonRank's rerank/rankllm.py.
     """

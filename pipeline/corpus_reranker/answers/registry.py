@@ -21,7 +21,7 @@ ANSWER_PARSERS: dict[str, str] = {
 
 
 def create_answer_parser(answer_format: str, identifiers: Identifiers = NUMBERS) -> AnswerParser:
-    """The parser registered as `answer_format`, or of the class that "module:Class" names.
+    """Create the parser registered as `answer_format`, or the one that "module:Class" names.
 
     Raises:
         ValueError: No such parser, or its class is not an AnswerParser.

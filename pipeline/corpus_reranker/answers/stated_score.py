@@ -1,4 +1,4 @@
-"""Answer formats `stated_score` and `stated_score_reasoning`: one passage, and its score as a number."""
+"""Answer formats `stated_score` and `stated_score_reasoning`: the score of one passage, as a number."""
 
 import re
 from collections.abc import Mapping

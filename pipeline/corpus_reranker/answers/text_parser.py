@@ -19,7 +19,7 @@ _CUT_IDENTIFIER = re.compile(r"(?<!\d)\d++\Z")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a parser reads in an answer section: 1-based ranks in the answer's order, with duplicates and others."""
+    """What a parser reads in an answer section: 1-based ranks in the answer's order, as it names them."""
 
     ranks: Sequence[int]
     flags: tuple[AnswerFlag, ...] = ()
@@ -47,10 +47,10 @@ class TextParser(AnswerParser):
 
     @abstractmethod
     def answer_section(self, completion: Completion) -> Section | None:
-        """The part of the completion's text that holds the ranking. None if it has none."""
+        """The part of the completion's text that holds the ranking. None: there is no such part."""
 
     def judge(self, answer: str, num_passages: int, at_max_tokens: bool) -> Judgment:
-        """Judge the answer section. `at_max_tokens`: generation reached max_tokens, perhaps before the answer's end."""
+        """Judge the answer section. With `at_max_tokens`, generation reached max_tokens, and the answer may be cut."""
         reading = self.read_answer(answer, num_passages)
         permutation = self.complete(reading.ranks, num_passages)
         status: WindowStatus = "complete" if permutation.exact else "repaired"

@@ -1,11 +1,11 @@
 """Read the ranking in a written answer. An ambiguous answer has no ranking: a wrong order is worse than none.
 
 - If identifiers are in brackets, all other numbers are ignored: item numbers, counts and scores.
-- A chain with ">" is the ranking. Without one, the identifiers at the start of a line or after a colon are.
-- Bare numbers are identifiers if ">" joins them, or if the answer has nothing but them and item numbers.
+- A chain with ">" is the ranking. Without such a chain, the chains at the start of a line or after a colon are.
+- Bare numbers are identifiers if ">" joins them, or if the answer has nothing else but item numbers.
 - An answer with an ellipsis, a range or a "<" between identifiers is ambiguous.
 - A second ranking that disagrees with the first makes the answer ambiguous.
-- So do words that reverse the order, and a list of irrelevant passages before other passages.
+- Words that reverse the order also make it ambiguous, and so does a list of irrelevant passages before other passages.
 """
 
 import re
@@ -25,10 +25,10 @@ _NUMBER_AFTER_WORD_THEN_BARE = re.compile(_NUMBER_AFTER_WORD.pattern + r"\s*+(?:
 
 _LATEX = re.compile(r"\\(?:boxed|text|math[a-z]{2})\s*+\{([^{}]*+)\}")
 _LATEX_DEPTH = 3
-"""Levels of commands in one another, as in a box around a text."""
+"""Levels of nested commands, as in a box around a text."""
 
 _THOUSANDS = re.compile(r"(?<![\d,])\d{1,3},0\d\d(?![\d,])")
-"""`1,000` is one number: no list pads its numbers with zeros but the first."""
+"""`1,000` is one number: a list does not pad the numbers after its first with zeros."""
 
 _VALUE = re.compile(
     r"\](?: *+[:=(\-–]|[.)](?=\s)) *+(?:score|rank|relevance)?+[ :=#]*+(\d++(?:\.\d++)?+)", re.IGNORECASE

@@ -1,4 +1,4 @@
-"""Answer formats `yes_no` and `yes_no_reasoning`: one passage, scored by the logit of a yes against a no.
+"""Answer formats `yes_no` and `yes_no_reasoning`: the score of one passage is the log-odds of yes against no.
 
 The prompt template names the two tokens by its key `choices`, the positive one first.
 """

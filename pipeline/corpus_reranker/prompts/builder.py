@@ -26,11 +26,11 @@ _LIKELY_CHARACTERS_PER_TOKEN = 8
 _FIRST_READ_CHARACTERS = 8192
 _FIRST_READ_CHARACTERS_PER_TOKEN = 16
 _SECOND_READ_FACTOR = 8
-"""A longer passage is tokenized up to this length, then up to 8 times that length if the tokens are too few."""
+"""Of a longer passage, only this many characters are tokenized, and 8 times as many if these give too few tokens."""
 
 
 class PromptBuilder:
-    """Builds the prompts of one replica. Call it with a request, and the result with candidate indices."""
+    """Builds the prompts of one replica. Calling it with a request returns that request's `RequestPromptBuilder`."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class PromptBuilder:
         max_prompt_tokens: int,
         examples: Sequence[dict[str, str]] = (),
     ) -> None:
-        """Render the template around an example, which shows whether it fits the tokenizer.
+        """Render the template with example values, to check that it works with the tokenizer.
 
         Args:
             template: The prompt template.
@@ -100,7 +100,7 @@ class RequestPromptBuilder:
         The query is never truncated, because half a query is another question.
 
         Raises:
-            RequestError: The prompt is too long with passages of one token.
+            RequestError: The prompt is too long even with passages of one token.
         """
         self._check_query()
         limit_tokens = self._max_passage_tokens
@@ -133,7 +133,7 @@ class RequestPromptBuilder:
         return known
 
     def _passage(self, rank: int, index: int, limit_tokens: int) -> tuple[str, ...]:
-        """A passage as prefix and body, so that the body is rendered once; in one piece if they cannot be separated."""
+        """A passage as prefix and body, so that the body is rendered only once. One piece if they cannot be split."""
         prefix = self._renderer.passage_prefix(rank)
         key = (index, min(limit_tokens, len(self._passage_tokens(index))))
         if key not in self._bodies:
@@ -179,11 +179,11 @@ class RequestPromptBuilder:
         return self._tokens[index]
 
     def _tokenize(self, content: str) -> list[str]:
-        """The first tokens of a passage, without reading megabytes for them.
+        """The first tokens of a passage, without tokenizing megabytes of text.
 
         The result equals that of the whole text if the tokens lie within 8,192 characters or 16 characters per token.
-        Beyond that, ftfy does not see the rest of a line, and runs of more than 128 characters per token (spaces,
-        dashes) end early.
+        Otherwise, ftfy may see only part of a line, and a passage with more than 128 characters per token (runs of
+        spaces or dashes) gets fewer tokens.
         """
         limit = self._max_passage_tokens
         characters = max(_FIRST_READ_CHARACTERS, _FIRST_READ_CHARACTERS_PER_TOKEN * limit)
@@ -217,7 +217,7 @@ class RequestPromptBuilder:
         return self._parser.identifiers.citation.sub(r"(\1)", text)
 
     def _check_query(self) -> None:
-        """Refuse a query that is too long even without passages, before every window renders and tokenizes it."""
+        """Refuse a query that is too long even without passages, before any window renders and tokenizes it."""
         if self._query_checked or len(self._query) <= self._max_prompt_tokens:
             return
         too_long = len(self._query) > _FIRST_READ_CHARACTERS_PER_TOKEN * self._max_prompt_tokens

@@ -7,13 +7,13 @@ from corpus_reranker.errors import ConfigError
 
 
 def load_examples(path: Path) -> list[dict[str, str]]:
-    """Read the messages, with `role` and `content`, of a JSONL file of conversations.
+    """Read a JSONL file of conversations. Returns their messages, each with `role` and `content`.
 
     A line is {"conversations": [{"role": "user", "value": ...}, {"role": "assistant", "value": ...}, ...]}, as in
     RankLLM's few_shot_file.
 
     Raises:
-        ConfigError: The file cannot be read; names the file and the line.
+        ConfigError: The file cannot be read. The message names the file and the line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

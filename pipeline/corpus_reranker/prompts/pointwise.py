@@ -30,7 +30,7 @@ class PairTokenizer(Protocol):
 
 
 class PointwiseTexts:
-    """Encodes queries, passages and pairs to at most `max_tokens` each, by the templates of its settings."""
+    """Renders queries, passages and pairs with their templates, and encodes each to at most `max_tokens`."""
 
     def __init__(
         self, tokenizer: PairTokenizer, max_tokens: int, query_text: str, passage_text: str, pair_text: str | None
@@ -61,7 +61,7 @@ class PointwiseTexts:
         return [(ids, _second_text_position(kinds)) for ids, kinds in zip(encoded["input_ids"], types, strict=True)]
 
     def _templated_pairs(self, template: str, query: str, passages: Sequence[str]) -> list[TokenIds]:
-        """Only the passage is truncated: the text after it asks the model to answer."""
+        """Encode pairs. Only the passage is truncated, because the text after it asks the model to answer."""
         head, _, tail = template.partition("{passage}")
         head = substitute(head, {"query": query})
         tail_ids = self._tokenizer.encode(substitute(tail, {"query": query}), add_special_tokens=False)

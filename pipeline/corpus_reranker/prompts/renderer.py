@@ -18,9 +18,9 @@ class Renderer:
     """Renders the prompts of one template for one tokenizer.
 
     ReasonRank's code runs ftfy, which works line by line, over the whole prompt. This class cleans up only the lines
-    with a passage or the query, and escapes special tokens afterwards, so that no cleanup can restore one. The other
-    lines of the chat template and the prompt template are sent as written, and so are the special tokens that the
-    prompt template has on these lines: they begin and end the turns of a multi-turn prompt.
+    with a passage, the query or a column, and escapes special tokens afterwards, so that no cleanup can restore one.
+    The other lines of the chat template and the prompt template are sent as written. The prompt template's own special
+    tokens are kept on every line: they begin and end the turns of a multi-turn prompt.
     """
 
     def __init__(self, template: PromptTemplate, tokenizer: Tokenizer, examples: Sequence[dict[str, str]] = ()) -> None:
@@ -73,9 +73,9 @@ class Renderer:
         return self._head + before, after + self._tail
 
     def chat(self, text: str) -> Chat | None:
-        """The messages of a prompt's `text`. None if the template has a prefill or a chat of its own.
+        """The messages of a prompt's `text`.
 
-        No chat API takes them.
+        None if the template has a prefill or its own chat template, which a chat API does not accept.
         """
         if self._template.prefill or self._template.chat is not None:
             return None
@@ -90,8 +90,8 @@ class Renderer:
     def passage_prefix(self, rank: int) -> str:
         """The start of a passage's lines, which depends on its 1-based `rank`: `[3]` of `[{rank}] {passage}`.
 
-        Empty if text after the passage depends on the rank as well, or text before it on the score: then the rest of
-        the lines is not the same at every rank.
+        Empty if the text after the passage also depends on the rank, or the text before it depends on the score. The
+        passage then cannot be split into a prefix for the rank and a body that is the same at every rank.
         """
         before, _, after = self._template.passage.partition("{passage}")
         if "{rank}" in after or "{score}" in before:
@@ -102,12 +102,12 @@ class Renderer:
         """Check that a prompt with `num` passages has no more special tokens than its template.
 
         Raises:
-            RequestError: The tokenizer makes a special token of escaped text.
+            RequestError: The tokenizer turns escaped text into a special token.
         """
         expected = self._num_special_tokens + (num - 1) * self._special_tokens_per_passage
         if self._count_special(token_ids) != expected:
             raise RequestError(
-                "the tokenizer makes a special token of escaped text in a passage or the query; the window is not "
+                "the tokenizer turns escaped text in a passage or the query into a special token; the window is not "
                 "requested, because that text could answer for the model"
             )
 
@@ -115,7 +115,7 @@ class Renderer:
         return self._fill(line, values) if shows_values(line) else substitute(line, values)
 
     def _fill(self, template: str, values: Mapping[str, str]) -> str:
-        """Replace the placeholders of `template`. Special tokens of the values are escaped, and its own are kept."""
+        """Replace the placeholders of `template`. Special tokens are escaped in the values and kept in the template."""
         return "".join(
             piece if special else self._special_tokens.escape(clean_prompt_text(substitute(piece, values)))
             for piece, special in self._special_tokens.split(template)

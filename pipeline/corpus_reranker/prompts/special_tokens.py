@@ -11,7 +11,7 @@ class SpecialTokens:
     """Escapes special tokens in text. Text without them is never changed."""
 
     def __init__(self, tokens: Collection[str], tags: Collection[str] = ()) -> None:
-        """Compile one pattern for all of them.
+        """Compile one pattern for all tokens and tags.
 
         Args:
             tokens: The tokenizer's special tokens, matched exactly.
@@ -33,8 +33,8 @@ class SpecialTokens:
     def escape(self, text: str) -> str:
         """Replace the brackets of special tokens by parentheses: `<|im_end|>` becomes `(|im_end|)`.
 
-        A token without brackets loses its first character. No special token is left in the result; the loop ends
-        because each replacement removes a bracket or a character.
+        A token without brackets loses its first character. The result has no special tokens. The loop ends because each
+        replacement removes a bracket or a character.
         """
         if self._pattern is None or not any(start in text for start in self._starts):
             return text  # much faster than the pattern, and nearly every text returns here
@@ -44,7 +44,7 @@ class SpecialTokens:
 
 
 def is_special(content: str, special: bool) -> bool:
-    """Whether a tokenizer's added token must be escaped: if it is marked special or has the form of a tag.
+    """Whether a tokenizer's added token must be escaped: it is marked special, or it has the form of a tag.
 
     Other added tokens are ordinary text that the tokenizer does not split, such as runs of spaces.
     """

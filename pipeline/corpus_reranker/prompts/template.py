@@ -104,7 +104,7 @@ class PromptTemplate(Section):
 
     @field_validator("choices")
     @classmethod
-    def _choices_of_the_format(cls, choices: tuple[str, str] | None, field: ValidationInfo) -> tuple[str, str] | None:
+    def _choices_match_format(cls, choices: tuple[str, str] | None, field: ValidationInfo) -> tuple[str, str] | None:
         answer_format = field.data.get("answer_format")
         if answer_format and create_answer_parser(answer_format).needs_choices != (choices is not None):
             problem = "needs two choices" if choices is None else "has no choices"
@@ -152,7 +152,7 @@ def load_template(path: Path) -> PromptTemplate:
     """Read and check a template file.
 
     Raises:
-        ConfigError: Names the file and every problem in it.
+        ConfigError: The file is not a valid template. The message names the file and every problem in it.
     """
     try:
         data = load_yaml(path.read_text(encoding="utf-8"))
@@ -173,7 +173,7 @@ def template_path(name: str, directory: Path) -> Path:
     """The file of a template given by its name in `directory`, or by its path.
 
     Raises:
-        ConfigError: There is no such file; names those in `directory`.
+        ConfigError: There is no such file. The message lists the templates in `directory`.
     """
     is_path = "/" in name or name.endswith((".yaml", ".yml"))
     path = Path(name) if is_path else directory / f"{name}.yaml"
@@ -189,7 +189,7 @@ def column_values(columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def shows_values(line: str) -> bool:
-    """Whether a line of a template shows the query or a column, whose text is not the template's."""
+    """Whether a line of a template shows the query or a column: text that the template does not control."""
     return any(name == "query" or name.startswith(_COLUMN) for name in _names(line))
 
 
@@ -198,7 +198,7 @@ def _names(text: str) -> set[str]:
 
 
 def check_placeholders(text: str, allowed: frozenset[str], *, columns: bool = False) -> set[str]:
-    """The placeholders in `text`. With `columns`, {column:NAME} is one of them for every name.
+    """The placeholders in `text`. With `columns`, {column:NAME} is allowed for every name.
 
     Raises:
         ValueError: `text` has an unknown placeholder or a single brace.

@@ -21,7 +21,7 @@ _REPLACED_CHARACTERS = re.compile(
     "\ud800-\udfff"  # surrogates
     "]"
 )
-"""Every character that ftfy replaces in any context, with C1 control characters and the "\\x1b" of terminal escapes."""
+"""Every character that ftfy can replace, including C1 control characters and the "\\x1b" of terminal escapes."""
 
 
 def clean_text(text: str) -> str:
@@ -30,9 +30,9 @@ def clean_text(text: str) -> str:
 
 
 def clean_prompt_text(text: str) -> str:
-    """The result of `ftfy.fix_text` over a whole prompt for `text`, which is whole lines after a line with a "<".
+    """The result of `ftfy.fix_text` for lines of a prompt that follow a line with a "<".
 
-    From such a line on, ftfy takes the text for HTML and leaves entities as they are.
+    From such a line on, ftfy treats the text as HTML and leaves entities as they are.
     """
     return text if _is_clean(text) else str(fix_text(text, unescape_html=False))
 

@@ -1,8 +1,8 @@
-"""Token boundaries: where a prompt can be split so that the token ids of the pieces are those of the whole.
+"""Token boundaries: where a prompt can be split without changing its token ids.
 
-A tokenizer that splits text into words before it looks for tokens (GPT-2's, Qwen's and Llama 3's do) merges nothing
-across a line break after text, nor across the single space before a word. A passage is therefore tokenized once,
-and its tokens are used in every window.
+A tokenizer that splits text into words before it merges tokens (as those of GPT-2, Qwen and Llama 3 do) never merges
+across a line break after text, or across the single space before a word. A passage is therefore tokenized once, and
+its tokens are used in every window.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ _PASSAGES = (" word", " 7", " .", " (", " é", " 字", " 🙂", " 'tis", ' "', "
 
 
 def is_token_boundary(left: str, right: str) -> bool:
-    """Whether `left` ends with text and one line break and `right` begins with text, or one space separates them."""
+    """Whether `left` ends with text and one line break and `right` begins with text, or one space separates texts."""
     if right[:1] == " ":
         return not left[-1:].isspace() and bool(right[1:2].strip())
     return left[-1:] == "\n" and bool(left[-2:-1].strip()) and bool(right[:1].strip())

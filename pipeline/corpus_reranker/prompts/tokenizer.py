@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
 
     @property
     def added_tokens_decoder(self) -> Mapping[int, AddedToken]:
-        """Added tokens by id, special tokens included."""
+        """Added tokens by id, including special tokens."""
         ...
 
     def tokenize(self, text: str) -> list[str]:
@@ -46,7 +46,7 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The token ids that the engine makes of a prompt's text, with the special tokens that the tokenizer adds."""
+        """The token ids of a prompt's text as the engine encodes it, including those that the tokenizer adds."""
         ...
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
@@ -66,7 +66,7 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
-    """Load the tokenizer at `source`: a folder, a hub id (from the local cache if the hub cannot be reached), "words".
+    """Load the tokenizer at `source`: a folder, "words", or a hub id (from the local cache if the hub is unreachable).
 
     Raises:
         ConfigError: It cannot be loaded.
@@ -97,7 +97,7 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
 
 
 def _hub_problem(hub_id: str) -> str | None:
-    """Why the hub cannot be reached; None if it answers. transformers itself retries for 24 seconds for each file."""
+    """Why the hub cannot be reached; None if it answers. Unlike transformers, it does not retry for 24 s per file."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -117,7 +117,7 @@ class _Added:
 
 
 class WordsTokenizer:
-    """Words of up to 8 characters with the space before them; about as many tokens as a real tokenizer for English.
+    """Tokens are up to 8 characters of a word, with the space before it: for English, about as many as a model's.
 
     Chats are rendered as ChatML. Ids are hashes: distinct tokens rarely share an id, and no other token has the id of a
     special token.
