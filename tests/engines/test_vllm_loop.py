@@ -20,7 +20,7 @@ PARAMS = SamplingParams(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_toke
 class BusyEngine(VllmEngine):
     """An engine whose requests never finish."""
 
-    def _localize(self) -> None:
+    def _fetch_files(self) -> None:
         pass
 
     def _load(self, log: object) -> SimpleNamespace:

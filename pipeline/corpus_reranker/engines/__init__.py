@@ -1,4 +1,4 @@
-"""Engines answer prompts, pre-rankers score passages. Each is one file here and one line in `registry`.
+"""Engines answer prompts, and pre-rankers score passages. Each is one module here and one line in `registry`.
 
-The settings of an engine are part of the job config. Its heavy imports happen in `start`, inside the actor.
+The settings of an engine are part of the job config. An engine imports its heavy libraries in `start`, in the actor.
 """

@@ -30,7 +30,7 @@ class EngineCapabilities:
     reasoning_budget: bool = False
     """The engine supports `SamplingParams.max_reasoning_tokens`: it closes open reasoning within one request."""
     simulated: bool = False
-    """No model makes the answers. The output records this."""
+    """The answers do not come from a model. The output records this."""
     device: Literal["gpu", "cpu"] | None = None
     """Device on which this process runs the model; None for an engine without a local model."""
     gpus: int = 0
@@ -50,15 +50,15 @@ class EngineContext:
     storage: StorageConfig = field(default_factory=StorageConfig)
     """How to reach a model at an s3:// URL."""
     close_reasoning: bool = False
-    """The config key generation.close_reasoning. An engine with a reasoning budget prepares for it."""
+    """The config key generation.close_reasoning. If it is set, an engine may enable its reasoning budget."""
     replicas: int = 1
-    """Maximum number of replicas, which share limits of the whole run."""
+    """Maximum number of replicas. They share the limits of the whole run."""
     count: Callable[[str, int], None] = _count_nothing
-    """Adds to a count of the run's progress. An engine that is billed counts the tokens of `prices.BILLED`."""
+    """Adds to a count of the run's progress. An engine with billed tokens adds to the counts in `prices.BILLED`."""
 
 
 class EngineSettings(Section):
-    """Settings that every engine and every pre-ranker has. An outside engine's settings class derives from this."""
+    """Settings of every engine and pre-ranker. Settings classes outside the package derive from this class."""
 
     speed_only: ClassVar[frozenset[str]] = frozenset()
     """Fields that may differ when a run is resumed: they affect the speed of the engine, not its answers."""
@@ -114,16 +114,16 @@ class EngineSettings(Section):
 
     @property
     def token_prices(self) -> TokenPrices | None:
-        """What each token costs; None if nothing is billed, or the prices are not known."""
+        """The prices of tokens; None if nothing is billed, or the prices are not known."""
         return None
 
     @property
     def probe_counts(self) -> dict[str, int]:
-        """The counts, as in EngineContext.count, of the requests that `probed` sent."""
+        """What the requests of `probed` add to the counts of `EngineContext.count`."""
         return {}
 
     def probed(self) -> Self:
-        """These settings with the capabilities that the server behind the engine reports; unchanged without a server.
+        """These settings with the capabilities that the engine's server reports; unchanged without a server.
 
         The driver calls this before any actor starts.
 
@@ -166,7 +166,7 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> None:
-        """Load the model. Raises EngineStartError or ConfigError with the reason: the replica does not start."""
+        """Load the model. Raises EngineStartError or ConfigError with the reason if the replica cannot start."""
         ...
 
     async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
@@ -179,7 +179,7 @@ class Engine(Protocol):
         ...
 
     def progress(self) -> int:
-        """A counter that grows whenever the engine makes progress on any request; always 0 if it is not known."""
+        """A counter that grows when the engine makes progress on any request; always 0 if progress is not known."""
         ...
 
     async def stop(self) -> None:
@@ -187,7 +187,7 @@ class Engine(Protocol):
         ...
 
     def info(self) -> dict[str, Any]:
-        """Name, version and capacity for the output's readers (JSON values)."""
+        """Name, version and capacity, for readers of the output (JSON values)."""
         ...
 
 
@@ -197,7 +197,7 @@ class PreRanker(Protocol):
     settings_class: ClassVar[type[EngineSettings]]
 
     async def start(self) -> None:
-        """Load the model. Raises EngineStartError or ConfigError with the reason: the replica does not start."""
+        """Load the model. Raises EngineStartError or ConfigError with the reason if the replica cannot start."""
         ...
 
     async def score(self, query: str, passages: Sequence[str]) -> Sequence[float]:
@@ -218,5 +218,5 @@ class PreRanker(Protocol):
         ...
 
     def info(self) -> dict[str, Any]:
-        """Name, version and model for the output's readers (JSON values)."""
+        """Name, version and model, for readers of the output (JSON values)."""
         ...

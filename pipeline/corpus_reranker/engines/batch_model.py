@@ -1,15 +1,15 @@
 """A cost model of continuous batching, in simulated seconds. Pure: no clock, no asyncio.
 
 Taken from vLLM's scheduler (v1, first come first served, chunked prefill):
-- Every step gives each decoding sequence one token, and fills the rest of its token budget with prompt tokens of the
-  sequences that were admitted and are not prefilled yet, the oldest first.
-- A waiting request is admitted when a slot (`max_num_seqs`) and KV cache for it are free; those behind it wait too.
+- Every step gives each decoding sequence one token, and fills the rest of its token budget with prompt tokens of
+  admitted sequences whose prefill has not ended, the oldest first.
+- A waiting request is admitted when a slot (`max_num_seqs`) and KV cache for it are free; later requests wait as well.
 
 Simplified:
 - A step lasts `step_seconds` + `step_seconds_per_sequence` x decoding sequences + prompt tokens / prefill rate.
 - Steps are continuous: between two events the batch stays the same, so tokens flow at a constant rate, and a division
-  gives the next event. An event is the end of a prefill, the end of a sequence, or a request that arrives or is
-  cancelled: a request costs a few events, however many tokens it has.
+  gives the time of the next event. An event is the end of a prefill, the end of a sequence, or a request that arrives
+  or is cancelled. A request therefore takes a few events, however many tokens it has.
 - A request reserves KV cache for its prompt and its whole output at admission. vLLM reserves only what is
   needed at that time and preempts when the cache is full, so it runs somewhat more requests at once than this model.
 - No prefix cache.
@@ -59,7 +59,7 @@ class BatchTotals:
 
 
 class Batch:
-    """Sequences waiting, prefilling and decoding. Times passed in are simulated seconds and must not fall."""
+    """Sequences that wait, prefill and decode. Times are simulated seconds; they must not decrease between calls."""
 
     def __init__(self, costs: BatchCosts, now: float = 0.0) -> None:
         self.totals = BatchTotals()
@@ -71,12 +71,12 @@ class Batch:
         self._waiting: OrderedDict[int, SimulatedSequence] = OrderedDict()
         self._prefilling: OrderedDict[int, SimulatedSequence] = OrderedDict()
         self._prompt_tokens_left = 0.0
-        """Tokens not yet prefilled of the oldest prefilling sequence."""
+        """Prompt tokens of the oldest prefilling sequence that are still to be prefilled."""
         self._decoding: dict[int, SimulatedSequence] = {}
         self._tokens_each = 0.0
-        """Tokens of a sequence that has decoded since the beginning; all sequences advance at the same rate."""
+        """Output tokens of a sequence that has decoded from the start; all sequences advance at the same rate."""
         self._finish_heap: list[tuple[float, int]] = []
-        """Heap of (`_tokens_each` at the finish, ticket). Entries of cancelled tickets stay until they are on top."""
+        """Heap of (`_tokens_each` at the end, ticket). Entries of cancelled tickets stay until they are at the top."""
         self._finished: list[tuple[int, float]] = []
 
     @property
@@ -117,7 +117,7 @@ class Batch:
         self._admit()
 
     def advance(self, now: float) -> list[tuple[int, float]]:
-        """Tickets that finished since the last call, with their times, in order."""
+        """Tickets that finished since the last call, each with its time, in order."""
         self._move_to(now)
         finished, self._finished = self._finished, []
         return finished
@@ -130,11 +130,11 @@ class Batch:
         return None if event is None else self._now + event[0]
 
     def _move_to(self, now: float) -> None:
-        """Play all events up to `now`."""
+        """Apply all events up to `now`."""
         while (event := self._next()) is not None and self._now + event[0] <= now:
-            seconds, happen = event
+            seconds, apply = event
             self._flow(seconds)
-            happen()
+            apply()
         self._flow(max(now - self._now, 0.0))
 
     def _rates(self) -> tuple[float, float]:

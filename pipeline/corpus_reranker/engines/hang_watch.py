@@ -1,7 +1,7 @@
 """Detects an engine that hangs: requests are in flight, but there is no progress for too long.
 
-A hanging GPU raises no error. vLLM has a timeout for its multiprocess executor only; at tensor_parallel_size 1, every
-window of the rest of the run would time out.
+A hanging GPU raises no error. Only vLLM's multiprocess executor has a timeout; at tensor_parallel_size 1, every window
+of the rest of the run would time out.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ _TICKS_PER_TIMEOUT = 60
 class HangWatch:
     """Fails all requests in flight with EngineDeadError once none has made progress for `timeout_seconds`.
 
-    A separate thread measures the time, so that a blocked engine thread cannot stop it. A tick adds no more than two
-    intervals, because an engine in a suspended process has not hung.
+    A separate thread measures the time, so that a blocked engine thread cannot stop the watch. A tick adds at most two
+    intervals: an engine does not hang because its process was suspended.
     """
 
     def __init__(self, timeout_seconds: float, progress: Callable[[], int]) -> None:
@@ -41,8 +41,8 @@ class HangWatch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread that counts the time."""
-        self._thread = threading.Thread(target=self._count, name="hang-watch", daemon=True)
+        """Start the thread that measures the time."""
+        self._thread = threading.Thread(target=self._tick_periodically, name="hang-watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -91,7 +91,7 @@ class HangWatch:
             for hung in self._in_flight:
                 hung.get_loop().call_soon_threadsafe(_resolve, hung, self._reason)
 
-    def _count(self) -> None:
+    def _tick_periodically(self) -> None:
         interval = self._timeout_seconds / _TICKS_PER_TIMEOUT
         last = time.monotonic()
         while not self._stopped.wait(interval):

@@ -24,11 +24,11 @@ WEIGHTS_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf", ".
 """Suffixes of weights files in the formats of the Hugging Face hub."""
 
 _SECOND_CHOICE_WEIGHTS = WEIGHTS_SUFFIXES - {".safetensors", ".gguf"}
-"""Formats that a repository often has in addition to safetensors. vLLM loads safetensors if there are any."""
+"""Formats that a repository often has in addition to safetensors. vLLM prefers safetensors."""
 
 _DOWNLOAD_THREADS = 8
 _LOCK_SECONDS = 3600.0
-"""How long a replica waits for another replica's download: 65 GB (a 32B model) take 54 minutes at 20 MB/s."""
+"""How long a replica waits for another replica's download. A 32B model (65 GB) takes 54 minutes at 20 MB/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ def remote_files(url: str, storage: StorageConfig) -> list[RemoteFile]:
 def downloaded_folder(url: str, storage: StorageConfig, cache: Path | None = None, *, weights: bool = True) -> Path:
     """Download the folder at `url`, unless this node has it already.
 
-    The name of the local folder has a hash of the files' names, sizes and times: a changed model gets a new
+    The name of the local folder has a hash of the files' names, sizes and times, so that a changed model gets a new
     folder. The download has a temporary name until it is complete. One process per node downloads under a file lock,
-    and the others wait. If that process dies, the lock is released, and the next one deletes the incomplete download.
+    and the others wait. If that process dies, the lock is released, and the next process deletes the incomplete
+    download.
 
     Args:
         url: Folder of a model, a tokenizer or a LoRA adapter.
@@ -109,7 +110,7 @@ def select_files(files: Sequence[RemoteFile], weights: bool) -> list[RemoteFile]
 
 
 def _is_complete(folder: Path, files: Sequence[RemoteFile]) -> bool:
-    """Whether the folder holds every file in its full size. Files may have been deleted since the download."""
+    """Whether the folder holds every file at its full size. Files may have been deleted since the download."""
     paths = [(folder / file.path, file.size_bytes) for file in files]
     return all(path.is_file() and path.stat().st_size == size_bytes for path, size_bytes in paths)
 
@@ -124,7 +125,7 @@ def _download(url: str, storage: StorageConfig, files: Sequence[RemoteFile], tar
     size_bytes, free_bytes = sum(file.size_bytes for file in files), shutil.disk_usage(partial).free
     if size_bytes > free_bytes:
         raise OSError(
-            f"it has {size_bytes / 1e9:.1f} GB, and {partial.parent} has {free_bytes / 1e9:.1f} GB left;"
+            f"it has {size_bytes / 1e9:.1f} GB, and {partial.parent} has {free_bytes / 1e9:.1f} GB free;"
             " set engine.download_dir to a larger disk"
         )
     filesystem, folder = resolve(url, storage)

@@ -3,9 +3,8 @@
 A source in the job config is one of these:
 
 - a folder on every node that runs a replica;
-- a Hugging Face hub id, also as hf://owner/name. vLLM and transformers download it, once per node:
-  huggingface_hub locks each file while it downloads. hf://owner/name@revision pins a revision for weights and
-  tokenizer alike;
+- a Hugging Face hub id, with or without hf://. vLLM and transformers download it, once per node: huggingface_hub
+  locks each file while it downloads. hf://owner/name@revision pins the revision of both weights and tokenizer;
 - the URL of a folder (s3://, gs://, or another that io.filesystem resolves). This module downloads its files, once per
   node, because neither vLLM's tokenizer nor transformers reads a URL.
 """
@@ -27,7 +26,7 @@ _HF_URL = re.compile(r"hf://(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w.
 
 
 def check_model(source: str, file: str, key: str, storage: StorageConfig) -> None:
-    """Check that `source` can be a model, as far as this process can tell.
+    """Check `source`, as far as this process can.
 
     Args:
         source: A folder, a hub id or a URL.
@@ -36,7 +35,7 @@ def check_model(source: str, file: str, key: str, storage: StorageConfig) -> Non
         storage: How to reach an s3:// URL.
 
     Raises:
-        ConfigError: There is no such folder here, it lacks `file`, or the source is none of the three.
+        ConfigError: The folder does not exist here or lacks `file`, or `source` is not a folder, hub id or URL.
     """
     folder = Path(source)
     if folder.is_dir():
@@ -61,7 +60,7 @@ def local_source(source: str, storage: StorageConfig, download_dir: str | None =
         source: A folder, a hub id or a URL.
         storage: How to reach an s3:// URL.
         download_dir: Folder on this node for downloads; None: corpus-reranker/models in the user's cache folder.
-        weights: Whether the weights are needed too. False for a tokenizer, or for a driver without a GPU.
+        weights: Whether to download the weights too. False for a tokenizer.
 
     Returns:
         A folder on this node, or a hub id.
@@ -119,7 +118,7 @@ def context_limit_tokens(model_config: Mapping[str, Any]) -> int | None:
 
 
 def load_engine_tokenizer(settings: EngineSettings, storage: StorageConfig) -> Tokenizer:
-    """The tokenizer that belongs to an engine or a pre-ranker, wherever its files are. Raises ConfigError."""
+    """Load the tokenizer of an engine or a pre-ranker, after a download if necessary. Raises ConfigError."""
     source = local_source(settings.tokenizer_source, storage, settings.download_dir, weights=False)
     return load_tokenizer(source, settings.trust_remote_code)
 

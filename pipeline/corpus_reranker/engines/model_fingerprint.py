@@ -24,8 +24,8 @@ _FINGERPRINTED_SUFFIXES = WEIGHTS_SUFFIXES | {".json", ".jinja", ".txt", ".model
 the answers."""
 
 _SAMPLES, _SAMPLE_BYTES = 8, 2**16
-"""Number and size of the samples of a weights file, spread evenly: a fine-tuned model keeps some tensors of its base,
-so one sample would not do."""
+"""Number and size of the samples of a weights file, spread evenly. One sample is not enough, because a fine-tuned model
+can share tensors with its base model."""
 
 _THREADS = 16
 
@@ -81,12 +81,12 @@ def _cached_revision(model: ModelFingerprint, settings: EngineSettings) -> str |
 
 
 def model_fingerprint(source: str, storage: StorageConfig, *, weights: bool = True) -> ModelFingerprint:
-    """The digest of each file in a model's folder: the whole content, or the size and samples of a weights file.
+    """A digest of each file in a model's folder: of its content, or of the size and samples of a weights file.
 
     Args:
         source: A folder, a hub id or a URL.
         storage: How to reach an s3:// URL.
-        weights: Whether the weights count.
+        weights: Whether to include the weights.
 
     Returns:
         `source` itself for a hub id, or a folder that this node does not have.

@@ -11,7 +11,7 @@ BILLED = ("billed_prompt_tokens", "billed_cached_prompt_tokens", "billed_output_
 
 
 class TokenPrices(Section):
-    """Prices per million tokens, in any currency. Every amount of money in the job has the same currency."""
+    """Prices per million tokens, in any currency. All amounts of money in a job are in this currency."""
 
     prompt: float = Field(ge=0, description="Price of a million prompt tokens.")
     cached_prompt: float | None = Field(
@@ -20,12 +20,12 @@ class TokenPrices(Section):
     output: float = Field(ge=0, description="Price of a million output tokens, reasoning included.")
 
     def cost(self, counts: Mapping[str, int]) -> float:
-        """The price of the tokens in `counts`, by the names of BILLED. Other counts cost nothing."""
+        """The price of the tokens that `counts` holds under the names in BILLED. Other counts cost nothing."""
         prompt_tokens, cached_tokens, output_tokens = (counts.get(name, 0) for name in BILLED)
         return self.price(prompt_tokens, output_tokens, cached_tokens)
 
     def price(self, prompt_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
-        """The price of tokens. `cached_tokens` are those of the prompts that the server found in its cache."""
+        """The price of tokens. `cached_tokens` is the number of prompt tokens that the server found in its cache."""
         cached_price = self.prompt if self.cached_prompt is None else self.cached_prompt
         price = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached_price
         return (price + output_tokens * self.output) / 1e6

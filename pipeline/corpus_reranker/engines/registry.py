@@ -1,7 +1,7 @@
 """The engines and pre-rankers that a job config names by `engine.kind` and `pre_ranker.engine.kind`.
 
-A kind is a name registered here, or "module:Class" of a class on the Python path. The class has a `settings_class`,
-which validates its section of the config, and is constructed with these settings and an EngineContext.
+A kind is a name registered here, or "module:Class" of a class on the Python path. The `settings_class` of the class
+validates its section of the config. The class is constructed with these settings and an EngineContext.
 """
 
 from collections.abc import Mapping
@@ -62,12 +62,12 @@ AnyPreRankerSettings: TypeAlias = Annotated[
 
 
 def create_engine(settings: EngineSettings, context: EngineContext | None = None) -> Engine:
-    """Create the engine of these settings, not started yet. If it hangs, its calls raise EngineDeadError."""
+    """Create the engine of these settings without starting it. If it hangs, its calls raise EngineDeadError."""
     cls = load_class("engine", settings.kind, ENGINES)
     return WatchedEngine(cls(settings, context or EngineContext()), settings.hang_timeout_seconds)
 
 
 def create_pre_ranker(settings: EngineSettings, context: EngineContext | None = None) -> PreRanker:
-    """Create the pre-ranker of these settings, not started yet. If it hangs, its calls raise EngineDeadError."""
+    """Create the pre-ranker of these settings without starting it. If it hangs, its calls raise EngineDeadError."""
     cls = load_class("pre-ranker", settings.kind, PRE_RANKERS)
     return WatchedPreRanker(cls(settings, context or EngineContext()), settings.hang_timeout_seconds)

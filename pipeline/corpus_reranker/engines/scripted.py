@@ -24,7 +24,7 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 Response: TypeAlias = str | tuple[str, str] | Completion
-"""Text of a completion, (text, finish reason), or a completion, whose prompt tokens are then counted."""
+"""The text of a completion, (text, finish reason), or a completion, whose `prompt_tokens` the engine sets."""
 
 Answer: TypeAlias = Callable[[str, SamplingParams], Response | Awaitable[Response]]
 """Maps the text of a prompt to the response. Other requests continue while an awaitable response is awaited."""
@@ -133,7 +133,7 @@ class ScriptedEngine:
         return {"engine": "scripted", "simulated": True, "peak_in_flight": self._peak_in_flight}
 
     def _log(self, event: str, text: str) -> None:
-        """Append a line with a single write, so that lines of several replicas do not mix and a kill loses none."""
+        """Append a line with a single write, so that lines of replicas do not mix, and a killed replica loses none."""
         if self._settings.log_path:
             line = json.dumps({"event": event, "seconds": time.time(), "prompt": text, "process": os.getpid()}) + "\n"
             with Path(self._settings.log_path).open("ab", buffering=0) as log:
@@ -190,7 +190,7 @@ def reverse_order() -> Callable[[str, SamplingParams], str]:
 
 
 def check_script(target: str, arguments: Mapping[str, Any], key: str) -> Callable[..., Any]:
-    """Import "module:function", and return the function, which takes `arguments`; it is not called.
+    """Import "module:function", and return the function after a check that it accepts `arguments`.
 
     Raises ConfigError that names the config `key`.
     """
@@ -216,7 +216,7 @@ def load_script(target: str, arguments: Mapping[str, Any], key: str) -> Any:
 
 
 def passages(text: str) -> list[str]:
-    """The passages in a prompt of a ready-made template, in order: each starts a line with its identifier."""
+    """The passages in a prompt, in order. As in the bundled templates, each starts a line with its identifier."""
     found = re.split(r"^\[\d+\] ", text, flags=re.MULTILINE)[1:]
     return [passage.partition("\nSearch Query: ")[0].strip() for passage in found]
 

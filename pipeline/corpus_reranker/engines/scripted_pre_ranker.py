@@ -34,7 +34,7 @@ class ScriptedPreRankerSettings(EngineSettings):
 
 
 class ScriptedPreRanker:
-    """Scores one passage after the other."""
+    """Calls the configured function for one passage after the other."""
 
     settings_class: ClassVar[type[EngineSettings]] = ScriptedPreRankerSettings
 

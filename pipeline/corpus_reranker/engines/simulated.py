@@ -1,7 +1,7 @@
 """A simulated engine for benchmarks: a cost model of continuous batching with random answers; no LLM.
 
 Simulated time runs `speedup` times as fast as the clock. Lengths and answers depend only on the seeds and the prompt,
-so that two runs differ only in what is measured.
+so that two runs differ only in their timing.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ class SimulatedSettings(EngineSettings):
     The defaults model ReasonRank-7B in bfloat16 on one H100 SXM. They are computed from data sheets, not measured.
     H100 SXM (NVIDIA's data sheet): 3.35 TB/s, 989 TFLOP/s dense bfloat16, 80 GB. Qwen2.5-7B (its model card and
     config): 7.6e9 parameters, 28 layers, 4 KV heads of 128, so 15.2 GB of weights and 57,344 bytes per KV token.
-    Window lengths: 5,690 prompt and 750 output tokens. Assumed: 75% of the bandwidth and 50% of the operations
-    are reached, activations take 2 GB.
+    Window lengths: 5,690 prompt and 750 output tokens. Assumptions: the GPU reaches 75% of its bandwidth and 50% of its
+    operations, and activations take 2 GB.
     """
 
     speed_only: ClassVar[frozenset[str]] = frozenset(
@@ -130,7 +130,7 @@ class SimulatedEngine:
         self._started_at = asyncio.get_running_loop().time()
 
     async def generate(self, prompt: Prompt, params: SamplingParams) -> Completion:
-        """Return a random permutation of the passages after the simulated time. Cancelling frees the slot."""
+        """Return a random permutation of the passages after a simulated delay. Cancelling frees the slot."""
         prompt_tokens = self._settings.prompt_tokens or len(prompt.token_ids)
         remaining_tokens = self._settings.max_model_len - prompt_tokens
         if remaining_tokens < 1:
@@ -146,11 +146,11 @@ class SimulatedEngine:
         return Completion(text, "length" if cut else "stop", prompt_tokens, output_tokens)
 
     def progress(self) -> int:
-        """Completed requests: the cost model always makes progress."""
+        """Completed requests. The cost model never hangs."""
         return self._requests
 
     async def stop(self) -> None:
-        """Requests in flight end with EngineDeadError. Safe to call twice."""
+        """End requests in flight with EngineDeadError. Safe to call twice."""
         self._started_at = None
         if self._timer is not None:
             self._timer.cancel()
@@ -161,7 +161,7 @@ class SimulatedEngine:
                 completion.set_exception(EngineDeadError("the simulated engine was stopped"))
 
     def info(self) -> dict[str, Any]:
-        """Capacity, and averages from the first request to the last completion, which give the saturation."""
+        """Capacity, and averages from the first request to the last completion, which show how busy the engine was."""
         if self._started_at is not None:
             self._wake()
         totals, batch = self._batch.totals, self._batch
@@ -210,7 +210,7 @@ class SimulatedEngine:
         return (asyncio.get_running_loop().time() - self._started_at) * self._settings.speedup
 
     def _wake(self) -> None:
-        """Complete what has finished, and sleep until the batch's next event."""
+        """Complete the finished requests, and set the timer to the batch's next event."""
         for ticket, _ in self._batch.advance(self._now()):
             completion = self._completions.pop(ticket)
             if not completion.done():  # cancelled, and its caller has not run yet
@@ -221,7 +221,7 @@ class SimulatedEngine:
         due = self._started_at + event / self._settings.speedup
         if self._timer is not None:
             if self._timer_due <= due:
-                return  # it wakes early and is set again: cheaper than a new timer for every request
+                return  # it fires early and is set again, which is cheaper than a new timer for every request
             self._timer.cancel()
         self._timer, self._timer_due = asyncio.get_running_loop().call_at(due, self._on_timer), due
 

@@ -1,4 +1,4 @@
-"""The openai client's requests to the endpoints of the settings, with every failure classified."""
+"""Sends requests to the configured endpoints with the openai client, and classifies every failure."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class FailedRequestError(Exception):
 
 
 class EndpointClient:
-    """Sends requests. Each is sent once: the engine retries."""
+    """Sends each request once. The engine retries."""
 
     def __init__(self, settings: OpenAISettings, transport: "httpx2.AsyncBaseTransport | None" = None) -> None:
         """Create one client for each URL. `transport` replaces the network in tests.
@@ -79,5 +79,5 @@ class EndpointClient:
             async with asyncio.timeout(seconds):
                 return await request
         except (APIError, TimeoutError) as error:
-            # no chain: the message of the original error may repeat the key
+            # not chained: the message of the original error may contain the key
             raise FailedRequestError(failure_of(error, url, self._settings.api_key, seconds)) from None

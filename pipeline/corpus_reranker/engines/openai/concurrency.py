@@ -1,10 +1,10 @@
-"""Finds how many requests a server takes at once: additive increase, multiplicative decrease (AIMD)."""
+"""Finds how many concurrent requests a server accepts: additive increase, multiplicative decrease (AIMD)."""
 
 _INITIAL = 8
-"""Requests in flight before the first answer: few enough for a rate-limited account, and doubled within a round."""
+"""Requests in flight before the first answer: few enough for a rate-limited account. One round doubles it."""
 
 _DECREASE = 0.9
-"""Factor at a refusal. The number of requests in flight then swings between 90% and 100% of what the server takes, 95%
+"""Factor at a refusal. The number of requests in flight then varies from 90% to 100% of what the server takes, 95%
 on average. TCP's factor of 0.5 would leave a quarter of the server idle; a refused request costs nothing here."""
 
 _MAX_INCREASE = 0.1
@@ -28,7 +28,7 @@ class ConcurrencyLimit:
         self._round_limit = self.value
 
     def restart(self) -> None:
-        """Begin again after an outage: the server may take more or fewer requests than before."""
+        """Begin again after an outage: the server may accept more or fewer requests than before."""
         self._refused_before = False
         self._value = float(min(_INITIAL, self._maximum))
         self._begin_round()
@@ -42,7 +42,7 @@ class ConcurrencyLimit:
         self._peak = max(self._peak, in_flight)
 
     def answered(self) -> None:
-        """Count an answer. The limit grows if it was reached in this round: with fewer requests it was no limit."""
+        """Count an answer. The limit grows only if it was reached in this round: otherwise it was not tested."""
         if self._peak >= self._round_limit:
             step = min(1 / self._value, _MAX_INCREASE) if self._refused_before else 1.0
             self._value = min(self._value + step, float(self._maximum))

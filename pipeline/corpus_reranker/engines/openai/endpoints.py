@@ -20,8 +20,8 @@ class Endpoint:
     Attributes:
         sent_at: For each request in flight, when it was sent.
         paused_until: No request is sent before this time.
-        failures: Failures in a row, of requests that were sent after the failure before.
-        failing_since: The first of them.
+        failures: Number of consecutive failures, each of a request that was sent after the previous failure.
+        failing_since: Time of the first of these failures.
     """
 
     url: str
@@ -38,7 +38,7 @@ class Endpoint:
 
     @property
     def capacity(self) -> int:
-        """Maximum number of requests in flight: one while the endpoint is failing, to notice when it is back."""
+        """Maximum number of requests in flight. While the endpoint fails, one request tests whether it is back."""
         return 1 if self.failures > 1 else self.limit.value
 
     @property
@@ -67,7 +67,7 @@ class EndpointPool:
 
     @property
     def concurrency(self) -> int:
-        """Requests that the endpoints take at once, as far as is known."""
+        """Number of concurrent requests that the endpoints accept, as far as is known."""
         return sum(endpoint.capacity for endpoint in self.endpoints)
 
     @contextlib.asynccontextmanager
@@ -97,7 +97,7 @@ class EndpointPool:
         endpoint.limit.answered()
 
     def failed(self, endpoint: Endpoint, sent_at: float, failure: Failure) -> None:
-        """Count a failure that is the server's. Call it while the slot is held.
+        """Count a failure of the server. Call it while the slot is held.
 
         Raises:
             EngineDeadError: No endpoint has answered for too long, or the server asks to wait for too long.
@@ -141,7 +141,7 @@ class EndpointPool:
                 await woken
         except TimeoutError:
             pass
-        except asyncio.CancelledError:  # it may have been woken already, and another waits for the same slot
+        except asyncio.CancelledError:  # if it was already woken, another request needs the slot
             self._wake()
             raise
 

@@ -1,4 +1,4 @@
-"""Completions from endpoints with OpenAI's API. Failures of the server are retried here: no window loses an attempt."""
+"""Completions from endpoints with OpenAI's API. Server failures are retried here, so they cost a window no attempt."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx2
 
 _MAX_FAILURES = 5
-"""Failures of one request while the endpoint answers others, after which the request itself is taken to be at fault.
+"""After this many failures while the endpoint answers other requests, the request itself is considered to be at fault.
 Refusals (429, 503) do not count."""
 
 _MEAN_REQUESTS = 16
@@ -95,7 +95,7 @@ class OpenAIEngine:
             await client.close()
 
     def info(self) -> dict[str, Any]:
-        """Model, endpoints and what they can do; `concurrency` is how many requests they take at once."""
+        """Model, endpoints and their features. `concurrency` is the number of requests that they accept at once."""
         settings = self._settings
         return {
             "engine": "openai",
@@ -112,7 +112,7 @@ class OpenAIEngine:
     async def _complete(self, client: EndpointClient, body: Mapping[str, Any], prompt_tokens: int) -> Mapping[str, Any]:
         """Send a request until an endpoint answers it, and return the response.
 
-        The loop ends with the caller's timeout (`policy.window_timeout_seconds`) at the latest, which cancels it.
+        At the latest, the caller's timeout (`policy.window_timeout_seconds`) cancels the loop.
         """
         failures, own_failures, answers_before = 0, 0, self._pool.answers
         while True:
@@ -166,7 +166,7 @@ class OpenAIEngine:
                 self._token_rate.charge(expected_tokens, clock())
 
     def _charge(self, usage: Usage, expected_tokens: float) -> None:
-        """Correct the token rate, which was charged with the expected tokens."""
+        """Replace the expected tokens, with which the token rate was charged, by the actual ones."""
         if self._token_rate is not None:
             tokens = usage.prompt_tokens + usage.output_tokens
             self._token_rate.charge(tokens - expected_tokens, asyncio.get_running_loop().time())
@@ -179,7 +179,7 @@ class OpenAIEngine:
     async def _wait_for_endpoint(self, client: EndpointClient) -> None:
         """Wait until an endpoint answers a small request.
 
-        No query is in flight here: an outage that ended a replica lasts until an endpoint completes requests again.
+        A replica that is restarted after an outage waits here, before it has any query.
 
         Raises:
             ConfigError: Key, URL or model are wrong.

@@ -1,4 +1,4 @@
-"""What a failed request means: who is at fault, how long to wait, and the reason in one line without the key."""
+"""Classifies a failed request: who is at fault, how long to wait, and the reason, in one line without the key."""
 
 import random
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from openai import APIError
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""As the openai client retries them (openai/_base_client.py: _should_retry), and 425 Too Early; besides all 5xx."""
+"""Retried in addition to all 5xx: those of the openai client (openai/_base_client.py: _should_retry), and 425."""
 
 _SETTINGS_STATUSES = frozenset({401, 403, 404})
 
@@ -36,7 +36,7 @@ class Failure:
 
     Attributes:
         status: HTTP status; None: no response.
-        retry_after_seconds: What the server asks to wait.
+        retry_after_seconds: How long the server asks to wait.
     """
 
     fault: Fault
@@ -46,7 +46,7 @@ class Failure:
 
     @property
     def is_refusal(self) -> bool:
-        """The server is up and takes no further request now. It has not begun this one."""
+        """Whether the server is up but accepts no further request now. It has not begun this one."""
         return self.status in (429, 503)
 
 
@@ -80,7 +80,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def backoff_seconds(failures: int, rng: random.Random) -> float:
-    """The wait after failure number `failures`, from 1, in a row: it doubles up to 30 s, times 0.5 to 1.5."""
+    """The wait after `failures` consecutive failures: it doubles up to 30 s, and is multiplied by 0.5 to 1.5."""
     doubled = _FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16)
     return min(doubled, _MAX_BACKOFF_SECONDS) * rng.uniform(0.5, 1.5)
 

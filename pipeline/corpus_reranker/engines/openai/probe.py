@@ -1,4 +1,4 @@
-"""Finds out with a few small requests what a server can do."""
+"""Detects the features of a server with a few small requests."""
 
 import asyncio
 import math
@@ -16,7 +16,7 @@ _MAX_ATTEMPTS = 3
 """Attempts of a request that a busy server refuses."""
 
 _RETRY_SECONDS = 1.0
-"""Delay before a retry if the server does not ask for another one. It may ask for up to `max_outage_seconds`."""
+"""Delay before a retry if the server does not set one with Retry-After, which may be up to `max_outage_seconds`."""
 
 _MAX_TOKENS = 16
 """Maximum number of output tokens of a request. Some hosted models refuse a smaller one."""
@@ -26,11 +26,11 @@ _TOKEN_IDS = (5, 6, 7)
 """Token ids that every vocabulary has."""
 
 _REGEX = r"\[7\] > \[3\] > \[5\]"
-"""Matches only an order that no model chooses by itself for `_TEXT`, which has no passages 3, 5 and 7."""
+"""Matches an order that no model writes by itself: `_TEXT` has no passages 3, 5 and 7."""
 
 
 async def probe_once(settings: OpenAISettings) -> ServerFeatures:
-    """`probe` with a client of its own."""
+    """As `probe`, with a new client."""
     client = EndpointClient(settings)
     try:
         return await probe(settings, client)
@@ -83,8 +83,8 @@ class _Probe:
         if not isinstance(full, Failure):
             token_ids = usage_of(full).prompt_tokens == len(_TOKEN_IDS)
             logprobs = choice_logprobs(full["choices"][0], _TOKEN_IDS)
-            of_vllm = bool(logprobs) and not any(map(math.isnan, logprobs))
-            return {"token_ids": token_ids, "choice_logprobs": of_vllm, "stop_in_text": of_vllm}
+            has_logprobs = bool(logprobs) and not any(map(math.isnan, logprobs))  # only vLLM's servers return them
+            return {"token_ids": token_ids, "choice_logprobs": has_logprobs, "stop_in_text": has_logprobs}
         plain = await self._request({"prompt": list(_TOKEN_IDS), "max_tokens": 1})
         if not isinstance(plain, Failure):
             return {"token_ids": usage_of(plain).prompt_tokens == len(_TOKEN_IDS)}
@@ -135,7 +135,7 @@ def plain_body(settings: OpenAISettings, changes: Mapping[str, Any]) -> dict[str
 
 
 def length_limit(server: ServerFeatures) -> dict[str, int]:
-    """The limit of output tokens of a small request."""
+    """The parameter that limits the output tokens of a small request."""
     return {"max_completion_tokens" if server.max_completion_tokens else "max_tokens": _MAX_TOKENS}
 
 

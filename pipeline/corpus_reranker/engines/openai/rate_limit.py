@@ -1,4 +1,4 @@
-"""Spreads requests and tokens evenly over each minute."""
+"""A rate limit that spreads requests or tokens evenly over each minute."""
 
 
 class RateLimit:
@@ -13,5 +13,5 @@ class RateLimit:
         return max(self._free_at - now, 0.0)
 
     def charge(self, units: float, now: float) -> None:
-        """Use `units`, or give them back if negative. Later units wait accordingly."""
+        """Use `units`, or return them if negative. Later units wait accordingly."""
         self._free_at = max(self._free_at, now) + units * self._seconds_per_unit

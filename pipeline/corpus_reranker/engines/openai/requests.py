@@ -10,15 +10,15 @@ from corpus_reranker.errors import RequestError
 from corpus_reranker.types import Completion, Prompt, SamplingParams
 
 _TOKEN_ID = "token_id:"  # noqa: S105
-"""vLLM's form of a token with return_tokens_as_token_ids (vllm/entrypoints/openai/completion/serving.py)."""
+"""Prefix of vLLM's tokens with return_tokens_as_token_ids (vllm/entrypoints/openai/completion/serving.py)."""
 
 _ALL_TOKENS = -1
-"""top_k that samples from all tokens, for vLLM and SGLang alike. SGLang refuses 0."""
+"""top_k that samples from all tokens, in both vLLM and SGLang. SGLang refuses 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that the server counts, and bills if it is a paid one. `prompt_tokens` includes the cached ones."""
+    """Tokens that the server counts, and a paid server bills. `prompt_tokens` includes the cached tokens."""
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -35,10 +35,10 @@ class Usage:
 def request_body(
     settings: OpenAISettings, server: ServerFeatures, prompt: Prompt, params: SamplingParams
 ) -> dict[str, Any]:
-    """The body of the request for one completion, as the endpoint's `api` takes it.
+    """The body of the request for one completion, in the form of the endpoint's `api`.
 
-    A server that knows the parameters of vLLM and SGLang gets all of them: its defaults can come from the model's
-    generation_config.json. Any other server gets those that OpenAI does not have only if they are not neutral.
+    A server that knows the parameters of vLLM and SGLang gets all of them, because its defaults can come from the
+    model's generation_config.json. Another server gets parameters that OpenAI lacks only if they have an effect.
 
     Raises:
         RequestError: The chat API cannot continue the response that the prompt begins.
@@ -59,7 +59,7 @@ def request_body(
 
 
 def _chat_body(prompt: Prompt, params: SamplingParams, server: ServerFeatures) -> dict[str, Any]:
-    """Without stop strings: a chat ends by itself, and a stop string inside the reasoning could not be continued."""
+    """The body has no stop strings: a chat ends by itself, and cannot continue after one inside the reasoning."""
     if prompt.chat is None:
         raise RequestError("the chat API cannot continue a response; use engine.api: completions")
     limit = "max_completion_tokens" if server.max_completion_tokens else "max_tokens"
@@ -85,7 +85,7 @@ def _completions_body(
 def completion_of(response: Mapping[str, Any], choices: Sequence[int] = ()) -> Completion:
     """The completion in a response of either API.
 
-    Reasoning that the server took out of a chat message is put back in front of the answer, between think tags.
+    Reasoning that the server separated from a chat message is put back before the answer, in think tags.
 
     Raises:
         RequestError: The response has no completion.
@@ -103,7 +103,7 @@ def completion_of(response: Mapping[str, Any], choices: Sequence[int] = ()) -> C
 
 
 def usage_of(response: Mapping[str, Any]) -> Usage:
-    """The tokens of a response; zeros where the server does not count."""
+    """The tokens of a response; 0 for tokens that the server does not count."""
     usage = response.get("usage") or {}
     details = usage.get("prompt_tokens_details") or {}
     return Usage(

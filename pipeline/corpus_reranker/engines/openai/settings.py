@@ -15,7 +15,7 @@ from corpus_reranker.section import Section
 
 
 class ServerFeatures(Section):
-    """What a server can do beyond plain requests, and the tokens of the requests that found it out."""
+    """Features of a server beyond plain requests, and the tokens of the requests that detected them."""
 
     token_ids: bool = Field(False, description="Completions: the prompt may be token ids.")
     stop_in_text: bool = Field(False, description="Completions: the text can include the stop string.")
@@ -121,17 +121,18 @@ class OpenAISettings(EngineSettings):
     @property
     def capabilities(self) -> EngineCapabilities:
         """Those of the server if it is known, otherwise those that a server with this API can have."""
-        of_text, server = self.api == "completions", self.server
+        completions, server = self.api == "completions", self.server
+        has_tokenizer = completions and self.tokenizer_source != WORDS
         return EngineCapabilities(
-            token_ids=of_text and self.tokenizer_source != WORDS and (server is None or server.token_ids),
-            continuation=of_text,
+            token_ids=has_tokenizer and (server is None or server.token_ids),
+            continuation=completions,
             regex=server is None or server.regex is not None,
-            choice_logprobs=of_text and self.tokenizer_source != WORDS and (server is None or server.choice_logprobs),
+            choice_logprobs=has_tokenizer and (server is None or server.choice_logprobs),
         )
 
     @property
     def api_key(self) -> str | None:
-        """The key in the environment."""
+        """The key in the environment; None if it is not set."""
         return os.environ.get(self.api_key_env) or None
 
     @property
@@ -147,7 +148,7 @@ class OpenAISettings(EngineSettings):
         return dict(zip(BILLED, tokens, strict=True))
 
     def probed(self) -> Self:
-        """These settings with the `server` that answers at the endpoint."""
+        """These settings with the features of the server at the endpoint in `server`."""
         if self.server is not None:
             return self
         from corpus_reranker.engines.openai.probe import probe_once
@@ -179,7 +180,7 @@ class OpenAISettings(EngineSettings):
         return tuple(url.rstrip("/") for url in urls)
 
     @model_validator(mode="after")
-    def _hang_is_last(self) -> Self:
+    def _hang_timeout_is_longest(self) -> Self:
         if self.hang_timeout_seconds <= max(self.request_timeout_seconds, self.max_outage_seconds):
             raise ValueError("hang_timeout_seconds must be above request_timeout_seconds and max_outage_seconds")
         return self

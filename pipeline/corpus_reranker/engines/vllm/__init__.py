@@ -1,1 +1,1 @@
-"""vLLM's AsyncLLM as an engine and as a pre-ranker. Private and version-dependent APIs are used only in `compat`."""
+"""vLLM's AsyncLLM as an engine and as a pre-ranker. Only `compat` uses private and version-dependent APIs."""

@@ -1,4 +1,4 @@
-"""All use of vLLM APIs that are private or depend on its version, behind feature checks that log what is missing.
+"""All uses of vLLM APIs that are private or depend on its version, behind feature checks that log what is missing.
 
 Bounds: vllm >= 0.24, < 0.34 (pyproject.toml). docs/gpu.md says why.
 """
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _GIB_BYTES = 2**30
 
 _PROCESS_END_SECONDS = 10.0
-"""Timeout of the wait for a killed child process. The kernel may first have to free its GPU memory."""
+"""Timeout of the wait for the end of a child process. The kernel may first have to free its GPU memory."""
 
 _NOSET_VARIABLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 """ray/_private/accelerators/nvidia_gpu.py, 2.60: if set, Ray does not set CUDA_VISIBLE_DEVICES for a worker."""
@@ -39,8 +39,8 @@ def set_environment(*, deterministic: bool = False) -> None:
 
     With `deterministic`, vLLM uses its batch-invariant kernels.
 
-    Values that are already set are kept. VLLM_CACHE_ROOT and TRITON_CACHE_DIR are left to the deployment, which knows
-    which volume outlives a replica.
+    VLLM_WORKER_MULTIPROC_METHOD and VLLM_USE_FLASHINFER_SAMPLER keep a value that is already set. VLLM_CACHE_ROOT and
+    TRITON_CACHE_DIR are left to the deployment, which knows which volume outlives a replica.
     """
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     if deterministic:
@@ -48,7 +48,7 @@ def set_environment(*, deterministic: bool = False) -> None:
     # Forking a process that has threads can deadlock.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     # FlashInfer's top-p/top-k sampler is compiled at the first start, which needs nvcc and ninja on every GPU node.
-    # Our requests never use it: vLLM has its own sampler for greedy and seeded requests.
+    # Our requests never use it: they are greedy or seeded, and vLLM samples those with its own kernels.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
 
 
@@ -144,7 +144,7 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
     if settings.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB_BYTES)
     if settings.device == "cpu":
-        # A request with a seed whose prefill is split kills the engine core: torch's CPU generators have no offset
+        # A split prefill of a request with a seed kills the engine core: torch's CPU generators have no offset
         # (vLLM 0.32, gpu_model_runner.py).
         arguments["enable_chunked_prefill"] = False
     arguments |= settings.engine_kwargs
@@ -154,7 +154,7 @@ def engine_args(settings: "VllmSettings", model: str, tokenizer: str | None) -> 
 
 
 def create_llm(arguments: "AsyncEngineArgs") -> "AsyncLLM":
-    """Start vLLM's asynchronous engine, which takes minutes."""
+    """Start vLLM's asynchronous engine. This takes minutes."""
     from vllm.v1.engine.async_llm import AsyncLLM
 
     return AsyncLLM.from_engine_args(arguments)
@@ -200,13 +200,13 @@ def reasoning_token_ids(llm: "AsyncLLM") -> tuple[int, int] | None:
 def kv_cache_info(llm: "AsyncLLM") -> dict[str, Any]:
     """Capacity of the KV cache, for `Engine.info`.
 
-    vLLM reports how many requests of max_model_len it holds at once, and as tokens that number times max_model_len. A
-    layer with a sliding window keeps only the end of a long request, so for short requests the product is several times
-    too high. The useful number is the tokens for which an average layer has space.
+    vLLM reports how many requests of max_model_len tokens the cache holds, and that number times max_model_len as its
+    size. A layer with a sliding window keeps only the end of a long request, so this size is several times too high for
+    short requests. The useful size is the number of tokens that fit into an average layer.
 
     Returns:
-        kv_cache_tokens: That number; None if vLLM does not report it. sliding_layers_fraction and
-        sliding_window_tokens: the fraction of layers with a sliding window, and its length.
+        kv_cache_tokens: The useful size; None if vLLM reports none. sliding_layers_fraction and sliding_window_tokens:
+        the fraction of layers with a sliding window, and its length.
     """
     config = llm.vllm_config
     concurrency = getattr(config.cache_config, "kv_cache_max_concurrency", None)
@@ -229,7 +229,7 @@ def kv_cache_info(llm: "AsyncLLM") -> dict[str, Any]:
 def _sliding_layers(config: Any) -> tuple[float, int]:
     """Fraction of the layers that have a sliding window, and its length in tokens."""
     if window_tokens := getattr(config.cache_config, "sliding_window", None):
-        return 1.0, int(window_tokens)  # set only for models all of whose layers have one
+        return 1.0, int(window_tokens)  # set only if every layer of the model has one
     hf_config = config.model_config.hf_text_config
     layer_types = getattr(hf_config, "layer_types", None) or ()
     sliding = sum(layer_type == "sliding_attention" for layer_type in layer_types)
@@ -243,7 +243,7 @@ def _sliding_layers(config: Any) -> tuple[float, int]:
 def on_engine_output(llm: "AsyncLLM", callback: Callable[[], None]) -> None:
     """Call `callback` whenever the engine core has sent the output of a step, on the engine's loop.
 
-    The requests themselves yield only their final output. If this vLLM has no such method, only finished requests
+    The requests themselves yield only their final output. If this vLLM lacks `get_output_async`, only finished requests
     count as progress.
     """
     core = getattr(llm, "engine_core", None)
@@ -261,7 +261,7 @@ def on_engine_output(llm: "AsyncLLM", callback: Callable[[], None]) -> None:
 
 
 def exit_codes(llm: "AsyncLLM") -> list[int]:
-    """Exit codes of the engine's child processes that ended; empty if this vLLM keeps the processes elsewhere."""
+    """Exit codes of the engine's child processes that failed; empty if this vLLM keeps the processes elsewhere."""
     return [process.exitcode for process in _processes(llm) if process.exitcode]
 
 

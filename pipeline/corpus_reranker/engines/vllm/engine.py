@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REASONING_MARKERS = {"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}
-"""vLLM's names. The forced end has no opening of an answer behind it: vLLM's V1 model runner looks for the forced end
-alone (vllm/v1/sample/thinking_budget_state.py), and would miss a bare </think>."""
+"""vLLM's names. The end marker does not include the beginning of the answer: vLLM's V1 model runner looks only for the
+marker (vllm/v1/sample/thinking_budget_state.py), so it would miss a </think> that the model writes itself."""
 
 _STOP_SECONDS = 60.0
 """How long `stop` waits for the engine's thread. The guard of the process group ends a thread that hangs."""
@@ -66,8 +66,8 @@ class VllmEngine:
         return replace(self._settings.capabilities, reasoning_budget=self._reasoning_token_ids is not None)
 
     async def start(self) -> None:
-        """Load the model, which takes minutes. Raises ConfigError or EngineStartError with the reason."""
-        await asyncio.to_thread(self._localize)
+        """Load the model. This takes minutes. Raises ConfigError or EngineStartError with the reason."""
+        await asyncio.to_thread(self._fetch_files)
         log = VllmLog()
         started: Future[None] = Future()
         started.set_running_or_notify_cancel()  # a cancelled start still shuts down cleanly
@@ -98,7 +98,7 @@ class VllmEngine:
             await asyncio.to_thread(self._thread.join, _STOP_SECONDS)
 
     def info(self) -> dict[str, Any]:
-        """Name, version, simulated, model, device and capacity; `kv_cache_tokens` is None if vLLM lacks it."""
+        """Name, version, model, device and capacity. `kv_cache_tokens` is None if vLLM does not report it."""
         return dict(self._info)
 
     async def _on_own_loop(self, request: Coroutine[Any, Any, T]) -> T:
@@ -110,7 +110,7 @@ class VllmEngine:
             raise answer
         return answer
 
-    def _localize(self) -> None:
+    def _fetch_files(self) -> None:
         """Check that the model's files exist, and download them if necessary."""
         settings, storage = self._settings, self._context.storage
         check_model(settings.model, "config.json", "engine.model", storage)
@@ -161,8 +161,8 @@ class VllmEngine:
     def _wants_reasoning_budget(self) -> bool:
         """Whether the config closes reasoning, and the markers are single tokens of the model.
 
-        Qwen3 has such tokens. Qwen2.5 writes <think> in pieces, which vLLM would not find; a second request closes its
-        reasoning (answers/continuation.py).
+        Qwen3 has such tokens. Qwen2.5 writes <think> as several tokens, which vLLM would not find; a second request
+        closes its reasoning (answers/continuation.py).
         """
         settings = self._settings
         if (
@@ -176,7 +176,7 @@ class VllmEngine:
         return added.issuperset(_REASONING_MARKERS.values())
 
     async def _prepare(self, llm: "AsyncLLM") -> None:
-        """Initialize now what the first request would initialize. It would hang if the engine core had died by then."""
+        """Initialize what the first request would initialize: it would hang if the engine core had died by then."""
         await llm.get_supported_tasks()
         self._info = _info(self._settings, llm)
         self._reasoning_token_ids = compat.reasoning_token_ids(llm)
@@ -220,7 +220,7 @@ class VllmEngine:
             if self._stop_requested.done():  # the engine's stop, not the caller, cancelled the request
                 raise EngineDeadError("the vLLM engine was stopped") from None
             raise
-        except Exception as error:  # only a dead engine ends the replica; a request that failed alone may be retried
+        except Exception as error:  # only a dead engine ends the replica; any other failed request may be retried
             if llm.errored:
                 reason = failure_reason(self._log, error, compat.exit_codes(llm))
                 raise EngineDeadError(f"vLLM's engine is dead: {reason}") from error

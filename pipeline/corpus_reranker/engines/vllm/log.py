@@ -1,7 +1,7 @@
-"""Finds the reason of a failure in the logs of vLLM's processes.
+"""Finds the reason for a failure in the logs of vLLM's processes.
 
-The model runs in child processes of the engine. When one fails, the parent learns only that it should "see root cause
-above"; the cause is in the child's log. So all of them append their errors to one file, which is read after a failure.
+The model runs in child processes of the engine. When one fails, the parent's error only says "see root cause above";
+the cause is in the child's log. All processes therefore append their errors to one file, which is read after a failure.
 vLLM takes a logging configuration from the environment, and its children inherit the environment.
 """
 
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 _CONFIGURATION_VARIABLE = "VLLM_LOGGING_CONFIG_PATH"
 
 _RECORD_START = "\x1e"
-"""ASCII record separator: a traceback has many lines, so line ends do not separate records."""
+"""ASCII record separator: line breaks cannot separate records, because a traceback has several lines."""
 
 _TRACEBACK = "Traceback (most recent call last):\n"
 _DIED = "died unexpectedly"
@@ -36,7 +36,8 @@ _MAX_REASON_CHARACTERS = 2000
 class VllmLog:
     """The errors of one engine's processes, in one file.
 
-    Nothing is written to stderr, unless VLLM_LOGGING_LEVEL is set in the environment: then records of that level are.
+    Nothing is written to stderr, unless VLLM_LOGGING_LEVEL is set in the environment. Records of that level and above
+    are then written there.
     """
 
     def __init__(self) -> None:
@@ -73,7 +74,7 @@ class VllmLog:
 
     @contextlib.contextmanager
     def in_environment(self) -> Iterator[None]:
-        """Make processes that are started meanwhile log here, unless the environment has a configuration already."""
+        """Make processes that start inside the block log here, unless the environment already has a configuration."""
         if _CONFIGURATION_VARIABLE in os.environ:
             yield
             return
@@ -84,7 +85,7 @@ class VllmLog:
             os.environ.pop(_CONFIGURATION_VARIABLE, None)
 
     def reason(self) -> str | None:
-        """The first record that names a cause; later ones are mostly its consequences. None if there is none."""
+        """The first record that names a cause, because later ones are mostly consequences. None: no record does."""
         if not self.has_records():
             return None
         records = self.path.read_text(encoding="utf-8", errors="replace").split(_RECORD_START)
@@ -104,13 +105,13 @@ def _reason(record: str) -> str | None:
         return record.partition(": ")[2].strip()[:_MAX_REASON_CHARACTERS]
     if _TRACEBACK not in record:
         return None
-    lines = record.rpartition(_TRACEBACK)[2].splitlines()  # the last one is of the final exception
+    lines = record.rpartition(_TRACEBACK)[2].splitlines()  # the last traceback has the final exception
     exception = "\n".join(itertools.dropwhile(lambda line: line.startswith(" "), lines)).strip()  # frames first
     return exception[:_MAX_REASON_CHARACTERS] if exception and _POINTS_ELSEWHERE not in exception else None
 
 
 def failure_reason(log: VllmLog, error: BaseException, exit_codes: Sequence[int]) -> str:
-    """Why vLLM failed: what the child processes logged, else what the parent raised, else how the children ended."""
+    """Why vLLM failed: the children's log, else invalid arguments, else the children's exit code, else the error."""
     if logged := log.reason():
         reason = logged
     elif isinstance(error, ValidationError):

@@ -1,4 +1,4 @@
-"""Pointwise scores by vLLM's pooling interface: cosines of a bi-encoder, or scores of a cross-encoder.
+"""Pointwise scores with vLLM's pooling interface: cosines of a bi-encoder, or scores of a cross-encoder.
 
 Texts are tokenized here and cut to `max_model_len` tokens, as sentence-transformers and FlagEmbedding do.
 """
@@ -33,7 +33,8 @@ _PLACEHOLDERS = {
 class VllmPreRankerSettings(VllmSettings):
     """A pooling model in vLLM. The keys of `engine (kind: vllm)` apply as well.
 
-    The templates of texts have the placeholders {query} and {passage}; write literal braces twice.
+    The templates `query_text`, `passage_text` and `pair_text` have the placeholders {query} and {passage}. Write
+    literal braces twice.
     """
 
     runner: ClassVar[str] = "pooling"
@@ -123,7 +124,7 @@ class VllmPreRanker(VllmEngine):
 
         Args:
             ids: Token ids of the text.
-            second: Where the second text of a pair begins; None if the model does not take it.
+            second: Position of the second text of a pair; None if the model has no token types.
             task: vLLM's pooling task. For "classify" the logit is requested, not the probability, which is 1.0 for
                 every very good passage.
         """

@@ -1,6 +1,6 @@
 """Ends vLLM's processes together with their replica.
 
-vLLM's engine core does not notice that its parent was killed: it waits for requests and keeps its GPU memory. Ray ends
+vLLM's engine core does not notice that its parent was killed: it waits for requests and keeps its GPU memory. Ray kills
 the process group of a dead worker, unless the raylet was killed too. The guard process covers that case.
 """
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def sampling_params(params: SamplingParams, choices: Sequence[int] = ()) -> "VllmSamplingParams":
-    """vLLM's parameters for a request whose intermediate outputs are not needed.
+    """Convert sampling parameters to those of vLLM. The request returns only its final output.
 
     Stop strings are kept in the text, so that the answer section is closed.
 
@@ -60,7 +60,7 @@ def completion(
     output, prompt_token_ids = final.outputs[0], final.prompt_token_ids or ()
     if output.finish_reason not in ("stop", "length", "repetition"):
         raise RequestError(f"vLLM ended the request early: {output.finish_reason}")
-    # vLLM's "repetition" cuts the text as max_tokens does: no answer follows.
+    # Like max_tokens, vLLM's "repetition" cuts the text before an answer.
     finish_reason = "stop" if output.finish_reason == "stop" else "length"
     if finish_reason == "stop" and reasoning_token_ids and max_reasoning_tokens is not None:
         token_ids = [*prompt_token_ids, *output.token_ids]
@@ -72,9 +72,9 @@ def completion(
 
 
 def reasoning_tokens(token_ids: Sequence[int], start_id: int, end_id: int) -> int:
-    """Tokens between the last opening of reasoning and its end; 0 if there is no such section.
+    """Number of tokens between the last end of reasoning and the opening before it; 0 if there is no such section.
 
-    A prompt may mention both markers, so the last opening that has an end after it counts.
+    A prompt may also contain both markers, so only the last section counts.
     """
     end = len(token_ids) - 1
     while end >= 0 and token_ids[end] != end_id:

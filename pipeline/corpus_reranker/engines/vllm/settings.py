@@ -17,7 +17,7 @@ context parallelism does not: it splits the KV cache over the GPUs of tensor par
 
 SPEED_ONLY_KWARGS = frozenset(
     {
-        # how the layers are spread over GPUs and processes, as tensor_parallel_size is
+        # how the model is split over GPUs and processes, as with tensor_parallel_size
         *_WORLD_SIZE_KWARGS,
         "decode_context_parallel_size",
         "data_parallel_size",
@@ -29,7 +29,7 @@ SPEED_ONLY_KWARGS = frozenset(
         "numa_bind_nodes",
         "numa_bind_cpus",
         "ray_workers_use_nsight",
-        # where the KV cache is, and how large
+        # location and size of the KV cache
         "block_size",
         "enable_prefix_caching",
         "prefix_caching_hash_algo",
@@ -47,7 +47,7 @@ SPEED_ONLY_KWARGS = frozenset(
         "scheduling_policy",
         "stream_interval",
         "watermark",
-        # compilation, as enforce_eager
+        # compilation, as with enforce_eager
         "compilation_config",
         "cudagraph_capture_sizes",
         "max_cudagraph_capture_size",
@@ -65,8 +65,8 @@ SPEED_ONLY_KWARGS = frozenset(
         "use_tqdm_on_load",
     }
 )
-"""Arguments of vLLM's AsyncEngineArgs (vllm/engine/arg_utils.py, 0.32) that decide how fast the engine answers, not
-what: at most the rounding of sums differs, as it does between two batches. Any other argument counts."""
+"""Arguments of vLLM's AsyncEngineArgs (vllm/engine/arg_utils.py, 0.32) that affect the speed of the engine, but not its
+answers, apart from rounding, which also differs between batches. All other arguments are part of the fingerprint."""
 
 
 class VllmSettings(EngineSettings):
@@ -140,7 +140,7 @@ class VllmSettings(EngineSettings):
 
     @property
     def placement_bundles(self) -> tuple[dict[str, float], ...] | None:
-        """One bundle for each GPU: vLLM's Ray executor starts one worker in each, on the node that Ray chose for it."""
+        """One bundle for each GPU. vLLM's Ray executor starts one worker in each bundle."""
         if not self.spans_nodes or self.device != "gpu":
             return None
         return tuple({"GPU": 1.0} for _ in range(self._world_size))
@@ -150,7 +150,7 @@ class VllmSettings(EngineSettings):
         return bool(self.engine_kwargs.get("distributed_executor_backend") == "ray")
 
     def preflight(self, section: str, storage: StorageConfig) -> list[str]:
-        """Check the model's files and its context. On a cluster the driver may lack a folder, which is a warning."""
+        """Check the model's files and its context. A folder that the driver of a cluster lacks is only a warning."""
         sources = [(self.model, "config.json", f"{section}.model")]
         if self.lora_path:
             sources.append((self.lora_path, "adapter_config.json", f"{section}.lora_path"))
@@ -171,7 +171,7 @@ class VllmSettings(EngineSettings):
         return warnings
 
     def _check_context(self, section: str, storage: StorageConfig) -> None:
-        """vLLM refuses a context over the model's own limit, minutes later and on every replica."""
+        """Check that the model supports the context. vLLM would refuse it minutes later, on every replica."""
         if "hf_overrides" in self.engine_kwargs or "VLLM_ALLOW_LONG_MAX_MODEL_LEN" in os.environ:
             return
         limit_tokens = context_limit_tokens(read_model_config(self.model, storage) or {})
@@ -189,8 +189,8 @@ class VllmSettings(EngineSettings):
         return size
 
     @model_validator(mode="after")
-    def _invariant_kernels_exist(self) -> Self:
-        """vLLM/model_executor/determinism/batch_invariant.py replaces kernels of CUDA, ROCm and XPU alone."""
+    def _deterministic_needs_gpu(self) -> Self:
+        """vllm/model_executor/determinism/batch_invariant.py replaces only kernels of CUDA, ROCm and XPU."""
         if self.deterministic and self.device == "cpu":
             raise ValueError(
                 "deterministic needs a GPU: vLLM's CPU build has no batch-invariant kernels; set max_num_seqs to 1"
