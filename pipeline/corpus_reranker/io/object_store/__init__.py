@@ -1,8 +1,8 @@
 """Small control objects of an output folder, written atomically and, for the lease, conditionally.
 
-Data goes through pyarrow, which has no conditional writes. Control objects go through s3fs on S3, and through a lock
-and a rename on local disk (and NFS). Other filesystems get the same calls without atomicity: two runs that start in the
-same second on one output are both started.
+Data goes through pyarrow, which has no conditional writes. Control objects use s3fs on S3, and a lock and a rename on
+local disk (and NFS). On other filesystems, the same calls are not atomic: if two runs start on one output in the same
+second, both may run.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def open_object_store(folder_url: str, storage: StorageConfig) -> ObjectStore:
 
 
 def check_writable(store: ObjectStore) -> None:
-    """Check that a run could take its lease. Leaves nothing in the store.
+    """Check that a run can take a lease. Leaves nothing in the store.
 
     Raises OutputError or OSError if the store cannot be written.
     """

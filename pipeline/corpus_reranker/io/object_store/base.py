@@ -13,8 +13,8 @@ class StoredObject:
     Attributes:
         body: Its content.
         etag: Its version, for `ObjectStore.replace`. Empty if the store has none.
-        age_seconds: Returns the seconds from its last write to the read or later, by the clock of the store; 0 if the
-            store has no time. May write and delete an empty file.
+        age_seconds: Returns the seconds between the last write and the read (or the call), by the store's clock; 0 if
+            the store has no timestamps. May write and delete an empty file.
     """
 
     body: bytes
@@ -26,7 +26,7 @@ class ObjectStore(Protocol):
     """Control objects of one folder, by name.
 
     Every method raises OutputError or OSError if the store cannot be reached. The bodies of conditional writes must
-    differ between writers: an object with the same body counts as the own write whose response was lost.
+    differ between writers: a writer that finds its own body in the store assumes that its write succeeded.
     """
 
     def read(self, name: str) -> StoredObject | None:
@@ -34,11 +34,11 @@ class ObjectStore(Protocol):
         ...
 
     def create(self, name: str, body: bytes) -> str | None:
-        """Write the object unless it exists, and return its etag; None if it exists."""
+        """Write the object and return its etag; None if the object already exists."""
         ...
 
     def replace(self, name: str, body: bytes, etag: str) -> str | None:
-        """Write the object if its etag is `etag`, and return the new etag; None if it is not."""
+        """Replace the object if its etag is `etag`, and return the new etag; None if the etag differs."""
         ...
 
     def write(self, name: str, body: bytes) -> None:
@@ -46,7 +46,7 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, name: str, etag: str | None = None) -> None:
-        """Delete the object if it exists and, given an etag, if it has that etag.
+        """Delete the object if it exists. With an etag, delete it only if it has that etag.
 
         On stores that ignore or refuse the condition, the object is deleted regardless of its etag.
         """

@@ -1,4 +1,4 @@
-"""The check that a store honors the conditions of a write, on which leases and commits of tables depend."""
+"""Checks that a store supports conditional writes, on which leases and commits of tables depend."""
 
 import contextlib
 import uuid
@@ -14,10 +14,10 @@ def check_conditional_writes(store: ObjectStore, consequence: str = NO_LEASE) ->
 
     Args:
         store: The folder that will be written.
-        consequence: What a store without conditions means, for the message.
+        consequence: What can happen on a store that ignores conditions, for the message.
 
     Raises:
-        OutputError: The store ignores or refuses a condition, which the message names as in HTTP.
+        OutputError: The store ignores or refuses a condition. The message has its HTTP name.
     """
     name = f"_run/conditional-write-check-{uuid.uuid4().hex}"
     try:

@@ -14,10 +14,10 @@ from corpus_reranker.errors import OutputError, StoreUnavailableError
 from corpus_reranker.io.object_store.base import StoredObject, content_etag
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
-"""flock on Lustre without -o flock, on some FUSE file systems, and on NFS without a lock daemon."""
+"""Errors of flock on Lustre without -o flock, on some FUSE file systems, and on NFS without a lock daemon."""
 
 _LOCK_TIMEOUT_SECONDS = 30.0
-"""A lock is held for the write of a small file, unless its process was stopped at that moment."""
+"""A lock is held only for the write of a small file, unless its process is stopped at that moment."""
 
 _LOCK_POLL_SECONDS = 0.01
 
@@ -25,13 +25,13 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class LocalObjectStore:
-    """A lock makes compare-and-write one step; a rename makes the write atomic."""
+    """A lock makes a compare and its write one step; a rename makes the write atomic."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def check_writable(self) -> None:
-        """Raise OSError if this user cannot write into the folder, or create it. Writes nothing."""
+        """Raise OSError if this user cannot write to the folder or create it. Writes nothing."""
         folder = self._folder
         while not folder.exists() and not folder.is_symlink() and folder != folder.parent:
             folder = folder.parent
@@ -84,9 +84,9 @@ class LocalObjectStore:
         return content_etag(body)
 
     def _now(self) -> float:
-        """The time of the file system, which on NFS is that of the server: the mtime of a new file.
+        """The file system's time, which is the server's on NFS: the mtime of a new file.
 
-        A reader without the permission to write, who can take no lease, gets the time of its machine.
+        A process without write permission gets the time of its machine. It cannot take a lease.
         """
         probe = self._folder / f"_clock-{uuid.uuid4().hex}"
         try:
@@ -103,7 +103,7 @@ class LocalObjectStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """The kernel releases the lock when its holder dies for any reason."""
+        """Hold the lock. The kernel releases it when its holder dies for any reason."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "_lock").open("wb") as lock:
             self._lock(lock)
@@ -114,8 +114,8 @@ class LocalObjectStore:
         while not self._try_lock(lock):
             if time.monotonic() > expires:
                 raise StoreUnavailableError(
-                    f"{self._folder}/_lock has been locked for {_LOCK_TIMEOUT_SECONDS:.0f} s, by a process that is"
-                    f" stopped or waits for the file system; `lslocks` names it: continue or end it"
+                    f"{self._folder}/_lock has been locked for {_LOCK_TIMEOUT_SECONDS:.0f} s by a process that is"
+                    f" stopped or waits for the file system; `lslocks` names the process: continue or end it"
                 )
             time.sleep(_LOCK_POLL_SECONDS)
 

@@ -9,7 +9,7 @@ from corpus_reranker.io.object_store.base import StoredObject, content_etag
 
 
 class FilesystemObjectStore:
-    """Compare, then write. Two writers at the same moment both succeed."""
+    """Compares, then writes. Two writers at the same moment can both succeed."""
 
     def __init__(self, filesystem: FileSystem, folder: str) -> None:
         self._filesystem = filesystem
@@ -46,7 +46,7 @@ class FilesystemObjectStore:
         return content_etag(body)
 
     def _seconds_since(self, mtime_ns: int | None) -> float:
-        """By the store's clock, which is the mtime of a new file. 0 if the store has no times."""
+        """Seconds by the store's clock, whose time is the mtime of a new file; 0 if the store has no timestamps."""
         if not mtime_ns:
             return 0.0
         probe = f"_clock-{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""Control objects on S3 and on stores with its API."""
+"""Control objects on S3 and S3-compatible stores."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +17,7 @@ from corpus_reranker.io.storage_errors import SET_CREDENTIALS, brief, error_kind
 T = TypeVar("T")
 
 BODY_ATTEMPTS = 3
-"""Attempts for a response that breaks off in its body."""
+"""Attempts of a request whose response breaks off in its body."""
 
 _CONFLICT_PAUSES_SECONDS = (0.1, 0.5)
 """Delays before a conditional write is retried on an object that no other process has changed."""
@@ -27,10 +27,10 @@ _CONDITION_FAILED = (404, 409, 412)
 
 
 class S3ObjectStore:
-    """S3's conditional writes: If-None-Match and If-Match of PutObject.
+    """Uses S3's conditional writes: If-None-Match and If-Match of PutObject.
 
-    The requests go through the asynchronous client of an s3fs filesystem on fsspec's event loop thread. s3fs's own
-    methods return no ETag with the body and take no If-Match.
+    The requests go through the asynchronous client of an s3fs filesystem, on fsspec's event loop thread. s3fs's own
+    methods neither return the ETag with the body nor support If-Match.
     """
 
     def __init__(self, bucket: str, prefix: str, storage: StorageConfig) -> None:
@@ -82,7 +82,10 @@ class S3ObjectStore:
         raise OutputError(f"the store refuses If-None-Match for s3://{self._bucket}/{key}, which does not exist")
 
     async def _replace(self, client: Any, key: str, body: bytes, etag: str) -> str | None:
-        """Ceph RGW compares If-Match with the bare ETag, and a proxy may have weakened the ETag (RFC 9110, 8.8.3)."""
+        """Try If-Match with several forms of the ETag until the store accepts one.
+
+        Ceph RGW compares If-Match with the ETag without quotes, and a proxy may weaken the ETag (RFC 9110, 8.8.3).
+        """
         if not etag:
             raise OutputError(f"the store returns no ETag of s3://{self._bucket}/{key}, which If-Match needs")
         for pause_seconds in (*_CONFLICT_PAUSES_SECONDS, 0):
@@ -101,7 +104,7 @@ class S3ObjectStore:
         return [self._accepted_form] if self._accepted_form else [str, _strong, _bare]
 
     async def _put_if(self, client: Any, key: str, body: bytes, name: str, **condition: str) -> str | None:
-        """Write on a condition, `name` in HTTP, and return the ETag; None if the condition is not met."""
+        """Write on a condition, whose HTTP name is `name`, and return the ETag; None if the condition is not met."""
         from botocore.exceptions import ClientError
 
         try:
@@ -124,7 +127,7 @@ class S3ObjectStore:
         return stored.etag
 
     async def _delete(self, client: Any, key: str, etag: str | None) -> None:
-        """Send If-Match, which AWS honors, and other stores ignore or refuse for the object's own ETag."""
+        """Send If-Match. AWS honors it; other stores may ignore it, or refuse even the object's own ETag."""
         from botocore.exceptions import ClientError
 
         request = {"Bucket": self._bucket, "Key": key, **self._read_options}
@@ -136,7 +139,7 @@ class S3ObjectStore:
                 await client.delete_object(**request)
 
     def _run(self, verb: str, name: str, request: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-        """Run `request(client, key, ...)`, again if the response breaks off in its body, which is not retried below."""
+        """Run `request(client, key, ...)`. Retry if the response breaks off in its body, as botocore does not."""
         from aiohttp import ClientError as ConnectionBrokenError
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
         from fsspec.asyn import sync
@@ -157,7 +160,7 @@ class S3ObjectStore:
             result: T = with_retries(sync, self._s3.loop, connect_and_run)
         except NoCredentialsError:
             raise OutputError(f"cannot {verb} {url}: no AWS credentials found; {SET_CREDENTIALS}") from None
-        except RecursionError:  # botocore asks for the bucket's region, and follows the redirection of that request
+        except RecursionError:  # botocore asks for the bucket's region, and follows the redirect of that request
             raise OutputError(f"cannot {verb} {url}: status 301 without a region; check storage.region") from None
         except (BotoCoreError, ClientError, ConnectionBrokenError, TimeoutError) as error:
             kind = StoreUnavailableError if error_kind(error).transient else OutputError
@@ -166,7 +169,7 @@ class S3ObjectStore:
 
 
 def _own_etag(current: StoredObject | None, body: bytes) -> str | None:
-    """The ETag of an own write whose response was lost: the repeated request fails on the object that it wrote."""
+    """The ETag if the object is this writer's own, from a write that was retried because its response was lost."""
     return current.etag if current and current.body == body else None
 
 

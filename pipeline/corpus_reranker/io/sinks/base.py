@@ -49,10 +49,10 @@ class ResumePoint:
 class Sink(Protocol):
     """One output. Construction sends no request. Every method that writes can be repeated after a crash.
 
-    A run calls `check`, then takes the lease and calls under it: `begin`, `prepare`, and, as long as queries remain,
-    `write` (`write_file` for rows of earlier outputs) and `prepare` again; then `finish`. A sink is picklable:
-    `prepare` and `write_file` run in a subprocess, because the memory of `prepare` grows with the number of queries,
-    and every replica opens the sink for itself.
+    A run calls `check`, then takes the lease. While it holds the lease, it calls `begin` and `prepare`; as long as
+    queries remain, `write` (`write_file` for rows of earlier outputs) and `prepare` again; then `finish`. A sink is
+    picklable: `prepare` and `write_file` run in a subprocess, because the memory of `prepare` grows with the number of
+    queries, and every replica unpickles its own sink.
     """
 
     @property
@@ -73,7 +73,7 @@ class Sink(Protocol):
         ...
 
     def lease(self, *, job_id: str | None = None, on_lost: Callable[[], None] | None = None) -> Lease:
-        """The lease on this output, not taken yet; a context manager that takes and releases it.
+        """A lease on this output that is not taken yet. It is a context manager that takes and releases the lease.
 
         Args:
             job_id: Shown to a run that finds the output leased.
@@ -90,7 +90,7 @@ class Sink(Protocol):
         info: Mapping[str, Any] | None = None,
         new_run: bool = False,
     ) -> RunRecord:
-        """Record a new run, or return the record of the run that is resumed, and delete what other runs have left.
+        """Record a new run, or return the record of the resumed run, and delete the files of other runs.
 
         Args:
             fingerprint_fields: The settings that determine the ranking.
@@ -110,7 +110,7 @@ class Sink(Protocol):
 
         Args:
             query_ids: All query ids of the input.
-            retry: Queries with one of these statuses are not finished. Their rows stay until new rows replace them.
+            retry: Queries with these statuses count as not finished. Their rows stay until new rows replace them.
 
         Raises:
             OutputError: the data files hold unknown ids, or cannot be read.
@@ -121,15 +121,15 @@ class Sink(Protocol):
         """Write a `ray.data.Dataset` of output rows.
 
         Args:
-            dataset: Rows of `schema`. Its blocks become data files, each of them once, which readers of the output
-                folder do not see. Their names begin with `layout.data_file_prefix`.
+            dataset: Rows of `schema`. Each block becomes one data file, whose name begins with
+                `layout.data_file_prefix`. Readers of the output folder do not see the data files yet.
             schema: The output schema, with the metadata of the files.
             options: Passed on to `Dataset.write_*`: filename_provider, min_rows_per_file, concurrency and others.
         """
         ...
 
     def write_file(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-        """Write output rows as one data file of the run, in the memory of one table; no file if there are no rows.
+        """Write output rows as one data file of the run, with one table in memory; no file if there are no rows.
 
         Args:
             tables: Rows of `schema`.
@@ -152,7 +152,7 @@ class Sink(Protocol):
             info: JSON values for the manifest.
 
         Raises:
-            TransientRunError: queries are missing, which a store whose LIST lags may show later; another run has taken
-                the lease; or a data file is not there.
+            TransientRunError: queries are missing (a store with a delayed LIST may show them later), another run has
+                taken the lease, or a data file does not exist.
         """
         ...

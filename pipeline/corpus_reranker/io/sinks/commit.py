@@ -1,8 +1,7 @@
-"""Moves what a run has written to the top of the output folder, where its readers look.
+"""Moves the files of a run to the top of the output folder, where readers look.
 
 The source of each move is in the folder of the run, and was there when the lease was last confirmed. Another run that
-begins on the output deletes that folder first, so a late commit of this one fails instead of writing into the other's
-output.
+begins on the output first deletes that folder, so a late commit fails instead of writing to the other run's output.
 """
 
 import posixpath
@@ -26,10 +25,10 @@ def publish_data_files(layout: Layout, paths: Sequence[str], entries: Sequence[M
     Args:
         layout: The output.
         paths: The data files of the run.
-        entries: Their entries in the manifest, by which the moved files are checked.
+        entries: Their entries in the manifest, against which the moved files are checked.
 
     Raises:
-        TransientRunError: A file is not there, or has another size. The run can be resumed.
+        TransientRunError: A file does not exist, or has another size. The run can be resumed.
     """
     unpublished = [path for path in paths if posixpath.dirname(path) != layout.folder]
     with ThreadPoolExecutor(IO_THREADS) as pool:
@@ -53,7 +52,7 @@ def stage_object(layout: Layout, control: ObjectStore, name: str, body: bytes) -
 def publish_file(layout: Layout, source: str, name: str) -> None:
     """Move a file to the top of the output folder.
 
-    A store that cannot rename copies it; the end of the run deletes the source there.
+    A store that cannot rename copies the file; the end of the run then deletes the source.
 
     Raises:
         TransientRunError: The source does not exist.

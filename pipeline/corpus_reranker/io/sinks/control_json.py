@@ -1,4 +1,4 @@
-"""Reads values from the JSON of control objects. A damaged object has no values."""
+"""Reads values from the JSON of control objects. A damaged object counts as one without values."""
 
 import json
 

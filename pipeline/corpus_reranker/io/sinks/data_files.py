@@ -1,4 +1,4 @@
-"""The data files of an output. Those of its run alone decide which queries are finished.
+"""The data files of an output. Only those of its run decide which queries are finished.
 
 A data file is written once, under a unique name, into the folder of its run. The commit moves it to the top of the
 output folder. A crash can leave:
@@ -36,12 +36,12 @@ T = TypeVar("T")
 
 PARQUET_MAGIC = b"PAR1"
 TAIL_BYTES = 4096
-"""Size of the read at a file's end; enough for the body of an S3 error, see filesystem.retry_transient_errors."""
+"""Size of the read at a file's end. The body of an S3 error fits into it: see filesystem.retry_transient_errors."""
 _REPLACED_BYTES = 128 * 2**20
-"""Size of the files that are replaced at a time. Their rows take several times as much memory, of the eight gigabytes
-that the driver's subprocess has."""
+"""Total size of the files that are replaced concurrently. Their rows take several times as much memory; the driver's
+subprocess has eight gigabytes."""
 _GROUP_BYTES = 2**20
-"""Size of the files that are replaced by one. To write a file takes about as much CPU time as 100 kB of its rows."""
+"""Size of a group of files that one file replaces. Writing a file takes about as much CPU time as 100 kB of rows."""
 BEST_FIRST = ("complete", "degraded", "failed")
 _KEYS = pa.schema([(QUERY_ID, pa.string()), ("status", pa.string()), (MAX_WINDOWS, pa.int32())])
 """The columns that decide which row of a query is kept."""
@@ -84,12 +84,12 @@ def list_run_files(filesystem: FileSystem, folder: str, run_id: str) -> list[Fil
     """Data files of a run, newest first, whether they have been published or not."""
     published = list_data_files(filesystem, folder)
     files = published + list_data_files(filesystem, join(folder, parts_folder(run_id)))
-    of_run = [info for info in files if info.base_name.startswith(data_file_prefix(run_id))]
-    return sorted(of_run, key=lambda info: (-(info.mtime_ns or 0), info.path))
+    run_files = [info for info in files if info.base_name.startswith(data_file_prefix(run_id))]
+    return sorted(run_files, key=lambda info: (-(info.mtime_ns or 0), info.path))
 
 
 def list_results(filesystem: FileSystem, folder: str) -> list[FileInfo]:
-    """The data files that hold the results, newest first: also those of a run that has not been committed."""
+    """The data files that hold the results, newest first. They include those of a run that is not committed yet."""
     run_id = find_run_id(filesystem, folder)
     if not run_id or filesystem.get_file_info(join(folder, SUCCESS)).is_file:
         return list_data_files(filesystem, folder)
@@ -102,19 +102,18 @@ def is_data_file(name: str) -> bool:
 
 
 def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, dict[str, int]]:
-    """Make the data files of the run hold each query once.
+    """Drop truncated files and duplicate rows, so that the data files of the run hold each query once.
 
-    Among duplicates, the row with the higher limit of windows is kept, if the run has a budget; then the row with the
-    better status, then the row in the newer file. Files with a row to drop are replaced by new files with their other
-    rows. Every dropped row has a duplicate that is already written, so a crash at any point loses nothing. Safe to
-    repeat.
+    The row of a query that is kept is, in a run with a budget, the one with the highest limit of windows, then the one
+    with the best status, then the one in the newest file. Files with a row to drop are replaced by new files with their
+    other rows. The row that is kept is already written, so a crash at any point loses nothing. Safe to repeat.
 
     Args:
         layout: The output.
         confirm: Called before each deletion of files that were listed before; raises if the lease is lost.
 
     Returns:
-        What the data files hold, columns query_id and status; and the size of each file in bytes, by path.
+        The rows of the data files, with the columns query_id and status; and the size of each file in bytes, by path.
     """
     filesystem = layout.filesystem
     infos = list_run_files(filesystem, layout.folder, layout.run_id)
@@ -136,16 +135,16 @@ def reconcile(layout: Layout, confirm: Callable[[], None]) -> tuple[pa.Table, di
 
 
 def summarize_data_files(filesystem: FileSystem, files: Mapping[str, int]) -> list[ManifestEntry]:
-    """The manifest entries of data files with their sizes, by name. Reads only their status and token columns."""
+    """The manifest entries of data files, sorted by name. `files` maps paths to sizes. Reads no rankings or texts."""
     entries = _in_parallel(lambda path: _entry(filesystem, path, files[path]), list(files))
     return sorted(entries, key=lambda each: each.name)
 
 
 def read_window_counts(filesystem: FileSystem, paths: Sequence[str]) -> tuple[pa.Table, Counter[str]]:
-    """What a budget needs of the data files of a run that has one.
+    """Read what the budget of a run needs from its data files.
 
     Returns:
-        The rows, columns query_id, status, stability, max_windows and windows, which is their number; and the sums of
+        The rows, with the columns query_id, status, stability, max_windows and windows (their number); and the sums of
         attempts, prompt_tokens and output_tokens over all windows of all rows.
     """
     schema = pa.schema([*_KEYS, ("stability", pa.float64()), ("windows", pa.int32())])
@@ -159,9 +158,9 @@ def read_window_counts(filesystem: FileSystem, paths: Sequence[str]) -> tuple[pa
         rows = pa.table([*(table[name] for name in schema.names[:-1]), lengths], schema=schema)
         return rows, Counter({name: pc.sum(flat.field(name)).as_py() or 0 for name in summed})
 
-    of_files = _in_parallel(counts, paths)
-    totals: Counter[str] = sum((totals for _, totals in of_files), Counter())
-    return pa.concat_tables([schema.empty_table(), *(rows for rows, _ in of_files)]), totals
+    found = _in_parallel(counts, paths)
+    totals: Counter[str] = sum((totals for _, totals in found), Counter())
+    return pa.concat_tables([schema.empty_table(), *(rows for rows, _ in found)]), totals
 
 
 def count_statuses(filesystem: FileSystem, infos: Sequence[FileInfo]) -> Counter[str]:
@@ -181,9 +180,9 @@ def _in_parallel(function: Callable[[A], T], arguments: Sequence[A], at_a_time: 
 
 @retry_transient_errors
 def is_truncated(filesystem: FileSystem, info: FileInfo) -> bool:
-    """Whether a file lacks the Parquet magic at its end, which is written last. Raises OSError if it cannot be read.
+    """Whether a file does not end in the Parquet magic, which is written last. Raises OSError if it cannot be read.
 
-    True for a file that does not exist: the LIST of some stores shows deleted files for a while.
+    True for a file that does not exist, because some stores list deleted files for a while.
     """
     if info.size < 3 * len(PARQUET_MAGIC):
         return True
@@ -196,7 +195,7 @@ def is_truncated(filesystem: FileSystem, info: FileInfo) -> bool:
 
 
 def _read_unless_truncated(filesystem: FileSystem, info: FileInfo, columns: list[str]) -> pa.Table | None:
-    """None for a truncated file. Only a file that cannot be read is looked at twice."""
+    """Read columns of a file; None if it is truncated. This is checked only if the file cannot be read."""
     try:
         return _read(filesystem, info.path, columns)
     except OutputError:
@@ -228,7 +227,7 @@ def _read_keys(filesystem: FileSystem, info: FileInfo) -> pa.Table | None:
 
 
 def _max_windows(table: pa.Table) -> pa.Array | pa.ChunkedArray:
-    """The limit of each row; 0 without a budget, also if a column of the input has this name."""
+    """The limit of each row; 0 without a budget, even if the input has a column with this name."""
     has_budget = BUDGET.encode() in (table.schema.metadata or {})
     return table[MAX_WINDOWS] if has_budget else pa.array(np.zeros(table.num_rows, np.int32))
 
@@ -269,9 +268,9 @@ def _in_groups(files: Sequence[_File]) -> list[list[_File]]:
 
 
 def _replace(layout: Layout, files: Sequence[_File], confirm: Callable[[], None]) -> dict[str, int]:
-    """Replace files by one with all rows to keep, or by none without such rows. Returns its size by path.
+    """Replace files by one file with all rows to keep, if there are any. Returns the sizes of new files by path.
 
-    Files of another version of the package, whose schema or metadata differs, are replaced by one of their own.
+    Files of another version of the package, whose schema or metadata differs, are replaced by a separate file.
     """
     filesystem, sizes = layout.filesystem, {}
     tables = [_read(filesystem, file.path).filter(pa.array(file.is_kept)) for file in files]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 _WINDOW = re.compile(r"^window \[\d+, \d+\): ")
 _VARYING = re.compile(r"\d+|'[^']*'|\"[^\"]*\"")
-"""What differs between two errors of one kind: numbers and quoted names."""
+"""The parts in which errors of one kind differ: numbers and quoted names."""
 
 _KEPT = 5
-"""Kinds in a manifest."""
+"""Maximum number of kinds in a manifest."""
 
 _MAX_CHARS = 300
 

@@ -1,25 +1,25 @@
 """Files and folders in the output folder of a run.
 
-part-RUN-*.parquet      the results: all that a reader of the folder sees. They appear when the run is committed
+part-RUN-*.parquet      the results, and all that readers of the folder see. They appear when the run is committed
 _SUCCESS                written last: every query of the input is in the data files exactly once
 _manifest.json          the data files with their rows, and what the run did
 _lease.json  _lock      the run that is writing; _lock only on local disk
-_run/run.json           the run record: the fingerprint fields, which decide the ranking
+_run/run.json           the run record, with the fingerprint fields, which determine the ranking
 _run/config.yaml        the effective config
 _run/report.html        the report of the finished run
 _run/candidates/        the staged copy of an input that is not in nested Parquet files
 _run/RUN/progress-N.json progress of the Nth start, every few seconds, for corpus-reranker status and watch
-_run/RUN/spend/N.json   the tokens that the Nth start was billed, their price, and its GPU-hours
-_run/RUN/budget/N.json  with a budget of tokens, GPU-hours or cost: the Nth number of windows that it pays for
+_run/RUN/spend/N.json   the billed tokens of the Nth start, their price, and its GPU-hours
+_run/RUN/budget/N.json  with a budget of tokens, GPU-hours or cost: the Nth number of windows that the budget allows
 _run/RUN/parts/         data files until the run is committed
 _run/RUN/completions/   the completion cache: completions of queries that are not in the data files yet
 _run/RUN/commit/        manifest and _SUCCESS before they are published
 _run/RUN/samples/       all windows of a few queries, with prompts and responses
 _quarantine/RUN/        prompts and responses of windows that were not complete
 
-RUN is the id of the run. A driver that was paused past its lease, its replicas, and a write that the store delayed can
-arrive at any later time, but only below the folders of their own run. What a reader sees is moved there by the commit,
-which fails once another run has deleted its source.
+RUN is the id of the run. Late writes can arrive at any time, from a driver that was paused past its lease, from its
+replicas, or after a delay in the store, but only below the folders of their own run. Only the commit moves files to
+where readers see them, and it fails once another run has deleted their source.
 """
 
 import uuid
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def data_file_prefix(self) -> str:
-        """How the name of every data file of the run begins."""
+        """The prefix of the names of the run's data files."""
         return data_file_prefix(self.run_id)
 
     def new_data_file(self) -> str:
@@ -131,32 +131,32 @@ class Layout:
 
 
 def data_file_prefix(run_id: str) -> str:
-    """How the name of every data file of a run begins."""
+    """The prefix of the names of a run's data files."""
     return f"{DATA_FILE_PREFIX}{run_id}-"
 
 
 def parts_folder(run_id: str) -> str:
-    """The folder in the output of a run's data files until the run is committed."""
+    """The folder in the output for a run's data files until the run is committed."""
     return f"{_run_folder(run_id)}/parts"
 
 
 def quarantine_folder(run_id: str) -> str:
-    """The folder in the output of a run's quarantine."""
+    """The folder in the output for a run's quarantine."""
     return f"{QUARANTINE_FOLDER}/{run_id}".rstrip("/")
 
 
 def samples_folder(run_id: str) -> str:
-    """The folder in the output of a run's samples."""
+    """The folder in the output for a run's samples."""
     return f"{_run_folder(run_id)}/samples"
 
 
 def progress_name(run_id: str, starts: int) -> str:
-    """The name in the output of the progress of one start of a run."""
+    """The name of the object with the progress of one start of a run."""
     return f"{_run_folder(run_id)}/progress-{starts}.json"
 
 
 def budget_folder(run_id: str) -> str:
-    """The folder in the output for the numbers of windows that a budget pays for."""
+    """The folder in the output for the numbers of windows that a budget allows."""
     return f"{_run_folder(run_id)}/budget"
 
 
@@ -170,5 +170,5 @@ def spend_folder(run_id: str) -> str:
 
 
 def spend_name(run_id: str, starts: int) -> str:
-    """The name in the output of what one start of a run has spent."""
+    """The name of the object with what one start of a run has spent."""
     return f"{spend_folder(run_id)}/{starts}.json"

@@ -1,7 +1,7 @@
 """A lease on an output folder, so that two live runs cannot write to the same output.
 
-It is taken by conditional creation, renewed by compare-and-swap from a thread, and marked as released at the end.
-Expiry is judged by the store's clock and by observation, so the clocks of the machines do not matter.
+It is taken with a conditional create, renewed with compare-and-swap from a thread, and marked as released at the end.
+Expiry depends on the store's clock and on how long a process sees no renewal, so machines need no synchronized clocks.
 """
 
 import json
@@ -33,7 +33,7 @@ TAKE_ATTEMPTS = 8
 """Attempts to take a lease that another process changes at the same time."""
 
 RENEWALS_PER_LEASE = 4
-"""Renewals in the duration of a lease, so that three may fail in a row."""
+"""Renewals within the duration of a lease, so that two can fail in a row."""
 
 CLOCK_SECONDS = 1.0
 """Resolution of a store's timestamps. An object may be up to this much younger than its timestamp says."""
@@ -65,7 +65,7 @@ class LeaseHolder:
         return f"process {self.pid} on {self.host}{job}, since {self.since}"
 
     def is_dead(self) -> bool:
-        """Whether it was a process of this machine and container that has ended."""
+        """Whether the holder was a process of this machine and container that has ended."""
         if not self.machine or self.machine != _machine():
             return False
         try:
@@ -78,12 +78,12 @@ class LeaseHolder:
 
 
 class Lease:
-    """Use it as a context manager. Call `check` before a write that a second run could conflict with.
+    """Use it as a context manager. Call `check` before a write that could conflict with another run.
 
     Args:
-        control: The store, to take the lease: its requests can be repeated for as long as the store is busy.
+        control: The store, for taking the lease. Its requests may be retried for as long as the store is busy.
         lease_seconds: Duration of the lease.
-        renewal_control: The same store, whose requests give up in time for another renewal. None: `control`.
+        renewal_control: The same store, with requests that give up in time for another renewal. None: `control`.
         job_id: Shown to a run that finds the output leased.
         on_lost: Called once, from the renewal thread, when the lease can no longer be relied on.
     """
@@ -144,7 +144,7 @@ class Lease:
         self._thread.start()
 
     def _take(self) -> tuple[str, float]:
-        """Take the lease, and return its etag and the time before the write."""
+        """Take the lease. Returns its etag and the time at which the write was sent."""
         for _ in range(TAKE_ATTEMPTS):
             started = time.monotonic()
             etag = self._control.create(LEASE, self._body())
@@ -163,7 +163,7 @@ class Lease:
     def release(self) -> None:
         """Stop renewing and mark the lease released, unless it was lost. Safe to call twice.
 
-        A failure is logged, not raised: it must not replace the error or the result of the run, and the lease expires.
+        A failure is logged, not raised: it must not hide the run's error or result, and the lease expires by itself.
         """
         if self._stopping.is_set():
             return
@@ -238,7 +238,7 @@ class Lease:
             self._lost = not self._adopt()
 
     def _adopt(self) -> bool:
-        """Whether the stored lease is an own renewal whose response was lost; the next one continues from it."""
+        """Whether the stored lease is this holder's, from a renewal whose response was lost. If so, use its etag."""
         try:
             stored = self._renewal_control.read(LEASE)
         except (OutputError, OSError):
@@ -256,8 +256,8 @@ class Lease:
 def confirm_lease(control: ObjectStore, owner: str) -> None:
     """Read the lease, and raise TransientRunError if its owner is not `owner`.
 
-    No clock decides this, so it holds after any pause of the process. What existed before the call was therefore
-    written before any other run could begin.
+    This depends on no clock, so it is correct after any pause of the process. Whatever existed before the call was
+    therefore written before another run could begin.
     """
     stored = control.read(LEASE)
     holder = parse_lease(stored) if stored else None

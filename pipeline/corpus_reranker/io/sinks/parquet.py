@@ -1,4 +1,4 @@
-"""The output format "parquet": a folder of Parquet files, written in an order in which no crash loses a result."""
+"""The output format "parquet": a folder of Parquet files, written in an order that loses no result in a crash."""
 
 import json
 import logging
@@ -59,8 +59,8 @@ class ParquetSink(Sink):
 
     A run that has lost its lease, after a pause of any length, changes nothing that another run has written:
     - it writes only below its own folders, and publishes files from there (commit.py);
-    - it lists files, confirms the lease, and only then deletes the files: names of data files are never used twice;
-    - it writes and deletes control objects only if they are unchanged since before that confirmation.
+    - it lists files, confirms the lease, and only then deletes them: names of data files are never reused;
+    - it writes and deletes a control object only if the object is unchanged since before the lease was confirmed.
     """
 
     def __init__(self, settings: OutputConfig, storage: StorageConfig) -> None:
@@ -127,7 +127,7 @@ class ParquetSink(Sink):
         info: Mapping[str, Any] | None = None,
         new_run: bool = False,
     ) -> RunRecord:
-        """As in `Sink`. The record is written first, so that no other run adopts files that are deleted here."""
+        """As in `Sink`. The record is written first, so that no other run takes over files that are deleted here."""
         self.check(fingerprint_fields, new_run=new_run)
         recorded = self._control.read(RUN)
         self._confirm()
@@ -190,7 +190,7 @@ class ParquetSink(Sink):
     def finish(
         self, resume_point: ResumePoint, schema: pa.Schema, info: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """As in `Sink`. Publishes the data files that `prepare` found and no others, the manifest, then `_SUCCESS`."""
+        """As in `Sink`. Publishes only the data files that `prepare` found, then the manifest, then `_SUCCESS`."""
         layout, files = self._layout, resume_point.files
         if resume_point.remaining:
             raise TransientRunError(
@@ -250,7 +250,7 @@ class ParquetSink(Sink):
             raise TransientRunError(f"another process has changed {name} of {self._url}; run the same command again")
 
     def _delete_other_data_files(self, manifest: Collection[str] | None = None) -> None:
-        """Delete the data files at the top that are not in the manifest, or without one those of other runs."""
+        """Delete data files at the top that are not in the manifest, or that are of other runs if it is None."""
         prefix, paths = self._layout.data_file_prefix, []
         for info in list_data_files(self._layout.filesystem, self._layout.folder):
             if not info.base_name.startswith(DATA_FILE_PREFIX):
@@ -260,7 +260,7 @@ class ParquetSink(Sink):
         self._delete(paths)
 
     def _delete_files_of_manifest(self) -> None:
-        """Delete the data files that another run has published. LIST may not show them yet."""
+        """Delete the data files that another run published, which LIST may not show yet."""
         stored = self._control.read(MANIFEST)
         names = data_files_in(stored.body) if stored else []
         others = [name for name in names if not name.startswith(self._layout.data_file_prefix)]
@@ -279,7 +279,7 @@ class ParquetSink(Sink):
         self._delete([info.path for info in list_files(self._layout.filesystem, folder, recursive=True)])
 
     def _delete(self, paths: Sequence[str]) -> None:
-        """Delete files that were listed before."""
+        """Delete files that were listed before. Confirms the lease first."""
         if paths:
             self._confirm()
             delete_files(self._layout.filesystem, paths)
@@ -289,7 +289,7 @@ class ParquetSink(Sink):
         run = read_run(self._control)
         return {
             "run_id": self._layout.run_id,
-            "commit_id": uuid.uuid4().hex,  # manifests differ, so a conditional deletion never deletes another one
+            "commit_id": uuid.uuid4().hex,  # every manifest is unique, so a conditional delete deletes no other
             "started": run.started if run else None,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "queries": sum(entry.rows for entry in entries),

@@ -1,4 +1,4 @@
-"""The record of the run that an output belongs to, and how its settings differ from others."""
+"""The record of the run that an output belongs to, and the differences between the settings of two runs."""
 
 import json
 import uuid
@@ -30,8 +30,8 @@ class RunRecord:
         queries: Number of queries of the input.
         started: Time of the first start (ISO 8601, UTC).
         info: Other values of the run, such as the version of the package (JSON values).
-        starts: Number of starts. Each start rewrites the record, so that a start that was paused past its lease finds
-            another record, and ends.
+        starts: Number of starts. Each start rewrites the record, so that a driver that was paused past its lease finds
+            another record and ends.
     """
 
     run_id: str
@@ -61,7 +61,7 @@ def create_run(
 
 
 def resume_run(control: ObjectStore, recorded: StoredObject) -> RunRecord:
-    """Count a start in the record. Raises as `create_run` and `read_run` do."""
+    """Add a start to the record. Raises as `create_run` and `read_run` do."""
     run = _parse_run(recorded)
     return _write_run(control, replace(run, starts=run.starts + 1), recorded)
 
@@ -99,7 +99,8 @@ def find_run_id(filesystem: FileSystem, folder: str) -> str:
 def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per value that differs, with its dotted key: `generation.temperature: 0.0 -> 0.6`.
 
-    A file of the input is new, missing or changed. At most _MAX_CHANGES lines.
+    For an input file, the line says that it is new, missing or changed. Beyond _MAX_CHANGES lines, one more line has
+    the number of the others.
     """
     before, after = (flatten(json.loads(json.dumps(each))) for each in (dict(old), dict(new)))
     changes = [

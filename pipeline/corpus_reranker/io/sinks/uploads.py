@@ -1,4 +1,4 @@
-"""Multipart uploads that killed processes have left on S3. They cost storage, and no listing of objects shows them."""
+"""Aborts multipart uploads that killed processes left on S3: they cost storage, and object listings do not show them."""
 
 import logging
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
 
 MAX_UPLOADS = 10_000
-"""Uploads that one start aborts; the next start aborts more. S3 lists 1,000 in a request."""
+"""Approximate maximum of uploads that one start aborts; the next start aborts more. S3 lists 1,000 per request."""
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 def abort_uploads(folder_url: str, storage: StorageConfig, confirm: Callable[[], None]) -> None:
     """Abort the unfinished multipart uploads below a folder, if it is on S3.
 
-    Logs a warning if the store or a policy does not allow it, because the uploads do not affect the output.
+    Only logs a warning if the store or a policy does not allow this, because the uploads do not affect the output.
 
     Args:
         folder_url: The folder.
