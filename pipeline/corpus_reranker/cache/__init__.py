@@ -1,1 +1,1 @@
-"""The completion cache, within a run and across runs, and the result cache: rows of earlier outputs."""
+"""The completion caches, within a run and across runs, and the result cache, which copies rows of earlier outputs."""

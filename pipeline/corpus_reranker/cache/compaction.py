@@ -1,7 +1,7 @@
-"""Keeps the completion store within its limits, and the number of its segments small. A finished run calls it.
+"""Keeps the completion store within its limits, and its segments few. The driver calls it at the end of a run.
 
-No lock is needed: rows are written to a new segment before the old ones are deleted. Two compactions at the same time
-leave duplicates, which the next one removes.
+No lock is needed: rows are written to a new segment before the old segments are deleted. Two concurrent compactions
+leave duplicates, which the next compaction removes.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ from corpus_reranker.io.object_store import ObjectStore, open_object_store
 from corpus_reranker.io.settings import StorageConfig
 
 SEGMENT_BYTES = 64 * 2**20
-"""Size up to which segments are merged. A merge holds one such segment in memory."""
+"""Maximum size of a merged segment. A merge holds one such segment in memory."""
 
 MIN_SEGMENTS = 8
-"""Small segments are left alone until there are this many."""
+"""Small segments are merged once there are this many."""
 
 _DAY_SECONDS = 86_400
 
 
 def compact(url: str, storage: StorageConfig, max_bytes: float, max_age_days: float) -> None:
-    """Delete segments that are too old, then the oldest beyond `max_bytes`, and merge the small ones.
+    """Delete segments that are too old, then the oldest ones beyond `max_bytes`, and merge small ones.
 
     Args:
         url: Folder of the store.
@@ -61,7 +61,7 @@ def _within_limits(segments: Sequence[SegmentFile], max_bytes: float, min_writte
 
 
 def _groups(segments: Sequence[SegmentFile]) -> list[list[SegmentFile]]:
-    """Groups of segments that are neighbors in age and together have at most SEGMENT_BYTES."""
+    """Groups of consecutive segments, each of at most SEGMENT_BYTES in total."""
     groups: list[list[SegmentFile]] = [[]]
     for segment in segments:
         if sum(each.size_bytes for each in groups[-1]) + segment.size_bytes > SEGMENT_BYTES:

@@ -1,9 +1,9 @@
 """The completion cache across runs: a folder of segments (segments.py) that any number of runs read and write.
 
 The key of a completion is a hash of everything that determines it, and of nothing else: a window whose prompt has not
-changed is a hit, whatever query or run requested it first. No lock is needed: a segment is never changed, and two
-segments may hold the same completion. The store may be unavailable at any time: a read waits at most _READ_SECONDS,
-and after a failure nothing is read for _PAUSE_SECONDS.
+changed is a hit, whichever query or run requested it first. No lock is needed: a segment is never changed, and two
+segments may hold the same completion. The store may be unavailable at any time: a read takes at most _READ_SECONDS,
+and after a failure nothing is read or written for _PAUSE_SECONDS.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ _READ_SECONDS = 2.0
 """Timeout of the read of one completion. A window takes seconds to minutes on an engine."""
 
 _LOAD_SECONDS = 30.0
-"""How long a replica waits for the index at its start. A later index is used once it is there."""
+"""How long the start of a replica waits for the index. If loading takes longer, the index is used once it is loaded."""
 
 _COMMIT_SECONDS = 10.0
-"""Time between two segments of a replica. A crash loses the completions since the last one; the run's own cache has
-them (completions.py)."""
+"""Interval between two segments of a replica. After a crash, the store lacks the completions since the last segment;
+the run's own cache has them (completions.py)."""
 
 _FLUSH_SECONDS = 5.0
-"""Maximum wait for the last segment."""
+"""Timeout of the write of a segment, and of the wait for the last one."""
 
 _PAUSE_SECONDS = 30.0
 """Time without reads and commits after a failure of the store."""
@@ -58,7 +58,7 @@ _MAX_PENDING = 4096
 """Maximum number of completions that wait for a commit. Beyond it, the oldest are dropped."""
 
 _MAX_OPEN_SEGMENTS = 64
-"""Segments whose footers a replica keeps in memory, the last ones used."""
+"""Maximum number of segments that a replica keeps open, with their footers in memory: those used last."""
 
 _READ_THREADS = 4
 
@@ -72,7 +72,7 @@ def completion_key(model: str, prompt: Prompt, params: SamplingParams, *, token_
         model: Digest of the model and of everything about the engine that determines its answers.
         prompt: The prompt.
         params: The sampling parameters.
-        token_ids: The engine reads the prompt's token ids. False: it reads the text.
+        token_ids: Whether the engine reads the prompt's token ids. False: it reads the text.
     """
     params = params if params.temperature else replace(params, seed=0)
     inputs: tuple[Any, ...] = (model, prompt.choices, asdict(params))
@@ -87,7 +87,7 @@ def completion_key(model: str, prompt: Prompt, params: SamplingParams, *, token_
 
 @dataclass(frozen=True, slots=True)
 class CompletionIndex:
-    """Sorted hashes of keys, and for each the number of its segment and its row there: 16 bytes a completion."""
+    """Sorted hashes of keys, each with the number of its segment and its row there: 16 bytes per completion."""
 
     names: Sequence[str]
     hashes: npt.NDArray[np.uint64]
@@ -126,7 +126,7 @@ def load_index(filesystem: FileSystem, folder: str) -> CompletionIndex:
 def open_completion_store(
     url: str, storage: StorageConfig, model: str, token_ids: bool, count: Callable[[str], None]
 ) -> "CompletionStore":
-    """The store at `url`, with timeouts for a cache: a request that fails is not repeated. Sends no request.
+    """Open the store at `url` with short timeouts and without retries, as it is only a cache. Sends no request.
 
     Args:
         url: Folder of the store.
@@ -142,7 +142,7 @@ def open_completion_store(
 
 
 class CompletionStore:
-    """The store as one replica uses it, on one event loop. No call raises, or waits longer than the constants above."""
+    """The store of one replica, on one event loop. No call raises, or takes longer than the constants above."""
 
     def __init__(
         self,
@@ -161,11 +161,11 @@ class CompletionStore:
         self._model = model
         self._token_ids = token_ids
         self._count = count
-        # The store has its own threads, so that one that hangs blocks no other work.
+        # The store has its own threads, so that a hanging request blocks no other work.
         self._readers = ThreadPoolExecutor(_READ_THREADS, "completion-store-read")
         self._writer = ThreadPoolExecutor(1, "completion-store-write")
         self._index: CompletionIndex | None = None
-        self._segments: OrderedDict[str, Segment] = OrderedDict()  # the last one used is the last
+        self._segments: OrderedDict[str, Segment] = OrderedDict()  # least recently used first
         self._opening = threading.Lock()
         self._pending: list[dict[str, Any]] = []
         self._commit_now = asyncio.Event()
@@ -173,7 +173,7 @@ class CompletionStore:
         self._paused_until = 0.0
 
     async def load(self) -> None:
-        """Read the index of the segments that are there now. Segments that are written later are not read."""
+        """Read the index of the existing segments. Segments that are written later are not read."""
         loading = asyncio.ensure_future(self._run(self._readers, self._load, seconds=None))
         await asyncio.wait([loading], timeout=_LOAD_SECONDS)
 
@@ -192,7 +192,7 @@ class CompletionStore:
         return generate_or_reuse
 
     async def flush(self) -> None:
-        """Commit what has been added, and wait for it unless the store is unavailable."""
+        """Commit the completions added so far, and wait for the commit unless the store is unavailable."""
         if self._committing is None or self._committing.done() or time.monotonic() < self._paused_until:
             return
         self._commit_now.set()

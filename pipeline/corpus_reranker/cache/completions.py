@@ -1,13 +1,14 @@
-"""The completion cache: completions of queries that are not in the output yet, for a run that is resumed.
+"""The completion cache of a run: completions of queries that are not in the output yet, for a resumed run.
 
     _run/RUN/completions/REPLICA/NUMBER.parquet    a segment: rows of COMPLETIONS in schemas.py
 
-A window is in flight until its completion is in a segment, so a crash costs the windows in flight. Nothing else depends
-on the cache: a missing completion is requested again, and only a request with the same prompt and the same sampling
-parameters is a cache hit.
+A window is in flight until its completion is in a segment, so a crash loses only windows in flight. Nothing else
+depends on the cache: a missing completion is requested again, and only a request with the same prompt and the same
+sampling parameters is a cache hit.
 
-On S3 each commit is a PutObject. The pause between commits is a twentieth of a window's latency, at most two seconds.
-A commit carries all completions since the last one: about 1,800 requests per hour and replica at any rate of windows.
+On S3, each commit is a PutObject with all completions since the last one. The pause between commits is a twentieth of a
+window's latency, but at most two seconds. For windows of 40 seconds or more, this is about 1,800 requests per hour and
+replica, however many windows there are.
 """
 
 import asyncio
@@ -34,13 +35,13 @@ from corpus_reranker.io.sinks.layout import Layout
 from corpus_reranker.types import Completion, Generate, Prompt, SamplingParams
 
 _SEGMENT_ROWS = 64
-"""Rows in a segment. Until it has this many, each commit rewrites it. A ReasonRank response takes about 4 kB."""
+"""Rows in a full segment. Each commit rewrites the segment until it is full. A ReasonRank response has about 4 kB."""
 
 _PAUSE_FRACTION = 0.05
 _MAX_PAUSE_SECONDS = 2.0
 
 _MAX_WAIT_SECONDS = 5.0
-"""Maximum wait of a window for its commit: an unreachable store must not leave the engine idle."""
+"""How long a window waits for its commit at most: an unreachable store must not leave the engine idle."""
 
 _RETRY_DELAY_SECONDS = 5.0
 """Delay before a failed commit is repeated."""
@@ -50,7 +51,7 @@ _MAX_PENDING = 4096
 oldest are dropped."""
 
 _RETENTION_SECONDS = 600.0
-"""How long a segment is kept after its last query: results wait for the rest of their block and for the write."""
+"""How long a segment is kept after its last query ends: rows are written only when their whole block is finished."""
 
 _EXPIRE_INTERVAL_SECONDS = 30.0
 """Interval between two searches for such segments."""
@@ -62,12 +63,12 @@ logger = logging.getLogger(__name__)
 class SegmentIndex:
     """The segments that hold completions of each query.
 
-    It takes 8 bytes for each query in addition to its id, and 4 for each of its segments. The replicas of a node share
-    its buffers in Ray's object store.
+    It takes 8 bytes for each query in addition to the id, and 4 for each of the query's segments. The replicas of a
+    node share its buffers in Ray's object store.
 
     Attributes:
-        query_ids: In ascending order, each once.
-        segments: The names of the segments of each query, as a list of a dictionary's values.
+        query_ids: The ids, in ascending order and without duplicates.
+        segments: For each query, a list of segment names (dictionary-encoded).
     """
 
     query_ids: pa.StringArray
@@ -88,8 +89,8 @@ class SegmentIndex:
 def completion_index(layout: Layout, replica: str = "") -> SegmentIndex:
     """Index the segments of one replica, or of all replicas, by the queries of their completions.
 
-    The driver does this once before a pass, in its subprocess, and the replicas get the result: each segment is then
-    read once, and not once by each replica.
+    The driver does this once before a pass, in its subprocess, and passes the result to the replicas, so that not every
+    replica reads every segment.
     """
     filesystem, folder = layout.filesystem, layout.completions_folder
     paths = [info.path for info in list_files(filesystem, f"{folder}/{replica}".rstrip("/"), recursive=True)]
@@ -122,11 +123,11 @@ def open_completion_cache(
 
     Args:
         layout: The output.
-        replica: Name of the replica. It is the same after a restart, so that the replica finds its own segments.
+        replica: Name of the replica. It does not change at a restart, so that the replica finds its own segments.
         index: What `completion_index` returned before the pass; None: no segments.
         count: Called with the name of a counter for each event.
         read_only: Store no further completions.
-        keep_all: Keep the completions of finished queries, which may be continued.
+        keep_all: Keep the completions of finished queries, because their rankings may be continued.
     """
     indices = [each for each in (index, completion_index(layout, replica)) if each is not None]
     store = open_object_store(layout.completions_url, layout.storage)
@@ -137,7 +138,7 @@ class CompletionCache:
     """Segments of one replica, and those that earlier replicas wrote. For one event loop.
 
     A failed read or write is logged and counted, not raised: a window does not fail because its completion cannot be
-    cached. `store` is the cache's folder; `indices` name the segments that were there before.
+    cached. `store` is the cache's folder; `indices` cover the segments from before.
     """
 
     def __init__(
@@ -286,5 +287,5 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
 
 
 def _request_key(prompt: Prompt, params: SamplingParams) -> str:
-    """A hash of everything that determines the completion within a run: the engine does not change."""
+    """A hash of everything that determines the completion within a run, in which the engine does not change."""
     return hashlib.sha256(repr((prompt.text, prompt.choices, params)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -29,9 +29,9 @@ from corpus_reranker.types import NOTHING_SHOWN, QueryStatus, ShownInput
 REQUEST_FINGERPRINT = "request_fingerprint"
 
 _MAX_NAMED_CHANGES = 3
-"""Changed settings that a warning names."""
+"""Maximum number of changed settings in a warning."""
 
-_OF_THE_RUN = frozenset({"input", "limit", "calibration"})
+_RUN_FIELDS = frozenset({"input", "limit", "calibration"})
 """Fingerprint fields of a run that do not determine the ranking of a query."""
 
 _KEYS = [QUERY_ID, REQUEST_FINGERPRINT, "status"]
@@ -45,11 +45,11 @@ class ReuseRequest:
         urls: Earlier outputs. A row is copied from the first of them that has it.
         statuses: Statuses of rows that may be copied.
         reranker: The fingerprint fields of the reranker, which must be those of the earlier outputs.
-        keep_reasoning: Copy reasoning; an output without it is not reused. If false, the copies have none.
+        keep_reasoning: Copy reasoning; outputs without reasoning are not reused. If false, the copies have none.
         storage: How to reach the outputs.
         row_limits: What makes an input row a failed row.
         shown: What prompts show of a row beyond its query, titles and texts.
-        calibration: Gives the copies their `p_relevant`. The earlier outputs may have had another one.
+        calibration: Gives the copies their `p_relevant`. The earlier outputs may have had another calibration.
     """
 
     urls: Sequence[str]
@@ -73,7 +73,7 @@ class EarlierFile:
 
 @dataclass(frozen=True, slots=True)
 class RowIndex:
-    """Where the earlier rows are: sorted hashes, and for each the number of its file and its row there."""
+    """Locations of the earlier rows: sorted hashes, each with the number of its file and its row there."""
 
     files: Sequence[EarlierFile]
     hashes: npt.NDArray[np.uint64]
@@ -81,7 +81,7 @@ class RowIndex:
     rows: npt.NDArray[np.int32]
 
     def find(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """The position of each hash in the index, -1 for one that it does not have."""
+        """The position of each hash in the index; -1 for a hash that is not in it."""
         if not len(self.hashes):
             return np.full(len(hashes), -1)
         positions = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
@@ -89,7 +89,7 @@ class RowIndex:
 
 
 def open_index(request: ReuseRequest, finished: pa.ChunkedArray) -> tuple[RowIndex, list[str]]:
-    """The index of the rows that may be copied, and why outputs were skipped.
+    """The index of the rows that may be copied, and the reason for each output that was skipped.
 
     Args:
         request: What may be copied.
@@ -128,7 +128,7 @@ def _open_output(url: str, request: ReuseRequest) -> list[EarlierFile]:
     record = read_run(control)
     if record is None or control.read(SUCCESS) is None:
         raise InputError("its run has not finished" if record else "there is no output")
-    earlier = {name: value for name, value in record.fingerprint_fields.items() if name not in _OF_THE_RUN}
+    earlier = {name: value for name, value in record.fingerprint_fields.items() if name not in _RUN_FIELDS}
     if changes := describe_changes(earlier, request.reranker):
         more = "; ..." if len(changes) > _MAX_NAMED_CHANGES else ""
         raise InputError(f"another reranker ({'; '.join(changes[:_MAX_NAMED_CHANGES])}{more})")

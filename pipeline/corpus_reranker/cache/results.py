@@ -1,12 +1,12 @@
 """The result cache: copies rows of earlier outputs for queries whose request and reranker have not changed.
 
-Two rows belong together if query id and request fingerprint are equal. The join reads every file once, and holds no
-text of a passage:
+Two rows match if query id and request fingerprint are equal. The join reads every file once, and keeps no text of
+passages:
 
-1. An index of the earlier rows: 16 bytes for each, sorted by a hash of id and fingerprint.
-2. The input is read in batches. A row that the index knows keeps only its scores and the columns that pass through. It
-   is spilled to one of a few temporary files, by the data file that holds its earlier row.
-3. Each temporary file is read back, and the earlier rows are copied from their data files, a batch at a time.
+1. An index of the earlier rows is built, with 16 bytes for each row, sorted by a hash of id and fingerprint.
+2. The input is read in batches. A row that is in the index keeps only its scores and the columns that pass through. It
+   is spilled to one of a few temporary files, chosen by the data file of its earlier row.
+3. Each temporary file is read back, and the earlier rows are copied from their data files, one batch at a time.
 """
 
 import tempfile
@@ -41,21 +41,21 @@ from corpus_reranker.io.storage_errors import brief
 from corpus_reranker.types import ShownInput
 
 _SPILL_FILES = 64
-"""Temporary files. A million rows without candidates are 16,000 in each, which are in memory at once."""
+"""Maximum number of temporary files. The rows of one file are in memory at once: of a million rows, 16,000."""
 
 _READ_THREADS = 4
-"""Row groups of the input that are read at a time, each in batches of up to 64 MiB."""
+"""Row groups of the input that are read concurrently, each in batches of up to 64 MiB."""
 
 _COPIED_ROWS = 256
-"""Earlier rows in memory, and in a row group of the copy. With reasoning, one takes about 100 kB."""
+"""Earlier rows in memory, and in a row group of the copy. A row with reasoning takes about 100 kB."""
 
 
 def copy_reusable_rows(
     request: ReuseRequest, candidates: ParquetFiles, finished: pa.ChunkedArray, sink: Sink, schema: pa.Schema
 ) -> list[str]:
-    """Write the rows of earlier outputs that hold for queries of the input as data files of the run.
+    """Write earlier rows that are valid for queries of the input as data files of the run.
 
-    An output that cannot be reused is skipped. Of two rows with the same hash, only one is copied.
+    An output that cannot be reused is skipped. If two rows have the same hash, only one is copied.
 
     Args:
         request: What may be copied.
@@ -65,7 +65,7 @@ def copy_reusable_rows(
         schema: The output schema.
 
     Returns:
-        Why outputs and files were skipped.
+        The reason for each output or file that was skipped.
     """
     index, reasons = open_index(request, finished)
     if len(index.hashes):
@@ -82,7 +82,7 @@ def copy_reusable_rows(
 
 
 def _matches(candidates: ParquetFiles, index: RowIndex, request: ReuseRequest) -> Iterator[pa.Table]:
-    """The rows of the input that the index knows, without their candidates."""
+    """The rows of the input that are in the index, without their candidates."""
 
     def read(piece: tuple[ParquetFile, int]) -> list[pa.Table]:
         file, group = piece
@@ -114,7 +114,7 @@ def _match(table: pa.Table, index: RowIndex, shown: ShownInput) -> pa.Table:
 
 
 def _scores(candidates: pa.ChunkedArray) -> pa.ListArray:
-    """The first-stage scores of each row's candidates without duplicates, null for NaN."""
+    """The first-stage scores of each row's candidates, without duplicate candidates; null for NaN."""
     lists = candidates.combine_chunks()
     structs, rows = pc.list_flatten(lists), pc.list_parent_indices(lists)
     scores = struct_field(structs, "score")
@@ -169,7 +169,7 @@ def _copies_of_file(
 
 
 def _copy(earlier: pa.Table, matched: pa.Table, url: str, schema: pa.Schema, request: ReuseRequest) -> pa.Table:
-    """Earlier rows with the scores, probabilities and other columns of this input, without rows of other queries."""
+    """Earlier rows with the scores, probabilities and other columns of this input. Hash collisions are left out."""
     same = pc.and_(
         pc.equal(earlier[QUERY_ID], matched[QUERY_ID].cast(pa.string())),
         pc.and_(

@@ -1,7 +1,7 @@
 """Segments of the completion store: immutable Arrow IPC files, each with the index of its rows in its footer.
 
-A segment is written once, as a whole. A file that cannot be read as one, because it was truncated or something else
-wrote it, holds no completions. Neither does a row whose bytes have changed: the index has a checksum of each row.
+A segment is written once, as a whole. A file that cannot be read as a segment, because it was truncated or something
+else wrote it, is ignored. So is a row whose bytes have changed: the index has a checksum of each row.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ STORED_COMPLETIONS = pa.schema(
 1970. Neither prompts nor passages are stored."""
 
 _ROWS_PER_BATCH = 8
-"""Rows that one hit reads and decompresses: about 12 kB of ReasonRank's responses."""
+"""Number of rows that a cache hit reads and decompresses: about 12 kB of ReasonRank's responses."""
 
 _INDEX = b"corpus_reranker.completions.2"
 """Metadata key of the index, an array of _ENTRY."""
@@ -84,7 +84,7 @@ def encode_segment(rows: pa.Table) -> bytes:
 
 
 def hashes_of(keys: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    """The first 8 bytes of each key, by which it is found."""
+    """The first 8 bytes of each key, by which the index finds it."""
     return np.frombuffer(b"".join(key[:8] for key in keys), np.uint64)
 
 
@@ -133,7 +133,7 @@ class Segment:
         return pa.Table.from_batches(batches, self._reader.schema).replace_schema_metadata()
 
     def _batch(self, number: int) -> pa.RecordBatch:
-        """A batch whose offsets and texts have been checked: reading damaged ones would end the process."""
+        """A batch whose offsets and texts have been checked, because reading damaged ones would crash the process."""
         with _damage_as_value_error():
             with self._lock:
                 batch = self._reader.get_batch(number)
@@ -143,7 +143,7 @@ class Segment:
 
 @contextlib.contextmanager
 def _damage_as_value_error() -> Iterator[None]:
-    """Raise ValueError for what pyarrow raises about the bytes of a file. Errors of a store have a number or a name."""
+    """Raise ValueError for pyarrow's errors about the bytes of a file. Errors of a store have an errno or a name."""
     try:
         yield
     except (IndexError, pa.ArrowException) as error:

@@ -1,4 +1,4 @@
-"""Files that are written atomically: readers see the whole content, or the file as it was before."""
+"""Writes files atomically: readers see the old content or the whole new content."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +14,7 @@ from corpus_reranker.errors import OutputError
 def atomic_output(filesystem: pafs.FileSystem, path: str) -> Iterator[Any]:
     """A binary stream whose content is moved to `path` when the block ends, and deleted if the block raises.
 
-    Until then it is in the same folder under a name that starts with `_`, which readers of data ignore.
+    Until then, the content is in the same folder, in a file whose name starts with `_`, which readers of data ignore.
 
     Raises:
         OutputError: `path` cannot be written.

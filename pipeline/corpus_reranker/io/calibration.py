@@ -20,14 +20,14 @@ P_RELEVANT = "p_relevant"
 """Name of the field and of the column with the probability."""
 
 CALIBRATION_KEY = "reranker.calibration"
-"""Metadata key: the digest of the calibration that gave the output its `p_relevant`. Empty: it has none."""
+"""Metadata key: the digest of the calibration that gave the output its `p_relevant`. Empty: no calibration."""
 
 FINGERPRINT_KEY = "reranker.fingerprint"
 """Metadata key: the fingerprint of the reranker's settings."""
 
 RANK = "rank"
 LLM_SCORE = "llm_score"
-"""Fields of `ranking` that are calibrated unless another one is chosen."""
+"""Fields of `ranking` that the calibrate command chooses by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Calibration:
         score: Field of `ranking` that is mapped. `rank` is mapped as its negative, so that higher is better.
         parameters: `scores` and `probabilities` of the points, ascending, or `slope` and `intercept`.
         min_relevance: Grade from which a document counts as relevant.
-        pairs: Number of judged pairs that it was fitted on.
-        queries: Number of their queries.
+        pairs: Number of judged pairs of query and document in the fit.
+        queries: Number of queries in the fit.
         fingerprint: Fingerprint of the reranker's settings; empty if the output has none.
     """
 
@@ -81,7 +81,7 @@ class Calibration:
         return self.predict(score_values(entries, self.score))
 
     def check(self, fingerprint: str, path: str) -> None:
-        """Raise InputError if it was fitted with settings other than those of `path`, which have `fingerprint`."""
+        """Raise InputError if the fit used other settings than the output at `path`, which has this `fingerprint`."""
         if self.fingerprint and fingerprint and fingerprint != self.fingerprint:
             raise InputError(
                 f"{path} has other settings (fingerprint {fingerprint}) than the output that the calibration was fitted"
@@ -90,7 +90,7 @@ class Calibration:
 
 
 def score_values(entries: pa.StructArray, score: str) -> FloatArray:
-    """The score of each entry of `ranking`, higher is better; NaN where there is none.
+    """The score of each entry of `ranking`, higher is better; NaN for an entry without a score.
 
     Raises:
         InputError: The entries do not have the score.
@@ -136,8 +136,8 @@ class Cutoff:
     """Keeps the documents whose probability is at least `min_p_relevant`.
 
     Attributes:
-        min_p_relevant: The least probability.
-        calibration: Gives the probabilities. None: those that the output holds.
+        min_p_relevant: The minimum probability.
+        calibration: Gives the probabilities. None: those in the output.
     """
 
     min_p_relevant: float
@@ -176,8 +176,8 @@ def with_probabilities(
 
     Args:
         batch: Rows of an output.
-        calibration: Gives the probabilities. None: those that the output holds.
-        min_p_relevant: The least probability. An entry without a probability is dropped as well.
+        calibration: Gives the probabilities. None: those in the output.
+        min_p_relevant: The minimum probability. An entry without a probability is dropped as well.
     """
     rankings = batch["ranking"]
     if calibration is not None:
@@ -191,6 +191,6 @@ def with_probabilities(
 
 
 def _lists(entries: pa.StructArray, parents: npt.NDArray[np.int64], num_lists: int) -> pa.ListArray:
-    """Lists of entries, by the ascending number of the list of each entry."""
+    """Group entries into lists. `parents` has the number of each entry's list, in ascending order."""
     offsets = np.concatenate([[0], np.cumsum(np.bincount(parents, minlength=num_lists))])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), entries)

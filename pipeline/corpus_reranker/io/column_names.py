@@ -1,4 +1,4 @@
-"""Names that other programs and collections give to the columns of candidates, queries and documents."""
+"""Names that other programs and collections use for the columns of candidates, queries and documents."""
 
 import difflib
 from collections.abc import Collection
@@ -9,7 +9,7 @@ _OTHER_NAMES = {
     "doc_id": ("docno", "docid", "pid", "corpus-id", "passage_id", "_id", "id"),
     "text": ("passage", "contents", "content", "document", "body"),
 }
-"""Names in PyTerrier, BEIR, BRIGHT, MS MARCO and others."""
+"""The names in PyTerrier, BEIR, BRIGHT, MS MARCO and others."""
 
 
 def suggest_column(name: str, names: Collection[str]) -> str:

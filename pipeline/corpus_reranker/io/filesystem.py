@@ -1,7 +1,7 @@
 """Resolve a path or URL to a pyarrow filesystem and the path in it.
 
-The tests cover local paths and `s3://`. Other URLs go to pyarrow (`gs://`, `abfs://`, `hdfs://`), and to fsspec if
-pyarrow does not know the scheme. They need the packages of their filesystem.
+The tests cover local paths and `s3://`. Other URLs are resolved by pyarrow (`gs://`, `abfs://`, `hdfs://`), or by
+fsspec if pyarrow does not know the scheme; fsspec needs the package of that filesystem.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
 os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
 
 IO_THREADS = 16
-"""Requests that one call sends at a time."""
+"""Maximum number of concurrent requests of one call."""
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a retry within seconds may succeed after this error of a store."""
+    """Whether a retry within seconds can succeed after this storage error."""
     return isinstance(error, OSError) and error_kind(error).within_seconds
 
 
@@ -47,18 +47,18 @@ retry_transient_errors = tenacity.retry(
     wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
     reraise=True,
 )
-"""Decorator that retries a function after transient errors. The function must only read.
+"""Decorator that retries a function after transient errors. It must be safe to repeat, such as a read.
 
 The AWS SDK also retries, but not if the body of a 503 is longer than the few bytes that were requested."""
 
 
 class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
-    """pyarrow's S3 filesystem without folders, pickled with all its settings: the base class loses its retry strategy.
+    """pyarrow's S3 filesystem without folders. It pickles with all its settings; the base class loses retry_strategy.
 
-    The base class writes an empty object for each folder, and again after each deletion, for which it asks whether the
-    bucket exists: a permission (s3:ListBucket on the whole bucket) that no other request needs.
+    The base class writes an empty object for each folder, and again after each deletion. For that, it asks whether the
+    bucket exists, which needs a permission (s3:ListBucket on the whole bucket) that no other request needs.
 
-    Neither the object nor its pickle holds credentials; each process finds them by the AWS chain.
+    Neither the object nor its pickle holds credentials; each process finds them with the AWS chain.
     """
 
     def __init__(self, storage: StorageConfig) -> None:
@@ -99,7 +99,7 @@ class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
         self.delete_file(src)
 
     def _delete(self, paths: Sequence[str]) -> None:
-        """One request for each object: stores require different checksums in a request for many."""
+        """Send one request per object, because stores differ in the checksum that a batch request needs."""
 
         def delete(path: str) -> None:
             bucket, _, key = path.partition("/")
@@ -112,7 +112,7 @@ class S3FileSystem(_S3FileSystem):  # type: ignore[misc]
 def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
     """The filesystem of `url` and the path in it, without a trailing slash.
 
-    Sends no request, but for `storage.region: auto` on AWS.
+    Sends no request, except for `storage.region: auto` on AWS.
 
     Raises:
         ConfigError: No installed library knows the scheme, or the URL contains credentials.
@@ -140,14 +140,16 @@ def s3_path(url: str) -> str:
     """`BUCKET/KEY` of a URL on S3. Raises ConfigError if it names no bucket, or contains credentials."""
     rest = url.partition("://")[2]
     if "@" in rest.partition("/")[0]:
-        raise ConfigError(f"{redact(url)} holds credentials; give them by the standard AWS chain, not in the URL")
+        raise ConfigError(
+            f"{redact(url)} holds credentials; provide them through the standard AWS chain, not in the URL"
+        )
     if not rest.partition("/")[0]:
         raise ConfigError(f"{url} names no bucket; S3 URLs look like s3://bucket/folder")
     return _without_empty_segments(rest)
 
 
 def canonical(url: str) -> str:
-    """The canonical form of a location: equal for all its spellings, and a prefix of that of every file in a folder.
+    """The canonical form of a location, equal for all its spellings. A folder's is a prefix of its files' forms.
 
     `s3a://b//x/` and `s3://b/x` are the same location; so are `~/x`, its absolute path and its `file://` URL.
     """
@@ -158,7 +160,7 @@ def canonical(url: str) -> str:
 
 
 def _without_empty_segments(path: str) -> str:
-    """pyarrow and s3fs read a//b in two ways."""
+    """Remove empty segments, because pyarrow and s3fs interpret a//b differently."""
     return "/".join(segment for segment in path.split("/") if segment)
 
 
@@ -193,7 +195,7 @@ def delete_folder(filesystem: FileSystem, folder: str) -> None:
 
 
 def delete_empty_folders(filesystem: FileSystem, paths: Sequence[str]) -> None:
-    """Delete the folders of these deleted files that hold nothing else. Only local disk has such folders."""
+    """Delete the folders that these deleted files left empty. Only local disk has such folders."""
     if isinstance(filesystem, LocalFileSystem):
         for folder in sorted({posixpath.dirname(path) for path in paths}, reverse=True):
             with contextlib.suppress(OSError):  # it holds a file

@@ -9,10 +9,10 @@ from corpus_reranker.plugins import import_extra
 
 
 def load_iceberg_catalog(name: str | None, properties: Mapping[str, Any], storage: StorageConfig) -> Any:
-    """The catalog of a name; None: pyiceberg's default.
+    """Load the catalog `name`; None: pyiceberg's default.
 
-    Its properties are those from `storage`, then those of pyiceberg's own configuration (`.pyiceberg.yaml`,
-    `PYICEBERG_CATALOG__...`), then `properties`: the later replace the earlier.
+    Its properties come from `storage`, from pyiceberg's own configuration (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__...`)
+    and from `properties`. Later ones replace earlier ones.
 
     Raises ConfigError if pyiceberg is not installed.
     """

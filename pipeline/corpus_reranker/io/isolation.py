@@ -1,8 +1,8 @@
 """Run functions that parse untrusted bytes in one subprocess with bounded memory.
 
-pyarrow aborts on some broken footers with an uncaught C++ exception, and a page can claim gigabytes. In that
-case only the subprocess ends. Its memory is also not part of the driver for the rest of the run.
-The subprocess dies with its driver, so that it cannot change an output that the next driver writes.
+pyarrow aborts on some broken footers with an uncaught C++ exception, and a page can claim gigabytes. In these cases,
+only the subprocess ends. Its memory is also not kept by the driver for the rest of the run. The subprocess dies with
+its driver, so that it cannot change an output that the next driver writes.
 """
 
 import ctypes
@@ -23,16 +23,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MEMORY_BYTES = 8 * 2**30
-"""Limit on the address space, of which the libraries alone map about two gigabytes."""
+"""Limit on the address space. The libraries alone map about two gigabytes."""
 
 CALL_TIMEOUT_SECONDS = 24 * 3600.0
-"""A call reads the query ids or the status columns of a whole corpus; this bounds a parser that never returns."""
+"""Bound on a parser that never returns. A call can read the query ids or the status columns of a whole corpus."""
 
 _CHILD = "import sys; from corpus_reranker.io.isolation import _serve; _serve(*map(int, sys.argv[1:]))"
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "4"}
-"""Address space that libraries reserve grows with the CPUs of the machine: by default, the thread pools of Arrow and
-OpenBLAS have a thread for each, with its stack and buffers, and glibc has eight heaps of 64 MiB for each."""
+"""The address space that libraries reserve grows with the number of CPUs: by default, Arrow and OpenBLAS have a thread
+for each CPU, with its stack and buffers, and glibc has eight heaps of 64 MiB for each CPU."""
 
 _STDERR_TAIL_BYTES = 4096
 
@@ -83,7 +83,7 @@ class IsolatedProcess:
             returned, value = connection.recv()
         except (EOFError, ConnectionError):
             raise self._crash_error() from None
-        except BaseException:  # a late reply must not be taken for that of the next call
+        except BaseException:  # a late reply must not be mistaken for that of the next call
             self._stop()
             raise
         if not returned:
@@ -131,7 +131,7 @@ class IsolatedProcess:
 
 
 def _serve(descriptor: int, memory_bytes: int, parent: int) -> None:
-    """The loop of the subprocess: one call after the other, until the driver closes the connection."""
+    """Run one call after the other in the subprocess, until the driver closes the connection."""
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches this process as well
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

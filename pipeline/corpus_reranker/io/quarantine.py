@@ -19,7 +19,7 @@ from corpus_reranker.types import RerankResult
 logger = logging.getLogger(__name__)
 
 _SAMPLED_QUERIES = 2
-"""Number of queries per replica whose windows are all kept for the run report."""
+"""Number of queries per replica of which all windows are kept, for the run report."""
 
 
 class QuarantineWriter:

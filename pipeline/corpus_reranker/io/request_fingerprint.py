@@ -1,6 +1,6 @@
-"""The request fingerprint of a query: a digest of everything in its row that a prompt can show, and of the ids.
+"""The request fingerprint of a query: a digest of the candidates' ids and of all that prompts can show of its row.
 
-It is the first 32 hex digits of the SHA-256 of these bytes. A length or a count is a little-endian integer of 8 bytes.
+It is the first 32 hex digits of the SHA-256 of these bytes. Lengths and counts are little-endian integers of 8 bytes.
 
 1. The length of the query in UTF-8, and the query.
 2. The number of candidates, duplicates included.
@@ -13,7 +13,7 @@ A prompt template that shows columns or scores adds:
    value. Null counts as empty.
 5. If it shows scores, each candidate's score as a little-endian double. Null counts as NaN.
 
-Otherwise scores are not part of it: no prompt shows them, and the order of the list decides.
+Otherwise, scores are not part of the fingerprint: no prompt shows them, and the order of the list is the ranking.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ def _scores(structs: pa.StructArray) -> npt.NDArray[np.float64]:
 
 
 def _text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], memoryview]:
-    """Offsets and UTF-8 bytes of texts without a copy, null as an empty text."""
+    """Offsets and UTF-8 bytes of texts, without a copy. A null counts as an empty text."""
     filled = pc.fill_null(texts.cast(pa.large_string()), "")
     array = filled.combine_chunks() if isinstance(filled, pa.ChunkedArray) else filled
     _, offsets, values = array.buffers()

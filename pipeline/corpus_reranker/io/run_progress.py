@@ -1,6 +1,6 @@
 """Progress of a live run in its output folder: one small object, replaced every few seconds.
 
-Each start of a run has an object of its own, so that a driver that was paused past its lease overwrites none.
+Each start of a run has its own object, so that a driver that was paused past its lease does not overwrite another.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ SILENT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ReplicaProgress:
-    """Progress of one replica. `seconds_since_report` grows once it is lost."""
+    """Progress of one replica. `seconds_since_report` grows after the replica is lost."""
 
     replica: str
     seconds_since_report: float
@@ -32,15 +32,15 @@ class ReplicaProgress:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """Progress of a run when it was written. Rates are means over the last minute; counts begin with each pass.
+    """Progress of a run at one time. Rates are means over the last minute; counts begin again with each pass.
 
     `done` includes the `reused` queries, whose rows come from earlier outputs. `eta_seconds` is computed from requests,
     so it is known before the first query is finished.
 
     `counts` has queries_STATUS, windows_STATUS, answers_FLAG, admitted_queries, planned_requests, requests,
     finished_requests, completions, cache_hits, cache_failures, prompt_tokens, output_tokens, pre_ranker_failures and
-    engine_deaths, and what the engine counts; a count of zero may be absent. `spend` is that of all starts of the run,
-    and `max_cost` is the limit on it.
+    engine_deaths, and the engine's own counts; a count of zero may be absent. `spend` is the sum over all starts of the
+    run, and `max_cost` is the limit on it.
     """
 
     queries: int
@@ -59,7 +59,7 @@ class RunProgress:
 
     @property
     def replicas_silent(self) -> int:
-        """Replicas whose last report is old: their processes died or hang. After the last query, they have ended."""
+        """Replicas whose last report is old: their processes died or hang. 0 after the last query."""
         if self.done >= self.queries:
             return 0
         return sum(replica.seconds_since_report > SILENT_SECONDS for replica in self.replicas)
@@ -70,7 +70,7 @@ class RunProgress:
 
     @property
     def target_windows_in_flight(self) -> int:
-        """Windows at which every replica's engine is full."""
+        """Number of windows in flight at which every replica's engine is full."""
         return sum(replica.target_windows_in_flight for replica in self.replicas)
 
     @property

@@ -1,4 +1,4 @@
-"""The S3 client of control objects and deletions, and of data with settings that pyarrow's S3 filesystem lacks."""
+"""The S3 client for control objects and deletions, and for data with settings that pyarrow's S3 filesystem lacks."""
 
 import functools
 from typing import Any
@@ -13,7 +13,7 @@ from corpus_reranker.io.storage_errors import brief
 def open_s3fs(storage: StorageConfig) -> Any:
     """A new s3fs filesystem without caches. Sends no request.
 
-    Credentials come from the AWS chain. Without a region in `storage`, the AWS environment or the profile decides.
+    Credentials come from the AWS chain. Without a region in `storage`, the AWS environment or profile sets the region.
     """
     import s3fs
 
@@ -38,7 +38,7 @@ def open_s3fs(storage: StorageConfig) -> Any:
 
 
 def read_options(storage: StorageConfig) -> dict[str, str]:
-    """Arguments of every request of the client besides bucket and key."""
+    """Arguments of every request, in addition to bucket and key."""
     return {"RequestPayer": "requester"} if storage.requester_pays else {}
 
 
@@ -49,19 +49,19 @@ def write_options(storage: StorageConfig) -> dict[str, str]:
 
 
 class _FolderlessHandler(FSSpecHandler):  # type: ignore[misc]
-    """s3fs would create a bucket for a folder."""
+    """Creates no folders: for a folder, s3fs would create a bucket."""
 
     def create_dir(self, path: str, recursive: bool) -> None:
         pass
 
 
 def open_data_filesystem(storage: StorageConfig) -> PyFileSystem:
-    """s3fs as a filesystem of pyarrow. It pickles without credentials. Sends no request."""
+    """s3fs as a pyarrow filesystem, which pickles without credentials. Sends no request."""
     return PyFileSystem(_FolderlessHandler(open_s3fs(storage)))
 
 
 def in_region_of(bucket: str, storage: StorageConfig) -> StorageConfig:
-    """Replace the region `auto` in `storage` by the bucket's region. Sends a request to AWS, once for each bucket."""
+    """Replace the region `auto` in `storage` with the bucket's region. Sends one request to AWS for each bucket."""
     if storage.region != "auto" or storage.endpoint_url:
         return storage
     return storage.model_copy(update={"region": _bucket_region(bucket)})

@@ -14,9 +14,9 @@ from corpus_reranker.types import Completion, RerankRequest, RerankResult, Windo
 QUERY_ID = "query_id"
 CANDIDATES = "candidates"
 MAX_WINDOWS = "max_windows"
-"""Column of a run with a budget: the limit of windows with which the query was reranked last."""
+"""Column of a run with a budget: the limit on windows when the query was last reranked."""
 BUDGET = "reranker.budget"
-"""Key of the metadata of data files that have the column MAX_WINDOWS."""
+"""Metadata key that marks data files with the column MAX_WINDOWS."""
 PROBLEM = "_problem"
 """Column that `sources.rows.check_batch` adds: why this row cannot be reranked, null if it can."""
 
@@ -70,8 +70,8 @@ RANKING = pa.list_(
     )
 )
 """Best first. `rank` and `initial_rank` count from 1. `score` is the number of candidates at this rank or below:
-it falls strictly, also as a float32. `initial_score` is the first stage's, null if it had none;
-`pre_ranker_score` is null where there was no pre-ranker, or it failed.
+it falls strictly, also as a float32. `initial_score` is the first-stage score, null if there was none.
+`pre_ranker_score` is null if there was no pre-ranker, or if it failed.
 
 `llm_score` is the LLM's logit, log-probability or stated score of the candidate, higher is better. It is null if the
 answer format gives no scores, if the LLM did not score the candidate, or if the query had several windows whose scores
@@ -102,9 +102,9 @@ WINDOWS = pa.list_(
     )
 )
 """In the order of their requests. `reasoning` is null unless output.keep_reasoning is set. `named` is the number of
-passages that the answer names, null without a completion; `flags` are those of `types.AnswerFlag`. `stability` is that
-of the ranking, if this window were the last (`active`, and `shuffle_consensus` if the candidates fit in one window). It
-is null with other strategies, and until a window has an answer."""
+passages that the answer names, null without a completion; `flags` are those of `types.AnswerFlag`. `stability` is the
+one that the ranking would have if this window were the last (`active`, and `shuffle_consensus` if the candidates fit in
+one window). It is null with other strategies, and until a window has an answer."""
 
 RESULT = pa.schema(
     [
@@ -159,16 +159,16 @@ QUARANTINE = pa.schema(
         ("response", pa.string()),
     ]
 )
-"""One row per window that was not `complete`."""
+"""One row per window: in the quarantine, those that were not `complete`; in the samples, all windows of a query."""
 
 MAX_ERROR_CHARS = 2_000
 MAX_REASONING_CHARS = 200_000
 MAX_PROMPT_CHARS = 400_000
-"""Limit for a prompt or response in quarantine. A context of 32,768 tokens has about 131,072 characters."""
+"""Limit for a prompt or a response in QUARANTINE. A context of 32,768 tokens has about 131,072 characters."""
 
 
 def output_schema(input_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Schema:
-    """Schema of the output: the result's columns, then the input's others (`query` too) with their types.
+    """Schema of the output: the result's columns, then the input's other columns (also `query`) with their types.
 
     `metadata` (model, template hash, fingerprint, code version, ...) becomes the files' key-value metadata. If it has
     the key BUDGET, the result has the column MAX_WINDOWS.
@@ -189,7 +189,7 @@ def output_table(
     request_fingerprints: pa.Array | None = None,
     calibration: Calibration | None = None,
 ) -> pa.Table:
-    """The output table of `block`: one row for each of its rows, in the same order.
+    """The output table of `block`: one output row for each input row, in the same order.
 
     Args:
         rows: The result's columns, without `request_fingerprint`.
@@ -212,7 +212,7 @@ def output_table(
 def output_row(
     request: RerankRequest, result: RerankResult, keep_reasoning: bool, num_duplicates: int = 0
 ) -> dict[str, Any]:
-    """The result's columns for one reranked query, without its times."""
+    """The result's columns for one reranked query, without the timestamps."""
     beliefs = result.beliefs or [None] * len(request.candidates)
     values: dict[str, Sequence[float | None] | None] = {
         "pre_ranker_score": result.pre_ranker_scores,
@@ -238,8 +238,8 @@ def output_row(
 def unreadable_row(row: Mapping[str, Any], error: str) -> dict[str, Any]:
     """The result's columns for a query that was not reranked: status `failed`, candidates in input order.
 
-    The ranking holds every doc_id of the candidates once. It is empty if the ids alone exceed input.max_row_bytes, or
-    are not UTF-8.
+    The ranking holds each doc_id of the candidates once. It is empty if the ids alone exceed input.max_row_bytes, or if
+    an id is not UTF-8.
     """
     scores = _scores_by_doc_id(row[CANDIDATES] or ())
     ranking = [

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _SECRETS = ("credential", "key", "password", "secret", "token")
-"""In names of options with secrets. Sources: py.iceberg.apache.org/configuration, docs.rs/object_store."""
+"""Parts of the names of options with secrets. Sources: py.iceberg.apache.org/configuration, docs.rs/object_store."""
 
 
 def redact(url: str) -> str:
@@ -17,7 +17,7 @@ def redact(url: str) -> str:
 
 
 def secret_option(options: Mapping[str, Any]) -> str | None:
-    """The name of an option that may hold a secret, which does not belong in a config that the output stores."""
+    """The name of an option that may hold a secret; None if there is none. The output stores the config."""
     for name, value in options.items():
         named_so = any(secret in name.lower().replace("kms-key", "").replace("kms_key", "") for secret in _SECRETS)
         if named_so or redact(str(value)) != str(value):

@@ -11,7 +11,7 @@ from corpus_reranker.section import Section, check_known_keys
 def _without_credentials(url: str) -> str:
     if "://" in url and "@" in urlsplit(url).netloc:
         raise ValueError(
-            "holds credentials before an @; give them by the standard AWS chain (environment, profile, role)"
+            "holds credentials before an @; provide them through the standard AWS chain (environment, profile, role)"
         )
     return url
 
@@ -21,10 +21,10 @@ Url: TypeAlias = Annotated[str, AfterValidator(_without_credentials)]
 
 
 INPUT_COLUMNS = ("query_id", "query", "candidates", "doc_id", "text", "title", "score", "rank")
-"""What `input.columns` can rename."""
+"""Names that `input.columns` can map."""
 
 
-def _of_known_columns(columns: dict[str, str]) -> dict[str, str]:
+def _check_columns(columns: dict[str, str]) -> dict[str, str]:
     check_known_keys(columns, INPUT_COLUMNS)
     return columns
 
@@ -79,7 +79,7 @@ class RowLimits(Section):
 class RowSettings(RowLimits):
     """Names, types and limits of the rows."""
 
-    columns: Annotated[dict[str, str], AfterValidator(_of_known_columns)] = Field(
+    columns: Annotated[dict[str, str], AfterValidator(_check_columns)] = Field(
         {},
         description="Columns and candidate fields that have other names in the input: {query_id: qid, doc_id: docno}.",
     )

@@ -1,6 +1,6 @@
 """What a run has spent: one small object for each of its starts.
 
-A start replaces only its own object, so that a driver that was paused past its lease takes nothing from the sum.
+A start replaces only its own object, so that a driver that was paused past its lease cannot change the sum of others.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from corpus_reranker.io.sinks.run_record import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Tokens that were billed and their price, and GPU-hours. `prompt_tokens` includes the cached ones."""
+    """Billed tokens and their price, and GPU-hours. `prompt_tokens` includes the cached tokens."""
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -25,7 +25,7 @@ class Spend:
     cost: float | None = None
     """Price of the tokens. None: no prices are known."""
     gpu_hours: float = 0.0
-    """GPU-hours for which replicas held their GPUs."""
+    """Time for which replicas held their GPUs."""
 
     def __add__(self, other: "Spend") -> "Spend":
         costs = [each.cost for each in (self, other) if each.cost is not None]

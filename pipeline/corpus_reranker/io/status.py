@@ -23,9 +23,9 @@ from corpus_reranker.io.storage_errors import output_errors
 class Status:
     """Status of one output.
 
-    `run` is None if no run has started, `manifest` is None until it has finished. `holder` and `progress` are those of
-    a run that may be writing now, otherwise None. `spend` is what all starts of the run were billed. While a run is
-    writing, a query may briefly be in two data files and count twice.
+    `run` is None if no run has started, and `manifest` is None until the run has finished. `holder` and `progress` are
+    those of a run that may be writing now, otherwise None. `spend` is what all starts of the run have spent. While a
+    run is writing, a query may briefly be in two data files and count twice.
     """
 
     run: RunRecord | None
@@ -60,7 +60,7 @@ def _read_status(url: str, storage: StorageConfig) -> Status:
     finished = control.read(SUCCESS) is not None
     manifest = control.read(MANIFEST) if finished else None
     run = read_run(control)
-    data_files = list_results(filesystem, folder) if run else []  # otherwise they are of something else
+    data_files = list_results(filesystem, folder) if run else []  # without a run, something else wrote them
     holder, progress = read_holder(control), read_progress(control, run) if run else None
     written = (
         datetime.fromtimestamp(data_files[0].mtime_ns / 1e9, UTC) if data_files and data_files[0].mtime_ns else None
@@ -80,7 +80,7 @@ def _read_status(url: str, storage: StorageConfig) -> Status:
 
 
 def read_holder(control: ObjectStore) -> LeaseHolder | None:
-    """The holder of the lease; None if there is none, if it is dead, or if it has not renewed the lease in time."""
+    """The holder of the lease. None: there is none, it is dead, or it has not renewed the lease in time."""
     stored = control.read(LEASE)
     holder = parse_lease(stored) if stored else None
     if stored is None or holder is None or holder.released or stored.age_seconds() > holder.lease_seconds:

@@ -1,4 +1,4 @@
-"""Kinds of storage errors: which of them are transient, and what to check after the others."""
+"""Kinds of storage errors: which are transient, and what to check after the others."""
 
 import contextlib
 import errno
@@ -16,13 +16,13 @@ SET_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or
 _NEVER = re.compile(r"(?!)")
 
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
-"""In Python's text of an OSError."""
+"""The error number in the text of an OSError."""
 
 _CAUSE = re.compile(r"\s*(?:\x1b\[[0-9;]*m)*↳(?:\x1b\[[0-9;]*m)*\s*")
-"""Before each cause in a text of deltalake."""
+"""The arrow before each cause in an error text of deltalake."""
 
 _RUST_FILE = re.compile(r"(,? location:|,)? \S+\.rs:\d+:\d+")
-"""At the end of a text of Lance."""
+"""The source location at the end of an error text of Lance."""
 
 _S3_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 
@@ -35,9 +35,9 @@ class ErrorKind:
         transient: The same request can succeed later, without a change.
         within_seconds: It can succeed within seconds, so a read is retried.
         hint: What to check after an error that is not transient.
-        errnos: Error numbers of file systems, and those that s3fs gives to codes of S3 (s3fs/errors.py).
+        errnos: Error numbers of file systems, and those to which s3fs maps S3 error codes (s3fs/errors.py).
         statuses: HTTP statuses.
-        text: Found in class names or in texts, those of pyarrow (`AWS Error SLOW_DOWN`,
+        text: Matches class names or error texts, such as those of pyarrow (`AWS Error SLOW_DOWN`,
             arrow/filesystem/s3_internal.h) and of botocore (`(SlowDown)`).
     """
 
@@ -64,7 +64,7 @@ _KINDS = (
         text=re.compile(r"no credentials found|CredentialsNotLoaded|NoCredentialsError"),
     ),
     ErrorKind(
-        hint="check the permissions of these credentials, and storage.requester_pays if those who read the bucket pay",
+        hint="check the permissions of these credentials, and storage.requester_pays if the bucket is requester-pays",
         statuses=frozenset({403}),
         text=re.compile(r"ACCESS_DENIED|AccessDenied|HTTP status 403|\(403\)|403 Forbidden"),
     ),
@@ -112,15 +112,15 @@ _UNKNOWN = ErrorKind()
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error's text, at most MAX_CHARS characters, and what to check if that is known."""
+    """The first line of an error's text, at most MAX_CHARS characters, and a hint on what to check, if there is one."""
     return _with_hint(str(error).partition("\n")[0], error_kind(error))
 
 
 def brief_of_library(error: BaseException) -> str:
-    """As `brief`, for an error of the library of a table: the last cause has the reason."""
+    """As `brief`, for an error of a table's library: the reason is in the last cause."""
     text = str(error) or type(error).__name__
-    if of_s3 := _S3_ERROR.search(text):
-        reason = f"{of_s3[2]} ({of_s3[1]})"
+    if s3_error := _S3_ERROR.search(text):
+        reason = f"{s3_error[2]} ({s3_error[1]})"
     else:
         first, *causes = _CAUSE.split(text)
         reason = f"{first}: {causes[-1]}" if causes else first
@@ -138,7 +138,7 @@ def error_kind(error: BaseException) -> ErrorKind:
 
 
 def kind_without_text(error: BaseException) -> ErrorKind:
-    """As `error_kind`, but ignores the text of the error: Ray puts stack traces of other errors into it."""
+    """As `error_kind`, but ignores the text of the error, because Ray includes stack traces of other errors there."""
     return _kind_by_numbers(error) or kind_of_text(f"{_class_names(error)}:")
 
 
@@ -173,5 +173,5 @@ def _kind_of_number(number: int | None, status: int) -> ErrorKind | None:
 
 
 def _class_names(error: BaseException) -> str:
-    """Class names of the error and its bases. Names make imports of botocore and aiohttp unnecessary."""
+    """Names of the error's class and its bases. Names are compared, so that botocore and aiohttp are not imported."""
     return ": ".join(each.__name__ for each in type(error).__mro__)

@@ -1,6 +1,6 @@
-"""How the libraries of tables reach S3: the section `storage` in their own settings.
+"""Translates the section `storage` to the settings with which table libraries reach S3.
 
-Credentials are not among them: each library finds them by the AWS chain.
+Credentials are not included: each library finds them with the AWS chain.
 """
 
 import os
@@ -13,7 +13,7 @@ from corpus_reranker.io.settings import StorageConfig
 _DEFAULT_REGION = "us-east-1"
 
 _SPELLINGS = {"endpoint_url": "endpoint", "endpoint_url_s3": "endpoint", "default_region": "region"}
-"""Further names of a setting in object_store, without `aws_`."""
+"""Alternative names of settings in object_store, without `aws_`."""
 
 
 def object_store_location(
@@ -21,8 +21,8 @@ def object_store_location(
 ) -> tuple[str, dict[str, str] | None]:
     """A location and its options for the Rust crate object_store, which Delta and Lance use.
 
-    Source of the names: `AmazonS3ConfigKey` and `ClientConfigKey` on docs.rs/object_store. deltalake searches the AWS
-    chain of a store with an endpoint only if `aws_force_credential_load` is set (crates/aws/src/storage.rs).
+    Source of the names: `AmazonS3ConfigKey` and `ClientConfigKey` on docs.rs/object_store. For a store with an
+    endpoint, deltalake searches the AWS chain only if `aws_force_credential_load` is set (crates/aws/src/storage.rs).
 
     Args:
         url: A local path or a URL.
@@ -56,7 +56,7 @@ def _object_store_options(storage: StorageConfig) -> dict[str, str]:
 
 
 def _setting(option: str) -> str:
-    """The setting that an option names."""
+    """The canonical name of the setting that an option sets."""
     name = option.lower().removeprefix("aws_")
     return _SPELLINGS.get(name, name)
 
@@ -64,7 +64,7 @@ def _setting(option: str) -> str:
 def iceberg_properties(storage: StorageConfig) -> dict[str, str]:
     """Properties of pyiceberg's FileIO (py.iceberg.apache.org/configuration), which has none for requester_pays.
 
-    Without a region, pyiceberg asks AWS for that of the bucket. Only its FileIO on fsspec encrypts with a key.
+    Without a region, pyiceberg asks AWS for the bucket's region. Only its FileIO on fsspec can encrypt with a KMS key.
     """
     region = None if storage.region == "auto" and not storage.endpoint_url else storage.region
     if storage.endpoint_url and region is None:

@@ -17,7 +17,7 @@ _NAMED_FILES = 5
 
 
 class RunLine(NamedTuple):
-    """One line of a run. `rank` is the file's; trec_eval and this package order by score."""
+    """One line of a run. `rank` is the one in the file; trec_eval and this package order by score."""
 
     query_id: str
     doc_id: str
@@ -64,9 +64,9 @@ def open_text(path: str, filesystem: Any = None) -> Iterator[TextIO]:
 
 
 def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
-    """Lines `query_id Q0 doc_id rank score tag`: everything between the second and the third last field is the doc id.
+    """Lines `query_id Q0 doc_id rank score tag`. The doc id is everything between `Q0` and the last three fields.
 
-    In a line of six fields with tabs between them, the query id may hold blanks, too.
+    In a line of six tab-separated fields, the query id may also contain blanks.
     MS MARCO's runs, `query_id<TAB>doc_id<TAB>rank`, are recognized by their first line; the score is 1 / rank.
     Blank lines are skipped. Raises InputError that names `source` and the line.
     """
@@ -77,9 +77,9 @@ def read_run(lines: Iterable[str], source: str = "run") -> Iterator[RunLine]:
 
 
 def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
-    """Lines `query_id iteration doc_id relevance`: everything between the second and the last field is the doc id.
+    """Lines `query_id iteration doc_id relevance`. The doc id is everything between `iteration` and the last field.
 
-    In a line of four fields with tabs between them, the query id may hold blanks, too.
+    In a line of four tab-separated fields, the query id may also contain blanks.
     BEIR's qrels, `query-id<TAB>corpus-id<TAB>score` with a header, are recognized by their first line. Blank lines are
     skipped. Raises InputError that names `source` and the line.
     """
@@ -90,7 +90,7 @@ def read_qrels(lines: Iterable[str], source: str = "qrels") -> Iterator[Qrel]:
 
 
 def qrels_lines(judgments: Iterable[Qrel]) -> Iterator[str]:
-    """Lines of a qrels file of BEIR, without line breaks. Its ids may hold blanks, also those of queries."""
+    """Lines of a BEIR qrels file, without line breaks. Query ids and doc ids may contain blanks."""
     yield _BEIR_HEADER
     for query_id, doc_id, relevance in judgments:
         yield f"{query_id}\t{doc_id}\t{relevance}"
@@ -139,7 +139,7 @@ def peek(lines: Iterable[str]) -> tuple[str, Iterator[str]]:
 def _parse_lines(
     lines: Iterable[str], source: str, fields: str, parse: Callable[[str], T], skip: str | None = None
 ) -> Iterator[T]:
-    """Parse each line but blank ones and the header `skip`."""
+    """Parse each line except blank lines and the header `skip`."""
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.strip() == skip:
             continue
