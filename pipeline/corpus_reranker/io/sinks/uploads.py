@@ -1,4 +1,4 @@
-"""Aborts multipart uploads that killed processes left on S3: they cost storage, and object listings do not show them."""
+"""Aborts multipart uploads that killed processes left on S3. They cost storage, and no object listing shows them."""
 
 import logging
 from collections.abc import Callable

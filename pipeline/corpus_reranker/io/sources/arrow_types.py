@@ -1,4 +1,4 @@
-"""What Arrow types can hold: which are text, numbers or lists, and which type holds the values of several."""
+"""Properties of Arrow types: which are text, numbers or lists, and which type can hold the values of several types."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _MAX_EXACT_INT_BITS = 53
-"""Integers of more bits are not exact as a double."""
+"""A double cannot represent all integers of more bits."""
 
 _MAX_EXACT_DIGITS = 15
-"""Decimals of more digits change in a double."""
+"""A double cannot represent all decimals of more digits."""
 
 
 MAX_LEVELS = 32
-"""pyarrow reads Parquet files of at most 100 levels. A list takes two of them."""
+"""Maximum nesting of a type. pyarrow reads Parquet files of at most 100 levels, and a list takes two of them."""
 
 
 def num_levels(type_: pa.DataType) -> int:
-    """How many types are within each other. Does not recurse: a file can hold thousands of levels."""
+    """The number of levels of a nested type. Does not recurse: a file can have thousands of levels."""
     levels, types = 0, [type_]
     while types:
         types = [each.field(position).type for each in types for position in range(each.num_fields)]
@@ -48,7 +48,7 @@ def is_text(type_: pa.DataType) -> bool:
 
 
 def is_bytes(type_: pa.DataType) -> bool:
-    """Whether values are bytes, as writers store text that do not mark it as such (Impala, old versions of Hive)."""
+    """Whether values are bytes. Some writers store text as bytes (Impala, old versions of Hive)."""
     value_type = type_.value_type if pa.types.is_dictionary(type_) else type_
     return bool(
         pa.types.is_binary(value_type) or pa.types.is_large_binary(value_type) or pa.types.is_binary_view(value_type)
@@ -76,12 +76,12 @@ def common_type(types: list[pa.DataType]) -> pa.DataType | None:
 
 
 def is_exact_as_double(value: int | None) -> bool:
-    """Whether a double holds this integer, and every integer that is nearer to zero, exactly."""
+    """Whether a double represents this integer, and every integer nearer to zero, exactly."""
     return value is None or abs(value) <= 2**_MAX_EXACT_INT_BITS
 
 
 def are_exact_as_doubles(values: Any) -> bool:
-    """Whether doubles hold all integers of an array."""
+    """Whether doubles represent all integers of an array exactly."""
     return all(is_exact_as_double(value) for value in pc.min_max(values).as_py().values())
 
 
@@ -92,7 +92,7 @@ def struct_field(structs: pa.Array, name: str) -> pa.Array:
 
 
 def _loses(type_: pa.DataType, common: pa.DataType) -> bool:
-    """Whether a value of `type_` can change in `common`: a large integer or a long decimal that becomes a double."""
+    """Whether a value of `type_` can change in `common`: a large integer or a long decimal may change as a double."""
     if pa.types.is_integer(type_) and pa.types.is_floating(common):
         return bool(type_.bit_width > _MAX_EXACT_INT_BITS)
     if pa.types.is_decimal(type_) and pa.types.is_floating(common):
@@ -105,7 +105,7 @@ def _loses(type_: pa.DataType, common: pa.DataType) -> bool:
 
 
 def unsupported_type(type_: pa.DataType) -> pa.DataType | None:
-    """`type_`, or a type in it, that does not survive Python rows and Arrow's type inference; None if all do."""
+    """`type_` or a type inside it that Python rows and Arrow's type inference would change; None if there is none."""
     if (
         pa.types.is_map(type_)
         or pa.types.is_union(type_)

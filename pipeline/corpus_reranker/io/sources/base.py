@@ -47,7 +47,7 @@ class ParquetFiles:
 
     Attributes:
         schema: The schema in which the rows of all files are read (`schema_check.input_schema`).
-        columns: Name in `schema` -> name in the files, if they differ.
+        columns: Name in `schema` -> name in the files, if the names differ.
     """
 
     filesystem: FileSystem
@@ -65,7 +65,7 @@ class ParquetFiles:
 
 
 class Source(Protocol):
-    """An input that has been opened and checked. Immutable and picklable: it crosses into a subprocess.
+    """An input that has been opened and checked. Immutable, and picklable for use in a subprocess.
 
     A run reads `nested_files` if there are any. All other inputs are staged: `tables()` is written once to Parquet
     files in the output folder, and the run reads those. Subclass this protocol to inherit the default methods.
@@ -73,7 +73,7 @@ class Source(Protocol):
 
     @property
     def form(self) -> str:
-        """Form of the rows, for messages: "nested", "long"."""
+        """Form of the rows, for messages: "nested" or "long"."""
         ...
 
     def describe(self) -> str:
@@ -83,8 +83,8 @@ class Source(Protocol):
     def fingerprint_fields(self) -> dict[str, Any]:
         """JSON values that change when the content of the input changes, but not when the input moves.
 
-        An input with versions has the fields `format` (`input.format`) and `version`, the text of the version that it
-        reads. A resumed run opens the input with that `input.version`.
+        An input with versions has the fields `format` (`input.format`) and `version`, the version that it reads, as
+        text. A resumed run opens the input with that `input.version`.
         """
         ...
 
@@ -92,7 +92,7 @@ class Source(Protocol):
     def paths(self) -> Sequence[str]:
         """The input's files, if it consists of files, as paths in the filesystem of `input.path`.
 
-        Their content counts in addition to `fingerprint_fields`.
+        Digests of their content are added to `fingerprint_fields`.
         """
         return ()
 

@@ -17,7 +17,7 @@ def convert_batch(batch: pa.RecordBatch, schema: pa.Schema, columns: Mapping[str
     Args:
         batch: Rows of a file whose schema `schema_check.input_schema` has accepted.
         schema: The schema that it returned.
-        columns: Name in `schema` -> name in the file, if they differ (`input.columns`).
+        columns: Name in `schema` -> name in the file, if the names differ (`input.columns`).
     """
     names = row_columns(columns, nested=CANDIDATES in schema.names)
     arrays = []
@@ -29,12 +29,12 @@ def convert_batch(batch: pa.RecordBatch, schema: pa.Schema, columns: Mapping[str
 
 
 def convert(array: pa.Array, type_: pa.DataType, columns: Mapping[str, str] | None = None) -> pa.Array:
-    """`array` as `type_`: struct fields are matched by name, fields that only one of them has are dropped or null.
+    """Convert `array` to `type_`. Struct fields are matched by name; extra fields are dropped, missing ones are null.
 
     Args:
         array: Values of a type that `schema_check.input_schema` accepts for `type_`.
         type_: The type to return.
-        columns: Name of a struct field -> its name in `array`, if they differ.
+        columns: Name of a struct field -> its name in `array`, if the names differ.
     """
     if array.type == type_:
         return array
@@ -48,7 +48,7 @@ def convert(array: pa.Array, type_: pa.DataType, columns: Mapping[str, str] | No
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), type_)
-    # A score of more than 53 bits is rounded. `rows.check_batch` finds bytes that are not UTF-8, row by row.
+    # An integer score of more than 53 bits is rounded. `rows.check_batch` finds bytes that are not UTF-8 later.
     return array.cast(type_, safe=not (pa.types.is_floating(type_) or is_bytes(array.type)))
 
 

@@ -1,6 +1,6 @@
 """The input format "delta": a version of a Delta table, read by the package deltalake.
 
-Deleted rows (deletion vectors), renamed columns (column mapping) and partition columns are those of the version.
+deltalake applies the deletion vectors, the column mapping and the partition columns of that version.
 """
 
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _load(url: str, storage: StorageConfig, version: int | None) -> Any:
 
 
 def _read(url: str, storage: StorageConfig, version: int, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
-    """One partition keeps the order of the files. Names of options: datafusion.apache.org/user-guide/configs.html."""
+    """Read the files in order, with one partition. Options: datafusion.apache.org/user-guide/configs.html."""
     session = {
         "datafusion.execution.target_partitions": "1",
         "datafusion.execution.batch_size": str(rows_per_batch),

@@ -18,10 +18,10 @@ from corpus_reranker.io.sources.schema_check import Form, input_schema
 from corpus_reranker.io.storage_errors import brief
 
 _MAGIC = b"PAR1"
-"""First bytes of a Parquet file. Hive, Spark and others write data files without an ending, or with another one."""
+"""First bytes of a Parquet file. Hive, Spark and others write data files without a suffix, or with another one."""
 
 MAX_ROW_READ_BYTES = 256 * 2**20
-"""A row group whose rows claim more than this on average is refused before it is read."""
+"""A row group is refused before it is read if its rows claim more than this on average."""
 
 
 def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, ParquetFiles]:
@@ -84,7 +84,7 @@ def _arrow_schema(footer: pq.FileMetaData, path: str) -> pa.Schema:
 
 
 def _is_exact(filesystem: FileSystem, path: str, footer: pq.FileMetaData, column: str) -> bool:
-    """Whether doubles hold all integers of a column, by its statistics; without them, the column is read."""
+    """Whether doubles represent all integers of a column exactly. Reads the column only if it has no statistics."""
     leaf = [footer.schema.column(number).path for number in range(len(footer.schema))].index(column)
     statistics = [footer.row_group(group).column(leaf).statistics for group in range(footer.num_row_groups)]
     if all(each is not None and each.has_min_max for each in statistics):
@@ -119,5 +119,5 @@ def _check_sizes(footer: pq.FileMetaData, path: str) -> None:
         if claimed_bytes > MAX_ROW_READ_BYTES * max(group.num_rows, 1):
             raise InputError(
                 f"{path}: row group {number} unpacks to {claimed_bytes} bytes in {group.num_rows} rows, over "
-                f"{MAX_ROW_READ_BYTES} per row; a query's candidates do not need that. Shorten or drop them"
+                f"{MAX_ROW_READ_BYTES} per row; a query's candidates do not need that much. Shorten or drop them"
             )

@@ -1,6 +1,7 @@
 """The input format "hugging_face": a folder of `Dataset.save_to_disk`, or a dataset on the Hugging Face Hub.
 
-A dataset on the Hub has a revision, whose commit is the version. The files of a folder count by their content.
+The version of a dataset on the Hub is the commit of its revision. A folder has no version: its files are identified by
+their content.
 """
 
 import json
@@ -52,7 +53,7 @@ def open_hugging_face(settings: InputConfig, storage: StorageConfig) -> Source:
         )
     name = f"dataset {settings.path}"
     with reading_table(name):
-        if not json.loads((folder / "state.json").read_bytes())["_data_files"]:  # load_from_disk ends in an IndexError
+        if not json.loads((folder / "state.json").read_bytes())["_data_files"]:  # load_from_disk raises IndexError
             raise InputError(f"{name} has no rows")
         dataset = _load_folder(str(folder))
     data = [file["filename"] for file in dataset.cache_files]
@@ -92,7 +93,7 @@ def _load_folder(folder: str) -> Any:
 
 
 def _load_hub(repository: str, config: str | None, split: str | None, revision: str) -> Any:
-    """A dataset; without a split, the only split, or a mapping of several."""
+    """Load a dataset. Without `split`: its only split, or a mapping of its splits."""
     loaded = import_extra("datasets", "huggingface").load_dataset(repository, config, split=split, revision=revision)
     return next(iter(loaded.values())) if isinstance(loaded, dict) and len(loaded) == 1 else loaded
 

@@ -1,6 +1,6 @@
 """The input format "iceberg": a snapshot of an Iceberg table, read by the package pyiceberg.
 
-pyiceberg skips the rows of position delete files, and refuses equality delete files.
+pyiceberg applies position delete files, and refuses equality delete files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,8 +28,8 @@ def open_iceberg(settings: InputConfig, storage: StorageConfig) -> Source:
     """Open the snapshot `input.version` of a table; None: the current one.
 
     `input.path` is the name of the table in the catalog `input.options.catalog`, or the URL of a `.metadata.json` file.
-    pyiceberg finds catalogs in its own configuration (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__...`), to which the other
-    options are added as properties of the catalog. The section `storage` applies to files on S3.
+    pyiceberg finds catalogs in its own configuration (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__...`). The other options
+    are added as properties of the catalog. The section `storage` applies to files on S3.
 
     Raises:
         ConfigError: pyiceberg is not installed, or a property holds a secret.
@@ -92,7 +92,7 @@ def _read(
     snapshot_id: int,
     rows_per_batch: int,
 ) -> Iterator[pa.RecordBatch]:
-    """One data file at a time: `to_arrow_batch_reader` loads many of them at once."""
+    """Read one data file at a time. `to_arrow_batch_reader` would load many files at once."""
     scan = _load(path, catalog, properties, storage).scan(snapshot_id=snapshot_id)
     arrow_scan = import_extra("pyiceberg.io.pyarrow", "iceberg").ArrowScan(
         scan.table_metadata, scan.io, scan.projection(), scan.row_filter

@@ -1,7 +1,7 @@
-"""Digests of the files of an input, by which a run notices a changed input even if sizes and times are the same.
+"""Digests of the files of an input, which reveal a changed input even if sizes and times are the same.
 
-A digest covers all bytes of a file and is computed once: a resumed run does not read a file whose version in the store
-is the recorded one. A copy of the files in another folder or under other names has the same digests.
+A digest covers all bytes of a file and is computed once: a resumed run does not read a file again if its version in the
+store is the recorded one. A copy of the files in another folder or under other names has the same digests.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _PIECE_BYTES = 8 * 2**20
 """Size of one read. IO_THREADS of them are in memory."""
 
 _QUEUED_PIECES = 1024
-"""Bound on the reads that are queued: an input of 20 TB has millions of pieces."""
+"""Maximum number of queued reads: an input of 20 TB has millions of pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class InputFile:
     Attributes:
         name: Its path below that of the input.
         size_bytes: Its size.
-        version: A value that every write changes: the ETag on S3, elsewhere the times of the file. Empty if unknown.
+        version: A value that every write changes: the ETag on S3, otherwise the file's timestamps. Empty if unknown.
         digest: 16 hex digits of a hash of its bytes.
     """
 
@@ -77,7 +77,7 @@ def identify_files(
 
 
 def digest_by_name(files: Sequence[InputFile], recorded: Sequence[InputFile] = ()) -> dict[str, str]:
-    """Name -> digest of each file; under the recorded names if the content of all files is the recorded one."""
+    """Name -> digest of each file. If all files have the recorded content, the names are the recorded ones."""
     moved = Counter(file.digest for file in files) == Counter(file.digest for file in recorded)
     return {file.name: file.digest for file in (recorded if moved else files)}
 
@@ -115,7 +115,7 @@ def _objects(storage: StorageConfig, root: str) -> Mapping[str, Mapping[str, Any
 
 
 def _read_digests(filesystem: FileSystem, size_of: Mapping[str, int]) -> dict[str, str]:
-    """The digest of each file: that of the digests of its pieces, so that threads share a large file."""
+    """The digest of each file, computed from the digests of its pieces, so that threads can share a large file."""
     digests = {path: hashlib.sha256() for path in size_of}
     pieces = ((path, offset) for path, size in size_of.items() for offset in range(0, size, _PIECE_BYTES))
     with ThreadPoolExecutor(IO_THREADS) as pool:

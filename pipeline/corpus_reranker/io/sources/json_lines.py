@@ -1,4 +1,4 @@
-"""Reads JSON Lines with pyarrow. Messages about a line name its number in the file."""
+"""Reads JSON Lines with pyarrow. Error messages have the line number in the file."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from corpus_reranker.io.sources import text_content
 from corpus_reranker.io.sources.text_content import open_text_stream
 
 _MAX_DEPTH = 1_000
-"""Arrow's parser recurses for each bracket, and ends the process at several thousand."""
+"""Arrow's parser recurses for each bracket, and several thousand levels crash the process."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
@@ -30,7 +30,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 def read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     """The rows of a file in blocks; `columns` is `input.columns`.
 
-    Values that are strings in the first object are strings in all: pyarrow would read `2020-02-29` as a time.
+    A field that is a string in the first object is read as a string in all objects: pyarrow would read `2020-02-29` as
+    a timestamp.
     """
     first = _first_object(filesystem, path)
     types = [(name, type_) for name, value in first.items() if (type_ := _type_of(name, value, columns)) is not None]
@@ -48,7 +49,7 @@ def read_jsonl(filesystem: FileSystem, path: str, columns: Mapping[str, str]) ->
 
 
 class _CheckedLines(io.RawIOBase):
-    """A stream that raises InputError before the parser gets a line that would end the process."""
+    """A stream that raises InputError before the parser gets a line that would crash the process."""
 
     def __init__(self, stream: Any, path: str) -> None:
         self._stream, self._path = stream, path
@@ -69,7 +70,7 @@ class _CheckedLines(io.RawIOBase):
 
 
 def _depth(line: bytes) -> int:
-    """The most brackets that are open at once."""
+    """The maximum number of brackets that are open at once."""
     brackets = _NO_BRACKET.sub(b"", _STRING.sub(b"", line))
     return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
 

@@ -1,4 +1,4 @@
-"""The input format "lance": a version of a Lance dataset, read by the package pylance without its deleted rows."""
+"""The input format "lance": a version of a Lance dataset, without deleted rows, read by the package pylance."""
 
 import hashlib
 import json

@@ -15,31 +15,31 @@ from corpus_reranker.io.settings import StorageConfig
 from corpus_reranker.io.storage_errors import brief
 
 FORMAT_OF_ENDING = {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
-"""Ending of a file's name -> the value of `input.format` for it."""
+"""Suffix of a file name -> the value of `input.format` for it."""
 
 _COMPRESSION = (".gz", ".bz2", ".zst")
 
 _NOTES = (".crc", ".html", ".json", ".log", ".md", ".txt", ".yaml", ".yml")
-"""Endings of files that are skipped. Any other file could be a part of the input."""
+"""Suffixes of files that are skipped. Any other file could be a part of the input."""
 
 _COLLECTION = ("corpus.", "collection.", "queries.", "qrels.", "run.", "top1000.")
-"""Beginnings of names of files in BEIR, MS MARCO and TREC."""
+"""Prefixes of file names in BEIR, MS MARCO and TREC collections."""
 
 _TABLES = {
     "_delta_log": "a Delta table, whose files may hold deleted rows; set input.format=delta",
     ".hoodie": "a Hudi table, whose files may hold deleted rows; write its current rows as Parquet",
     "metadata": "an Iceberg table, whose files may hold deleted rows; set input.format=iceberg",
 }
-"""Folder of a table's own records -> what the folder around it is, and the fix."""
+"""Name of a table's metadata folder -> what its parent folder is, and the fix."""
 
 _ICEBERG_METADATA = ".metadata.json"
 
 _FIRST_REQUEST_ATTEMPTS = 3
-"""A wrong endpoint is reported in seconds: the delays between the attempts of the AWS SDK double."""
+"""Few attempts, so that a wrong endpoint is reported in seconds: the AWS SDK doubles the delay between attempts."""
 
 
 class Listing(NamedTuple):
-    """The files of an input, sorted by path. `is_folder` is False if the path of the input is that of a file."""
+    """The files of an input, sorted by path. `is_folder` is False if the input's path is a file."""
 
     filesystem: FileSystem
     files: list[FileInfo]
@@ -47,13 +47,13 @@ class Listing(NamedTuple):
 
 
 def list_input(url: str, storage: StorageConfig) -> Listing:
-    """The file at `url`, or the files below that folder.
+    """The file at `url`, or the files below the folder at `url`.
 
     Names that begin with _ or . are skipped, as in Ray, Spark and pyarrow.
 
     Raises:
-        InputError: There is no file or folder, the folder holds a table whose records decide which files are data, or
-            an entry of the folder is neither a file nor a folder: a link to a missing file, or a pipe.
+        InputError: There is no file or folder, the folder holds a table whose metadata decides which files are data,
+            or an entry of the folder is neither a file nor a folder, but a link to a missing file or a pipe.
     """
     filesystem, path = resolve(url, storage)
     fail_fast = storage.model_copy(update={"max_attempts": min(storage.max_attempts, _FIRST_REQUEST_ATTEMPTS)})
@@ -88,18 +88,18 @@ def _check_local_entries(folder: str) -> None:
         folders[:] = [name for name in folders if not _is_hidden(name)]
         for path in (Path(parent, name) for name in names if not _is_hidden(name)):
             if not path.is_file():
-                what = "a link to a file that is missing" if path.is_symlink() else "no file"
+                what = "a link to a file that is missing" if path.is_symlink() else "not a file"
                 raise InputError(f"input.path: {path} is {what}; remove it, or start its name with _")
 
 
 def _check_no_table(paths: Sequence[str], folder: str, url: str) -> None:
-    """Raise InputError if the folder, or one below it, is a table of a format that has its own reader."""
+    """Raise InputError if the folder, or a folder below it, is a table whose metadata decides which files are data."""
     for path in paths:
         parent, _, name = path[len(folder) :].strip("/").rpartition("/")
-        holder, _, records = parent.rpartition("/")
-        if records in _TABLES and (records != "metadata" or name.endswith(_ICEBERG_METADATA)):
-            where = f"{redact(url).rstrip('/')}/{holder}".rstrip("/")
-            raise InputError(f"input.path: {where} is {_TABLES[records]}")
+        table, _, metadata = parent.rpartition("/")
+        if metadata in _TABLES and (metadata != "metadata" or name.endswith(_ICEBERG_METADATA)):
+            where = f"{redact(url).rstrip('/')}/{table}".rstrip("/")
+            raise InputError(f"input.path: {where} is {_TABLES[metadata]}")
 
 
 def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name: str) -> list[FileInfo]:
@@ -107,7 +107,7 @@ def select_data(listing: Listing, is_data: Sequence[bool], url: str, format_name
 
     Args:
         listing: The files of the input.
-        is_data: Whether each file is of the format.
+        is_data: Whether each file has the format.
         url: The input, for messages.
         format_name: The format, for messages.
 
@@ -153,7 +153,7 @@ def describe_skipped(url: str, storage: StorageConfig, paths: Sequence[str]) -> 
 def format_hint(paths: Sequence[str]) -> str:
     """The end of a message about files in a format other than `input.format`.
 
-    The names show whether the files are a collection without candidates; otherwise, the format of the first known file.
+    It depends on the names: they may be those of a collection without candidates, or show another format.
     """
     names = [path.rpartition("/")[2] for path in paths]
     if any(name.startswith(_COLLECTION) for name in names):

@@ -1,7 +1,7 @@
-"""The long form, one row per candidate: rows are grouped by query while they stream through.
+"""The long form, one row per candidate: rows are grouped by query while they are read.
 
-Memory is bounded. Rows of a query that are not contiguous are first partitioned by query into files in TMPDIR.
-Measured with 1.8 GB of rows: the process grows to 390 MB if they are contiguous, and to 1.1 GB if they are not.
+Memory is bounded. If the rows of a query are not contiguous, all rows are first partitioned by query into files in
+TMPDIR. Measured with 1.8 GB of rows: the process grows to 390 MB if they are contiguous, and to 1.1 GB if they are not.
 """
 
 import tempfile
@@ -25,20 +25,20 @@ from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tabl
 ROWS_PER_BATCH = 4096
 
 PARTITION_BYTES = 64 * 2**20
-"""Uncompressed size of the rows that are sorted in memory at once. In memory they take more."""
+"""Uncompressed size of the rows that are sorted at once. They take more space in memory."""
 
 _SHOWN_CHARS = 80
 
 MAX_PARTITIONS = 512
-"""Each partition is one open file while rows are written to them."""
+"""Maximum number of partitions. Each is an open file while rows are written."""
 
 
 class LongForm(Source, Protocol):
     """An input in long form.
 
-    The candidates of a query are ordered by `rank` if there is such a column, otherwise by descending score and then by
-    doc_id. The query and the columns that pass through are those of its first candidate. A query with more than
-    `max_candidates` keeps one candidate more than allowed, so that it becomes a failed row.
+    The candidates of a query are ordered by `rank` if there is such a column, otherwise by descending score, and then
+    by doc_id. The query text and the columns that pass through are those of the first candidate. A query with more than
+    `max_candidates` candidates keeps `max_candidates` + 1 of them, so that it becomes a failed row.
     """
 
     @property
@@ -51,7 +51,7 @@ class LongForm(Source, Protocol):
 
     @property
     def uncompressed_bytes(self) -> int:
-        """Size of all rows, about."""
+        """Approximate size of all rows."""
         ...
 
     def rows(self) -> Iterator[pa.Table]:
@@ -85,7 +85,7 @@ class LongForm(Source, Protocol):
         return Counter(candidates.values())
 
     def _is_contiguous(self) -> bool:
-        """Whether all rows of a query follow each other."""
+        """Whether the rows of every query are contiguous."""
         groups: list[pa.Array] = []
         for ids in self.query_ids():
             first_ids = ids.take(pa.array(_group_starts(ids)))
@@ -96,7 +96,7 @@ class LongForm(Source, Protocol):
         return bool(pc.count_distinct(ids_of_groups).as_py() == len(ids_of_groups))
 
     def _rows_sorted_on_disk(self) -> Iterator[pa.Table]:
-        """Partition the rows by a hash of their query into files that fit in memory; yield each one sorted."""
+        """Partition the rows by a hash of their query id into files that fit in memory, and yield each file sorted."""
         schema = self.schema
         num_partitions = min(-(-self.uncompressed_bytes // PARTITION_BYTES) or 1, MAX_PARTITIONS)
         with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
@@ -192,7 +192,7 @@ def _group_by_query(table: pa.Table, starts: np.ndarray, max_candidates: int) ->
 
 
 def _check_queries(table: pa.Table, offsets: np.ndarray) -> None:
-    """Raise InputError if the rows of a query differ in its text; a query's rows are `[offsets[q], offsets[q + 1])`."""
+    """Raise InputError if the rows of a query have different texts. Query q has rows `[offsets[q], offsets[q + 1])`."""
     texts = pc.fill_null(table["query"], "")
     changes = np.setdiff1d(_group_starts(texts), offsets)
     if len(changes):

@@ -21,11 +21,11 @@ from corpus_reranker.io.sources.long_form import LongParquet
 from corpus_reranker.io.sources.parquet_files import file_fingerprint, iter_tables
 
 ROWS_PER_BATCH = 64
-"""A row of the nested form is about a hundred times as large as one of the long form."""
+"""Rows of the nested form are about a hundred times as large as those of the long form."""
 
 
 def open_parquet(settings: InputConfig, storage: StorageConfig) -> Source:
-    """Open Parquet in nested or long form, which the columns of the first file decide. Raises InputError."""
+    """Open Parquet files. The first file's columns decide whether the form is nested or long. Raises InputError."""
     form, files = read_footers(settings, storage)
     return NestedParquet(files) if form == "nested" else LongParquet(files, settings.max_candidates)
 
@@ -68,7 +68,7 @@ class NestedParquet(Source):
         return self.files
 
     def candidate_counts(self) -> Counter[int]:
-        """Reads only one leaf of the candidates, the smallest column that shows the length of each list."""
+        """As in `Source`. Reads only the smallest leaf column of the candidates, which has the length of each list."""
         counts: Counter[int] = Counter()
         column = self.files.columns.get(CANDIDATES, CANDIDATES)
         for path in self.files.paths:
@@ -81,7 +81,7 @@ class NestedParquet(Source):
 
 
 def _smallest_leaf(file: pq.ParquetFile, column: str) -> str:
-    """The path of the column's leaf with the fewest bytes: Parquet writers name the levels of a list differently."""
+    """The path of the column's smallest leaf, found by prefix, because Parquet writers name list levels differently."""
     bytes_of: Counter[str] = Counter()
     leaves = [file.schema.column(number).path for number in range(len(file.schema))]
     for number, path in enumerate(leaves):

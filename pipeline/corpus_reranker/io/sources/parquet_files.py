@@ -23,21 +23,21 @@ from corpus_reranker.io.sources.rows import MAX_ID_CHARS
 from corpus_reranker.io.storage_errors import brief
 
 BATCH_BYTES = 64 * 2**20
-"""Size of a batch of rows as the file stores them, without compression."""
+"""Size of a batch of rows, in the file's encoding but without compression."""
 
 READ_BUFFER_BYTES = 2**20
 """Bytes of each column that are read at once; without a buffer, pyarrow reads the column of a whole row group."""
 
 _NOT_IMPLEMENTED = "Not yet implemented"
-"""In pyarrow's text of an error: it cannot read pages in the encoding DELTA_LENGTH_BYTE_ARRAY as a dictionary. DuckDB
-writes such pages with PARQUET_VERSION v2."""
+"""Part of pyarrow's error: it cannot read pages in the encoding DELTA_LENGTH_BYTE_ARRAY as a dictionary. DuckDB writes
+such pages with PARQUET_VERSION v2."""
 
 READ_ATTEMPTS = 6
-"""As many as `retry_transient_errors` makes."""
+"""The same number as in `retry_transient_errors`."""
 
 
 def file_fingerprint(files: ParquetFiles) -> dict[str, Any]:
-    """Numbers and a digest of the files' footers, and the names of columns. Paths of files are not part of it."""
+    """Size and number of rows of the files, a digest of their footers, and the renamed columns, but not the paths."""
     digest = hashlib.sha256("\n".join(sorted(file.digest for file in files.files)).encode()).hexdigest()[:16]
     size_bytes = sum(file.size_bytes for file in files.files)
     columns = {"columns": dict(files.columns)} if files.columns else {}
@@ -73,7 +73,7 @@ def iter_tables(files: ParquetFiles, max_rows: int) -> Iterator[pa.Table]:
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Raise InputError for what pyarrow raises about the file at `path`."""
+    """Raise InputError for pyarrow's errors about the file at `path`."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -83,9 +83,9 @@ def reading(path: str) -> Iterator[None]:
 def read_row_groups(files: ParquetFiles, file: ParquetFile, groups: Iterable[int], max_rows: int) -> Iterator[pa.Table]:
     """The rows of some row groups of a file, with the columns and types of `files.schema`.
 
-    Memory does not depend on the size of a row group: a batch has at most `max_rows` rows, and BATCH_BYTES as the
-    file stores them, or one row. It takes more in memory if the file stores equal values once (a dictionary). One
-    batch never spans two row groups: pyarrow cannot put two dictionaries into one nested column.
+    Memory does not depend on the size of a row group: a batch has at most `max_rows` rows and BATCH_BYTES in the file's
+    encoding, but at least one row. It takes more memory if the file uses dictionaries. A batch never spans two row
+    groups, because pyarrow cannot put two dictionaries into one nested column.
 
     Raises:
         ArrowException, OSError: The file cannot be read. A transient error of the store is retried first.
@@ -98,7 +98,7 @@ def read_row_groups(files: ParquetFiles, file: ParquetFile, groups: Iterable[int
 
 
 def _batches(filesystem: FileSystem, path: str, group: int, max_rows: int) -> Iterator[pa.RecordBatch]:
-    """The batches of a row group. After a transient error, the file is opened again after the last batch."""
+    """The batches of a row group. After a transient error, reopens the file and continues after the last batch."""
     yielded = 0
     for attempt in range(1, READ_ATTEMPTS + 1):
         try:
@@ -119,7 +119,7 @@ def _batches(filesystem: FileSystem, path: str, group: int, max_rows: int) -> It
 
 @retry_transient_errors
 def _read_query_id_batches(filesystem: FileSystem, path: str, column: str) -> list[pa.Array]:
-    """Read dictionary-encoded, so that equal long strings take no more memory than in the file."""
+    """Read the ids dictionary-encoded, so that equal long strings take no more memory than in the file."""
     try:
         return _checked_batches(filesystem, path, column, read_dictionary=[column])
     except OSError as error:
@@ -139,7 +139,7 @@ def _checked_batches(filesystem: FileSystem, path: str, column: str, read_dictio
 
 
 def check_query_ids(ids: pa.Array, first_row: int, path: str) -> pa.Array:
-    """`ids` as plain strings; `first_row` is the row of the first one in the file at `path`.
+    """Check ids and return them as plain strings. `first_row` is the row of the first id in the file at `path`.
 
     Raises InputError if an id is null, empty or too long.
     """

@@ -1,4 +1,4 @@
-"""Inputs whose rows can be read only in order: text files, and versions of tables. A run copies them."""
+"""Inputs whose rows can only be read in order: text files and table versions. A run first copies them to Parquet."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class RowStream(Protocol):
 
 
 def open_stream(stream: RowStream, form: Form, max_candidates: int) -> Source:
-    """The source of a stream whose rows have this form."""
+    """Make a `Source` of a stream whose rows have this form."""
     return NestedRows(stream) if form == "nested" else LongRows(stream, max_candidates)
 
 
@@ -106,7 +106,7 @@ class NestedRows(Source):
         return self.stream.paths
 
     def tables(self) -> Iterator[pa.Table]:
-        """As in `Source`. Checks the query ids here, so that messages name rows of the input and not of its copy."""
+        """As in `Source`. Also checks the query ids, so that messages name rows of the input instead of its copy."""
         ids: list[pa.Array] = []
         rows = 0
         for table in self.stream.rows():

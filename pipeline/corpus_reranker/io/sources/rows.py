@@ -1,7 +1,7 @@
 """Decides which input rows cannot be reranked, and converts the others to requests. No other module decides this.
 
-`check_batch` decides, on Arrow columns; `parse_row` only converts. A bad row is a result here, never an exception that
-fails its block.
+`check_batch` decides, on Arrow columns; `parse_row` only converts. A bad row becomes a result, and never fails its
+block with an exception.
 """
 
 import math
@@ -34,7 +34,7 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
 
     Args:
         table: Input rows with the types of `schemas.NESTED_INPUT`; `title` and `score` may be absent.
-        limits: The most candidates and bytes of a row, and whether a doc_id can occur twice.
+        limits: Maximum candidates and bytes of a row, and whether a doc_id may occur twice.
     """
     problems = _undecodable_rows(table) | _oversized_rows(table, limits)
     if problems:
@@ -47,7 +47,7 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
 def python_rows(table: pa.Table, shown: ShownInput, further: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows of a table that `check_batch` has checked, with the columns that `parse_row` reads and `further` ones.
 
-    Other columns can hold values that Python's types cannot, such as the timestamp `infinity` of DuckDB.
+    Other columns are left out: they can hold values that Python lacks, such as DuckDB's `infinity` timestamp.
     """
     names = dict.fromkeys((QUERY_ID, "query", CANDIDATES, PROBLEM, *further, *shown.columns))
     rows: list[dict[str, Any]] = table.select(list(names)).to_pylist()
@@ -57,12 +57,12 @@ def python_rows(table: pa.Table, shown: ShownInput, further: Sequence[str] = ())
 def parse_row(row: Mapping[str, Any], shown: ShownInput = NOTHING_SHOWN) -> RerankRequest:
     """The request of one row that `check_batch` has checked; candidates keep the order of the list.
 
-    The first of the candidates with the same doc_id is kept. A null score becomes NaN: the first stage's scores are
-    carried along, and used only if prompts show them.
+    If candidates have the same doc_id, the first one is kept. A null score becomes NaN: first-stage scores are only
+    copied to the output, unless prompts show them.
 
     Args:
         row: The row, with all columns that prompts show.
-        shown: What prompts show of it.
+        shown: What prompts show of the row.
 
     Raises:
         RowError: `check_batch` found a problem, or a value that prompts show is null.
@@ -86,7 +86,7 @@ def check_shown(schema: pa.Schema, shown: ShownInput) -> None:
     """Check that an input in nested form has the columns and scores that prompts show.
 
     Raises:
-        InputError: Names the column and the fix.
+        InputError: A column or the scores are missing. The message names the column and the fix.
     """
     for name in shown.columns:
         if name not in schema.names:
@@ -193,7 +193,7 @@ def _invalid_rows(table: pa.Table, limits: RowLimits) -> dict[int, str]:
 
 
 def _invalid_candidates(lists: pa.Array, limits: RowLimits) -> Iterator[tuple[int, str]]:
-    """Problems of the rows' lists; for a row with several bad candidates, that of the first one is first."""
+    """Row and problem of each bad list. For a row with several bad candidates, the first candidate comes first."""
     lengths = pc.list_value_length(lists)
     yield from ((int(row), "candidates is null") for row in _rows_where(pc.is_null(lengths)))
     yield from ((int(row), "candidates is empty") for row in _rows_where(pc.equal(lengths, 0)))
@@ -234,7 +234,7 @@ def _duplicates(doc_ids: pa.Array, rows: np.ndarray, first_of_row: np.ndarray) -
 
 
 def _is_blank(texts: pa.Array | pa.ChunkedArray) -> Any:
-    """True for null, empty, and white space alone."""
+    """True for null, empty and white-space-only texts."""
     return pc.or_(pc.is_null(texts), pc.fill_null(pc.or_(pc.equal(texts, ""), pc.utf8_is_space(texts)), True))
 
 

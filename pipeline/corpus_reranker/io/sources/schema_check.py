@@ -1,7 +1,7 @@
-"""The form of an input, and the one schema in which the rows of all its files are read.
+"""Determines the form of an input, and the one schema with which the rows of all its files are read.
 
 A type is accepted if its values keep their meaning in the type that the reranker reads, so that files of pandas,
-polars, DuckDB, Spark and Hugging Face datasets need no conversion. Every problem of every file is reported at once.
+polars, DuckDB, Spark and Hugging Face datasets need no conversion. All problems of all files are reported together.
 """
 
 import re
@@ -34,22 +34,22 @@ IsExact: TypeAlias = Callable[[str, str], bool]
 OPTIONAL_COLUMNS = ("title", "rank")
 
 _REQUIRED_FIELDS = ("doc_id", "text")
-"""Fields of a candidate that an input cannot lack."""
+"""Required fields of a candidate."""
 
 _IDS = ("query_id", "doc_id")
 
 _PANDAS_INDEX = re.compile(r"(__index_level_\d+__)?")
-"""Columns in which pandas stores an index without a name: in Parquet (pandas/io/parquet.py), and in CSV."""
+"""Columns in which pandas stores an unnamed index: in Parquet (pandas/io/parquet.py), and in CSV."""
 
 _SHOWN_FILES = 3
 
 
 def input_schema(schemas: Mapping[str, pa.Schema], settings: RowSettings, is_exact: IsExact) -> tuple[Form, pa.Schema]:
-    """The form of an input, and the schema in which its rows are read.
+    """The form of an input, and the schema with which its rows are read.
 
     Args:
         schemas: Path of each file -> its schema.
-        settings: `columns` and `cast_ids`.
+        settings: Only `columns` and `cast_ids` are used.
         is_exact: Called for a column that is int64 in some files and double in others.
 
     Raises:
@@ -87,7 +87,7 @@ def _candidates_type(schemas: Mapping[str, pa.Schema]) -> pa.DataType:
 
 
 def _check_levels(schemas: Mapping[str, pa.Schema]) -> None:
-    """Raise InputError for a type that other checks cannot walk through, and that Parquet cannot hold."""
+    """Raise InputError for a type that is nested too deeply for the recursive checks and for Parquet."""
     for path, schema in schemas.items():
         for field in schema:
             if (levels := num_levels(field.type)) > MAX_LEVELS:
@@ -98,7 +98,7 @@ def _check_levels(schemas: Mapping[str, pa.Schema]) -> None:
 
 
 def _unknown_names(schemas: Collection[pa.Schema], columns: Mapping[str, str]) -> Iterator[str]:
-    """A problem for each name in `input.columns` that no file has, neither as a column nor in the candidates."""
+    """A problem for each name in `input.columns` that no file has as a column or as a field of the candidates."""
     names = {name for schema in schemas for name in schema.names}
     for type_ in (schema.field(position).type for schema in schemas for position in range(len(schema))):
         if is_list(type_) and pa.types.is_struct(type_.value_type):
@@ -193,8 +193,8 @@ def _type_problems(name: str, found: pa.DataType, expected: pa.DataType, setting
         elif pa.types.is_fixed_size_binary(found) or isinstance(found, pa.BaseExtensionType):
             yield f"{label}; write it as text"  # pandas' cast of bytes to str is b'...'
         elif not (is_text(found) or is_bytes(found)):
-            of_integers = leaf in _IDS and pa.types.is_floating(found)  # pandas makes floats of integers with gaps
-            yield f"{label}; {_cast_fix(name, 'Int64', 'str') if of_integers else _cast_fix(name, 'str')}"
+            was_integer = leaf in _IDS and pa.types.is_floating(found)  # pandas turns integers with gaps into floats
+            yield f"{label}; {_cast_fix(name, 'Int64', 'str') if was_integer else _cast_fix(name, 'str')}"
     elif not is_number(found):
         yield f"{label}; {_cast_fix(name, 'float')}"
 
@@ -231,7 +231,7 @@ def _named_type(name: str, type_: pa.DataType) -> str:
 
 
 def _check_order_columns(schemas: Mapping[str, pa.Schema], problems: dict[str, list[str]]) -> None:
-    """`rank` decides the order if there is one, so either all files have it or none."""
+    """Check that all files or none have the column `rank`, which decides the order if it exists."""
     ranked = [path for path, schema in schemas.items() if "rank" in schema.names]
     if ranked and len(ranked) < len(schemas):
         problem = f"no column 'rank', which {ranked[0]} has; add it to all files, or drop it"
@@ -241,7 +241,7 @@ def _check_order_columns(schemas: Mapping[str, pa.Schema], problems: dict[str, l
 def _passed_through(
     schemas: Mapping[str, pa.Schema], expected: pa.Schema, is_exact: IsExact, problems: dict[str, list[str]]
 ) -> list[pa.Field]:
-    """The other columns of all files, each with a type that holds the values of every file."""
+    """The other columns of all files, each with a type that can hold the values of every file."""
     paths_of_type: dict[str, dict[pa.DataType, list[str]]] = {}
     for path, schema in schemas.items():
         for field in schema:
@@ -261,7 +261,7 @@ def _passed_through(
 
 
 def _exact_double(name: str, paths_of_type: Mapping[pa.DataType, list[str]], is_exact: IsExact) -> pa.DataType | None:
-    """double, if it holds the values of all files: pandas makes floats of integers where one is missing."""
+    """Double, if it represents the values of all files: pandas turns integers with gaps into floats. Otherwise None."""
     if not all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in paths_of_type):
         return None
     with_integers = (path for type_, paths in paths_of_type.items() if pa.types.is_integer(type_) for path in paths)
@@ -276,7 +276,7 @@ def _passed_through_problems(field: pa.Field) -> Iterator[str]:
 
 
 def _message(problems: Mapping[str, list[str]]) -> str:
-    """One line for one problem; otherwise a line each."""
+    """One line for a single problem; otherwise a heading, and one line for each problem."""
     lines = [_line(problem, paths) for problem, paths in problems.items()]
     if len(lines) == 1:
         return lines[0]

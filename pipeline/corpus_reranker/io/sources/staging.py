@@ -1,4 +1,4 @@
-"""The copy of an input in nested Parquet files that a run reads block by block, made once for an output."""
+"""Copies an input to nested Parquet files, once for an output. A run reads them block by block."""
 
 import itertools
 import json
@@ -31,9 +31,9 @@ def stage(
 ) -> ParquetFiles:
     """Return nested Parquet files with the queries of `source`.
 
-    Without a limit, these are the source's own files if it has any. Otherwise the queries are copied to a new folder
-    in `folder_url`; a later call for the same source and limit finds the copy. Each copy has its own folder, because a
-    driver that was paused past its lease may still be copying.
+    If the source has such files and there is no limit, these are returned. Otherwise, the queries are copied to a new
+    folder in `folder_url`; a later call for the same source and limit finds the copy. Each copy has its own folder,
+    because a driver that was paused past its lease may still be copying.
 
     Args:
         source: The input.
@@ -57,7 +57,7 @@ def stage(
         try:
             _write(head(source.tables(), limit), filesystem, folder)
         except BaseException:
-            delete_folder(filesystem, folder)  # after an error, the run copies again
+            delete_folder(filesystem, folder)  # the resumed run makes a new copy
             raise
         open_object_store(folder_url, storage).write(join(name, COMPLETE), content)
     return read_nested_files(InputConfig(path=join(folder_url, name)), storage)
@@ -90,7 +90,7 @@ def head(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
 
 
 def _write(tables: Iterable[pa.Table], filesystem: FileSystem, folder: str) -> None:
-    """Write files of about ROWS_PER_FILE rows, so that several tasks can read them in parallel; at least one file."""
+    """Write at least one file. Files have about ROWS_PER_FILE rows, so that several tasks can read them in parallel."""
     filesystem.create_dir(folder, recursive=True)
     row_groups = (
         table.slice(start, ROWS_PER_GROUP) for table in tables for start in range(0, table.num_rows, ROWS_PER_GROUP)

@@ -1,8 +1,8 @@
 """One version of a table: an Iceberg snapshot, a version of a Delta or Lance table, a Hugging Face dataset.
 
-The library of the table reads the rows, because only it knows which rows are deleted, which columns are renamed and
-which values are in names of folders. A run copies them once as Parquet: Ray Data's readers of tables have neither the
-stable order nor the sizes of row groups that a resumed run needs.
+The library of the table reads the rows, because only the library knows which rows are deleted, which columns are
+renamed and which values are in folder names. A run copies the rows to Parquet once: Ray Data's table readers provide
+neither the stable order nor the row group sizes that a resumed run needs.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ class TableVersion:
 
     Attributes:
         name: Table and version, for messages.
-        schema: The table's own schema until `open_table` replaces it by that of `input_schema`.
-        read: Reads the rows with the columns of the table, in the same order in every call. The argument is the
-            maximum number of rows of a batch. Picklable.
+        schema: The table's own schema, until `open_table` replaces it with the schema from `input_schema`.
+        read: Reads the rows with the table's own columns, in the same order in every call. The argument is the maximum
+            number of rows of a batch. Picklable.
         fingerprint: What identifies the content of the version.
         size_bytes: Size of its data files.
         paths: As in `Source`, if the fingerprint does not identify the content.
@@ -50,7 +50,7 @@ class TableVersion:
 
     @property
     def uncompressed_bytes(self) -> int:
-        """Reads all rows: files of a few megabytes can hold gigabytes of equal passages."""
+        """As in `LongForm`. Reads all rows, because a few megabytes of files can hold gigabytes of equal passages."""
         return sum(table.nbytes for table in self.rows())
 
     def describe(self, form: Form) -> str:
@@ -76,17 +76,17 @@ def open_table(table: TableVersion, settings: InputConfig) -> Source:
 
 @contextlib.contextmanager
 def reading_table(name: str) -> Iterator[None]:
-    """Raise InputError for what the library of a table raises about the table `name`."""
+    """Raise InputError for errors of a table's library about the table `name`."""
     try:
         yield
     except RerankerError:
         raise
-    except Exception as error:  # each library has errors of its own, which share no base class
+    except Exception as error:  # each library has its own errors, without a common base class
         raise InputError(f"{name} cannot be read: {brief_of_library(error)}") from error
 
 
 def version_number(settings: InputConfig) -> int | None:
-    """`input.version` as a number. Raises ConfigError if it is none."""
+    """`input.version` as a number; None if it is not set. Raises ConfigError if it is not a number."""
     if settings.version is None:
         return None
     if not settings.version.isdecimal():

@@ -1,4 +1,4 @@
-"""Opens text files, detects those that are not UTF-8 text in the expected format, and names their format."""
+"""Opens text files, and reports those that are not UTF-8 text in the expected format, with the fix."""
 
 import codecs
 import contextlib
@@ -11,7 +11,7 @@ from corpus_reranker.errors import InputError
 from corpus_reranker.io.sources.parquet_files import reading
 
 BLOCK_BYTES = 16 * 2**20
-"""Size of the block of a file that is parsed at once. A line may not be longer."""
+"""Size of the blocks in which a file is parsed. A line must not be longer."""
 
 PREFIX_BYTES = 4
 
@@ -25,10 +25,10 @@ _NOT_TEXT = {
 """First bytes of files that are not text in UTF-8 -> what they are, and the fix."""
 
 _NOT_UTF8 = "invalid UTF8"
-"""In pyarrow's text of an error."""
+"""Part of pyarrow's error message."""
 
 _NOT_A_NUMBER = "conversion error to double"
-"""In pyarrow's text of an error: scores and ranks are the only columns of numbers."""
+"""Part of pyarrow's error message. Scores and ranks are the only columns that are read as numbers."""
 
 _FORMAT_OF_DELIMITER = {",": "csv", "\t": "tsv"}
 
@@ -36,19 +36,19 @@ _OTHER_DELIMITERS = (";", "|")
 
 
 def open_text_stream(filesystem: FileSystem, path: str) -> Any:
-    """The bytes of a file, decompressed if its name says so."""
+    """Open a file as bytes, decompressed if its name has the suffix of a compression format."""
     return filesystem.open_input_stream(path, compression="detect")
 
 
 def check_prefix(first_bytes: bytes, path: str) -> None:
-    """Raise InputError if the first PREFIX_BYTES bytes of a file are not those of text in UTF-8."""
+    """Raise InputError if the first PREFIX_BYTES bytes of a file show that it is not UTF-8 text."""
     for prefix, problem in _NOT_TEXT.items():
         if first_bytes.startswith(prefix):
             raise InputError(f"{path} {problem}")
 
 
 def check_delimiter(names: Sequence[str], delimiter: str, path: str) -> None:
-    """Raise InputError if the only name of a header is a header with another delimiter."""
+    """Raise InputError if a header has only one name and that name contains another delimiter."""
     if len(names) != 1:
         return
     for other in (*_FORMAT_OF_DELIMITER, *_OTHER_DELIMITERS):
@@ -60,7 +60,7 @@ def check_delimiter(names: Sequence[str], delimiter: str, path: str) -> None:
 
 @contextlib.contextmanager
 def reading_text(path: str) -> Iterator[None]:
-    """Raise InputError for what pyarrow and Python raise about the text file at `path`."""
+    """Raise InputError for errors of pyarrow and Python about the text file at `path`."""
     try:
         with reading(path):
             yield

@@ -38,12 +38,12 @@ Reader: TypeAlias = Callable[[FileSystem, str, Mapping[str, str]], Iterator[pa.R
 
 
 def open_csv(settings: InputConfig, storage: StorageConfig) -> Source:
-    """Open CSV. Fields may be in double quotes, and then hold commas and line breaks."""
+    """Open CSV. Fields in double quotes may contain commas and line breaks."""
     return _open(settings, storage, _read_csv)
 
 
 def open_tsv(settings: InputConfig, storage: StorageConfig) -> Source:
-    """Open TSV. A quote has no meaning, as in the files of MS MARCO, so that no field holds a tab or a line break."""
+    """Open TSV. As in MS MARCO's files, quotes have no meaning, so a field cannot contain a tab or a line break."""
     return _open(settings, storage, _read_tsv)
 
 
@@ -140,7 +140,7 @@ def _read_tsv(filesystem: FileSystem, path: str, columns: Mapping[str, str]) -> 
 def _read_delimited(
     filesystem: FileSystem, path: str, columns: Mapping[str, str], parse_options: pa_csv.ParseOptions
 ) -> Iterator[pa.RecordBatch]:
-    """All columns are text, but for score and rank: a type that is guessed from the first block can be wrong."""
+    """Read all columns as text, except score and rank: a type that is inferred from the first block can be wrong."""
     read_options = pa_csv.ReadOptions(block_size=text_content.BLOCK_BYTES)
     with open_text_stream(filesystem, path) as stream, pa_csv.open_csv(stream, read_options, parse_options) as batches:
         names = batches.schema.names
