@@ -132,7 +132,7 @@ def resolve(url: str, storage: StorageConfig) -> tuple[FileSystem, str]:
 
 
 def is_s3(url: str) -> bool:
-    """Whether `url` is on S3 or a store with its API."""
+    """Whether `url` is on S3 or an S3-compatible store."""
     return url.partition("://")[0].lower() in S3_SCHEMES
 
 

@@ -149,7 +149,7 @@ def _call(function: Callable[..., Any], args: Any, kwargs: Any, memory_bytes: in
     try:
         return True, function(*args, **kwargs)
     except MemoryError:
-        fix = "a file is crafted to do harm, or one run has tens of millions of queries: split them"
+        fix = "a file may be malicious, or the run has tens of millions of queries: split the input"
         return False, InputError(f"reading takes more than {memory_bytes} bytes; {fix}")
     except RecursionError:
         return False, InputError("reading recurses without end: the columns of a file are nested too deeply")

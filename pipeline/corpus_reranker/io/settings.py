@@ -46,7 +46,7 @@ class StorageConfig(Section):
     anonymous: bool = Field(False, description="Send requests without credentials, for public buckets.")
     requester_pays: bool = Field(False, description="Pay for the requests to requester-pays buckets.")
     kms_key_id: str | None = Field(
-        None, description="Key with which S3 encrypts each new object (SSE-KMS). None: the default of the bucket."
+        None, description="KMS key with which S3 encrypts new objects (SSE-KMS). None: the bucket's default."
     )
     path_style: bool = Field(
         True,

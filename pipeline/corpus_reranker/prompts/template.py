@@ -45,7 +45,9 @@ class PromptTemplate(Section):
         "Title: {title} Content: {text}", description="{passage} of a passage that has a title. {title} and {text}."
     )
     after_passages: str = Field(description="End of the user message. {num}, {query}, {column:NAME}.")
-    identifiers: Literal["numbers", "letters"] = Field("numbers", description="What {rank} is: 1, 2, ... or A, B, ...")
+    identifiers: Literal["numbers", "letters"] = Field(
+        "numbers", description="How {rank} is written: 1, 2, ... or A, B, ..."
+    )
     chat: str | None = Field(
         None,
         description="Chat template with {system} and {user}. None: the tokenizer's.",

@@ -1,4 +1,4 @@
-"""The core: reranks one query. It uses neither Ray, vLLM nor Parquet."""
+"""The core: reranks one query, without Ray, vLLM or Parquet."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

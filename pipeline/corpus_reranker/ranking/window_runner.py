@@ -185,8 +185,8 @@ class WindowRunner:
     def _check_window(self, indices: Sequence[int]) -> None:
         if not indices or len(set(indices)) < len(indices) or not set(indices) <= self._indices:
             raise ValueError(
-                f"a window must show each of its candidates once, and at least one of the query's {len(self._indices)};"
-                f" the strategy gave the indices {list(indices)[:30]}"
+                f"a window must show at least one of the query's {len(self._indices)} candidates, and none of them"
+                f" twice; the strategy gave the indices {list(indices)[:30]}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Chooses the endpoint of each request, and detects that no endpoint answers."""
+"""Chooses the endpoint for each request, and detects when no endpoint answers."""
 
 import asyncio
 import contextlib
@@ -121,7 +121,7 @@ class EndpointPool:
         down = [max(each.outage_seconds(now), each.paused_until - now) > longest for each in self.endpoints]
         if all(down):
             raise EngineDeadError(
-                f"no endpoint takes requests for more than {longest:g} s (engine.max_outage_seconds);"
+                f"no endpoint accepts requests for more than {longest:g} s (engine.max_outage_seconds);"
                 f" {self.endpoints[0].last_failure}"
             )
 

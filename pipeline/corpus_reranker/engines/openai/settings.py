@@ -21,7 +21,7 @@ class ServerFeatures(Section):
     stop_in_text: bool = Field(False, description="Completions: the text can include the stop string.")
     choice_logprobs: bool = Field(False, description="Completions: log-probabilities of given token ids.")
     regex: Literal["structured_outputs", "regex"] | None = Field(
-        None, description="Request parameter for output that matches a regular expression: of vLLM, of SGLang."
+        None, description="Request parameter for output that matches a regular expression, of vLLM or of SGLang."
     )
     max_completion_tokens: bool = Field(
         False, description="Chat: the server refuses max_tokens and takes max_completion_tokens."
@@ -71,7 +71,7 @@ class OpenAISettings(EngineSettings):
         256,
         ge=1,
         description="Maximum number of requests in flight at each endpoint. The engine finds how many the server "
-        "takes, up to this number.",
+        "accepts, up to this number.",
     )
     max_requests_per_minute: float | None = Field(
         None, gt=0, description="Limit of the whole run, divided by cluster.max_replicas. None: no limit."
@@ -111,7 +111,7 @@ class OpenAISettings(EngineSettings):
         default_factory=dict, description="Additional request parameters, such as reasoning_effort."
     )
     server: ServerFeatures | None = Field(
-        None, description="What the server can do. None: a few small requests find out when the run starts."
+        None, description="Features of the server. None: a few small requests detect them when the run starts."
     )
 
     @property

@@ -212,7 +212,7 @@ class VllmSettings(EngineSettings):
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"engine_kwargs.{name} must be a whole number of at least 1, got {size!r}")
         if "revision" in self.engine_kwargs:
-            raise ValueError("engine_kwargs.revision pins the weights alone; write model: hf://owner/name@revision")
+            raise ValueError("engine_kwargs.revision pins only the weights; write model: hf://owner/name@revision")
         if self.engine_kwargs.get("data_parallel_size", 1) > 1:
             raise ValueError(
                 "engine_kwargs.data_parallel_size is not supported: replicas are independent engines that are restarted"

@@ -6,7 +6,7 @@ import uuid
 from corpus_reranker.errors import OutputError
 from corpus_reranker.io.object_store.base import ObjectStore
 
-NO_LEASE = "no lease can be held and two runs could write one output"
+NO_LEASE = "no lease can be held, and two runs could write to one output"
 
 
 def check_conditional_writes(store: ObjectStore, consequence: str = NO_LEASE) -> None:

@@ -1,7 +1,7 @@
-"""The input formats "csv", "tsv" and "jsonl": candidates in text files, plain or compressed, in UTF-8.
+"""The input formats "csv", "tsv" and "jsonl": candidates in UTF-8 text files, plain or compressed.
 
-CSV and TSV have a header line and are in long form; JSONL is in long or in nested form. Memory is bounded by blocks of
-`text_content.BLOCK_BYTES`.
+CSV and TSV have a header line and are in long form; JSONL is in long or nested form. Memory is bounded, because files
+are read in blocks of `text_content.BLOCK_BYTES`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -74,7 +74,7 @@ class Active:
         stabilities: list[float] = []
         to_rank, last_round = list(range(depth)), False
         while windows := self._windows(to_rank)[: self.max_calls - len(stabilities)]:
-            for order in await _rank_in_order_of(beliefs, windows, rank_window):
+            for order in await _rank_concurrently(beliefs, windows, rank_window):
                 apply_answer(beliefs, order)
                 stabilities.append(stability(beliefs, self.cutoff))
             if last_round:
@@ -133,10 +133,10 @@ def stability(beliefs: Sequence[Gaussian], cutoff: int) -> float:
     return sum(beliefs[index].above(threshold) for index in by_mean(beliefs)[:cutoff]) / cutoff
 
 
-async def _rank_in_order_of(
+async def _rank_concurrently(
     beliefs: Sequence[Gaussian], windows: Sequence[Sequence[int]], rank_window: RankWindow
 ) -> list[list[int]]:
-    """Rank `windows` concurrently. Each starts at the position that its best candidate has by `beliefs`."""
+    """Rank `windows` concurrently. Each starts at the position of its best candidate in the order of `beliefs`."""
     position = {index: position for position, index in enumerate(by_mean(beliefs))}
     return await rank_windows(rank_window, [(indices, min(map(position.__getitem__, indices))) for indices in windows])
 

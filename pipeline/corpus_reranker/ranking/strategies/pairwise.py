@@ -9,7 +9,7 @@ from corpus_reranker.ranking.heapsort import best_by_heapsort, max_comparisons
 from corpus_reranker.ranking.strategies.base import RankWindow, rank_windows
 
 _ORDERS = 2
-"""A pair is shown in both orders."""
+"""Number of requests for one pair: it is shown in both orders."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,23 +18,23 @@ class ShuffleConsensus:
     window, so a ranking can be continued.
 
     Each copy of a window pairs a candidate with the other passages of the window. The agreement of the candidate is the
-    fraction of these pairs, over all windows, that the copies order as the consensus of the window does. With one copy,
-    there is no agreement.
+    fraction of these pairs, over all windows, that the copies order as the consensus of the window does. It is not
+    defined for a single copy.
 
-    The stability is the probability that most shuffled prompts order a pair as the consensus of its window does, as
-    `majority_probabilities` derives it from the copies. It is the mean over the pairs of all windows with at least one
-    candidate of the first `cutoff`: 0.75 with one copy, and 1 minus 2 to the power of -(n + 1) if n copies agree. If
-    there is one window, each of its copies has the stability of the ranking with no further copies.
+    The stability is the probability that most shuffled prompts order a pair as the consensus of its window does, which
+    `majority_probabilities` estimates from the copies. It is the mean over the pairs, in all windows, with at least one
+    candidate of the first `cutoff`: 0.75 with one copy, and 1 - 2^-(n + 1) if n copies agree. If there is only one
+    window, each copy has the stability that the ranking would have without later copies.
 
     A copy without an answer counts as a vote for the window's input order.
 
     Attributes:
         window: Passages in one window.
-        stride: Positions that the next window moves up.
+        stride: Number of positions by which the next window moves up.
         depth: Number of first-stage candidates to rerank.
         shuffles: Shuffled copies of each window.
         seed: Seed of the shuffles.
-        cutoff: Number of candidates at the top that the stability is about. It does not change the order.
+        cutoff: Number of top candidates that the stability covers. It does not change the order.
     """
 
     window: int = 20

@@ -15,7 +15,7 @@ class SlidingWindow:
 
     Attributes:
         window: Passages in one window.
-        stride: Positions that the next window moves up.
+        stride: Number of positions by which the next window moves up.
         depth: Number of first-stage candidates to rerank.
         passes: Number of passes over all windows.
         full_windows: The top window also shows `window` passages, so its overlap with the window below is larger. For
