@@ -41,7 +41,7 @@ from corpus_reranker.io.storage_errors import brief
 from corpus_reranker.types import ShownInput
 
 _SPILL_FILES = 64
-"""Maximum number of temporary files. The rows of one file are in memory at once: of a million rows, 16,000."""
+"""Maximum number of temporary files. The rows of one file are in memory at once: 16,000 of a million rows."""
 
 _READ_THREADS = 4
 """Row groups of the input that are read concurrently, each in batches of up to 64 MiB."""

@@ -84,7 +84,7 @@ def encode_segment(rows: pa.Table) -> bytes:
 
 
 def hashes_of(keys: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    """The first 8 bytes of each key, by which the index finds it."""
+    """The first 8 bytes of each key. The index uses them as the hash of the key."""
     return np.frombuffer(b"".join(key[:8] for key in keys), np.uint64)
 
 

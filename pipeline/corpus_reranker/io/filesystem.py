@@ -149,7 +149,7 @@ def s3_path(url: str) -> str:
 
 
 def canonical(url: str) -> str:
-    """The canonical form of a location, equal for all its spellings. A folder's is a prefix of its files' forms.
+    """The canonical form of a location, equal for all its spellings. A folder's form is a prefix of its files' forms.
 
     `s3a://b//x/` and `s3://b/x` are the same location; so are `~/x`, its absolute path and its `file://` URL.
     """

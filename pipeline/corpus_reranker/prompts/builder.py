@@ -26,7 +26,7 @@ _LIKELY_CHARACTERS_PER_TOKEN = 8
 _FIRST_READ_CHARACTERS = 8192
 _FIRST_READ_CHARACTERS_PER_TOKEN = 16
 _SECOND_READ_FACTOR = 8
-"""Of a longer passage, only this many characters are tokenized, and 8 times as many if these give too few tokens."""
+"""Only this many characters of a longer passage are tokenized, and 8 times as many if these give too few tokens."""
 
 
 class PromptBuilder:

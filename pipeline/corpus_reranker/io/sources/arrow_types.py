@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _MAX_EXACT_INT_BITS = 53
-"""A double cannot represent all integers of more bits."""
+"""A double cannot represent all integers with more bits."""
 
 _MAX_EXACT_DIGITS = 15
-"""A double cannot represent all decimals of more digits."""
+"""A double cannot represent all decimals with more digits."""
 
 
 MAX_LEVELS = 32

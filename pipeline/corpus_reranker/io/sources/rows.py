@@ -47,7 +47,7 @@ def check_batch(table: pa.Table, limits: RowLimits) -> pa.Table:
 def python_rows(table: pa.Table, shown: ShownInput, further: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows of a table that `check_batch` has checked, with the columns that `parse_row` reads and `further` ones.
 
-    Other columns are left out: they can hold values that Python lacks, such as DuckDB's `infinity` timestamp.
+    Other columns are left out: they can hold values that Python types lack, such as DuckDB's timestamp `infinity`.
     """
     names = dict.fromkeys((QUERY_ID, "query", CANDIDATES, PROBLEM, *further, *shown.columns))
     rows: list[dict[str, Any]] = table.select(list(names)).to_pylist()
