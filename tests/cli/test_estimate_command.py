@@ -145,10 +145,10 @@ def test_a_budget_has_a_curve_measured_on_a_sample(config: Path, tmp_path: Path)
     assert points[1]["stability_gain"] == pytest.approx(0.05 * 1000)
     assert points[2]["tokens"] == pytest.approx(100 * (found["work"]["prompt_tokens_mean"] + 30))
     text = printed(config, *options)
-    assert "curve of the budget, from 2 queries of" in text
+    assert "budget curve, from 2 queries of" in text
     assert re.search(r"100 +2\.5 +[0-9,]+ +0\.5750 +\+50\.00 +budget", text), text
     assert "GPU-hours" not in text, "not known without a rate"
-    assert "GPU-hours" in printed(config, *options, "--windows-per-second=0.5").partition("curve of the budget")[2]
+    assert "GPU-hours" in printed(config, *options, "--windows-per-second=0.5").partition("budget curve")[2]
 
 
 def test_the_curve_converts_a_budget_in_another_unit(config: Path, tmp_path: Path) -> None:
@@ -166,12 +166,12 @@ def test_the_curve_converts_a_budget_in_another_unit(config: Path, tmp_path: Pat
 def test_a_budget_without_a_sample_says_how_to_get_the_curve(config: Path, tmp_path: Path) -> None:
     write_input(tmp_path / "in", rows(*[30] * 4))
     text = printed(config, ACTIVE, "--budget.windows=10")
-    assert "curve of the budget: none; give estimate.measured" in text
+    assert "budget curve: none; give estimate.measured" in text
     assert estimate(config, ACTIVE, "--budget.windows=10")["curve"]["rows"] == []
     assert estimate(config, ACTIVE)["curve"] is None
     assert "curve" not in printed(config, ACTIVE)
     earlier = write_data_files(tmp_path / "earlier", [[output_row("1", [0], windows=[WINDOW])]])
-    assert "curve of the budget: none; " in printed(config, ACTIVE, "--budget.windows=10", f"--measured={earlier}")
+    assert "budget curve: none; " in printed(config, ACTIVE, "--budget.windows=10", f"--measured={earlier}")
     with_sliding_window = printed(config, "--budget.windows=10", f"--measured={earlier}")
     assert "none; strategy sliding_window cannot continue with more windows" in with_sliding_window
 

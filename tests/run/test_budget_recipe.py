@@ -43,7 +43,7 @@ def test_the_run_ends_where_the_curve_of_the_sample_says(tmp_path: Path, monkeyp
         result = run_command(*command)
         assert result.exit_code == 0, (command, result.output)
         if command[0] == "estimate":
-            assert "curve of the budget, from 12 queries of out/sample, with allocation uniform:" in result.output
+            assert "budget curve, from 12 queries of out/sample, with allocation uniform:" in result.output
 
     rows = rows_of_folder(Path("out/reranked")).values()
     stabilities = [row["stability"] for row in rows if row["stability"] is not None]

@@ -120,13 +120,13 @@ def _table(found: Estimate, config: JobConfig) -> Table:
 
 
 def _curve(curve: EstimatedCurve, config: JobConfig) -> Iterator[Table | str]:
-    """The curve of the budget, with only the columns that are known."""
+    """The budget curve, with only the columns that are known."""
     assert config.budget is not None
     if not curve.rows:
-        yield f"\ncurve of the budget: none; {curve.note}"
+        yield f"\nbudget curve: none; {curve.note}"
         return
     yield (
-        f"\ncurve of the budget, from {counted(curve.queries, 'query')} of {config.estimate.measured},"
+        f"\nbudget curve, from {counted(curve.queries, 'query')} of {config.estimate.measured},"
         f" with allocation {config.budget.allocation}:\n"
     )
     columns: dict[str, list[str | None]] = {
@@ -146,7 +146,7 @@ def _curve(curve: EstimatedCurve, config: JobConfig) -> Iterator[Table | str]:
     for cells in zip(*known.values(), strict=True):
         table.add_row(*cells)
     yield table
-    yield "\ngain: rise of the mean stability since the row above, summed over the queries, per 1,000 windows"
+    yield "\ngain: rise of the stability since the row above, summed over the queries, per 1,000 windows"
     if curve.note:
         yield curve.note
 
