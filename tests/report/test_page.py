@@ -203,7 +203,7 @@ def test_flagged_answers_are_counted(tmp_path: Path) -> None:
     page = Page(report(write_data_files(tmp_path / "out", [[row]])))
     assert page.has("Candidates without text, ranked last: 1. Duplicate candidates, dropped: 2.")
     assert page.has("Answers name 62.5% of their passages. 2 (66.7%) leave the window in its input order;")
-    assert page.has("1 (33.3%) name one passage of several.")
+    assert page.has("1 (33.3%) name only one of several passages.")
 
 
 def test_gpus_come_from_the_run_record(tmp_path: Path) -> None:

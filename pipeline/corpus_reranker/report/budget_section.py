@@ -19,7 +19,7 @@ from corpus_reranker.io.schemas import QUERY_ID, WINDOWS
 from corpus_reranker.report.run_data import RunData
 
 _GAIN_WINDOWS = 1_000
-"""Windows that a gain is given for."""
+"""Number of windows in the unit of a gain."""
 
 _UNREAD_FIELDS = frozenset(field.name for field in WINDOWS.value_type) - {"attempts"}
 """Fields of windows to skip: one is enough to count them."""
@@ -53,7 +53,7 @@ class WindowLine:
 
 @dataclass(frozen=True, slots=True)
 class SpentLine:
-    """The queries that had the same number of windows. `stability` is their mean, None if none has one.
+    """The queries that had the same number of windows. `stability` is their mean stability, None if no query has one.
 
     `judged` is the number of those with qrels, `ndcg_before` and `ndcg_after` are means over these, of the first stage
     and after reranking.
@@ -149,7 +149,7 @@ def budget_section(
 def _round(before: Mapping[str, Any], after: Mapping[str, Any], counts: Mapping[str, int]) -> RoundLine:
     """The line of a round. `counts` has the number of queries with a stability and with qrels."""
     windows = after["windows"] - before["windows"]
-    comparable = windows > 0 and before["rows"] == after["rows"]  # the first round has no row before it
+    comparable = windows > 0 and before["rows"] == after["rows"]  # before the first round, there are no rows to compare
 
     def gain(name: str) -> float | None:
         if not comparable or before[name] is None or after[name] is None:

@@ -99,8 +99,8 @@ def compare_outputs(
     `candidates` adds the passages of the listed queries to the page.
 
     Raises:
-        InputError: An output, the qrels or the candidates cannot be read, an output may not be used as a result, or
-            the outputs have no query in common.
+        InputError: An output, the qrels or the candidates cannot be read, an output is unfinished or simulated and
+            that is not allowed, or the outputs have no query in common.
         OutputError: A file cannot be written.
     """
     a, b = (_open(each, storage, config) for each in (config.baseline, url))

@@ -43,7 +43,7 @@ STATUSES = ("complete", "repaired", "degraded", "no_answer", "truncated", "timeo
 
 ANSWER_FLAGS = (
     ("input_order", "leave the window in its input order"),
-    ("one_name", "name one passage of several"),
+    ("one_name", "name only one of several passages"),
     ("zero_based", "count from 0"),
     ("reasonrank_differs", "are read differently by ReasonRank's own code"),
 )

@@ -41,7 +41,7 @@ class ReportFile:
         return self._control.replace(REPORT, body, self._report.etag)
 
     def _check_run(self, created: str | None = None) -> None:
-        """Raise OutputError if the run record has changed. Deletes the report that was `created` in the meantime."""
+        """Raise OutputError if the run record has changed, and delete the report with the etag `created`, if given."""
         if _version(self._control.read(RUN)) == _version(self._run):
             return
         if created is not None:

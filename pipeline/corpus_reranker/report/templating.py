@@ -43,7 +43,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def visible(value: Any) -> Any:
-    """Replace control characters, which HTML cannot hold, by their symbols (U+2400 and following).
+    """Replace control characters, which HTML cannot hold, with their symbols (U+2400 and following).
 
     Every expression of the template passes through this function. Markup from macros stays as it is.
     """
