@@ -283,5 +283,5 @@ def test_the_command_publishes_the_day_of_a_scheduled_run(tmp_path: Path, folder
     result = run_command(*command)
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/table: 6 rows of run A, version A\n"), result.output
     assert (tmp_path / "table/data/2026-01-05/A").is_dir()
-    assert run_command(*command).stdout == f"{tmp_path}/table: holds the rows of run A already\n"
+    assert run_command(*command).stdout == f"{tmp_path}/table: already holds the rows of run A\n"
     check_refused(run_command(*command, "--to", "delte"), "unknown kind of table 'delte'; did you mean 'delta'?")

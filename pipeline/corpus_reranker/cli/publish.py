@@ -1,4 +1,4 @@
-"""`corpus-reranker publish`: a finished output to a table, in one commit."""
+"""`corpus-reranker publish`: publishes a finished output to a table, in one commit."""
 
 from typing import Annotated
 
@@ -52,7 +52,7 @@ def publish(
         values = {"run_id": published.run_id, "version": published.version, "rows": published.rows}
         print_json({"destination": settings.destination, **values})
     elif published.version is None:
-        print(f"{settings.destination}: holds the rows of run {published.run_id} already")
+        print(f"{settings.destination}: already holds the rows of run {published.run_id}")
     else:
         print(
             f"{settings.destination}: {counted(published.rows, 'row')} of run {published.run_id}, version"

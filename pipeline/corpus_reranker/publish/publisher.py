@@ -24,7 +24,7 @@ class Published:
 
     Attributes:
         run_id: The run whose rows the table holds.
-        version: Version of the table after the commit; None if the table held the rows of this run already.
+        version: Version of the table after the commit; None if the table already held the rows of this run.
         rows: Rows written.
     """
 
@@ -34,9 +34,9 @@ class Published:
 
 
 def publish(source: tuple[pafs.FileSystem, str], config: PublishConfig, storage: StorageConfig) -> Published:
-    """Replace the rows of a table, or of one partition, by those of an output, in one atomic commit.
+    """Replace the rows of a table, or of one partition, with those of an output, in one atomic commit.
 
-    Does nothing if the table holds the rows of this run already. After a crash before the commit, the table is as it
+    Does nothing if the table already holds the rows of this run. After a crash before the commit, the table is as it
     was; the same call publishes the output.
 
     Args:
@@ -63,7 +63,7 @@ def publish(source: tuple[pafs.FileSystem, str], config: PublishConfig, storage:
         version = table.replace(rows.reader(), run_id)
     except RerankerError:
         raise
-    except Exception as error:  # each library raises its own types, and hides those of the rows in them
+    except Exception as error:  # each library raises its own types, and wraps an error of the rows in them
         if rows.error is not None:
             raise rows.error from error
         raise OutputError(f"cannot publish to {config.destination}: {brief_of_library(error)}") from error
@@ -79,7 +79,7 @@ class _Rows:
 
     Attributes:
         written: Rows read so far.
-        error: The error that ended the reading; a library may replace it by its own.
+        error: The error that ended the reading; a library may replace it with its own.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class Table(Protocol):
         ...
 
     def replace(self, rows: pa.RecordBatchReader, run_id: str) -> str:
-        """Replace the rows of the partition, or all rows, by `rows` of a run, and return the new version.
+        """Replace the rows of the partition, or all rows, with `rows` of a run, and return the new version.
 
         Nothing is visible before the commit. `rows` is read once, and not kept in memory.
         """
@@ -64,7 +64,7 @@ def check_columns(names: Collection[str], partition: Partition | None, destinati
     """
     if RUN_ID not in names:
         raise OutputError(
-            f"{destination} has no column {RUN_ID}, so it is not from corpus-reranker publish; name another"
+            f"{destination} has no column {RUN_ID}, so it is not from corpus-reranker publish; name another table"
         )
     if partition is not None and partition.column not in names:
         raise OutputError(
@@ -73,7 +73,7 @@ def check_columns(names: Collection[str], partition: Partition | None, destinati
 
 
 def check_unpartitioned(names: Collection[str], new: Collection[str], config: PublishConfig) -> None:
-    """Raise OutputError if all rows of a table with partitions would be replaced, which no partition was named for.
+    """Raise OutputError if the table has partitions but the config names none: all rows would be replaced.
 
     Args:
         names: Columns of the table; none if it is new.

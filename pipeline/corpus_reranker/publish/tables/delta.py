@@ -1,4 +1,4 @@
-"""A Delta Lake table, by deltalake (delta-rs)."""
+"""A Delta Lake table, written with deltalake (delta-rs)."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ class DeltaTable:
         return str(self._existing().version())
 
     def _table(self) -> Any:
-        """The newest version; None if there is no table. `is_deltatable` holds the GIL while it waits for S3."""
+        """The newest version; None if there is no table. `is_deltatable` would hold the GIL while it waits for S3."""
         try:
             return self._existing()
         except self._library.exceptions.TableNotFoundError:

@@ -33,7 +33,7 @@ _WHOLE = "all"
 class HuggingFaceFolder:
     """Files are `data/PARTITION/RUN/ATTEMPT/part-*.parquet`. A commit deletes those that the new card does not name.
 
-    The card is written only if it is the one that was read before, so that of two writers one is refused.
+    The card is written only if it is the one that was read before, so that one of two concurrent writers is refused.
     """
 
     def __init__(self, config: PublishConfig, storage: StorageConfig, partition: Partition | None) -> None:
@@ -50,7 +50,7 @@ class HuggingFaceFolder:
         card = self._control.read(_CARD)
         folders = _folders(card, self._url)
         if folders and (_WHOLE in folders) != (self._partition == _WHOLE):
-            raise OutputError(f"{self._url} was published with and without a partition; use another folder")
+            raise OutputError(f"{self._url} cannot hold rows both with and without a partition; use another folder")
         check_commits(self._config, self._storage)
         new = PurePosixPath("data", self._partition, run_id, uuid.uuid4().hex[:8])
         _write(self._filesystem, f"{self._folder}/{new}", rows)

@@ -1,4 +1,4 @@
-"""An Iceberg table, by pyiceberg and any catalog that it knows."""
+"""An Iceberg table, written with pyiceberg in any catalog that it supports."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from corpus_reranker.publish.settings import PublishConfig
 from corpus_reranker.publish.tables.base import RUN_ID, Partition, check_columns, check_unpartitioned, only_run
 
 _APPEND_BYTES = 128 << 20
-"""Rows of about this size become one data file. pyiceberg takes a table in memory."""
+"""Rows of about this size become one data file. pyiceberg appends a table that is in memory."""
 
 
 class IcebergTable:

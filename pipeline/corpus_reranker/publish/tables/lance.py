@@ -1,4 +1,4 @@
-"""A Lance dataset, by pylance."""
+"""A Lance dataset, written with pylance."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ from corpus_reranker.publish.tables.base import (
 
 
 class LanceTable:
-    """Writes fragments first, and exchanges them for those of the partition in one commit.
+    """Writes new fragments first, and replaces those of the partition with them in one commit.
 
-    Each fragment is of one partition, because this class writes each partition on its own. A new dataset is created
-    empty first, because a first commit detects no conflict.
+    Each fragment belongs to one partition, because this class writes each partition on its own. A new dataset is
+    created empty first, because a first commit detects no conflict.
     """
 
     def __init__(self, config: PublishConfig, storage: StorageConfig, partition: Partition | None) -> None:
@@ -50,15 +50,15 @@ class LanceTable:
         added = sorted(set(rows.schema.names) - set(dataset.schema.names))
         if kept and added:
             raise OutputError(
-                f"{self._config.destination} has no column {', '.join(added)}, and a partition adds none to a Lance"
-                " dataset; set publish.columns"
+                f"{self._config.destination} has no column {', '.join(added)}, and a partition cannot add columns"
+                " to a Lance dataset; set publish.columns"
             )
-        mode = "append" if kept else "overwrite"  # of the uncommitted fragments: append keeps the schema
+        mode = "append" if kept else "overwrite"  # for uncommitted fragments: append keeps the schema
         new = self._library.fragment.write_fragments(
             rows, self._url, schema=rows.schema, mode=mode, storage_options=self._options
         )
         operation = operations.Overwrite(rows.schema, new)
-        if kept:  # only commits that touch the same fragment are a conflict, so a new partition touches another's
+        if kept:  # only commits that touch a common fragment conflict, so a new partition touches an old one's
             touched = [] if old else kept[:1]
             operation = operations.Update(removed_fragment_ids=list(old), updated_fragments=touched, new_fragments=new)
         committed = self._library.LanceDataset.commit(
