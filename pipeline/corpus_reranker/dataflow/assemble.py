@@ -215,7 +215,7 @@ def _contents(block: pa.Table) -> _Contents:
 
 
 def _locate(blocks: "list[ObjectRef[pa.Table]]", doc_ids: Sequence[str], source: str) -> Passages:
-    """Raises InputError if a document occurs twice in the corpus with different texts."""
+    """Find each document in the blocks. Raises InputError if the corpus has two texts for one doc_id."""
     task = ray.remote(num_cpus=1)(_contents)
     contents = [_contents(_FOUND.empty_table()), *ray.get([task.remote(block) for block in blocks])]
     lengths = [len(each.documents) for each in contents[1:]]

@@ -16,7 +16,7 @@ def with_window_limits(block: pa.Table, limits: pa.Table | None) -> pa.Table:
     """The rows of `block` whose query is in `limits`, with their limit in the column max_windows; None: all rows."""
     if limits is None:
         return block
-    query_ids = block[schemas.QUERY_ID]  # of a block, so that no hash table of all queries is built for each block
+    query_ids = block[schemas.QUERY_ID]  # `is_in` builds a hash table of these ids only, not of all queries
     limits = limits.filter(pc.is_in(limits[schemas.QUERY_ID], value_set=query_ids.combine_chunks()))
     found = pc.index_in(query_ids, value_set=limits[schemas.QUERY_ID].combine_chunks())
     limited = block.append_column(schemas.MAX_WINDOWS, limits[schemas.MAX_WINDOWS].take(found))
@@ -34,7 +34,7 @@ def result_block(
 
     Args:
         block: Rows of checked queries.
-        results: The result's columns of each row; None leaves the row out.
+        results: The result's columns of each row; None skips the row.
         schema: Schema of the returned table; None derives it from `block`.
         shown: What the prompt template shows besides query and passages.
         calibration: Gives `p_relevant`; None leaves it null.

@@ -27,8 +27,8 @@ Piece = tuple[ParquetFile, range]
 class CandidatesDatasource(Datasource):  # type: ignore[misc]
     """Reads and checks nested candidates in batches, so that a task's memory does not depend on the row groups.
 
-    A row beyond the limits is cut as soon as its batch is read. `ray.data.read_parquet` decodes whole row groups, and
-    wants one schema in all files.
+    A row beyond the limits loses its texts as soon as its batch is read. `ray.data.read_parquet` decodes whole row
+    groups, and needs the same schema in all files.
     """
 
     def __init__(self, files: ParquetFiles, limits: RowLimits) -> None:

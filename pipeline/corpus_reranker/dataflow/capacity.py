@@ -15,7 +15,7 @@ _HEADROOM_FRACTION = 0.125
 tests/benchmarks/scheduling_study.py measures smaller and larger values."""
 
 _BLOCK_SLACK_FRACTION = 1.0
-"""Blocks on a replica beyond those that its queries in flight fill. A block is returned when its slowest query is done;
+"""Spare blocks on a replica, per block that its queries in flight fill. A block returns when its slowest query is done;
 until then the slots of its other queries would be empty. Chains of 9 windows with lognormal lengths vary by about 0.3
 of their mean, so the longest of 16 takes 1.5 times the mean. The rest covers the tail of the run, in which that many
 more chains run concurrently (tests/benchmarks/scheduling_study.py: 0.3% to 1.5% of a run's time)."""
@@ -120,7 +120,7 @@ def plan_replicas(cluster: ClusterConfig, gpus_per_replica: int, nodes: Sequence
         # No GPU at all: the cluster grows on demand, and its nodes join at about the same time.
         return ReplicaPlan(initial=high, fitting=max(low, fitting) if fitting else high)
     capacity = sum(_on_each_node(cluster.cpus_per_replica, gpus_per_replica, nodes, high))
-    # Those for which there is no node yet start once one has joined. No node at all: the cluster grows on demand.
+    # Replicas without a node start once one has joined. No node at all: the cluster grows on demand.
     initial = max(1 if 0 < capacity < low else low, fitting)
     return ReplicaPlan(initial, initial)
 
@@ -197,6 +197,6 @@ def plan_blocks(
 
 
 def blocks_in_flight(in_flight: int, queries_per_block: int) -> int:
-    """Blocks that keep `in_flight` queries in flight on a replica although each waits for its slowest query."""
+    """Blocks that keep `in_flight` queries in flight on a replica although each block waits for its slowest query."""
     needed = math.ceil(in_flight / queries_per_block)
     return needed + max(2, math.ceil(needed * _BLOCK_SLACK_FRACTION))

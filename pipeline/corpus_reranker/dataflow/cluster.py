@@ -41,7 +41,7 @@ def connect() -> None:
         else:
             _warn_of_shared_gpus()
             ray.init(
-                address="local",  # otherwise one that `ray start` left on this machine is joined
+                address="local",  # otherwise Ray joins a cluster that `ray start` left on this machine
                 num_cpus=max(_MIN_LOCAL_CPUS, os.cpu_count() or 1),
                 include_dashboard=False,
                 log_to_driver=False,
@@ -57,8 +57,9 @@ def connect() -> None:
 def _quiet_core() -> Iterator[None]:
     """Stop the log of Ray's C++ core in this process and in a local Ray, unless the user chose a level.
 
-    For each actor pool of Ray Data it prints an error that constructor arguments are in the object store. It
-    has no effect: Ray Data keeps them alive as long as the pool. Every failure of a run also raises a Python exception.
+    For each actor pool of Ray Data, the core logs an error that constructor arguments are in the object store. The
+    error has no effect: Ray Data keeps them alive as long as the pool. Every failure of a run also raises a Python
+    exception.
     """
     if _CORE_LOG_LEVEL in os.environ:
         yield
@@ -115,7 +116,7 @@ def silence_ray_logs() -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):  # not the handler of the session's log file
             handler.addFilter(_without_stacks)
-    # The limit on write tasks is that of a large run; Ray Data warns that a small one has fewer blocks.
+    # The limit on write tasks is for a large run; Ray Data warns if a run has fewer blocks.
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks for", category=UserWarning)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # warns that the bars are off
 

@@ -44,7 +44,7 @@ class Coordinator:
         Args:
             num_queries: Queries of the pass. None if the number is unknown; the end of the input is then not reported.
             state_path: File of the state; None derives it from the Ray actor's id.
-            max_cost: What the pass may cost. None: no limit.
+            max_cost: Maximum cost of the pass. None: no limit.
         """
         actor_id = "" if state_path else ray.get_runtime_context().get_actor_id()
         self._path = state_path or Path(tempfile.gettempdir(), f"corpus-reranker-coordinator-{actor_id}.sqlite")
@@ -109,7 +109,7 @@ class CoordinatorClient:
         self.input_ended = self._max_cost_reached = False
 
     def replica_started(self) -> ReplicaHistory:
-        """Announce this process, and return what is known from processes that died.
+        """Announce this process, and return what is known about processes that died.
 
         Raises RayError if the coordinator does not answer in time: the replica must not start without it.
         """
@@ -138,7 +138,7 @@ class CoordinatorClient:
             self.input_ended = await call
 
     async def report_cost(self, cost: float) -> bool:
-        """Report what the process has cost. Returns whether `max_cost` is reached, by the last report that arrived."""
+        """Report what the process has cost. Returns whether `max_cost` was reached at the last report that arrived."""
         if self._coordinator is None or self._max_cost_reached:
             return self._max_cost_reached
         call = self._coordinator.report_cost.remote(self._replica, cost)

@@ -13,7 +13,8 @@ FAILED_EXIT_CODE = 70
 def guarded_loop() -> asyncio.AbstractEventLoop:
     """Start a loop that runs until the process ends.
 
-    `sys.exit` in a coroutine ends its loop without a message. All queries of the replica would wait forever.
+    `sys.exit` in a coroutine ends its loop without a message. If the process continued, all queries of the replica
+    would wait forever.
     """
     loop = asyncio.new_event_loop()
     threading.Thread(target=_run, args=(loop,), name="rerank", daemon=True).start()

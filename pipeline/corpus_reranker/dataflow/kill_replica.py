@@ -17,7 +17,10 @@ def kill_replica(replica: ReplicaId) -> bool:
     """Send SIGKILL to the replica's process, which may be stopped or blocked. Ray restarts the actor.
 
     Returns:
-        Whether the signal was sent: the process may have ended, and its node may be lost.
+        Whether the signal was sent; False if the process has ended.
+
+    Raises:
+        RayError: The node is lost or does not answer.
     """
     here = NodeAffinitySchedulingStrategy(replica.node_id, soft=False)
     task = ray.remote(_kill).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
@@ -27,7 +30,7 @@ def kill_replica(replica: ReplicaId) -> bool:
 
 def _kill(pid: int) -> bool:
     try:
-        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::"):  # the id was given to another program
+        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::"):  # the id now belongs to another program
             return False
         os.kill(pid, signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError):

@@ -16,7 +16,7 @@ answers later."""
 
 
 class ReplicaPlacement:
-    """Reserves one placement group for each replica. Call it before a replica's actor starts, for the actor's options.
+    """Reserves one placement group for each replica. A call, before the replica's actor starts, returns its options.
 
     The actor runs in the group's first bundle and captures child tasks: vLLM's Ray executor starts one worker in each
     bundle. Ray keeps a group until the driver exits, so the group of a dead replica is removed when the next
@@ -55,13 +55,13 @@ class ReplicaPlacement:
         for name in list(self._groups):
             try:
                 calls[ray.get_actor(name).__ray_ready__.remote()] = name
-            except ValueError:  # Ray has no actor of this name, or no longer
+            except ValueError:  # the actor does not exist yet, or no longer exists
                 self._remove(name)
         answered, _ = ray.wait(list(calls), num_returns=len(calls), timeout=_PROBE_SECONDS) if calls else ([], [])
         for call in answered:
             try:
                 ray.get(call)
-            except RayActorError:  # it failed to start; Ray keeps its name for a while
+            except RayActorError:  # the actor failed to start; Ray keeps its name for a while
                 self._remove(calls[call])
 
     def _remove(self, name: str) -> None:

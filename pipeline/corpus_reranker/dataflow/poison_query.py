@@ -107,14 +107,14 @@ class PoisonQueryPolicy:
             record = self._history.records[query_id]
             raise RowError(
                 f"its replica's process died {counted(record.deaths, 'time')} while this query was in flight,"
-                f" the last {record.solo_deaths} times with no other query"
+                f" the last {record.solo_deaths} times with no other query in flight"
             )
 
     def is_isolated(self, query_id: str) -> bool:
         return query_id in self._group_sizes
 
     def isolation(self, query_id: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Context in which a query runs: an isolated query with few other isolated ones, any other query with none."""
+        """Context in which a query runs: an isolated query with few other isolated ones, all others without any."""
         if not self._group_sizes:
             return contextlib.nullcontext()
         if self._solo_query and not self._solo_timer:

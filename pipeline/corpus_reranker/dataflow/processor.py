@@ -58,8 +58,8 @@ _MAX_TASK_RETRIES = 5
 be read forever."""
 
 _UNLIMITED = -1
-"""Retries of a block whose replica died. All blocks of the replica lose one at each death, also those that wait, so the
-coordinator limits the deaths without progress instead."""
+"""Retries of a block whose replica died. All blocks of the replica, waiting ones included, lose a retry at each death,
+so the coordinator limits the deaths without progress instead."""
 
 _WRITE_TASK = {"num_cpus": 0, "max_retries": _MAX_TASK_RETRIES}
 """A write must not wait for a CPU. Otherwise, if replicas, reader and filter occupy all CPUs, a resumed run would write
@@ -187,7 +187,8 @@ def _rerank(
 def replica_resources(cpus: float, gpus: float) -> dict[str, float]:
     """CPUs and GPUs of a replica's actor, as arguments of `map_batches`.
 
-    Ray Data reserves one CPU for an actor with GPUs by default. It logs a warning in every run that sets both numbers.
+    Ray Data reserves one CPU for an actor with GPUs by default. If both numbers are set, it logs a warning in every
+    run.
     """
     if gpus and cpus == _RAY_CPUS_BESIDE_GPUS:
         return {"num_gpus": gpus}
@@ -206,7 +207,7 @@ def check_queries(table: pa.Table, rows: RowSettings, shown: ShownInput = NOTHIN
         raise InputError(
             f"the dataset has no column {', '.join(missing)}; it has {', '.join(table.column_names)}. "
             "The reranker needs one row per query: query_id, query, and candidates, a list of structs with doc_id "
-            "and text; other names are given as build_reranker(config, rows=RowSettings(columns={query_id: ...}))"
+            "and text; give other names with build_reranker(config, rows=RowSettings(columns={query_id: ...}))"
         )
     own = table.select(list(theirs.values()))
     _, schema = input_schema({"the dataset": own.schema}, rows, lambda path, column: False)
@@ -238,7 +239,7 @@ def rerank(
     dataset = ray.data.read_datasource(CandidatesDatasource(candidates, services.row_limits))
     limit_read_retries(dataset, _MAX_TASK_RETRIES)
     context = dataset.context
-    context.execution_no_progress_timeout_s = -1  # it counts blocks, which take hours; the watchdog counts windows
+    context.execution_no_progress_timeout_s = -1  # counts blocks, which take hours; the watchdog counts windows
     context.execution_options.preserve_order = False
     context.memory_usage_poll_interval_s = None  # otherwise one thread per block polls the replica's memory
     buffer_output_blocks(context, _BUFFERED_BLOCKS)

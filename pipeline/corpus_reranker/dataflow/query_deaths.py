@@ -116,7 +116,7 @@ class QueryDeaths:
         self._database.execute(update, (replica.actor_id, query_id))
 
     def _progress(self, replica: ReplicaId, query_id: str) -> None:
-        """Record progress of a query, which ends its solo run and refutes the solo deaths before."""
+        """Record progress of a query, which ends its solo run and refutes its earlier solo deaths."""
         key = (replica.actor_id,)
         self._database.execute("UPDATE processes SET deaths_without_progress = 0 WHERE actor_id = ?", key)
         update = "UPDATE processes SET solo_query = NULL WHERE actor_id = ? AND solo_query = ?"

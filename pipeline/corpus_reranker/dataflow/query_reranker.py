@@ -104,7 +104,7 @@ class QueryReranker:
 
     @property
     def cost(self) -> float:
-        """What the engine has been billed since its start; 0 without prices."""
+        """What the endpoint has billed since the start of the engine; 0 without prices."""
         prices = self._config.engine.token_prices
         return prices.cost(self._counts) if prices else 0.0
 
@@ -179,13 +179,14 @@ class QueryReranker:
     def _answer_settings(self) -> tuple[SamplingParams, Callable[[Generate], Generate]]:
         """The sampling parameters, and the wrapper that continues answers, for what the started engine can do.
 
-        If the config closes long reasoning, the engine does so within the request, or the wrapper by a second one.
+        If the config closes long reasoning, the engine does so within the request, or the wrapper with a second one.
         """
         generation, parser, can = self._config.generation, self._prompt_builder.parser, self._engine.capabilities
         max_reasoning_tokens = generation.max_reasoning_tokens if generation.close_reasoning else None
-        of_engine, of_wrapper = (max_reasoning_tokens, None) if can.reasoning_budget else (None, max_reasoning_tokens)
-        sampling = replace(generation.sampling_params(parser), max_reasoning_tokens=of_engine)
+        budgets = (max_reasoning_tokens, None) if can.reasoning_budget else (None, max_reasoning_tokens)
+        engine_budget, wrapper_budget = budgets
+        sampling = replace(generation.sampling_params(parser), max_reasoning_tokens=engine_budget)
         if not can.continuation:
             return sampling, lambda generate: generate
         encode = self._prompt_builder.tokenizer.encode
-        return sampling, lambda generate: parser.extend(generate, encode, of_wrapper)
+        return sampling, lambda generate: parser.extend(generate, encode, wrapper_budget)

@@ -86,7 +86,7 @@ def map_blocks(
 
 
 def limit_read_retries(dataset: Dataset, max_retries: int) -> None:
-    """Retry a read task that died at most `max_retries` times. Ray Data's default is no limit.
+    """Retry a read task whose process died at most `max_retries` times. Ray Data's default is no limit.
 
     `read_datasource(ray_remote_args=...)` does the same, and is removed in Ray 2.64 without a substitute.
     """
@@ -140,7 +140,7 @@ class FirstLines:
 
 
 def shorten_messages() -> None:
-    """Log one line, once, of the errors that Ray's processes report, instead of all lines.
+    """Log only the first line of each kind of error that Ray's processes report, and only once.
 
     Ray prints them on the driver's stdout as `(raylet) ...`, regardless of `log_to_driver`: the stack of each
     failed engine start, the log of a lost node.
@@ -184,7 +184,8 @@ def allow_idle_stages() -> None:
     """Turn off the warning "Operator ... is running but has no outputs for 60 seconds".
 
     `limit_read_ahead` holds the stages before the replicas for as long as blocks wait, so Ray Data warns of them in
-    every run of a few minutes. It has no setting for this warning. The watchdog reports replicas that finish no window.
+    every run of a few minutes. Ray Data has no setting for this warning. The watchdog reports replicas that finish no
+    window.
     """
     try:
         from ray.data._internal.execution.streaming_executor_state import IdleDetector

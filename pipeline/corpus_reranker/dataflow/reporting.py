@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 
 async def send_reports(reports: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Call `reports`. An error in one, such as one in the `info` of an engine from outside the package, ends no other.
+    """Call `reports`. An error in one, for example in the `info` of a custom engine, does not stop the others.
 
-    The error is printed, because a report observes; it must not fail the queries that a replica has reranked.
+    The error is printed and not raised, because it must not fail the queries that the replica has reranked.
     """
     for report in reports:
         try:
@@ -21,7 +21,7 @@ async def send_reports(reports: Sequence[Callable[[], Awaitable[None]]]) -> None
 async def report_periodically(reports: Sequence[Callable[[], Awaitable[None]]], interval_seconds: float = 1.0) -> None:
     """Call `reports` until the process ends.
 
-    Errors do not end this: without it, the run would not notice the end of its input or its limit on the cost.
+    Errors do not end the loop: without reports, the run would not notice the end of its input or its limit on the cost.
     """
     while True:
         await asyncio.sleep(interval_seconds)

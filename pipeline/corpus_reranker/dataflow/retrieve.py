@@ -103,7 +103,7 @@ def retrieve(config: RetrieveConfig, queries: pa.Table, documents: int, filesyst
 
 
 def _with_absolute_paths(config: RetrieveConfig) -> RetrieveConfig:
-    """Local paths are relative to the driver's working directory, which can differ from that of a worker."""
+    """Make local paths absolute: the working directory of a worker can differ from the driver's."""
     corpus, index = config.corpus, Path(config.index).expanduser()
     if corpus is not None and "://" not in corpus.path:
         corpus = corpus.model_copy(update={"path": str(Path(corpus.path).expanduser().absolute())})

@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from corpus_reranker.errors import RerankerError
 
 _RETRY_ADVICE = re.compile(r"Failed to .+ after \d+/\d+ attempts")
-"""_annotate_exception_with_retry_context of ray/data/_internal/util.py, Ray 2.60."""
+"""Added by _annotate_exception_with_retry_context of ray/data/_internal/util.py, Ray 2.60."""
 
 
 @contextlib.contextmanager
@@ -40,5 +40,5 @@ def lines_of(error: BaseException) -> list[str]:
 
 
 def _is_own(error: BaseException) -> bool:
-    """Ray's error around another one has the class of both."""
+    """Whether the error is a RerankerError, and not Ray's wrapper of one, which is an instance of both classes."""
     return isinstance(error, RerankerError) and not isinstance(error, RayError)

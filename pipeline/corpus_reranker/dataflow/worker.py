@@ -59,7 +59,7 @@ class RerankWorker:
             asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         except Exception as error:  # Ray's own report hides the reason in a stack trace
             reason = f"{type(error).__name__}: {error}"
-            if history.deaths:  # an error of a restarted actor ends the run, which other replicas can finish
+            if history.deaths:  # raising would end the run, which other replicas can finish
                 self._exit(f"its engine did not start again: {reason}")
             self._stats.start_failed(reason)
             raise
