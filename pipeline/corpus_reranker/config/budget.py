@@ -53,7 +53,7 @@ class BudgetConfig(Section):
 
     @property
     def windows_of_first_round(self) -> int:
-        """Windows that every query gets, if the budget is not in windows or the allocation is by uncertainty."""
+        """Windows of every query in the first round, or the minimum if a budget in windows is allocated uniformly."""
         return self.first_windows or 1
 
     @model_validator(mode="after")

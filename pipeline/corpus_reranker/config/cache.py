@@ -10,7 +10,7 @@ from corpus_reranker.section import Section
 
 
 def _absolute(url: str) -> str:
-    """`url`; an absolute path for a relative one, because a replica's working directory differs from the driver's."""
+    """Make a relative path absolute, because a replica's working directory differs from the driver's."""
     return url if "://" in url else os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111
 
 

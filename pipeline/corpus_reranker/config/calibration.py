@@ -23,7 +23,7 @@ class CalibrationConfig(Section):
         """Read the file.
 
         Args:
-            storage: How to reach it.
+            storage: How to reach the file.
             fingerprint: Fingerprint of the reranker.
 
         Raises:

@@ -18,7 +18,7 @@ def code_fingerprint(classes: Iterable[type]) -> dict[str, str]:
     Comments, docstrings, layout and the location of the package do not change them.
 
     Args:
-        classes: A strategy, an answer parser. The module of a class from outside the package has a digest as well.
+        classes: The strategy and the answer parser. The module of a class from outside the package has a digest too.
     """
     modules = {cls.__module__: sys.modules[cls.__module__].__file__ for cls in classes}
     outside = {
@@ -57,7 +57,7 @@ def _structure(node: object) -> object:
 
 
 def _is_docstring(node: object) -> bool:
-    """Whether a statement is a text alone: the docstring of a function, or of the constant above it."""
+    """Whether a statement is only a string: the docstring of a function, or of the constant above it."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

@@ -42,7 +42,7 @@ def config_sections() -> Iterator[ConfigSection]:
 
 
 def key_names(section: str = "", *, required: bool = False) -> list[str]:
-    """Names of all keys, or of the keys in one section and its sub-sections, or only of those without a default."""
+    """Names of all keys, or of those in one section and its sub-sections; `required` keeps those without a default."""
     keys = (key for each in config_sections() for key in each.keys)
     names = dict.fromkeys(key.name for key in keys if not required or key.default is None)
     return [name for name in names if not section or name.startswith(f"{section}.")]
@@ -53,7 +53,7 @@ def nearest_keys(name: str, options: Iterable[str] = ()) -> list[str]:
 
     Args:
         name: The option without `--`: `model`, `max-model-len`, `engine.modell`.
-        options: Names of other options. Empty if one of them has the most similar spelling.
+        options: Names of other options. The result is empty if one of them has the most similar spelling.
     """
     name, keys = name.replace("-", "_"), key_names()
     if ending := [key for key in keys if key.rpartition(".")[2] == name]:

@@ -26,7 +26,7 @@ _VARIABLE = re.compile(r"(?:\A|/)\$[A-Za-z_]|\$\{[A-Za-z_]")
 """A part of a path that a shell would expand: `$HOME/out`, `s3://bucket/${DAY}`."""
 
 _NAMED_KEYS = 3
-"""Keys of a section that an error names."""
+"""Maximum number of keys of a section that an error names."""
 
 
 def config_path(path: str | Path) -> Path:
@@ -192,7 +192,7 @@ def _validate(model: type[S], data: Any, sources: str, section: str = "") -> S:
 
 
 def _config_error(sources: str, problems: Sequence[str]) -> ConfigError:
-    """An error with one problem on one line, or with several problems on a line each."""
+    """An error with one problem on the same line, or with several problems on lines of their own."""
     prefix = f"config {sources}"
     if len(problems) == 1:
         return ConfigError(f"{prefix}: {problems[0]}")
@@ -223,7 +223,7 @@ def _missing_fix(key: str) -> str:
 
 
 def _options(key: str, *, required: bool = False) -> str:
-    """`--KEY=VALUE`; for a section, the same for its keys, the required ones first, or only those."""
+    """`--KEY=VALUE`, or that of a section's first keys: the required ones, and then others unless `required`."""
     names = key_names(key, required=True)
     if not required:
         names = list(dict.fromkeys([*names, *key_names(key)]))

@@ -5,9 +5,9 @@ from typing import Any
 
 
 def merge(base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of both; where both have a key, sections are merged and any other value is that of `data`.
+    """The keys of both; if both have a key, sections are merged, and any other value comes from `data`.
 
-    A section with another `kind` or `name` (an engine, a strategy) replaces that of `base`, whose keys it lacks.
+    A section with another `kind` or `name` (an engine, a strategy) replaces that of `base`, because its keys differ.
     """
     merged = dict(base)
     for key, value in data.items():

@@ -72,7 +72,7 @@ def check_budget(config: JobConfig, queries: int, schema: pa.Schema, retry: Coll
         retry: Statuses of queries that are reranked again.
 
     Raises:
-        ConfigError: It is less than the first round of all queries takes, or finished queries are reranked again.
+        ConfigError: The budget is smaller than the first round of all queries, or finished queries are reranked again.
         InputError: The input has a column with the name of the limit.
     """
     if config.budget is None:
@@ -97,14 +97,14 @@ def plan_round(
     filesystem: FileSystem,
     paths: Collection[str],
 ) -> BudgetRound:
-    """Read what the queries have had, and choose the queries of the next round. May raise the run's window target.
+    """Read how many windows each query has had, and choose the next round. May raise the run's window target.
 
     Args:
         config: A job with a budget.
         record: The run, with the number of this start.
         spend: What all starts of the run have spent.
         query_ids: All ids of the input.
-        filesystem: Where the data files are.
+        filesystem: Filesystem of the data files.
         paths: The data files, which hold no query twice.
 
     Raises:

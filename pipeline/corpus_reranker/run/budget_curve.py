@@ -1,7 +1,7 @@
-"""What a budget gains before it is spent, by the stability after each window of an earlier run over a sample.
+"""Estimates what a budget gains, from the stability after each window of an earlier run over a sample.
 
-The rounds of the budget are planned over the queries of the sample, whose windows are the answers. A sample is the
-output of a run without a budget and with the same strategy, whose number of windows may be larger.
+The rounds of the budget are planned over the queries of the sample, and their recorded windows are replayed. A sample
+is the output of a run without a budget and with the same strategy, whose number of windows may be larger.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ from corpus_reranker.report.run_data import RunData
 from corpus_reranker.run.budget import next_limits, open_queries
 
 _MAX_QUERIES = 10_000
-"""Queries of the sample that the rounds are planned over."""
+"""Maximum number of sampled queries that the rounds are planned over."""
 
 _MAX_POINTS = 20
-"""Points of a curve, besides that of the budget itself."""
+"""Maximum number of points of a curve, besides that of the budget itself."""
 
 _GAIN_WINDOWS = 1_000
-"""Windows that a gain is given for."""
+"""Number of windows in the unit of a gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class SampledQueries:
         windows: Number of windows of each query.
         answered: Number of windows of each query before the first one without an answer.
         stability: Stability after each window, nan if unknown.
-        requests: Requests of all windows before each window, and of all windows at the end.
+        requests: Number of requests before each window; the last value counts all requests.
         most_windows: Maximum number of windows of one query.
     """
 
@@ -58,19 +58,19 @@ class SampledQueries:
         return pa.array(np.arange(len(self.windows))).cast(pa.string())
 
     def spent(self, limits: IntArray) -> int:
-        """The requests of all queries if each has a limit of windows."""
+        """The number of requests of all queries, if `limits` has the maximum windows of each."""
         first = np.cumsum(self.windows) - self.windows
         return int((self.requests[first + np.minimum(limits, self.windows)] - self.requests[first]).sum())
 
     def stabilities(self, limits: IntArray) -> FloatArray:
-        """The stability of each query if it has a limit of windows, nan if unknown."""
+        """The stability of each query within its limit of windows, nan if unknown."""
         had = np.minimum(limits, self.windows)
         last = np.cumsum(self.windows) - self.windows + had - 1
         after: FloatArray = np.where(had > 0, self.stability[np.maximum(last, 0)], np.nan)
         return after
 
     def rows(self, limits: IntArray) -> pa.Table:
-        """What `open_queries` needs of the queries that have a limit of at least one window."""
+        """The columns that `open_queries` needs, for the queries with a limit of at least one window."""
         had = np.minimum(limits, self.windows)
         stability = pa.array(self.stabilities(limits), from_pandas=True)
         columns = {
@@ -85,7 +85,7 @@ class SampledQueries:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The sampled queries after some windows.
+    """The state of the sampled queries after a number of windows.
 
     Attributes:
         windows_per_query: Requested windows, retries included.
@@ -218,7 +218,7 @@ _NO_IDS = pa.chunked_array([], pa.string())
 
 
 def plan_rounds(budget: BudgetConfig, sample: SampledQueries, windows: int) -> IntArray:
-    """The limit of each query at the end, if the sample has a budget of `windows`. Every round raises a limit."""
+    """The limit of each query when a budget of `windows` for the sample is spent. Every round raises a limit."""
     limits = np.zeros(len(sample.windows), np.int64)
     while True:
         new = pa.chunked_array([sample.query_ids.filter(pa.array(limits == 0))])

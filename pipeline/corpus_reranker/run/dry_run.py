@@ -73,7 +73,7 @@ def describe_plan(config: JobConfig, limit: int | None = None, *, new_run: bool 
 
 @dataclass(frozen=True, slots=True)
 class _First:
-    """The first readable query, if there is one, the number of rows before it, and the problem of the first of them."""
+    """The first readable query, if any, the number of unreadable rows before it, and the first one's problem."""
 
     request: RerankRequest | None
     unreadable: int

@@ -23,7 +23,7 @@ from corpus_reranker.run.budget_curve import CurvePoint, budget_curve
 from corpus_reranker.run.window_target import in_budget_unit
 from corpus_reranker.run.work import Work, measure_work
 
-_NO_SAMPLE = "give estimate.measured, the output of a run without a budget over a sample, as of rerank --limit 200"
+_NO_SAMPLE = "give estimate.measured, the output of a run without a budget over a sample, such as rerank --limit 200"
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class _Pass:
 
     Attributes:
         finished: Ids of the queries that it skips.
-        done: Grows whenever a query of the pass is finished.
+        done: A count that grows whenever a query of the pass is finished.
         round: The round of the budget; None without one.
     """
 

@@ -13,7 +13,7 @@ _MIN_PASSAGE_TOKENS = 16
 
 
 def probed(config: JobConfig) -> JobConfig:
-    """`config` with the capabilities that the engine's server reports. Raises ConfigError if it cannot be used."""
+    """`config` with the capabilities that the server of the engine reports. Raises ConfigError if it is unusable."""
     return config.model_copy(update={"engine": config.engine.probed()})
 
 

@@ -87,7 +87,7 @@ class ProgressReporter:
             snapshot: StatsSnapshot = ray.get(self._stats_actor.snapshot.remote(), timeout=5)
         except Exception as error:  # the stats actor restarts, or the cluster shuts down and the run reports that
             self._log(f"cannot read the progress: {type(error).__name__}")
-            self._update_ledger(replace(self.last, at=time.time()))  # the replicas hold their GPUs all the same
+            self._update_ledger(replace(self.last, at=time.time()))  # the replicas still hold their GPUs
             return
         self.last = snapshot
         now = time.monotonic()

@@ -7,10 +7,10 @@ from corpus_reranker.errors import ReplicaDeathsError, RunError, StoreUnavailabl
 from corpus_reranker.io.storage_errors import kind_of_text, kind_without_text
 
 _DIRECT_CAUSE = "\n\nThe above exception was the direct cause"
-"""Separates two chained stack traces in Python's own text of them."""
+"""Separates two chained stack traces in the text that Python prints."""
 
 _CREATION = "creation task"
-"""In Ray's message about an actor whose constructor raised an error."""
+"""Part of Ray's message about an actor whose constructor raised an error."""
 
 
 def run_error(error: BaseException, engine_failure: str | None = None) -> RunError:
@@ -38,8 +38,8 @@ def is_transient_cause(error: BaseException) -> bool:
         return True
     if kind_of_text(reason(error)).transient or ReplicaDeathsError.__name__ in reason(error):
         return True
-    of_task = any(isinstance(each, RayTaskError) for each in chain)  # the code of a task raised it
-    return not of_task and any(isinstance(each, RayError) and _CREATION not in str(each) for each in chain)
+    raised_by_task = any(isinstance(each, RayTaskError) for each in chain)
+    return not raised_by_task and any(isinstance(each, RayError) and _CREATION not in str(each) for each in chain)
 
 
 def reason(error: BaseException) -> str:

@@ -24,7 +24,7 @@ def add_reused_rows(
 ) -> tuple[ResumePoint, int]:
     """Copy rows of `reuse.outputs` for unfinished queries.
 
-    No earlier output fails the run: each that cannot be reused is logged.
+    An earlier output that cannot be reused is logged and does not fail the run.
 
     Args:
         run: The run.
@@ -35,7 +35,7 @@ def add_reused_rows(
         retry: Statuses of queries that are reranked again; rows with these statuses are not copied.
 
     Returns:
-        What the output holds then, and the number of copied rows.
+        What the output holds afterwards, and the number of copied rows.
     """
     config = run.config
     statuses = [status for status in config.reuse.statuses if status not in retry]

@@ -13,10 +13,10 @@ def round_quality(filesystem: FileSystem, folder: str, qrels: str, storage: Stor
     """nDCG@10 of the rows of a run so far, over all judged queries.
 
     Args:
-        filesystem: Where the output is.
-        folder: The output.
+        filesystem: Filesystem of the output.
+        folder: Folder of the output.
         qrels: URL of the qrels.
-        storage: How to reach them.
+        storage: How to reach the qrels.
 
     Raises:
         InputError: The qrels or the rows cannot be read.

@@ -42,7 +42,7 @@ class SpendLedger:
 
     @property
     def total(self) -> Spend | None:
-        """What the run has spent so far. None: nothing, and no prices are known."""
+        """What the run has spent so far. None: it has spent nothing, and there are no prices."""
         total = self._before + self._start
         return None if total == Spend() else total
 

@@ -131,7 +131,7 @@ class StatsActor:
 def running_stats_actor(
     run_id: str, remaining: int, reused: int = 0, prices: TokenPrices | None = None
 ) -> Iterator["ActorHandle[StatsActor]"]:
-    """Start a stats actor on the driver's node, which lives as long as the run; a GPU node may be a spot node."""
+    """Start a stats actor on the driver's node, because a GPU node may be a spot node and end before the run."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
     actor_class = ray.remote(StatsActor).options(**options)

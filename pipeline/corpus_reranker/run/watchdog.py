@@ -30,13 +30,13 @@ _PLACEMENT_SECONDS = 30.0
 _LOG_SECONDS = 300.0
 
 _INTERRUPT = signal.SIGUSR1
-"""A background job of a shell ignores SIGINT, and Python then interrupts nothing."""
+"""Not SIGINT: a shell starts a background job with SIGINT ignored, and `interrupt_main` has no effect then."""
 
 
 class Watchdog:
     """Context manager around a pass. It runs in a thread of the driver, so that nothing in a replica can stop it.
 
-    It ends the pass by interrupting the main thread, and replaces the KeyboardInterrupt by an error with the reason.
+    It ends the pass by interrupting the main thread, and replaces the KeyboardInterrupt with an error with the reason.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Watchdog:
             try:
                 self._snapshot = ray.get(self._stats_actor.snapshot.remote(), timeout=_CALL_TIMEOUT_SECONDS)
                 self._check_replicas(seconds)
-            except Exception as error:  # the cluster is being lost, and the pass reports that; or this check repeats
+            except Exception as error:  # the next check tries again; if the cluster is lost, the pass reports it
                 if not self._stop.is_set():
                     self._log(f"the watchdog could not check the replicas: {type(error).__name__}")
             self._check_progress(seconds)
@@ -108,7 +108,7 @@ class Watchdog:
         try:
             if kill_replica(replica):
                 self._log(f"replica {replica.process} had not reported for {silent_seconds:.0f} s: killed its process")
-        except Exception as error:  # its node is lost, or it hangs as well: Ray gives the queries to another one
+        except Exception as error:  # the node is lost or hangs as well: Ray gives the queries to another replica
             self._log(f"could not kill replica {replica.process}: {type(error).__name__}")
 
     def _check_resources(self, seconds: float) -> None:

@@ -15,14 +15,14 @@ from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.spend import Spend
 
 _RESERVE = 0.1
-"""Fraction of the remaining budget that a target leaves to the next one: its windows may take more than the mean."""
+"""Fraction of the remaining budget that a target leaves to the next one: windows may take more than the mean."""
 
 _LEAST_FRACTION = 0.01
 """Engines on GPUs are not started again for less than this fraction of the windows so far."""
 
 
 def in_budget_unit(config: JobConfig, requested: float, tokens: float, spend: Spend) -> float:
-    """Windows in the unit of the budget.
+    """What requests have spent, in the unit of the budget.
 
     Args:
         config: A job with a budget.

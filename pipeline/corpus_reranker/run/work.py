@@ -39,7 +39,7 @@ _Window: TypeAlias = tuple[int, Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Work in the input.
+    """The work of a job.
 
     Attributes:
         queries: Queries of the input.
@@ -74,7 +74,7 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
 
     Raises:
         ConfigError: The config cannot work.
-        InputError: The input or every sampled query cannot be read.
+        InputError: The input cannot be read, or none of the sampled queries can be read.
     """
     source = open_source(config.input, config.storage)
     counts = source.candidate_counts()
