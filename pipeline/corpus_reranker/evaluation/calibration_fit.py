@@ -78,7 +78,7 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class FittedCalibration:
-    """A calibration of all pairs, and what its method reaches on held-out queries.
+    """A calibration fitted on all pairs, and how well its method predicts held-out queries.
 
     Attributes:
         calibration: Fitted on all pairs.
@@ -137,7 +137,7 @@ def fit_calibration(pairs: JudgedPairs, config: CalibrateConfig, metadata: Mappi
     """Fit a calibration on all pairs, and one for each fold of the queries to measure the others.
 
     Raises:
-        InputError: There are too few judged pairs: each fold needs relevant and other ones.
+        InputError: There are too few judged pairs: each fold needs relevant and non-relevant ones.
         ConfigError: scikit-learn is not installed.
     """
     fold_of_query = np.arange(len(pairs.query_ids)) % config.folds
@@ -190,7 +190,7 @@ def _fit(pairs: JudgedPairs, config: CalibrateConfig, metadata: Mapping[str, str
     if not 0 < relevant < len(pairs.relevant):
         raise InputError(
             f"too few judged pairs to calibrate: {relevant:,} of {len(pairs.relevant):,} are relevant; each fold needs"
-            " relevant and other ones, so judge more documents of the output, or lower --folds"
+            " relevant and non-relevant ones, so judge more documents of the output, or lower --folds"
         )
     return Calibration(
         config.method,

@@ -20,7 +20,7 @@ _OPEN_ROW_GROUPS = 4
 """An output file holds neighboring input rows, so a few row groups serve nearly every lookup."""
 
 _KEPT_BYTES = 64 * 2**20
-"""Bytes of rows that are kept of each open row group. Replicas finish queries in nearly the order of the input."""
+"""Bytes of rows to keep from each open row group. Replicas finish queries in nearly the order of the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class QueryTexts:
 class CandidateTexts:
     """Finds queries in candidates Parquet of the nested form, with the names and types of `input.columns`.
 
-    Memory: an index of the query ids (about 150 bytes each), and some batches of rows, whatever the row groups hold.
+    Memory: an index of the query ids (about 150 bytes each), and some batches of rows, regardless of row group sizes.
 
     Args:
         settings: The path of the candidates, and the names and types of their columns.
-        storage: How to reach it.
+        storage: How to reach the candidates.
 
     Raises:
         InputError: The candidates cannot be read.

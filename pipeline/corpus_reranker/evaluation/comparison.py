@@ -60,7 +60,7 @@ class Evaluation:
         missing: For each system, the number of judged queries that it lacks.
         datasets: The dataset of each judged query, for sources that have a `dataset` column.
         means: Means over all queries and per dataset.
-        comparisons: Differences between systems, first those that the LLM alone made.
+        comparisons: Differences between systems. The LLM's own gain comes first.
     """
 
     measures: tuple[str, ...]
@@ -164,7 +164,7 @@ def _comparisons(
 
 
 def _pairs(systems: Sequence[SystemScores], baseline: str | None) -> list[tuple[SystemScores, SystemScores]]:
-    """Pairs (baseline, system). By default all of them, the gain of an output's last stage before that of several."""
+    """Pairs (baseline, system). By default all pairs, those that show only the LLM's gain first."""
     if baseline is None:
         return sorted(combinations(systems, 2), key=lambda pair: not _is_last_stage(*pair))
     first = next((system for system in systems if system.name == baseline), None)

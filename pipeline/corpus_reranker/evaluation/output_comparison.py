@@ -212,7 +212,7 @@ def _agreement(pair: RankingPair, config: CompareConfig) -> QueryAgreement:
         return QueryAgreement(pair.query_id, "only in A")
     if pair.a is None:
         return QueryAgreement(pair.query_id, "only in B")
-    if pair.a.doc_ids == pair.b.doc_ids:  # most queries, where little has changed
+    if pair.a.doc_ids == pair.b.doc_ids:  # most queries, if little has changed
         return QueryAgreement(pair.query_id, "same candidates", 1.0, 1.0, 1.0, True)
     ranks = PairedRanks.of(pair.a.doc_ids, pair.b.doc_ids)
     same = ranks.same_documents

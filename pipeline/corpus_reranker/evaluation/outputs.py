@@ -102,7 +102,7 @@ def is_finished(filesystem: pafs.FileSystem, path: str) -> bool:
 
 
 def check_finished(filesystem: pafs.FileSystem, path: str) -> None:
-    """Raise InputError if the output at `path` is one of a run that has not finished."""
+    """Raise InputError if the run that wrote the output at `path` has not finished."""
     if not is_finished(filesystem, path):
         raise _unfinished(filesystem, path)
 

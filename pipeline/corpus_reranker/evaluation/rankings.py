@@ -87,11 +87,12 @@ def read_orders(
     """Read the orders of the `wanted` queries from the source at `path`.
 
     A folder or a .parquet file is an output of the rerank job, or candidates if it has no `ranking` column.
-    Anything else is a TREC run. `cutoff` adds an order of the documents that it keeps to those of an output.
+    Anything else is a TREC run. For an output, `cutoff` adds the order of the documents that it keeps.
 
     Raises:
-        InputError: The source cannot be read, a query appears twice in it, the cutoff has a calibration of other
-            settings, or it is the output of a run that has not finished, unless `allow_unfinished`.
+        InputError: The source cannot be read, a query appears twice in it, the calibration of the
+            cutoff was fitted with other settings, or the run of the output has not finished, unless
+            `allow_unfinished`.
     """
     if is_trec_run(filesystem, path):
         read = _read_trec_run(filesystem, path, wanted)
@@ -152,7 +153,9 @@ def _wanted_batches(filesystem: pafs.FileSystem, data_file: str, value_set: pa.A
         filesystem, data_file, ["query_id"], ["status", "ranking", "candidates", "dataset"], ["text", "title"]
     ):
         if not {"ranking", "candidates"} & set(batch.schema.names):
-            raise InputError(f"{data_file} is neither a reranked output nor candidates: no such column")
+            raise InputError(
+                f"{data_file} is neither a reranked output nor candidates: it has no column ranking or candidates"
+            )
         batches.append(batch.filter(pc.is_in(batch["query_id"].cast(pa.string()), value_set=value_set)))
     return batches
 

@@ -165,7 +165,7 @@ def _by_name(data_files: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _check_columns(filesystem: pafs.FileSystem, output: Output, config: ExportConfig) -> None:
-    """Raise InputError for a column that the output does not have, except those of the default."""
+    """Raise InputError for a column that the output does not have, unless it is a default column."""
     found = read_column_names(filesystem, output.data_files[0]) if output.data_files else []
     missing = set(config.columns) - set(found) - set(ExportConfig.model_fields["columns"].default)
     if missing and found:
@@ -186,7 +186,7 @@ def _prepare(
     if found and not config.overwrite:
         raise OutputError(f"{folder} is not empty; choose another destination, or replace an export with --overwrite")
     if found and MARKER not in found:
-        raise OutputError(f"{folder} holds files that no export wrote; --overwrite keeps them, so empty it first")
+        raise OutputError(f"{folder} holds files that no export wrote and --overwrite does not delete; empty it first")
     if found:
         filesystem.delete_dir_contents(folder)
     with atomic_output(filesystem, f"{folder}/{MARKER}") as stream:

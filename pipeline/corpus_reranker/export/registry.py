@@ -23,8 +23,8 @@ EXPORT_FORMATS: dict[str, str] = {
 }
 
 Capability: TypeAlias = Literal["for_training", "needs_texts", "keeps_reasoning", "single_file"]
-"""Class attributes of a format, False where it has none. `for_training`: it holds training data; `needs_texts`: it is
-of no use without passage texts; `keeps_reasoning`: it has a field for the LLM's reasoning; `single_file`: its readers
+"""Class attributes of a format, False by default. `for_training`: it holds training data; `needs_texts`: it is
+useless without passage texts; `keeps_reasoning`: it has a field for the LLM's reasoning; `single_file`: its readers
 expect one file."""
 
 

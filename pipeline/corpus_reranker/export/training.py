@@ -13,7 +13,7 @@ Entry: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LabeledDocument:
-    """A document with its label, the higher the more relevant."""
+    """A document with its label. A higher label means a more relevant document."""
 
     doc_id: str
     label: float
@@ -44,12 +44,12 @@ class TrainingQuery:
     def sample(self, config: TrainingConfig, positive: int | None = None) -> tuple[LabeledDocument, ...]:
         """Up to `config.negatives` negatives, best rank first.
 
-        The sample depends on the seed, the query and `positive` alone, so it does not change with the way an output is
-        cut into files.
+        The sample depends on the seed, the query and `positive` alone, so it does not depend on how an output is
+        split into files.
 
         Args:
-            config: Number and seed.
-            positive: Rank of the positive that the negatives are for, None for those of all positives.
+            config: The number of negatives and the seed.
+            positive: Rank of the positive that the negatives are for; None if they are for all positives.
         """
         seed = f"{config.seed}/{self.query_id}" + ("" if positive is None else f"/{positive}")
         chosen = random.Random(seed).sample(range(len(self.candidates)), min(config.negatives, len(self.candidates)))

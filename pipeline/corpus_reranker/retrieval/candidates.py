@@ -66,7 +66,7 @@ def begin(
         The summary if the candidates are complete already, else None.
 
     Raises:
-        OutputError: The folder holds files of something else, or candidates of other settings without `overwrite`.
+        OutputError: The folder holds other files, or candidates made with other settings without `overwrite`.
     """
     filesystem.create_dir(folder, recursive=True)
     done = control.read(_DONE_FILE)

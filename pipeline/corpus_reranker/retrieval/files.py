@@ -29,9 +29,9 @@ def suffix_of(path: str) -> str:
 def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str], role: Role) -> list[Any]:
     """FileInfo of the file at `path`, or of the files below the folder with one of `suffixes`, sorted by path.
 
-    `*` in `path` stands for any characters of a name: `documents/biology-*.parquet`. Names that start with "_" or "."
+    `*` in `path` matches any characters within a name: `documents/biology-*.parquet`. Names that start with "_" or "."
     are not data. In a folder of a whole collection (BEIR's corpus.jsonl, queries.jsonl and qrels/), only the files of
-    the `role` are. Raises InputError if there is no file.
+    `role` are data. Raises InputError if there is no file.
     """
     info = filesystem.get_file_info(path)
     if info.type == FileType.File:
@@ -58,7 +58,7 @@ def find_files(filesystem: FileSystem, path: str, suffixes: Sequence[str], role:
 
 
 def match_files(filesystem: FileSystem, pattern: str) -> list[Any]:
-    """FileInfo of the files whose path is `pattern`, in which `*` stands for any characters of a name, sorted."""
+    """FileInfo of the files whose path is `pattern`, in which `*` matches any characters within a name, sorted."""
     parts = PurePosixPath(pattern).parts
     fixed = next((number for number, part in enumerate(parts) if "*" in part), len(parts) - 1)
     folder = FileSelector(str(PurePosixPath(*parts[:fixed])), recursive=True, allow_not_found=True)

@@ -45,7 +45,7 @@ def load_first_stage_run(
 
     A file whose name does not end in .parquet, .jsonl or .json (plain or compressed) is read as a TREC run, a run of
     MS MARCO (`query_id<TAB>doc_id<TAB>rank`) or its top1000 file (`query_id<TAB>doc_id<TAB>query<TAB>passage`), whose
-    lines are taken as best first. Raises InputError if it cannot be read.
+    lines are assumed to be best first. Raises InputError if the file cannot be read.
     """
     files = find_files(filesystem, path, (".parquet", ".jsonl", ".json"), "run")
     lines = (line for file in files for line in _lines(filesystem, file.path))

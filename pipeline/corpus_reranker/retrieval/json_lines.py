@@ -24,7 +24,7 @@ def parse_object(line: str | bytes, source: str) -> dict[str, Any]:
 
 
 def id_text(value: Any, name: str, source: str) -> str:
-    """`value` as an id. Raises InputError unless it is a string or an integer: a float has several texts."""
+    """`value` as an id. Raises InputError unless it is a string or an integer: a float has several spellings."""
     if value is None:
         raise InputError(f"{source} has no {name}")
     if not isinstance(value, str | int) or isinstance(value, bool):
@@ -33,7 +33,7 @@ def id_text(value: Any, name: str, source: str) -> str:
 
 
 def whole_characters(text: str, source: str) -> str:
-    """`text`, an id or a name. Raises InputError for a lone surrogate: two ids could become one."""
+    """`text`, an id or a name. Raises InputError for a lone surrogate: replacing it could make two ids equal."""
     if SURROGATE.search(text):
         raise InputError(
             f"{source}: {ascii(text)[:_SHOWN_CHARS]} holds a lone surrogate, which is not a character;"

@@ -59,7 +59,7 @@ class QuerySet:
 
 
 def read_queries(queries: QueriesConfig, locate: Callable[[str], tuple[FileSystem, str]], key: str) -> QuerySet:
-    """Read a query set and, if the config names one, the file with the texts to search for.
+    """Read a query set and, if the config names one, the file with the query texts for the first stage.
 
     Args:
         queries: Paths and column names.
@@ -160,7 +160,7 @@ def _normalized(table: pa.Table, names: Mapping[str, str], required: tuple[str, 
 
 
 def _is_beir(found: Collection[str], names: Mapping[str, str]) -> bool:
-    """Whether these columns are those of BEIR, and no setting and no column names another."""
+    """Whether the id column is BEIR's `_id`: the settings are the defaults, and the file has none of their columns."""
     defaults = [QueriesConfig.model_fields[name].default for name in ("id_column", "text_column")]
     return _BEIR_ID in found and list(names)[:2] == defaults and not set(names) & set(found)
 
@@ -202,7 +202,7 @@ def _read_jsonl(filesystem: FileSystem, path: str, names: Mapping[str, str]) -> 
 def _checked_row(row: dict[str, Any], names: Mapping[str, str], source: str) -> dict[str, Any]:
     """`row` with the id as text, and without a lone surrogate in a text.
 
-    Raises InputError for an id that is neither string nor integer, and for a lone surrogate in it, a name or a list.
+    Raises InputError for an id that is neither string nor integer, and for a lone surrogate in an id, a name or a list.
     """
     id_column = next(name for name, meaning in names.items() if meaning == "query_id")
     id_column = id_column if id_column in row else _BEIR_ID

@@ -17,7 +17,7 @@ class CorpusConfig(Section):
 
     path: Url = Field(description="Corpus file, files (`*` in a name), or folder of files, local or s3://.")
     id_column: str = Field(
-        "doc_id", description='Column of the document ids: "id" in BRIGHT. The default is also "_id" (BEIR).'
+        "doc_id", description='Column of the document ids: "id" in BRIGHT. The default also matches "_id" (BEIR).'
     )
     text_column: str = Field("text", description='Column of the texts: "content" in BRIGHT.')
     title_column: str = Field("title", description="Column of the titles, which may be absent.")
@@ -42,11 +42,11 @@ class QueriesConfig(Section):
     text_column: str = Field("query", description="Column of the query texts that the reranker reads.")
     retrieval_column: str = Field(
         "retrieval_query",
-        description="Column of the texts that the first stage searches for, which may be absent or null; the default "
-        "is the query text.",
+        description="Column of the query texts for the first stage, which may be absent or null; the default is the "
+        "text for the reranker.",
     )
     retrieval_path: Url | None = Field(
-        None, description="TSV, JSONL or Parquet file with the text that the first stage searches for, by query id."
+        None, description="TSV, JSONL or Parquet file with the query texts for the first stage, by query id."
     )
     excluded_ids_column: str = Field(
         "excluded_ids",

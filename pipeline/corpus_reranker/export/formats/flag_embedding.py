@@ -1,7 +1,7 @@
-"""Training data of FlagEmbedding, for embedders and rerankers, also for distillation (`knowledge_distillation`).
+"""Training data of FlagEmbedding, for embedders and rerankers, with scores for distillation (`knowledge_distillation`).
 
 Source of the fields: `AbsEmbedderTrainDataset` and `AbsRerankerTrainDataset` in FlagEmbedding/abc/finetune of
-github.com/FlagOpen/FlagEmbedding. They read each .jsonl file of a folder by `datasets`, take the fields by name, and
+github.com/FlagOpen/FlagEmbedding. They read each .jsonl file of a folder with `datasets`, take the fields by name, and
 need a negative in each line.
 """
 

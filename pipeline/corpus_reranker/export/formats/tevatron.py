@@ -1,8 +1,8 @@
 """Training data of Tevatron, with the scores of its distillation.
 
 Source of the fields: `TrainDataset` and `DistilTrainDataset` in src/tevatron/retriever/dataset.py of
-github.com/texttron/tevatron. They join `title` and `text` if there is a `title`; `datasets` gives all passages the same
-fields, so each passage has one.
+github.com/texttron/tevatron. They join `title` and `text` if there is a `title`; `datasets` needs the same
+fields in all passages, so a passage without a title has an empty one.
 """
 
 from collections.abc import Iterator

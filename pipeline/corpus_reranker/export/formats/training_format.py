@@ -23,7 +23,7 @@ from corpus_reranker.export.formats.base import (
 from corpus_reranker.export.training import LabeledDocument, TrainingQuery, select
 
 TRAIN_FOLDER = "train"
-"""Folder of the files. `datasets.load_dataset` reads it as the split `train`, and not the control files next to it."""
+"""Folder of the files. `datasets.load_dataset` reads it as the split `train` and ignores control files next to it."""
 
 LABELS_METADATA = b"reranker.labels"
 """Parquet metadata key: a JSON object with the number of queries by source of their labels."""
@@ -71,7 +71,7 @@ class TrainingFormat(ExportFormat):
         return 1
 
     def queries(self, batch: pa.RecordBatch) -> Iterator[tuple[TrainingQuery, TrainingTexts]]:
-        """Each query of a batch of output rows that gives an example.
+        """Each query of a batch of output rows that yields an example.
 
         Raises:
             InputError: A query has no text, or the input lacks one of its documents.
@@ -105,7 +105,7 @@ class TrainingFormat(ExportFormat):
 
 
 class TrainingLines(TrainingFormat):
-    """Training data as JSON lines. A line's `label_source` names what its labels are."""
+    """Training data as JSON lines. A line's `label_source` names the source of its labels."""
 
     keeps_reasoning = True
 

@@ -13,8 +13,8 @@ from corpus_reranker.export.skipped import Reason
 class TrecRun:
     """Two runs: `reranked/` and `initial/`. trec_eval sorts both by their ranks.
 
-    A run cannot hold an id with white space, nor a document twice: such queries and documents are skipped, or their
-    ids escaped.
+    A run cannot hold an id with white space, nor a document twice. Such queries and documents are skipped; ids with
+    white space can be escaped instead.
     """
 
     single_file = True

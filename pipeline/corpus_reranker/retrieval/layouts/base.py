@@ -130,7 +130,7 @@ Layout: TypeAlias = Callable[[Dataset], Collection]
 
 def _row_writer(stream: Any) -> WriteRow:
     def write(row: Mapping[str, Any]) -> None:
-        # A lone surrogate stays the escape that it was: the readers refuse it in an id, and replace it in a text.
+        # A lone surrogate is written as a JSON escape: the readers refuse it in an id, and replace it in a text.
         stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
     return write

@@ -7,7 +7,7 @@ from corpus_reranker.retrieval.layouts.base import Collection, Dataset
 
 
 def beir(dataset: Dataset) -> Collection:
-    """A folder as BEIR's archives have it. It holds no run. A folder without `qrels` has no judgments."""
+    """A folder in the form of BEIR's archives, which hold no run. A folder without `qrels` has no judgments."""
     has_qrels = dataset.find("qrels/*.tsv") is not None
     qrels = dataset.need(f"qrels/{dataset.split}.tsv") if has_qrels else None
     return Collection(

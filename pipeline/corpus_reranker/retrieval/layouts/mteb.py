@@ -35,7 +35,7 @@ def _file(dataset: Dataset, config: str) -> str:
 
 
 def _columns(dataset: Dataset, url: str, default_text_column: str) -> dict[str, Any]:
-    """The settings of a file whose ids are in `id`, or in `_id`, which needs no setting."""
+    """The settings for a file with its ids in `id` or `_id`; `_id` needs no setting."""
     first = next(dataset.rows(url), {})
     if "id" not in first or "_id" in first:
         return {"path": url}
