@@ -27,12 +27,12 @@ class Benchmark(Section):
     title: str = Field(description="Name in the table; published figures have the same name.")
     fill: str = Field(description="How to fill the folder, for messages and docs.")
     sections: _Sections = Field(description="Config sections of every split: dataset, assemble, evaluate.")
-    splits: dict[str, _Sections] = Field(min_length=1, description="By name: what differs from `sections`.")
+    splits: dict[str, _Sections] = Field(min_length=1, description="By name: values that override `sections`.")
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One split of a benchmark with its own values of config sections."""
+    """One split of a benchmark with its config sections."""
 
     name: str
     sections: Mapping[str, Any]
@@ -95,7 +95,7 @@ def choose_splits(
         run: Path of the first-stage run of each split, with `{split}`; None: that of the benchmark.
 
     Raises:
-        ConfigError: A chosen split is unknown, or several splits have one run.
+        ConfigError: A chosen split is unknown, or `run` names the same run for several splits.
     """
     if unknown := [name for name in chosen if name not in benchmark.splits]:
         raise ConfigError(f"no split {unknown[0]!r} in {benchmark.title}; it has {', '.join(benchmark.splits)}")

@@ -98,7 +98,7 @@ def split_result(
 
 
 def _versions(metadata: Mapping[str, str], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of the data files that name the reranker, and the info of the engine as `engine_info`."""
+    """The data files' metadata that identifies the reranker, and the info of the engine as `engine_info`."""
     wanted = ("version", "engine", "model", "pre_ranker_model", "template", "template_hash", "fingerprint")
     known = {name: metadata[key] for name in wanted if metadata.get(key := f"reranker.{name}")}
     passes = manifest["info"].get("passes", [])

@@ -64,7 +64,7 @@ def _parts(result: BenchmarkResult) -> Iterator[str]:
     if figures := figures_of(result.title):
         yield "## Published figures"
         yield _beside_published(result, figures)
-        yield "In percent. Figures of different first stages cannot be compared."
+        yield "In percent. Figures with different first stages are not comparable."
     yield "## Cost"
     yield _cost(result)
     yield "## Versions"

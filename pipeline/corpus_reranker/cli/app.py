@@ -53,7 +53,7 @@ class LazyGroup(TyperGroup):
     """A group that lists its commands by name and help, and imports the one that is called.
 
     The base class finds, lists and suggests the placeholders in `self.commands`; `resolve_command` replaces the
-    placeholder that was called by the real command.
+    called placeholder with the real command.
     """
 
     lazy_commands: ClassVar[dict[str, LazyCommand]] = COMMANDS

@@ -1,4 +1,4 @@
-"""`corpus-reranker assemble`: a first-stage run, queries and a corpus to candidates."""
+"""`corpus-reranker assemble`: makes candidates from a first-stage run, queries and a corpus."""
 
 import dataclasses
 from typing import Annotated
@@ -34,7 +34,7 @@ def assemble(
 
     --from takes queries, corpus, qrels, and the run if there is one, from a dataset. Writes the candidates to --output,
     or else to input.path. Reads the config sections `dataset` and `assemble`. Candidates get the query
-    texts for the reranker, even if the first stage searched for other texts. The corpus is streamed once.
+    texts for the reranker, even if the first stage used other texts. The corpus is streamed once.
     """
     own = {"run.path": run, "queries.path": queries, "corpus.path": corpus, "output": output}
     keys = {f"assemble.{key}": value for key, value in own.items()} | dataset_keys(layout, dataset, split, subset)

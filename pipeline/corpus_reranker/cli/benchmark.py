@@ -76,15 +76,15 @@ def benchmark(
     if data is None:
         raise ConfigError(f"give --folder; to fill it: {how_to_fill(found, 'FOLDER')}")
     splits, fill = choose_splits(found, data, split or (), run), how_to_fill(found, data)
-    of_splits = {each.name: options_of_split(options, each, split_folder(target, each.name)) for each in splits}
-    for each in of_splits.values():
+    options_by_split = {each.name: options_of_split(options, each, split_folder(target, each.name)) for each in splits}
+    for each in options_by_split.values():
         each.job()  # a wrong config is refused before anything is written
     write_log = partial(log, stream=sys.stderr) if as_json else log
     with ray_for_this_command():
-        runs = {each: assemble_split(each, of_splits[each], fill, write_log) for each in of_splits}
+        runs = {each: assemble_split(each, options_by_split[each], fill, write_log) for each in options_by_split}
         first_stages = {each: first_stage or run_name for each, run_name in runs.items()}
-        results, exceeded = rerank_splits(of_splits, first_stages, limit, write_log)
-    job = of_splits[splits[0].name].job()
+        results, exceeded = rerank_splits(options_by_split, first_stages, limit, write_log)
+    job = options_by_split[splits[0].name].job()
     result = BenchmarkResult(found.title, job.engine.model, results, len(found.splits), limit, job.report.currency)
     write_result(result, target, options)
     if as_json:
@@ -95,7 +95,7 @@ def benchmark(
 
 
 def options_of_split(options: JobOptions, split: Split, folder: str) -> JobOptions:
-    """The options of the jobs of one split: its sections change the config, and overrides change its sections."""
+    """The options of the jobs of one split: its sections override the config, and overrides come after them."""
     paths = {"input": {"path": join(folder, "candidates")}, "output": {"path": join(folder, "reranked")}}
     files = {"json_path": join(folder, "evaluation.json"), "csv_path": join(folder, "evaluation.csv")}
     own = _overrides({**paths, "evaluate": files})
@@ -122,7 +122,7 @@ def assemble_split(name: str, options: JobOptions, fill: str, write_log: Callabl
 
 
 def name_of_run(url: str, options: JobOptions) -> str:
-    """The file name of a run; that of the dataset for a run that comes with it."""
+    """The file name of a run, or the name of the dataset if the run comes with it."""
     dataset = options.section_if_given("dataset", DatasetConfig)
     if dataset is not None and url.startswith(dataset_folder(dataset, options.candidates(None))):
         return dataset.path.rstrip("/").rpartition("/")[2]
@@ -131,7 +131,10 @@ def name_of_run(url: str, options: JobOptions) -> str:
 
 
 def rerank_splits(
-    of_splits: dict[str, JobOptions], first_stages: dict[str, str], limit: int | None, write_log: Callable[[str], None]
+    options_by_split: dict[str, JobOptions],
+    first_stages: dict[str, str],
+    limit: int | None,
+    write_log: Callable[[str], None],
 ) -> tuple[list[SplitResult], bool]:
     """Rerank and evaluate the splits one after the other.
 
@@ -141,7 +144,7 @@ def rerank_splits(
     from corpus_reranker.run.driver import run_job  # Ray takes seconds to import
 
     results, exceeded = [], False
-    for name, options in of_splits.items():
+    for name, options in options_by_split.items():
         job = options.job()
         write_log(f"{name}: reranking into {job.output.path}")
         manifest = run_job(job, limit=limit, log=write_log)

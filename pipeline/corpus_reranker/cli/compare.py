@@ -26,7 +26,7 @@ from corpus_reranker.evaluation.settings import CompareConfig, EvaluateConfig
 from corpus_reranker.report.comparison_page import ComparedOutputs, compare_outputs
 
 _SHOWN_CHARS = 60
-"""Limit for a setting on the screen."""
+"""Maximum length of a setting on the screen."""
 
 app = command_app()
 

@@ -26,7 +26,7 @@ def convert_demo_model(cache: Path) -> Path:
     """Convert SmolLM2-135M-Instruct to `cache`/SmolLM2-135M-Instruct unless that folder exists.
 
     The folder holds the config, the tokenizer and float32 safetensors (538 MB). It is built under a temporary name and
-    renamed, so that it is always complete, also if two processes convert at once.
+    renamed, so that it is always complete, even if two processes convert at once.
 
     Raises:
         RerankerError: If the package that carries the model is not installed.

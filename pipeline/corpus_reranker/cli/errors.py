@@ -23,7 +23,7 @@ def report_error(error: Exception) -> int:
         if code == RUN_FAILED and error.__cause__ is not None:
             reason, line_break, advice = message.partition("\n")
             message = f"{reason} (traceback in {_write_traceback(error)}){line_break}{advice}"
-    elif isinstance(error, OSError) and _is_of_storage(error):
+    elif isinstance(error, OSError) and _is_storage_error(error):
         message, code = brief(error), WRONG_SETTINGS
     else:
         message, code = f"{_first_line(error)} (unexpected; traceback in {_write_traceback(error)})", RUN_FAILED
@@ -54,7 +54,7 @@ def _usage(error: TyperException) -> str:
     return message if message.endswith("?") else f"{message}; see {context.command_path} --help"
 
 
-def _is_of_storage(error: OSError) -> bool:
+def _is_storage_error(error: OSError) -> bool:
     """Whether a file system or S3 gave the reason: an errno, or a text of pyarrow's AWS SDK."""
     return error.errno is not None or "AWS Error" in str(error)
 

@@ -107,7 +107,7 @@ def run_evaluation(
 
 
 def settings_and_qrels(options: JobOptions) -> tuple[EvaluateConfig, Qrels]:
-    """The section `evaluate`, and its qrels; without a setting, they are those of the section `dataset`.
+    """The section `evaluate`, and its qrels, which default to those of the section `dataset`.
 
     Raises:
         ConfigError: The section is incomplete.

@@ -60,7 +60,7 @@ class ConfigCommand(TyperCommand):
 
 
 def _with_nearest_key(error: TyperException, own_options: Iterable[str]) -> Exception:
-    """The error; for an unknown option that may mean a config key, one that names the key."""
+    """Return `error`, or an error that names the config key that an unknown option may mean."""
     if not hasattr(error, "possibilities"):  # only an unknown option has them
         return error
     unknown = str(getattr(error, "option_name", ""))
@@ -129,7 +129,7 @@ class JobOptions:
     def of(
         cls, context: typer.Context, path: str | None, date: str | None, own: Mapping[str, Any] | None = None
     ) -> "JobOptions":
-        """Collect them.
+        """Collect the job config of a command line.
 
         Args:
             context: The command's context, whose `args` are the overrides.
@@ -152,7 +152,7 @@ class JobOptions:
         return load_config(self.path, self.overrides, date=self.date)
 
     def section(self, name: str, model: type[S], defaults: Mapping[str, Any] | None = None) -> S:
-        """One section, with `defaults` for keys that are not set; the others may be incomplete. Raises ConfigError."""
+        """One section, with `defaults` for unset keys; other sections may be incomplete. Raises ConfigError."""
         return load_section(self.path, name, model, self.overrides, date=self.date, defaults=defaults)
 
     def given(self, name: str) -> dict[str, Any]:

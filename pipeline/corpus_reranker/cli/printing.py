@@ -18,7 +18,7 @@ def terminal() -> Console:
 
 
 def log(line: str, stream: TextIO | None = None) -> None:
-    """Print one line with the time and flush, so that a log file reads like a terminal. `stream`: None is stdout."""
+    """Print one line with the time, and flush, so that a log file has it at once. `stream`: None is stdout."""
     print(time.strftime("%H:%M:%S"), line, file=stream, flush=True)
 
 

@@ -69,7 +69,7 @@ def rerank(
     if evaluate:
         from corpus_reranker.cli.evaluate import settings_and_qrels, show_evaluation  # not needed otherwise
 
-        settings_and_qrels(options)  # refused before an engine starts
+        settings_and_qrels(options)  # an error here comes before an engine starts
     try:
         code = run_rerank(settings, limit=limit, new_run=new_run, retry_failed=retry_failed)
     except (KeyboardInterrupt, SystemExit):  # SIGTERM raises SystemExit
@@ -120,7 +120,7 @@ def summary(manifest: Mapping[str, Any], config: JobConfig, wall_seconds: float)
     passes = manifest["info"].get("passes", [])
     starts = [seconds for each in passes for seconds in each["engine_start_seconds"]]
     engine_start = max(starts, default=0.0)
-    started_here = 0 < engine_start <= wall_seconds  # an output that was finished before has the starts of its run
+    started_here = 0 < engine_start <= wall_seconds  # an output finished earlier has the starts of its own run
     hits = sum(each["cache_hits"] for each in passes)
     files = counted(len(manifest["files"]), "Parquet file")
     simulated = " (SIMULATED: not the output of an LLM)" if config.simulated else ""
@@ -144,9 +144,10 @@ def _reused(manifest: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def ray_for_this_command() -> Iterator[None]:
-    """Shut Ray down at the end, so that the summary or the reason of a failure comes after Ray's messages.
+    """Shut Ray down at the end, so that the summary or the reason for a failure comes after Ray's messages.
 
-    A Ray connection that existed before is kept. After a signal there is no time for it: `__main__` ends the process.
+    A Ray connection that existed before is kept. After a signal there is no time to shut down: `__main__` ends the
+    process.
     """
     import ray
 
