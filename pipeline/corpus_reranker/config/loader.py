@@ -120,7 +120,7 @@ def _read(path: str | Path | None, overrides: Sequence[str], date: str | None) -
 
 
 def _read_with_base(path: str | Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The sections of a config over those of its `base`, if it names one. `below` are the configs that lead to it."""
+    """Read a config, merged over its `base` if it names one. `below` are the configs that name it as their base."""
     file = config_path(path).resolve()
     if file in below:
         raise ConfigError(f"config {path} is its own base; name another one")

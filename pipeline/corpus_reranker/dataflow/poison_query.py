@@ -16,7 +16,7 @@ from corpus_reranker.errors import ReplicaDeathsError, RowError
 from corpus_reranker.formatting import counted
 
 _ISOLATED_AFTER_DEATHS = 2
-"""A query that was in flight at this many deaths is isolated. One death is most often that of an engine or a node."""
+"""A query that was in flight at this many deaths is isolated. A single death usually comes from an engine or a node."""
 
 _GROUP_DIVISOR = 4
 """Isolated queries run in groups of 1 / 4 of those that were in flight at the last death: a poison query among 256 is

@@ -127,7 +127,7 @@ class QueryReranker:
 
         Args:
             request: The query.
-            slot: Its slot.
+            slot: The query's slot.
             limit: Maximum number of windows, instead of the strategy's own.
 
         Raises EngineDeadError if an engine dies, and any error of a faulty strategy or template.

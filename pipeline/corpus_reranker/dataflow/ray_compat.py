@@ -123,7 +123,7 @@ def free_resources() -> list[dict[str, float]]:
 class FirstLines:
     """Logs the first line of each kind of message; messages that differ only in numbers and ids are of one kind.
 
-    What Ray retries is not logged: if the retries fail as well, the error of the run has the reason.
+    Messages about retries are not logged: if the retries fail as well, the error of the run has the reason.
     """
 
     def __init__(self) -> None:

@@ -93,7 +93,7 @@ def read_judged(output: tuple[FileSystem, str], scores: Sequence[SystemScores]) 
 
     Args:
         output: Filesystem and folder of the output.
-        scores: nDCG@10 of its orders, first those of the first stage and last those after reranking.
+        scores: nDCG@10 of the orders in the output, the first stage's first and the reranked one last.
 
     Raises:
         InputError: A data file cannot be read.

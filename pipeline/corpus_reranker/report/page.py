@@ -98,7 +98,7 @@ class ReportedRun:
         queries: Queries of the input, if the run has not finished.
         engine_start_seconds: Start time of the slowest replica's engine.
         engine: Info of the engine.
-        spend: What all starts of the run were billed.
+        spend: Billed tokens, cost and GPU-hours of all starts of the run.
         in_flight: Samples of the last pass: seconds since its start, windows in flight, target windows in flight.
     """
 

@@ -2,7 +2,7 @@
 
 Everything is computed from the rows of the output. A round raises the limit of some queries and reranks these; windows
 that they have had before are hits in the completion cache. A row has its limit in the column `max_windows`, so a run
-that was killed in a round continues that round, and its allocation is that of a run that was not killed.
+that was killed in a round continues that round, and ends with the allocation of an uninterrupted run.
 """
 
 from collections.abc import Collection
@@ -194,8 +194,8 @@ def uniform_limits(before: IntArray, windows: int, most_windows: int) -> IntArra
 def raised_limits(before: IntArray, windows: int, step: int, most_windows: int) -> IntArray:
     """Raise the lowest limits to the next multiple of `step`, in the given order, as long as `windows` pay for it.
 
-    If they pay for none, the first one rises by what is left. That query is alone in its round: otherwise, a run that
-    was killed in the round could not tell whose turn it was.
+    If they pay for no query, the first query gets the windows that are left. That query is alone in its round:
+    otherwise, a run that was killed in the round could not tell which query was next.
 
     Args:
         before: The limit of each query; 0 becomes `step` even if no windows are left.

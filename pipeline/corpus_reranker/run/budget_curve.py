@@ -136,7 +136,7 @@ def budget_curve(
 
     Args:
         config: The job.
-        budget: Its budget.
+        budget: The budget of the job.
         data: What the output of the sample holds.
         output: Filesystem and folder of this output.
         windows_per_query: Requests that the budget pays for; None if that is not known.

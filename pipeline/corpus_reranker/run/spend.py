@@ -1,4 +1,4 @@
-"""The spend ledger: what all starts of a run have been billed, their GPU-hours, and the limit on the cost."""
+"""The spend ledger: billed tokens, cost and GPU-hours of all starts of a run, and the limit on the cost."""
 
 import time
 from collections import Counter

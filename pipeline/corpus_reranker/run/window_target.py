@@ -99,7 +99,7 @@ class WindowTarget:
         return further if further >= least else 0
 
     def _store(self, number: int, windows: int) -> None:
-        """Store a target. One that a paused driver of the run has stored in the meantime stays."""
+        """Store a target. If a paused driver of the run has stored it in the meantime, the stored one stays."""
         body = json.dumps({"windows": windows, "start": self._record.starts}).encode()
         self._control.create(self._name(number), body)
         self.windows = self._read(number) or windows

@@ -1,7 +1,7 @@
 """Predictions of mteb, which `convert_to_reranking` of a task and its evaluation read.
 
 Source: `_save_task_predictions` in mteb/abstasks/abstask.py of github.com/embeddings-benchmark/mteb: one JSON object
-with `mteb_model_meta`, and scores by subset, split, query id and document id. The order is that of the scores.
+with `mteb_model_meta`, and scores by subset, split, query id and document id. mteb sorts by score.
 """
 
 from collections.abc import Iterator
