@@ -8,21 +8,24 @@ from corpus_reranker.dataflow.ray_compat import free_resources
 
 def missing_resources(config: RerankerConfig) -> str | None:
     """Why no node of the cluster can hold a further replica of `config`; None if a node can."""
-    return describe_missing_resources(config.cluster.cpus_per_replica, config.engine.gpus_per_replica, free_resources())
+    engine, cpus = config.engine, config.cluster.cpus_per_replica
+    spans_nodes = engine.placement_bundles is not None
+    return describe_missing_resources(cpus, engine.gpus_per_replica, spans_nodes, free_resources())
 
 
-def describe_missing_resources(cpus: float, gpus: int, free: Sequence[Mapping[str, float]]) -> str | None:
+def describe_missing_resources(
+    cpus: float, gpus: int, spans_nodes: bool, free: Sequence[Mapping[str, float]]
+) -> str | None:
     """One line with the reason why no node can hold a replica; None if a node can.
-
-    A replica with more GPUs than a node has spans nodes: then the sum over the nodes counts.
 
     Args:
         cpus: CPUs of a replica.
         gpus: GPUs of a replica.
+        spans_nodes: Whether these may be on several nodes.
         free: Free resources of each node.
     """
-    spans_nodes = gpus > 1 and sum(node.get("GPU", 0.0) for node in free) >= gpus
-    if spans_nodes or any(node.get("GPU", 0.0) >= gpus and node.get("CPU", 0.0) >= cpus for node in free):
+    enough_together = spans_nodes and sum(node.get("GPU", 0.0) for node in free) >= gpus
+    if enough_together or any(node.get("GPU", 0.0) >= gpus and node.get("CPU", 0.0) >= cpus for node in free):
         return None
     needed = {"GPU": float(gpus), "CPU": cpus}
     largest = {name: max((node.get(name, 0.0) for node in free), default=0.0) for name in needed}
