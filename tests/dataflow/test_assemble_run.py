@@ -83,6 +83,12 @@ def test_candidates_have_texts_in_the_order_of_the_run(tmp_path: Path) -> None:
     assert skipped(tmp_path) == []
 
 
+def test_repeated_lines_of_the_run_are_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_all(tmp_path, RUN + "q1 Q0 d2 9 0.5 tag\nq1 Q0 d2 10 0.4 tag\n")
+    assert assemble(tmp_path) == CandidatesSummary(2, 5, 0, 0, 0)
+    assert f"{tmp_path}/run.txt: skipped 2 lines that list a document" in caplog.text
+
+
 def test_files_record_the_first_stage_and_are_valid_input(tmp_path: Path) -> None:
     write_all(tmp_path)
     assemble(tmp_path, hits=2)

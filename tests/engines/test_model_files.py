@@ -183,16 +183,18 @@ def test_hub_ids_are_kept_and_hf_urls_become_hub_ids() -> None:
 def test_weights_and_tokenizer_of_a_revision_come_from_one_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    calls: list[tuple[str, str, bool]] = []
+    calls: list[tuple[str, str, str | None, bool]] = []
 
-    def snapshot_download(hub_id: str, *, revision: str, ignore_patterns: list[str] | None) -> str:
-        calls.append((hub_id, revision, ignore_patterns is None))
+    def snapshot_download(
+        hub_id: str, *, revision: str, cache_dir: str | None, ignore_patterns: list[str] | None
+    ) -> str:
+        calls.append((hub_id, revision, cache_dir, ignore_patterns is None))
         return "/hub/snapshots/abc"
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert local_source("hf://a/b@v1.0", NO_STORAGE) == "/hub/snapshots/abc"
-    assert local_source("hf://a/b@v1.0", NO_STORAGE, weights=False) == "/hub/snapshots/abc"
-    assert calls == [("a/b", "v1.0", True), ("a/b", "v1.0", False)]
+    assert local_source("hf://a/b@v1.0", NO_STORAGE, "/disk", weights=False) == "/hub/snapshots/abc"
+    assert calls == [("a/b", "v1.0", None, True), ("a/b", "v1.0", "/disk", False)]
 
 
 @pytest.mark.parametrize(

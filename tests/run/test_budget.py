@@ -186,6 +186,10 @@ def test_a_budget_is_refused_with_settings_that_do_not_allow_it(tmp_path: Path) 
     check_budget(job, 20, NESTED_INPUT, [])
     with pytest.raises(ConfigError, match="too small: the first round of 21 queries takes 21"):
         check_budget(job, 21, NESTED_INPUT, [])
+    more_than_a_query_can_use = ("--budget.allocation=uncertainty", "--budget.first_windows=99")
+    needed = 20 * job.strategy.max_windows(job.input.max_candidates)
+    with pytest.raises(ConfigError, match=f"the first round of 20 queries takes {needed}"):
+        check_budget(config(tmp_path, *BUDGETED, *more_than_a_query_can_use), 20, NESTED_INPUT, [])
     with pytest.raises(ConfigError, match="retry-failed"):
         check_budget(job, 20, NESTED_INPUT, ["failed"])
     with pytest.raises(InputError, match="max_windows"):

@@ -51,11 +51,6 @@ class BudgetConfig(Section):
         amount: float = getattr(self, self.unit)
         return amount
 
-    @property
-    def windows_of_first_round(self) -> int:
-        """Windows of every query in the first round, or the minimum if a budget in windows is allocated uniformly."""
-        return self.first_windows or 1
-
     @model_validator(mode="after")
     def _one_unit(self) -> "BudgetConfig":
         if sum(getattr(self, unit) is not None for unit in _UNITS) != 1:

@@ -5,6 +5,7 @@ spills to disk if it must, and are looked up for one block of queries at a time.
 """
 
 import _thread
+import logging
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from corpus_reranker.dataflow.cluster import connect
 from corpus_reranker.dataflow.retrieve import LEASE_SECONDS, write_candidates
 from corpus_reranker.dataflow.task_errors import original_errors
 from corpus_reranker.errors import InputError
+from corpus_reranker.formatting import counted
 from corpus_reranker.io.filesystem import resolve
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.settings import StorageConfig
@@ -40,6 +42,8 @@ from corpus_reranker.retrieval.first_stage_run import FirstStageRun, load_first_
 from corpus_reranker.retrieval.queries import read_queries
 from corpus_reranker.retrieval.settings import AssembleConfig, CorpusConfig
 from corpus_reranker.retrieval.skipped import documents_without_text, queries_without_run, queries_without_text, refuse
+
+logger = logging.getLogger(__name__)
 
 _CORPUS_KEY = "assemble.corpus"
 _NOT_IN_FINGERPRINT = {"overwrite", "queries_per_block", "corpus_bytes_per_task"}
@@ -89,6 +93,9 @@ def assemble_candidates(config: AssembleConfig, storage: StorageConfig, folder_u
     fingerprint_fields = {"job": "assemble", **config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)}
     queries = read_queries(config.queries, lambda url: resolve(url, storage), "assemble.queries")
     run = load_first_stage_run(*resolve(config.run.path, storage), config.hits, queries.excluded_ids())
+    if run.duplicated:
+        repeats = counted(run.duplicated, "line")
+        logger.warning("%s: skipped %s that list a document of the query again", config.run.path, repeats)
     without_text = list(queries_without_text(queries, run))
     if config.missing == "error":
         refuse(without_text, config.queries.path)

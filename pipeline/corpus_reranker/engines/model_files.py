@@ -71,7 +71,7 @@ def local_source(source: str, storage: StorageConfig, download_dir: str | None =
     """
     if source.startswith("hf://"):
         hub_id, revision = _hub_id(source, "engine.model")
-        return _pinned_snapshot(hub_id, revision, weights) if revision else hub_id
+        return _pinned_snapshot(hub_id, revision, download_dir, weights) if revision else hub_id
     if "://" not in source:
         return source
     return str(downloaded_folder(source, storage, Path(download_dir) if download_dir else None, weights=weights))
@@ -138,12 +138,12 @@ def _hub_id(source: str, key: str) -> tuple[str, str | None]:
     return match["id"], match["revision"]
 
 
-def _pinned_snapshot(hub_id: str, revision: str, weights: bool) -> str:
-    """Folder of one revision in the hub's own cache, downloaded under the hub's locks."""
+def _pinned_snapshot(hub_id: str, revision: str, download_dir: str | None, weights: bool) -> str:
+    """Folder of one revision in `download_dir`, or else in the hub's own cache, downloaded under the hub's locks."""
     from huggingface_hub import snapshot_download
 
     ignored = None if weights else [f"*{suffix}" for suffix in sorted(WEIGHTS_SUFFIXES)]
     try:
-        return snapshot_download(hub_id, revision=revision, ignore_patterns=ignored)
+        return snapshot_download(hub_id, revision=revision, cache_dir=download_dir, ignore_patterns=ignored)
     except Exception as error:  # anything from a missing revision to no network
         raise EngineStartError(f"cannot download {hub_id}@{revision}: {type(error).__name__}: {error}") from error

@@ -112,10 +112,10 @@ class ScriptedEngine:
             await asyncio.sleep(self._delay_seconds(prompt.text))
             self._fail_or_die(prompt.text)
             await self._hang_if_scripted(prompt.text)
+            answer = self._answer(prompt.text, params)
+            response = await answer if inspect.isawaitable(answer) else answer
         finally:
             self._in_flight -= 1
-        answer = self._answer(prompt.text, params)
-        response = await answer if inspect.isawaitable(answer) else answer
         self._log("completed", prompt.text)
         self._completed += 1
         if isinstance(response, Completion):

@@ -18,7 +18,7 @@ from corpus_reranker.evaluation.rankings import map_data_files, read_batches
 from corpus_reranker.io.schemas import QUERY_ID, WINDOWS
 from corpus_reranker.report.run_data import RunData
 
-_GAIN_WINDOWS = 1_000
+GAIN_WINDOWS = 1_000
 """Number of windows in the unit of a gain."""
 
 _UNREAD_FIELDS = frozenset(field.name for field in WINDOWS.value_type) - {"attempts"}
@@ -154,7 +154,7 @@ def _round(before: Mapping[str, Any], after: Mapping[str, Any], counts: Mapping[
     def gain(name: str) -> float | None:
         if not comparable or before[name] is None or after[name] is None:
             return None
-        return float((after[name] - before[name]) * counts[name] / windows * _GAIN_WINDOWS)
+        return float((after[name] - before[name]) * counts[name] / windows * GAIN_WINDOWS)
 
     values = after["stability"], gain("stability"), after["ndcg"], gain("ndcg")
     return RoundLine(before["queries"], windows, *values)
@@ -171,7 +171,7 @@ def _window_lines(data: RunData) -> list[WindowLine]:
         known = (numbers == number) & np.isfinite(data.window_stability) & (np.isfinite(before) | (number == 0))
         if known.any():
             after, start = float(data.window_stability[known].mean()), float(before[known].mean()) if number else None
-            gain = None if start is None else (after - start) * _GAIN_WINDOWS
+            gain = None if start is None else (after - start) * GAIN_WINDOWS
             lines.append(WindowLine(number + 1, int(known.sum()), start, after, gain))
     return lines
 

@@ -23,7 +23,7 @@ from corpus_reranker.io.schemas import MAX_WINDOWS, QUERY_ID
 from corpus_reranker.io.sinks.data_files import read_window_counts
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.spend import Spend
-from corpus_reranker.run.window_target import WindowTarget, in_budget_unit
+from corpus_reranker.run.window_target import WindowTarget, in_budget_unit, windows_of_first_round
 from corpus_reranker.types import QueryStatus
 
 LIMITS = pa.schema([(QUERY_ID, pa.string()), (MAX_WINDOWS, pa.int32())])
@@ -79,7 +79,7 @@ def check_budget(config: JobConfig, queries: int, schema: pa.Schema, retry: Coll
         return
     if retry:
         raise ConfigError("--retry-failed does not work with budget: it would request the windows of all rounds again")
-    needed = queries * config.budget.windows_of_first_round
+    needed = queries * windows_of_first_round(config)
     if config.budget.windows is not None and config.budget.windows < needed:
         raise ConfigError(
             f"budget.windows {config.budget.windows:,} is too small: the first round of"
@@ -111,34 +111,34 @@ def plan_round(
         OutputError: A data file cannot be read, or the store cannot be reached.
     """
     assert config.budget is not None
-    budget, most_windows = config.budget, config.strategy.max_windows(config.input.max_candidates)
+    budget, max_windows = config.budget, config.strategy.max_windows(config.input.max_candidates)
     rows, totals = read_window_counts(filesystem, sorted(paths))
     new = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=rows[QUERY_ID]))).cast(pa.string())
-    queries = open_queries(rows, new, budget, most_windows)
+    queries = open_queries(rows, new, budget, max_windows)
     target, requested = WindowTarget(config, record), totals["attempts"]
     spent = in_budget_unit(config, requested, totals["prompt_tokens"] + totals["output_tokens"], spend)
-    limits = next_limits(budget, most_windows, queries, target.windows - requested)
+    limits = next_limits(budget, max_windows, queries, target.windows - requested)
     if not limits.num_rows and target.advance(requested, spent):
-        limits = next_limits(budget, most_windows, queries, target.windows - requested)
+        limits = next_limits(budget, max_windows, queries, target.windows - requested)
     allotted, stability = pc.sum(rows[MAX_WINDOWS]).as_py() or 0, pc.mean(rows["stability"]).as_py()
     return BudgetRound(limits, rows.num_rows, requested, allotted, stability, target.describe(requested, spent))
 
 
-def open_queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, most_windows: int) -> pa.Table:
+def open_queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, max_windows: int) -> pa.Table:
     """The queries that can use more windows: new ones, and complete ones that used all of theirs.
 
     Args:
         rows: Columns query_id, status, stability, max_windows and windows.
         new: Ids of queries without a row.
         budget: The budget.
-        most_windows: Maximum number of windows of one query.
+        max_windows: Maximum number of windows of one query.
 
     Returns:
         Columns query_id, max_windows and stability, as `next_limits` takes them.
     """
     limit, stability = rows[MAX_WINDOWS], rows["stability"]
     is_open = pc.and_(pc.equal(rows["status"], "complete"), pc.is_valid(stability))
-    is_open = pc.and_(is_open, pc.and_(pc.equal(rows["windows"], limit), pc.less(limit, most_windows)))
+    is_open = pc.and_(is_open, pc.and_(pc.equal(rows["windows"], limit), pc.less(limit, max_windows)))
     if budget.target_stability is not None:
         is_open = pc.and_(is_open, pc.less(stability, budget.target_stability))
     columns = [QUERY_ID, MAX_WINDOWS, "stability"]
@@ -146,12 +146,12 @@ def open_queries(rows: pa.Table, new: pa.ChunkedArray, budget: BudgetConfig, mos
     return pa.concat_tables([rows.select(columns).filter(pc.fill_null(is_open, False)), first])
 
 
-def next_limits(budget: BudgetConfig, most_windows: int, queries: pa.Table, windows: int) -> pa.Table:
+def next_limits(budget: BudgetConfig, max_windows: int, queries: pa.Table, windows: int) -> pa.Table:
     """Choose the queries of the next round.
 
     Args:
         budget: The budget.
-        most_windows: Maximum number of windows of one query.
+        max_windows: Maximum number of windows of one query.
         queries: Columns query_id, max_windows and stability of the queries that can use more windows. A query that has
             not been reranked has max_windows 0; it gets windows even if none are left, because it needs a row.
         windows: Windows that are left.
@@ -163,35 +163,35 @@ def next_limits(budget: BudgetConfig, most_windows: int, queries: pa.Table, wind
     queries = queries.sort_by([*by_stability, (QUERY_ID, "ascending")])
     before = queries[MAX_WINDOWS].to_numpy().astype(np.int64)
     if budget.first_windows is None:
-        limits = uniform_limits(before, windows, most_windows)
+        limits = uniform_limits(before, windows, max_windows)
     else:
-        limits = raised_limits(before, windows, min(budget.first_windows, most_windows), most_windows)
+        limits = raised_limits(before, windows, min(budget.first_windows, max_windows), max_windows)
     chosen = queries.set_column(queries.schema.get_field_index(MAX_WINDOWS), MAX_WINDOWS, pa.array(limits, pa.int32()))
     return chosen.filter(pa.array(limits > before)).select(LIMITS.names)
 
 
-def uniform_limits(before: IntArray, windows: int, most_windows: int) -> IntArray:
+def uniform_limits(before: IntArray, windows: int, max_windows: int) -> IntArray:
     """Raise the lowest limits until `windows` are spent. The first of the lowest ones may get one more than the others.
 
     Args:
         before: The limit of each query; 0 becomes at least 1.
         windows: The sum by which the limits may rise.
-        most_windows: Maximum limit.
+        max_windows: Maximum limit.
     """
-    low, high = 0, most_windows
+    low, high = 0, max_windows
     while low < high:
         level = (low + high + 1) // 2
         affordable = int(np.maximum(level - before, 0).sum()) <= windows
         low, high = (level, high) if affordable else (low, level - 1)
     limits = np.maximum(before, low)
     left = windows - int((limits - before).sum())
-    if low < most_windows:
+    if low < max_windows:
         limits[np.flatnonzero(limits == low)[: max(left, 0)]] += 1
     at_least_one: IntArray = np.maximum(limits, 1)
     return at_least_one
 
 
-def raised_limits(before: IntArray, windows: int, step: int, most_windows: int) -> IntArray:
+def raised_limits(before: IntArray, windows: int, step: int, max_windows: int) -> IntArray:
     """Raise the lowest limits to the next multiple of `step`, in the given order, as long as `windows` pay for it.
 
     If they pay for no query, the first query gets the windows that are left. That query is alone in its round:
@@ -201,13 +201,13 @@ def raised_limits(before: IntArray, windows: int, step: int, most_windows: int) 
         before: The limit of each query; 0 becomes `step` even if no windows are left.
         windows: The sum by which the limits may rise.
         step: Windows of a query in one round.
-        most_windows: Maximum limit.
+        max_windows: Maximum limit.
     """
     limits = before.copy()
     if len(before):
         rounds = before // step
         lowest = np.flatnonzero(rounds == rounds.min())
-        rise = np.minimum((rounds[lowest] + 1) * step, most_windows) - before[lowest]
+        rise = np.minimum((rounds[lowest] + 1) * step, max_windows) - before[lowest]
         paid = (np.cumsum(rise) <= windows) | (before[lowest] == 0)
         limits[lowest[paid]] += rise[paid]
         if not paid.any():

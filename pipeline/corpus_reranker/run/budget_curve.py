@@ -22,6 +22,7 @@ from corpus_reranker.evaluation.outputs import read_text
 from corpus_reranker.io.filesystem import join
 from corpus_reranker.io.schemas import BUDGET, MAX_WINDOWS, QUERY_ID
 from corpus_reranker.io.sinks.layout import CONFIG
+from corpus_reranker.report.budget_section import GAIN_WINDOWS
 from corpus_reranker.report.run_data import RunData
 from corpus_reranker.run.budget import next_limits, open_queries
 
@@ -30,9 +31,6 @@ _MAX_QUERIES = 10_000
 
 _MAX_POINTS = 20
 """Maximum number of points of a curve, besides that of the budget itself."""
-
-_GAIN_WINDOWS = 1_000
-"""Number of windows in the unit of a gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +42,14 @@ class SampledQueries:
         answered: Number of windows of each query before the first one without an answer.
         stability: Stability after each window, nan if unknown.
         requests: Number of requests before each window; the last value counts all requests.
-        most_windows: Maximum number of windows of one query.
+        max_windows: Maximum number of windows of one query.
     """
 
     windows: IntArray
     answered: IntArray
     stability: FloatArray
     requests: IntArray
-    most_windows: int
+    max_windows: int
 
     @property
     def query_ids(self) -> pa.Array:
@@ -113,8 +111,8 @@ class BudgetCurve:
     note: str | None = None
 
 
-def sampled_queries(data: RunData, most_windows: int) -> SampledQueries:
-    """The queries of an earlier run, at most _MAX_QUERIES. `most_windows` is the limit of its strategy."""
+def sampled_queries(data: RunData, max_windows: int) -> SampledQueries:
+    """The queries of an earlier run, at most _MAX_QUERIES. `max_windows` is the limit of its strategy."""
     windows = data.windows_by_query[:_MAX_QUERIES]
     count = int(windows.sum())
     first = np.cumsum(windows) - windows
@@ -122,7 +120,7 @@ def sampled_queries(data: RunData, most_windows: int) -> SampledQueries:
     next_unanswered = np.append(unanswered, count)[np.searchsorted(unanswered, first)]
     requests = np.concatenate([[0], np.cumsum(data.window_attempts[:count])])
     stability = data.window_stability[:count]
-    return SampledQueries(windows, np.minimum(next_unanswered - first, windows), stability, requests, most_windows)
+    return SampledQueries(windows, np.minimum(next_unanswered - first, windows), stability, requests, max_windows)
 
 
 def budget_curve(
@@ -145,20 +143,20 @@ def budget_curve(
         return BudgetCurve(note=refusal)
     if BUDGET in data.metadata:
         return BudgetCurve(note="the measured run has a budget; measure a run without one")
-    most_windows = config.strategy.max_windows(config.input.max_candidates)
+    max_windows = config.strategy.max_windows(config.input.max_candidates)
     try:
-        most_sampled = _most_windows(config, output)
+        max_sampled = _max_windows(config, output)
     except InputError as error:
         return BudgetCurve(note=str(error))
     if np.isnan(data.window_stability).all():
         return BudgetCurve(
             note="no window of the measured run has a stability: each query fits in one, or has no answer"
         )
-    sample = sampled_queries(data, min(most_windows, most_sampled))
-    return _curve(budget, sample, windows_per_query, most_windows)
+    sample = sampled_queries(data, min(max_windows, max_sampled))
+    return _curve(budget, sample, windows_per_query, max_windows)
 
 
-def _most_windows(config: JobConfig, output: tuple[FileSystem, str]) -> int:
+def _max_windows(config: JobConfig, output: tuple[FileSystem, str]) -> int:
     """Maximum number of windows of a query in the measured run. Raises InputError if its strategy is another one."""
     text = read_text(output[0], join(output[1], CONFIG))
     if text is None:
@@ -172,12 +170,12 @@ def _most_windows(config: JobConfig, output: tuple[FileSystem, str]) -> int:
         is_same = False
     if not is_same:
         raise InputError("the measured run has another strategy; only the maximum number of windows may differ")
-    most_windows: int = strategy.max_windows(config.input.max_candidates)
-    return most_windows
+    max_windows: int = strategy.max_windows(config.input.max_candidates)
+    return max_windows
 
 
 def _curve(
-    budget: BudgetConfig, sample: SampledQueries, windows_per_query: float | None, most_windows: int
+    budget: BudgetConfig, sample: SampledQueries, windows_per_query: float | None, max_windows: int
 ) -> BudgetCurve:
     queries, fewest = len(sample.windows), budget.first_windows or 1
     levels = np.unique(np.linspace(fewest, max(sample.windows.max(), fewest), _MAX_POINTS).round()).astype(np.int64)
@@ -188,10 +186,10 @@ def _curve(
     windows = round(windows_per_query * queries)
     limits = plan_rounds(budget, sample, windows)
     left = windows - sample.spent(limits)
-    if left > 0 and open_queries(sample.rows(limits), _NO_IDS, budget, most_windows).num_rows:
+    if left > 0 and open_queries(sample.rows(limits), _NO_IDS, budget, max_windows).num_rows:
         note = (
             f"the budget pays for {windows_per_query:,.1f} windows per query, and the measured run has at most"
-            f" {sample.most_windows}; measure a run with more (strategy.max_calls or strategy.shuffles)"
+            f" {sample.max_windows}; measure a run with more (strategy.max_calls or strategy.shuffles)"
         )
         return BudgetCurve(_points(sample, ends, None), queries, note)
     unspent = "the budget is not spent: after its row, no query of the measured run can use more windows"
@@ -207,7 +205,7 @@ def _points(sample: SampledQueries, ends: Sequence[IntArray], budget_windows: in
     for spent, stabilities in sorted(by_spent.items(), key=lambda each: each[0]):
         gain = None
         if points:
-            gain = float(np.nansum(stabilities - stabilities_before) / (spent - spent_before) * _GAIN_WINDOWS)
+            gain = float(np.nansum(stabilities - stabilities_before) / (spent - spent_before) * GAIN_WINDOWS)
         mean = float(np.nanmean(stabilities))
         points.append(CurvePoint(spent / len(sample.windows), mean, gain, spent == budget_windows))
         spent_before, stabilities_before = spent, stabilities
@@ -222,8 +220,8 @@ def plan_rounds(budget: BudgetConfig, sample: SampledQueries, windows: int) -> I
     limits = np.zeros(len(sample.windows), np.int64)
     while True:
         new = pa.chunked_array([sample.query_ids.filter(pa.array(limits == 0))])
-        can_use_more = open_queries(sample.rows(limits), new, budget, sample.most_windows)
-        chosen = next_limits(budget, sample.most_windows, can_use_more, windows - sample.spent(limits))
+        can_use_more = open_queries(sample.rows(limits), new, budget, sample.max_windows)
+        chosen = next_limits(budget, sample.max_windows, can_use_more, windows - sample.spent(limits))
         if not chosen.num_rows:
             return limits
         positions = pc.index_in(chosen[QUERY_ID], value_set=sample.query_ids).to_numpy()

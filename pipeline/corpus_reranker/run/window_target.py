@@ -21,6 +21,16 @@ _LEAST_FRACTION = 0.01
 """Engines on GPUs are not started again for less than this fraction of the windows so far."""
 
 
+def windows_of_first_round(config: JobConfig) -> int:
+    """Windows of every query in the first round, or the minimum if a budget in windows is allocated uniformly.
+
+    Args:
+        config: A job with a budget.
+    """
+    assert config.budget is not None
+    return min(config.budget.first_windows or 1, config.strategy.max_windows(config.input.max_candidates))
+
+
 def in_budget_unit(config: JobConfig, requested: float, tokens: float, spend: Spend) -> float:
     """What requests have spent, in the unit of the budget.
 
@@ -57,7 +67,7 @@ class WindowTarget:
         self._config, self._budget, self._record = config, config.budget, record
         self._control = open_object_store(config.output.path, config.storage)
         self._stored = 0
-        self.windows = self._budget.windows or record.queries * self._budget.windows_of_first_round
+        self.windows = self._budget.windows or record.queries * windows_of_first_round(config)
         while self._budget.windows is None and (stored := self._read(self._stored + 1)) is not None:
             self._stored, self.windows = self._stored + 1, stored
 
@@ -92,7 +102,7 @@ class WindowTarget:
         """The windows of the next target, if `windows` have taken `spent`."""
         left = (1 - _RESERVE) * max(self._budget.amount - spent, 0.0)
         further = int(left * windows / spent) if spent else windows  # nothing is known of the price yet
-        further -= further % self._budget.windows_of_first_round
+        further -= further % windows_of_first_round(self._config)
         least = self._config.cluster.max_replica_count
         if self._config.engine.gpus_per_replica:
             least = max(least, int(_LEAST_FRACTION * windows))

@@ -98,7 +98,7 @@ def test_equal_huge_query_ids_unpack_to_nothing(local_location: Location) -> Non
     )
     write_plain(local_location, table, compression="zstd", dictionary_pagesize_limit=2**23)
     refused = check_in_bounded_memory(local_location, 2 * MEMORY_BYTES)  # threads need address space for their stacks
-    assert "a query_id of 2000000 bytes, near row 0; at most 1000" in refused
+    assert "a query_id of 2000000 characters, near row 0; at most 1000" in refused
 
 
 def test_a_million_candidates_among_other_rows_are_one_failed_row(local_location: Location) -> None:

@@ -171,7 +171,7 @@ def test_an_unreachable_endpoint_is_reported_after_few_attempts() -> None:
         (["a", None], r"b.parquet: query_id of row 1 is null; give every query its own"),
         (["a", ""], r"b.parquet: query_id of row 1 is empty"),
         (["a", "q0", "a"], r"2 query_ids occur more than once, '\w+' in row \d of .*parquet and row \d of .*b.parquet"),
-        (["x" * 5000], r"b.parquet: a query_id of 5000 bytes, near row 0; at most 1000"),
+        (["x" * 5000], r"b.parquet: a query_id of 5000 characters, near row 0; at most 1000"),
     ],
 )
 def test_invalid_query_ids_are_named(location: Location, query_ids: list[str | None], message: str) -> None:

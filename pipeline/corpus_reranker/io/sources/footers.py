@@ -36,12 +36,12 @@ def read_footers(settings: InputConfig, storage: StorageConfig) -> tuple[Form, P
         infos = select_data(listing, is_parquet, settings.path, "Parquet")
         found = list(pool.map(lambda info: _footer(listing.filesystem, info.path), infos))
     footers = {info.path: footer for info, footer in zip(infos, found, strict=True)}
+    for path, footer in footers.items():
+        _check_sizes(footer, path)
     schemas = {path: _arrow_schema(footer, path) for path, footer in footers.items()}
     form, schema = input_schema(
         schemas, settings, lambda path, column: _is_exact(listing.filesystem, path, footers[path], column)
     )
-    for path, footer in footers.items():
-        _check_sizes(footer, path)
     files = tuple(
         ParquetFile(info.path, info.size, _row_groups(footers[info.path]), _digest(footers[info.path]))
         for info in infos

@@ -145,9 +145,9 @@ def check_query_ids(ids: pa.Array, first_row: int, path: str) -> pa.Array:
     """
     values = ids.dictionary if pa.types.is_dictionary(ids.type) else ids
     values = values if pa.types.is_large_string(values.type) else convert(values, pa.string())
-    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    longest = pc.max(pc.utf8_length(values)).as_py() or 0
     if longest > MAX_ID_CHARS:
-        raise InputError(f"{path}: a query_id of {longest} bytes, near row {first_row}; at most {MAX_ID_CHARS}")
+        raise InputError(f"{path}: a query_id of {longest} characters, near row {first_row}; at most {MAX_ID_CHARS}")
     strings = convert(ids, pa.string())
     position = pc.index(pc.or_kleene(pc.is_null(strings), pc.equal(strings, "")), True).as_py()
     if position >= 0:
