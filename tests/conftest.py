@@ -33,7 +33,7 @@ _S3_SERVERS = ("s3_server", "moto", "seaweedfs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use Ray or an S3 server. Their files run first, so that pytest's workers end together."""
+    """Mark tests that use Ray or an S3 server. Their files run first, so that pytest's workers finish together."""
     slow_files = set()
     for item in items:
         fixtures = getattr(item, "fixturenames", ())

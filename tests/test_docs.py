@@ -29,7 +29,7 @@ def commands(page: Path) -> Iterator[str]:
 
 
 def command_line(words: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The command's name and arguments, behind `corpus-reranker`, `python -m corpus_reranker` or as jobs/NAME.py."""
+    """The command's name and arguments, after `corpus-reranker`, `python -m corpus_reranker` or as jobs/NAME.py."""
     for position, word in enumerate(words):
         if script := SCRIPT.fullmatch(word):
             return script[1], words[position + 1 :]

@@ -1,4 +1,4 @@
-"""Answers out of several completions: drafts are continued, long reasoning is closed, tokens are bounded."""
+"""Answers joined from several completions: drafts are continued, long reasoning is closed, tokens are bounded."""
 
 from collections.abc import Callable
 from dataclasses import replace

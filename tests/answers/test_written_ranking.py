@@ -1,4 +1,4 @@
-"""What a written answer names: the right reading of each form, and no reading of what is ambiguous."""
+"""The ranks that a written answer names: each unambiguous form is read, and an ambiguous answer is not."""
 
 import json
 
@@ -96,7 +96,7 @@ def test_item_numbers_do_not_change_the_reading(case: tuple[list[int], int], for
 
 
 @given(PREFIXES)
-def test_json_and_text_name_the_same(case: tuple[list[int], int]) -> None:
+def test_json_and_text_name_the_same_ranks(case: tuple[list[int], int]) -> None:
     ranks, num_passages = case
     for answer in (
         ranks,

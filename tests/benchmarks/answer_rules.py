@@ -71,7 +71,7 @@ def earlier_rules(answer_format: str, checkout: Path) -> Parse:
 
 
 def recorded_changes(path: Path, checkout: Path) -> Iterator[str]:
-    """A line for each kind of response of which the order changes."""
+    """One line for each kind of response whose order changes."""
     before, now = earlier_rules("plain", checkout), current_rules("plain")
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     changed: Counter[str] = Counter()
@@ -104,7 +104,7 @@ class Dl20:
         self._measures: list[Any] = [ir_measures.parse_measure("nDCG@10")]
 
     def rerank(self, write: Callable[[list[int]], str], parse: Parse, compared: Parse) -> tuple[float, int, int]:
-        """nDCG@10 with the rules `parse`; the number of windows; and how many of them `compared` orders otherwise."""
+        """nDCG@10 with the rules `parse`; the number of windows; and how many of them `compared` orders differently."""
         windows: list[bool] = []
         orders = {}
         for query_id, doc_ids in self.doc_ids.items():

@@ -27,9 +27,9 @@ def allocate(uncertainty: FloatArray, limits: IntArray, budget: int) -> IntArray
     """Spend a budget in rounds; each round gives one window to the most uncertain tenth of the queries.
 
     Args:
-        uncertainty: Of each query after each number of windows, shape (queries, windows + 1).
-        limits: The windows after which each query stops.
-        budget: Windows of all queries together.
+        uncertainty: Uncertainty of each query after each number of windows, shape (queries, windows + 1).
+        limits: The number of windows after which each query stops.
+        budget: Total number of windows for all queries.
 
     Returns:
         The windows of each query.

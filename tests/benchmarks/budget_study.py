@@ -138,7 +138,7 @@ class Runs:
         """The spread of the uncertainty after `budget` windows, and how well it predicts the gain.
 
         Returns:
-            Its standard deviation by its mean, and its correlation with the gain of the next three windows.
+            Its standard deviation divided by its mean, and its correlation with the gain of the next three windows.
         """
         uncertainty = self.uncertainty[measure][:, :, budget].ravel()
         gain = (self.ndcg[:, :, budget + 3] - self.ndcg[:, :, budget]).ravel()

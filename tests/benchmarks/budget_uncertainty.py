@@ -24,7 +24,7 @@ def expected_errors(mean: FloatArray, deviation: FloatArray) -> FloatArray:
 
 
 def expected_regret(mean: FloatArray, deviation: FloatArray) -> FloatArray:
-    """The DCG@10 that swapping each two candidates in the wrong order is expected to gain, by state.
+    """The expected gain in DCG@10, by state, from swapping each pair of candidates in the wrong order.
 
     A swap of two candidates counts by the difference of their discounts, times the expectation of max(0, lower -
     higher) over their beliefs. Only the first 30 candidates count.

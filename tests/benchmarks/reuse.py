@@ -7,7 +7,7 @@
 its window, then changes some lists and reranks them with `reuse.outputs`, with `cache.path`, or with both. Every
 ranking is compared with that of sliding windows over the changed list, computed without the package's job.
 
-`million` measures the driver alone: passes are replaced by a function that writes the rows which are left.
+`million` measures the driver alone: passes are replaced by a function that writes the rows that are left.
 """
 
 import asyncio

@@ -296,7 +296,7 @@ def test_two_compactions_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_writer_that_is_killed_leaves_whole_segments(tmp_path: Path) -> None:
-    """A process that commits all the time is killed during its third commit or later."""
+    """A process that commits continuously is killed during its third commit or later."""
     script = (
         "import asyncio, itertools, sys\n"
         f"sys.path[:0] = {[*sys.path, str(Path(__file__).parent)]!r}\n"

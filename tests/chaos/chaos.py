@@ -81,7 +81,7 @@ def on_cluster(folder: Path, fault: Fault, **sections: dict[str, Any]) -> Iterat
 
 @contextmanager
 def on_own_ray(folder: Path) -> Iterator[MakeSetup]:
-    """A Ray that the driver starts itself."""
+    """A Ray cluster that the driver starts itself."""
     yield lambda attempt: Setup(make_scenario(attempt), faults.kill_driver, dict)
 
 

@@ -1,4 +1,4 @@
-"""What faults break: Ray nodes that can lose their raylet, and a disk that can fill up."""
+"""Targets of faults: Ray nodes that can lose their raylet, and a disk that can fill up."""
 
 import contextlib
 import subprocess

@@ -2,9 +2,9 @@
 
     PYTHONPATH=tests python tests/chaos/paused_command.py [--seeds 3] [--only PHASE]
 
-As paused_driver.py, with the whole command on Ray and a scripted engine: the replicas of the first command continue
-while its driver is stopped. Exit code 1 if it does not stop in its phase, or if a row is lost, duplicated or of the
-wrong run.
+Like paused_driver.py, but with the whole command on Ray and a scripted engine: the replicas of the first command
+continue while its driver is stopped. Exit code 1 if the first command does not stop in its phase, or if a row is lost,
+duplicated or of the wrong run.
 """
 
 import random

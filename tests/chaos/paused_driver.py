@@ -4,8 +4,9 @@
 
 Most of a job is real: the process that stops, its lease, its subprocess and what it writes. The replica is a process
 that writes rows without an engine, and is not stopped. Exit code 1 if a run does not stop in its phase, or if a row is
-lost, duplicated or of the wrong run. Half of the seeds begin anew with other settings, the others resume; half of each
-let the first run continue while the second one is writing, the others after it has finished.
+lost, duplicated or of the wrong run. Half of the seeds begin anew with other settings, the others resume; in half of
+each group, the first run continues while the second one is writing, in the other half after the second one has
+finished.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Simulated pools: poison queries are set aside, and engines that die of themselves cost no query.
+"""Simulated pools: poison queries are set aside, and engines that die by themselves cost no query.
 
 The policy, the reports and the coordinator are the real ones. An engine is a counter of requests; a process that dies
 loses its tasks; a completion is cached before the next request.
@@ -53,7 +53,7 @@ class Pool:
         poison: The window at which each poison query ends its process.
         dies_at: Each engine dies at its request of this number. None: only poison queries end it.
         max_starts: One for each replica, ten for each poison query, and one for each `dies_at - 1` windows and two for
-            each query if engines die of themselves.
+            each query if engines die by themselves.
     """
 
     queries: int

@@ -17,7 +17,7 @@ _LONGEST_HANG_SECONDS = 1800.0
 
 
 def inject(fault: Fault) -> Path:
-    """Make the next step of one engine fail in this way. The returned file disappears when it does."""
+    """Make the next step of one engine fail in this way. The returned file disappears when that step fails."""
     path = Path(os.environ[FOLDER_VARIABLE]) / fault
     path.touch()
     return path

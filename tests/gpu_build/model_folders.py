@@ -192,7 +192,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def make_model_folder(parent: Path, hub_name: str) -> Path:
-    """Write the folder of one model of SHAPES, or return it if it is there."""
+    """Write the folder of one model of SHAPES, or return it if it exists."""
     folder = parent / hub_name.replace("/", "--")
     if not folder.exists():
         folder.mkdir(parents=True)

@@ -45,7 +45,7 @@ def load_driver_stubs(folder: Path) -> None:
 
 
 def hide_build_tools(folder: Path) -> None:
-    """Make this process one without CUDA toolkit and ninja, also if the machine has them.
+    """Hide the CUDA toolkit and ninja from this process, if the machine has them.
 
     Directories of PATH that hold a build tool are replaced by copies without it (links, in `folder`), because Triton
     and torch.compile need the C compiler that may lie beside it.
@@ -67,7 +67,7 @@ def hide_build_tools(folder: Path) -> None:
 
 
 def patch_torch() -> None:
-    """Answer for the CUDA device what needs no CUDA context on a real GPU node either.
+    """Answer queries about the CUDA device that need no CUDA context on a real GPU node either.
 
     vLLM reads the current device and its capability while it builds a config and chooses kernels. The CUDA runtime,
     which PyTorch asks, speaks to the driver through undocumented tables that a stub cannot offer.

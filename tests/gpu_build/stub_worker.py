@@ -2,7 +2,7 @@
 
 vLLM loads the class by its name from the engine argument `worker_cls`, in the process of the engine core or in the
 worker processes of its multiprocess executor. Front end, engine core, scheduler, KV cache manager, structured output,
-executor and output processing are vLLM's own; kernels, weights, memory profiling, CUDA graphs and NCCL are not there.
+executor and output processing are vLLM's own; kernels, weights, memory profiling, CUDA graphs and NCCL are absent.
 
 The model generates, and then ends:
 
@@ -106,7 +106,7 @@ class StubWorker(WorkerBase):  # type: ignore[misc]
         return int(total * self.cache_config.gpu_memory_utilization * (1 - _WEIGHTS_FRACTION))
 
     def initialize_from_config(self, kv_cache_config: Any) -> None:
-        """The KV cache exists in the scheduler's books alone."""
+        """The KV cache exists only in the scheduler's bookkeeping."""
 
     def update_max_model_len(self, max_model_len: int) -> None:
         self.model_config.max_model_len = max_model_len
@@ -185,7 +185,7 @@ class StubWorker(WorkerBase):  # type: ignore[misc]
             self._requests.pop(id_, None)
 
     def _sample(self, id_: str, scheduled_tokens: int, allowed: Any) -> list[int]:
-        """No token while the prompt is not read to its end (chunked prefill), else one."""
+        """No token until the whole prompt is prefilled (chunked prefill), then one."""
         request = self._requests[id_]
         if request.computed_tokens + scheduled_tokens < len(request.prompt) + request.sent:
             return []
@@ -226,7 +226,7 @@ class StubWorker(WorkerBase):  # type: ignore[misc]
 
 
 def _allowed_tokens(grammar_output: Any) -> dict[str, Any]:
-    """By request id, whether its grammar allows a token: row n of the bitmask is of the n-th id, 32 tokens a word."""
+    """By request id, whether its grammar allows a token: row n of the bitmask is the n-th id's, 32 tokens per word."""
     if grammar_output is None:
         return {}
 

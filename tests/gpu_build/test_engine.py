@@ -145,7 +145,7 @@ async def test_a_lora_adapter_answers(models: Path) -> None:
 
 
 async def unfinished_requests(engine: Any, wanted: int) -> None:
-    """Until vLLM's own front end holds so many requests."""
+    """Wait until vLLM's own front end holds this many requests."""
     llm = engine.engine._llm
     async with asyncio.timeout(WATCHDOG_SECONDS):
         while llm.output_processor.get_num_unfinished_requests() != wanted:  # noqa: ASYNC110

@@ -90,7 +90,7 @@ def steps(options: argparse.Namespace) -> list[Step]:
 
 
 def environment(options: argparse.Namespace) -> dict[str, str]:
-    """Of the steps' processes."""
+    """Environment variables of the steps' processes."""
     variables = dict(os.environ)
     if options.stubs:
         from gpu_build.faults import FOLDER_VARIABLE

@@ -1,4 +1,4 @@
-"""The least time that a window can take on a GPU, from its data sheet: the lower bound beside which figures stand."""
+"""The least time that a window can take on a GPU, from its data sheet: the lower bound for measured figures."""
 
 from dataclasses import dataclass
 

@@ -2,7 +2,7 @@
 
     python -m gpu_check.job_step MODEL_FOLDER_OR_EMPTY gpu WORKER_CLASS_OR_EMPTY RESULT.json
 
-Writes what came of it, or the reason why nothing did, to RESULT.json.
+Writes the result, or the reason why there is none, to RESULT.json.
 """
 
 import collections
@@ -45,10 +45,10 @@ def job_config(folder: Path, model: Path, device: str, random_weights: bool, wor
 
 
 def check_output(folder: Path) -> dict[str, int]:
-    """How many queries have which status.
+    """The number of queries by status.
 
     Raises:
-        ValueError: If a query or a candidate is missing, or is there twice.
+        ValueError: If a query or a candidate is missing or appears twice.
     """
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""What the check runs on: the GPU, its driver, and the versions of what matters."""
+"""What the check runs on: the GPU, its driver, and the versions of the packages that matter."""
 
 import importlib.metadata
 import platform

@@ -29,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What came of a step: its figures, or the reason why there are none."""
+    """The result of a step: its figures, or the reason why there are none."""
 
     step: Step
     figures: Mapping[str, Any] | None = None
@@ -49,7 +49,7 @@ def run_step(step: Step, folder: Path, environment: Mapping[str, str]) -> StepRe
     Args:
         step: What to run.
         folder: Where its log (NAME.log) and its result (NAME.json) go.
-        environment: Of the step's process.
+        environment: Environment variables of the step's process.
     """
     result, log = folder / f"{step.name}.json", folder / f"{step.name}.log"
     result.unlink(missing_ok=True)

@@ -46,7 +46,7 @@ class Work:
 
 
 def run_job(location: Location, model: str, new_run: bool, trace: Path, stop: StopPoint, replica: Replica) -> None:
-    """Run until the output is finished, or another run's.
+    """Run until the output is finished or belongs to another run.
 
     Args:
         location: Where the output is.

@@ -24,7 +24,7 @@ class Request:
 
     Attributes:
         headers: Their names are in lower case.
-        number: Of the request at its proxy, from 1.
+        number: The number of the request at its proxy, from 1.
         repeated: The proxy has had a request with the same method, path and condition.
     """
 

@@ -26,7 +26,7 @@ class TriedAnswer:
 NOBODY: Sequence[int] = ()
 
 TRIED_ANSWERS = (
-    # brackets: other numbers name nobody
+    # brackets: other numbers name no passage
     TriedAnswer("[3] > [1] > [2]", 3, [3, 1, 2]),
     TriedAnswer("[3]>[1]>[2]", 3, [3, 1, 2]),
     TriedAnswer("[3], [1], [2]", 3, [3, 1, 2]),

@@ -1,4 +1,4 @@
-"""One table decides which errors pass by themselves; those who ask it differ only where a column here differs."""
+"""One table decides which errors are transient; its callers differ only where a column here differs."""
 
 import errno
 import os
@@ -115,7 +115,7 @@ def times_read(error: Exception) -> int:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{type(row.error).__name__} {row.error}"[:90])
 def test_the_kind_of_an_error_follows_from_its_text_alone(row: Row) -> None:
-    """Ray keeps the text alone where an error does not pickle."""
+    """Ray keeps only the text of an error that cannot be pickled."""
     assert kind_of_text(f"{type(row.error).__name__}: {row.error}").transient is row.restarts
 
 

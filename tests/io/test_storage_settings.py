@@ -61,7 +61,7 @@ def test_region_auto_is_that_of_the_bucket(monkeypatch: pytest.MonkeyPatch) -> N
         resolve("s3://missing/x", storage)
 
 
-def test_region_auto_of_another_store_is_the_word(s3_server: S3Server) -> None:
+def test_region_auto_of_another_store_stays_the_word_auto(s3_server: S3Server) -> None:
     with fault_proxy(s3_server.endpoint_url) as proxy:
         run_sink_job(proxy.endpoint_url, s3_server.bucket, region="auto")
     assert all("/auto/s3/aws4_request" in headers["authorization"] for _, _, headers in proxy.requests)

@@ -1,4 +1,4 @@
-"""Finished outputs in tables: every row once, in one commit, also after a kill and a second call."""
+"""Finished outputs in tables: every row once, in one commit, even after a kill and a second call."""
 
 import os
 import subprocess

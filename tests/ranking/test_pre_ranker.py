@@ -1,4 +1,4 @@
-"""A cheap pass before the strategy: nobody is lost, the cut is by score, and a pass that fails is seen."""
+"""The pre-ranker before the strategy: no candidate is lost, the cut is by score, and a failure is recorded."""
 
 import asyncio
 import math

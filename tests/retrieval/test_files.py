@@ -33,7 +33,7 @@ def write(folder: Path, *names: str) -> None:
 def test_a_folder_of_a_collection_holds_one_corpus(
     tmp_path: Path, names: list[str], corpus: list[str], queries: list[str]
 ) -> None:
-    """Otherwise the queries would become documents without a word."""
+    """Otherwise the queries would silently become documents."""
     write(tmp_path, *names)
     assert (found(tmp_path, "corpus"), found(tmp_path, "queries")) == (corpus, queries)
 

@@ -1,4 +1,4 @@
-"""A run that fails for a reason that may pass is started again, as long as it makes progress."""
+"""A run that fails for a transient reason is started again, as long as it makes progress."""
 
 from collections.abc import Iterator
 

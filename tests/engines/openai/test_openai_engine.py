@@ -264,7 +264,7 @@ def test_a_request_that_the_server_refuses_fails_alone_and_at_once() -> None:
     assert (len(server.bodies), seconds) == (1, 0.0)
 
 
-def test_a_request_that_alone_fails_is_given_up() -> None:
+def test_a_request_is_given_up_if_all_others_succeed() -> None:
     class Crashing(SimulatedServer):
         async def answer(self, path: str, headers: Any, body: dict[str, Any]) -> Any:
             if "poison" in str(body):

@@ -56,7 +56,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 
 
 def take_lease(sink: ParquetSink) -> None:
-    """Take the lease as a run does that finds it expired."""
+    """Take the lease like a run that finds it expired."""
     open_object_store(sink._settings.path, sink._storage).write(LEASE, sink.lease()._body())
 
 

@@ -110,7 +110,7 @@ def test_a_million_candidates_among_other_rows_are_one_failed_row(local_location
 
 
 @pytest.mark.parametrize("depth", [31, 200, 3000])
-def test_deep_nesting_ends_in_an_error_not_in_the_stack(local_location: Location, depth: int) -> None:
+def test_deep_nesting_is_an_error_and_no_stack_overflow(local_location: Location, depth: int) -> None:
     deep = pa.int32()
     for _ in range(depth):
         deep = pa.list_(deep)
