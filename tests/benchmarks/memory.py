@@ -96,7 +96,7 @@ class ProcessPeaks(ProcessPoller):
 
 
 def process_name(pid: int) -> str:
-    """The task of a Ray worker, as `ray::Write`, or the program."""
+    """The task of a Ray worker, such as `ray::Write`, or the program."""
     try:
         title = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").split(" ")[0]
     except OSError:  # the process has just ended

@@ -141,7 +141,7 @@ def ray_job(cluster: Cluster, folder: Path, command: str, *arguments: str) -> su
 
 
 def wait_until(client: JobSubmissionClient, job_id: str, condition: Callable[[], Any], seconds: float = 300) -> None:
-    """Wait until `condition` holds. If the job ends before, or after `seconds`, the test fails with the job's log."""
+    """Wait until `condition` holds. If the job ends first, or `seconds` pass, the test fails with the job's log."""
     deadline, ended = time.monotonic() + seconds, False
     while time.monotonic() < deadline and not ended:
         with contextlib.suppress(OSError):  # a node that has just started or ended serves no metrics

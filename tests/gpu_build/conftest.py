@@ -18,7 +18,7 @@ _PIPELINE = _TESTS.parent / "pipeline"
 def stub_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Eight GPUs of 80 GB, no CUDA toolkit, no ninja, no network.
 
-    vLLM's processes and Ray's workers inherit the environment, so all is set before the first of them starts.
+    vLLM's processes and Ray's workers inherit the environment, so everything is set before the first of them starts.
     """
     assert "vllm" not in sys.modules, "a test module imports vllm: it would choose its platform before the stubs exist"
     folder = tmp_path_factory.mktemp("node")

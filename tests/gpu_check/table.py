@@ -36,7 +36,7 @@ def markdown(
         results: One for each step, in order.
         shape: The model that the engine steps ran.
         card: Peak rates of the GPU; None: those of CARDS, by the name that the engine reports.
-        show_floor: False where the figures are not a GPU's.
+        show_floor: False if the figures are not those of a GPU.
     """
     rows = [COLUMNS, tuple("---" for _ in COLUMNS)]
     floors = []

@@ -77,7 +77,7 @@ def test_a_step_that_hangs_ends_at_its_limit_with_its_children(tmp_path: Path, s
     try:
         result = result_of(tmp_path, limit_seconds=5)
         assert "not done after 5 s" in str(result.reason)
-        assert _read_to_end(reader) in (b"started", b"")  # nothing where a busy machine starts the child too late
+        assert _read_to_end(reader) in (b"started", b"")  # nothing if a busy machine starts the child too late
     finally:
         os.close(reader)
 

@@ -66,7 +66,7 @@ class StopPoint:
 
     @contextlib.contextmanager
     def at_requests_of(self, sink: ParquetSink) -> Iterator[None]:
-        """Count the requests of this process to the output, apart from the renewals of the lease and data files."""
+        """Count the requests of this process to the output, except those for lease renewals and data files."""
         with contextlib.ExitStack() as stack:
             owners: list[tuple[object, tuple[str, ...]]] = [(sink._control, CONTROL), *REQUESTS]
             for owner, names in owners:

@@ -67,7 +67,7 @@ class Job:
         return outcomes
 
     def _outcome(self, phase: str) -> str:
-        """As `run_with_restarts`, with shorter waits."""
+        """Like `run_with_restarts`, but with shorter waits."""
         for restarts in range(MAX_RESTARTS + 1):
             try:
                 getattr(self, phase)()

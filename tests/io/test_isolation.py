@@ -44,7 +44,7 @@ def test_columns_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
         isolated.run(open_source, settings, StorageConfig())
 
 
-def test_a_sink_can_be_prepared_in_it(location: Location) -> None:
+def test_a_sink_can_be_prepared_in_a_subprocess(location: Location) -> None:
     sink = ParquetSink(location.output(), location.storage)
     sink.begin({"model": "m"}, 2, config_yaml="")
     write_data_file(location, "0.parquet", ["a", "b"])

@@ -1,4 +1,4 @@
-"""The curve of a budget: the rounds over a sample are those of a run, and every sample that cannot answer is named."""
+"""The curve of a budget: the rounds over a sample are those of a run, and a sample that gives no curve is reported."""
 
 from pathlib import Path
 from typing import Any
