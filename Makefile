@@ -27,7 +27,7 @@ TORCH_BACKEND := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pipeline demo-s3 test test-slow test-fast test-s3 stores test-latest test-gpu-build gpu-check docs bench chaos fuzz \
+.PHONY: help setup demo demo-pipeline demo-s3 test test-slow test-models test-fast test-s3 stores test-latest test-gpu-build gpu-check docs bench chaos fuzz \
 	lint format dist constraints constraints-gpu clean
 
 help: ## print this list
@@ -62,8 +62,11 @@ test: setup ## run the test suite without the slow tests; seven minutes on two c
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not vllm and not slow"
 	$(BIN)/python -m pytest -m "vllm and not slow" $(call marked,vllm)
 
-test-slow: setup ## run the slow tests (clusters, faults, resumed runs, training, real models); 14 minutes on two cores
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not vllm" $(call marked,slow)
+# Two workers: a test here runs a whole job or a cluster, and Ray gives a node 15 s to start its agent.
+test-slow: setup ## run the slow tests (clusters, faults, resumed runs, training); ten minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not vllm" $(call marked,slow)
+
+test-models: setup ## run a job and `vllm serve` with real models; four minutes on two cores
 	$(BIN)/python -m pytest -m "slow and vllm" $(call marked,vllm)
 
 # Three workers for two cores, because some tests wait: for a time limit, a retry or a subprocess.

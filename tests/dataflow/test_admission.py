@@ -10,6 +10,12 @@ from corpus_reranker.dataflow.capacity import Capacity, with_headroom
 from corpus_reranker.types import Completion
 
 
+async def run_ready_tasks() -> None:
+    """Let all tasks of the event loop run until each waits for an event."""
+    for _ in range(1000):
+        await asyncio.sleep(0)
+
+
 async def test_the_first_prompt_sets_the_target() -> None:
     admission = Admission(Capacity(256, 1_000_000), max_tokens=4000)
     release = asyncio.Event()
@@ -21,8 +27,7 @@ async def test_the_first_prompt_sets_the_target() -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(300):
             group.create_task(hold())
-        for _ in range(1000):
-            await asyncio.sleep(0)
+        await run_ready_tasks()
         assert (admission.queries_in_flight, admission.windows_in_flight) == (113, 113)
         assert admission.target_windows_in_flight == 113
         release.set()
@@ -40,10 +45,10 @@ async def test_the_target_follows_the_capacity() -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
             group.create_task(hold())
-        await asyncio.sleep(0.01)
+        await run_ready_tasks()
         assert admission.windows_in_flight == with_headroom(2)
         admission.update_capacity(Capacity(8))
-        await asyncio.sleep(0.01)
+        await run_ready_tasks()
         assert admission.windows_in_flight == with_headroom(8)
         release.set()
 
@@ -61,7 +66,7 @@ async def test_a_closed_admission_finishes_the_queries_that_have_begun() -> None
             finished.append(number)
 
     queries = [asyncio.create_task(rerank(number)) for number in range(20)]
-    await asyncio.sleep(0.01)
+    await run_ready_tasks()
     begun = admission.windows_in_flight
     admission.end_input()
     admission.close()

@@ -114,7 +114,7 @@ def prompt(text: str) -> Prompt:
 
 
 async def test_a_hung_engine_fails_every_request() -> None:
-    engine = scripted(hang={"stuck": 2}, hang_timeout_seconds=0.2)
+    engine = scripted(hang={"stuck": 2}, hang_timeout_seconds=2)
     await engine.start()
     try:
         assert (await engine.generate(prompt("stuck"), PARAMS)).finish_reason == "stop"

@@ -48,11 +48,12 @@ def test_a_job_survives_faults_of_the_object_store(s3_server: S3Server, faults: 
     assert ParquetSink(clean.output(), clean.storage).check({"model": "m"}) is True
 
 
-def test_lease_through_faults(s3_server: S3Server) -> None:
+def test_lease_through_faults(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpus_reranker.io.sinks.lease.RENEWALS_PER_LEASE", 20)
     faults: list[Fault] = ["slow_down", "reset_after", "wrong_etag", "reset_before"]
     with fault_proxy(s3_server.endpoint_url, faults, every=2) as proxy:
         location = location_at(proxy.endpoint_url, s3_server.bucket)
-        with ParquetSink(location.output(lease_seconds=12), location.storage).lease() as lease:
+        with ParquetSink(location.output(lease_seconds=60), location.storage).lease() as lease:
             while proxy.injected.total() < len(faults):  # it renews every three seconds
                 assert not lease._stopping.wait(0.1)
                 lease.check()
