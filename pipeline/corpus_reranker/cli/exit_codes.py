@@ -13,7 +13,7 @@ NOT_FINISHED = 4
 """The run that status or watch shows has not finished."""
 
 NO_FREE_NODE = 5
-"""No node has enough free resources for a replica."""
+"""The run has no replica, and no node has enough free resources for one."""
 
 OUTPUTS_DISAGREE = 6
 """Two outputs agree less than a threshold of compare."""

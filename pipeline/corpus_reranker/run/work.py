@@ -95,7 +95,8 @@ def measure_work(config: JobConfig, sample_queries: int | None, seed: int = 0) -
     fewest = 1 if needs_scores(config.strategy) else 2  # candidates of a query that has a window
     if not sampled:
         raise InputError(
-            f"none of {counted(unreadable, 'sampled query')} of {config.input.path} can be read; see the row errors"
+            f"none of {counted(unreadable, 'sampled query')} of {config.input.path} can be read;"
+            " rerank --dry-run reports the first problem"
         )
     windows = sum(
         config.strategy.max_windows(ranked) * count
