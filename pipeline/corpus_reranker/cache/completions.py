@@ -38,7 +38,10 @@ _SEGMENT_ROWS = 64
 """Rows in a full segment. Each commit rewrites the segment until it is full. A ReasonRank response has about 4 kB."""
 
 _PAUSE_FRACTION = 0.05
+"""The next commit waits for this fraction of a window's latency, so that it has more than one completion."""
+
 _MAX_PAUSE_SECONDS = 2.0
+"""Maximum time for which the next commit waits."""
 
 _MAX_WAIT_SECONDS = 5.0
 """How long a window waits for its commit at most: an unreachable store must not leave the engine idle."""
