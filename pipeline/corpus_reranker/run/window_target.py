@@ -28,7 +28,8 @@ def windows_of_first_round(config: JobConfig) -> int:
         config: A job with a budget.
     """
     assert config.budget is not None
-    return min(config.budget.first_windows or 1, config.strategy.max_windows(config.input.max_candidates))
+    max_windows: int = config.strategy.max_windows(config.input.max_candidates)
+    return min(config.budget.first_windows or 1, max_windows)
 
 
 def in_budget_unit(config: JobConfig, requested: float, tokens: float, spend: Spend) -> float:
