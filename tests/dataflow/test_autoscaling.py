@@ -66,9 +66,10 @@ def run(cluster: Cluster, folder: Path, engine: dict[str, Any], **cluster_option
 
 
 def events(folder: Path, event: str) -> list[dict[str, Any]]:
+    """The events of a kind. The run may be writing the log, so a last line without its end is left out."""
     log = folder / "log"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    return [line for line in lines if line["event"] == event]
+    complete = log.read_text().split("\n")[:-1] if log.exists() else []
+    return [line for line in map(json.loads, complete) if line["event"] == event]
 
 
 def requesting_processes(folder: Path) -> set[int]:
