@@ -13,7 +13,7 @@ from corpus_reranker.config.loader import load_config
 from corpus_reranker.config.schema import JobConfig
 from corpus_reranker.dataflow.replica import ReplicaId, ReplicaReport
 from corpus_reranker.engines.prices import TokenPrices
-from corpus_reranker.errors import ConfigError, MaxCostError
+from corpus_reranker.errors import ConfigError, MaxCostError, OutputError
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.spend import Spend, read_spend
 from corpus_reranker.run.preflight import preflight
@@ -69,6 +69,19 @@ def test_passes_and_starts_add_up(tmp_path: Path) -> None:
     assert ledger.total is not None
     assert (ledger.total.prompt_tokens, ledger.total.output_tokens) == (2517, 27)
     assert read_spend(sink.layout.filesystem, sink.layout.spend_folder) == ledger.total
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"tokens": 1}'])
+def test_a_damaged_object_is_refused(tmp_path: Path, body: str) -> None:
+    settings = config(tmp_path, PRICES)
+    _, sink = start(settings, counts(7, 0, 1))
+    (stored,) = Path(sink.layout.spend_folder).iterdir()
+    stored.write_text(body)
+    with pytest.raises(OutputError, match=rf"{stored} is damaged .*; delete it"):
+        start(settings)
+    stored.unlink()
+    ledger, _ = start(settings)
+    assert ledger.total == Spend(cost=0.0)
 
 
 def test_what_is_left_of_a_limit_is_never_negative() -> None:

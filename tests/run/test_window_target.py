@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus_reranker.config.schema import JobConfig
-from corpus_reranker.errors import ConfigError
+from corpus_reranker.errors import ConfigError, OutputError
 from corpus_reranker.io.sinks.layout import budget_folder
 from corpus_reranker.io.sinks.parquet import ParquetSink
 from corpus_reranker.io.sinks.run_record import RunRecord
@@ -71,6 +71,19 @@ def test_a_resumed_run_continues_with_the_stored_target(tmp_path: Path) -> None:
     assert resumed.advance(904, 90_400)
     assert resumed.windows == 904 + 86
     assert not first.advance(904, 100_000)
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"windows": null}'])
+def test_a_damaged_target_is_refused(tmp_path: Path, body: str) -> None:
+    settings = config(tmp_path, ACTIVE, "--budget.tokens=100_000")
+    record = begin(settings)
+    assert WindowTarget(settings, record).advance(QUERIES, 4_000)
+    (stored,) = (tmp_path / "out" / budget_folder(record.run_id)).iterdir()
+    stored.write_text(body)
+    with pytest.raises(OutputError, match=rf"budget/{stored.name} of the output is damaged .*; delete it"):
+        WindowTarget(settings, record)
+    stored.unlink()
+    assert WindowTarget(settings, record).windows == QUERIES
 
 
 def test_the_target_of_a_paused_driver_stays(tmp_path: Path) -> None:

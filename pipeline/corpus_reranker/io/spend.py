@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from pyarrow.fs import FileSystem
 
+from corpus_reranker.errors import OutputError
 from corpus_reranker.io.filesystem import list_files
 from corpus_reranker.io.object_store import ObjectStore
 from corpus_reranker.io.sinks.layout import spend_name
 from corpus_reranker.io.sinks.run_record import RunRecord
+from corpus_reranker.io.storage_errors import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,21 @@ def write_spend(control: ObjectStore, run: RunRecord, spend: Spend) -> None:
 
 
 def read_spend(filesystem: FileSystem, folder: str) -> Spend | None:
-    """The sum over all starts of a run, from the folder of their objects. None: nothing was spent."""
+    """The sum over all starts of a run, from the folder of their objects. None: nothing was spent.
+
+    Raises:
+        OutputError: An object is damaged. It is not skipped, because `max_cost` depends on the sum.
+    """
     total = None
     for info in list_files(filesystem, folder):
         with filesystem.open_input_stream(info.path) as stream:
-            spend = Spend(**json.loads(stream.read()))
+            body = stream.read()
+        try:
+            spend = Spend(**json.loads(body))
+        except (ValueError, TypeError) as error:
+            raise OutputError(
+                f"cannot read what a start of the run has spent: {info.path} is damaged ({brief(error)});"
+                " delete it, and that start counts as free"
+            ) from error
         total = spend if total is None else total + spend
     return total

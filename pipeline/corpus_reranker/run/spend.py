@@ -27,7 +27,7 @@ class SpendLedger:
             first: Billed counts of this start before its first pass.
 
         Raises:
-            OutputError: The store cannot be reached.
+            OutputError: The store cannot be reached, or what an earlier start has stored is damaged.
         """
         self._config = config
         self._record = record

@@ -9,10 +9,12 @@ continues the round in which it was stopped.
 import json
 
 from corpus_reranker.config.schema import JobConfig
+from corpus_reranker.errors import OutputError
 from corpus_reranker.io.object_store import open_object_store
 from corpus_reranker.io.sinks.layout import budget_folder
 from corpus_reranker.io.sinks.run_record import RunRecord
 from corpus_reranker.io.spend import Spend
+from corpus_reranker.io.storage_errors import brief
 
 _RESERVE = 0.1
 """Fraction of the remaining budget that a target leaves to the next one: windows may take more than the mean."""
@@ -62,7 +64,7 @@ class WindowTarget:
             record: The run, with the number of this start.
 
         Raises:
-            OutputError: The store cannot be reached.
+            OutputError: The store cannot be reached, or a stored target is damaged.
         """
         assert config.budget is not None
         self._config, self._budget, self._record = config, config.budget, record
@@ -117,7 +119,15 @@ class WindowTarget:
 
     def _read(self, number: int) -> int | None:
         stored = self._control.read(self._name(number))
-        return None if stored is None else int(json.loads(stored.body)["windows"])
+        if stored is None:
+            return None
+        try:
+            return int(json.loads(stored.body)["windows"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise OutputError(
+                f"cannot read the windows of round {number}: {self._name(number)} of the output is damaged"
+                f" ({brief(error)}); delete it, and they are computed again"
+            ) from error
 
     def _name(self, number: int) -> str:
         return f"{budget_folder(self._record.run_id)}/{number}.json"
